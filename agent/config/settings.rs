@@ -1,0 +1,136 @@
+//! The validated configuration: everything in it is usable as it stands.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::model::{Arch, Artifact, FileMode, FileName};
+
+/// A whole configuration: profile, file, environment and flags merged and checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// The built-in profile that it started from, if any.
+    pub profile: Option<String>,
+    /// Where things lie on the host.
+    pub paths: Paths,
+    /// The architecture of this node.
+    pub arch: Arch,
+    /// What to fetch, in the order declared; no two install the same plugin name.
+    pub artifacts: Vec<Artifact>,
+    /// The conflist to write; `None` installs binaries only.
+    pub network: Option<Network>,
+    /// What to do about drift.
+    pub drift: Drift,
+    /// How to download.
+    pub fetch: Fetch,
+    /// Where the daemon serves.
+    pub http: Http,
+}
+
+/// Host paths, absolute and normalised, before `--host-root` is put in front.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Paths {
+    /// Where the runtime looks for plugins.
+    pub bin_dir: PathBuf,
+    /// Where the runtime looks for network configurations.
+    pub conf_dir: PathBuf,
+    /// Our own store and ledger.
+    pub state_dir: PathBuf,
+}
+
+/// The network configuration list to write.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Network {
+    /// Its file name in the configuration directory; ends in `.conflist`.
+    pub file_name: FileName,
+    /// The mode that is enforced on it.
+    pub file_mode: FileMode,
+    /// What must hold before it is written.
+    pub requires: Vec<Gate>,
+    /// Where the values of `${…}` come from; a later source overrides an earlier one.
+    pub facts: Vec<FactSource>,
+    /// The conflist with its placeholders, in the operator's own order of keys.
+    pub conflist: Value,
+}
+
+/// A condition that must hold before the conflist is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Gate {
+    /// A host path exists (prefixed by `--host-root`).
+    File(PathBuf),
+    /// `host:port` accepts a TCP connection.
+    Tcp(String),
+    /// A unix socket on the host accepts a connection (prefixed by `--host-root`).
+    Unix(PathBuf),
+    /// A GET of the URL answers 2xx.
+    Http(String),
+}
+
+/// A source of facts beyond the ones that are always there (`env.*`, `node.name`, `host.*`).
+#[derive(Debug, Clone, PartialEq)]
+pub enum FactSource {
+    /// `KEY=value` lines of a host file (prefixed by `--host-root`).
+    EnvFile(PathBuf),
+    /// Values written in the configuration itself.
+    Values(BTreeMap<String, Value>),
+}
+
+/// What to do about drift.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drift {
+    /// Whether anything is written at all.
+    pub policy: DriftPolicy,
+    /// The time between two full re-hashes by the daemon.
+    pub resync: Duration,
+    /// What to do about conflists that sort before ours.
+    pub foreign_conflists: ForeignConflists,
+}
+
+/// Whether drift is mended or only told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DriftPolicy {
+    /// Mend it.
+    Heal,
+    /// Observe and report, write nothing.
+    Report,
+}
+
+/// What to do about a foreign configuration that the runtime would take instead of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForeignConflists {
+    /// Report it, leave it.
+    Report,
+    /// Rename it to a name that no runtime reads; uninstall puts it back.
+    Disable,
+}
+
+/// How to download.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetch {
+    /// For one TCP and TLS connection to be made.
+    pub connect_timeout: Duration,
+    /// The longest silence within an answer.
+    pub read_timeout: Duration,
+    /// For one attempt at one source, from the first byte sent to the last received.
+    pub total_timeout: Duration,
+    /// The least throughput in bytes a second, measured over `read_timeout`; 0 turns it off.
+    pub min_rate: u64,
+    /// How often the list of sources is gone through before giving up.
+    pub attempts: NonZeroU32,
+    /// The largest artifact accepted, in bytes.
+    pub max_size: u64,
+    /// A PEM file with certificate authorities to trust beside the system's own.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Where the daemon serves; `install` and the other one-shot commands do not look at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Http {
+    /// Health, status and metrics.
+    pub listen: std::net::SocketAddr,
+    /// Metrics alone, for a scraper that cannot reach loopback.
+    pub metrics_listen: Option<std::net::SocketAddr>,
+}

@@ -1,0 +1,1 @@
+//! Network configuration lists: parse, validate, render, and which one a runtime picks.

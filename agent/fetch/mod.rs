@@ -1,0 +1,1 @@
+//! Getting an artifact: download, verify the pin, then read the wanted members.

@@ -1,0 +1,64 @@
+//! One error for every call to the kernel: what was tried, on what, and how to mend it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+
+/// A system call on the host's file system that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {}: {}{}", path.display(), reason(source), mend(source))]
+pub struct HostError {
+    /// What was tried, as in "cannot *write* /opt/cni/bin/bridge".
+    pub action: &'static str,
+    /// The path on the host, `--host-root` included.
+    pub path: PathBuf,
+    /// The kernel's answer.
+    #[source]
+    pub source: io::Error,
+}
+
+impl HostError {
+    /// Puts what was tried beside the kernel's answer.
+    pub fn new(action: &'static str, path: impl AsRef<Path>, source: impl Into<io::Error>) -> Self {
+        Self {
+            action,
+            path: path.as_ref().to_owned(),
+            source: source.into(),
+        }
+    }
+
+    /// The kernel's error number, if the error came from the kernel.
+    #[must_use]
+    pub fn errno(&self) -> Option<Errno> {
+        self.source.raw_os_error().map(Errno::from_raw)
+    }
+
+    /// Whether nothing is there under that path.
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
+        self.source.kind() == io::ErrorKind::NotFound
+    }
+}
+
+/// The kernel's sentence without Rust's "(os error N)".
+fn reason(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(number) => Errno::from_raw(number).desc().to_owned(),
+        None => error.to_string(),
+    }
+}
+
+/// What an operator can do about it, as the end of a sentence; empty where nothing is known.
+fn mend(error: &io::Error) -> &'static str {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ENOSPC) => "; free space or inodes on that file system (df, df -i)",
+        Some(Errno::EDQUOT) => "; raise or free the disk quota",
+        Some(Errno::EROFS) => "; mount it read-write, or choose a writable directory under paths",
+        Some(Errno::EACCES) => "; run as root, or with CAP_DAC_OVERRIDE",
+        Some(Errno::EPERM) => "; look for an immutable flag (lsattr), or run as root",
+        Some(Errno::EMFILE | Errno::ENFILE) => "; raise the limit on open files (ulimit -n)",
+        Some(Errno::EIO) => "; the disk reports an error (dmesg)",
+        _ => "",
+    }
+}

@@ -1,0 +1,14 @@
+//! cni-keeper: installs the CNI plugins and conflist of a Kubernetes node, verified and atomically.
+//!
+//! The rooms, in the one direction that imports may go: `model` (plain data) ← `plan`, `conflist`,
+//! `retry`, `config` (pure policy) ← `host` (the only door to the file system) ← `store`, `fetch`,
+//! `probe` (effects) ← `reconcile` (observe → plan → apply) ← `commands` ← `cli`. A test holds the code to it.
+
+pub mod config;
+pub mod conflist;
+pub mod fetch;
+pub mod host;
+pub mod model;
+pub mod probe;
+pub mod retry;
+pub mod store;

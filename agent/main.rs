@@ -1,0 +1,3 @@
+//! The `cni-keeper` program.
+
+fn main() {}

@@ -1,0 +1,156 @@
+//! What an operator declares to be fetched: artifacts, the plugins in them, and for which architecture.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::{Pin, PluginName, Sha256};
+
+/// A CPU architecture by the name that Go, Kubernetes and the upstream releases use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Arch {
+    /// x86-64.
+    Amd64,
+    /// 32-bit ARM, little-endian.
+    Arm,
+    /// 64-bit ARM.
+    Arm64,
+    /// 64-bit MIPS, little-endian.
+    Mips64le,
+    /// 64-bit POWER, little-endian.
+    Ppc64le,
+    /// 64-bit RISC-V.
+    Riscv64,
+    /// IBM Z, big-endian.
+    S390x,
+}
+
+/// The text names no architecture that upstream publishes for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "'{0}' is not an architecture; known are amd64, arm, arm64, mips64le, ppc64le, riscv64, s390x"
+)]
+pub struct UnknownArch(pub String);
+
+impl Arch {
+    /// Every architecture, by name.
+    pub const ALL: [Self; 7] = [
+        Self::Amd64,
+        Self::Arm,
+        Self::Arm64,
+        Self::Mips64le,
+        Self::Ppc64le,
+        Self::Riscv64,
+        Self::S390x,
+    ];
+
+    /// The architecture that this program was built for, which is the node's.
+    ///
+    /// # Errors
+    /// When this program was built for one that upstream publishes nothing for.
+    pub fn of_this_program() -> Result<Self, UnknownArch> {
+        match (std::env::consts::ARCH, cfg!(target_endian = "little")) {
+            ("x86_64", _) => Ok(Self::Amd64),
+            ("arm", true) => Ok(Self::Arm),
+            ("aarch64", true) => Ok(Self::Arm64),
+            ("mips64", true) => Ok(Self::Mips64le),
+            ("powerpc64", true) => Ok(Self::Ppc64le),
+            ("riscv64", _) => Ok(Self::Riscv64),
+            ("s390x", _) => Ok(Self::S390x),
+            (other, _) => Err(UnknownArch(other.to_owned())),
+        }
+    }
+
+    /// The name, as in `cni-plugins-linux-amd64-…`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Amd64 => "amd64",
+            Self::Arm => "arm",
+            Self::Arm64 => "arm64",
+            Self::Mips64le => "mips64le",
+            Self::Ppc64le => "ppc64le",
+            Self::Riscv64 => "riscv64",
+            Self::S390x => "s390x",
+        }
+    }
+}
+
+impl fmt::Display for Arch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Arch {
+    type Err = UnknownArch;
+
+    fn from_str(text: &str) -> Result<Self, UnknownArch> {
+        Self::ALL
+            .into_iter()
+            .find(|arch| arch.as_str() == text)
+            .ok_or_else(|| UnknownArch(text.to_owned()))
+    }
+}
+
+/// How an artifact's bytes are packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// A tar archive, gzipped (`.tgz`, `.tar.gz`).
+    TarGz,
+    /// A plain tar archive.
+    Tar,
+    /// The plugin itself.
+    Raw,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TarGz => "tar.gz",
+            Self::Tar => "tar",
+            Self::Raw => "raw",
+        })
+    }
+}
+
+/// What to do where a plugin of that name is there already and is not ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum IfPresent {
+    /// Put the declared one in its place.
+    #[default]
+    Replace,
+    /// Leave a node image's own build alone; place only what is missing.
+    Keep,
+}
+
+/// One plugin of an artifact: which archive member it is, and the name it gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// The member's path in the archive, without a leading `./`; not used for [`Format::Raw`].
+    pub path: String,
+    /// The name that it gets in the bin directory.
+    pub plugin: PluginName,
+    /// A pin for the unpacked file as well, where the operator gave one.
+    pub sha256: Option<Sha256>,
+}
+
+/// An artifact as declared, with `{version}`, `{arch}` and `{os}` already filled in for this node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Artifact {
+    /// The operator's name for it, unique in a configuration.
+    pub name: String,
+    /// The version, for people: the pin decides.
+    pub version: String,
+    /// The architecture that its binaries must have.
+    pub arch: Arch,
+    /// The digest of the artifact as downloaded.
+    pub pin: Pin,
+    /// `https://`, `http://` or `file://` URLs, tried in order.
+    pub sources: Vec<String>,
+    /// How it is packed.
+    pub format: Format,
+    /// What happens to a plugin that is there already.
+    pub if_present: IfPresent,
+    /// The plugins wanted from it, never empty.
+    pub members: Vec<Member>,
+}

@@ -1,0 +1,13 @@
+//! The words of the field as plain data: digests, names, what is wanted, what is there.
+//!
+//! Nothing here touches the disk, the network or the clock.
+
+mod artifact;
+mod digest;
+mod name;
+mod observed;
+
+pub use artifact::{Arch, Artifact, Format, IfPresent, Member, UnknownArch};
+pub use digest::{DigestError, Pin, Sha256};
+pub use name::{FileMode, FileName, NameError, PluginName};
+pub use observed::{FileState, FileType, Owner, Regular};

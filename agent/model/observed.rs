@@ -1,0 +1,60 @@
+//! What was seen on the disk.
+
+use super::Sha256;
+
+/// User and group of a file, by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Owner {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+}
+
+/// A kind of directory entry that is not a regular file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FileType {
+    /// A symbolic link, never followed.
+    Symlink,
+    /// A directory.
+    Directory,
+    /// A device, socket or FIFO.
+    Special,
+}
+
+/// A regular file: everything that is enforced about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Regular {
+    /// Digest of the content.
+    pub sha256: Sha256,
+    /// Size in bytes.
+    pub size: u64,
+    /// Mode bits, set-uid, set-gid and sticky included (`0o7777`).
+    pub mode: u32,
+    /// Owner.
+    pub owner: Owner,
+}
+
+/// One name in a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileState {
+    /// Nothing of that name.
+    Absent,
+    /// A regular file.
+    Regular(Regular),
+    /// Something else of that name.
+    Other(FileType),
+    /// It is there but cannot be read; the reason is one line.
+    Unreadable(String),
+}
+
+impl std::fmt::Display for FileType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Symlink => "a symbolic link",
+            Self::Directory => "a directory",
+            Self::Special => "a device, socket or FIFO",
+        })
+    }
+}

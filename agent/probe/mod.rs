@@ -1,0 +1,1 @@
+//! Questions to the outside that change nothing: gates and the plugins' own VERSION answers.

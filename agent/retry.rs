@@ -1,0 +1,1 @@
+//! Which failures are worth another try, and when.
