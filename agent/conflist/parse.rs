@@ -8,6 +8,9 @@ use super::json::{DEPTH, Json, element, member};
 /// Go's scanner refuses a document that nests deeper (`maxNestingDepth`).
 const GO_DEPTH: usize = 10_000;
 
+/// How much of the path to something nested too deep is told.
+const PATH_HEAD: usize = 4;
+
 /// The text is not JSON.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("it is not JSON: line {line}, column {column}: {problem}")]
@@ -36,7 +39,7 @@ pub(super) struct Flaws {
     pub(super) lone_surrogate: Option<String>,
     /// A number beyond a 64-bit float: Go reads on, then refuses the document.
     pub(super) overflow: Option<String>,
-    /// Nesting beyond [`DEPTH`].
+    /// Nesting beyond [`DEPTH`]; only where it begins.
     pub(super) too_deep: Option<String>,
 }
 
@@ -63,6 +66,16 @@ enum Open {
     List(Vec<Json>),
     /// The members so far and the key whose value comes next.
     Object(Vec<(String, Json)>, String),
+}
+
+/// The path of the value that comes next in the innermost of these.
+fn path(stack: &[Open]) -> String {
+    stack.iter().fold(String::new(), |at, open| match open {
+        Open::List(elements) => element(&at, elements.len()),
+        // The key itself is being read.
+        Open::Object(_, key) if key.is_empty() => at,
+        Open::Object(_, key) => member(&at, key),
+    })
 }
 
 struct Scanner<'a> {
@@ -162,7 +175,7 @@ impl Scanner<'_> {
             return Err(self.error("it nests deeper than 10,000 levels"));
         }
         if self.stack.len() == DEPTH && self.flaws.too_deep.is_none() {
-            self.flaws.too_deep = Some(self.path());
+            self.flaws.too_deep = Some(path(&self.stack[..PATH_HEAD]));
         }
         self.at += 1;
         self.stack.push(container);
@@ -212,7 +225,9 @@ impl Scanner<'_> {
                     continue;
                 }
                 0..0x20 => {
-                    return Err(self.error("a control character in a string; write it as an escape"));
+                    return Err(
+                        self.error("a control character in a string; write it as an escape")
+                    );
                 }
                 _ => raw.push(byte),
             }
@@ -356,13 +371,7 @@ impl Scanner<'_> {
 
     /// Where the value that is being read stands.
     fn path(&self) -> String {
-        self.stack
-            .iter()
-            .fold(String::new(), |at, open| match open {
-                Open::List(elements) => element(&at, elements.len()),
-                Open::Object(_, key) if key.is_empty() => at,
-                Open::Object(_, key) => member(&at, key),
-            })
+        path(&self.stack)
     }
 
     fn expected(&self, what: &str) -> SyntaxError {
@@ -396,9 +405,15 @@ mod tests {
 
     #[test]
     fn a_document_is_kept_as_written() {
-        let document = parse(br#" {"b": [1.50, null, {}], "a": "x\u00e9\ud83d\ude00\/", "b": []} "#);
+        let document =
+            parse(br#" {"b": [1.50, null, {}], "a": "x\u00e9\ud83d\ude00\/", "b": []} "#);
         let root = document.unwrap().root;
-        let keys: Vec<_> = root.members().unwrap().iter().map(|(key, _)| key.as_str()).collect();
+        let keys: Vec<_> = root
+            .members()
+            .unwrap()
+            .iter()
+            .map(|(key, _)| key.as_str())
+            .collect();
         assert_eq!(keys, ["b", "a", "b"]);
         assert_eq!(root.get("a"), Some(&Json::Text("xé😀/".to_owned())));
         assert_eq!(
@@ -419,8 +434,29 @@ mod tests {
         );
         assert!(problem("\u{feff}{}").contains("byte order mark"));
         for bad in [
-            "", " ", "{", "[1", "{} x", "{}\0", "01", "1.", "-", "1e", "+1", ".5", "'a'", "\"a",
-            "\"\t\"", "\"\\x\"", "\"\\u12g4\"", "[1,]", "{\"a\" 1}", "{a: 1}", "nul", "NaN", "{} // c",
+            "",
+            " ",
+            "{",
+            "[1",
+            "{} x",
+            "{}\0",
+            "01",
+            "1.",
+            "-",
+            "1e",
+            "+1",
+            ".5",
+            "'a'",
+            "\"a",
+            "\"\t\"",
+            "\"\\x\"",
+            "\"\\u12g4\"",
+            "[1,]",
+            "{\"a\" 1}",
+            "{a: 1}",
+            "nul",
+            "NaN",
+            "{} // c",
         ] {
             assert!(parse(bad.as_bytes()).is_err(), "{bad:?}");
         }
@@ -429,7 +465,8 @@ mod tests {
 
     #[test]
     fn what_go_forgives_is_noted_with_its_path() {
-        let document = parse(b"{\"a\": [\"x\xe2\x28y\", \"\\ud800\\u0041\"], \"n\": {\"m\": 1e400}}");
+        let document =
+            parse(b"{\"a\": [\"x\xe2\x28y\", \"\\ud800\\u0041\"], \"n\": {\"m\": 1e400}}");
         let Document { root, flaws } = document.unwrap();
         assert_eq!(flaws.invalid_utf8.as_deref(), Some("a[0]"));
         assert_eq!(flaws.lone_surrogate.as_deref(), Some("a[1]"));
@@ -437,7 +474,13 @@ mod tests {
         let list = root.get("a").unwrap().elements().unwrap();
         assert_eq!(list[0].text(), Some("x\u{fffd}(y"));
         assert_eq!(list[1].text(), Some("\u{fffd}A"));
-        assert!(parse(b"[5e-324, 1e-999, -1.7e308]").unwrap().flaws.overflow.is_none());
+        assert!(
+            parse(b"[5e-324, 1e-999, -1.7e308]")
+                .unwrap()
+                .flaws
+                .overflow
+                .is_none()
+        );
     }
 
     #[test]

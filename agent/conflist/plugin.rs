@@ -196,7 +196,11 @@ mod tests {
                 "cni.dev/valid-attachments": [{"ifname": 1}]}"#,
             Order::Sorted,
         );
-        let at: Vec<_> = plugin.misfits.iter().map(|misfit| misfit.at.as_str()).collect();
+        let at: Vec<_> = plugin
+            .misfits
+            .iter()
+            .map(|misfit| misfit.at.as_str())
+            .collect();
         assert_eq!(
             at,
             [

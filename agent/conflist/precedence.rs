@@ -215,11 +215,14 @@ fn candidates<'a>(dir: &ConfDir<'a>) -> Vec<&'a DirEntry> {
     let mut entries: Vec<_> = dir
         .entries
         .iter()
-        .filter(|entry| entry.kind != EntryKind::Directory)
-        .filter(|entry| ends_in(entry, &[".conf", ".conflist", ".json"]))
+        .filter(|entry| is_candidate(entry))
         .collect();
     entries.sort_by(|a, b| a.name.cmp(&b.name));
     entries
+}
+
+pub(super) fn is_candidate(entry: &DirEntry) -> bool {
+    entry.kind != EntryKind::Directory && ends_in(entry, &[".conf", ".conflist", ".json"])
 }
 
 pub(super) fn ends_in(entry: &DirEntry, extensions: &[&str]) -> bool {

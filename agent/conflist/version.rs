@@ -75,7 +75,9 @@ mod tests {
         assert_eq!(parse("1"), Some((1, 0, 0)));
         assert_eq!(parse("1.0"), Some((1, 0, 0)));
         assert_eq!(parse("-1.+2.007"), Some((-1, 2, 7)));
-        for bad in ["banana", " 1.0.0", "1.0.0.0", "1..0", "１.0.0", "1.0.0+b", "v1"] {
+        for bad in [
+            "banana", " 1.0.0", "1.0.0.0", "1..0", "１.0.0", "1.0.0+b", "v1",
+        ] {
             assert_eq!(parse(bad), None, "{bad}");
         }
     }

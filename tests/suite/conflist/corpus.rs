@@ -15,7 +15,10 @@ use serde_json::Value;
 pub(super) fn cases(file: &str) -> Option<Vec<Value>> {
     let path = directory().join(file);
     let Ok(text) = fs::read_to_string(&path) else {
-        eprintln!("skipped: no {}; CNI_CORPUS names the directory", path.display());
+        eprintln!(
+            "skipped: no {}; CNI_CORPUS names the directory",
+            path.display()
+        );
         return None;
     };
     Some(
@@ -40,7 +43,9 @@ pub(super) fn text<'a>(case: &'a Value, pointer: &str) -> &'a str {
 
 /// A boolean; absent means false.
 pub(super) fn flag(case: &Value, pointer: &str) -> bool {
-    case.pointer(pointer).and_then(Value::as_bool).unwrap_or(false)
+    case.pointer(pointer)
+        .and_then(Value::as_bool)
+        .unwrap_or(false)
 }
 
 /// The strings of a list; absent means none.
@@ -124,7 +129,9 @@ pub(super) fn drop_ins(directory: &Path, name: &str) -> DropIns {
 /// What a plugin of the corpus's bin directory answers to VERSION.
 pub(super) fn answer(meta: &Value, plugin: &str) -> Option<Vec<String>> {
     let plugins = meta.get("bin_dir").and_then(Value::as_array).unwrap();
-    let found = plugins.iter().find(|found| text(found, "/name") == plugin)?;
+    let found = plugins
+        .iter()
+        .find(|found| text(found, "/name") == plugin)?;
     let all = || SPEC_VERSIONS.map(str::to_owned).to_vec();
     match text(found, "/kind") {
         "exec" | "symlink->bridge" => Some(all()),
