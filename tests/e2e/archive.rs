@@ -1,0 +1,133 @@
+//! Archives made on the spot: the plugins as upstream packs them, and the image that the pods run.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+/// Where Debian's `containernetworking-plugins` puts the real plugins.
+pub(crate) const DEBIAN_PLUGINS: &str = "/usr/lib/cni";
+
+/// The image of every container and sandbox: static busybox and nothing else.
+pub(crate) const IMAGE: &str = "localhost/cni-keeper-e2e:1";
+
+/// The digest of some bytes, as configurations and image indexes write it.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Packs Debian's own builds of `plugins` as upstream packs a release, with `suffix` after each program.
+///
+/// An ELF program runs whatever follows it, so a suffix makes another build of it that works alike.
+pub(crate) fn plugins_tgz(plugins: &[&str], suffix: &[u8]) -> Vec<u8> {
+    let mut tar = Tar::gzipped();
+    tar.directory("./");
+    tar.file("./README.md", 0o644, b"plugins\n");
+    tar.file("./LICENSE", 0o644, b"licence\n");
+    for plugin in plugins {
+        let mut program = fs::read(Path::new(DEBIAN_PLUGINS).join(plugin)).unwrap();
+        program.extend_from_slice(suffix);
+        tar.file(&format!("./{plugin}"), 0o755, &program);
+    }
+    tar.finish().finish().unwrap()
+}
+
+/// An OCI image archive of busybox that runs for ever, made without a registry or a builder.
+///
+/// Its one layer is not compressed, so that the layer's digest is its `diff_id` as well.
+pub(crate) fn busybox_image(busybox: &Path) -> Vec<u8> {
+    let mut layer = Tar::plain();
+    layer.directory("bin/");
+    layer.directory("tmp/");
+    layer.file("bin/busybox", 0o755, &fs::read(busybox).unwrap());
+    let layer = layer.finish();
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let config = json!({
+        "architecture": architecture,
+        "os": "linux",
+        "config": {"Entrypoint": ["/bin/busybox", "tail", "-f", "/dev/null"]},
+        "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", sha256(&layer))]},
+    })
+    .to_string();
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": descriptor("application/vnd.oci.image.config.v1+json", config.as_bytes()),
+        "layers": [descriptor("application/vnd.oci.image.layer.v1.tar", &layer)],
+    })
+    .to_string();
+    let mut entry = descriptor(
+        "application/vnd.oci.image.manifest.v1+json",
+        manifest.as_bytes(),
+    );
+    entry["annotations"] = json!({"io.containerd.image.name": IMAGE});
+    let index = json!({"schemaVersion": 2, "manifests": [entry]}).to_string();
+
+    let mut image = Tar::plain();
+    image.file("oci-layout", 0o644, br#"{"imageLayoutVersion":"1.0.0"}"#);
+    image.file("index.json", 0o644, index.as_bytes());
+    for blob in [&layer, config.as_bytes(), manifest.as_bytes()] {
+        image.file(&format!("blobs/sha256/{}", sha256(blob)), 0o644, blob);
+    }
+    image.finish()
+}
+
+fn descriptor(media_type: &str, blob: &[u8]) -> Value {
+    json!({
+        "mediaType": media_type,
+        "digest": format!("sha256:{}", sha256(blob)),
+        "size": blob.len(),
+    })
+}
+
+/// A tar archive in memory.
+struct Tar<W: Write>(tar::Builder<W>);
+
+impl Tar<Vec<u8>> {
+    fn plain() -> Self {
+        Self(tar::Builder::new(Vec::new()))
+    }
+}
+
+impl Tar<GzEncoder<Vec<u8>>> {
+    fn gzipped() -> Self {
+        Self(tar::Builder::new(GzEncoder::new(
+            Vec::new(),
+            Compression::fast(),
+        )))
+    }
+}
+
+impl<W: Write> Tar<W> {
+    fn directory(&mut self, path: &str) {
+        self.entry(path, tar::EntryType::Directory, 0o755, &[]);
+    }
+
+    fn file(&mut self, path: &str, mode: u32, content: &[u8]) {
+        self.entry(path, tar::EntryType::Regular, mode, content);
+    }
+
+    /// The path goes into the header as it is: `Header::set_path` would take the leading `./` away.
+    fn entry(&mut self, path: &str, kind: tar::EntryType, mode: u32, content: &[u8]) {
+        let mut header = tar::Header::new_gnu();
+        header.as_gnu_mut().unwrap().name[..path.len()].copy_from_slice(path.as_bytes());
+        header.set_entry_type(kind);
+        header.set_mode(mode);
+        header.set_size(content.len() as u64);
+        header.set_cksum();
+        self.0.append(&header, content).unwrap();
+    }
+
+    fn finish(self) -> W {
+        self.0.into_inner().unwrap()
+    }
+}

@@ -1,0 +1,22 @@
+//! Waiting for what another process does: asked again and again until a deadline, never slept for.
+
+use std::time::{Duration, Instant};
+
+/// Long enough for a cold, loaded machine; reached only where something is broken.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// Between two questions: short beside what is waited for, long beside what a question costs.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Asks until the answer is `Ok`; past the deadline, fails with the last `Err`.
+pub(crate) async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let start = Instant::now();
+    loop {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(reason) if start.elapsed() > DEADLINE => {
+                panic!("waited {DEADLINE:?} for {what}: {reason}")
+            }
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+}
