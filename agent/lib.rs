@@ -5,6 +5,7 @@
 //! `probe` (effects) ← `reconcile` (observe → plan → apply) ← `commands` ← `cli`. A test holds the code to it.
 
 pub mod cli;
+pub mod commands;
 pub mod config;
 pub mod conflist;
 pub mod fetch;
@@ -12,6 +13,7 @@ pub mod host;
 pub mod model;
 pub mod plan;
 pub mod probe;
+pub mod reconcile;
 pub mod retry;
 pub mod store;
 pub mod telemetry;

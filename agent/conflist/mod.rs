@@ -12,6 +12,7 @@ mod parse;
 mod plugin;
 mod precedence;
 mod render;
+mod template;
 mod validate;
 mod version;
 
@@ -20,9 +21,10 @@ pub use loader::{DropIns, Form, Libcni, LoadError, Network, load};
 pub use node::{Needed, Role, check_name_is_free, check_plugins, needed_plugins};
 pub use parse::SyntaxError;
 pub use precedence::{
-    Answers, ConfDir, DirEntry, EntryKind, Outcome, PassedOver, Standing, Verdict, containerd,
-    crio, merged_drop_ins, standing,
+    Answers, ConfDir, DirEntry, EntryKind, Outcome, PassedOver, Standing, Verdict, chains_up_to,
+    containerd, crio, earlier_candidates, merged_drop_ins, standing,
 };
 pub use render::{Facts, RenderError, RenderProblem, render};
+pub use template::validate_template;
 pub use validate::{Finding, Report, Severity, Summary, validate};
 pub use version::SPEC_VERSIONS;

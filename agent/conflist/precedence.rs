@@ -1,5 +1,6 @@
 //! Which file of the configuration directory a runtime picks, and what that means for ours.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
@@ -207,6 +208,27 @@ pub fn merged_drop_ins(network: &str, dir: &ConfDir<'_>) -> Vec<OsString> {
         .collect();
     files.sort();
     files
+}
+
+/// The files that the runtimes look at before `ours`, in their order.
+#[must_use]
+pub fn earlier_candidates(ours: &FileName, dir: &ConfDir<'_>) -> Vec<OsString> {
+    candidates(dir)
+        .into_iter()
+        .map(|entry| entry.name.clone())
+        .filter(|name| name.as_os_str() < OsStr::new(ours.as_str()))
+        .collect()
+}
+
+/// Every plugin that CRI-O asks for its version before it comes to `ours`, `ours` included.
+#[must_use]
+pub fn chains_up_to(ours: &FileName, dir: &ConfDir<'_>) -> BTreeSet<String> {
+    candidates(dir)
+        .into_iter()
+        .filter(|entry| entry.name.as_os_str() <= OsStr::new(ours.as_str()))
+        .filter_map(|entry| load_entry(entry, dir, Libcni::V1_3).ok())
+        .flat_map(|network| network.chain)
+        .collect()
 }
 
 /// Every entry that the runtimes look at, in their order: no directory, an extension that counts, sorted

@@ -9,13 +9,13 @@ use rustls::{ClientConfig, RootCertStore};
 use super::Failure;
 use crate::config;
 
-/// Builds a client for one download; it is dropped with it, and its memory with it.
+/// Builds a client for one download or question; it is dropped with it, and its memory with it.
 ///
 /// `extra_roots` is the content of `fetch.caFile`.
-pub(super) fn build(
-    settings: &config::Fetch,
-    extra_roots: Option<&[u8]>,
-) -> Result<Client, Failure> {
+///
+/// # Errors
+/// When the extra authorities cannot be used.
+pub fn build(settings: &config::Fetch, extra_roots: Option<&[u8]>) -> Result<Client, Failure> {
     let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
     let unusable = |error: &dyn std::fmt::Display| Failure::CaFile(error.to_string());
     let tls = ClientConfig::builder_with_provider(provider)

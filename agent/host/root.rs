@@ -50,6 +50,12 @@ impl Host {
         self.owner.uid == 0
     }
 
+    /// A path as people see it, with the host root in front: for messages only, links are not followed.
+    #[must_use]
+    pub fn shown(&self, path: &Path) -> PathBuf {
+        self.root.shown(path)
+    }
+
     /// Opens a directory that is there.
     ///
     /// # Errors

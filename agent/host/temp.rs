@@ -106,6 +106,12 @@ impl Temp {
         sys::digest(self.hasher.clone())
     }
 
+    /// How many bytes were written to it.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.written
+    }
+
     /// Gives it its owner and mode, makes it durable and closes it. Renaming is left to
     /// [`Sealed::publish`], so that a whole set can be sealed before the first of it becomes visible.
     ///

@@ -57,6 +57,10 @@ impl Root {
         }
     }
 
+    pub(super) fn shown(&self, path: &Path) -> PathBuf {
+        self.path.join(path.strip_prefix("/").unwrap_or(path))
+    }
+
     fn trail(&self) -> Trail<'_> {
         Trail {
             root: self,

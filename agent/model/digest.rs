@@ -32,6 +32,12 @@ impl Sha256 {
         Self(bytes)
     }
 
+    /// The digest of what is in memory.
+    #[must_use]
+    pub fn of(content: &[u8]) -> Self {
+        Self(<sha2::Sha256 as sha2::Digest>::digest(content).into())
+    }
+
     /// The first twelve digits, for people; never for comparing.
     #[must_use]
     pub fn short(&self) -> String {

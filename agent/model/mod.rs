@@ -7,9 +7,11 @@ mod digest;
 mod drift;
 mod name;
 mod observed;
+mod snapshot;
 
 pub use artifact::{Arch, Artifact, Format, IfPresent, Member, UnknownArch};
 pub use digest::{DigestError, Pin, Sha256};
 pub use drift::Drift;
 pub use name::{FileMode, FileName, NameError, PluginName};
 pub use observed::{FileState, FileType, Owner, Regular};
+pub use snapshot::{Check, Effective, FileReport, Snapshot, Standing};

@@ -1,0 +1,91 @@
+//! `install`: bring the node to what is declared, once.
+
+use serde_json::json;
+
+use super::progress::Terminal;
+use super::{Exit, Failure, keeper, located, output, plan, show};
+use crate::cli::{Global, Output};
+use crate::config::DriftPolicy;
+use crate::model::Standing;
+use crate::reconcile::{Converged, Keeper, Means};
+
+/// Runs it.
+pub(super) async fn run(global: &Global, offline: bool, format: Output) -> Result<Exit, Failure> {
+    let (keeper, loaded) = keeper(global)?;
+    if keeper.settings().drift.policy == DriftPolicy::Report {
+        tracing::warn!("drift.policy is report: nothing is changed, this is only the plan");
+        return plan::run(global, format).await;
+    }
+    let means = Means {
+        offline,
+        audience: &Terminal::new(),
+    };
+    let done = keeper
+        .converge(&means)
+        .await
+        .map_err(|error| located(&loaded, error))?;
+    let right = done.failures.is_empty() && done.snapshot.is_right();
+    match format {
+        Output::Json => output::json(&json!({
+            "converged": right,
+            "fetched": done.fetched,
+            "steps": done.steps,
+            "failures": done.failures.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "snapshot": done.snapshot,
+        })),
+        Output::Text => told(&keeper, &done, right),
+    }
+    for failure in &done.failures {
+        output::error(failure);
+    }
+    if right {
+        return Ok(Exit::Done);
+    }
+    for check in &done.snapshot.checks {
+        for failure in &check.failures {
+            output::complaint(&format!("{}: {failure}", check.name));
+        }
+    }
+    Ok(Exit::Failed)
+}
+
+fn told(keeper: &Keeper, done: &Converged, right: bool) {
+    for fetched in &done.fetched {
+        output::line(format!(
+            "fetched   {} {}  {} from {}, {} verified",
+            fetched.artifact,
+            fetched.version,
+            indicatif::HumanBytes(fetched.bytes),
+            fetched.source,
+            fetched.pin.chars().take(19).collect::<String>()
+        ));
+    }
+    let (bin, conf) = keeper.shown_dirs();
+    show::steps(&done.steps, &bin, &conf);
+    for check in &done.snapshot.checks {
+        for warning in &check.warnings {
+            output::line(format!("warning   {}: {warning}", check.name));
+        }
+    }
+    if !right {
+        return;
+    }
+    let files = &done.snapshot.files;
+    let kept = files
+        .iter()
+        .filter(|file| file.standing == Standing::Kept)
+        .count();
+    let kept = match kept {
+        0 => String::new(),
+        kept => format!(", {kept} of them the node's own build"),
+    };
+    let changes = if done.steps.is_empty() {
+        "nothing to do"
+    } else {
+        "done"
+    };
+    output::line(format!(
+        "{changes}: {} files are as declared{kept}",
+        files.len()
+    ));
+}

@@ -1,0 +1,182 @@
+//! What each command does: load the declaration, ask `reconcile`, print, and say how it ended.
+
+mod catalog;
+mod install;
+mod output;
+mod plan;
+mod progress;
+mod render;
+mod show;
+mod uninstall;
+mod validate;
+mod verify;
+
+use std::path::Path;
+
+pub use output::Exit;
+
+use crate::cli::{Cli, Command, Global};
+use crate::config::{ConfigErrors, Loaded, Overrides, load};
+use crate::host::{Host, HostError};
+use crate::reconcile::{Keeper, ReconcileError};
+use crate::telemetry;
+
+/// The largest configuration file that is read, in bytes: what a ConfigMap can hold.
+const LARGEST_CONFIG: u64 = 1 << 20;
+
+/// Why a command could not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// The configuration file cannot be read.
+    #[error("{0}; name a configuration with --config FILE")]
+    NoConfig(#[source] HostError),
+    /// The configuration file is not UTF-8.
+    #[error("{0} is not UTF-8 text; save it as UTF-8")]
+    NotText(String),
+    /// The configuration has mistakes.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// The conflist has mistakes; a line each, with file and line.
+    #[error("{}", .0.join("\n"))]
+    Conflist(Vec<String>),
+    /// The host root cannot be opened.
+    #[error("{0}; check --host-root")]
+    HostRoot(#[source] HostError),
+    /// The node refused.
+    #[error(transparent)]
+    Reconcile(#[from] ReconcileError),
+    /// The built-in catalog is broken.
+    #[error(transparent)]
+    Catalog(#[from] crate::config::CatalogError),
+}
+
+impl Failure {
+    const fn exit(&self) -> Exit {
+        match self {
+            Self::NoConfig(_)
+            | Self::NotText(_)
+            | Self::Config(_)
+            | Self::Conflist(_)
+            | Self::HostRoot(_) => Exit::Usage,
+            Self::Reconcile(_) | Self::Catalog(_) => Exit::Failed,
+        }
+    }
+}
+
+/// Runs a command to its end and says how it ended; errors are on stderr by then.
+pub async fn run(cli: Cli) -> Exit {
+    telemetry::init(cli.global.log_level, cli.global.log_format);
+    let outcome = tokio::select! {
+        outcome = dispatch(&cli) => outcome,
+        // What is being published is finished by its own thread before the process ends.
+        () = signal() => Err(ReconcileError::Stopped.into()),
+    };
+    match outcome {
+        Ok(exit) => exit,
+        Err(Failure::Config(errors)) => {
+            for error in errors.all() {
+                output::complaint(&error.to_string());
+            }
+            Exit::Usage
+        }
+        Err(Failure::Conflist(lines)) => {
+            lines.iter().for_each(|line| output::complaint(line));
+            Exit::Usage
+        }
+        Err(failure) => {
+            output::error(&failure);
+            failure.exit()
+        }
+    }
+}
+
+async fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
+    let global = &cli.global;
+    match &cli.command {
+        Command::Install { offline, format } => install::run(global, *offline, format.output).await,
+        Command::Plan { format } => plan::run(global, format.output).await,
+        Command::Verify { format } => verify::run(global, format.output).await,
+        Command::Render => render::run(global).await,
+        Command::Validate { file, format } => validate::run(global, file.as_deref(), format.output),
+        Command::Uninstall { format } => uninstall::run(global, format.output).await,
+        Command::Catalog { format } => catalog::run(format.output),
+    }
+}
+
+/// Ends with the first SIGTERM or SIGINT.
+async fn signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+        }
+        // Without a handler the kernel's own way of ending us stands, which is as safe.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// Reads and checks the configuration.
+fn declaration(global: &Global, file: &Path) -> Result<Loaded, Failure> {
+    let absolute = std::path::absolute(file)
+        .map_err(|error| Failure::NoConfig(HostError::new("find", file, error)))?;
+    let machine = Host::open(Path::new("/")).map_err(Failure::NoConfig)?;
+    let bytes = machine
+        .read(&absolute, LARGEST_CONFIG)
+        .map_err(Failure::NoConfig)?;
+    let text =
+        String::from_utf8(bytes).map_err(|_| Failure::NotText(file.display().to_string()))?;
+    let overrides = Overrides {
+        bin_dir: global.bin_dir.clone(),
+        conf_dir: global.conf_dir.clone(),
+        state_dir: global.state_dir.clone(),
+        arch: None,
+    };
+    Ok(load(&text, file, &overrides)?)
+}
+
+/// Brings the declaration and the node together.
+fn keeper(global: &Global) -> Result<(Keeper, Loaded), Failure> {
+    let loaded = declaration(global, &global.config)?;
+    let host = Host::open(&global.host_root).map_err(Failure::HostRoot)?;
+    if !host.is_root() {
+        let owner = host.owner();
+        tracing::warn!(
+            "not running as root: files will belong to {}:{}, which a real node's runtime should not trust",
+            owner.uid,
+            owner.gid
+        );
+    }
+    let keeper = Keeper::new(loaded.settings.clone(), host, global.node_name.clone());
+    Ok((keeper, loaded))
+}
+
+/// Puts file and line before what the conflist rules found.
+fn located(loaded: &Loaded, error: ReconcileError) -> Failure {
+    match error {
+        ReconcileError::Conflist(findings) => {
+            let lines = findings
+                .iter()
+                .map(|finding| {
+                    show::finding(
+                        loaded,
+                        &finding.at,
+                        &format!("{}; {}", finding.problem, finding.mend),
+                    )
+                })
+                .collect();
+            Failure::Conflist(lines)
+        }
+        ReconcileError::Render(error) => {
+            let lines = error
+                .problems
+                .iter()
+                .map(|problem| show::problem(loaded, problem))
+                .collect();
+            Failure::Conflist(lines)
+        }
+        other => other.into(),
+    }
+}

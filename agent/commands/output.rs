@@ -1,0 +1,75 @@
+//! The one door to stdout and to the error line on stderr.
+
+use std::error::Error;
+use std::io::{self, Write as _};
+
+/// How a command ended; the numbers are the program's contract with scripts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// What was asked for holds.
+    Done,
+    /// `plan`: there are changes; `verify`: there is drift.
+    Differs,
+    /// It could not be done: the disk, the network, the node.
+    Failed,
+    /// Bad usage or a bad configuration; nothing was touched.
+    Usage,
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::Differs => 1,
+            Exit::Failed => 2,
+            Exit::Usage => 64,
+        })
+    }
+}
+
+/// Writes one line to stdout. A reader that has gone away (`| head`) is not our problem.
+pub(super) fn line(text: impl AsRef<str>) {
+    let _ = writeln!(io::stdout().lock(), "{}", text.as_ref());
+}
+
+/// Writes a text that brings its own line ends to stdout.
+pub(super) fn text(text: &str) {
+    let _ = io::stdout().lock().write_all(text.as_bytes());
+}
+
+/// Writes one JSON document to stdout.
+pub(super) fn json(value: &impl serde::Serialize) {
+    // Our own types serialise; a failure would be a broken pipe, as above.
+    if let Ok(document) = serde_json::to_string_pretty(value) {
+        line(document);
+    }
+}
+
+/// Writes `error: …` to stderr, then those of its causes that the line does not tell already.
+pub(super) fn error(error: &dyn Error) {
+    let mut told = error.to_string();
+    let mut stderr = io::stderr().lock();
+    let _ = writeln!(stderr, "error: {told}");
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let text = inner.to_string();
+        if !told.contains(&text) && !is_the_same_errno(&told, inner) {
+            let _ = writeln!(stderr, "  because: {text}");
+            told.push_str(&text);
+        }
+        cause = inner.source();
+    }
+}
+
+/// Writes `error: …` to stderr, for a line that is complete as it is.
+pub(super) fn complaint(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "error: {line}");
+}
+
+/// Whether a cause only repeats, as "… (os error 28)", the sentence of the kernel that was told already.
+fn is_the_same_errno(told: &str, cause: &(dyn Error + 'static)) -> bool {
+    cause
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::raw_os_error)
+        .is_some_and(|number| told.contains(nix::errno::Errno::from_raw(number).desc()))
+}

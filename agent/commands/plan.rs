@@ -1,0 +1,73 @@
+//! `plan`: what `install` would change, as steps and, for the conflist, as a diff.
+
+use serde_json::json;
+use similar::TextDiff;
+
+use super::{Exit, Failure, keeper, located, output, show};
+use crate::cli::{Global, Output};
+use crate::plan::Step;
+use crate::reconcile::{Keeper, Sight};
+
+/// Runs it.
+pub(super) async fn run(global: &Global, format: Output) -> Result<Exit, Failure> {
+    let (keeper, loaded) = keeper(global)?;
+    let sight = keeper
+        .sight()
+        .await
+        .map_err(|error| located(&loaded, error))?;
+    let waiting = sight
+        .network
+        .as_ref()
+        .and_then(|network| network.rendered.as_ref().err());
+    let clean = sight.plan.is_clean() && waiting.is_none();
+    let diff = conflist_diff(&keeper, &sight);
+    match format {
+        Output::Json => output::json(&json!({
+            "clean": clean,
+            "steps": sight.plan.steps,
+            "refused": sight.plan.refused,
+            "kept": sight.plan.kept,
+            "unrecorded": sight.plan.unrecorded,
+            "waiting": waiting.map(|waiting| &waiting.0),
+            "conflistDiff": diff,
+        })),
+        Output::Text => {
+            let (bin, conf) = keeper.shown_dirs();
+            show::steps(&sight.plan.steps, &bin, &conf);
+            show::open_ends(&sight.plan, &bin, &conf);
+            if let Some(waiting) = waiting {
+                output::line(format!(
+                    "wait      the conflist cannot be rendered yet: {}",
+                    waiting.0
+                ));
+            }
+            if let Some(diff) = diff {
+                output::text(&diff);
+            }
+            if clean {
+                output::line("nothing to do: the disk is as declared");
+            }
+        }
+    }
+    Ok(if clean { Exit::Done } else { Exit::Differs })
+}
+
+/// The change to the conflist as a unified diff, where it is to be written.
+fn conflist_diff(keeper: &Keeper, sight: &Sight) -> Option<String> {
+    let written = sight.plan.steps.iter().find_map(|step| match step {
+        Step::WriteConflist { name, .. } => Some(name),
+        _ => None,
+    })?;
+    let network = sight.network.as_ref()?;
+    let rendered = network.rendered.as_ref().ok()?;
+    let before = network.content(written).unwrap_or_default();
+    let (_, conf) = keeper.shown_dirs();
+    let path = conf.join(written.as_str()).display().to_string();
+    let from = if before.is_empty() {
+        "/dev/null"
+    } else {
+        &path
+    };
+    let diff = TextDiff::from_lines(before.as_str(), rendered.text.as_str());
+    Some(diff.unified_diff().header(from, &path).to_string())
+}

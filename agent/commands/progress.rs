@@ -1,0 +1,72 @@
+//! A bar on a terminal; elsewhere the log lines say enough.
+
+use std::io::IsTerminal as _;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::fetch::Progress;
+use crate::model::Artifact;
+use crate::reconcile::Audience;
+
+/// Draws on stderr, and only if that is a terminal.
+pub(super) struct Terminal {
+    is_terminal: bool,
+}
+
+impl Terminal {
+    pub(super) fn new() -> Self {
+        Self {
+            is_terminal: std::io::stderr().is_terminal(),
+        }
+    }
+}
+
+impl Audience for Terminal {
+    fn downloading(&self, artifact: &Artifact) -> Box<dyn Progress + '_> {
+        if !self.is_terminal {
+            return Box::new(());
+        }
+        let bar = ProgressBar::no_length()
+            .with_message(format!("{} {}", artifact.name, artifact.version));
+        bar.set_style(unmeasured());
+        Box::new(Bar(bar))
+    }
+}
+
+struct Bar(ProgressBar);
+
+impl Progress for Bar {
+    fn moved(&self, position: u64, total: Option<u64>) {
+        if self.0.length() != total {
+            match total {
+                Some(total) => {
+                    self.0.set_length(total);
+                    self.0.set_style(measured());
+                }
+                None => {
+                    self.0.unset_length();
+                    self.0.set_style(unmeasured());
+                }
+            }
+        }
+        self.0.set_position(position);
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+fn measured() -> ProgressStyle {
+    style("{msg}  {wide_bar} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left")
+}
+
+fn unmeasured() -> ProgressStyle {
+    style("{msg}  {spinner} {bytes}  {bytes_per_sec}")
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}

@@ -1,0 +1,33 @@
+//! `render`: the conflist as it would be written.
+
+use super::{Exit, Failure, keeper, located, output};
+use crate::cli::Global;
+
+/// Runs it.
+pub(super) async fn run(global: &Global) -> Result<Exit, Failure> {
+    let (keeper, loaded) = keeper(global)?;
+    let sight = keeper
+        .sight()
+        .await
+        .map_err(|error| located(&loaded, error))?;
+    match sight.network.map(|network| network.rendered) {
+        Some(Ok(rendered)) => {
+            output::text(&rendered.text);
+            Ok(Exit::Done)
+        }
+        Some(Err(waiting)) => {
+            output::complaint(&format!(
+                "the conflist cannot be rendered yet: {}",
+                waiting.0
+            ));
+            Ok(Exit::Failed)
+        }
+        None => {
+            output::complaint(&format!(
+                "{}: there is no network.conflist to render; add one, or start from a profile",
+                loaded.file.display()
+            ));
+            Ok(Exit::Usage)
+        }
+    }
+}

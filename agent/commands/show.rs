@@ -1,0 +1,176 @@
+//! How files, checks and steps look to people.
+
+use std::path::Path;
+
+use super::output;
+use crate::config::Loaded;
+use crate::conflist::RenderProblem;
+use crate::model::{Drift, FileReport, Snapshot, Standing};
+use crate::plan::{Plan, Step};
+
+/// `FILE:LINE: network.conflist.AT: what is wrong`, for a mistake within the conflist.
+pub(super) fn finding(loaded: &Loaded, at: &str, text: &str) -> String {
+    let key = match at {
+        "" => "network.conflist".to_owned(),
+        at => format!("network.conflist.{at}"),
+    };
+    let place = match loaded.line_of(&key) {
+        Some(line) => format!("{}:{line}", loaded.file.display()),
+        None => loaded.file.display().to_string(),
+    };
+    format!("{place}: {key}: {text}")
+}
+
+/// The same for a placeholder that cannot be filled in.
+pub(super) fn problem(loaded: &Loaded, problem: &RenderProblem) -> String {
+    let told = problem.to_string();
+    // It begins with its own place, as in `plugins[0].mtu: there is no fact …`.
+    match told.split_once(": ") {
+        Some((at, text)) => finding(loaded, at, text),
+        None => finding(loaded, "", &told),
+    }
+}
+
+/// A line for every file, then one for every check that is not green.
+pub(super) fn snapshot(snapshot: &Snapshot) {
+    for file in &snapshot.files {
+        output::line(format!(
+            "{:<9} {}{}",
+            word(file),
+            file.path.display(),
+            detail(file)
+        ));
+    }
+    for check in &snapshot.checks {
+        // The files say what these two would.
+        if !matches!(check.name, "binaries" | "conflist")
+            || snapshot.files.iter().all(|file| file.drifts.is_empty())
+        {
+            for failure in &check.failures {
+                output::line(format!("{:<9} {failure}", check.name));
+            }
+        }
+        for warning in &check.warnings {
+            output::line(format!("{:<9} {}: {warning}", "warning", check.name));
+        }
+    }
+}
+
+fn word(file: &FileReport) -> &'static str {
+    match (file.standing, file.drifts.first()) {
+        (Standing::Kept, _) => "kept",
+        (_, Some(drift)) => drift.kind(),
+        (_, None) => "ok",
+    }
+}
+
+fn detail(file: &FileReport) -> String {
+    let told: Vec<String> = file
+        .drifts
+        .iter()
+        .filter(|drift| **drift != Drift::Missing)
+        .map(ToString::to_string)
+        .collect();
+    match (file.standing, told.is_empty()) {
+        (Standing::Kept, _) => "  the node's own build".to_owned(),
+        (_, true) => match file.actual {
+            Some(sha256) => format!("  {} {}", sha256.short(), file.origin),
+            None => format!("  from {}", file.origin),
+        },
+        (_, false) => format!("  {}", told.join(", ")),
+    }
+}
+
+/// A line for every step, in the order in which they would be or were taken.
+pub(super) fn steps(steps: &[Step], bin: &Path, conf: &Path) {
+    for step in steps {
+        output::line(match step {
+            Step::Fetch { artifact } => format!("fetch     {artifact}"),
+            Step::Place {
+                plugin,
+                drift,
+                sha256,
+            } => {
+                format!(
+                    "place     {}  {} → {}",
+                    bin.join(plugin.as_str()).display(),
+                    before(drift),
+                    sha256.short()
+                )
+            }
+            Step::FixPlugin { plugin, drifts } => {
+                format!(
+                    "fix       {}  {}",
+                    bin.join(plugin.as_str()).display(),
+                    all(drifts)
+                )
+            }
+            Step::WriteConflist { name, drift } => {
+                format!(
+                    "write     {}  {}",
+                    conf.join(name.as_str()).display(),
+                    before(drift)
+                )
+            }
+            Step::FixConflist { name, drifts } => {
+                format!(
+                    "fix       {}  {}",
+                    conf.join(name.as_str()).display(),
+                    all(drifts)
+                )
+            }
+            Step::RetireConflist { name } => {
+                format!(
+                    "remove    {}  ours, under an earlier name",
+                    conf.join(name.as_str()).display()
+                )
+            }
+            Step::SetAside { name } => {
+                format!(
+                    "set aside {}  sorts before ours",
+                    conf.join(name.as_str()).display()
+                )
+            }
+        });
+    }
+}
+
+/// What no step can mend, and what has to be fetched before anybody can tell.
+pub(super) fn open_ends(plan: &Plan, bin: &Path, conf: &Path) {
+    for refusal in &plan.refused {
+        let dir = if refusal.plugin { bin } else { conf };
+        output::line(format!(
+            "refused   {} {}; a directory is never removed, move it away",
+            dir.join(refusal.name.as_str()).display(),
+            refusal.drift
+        ));
+    }
+    for plugin in &plan.unrecorded {
+        output::line(format!(
+            "compare   {}  once its artifact is fetched",
+            bin.join(plugin.as_str()).display()
+        ));
+    }
+    for plugin in &plan.kept {
+        output::line(format!(
+            "keep      {}  the node's own build",
+            bin.join(plugin.as_str()).display()
+        ));
+    }
+}
+
+fn before(drift: &Drift) -> String {
+    match drift {
+        Drift::Missing => "missing".to_owned(),
+        Drift::Content { actual, .. } => actual.short(),
+        other => other.to_string(),
+    }
+}
+
+fn all(drifts: &[Drift]) -> String {
+    drifts
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
+}

@@ -1,0 +1,89 @@
+//! Judging a conflist whose facts are not known yet, away from any node.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::json::{element, member};
+use super::render::{Facts, RenderProblem, render};
+use super::validate::{Finding, validate};
+
+/// Everything that can be said of a template before its facts are known: what `validate` says of it,
+/// less what it says of a value that a fact will take the place of.
+#[must_use]
+pub fn validate_template(template: &Value) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if let Err(error) = render(template, &Facts::new()) {
+        for problem in &error.problems {
+            if let RenderProblem::Unclosed { at } = problem {
+                findings.push(Finding::error(
+                    at,
+                    "a '${' without its '}'",
+                    "close it, or write '$${' for the two characters themselves",
+                ));
+            }
+        }
+    }
+    let mut open = BTreeSet::new();
+    placeholders(template, String::new(), &mut open);
+    let judged = validate(template.to_string().as_bytes());
+    findings.extend(
+        judged
+            .findings
+            .into_iter()
+            .filter(|finding| !open.contains(&finding.at)),
+    );
+    findings
+}
+
+/// The places of every string that has a placeholder in it.
+fn placeholders(value: &Value, at: String, found: &mut BTreeSet<String>) {
+    match value {
+        Value::String(text) if text.contains("${") => {
+            found.insert(at);
+        }
+        Value::Array(elements) => {
+            for (index, value) in elements.iter().enumerate() {
+                placeholders(value, element(&at, index), found);
+            }
+        }
+        Value::Object(members) => {
+            for (key, value) in members {
+                placeholders(value, member(&at, key), found);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_a_fact_will_replace_is_not_judged_and_the_rest_is() {
+        let template = json!({
+            "cniVersion": "1.0.0",
+            "name": "${env.NETWORK}",
+            "plugins": [
+                { "type": "bridge", "ipam": "${node.ipam}" },
+                { "type": "portmap", "capabilities": { "portMappings": "yes" } },
+            ],
+        });
+        let places: Vec<String> = validate_template(&template)
+            .into_iter()
+            .map(|finding| finding.at)
+            .collect();
+        assert_eq!(places, ["plugins[1].capabilities.portMappings"]);
+    }
+
+    #[test]
+    fn an_unclosed_placeholder_is_an_error_without_any_fact() {
+        let template =
+            json!({ "cniVersion": "1.0.0", "name": "${open", "plugins": [{ "type": "bridge" }] });
+        let findings = validate_template(&template);
+        assert_eq!(findings.len(), 1);
+        assert_eq!(findings[0].at, "name");
+    }
+}

@@ -1,0 +1,78 @@
+//! What is true of the node at one moment: the one thing that every view is made from.
+
+use std::path::PathBuf;
+
+use super::{Drift, Sha256};
+
+/// The state of everything declared, as observed in one pass.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Snapshot {
+    /// Every declared file, in the order of the declaration, the conflist last.
+    pub files: Vec<FileReport>,
+    /// The checks, in their fixed order.
+    pub checks: Vec<Check>,
+    /// What the runtimes on this node would take from the configuration directory.
+    pub effective: Option<Effective>,
+}
+
+/// One declared file.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FileReport {
+    /// The path on the host, `--host-root` included.
+    pub path: PathBuf,
+    /// How it stands.
+    pub standing: Standing,
+    /// The digest that it must have, where known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected: Option<Sha256>,
+    /// The digest that it has, where it is a readable file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub actual: Option<Sha256>,
+    /// Where it comes from: `ARTIFACT VERSION`, or `configuration`.
+    pub origin: String,
+    /// What is wrong with it.
+    pub drifts: Vec<Drift>,
+}
+
+/// How a declared file stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standing {
+    /// It is what was declared.
+    Ok,
+    /// A node image's own build, which `ifPresent: keep` leaves alone.
+    Kept,
+    /// It is not what was declared.
+    Drift,
+}
+
+/// One question with its answer.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Check {
+    /// `binaries`, `conflist`, `precedence`, `plugins` or `gates`.
+    pub name: &'static str,
+    /// Why the answer is no, a line each; empty where it is yes.
+    pub failures: Vec<String>,
+    /// What is odd but works, a line each.
+    pub warnings: Vec<String>,
+}
+
+/// What the runtimes would take from the configuration directory.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Effective {
+    /// The file that containerd takes, if it takes any.
+    pub containerd: Option<String>,
+    /// The file that CRI-O takes, if it takes any.
+    pub crio: Option<String>,
+}
+
+impl Snapshot {
+    /// Whether everything declared holds.
+    #[must_use]
+    pub fn is_right(&self) -> bool {
+        self.checks.iter().all(|check| check.failures.is_empty())
+    }
+}

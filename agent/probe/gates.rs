@@ -1,0 +1,131 @@
+//! The conditions that must hold before the conflist is written.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+
+use crate::config::{self, Gate};
+use crate::fetch;
+use crate::host::{Host, HostError};
+
+/// How long a peer may take to accept or answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Why a gate does not hold, naming it.
+#[derive(Debug, thiserror::Error)]
+pub enum GateError {
+    /// The file does not exist.
+    #[error("file {} does not exist yet", path.display())]
+    NoFile {
+        /// The path, `--host-root` included.
+        path: PathBuf,
+    },
+    /// The kernel would not say whether the file exists.
+    #[error(transparent)]
+    File(#[from] HostError),
+    /// Nobody accepts connections there.
+    #[error("{what} does not accept connections: {source}")]
+    Refused {
+        /// `tcp HOST:PORT` or `unix PATH`.
+        what: String,
+        /// The kernel's or the resolver's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// No answer in time.
+    #[error("{what} did not answer within {} s", PATIENCE.as_secs())]
+    Silent {
+        /// The gate.
+        what: String,
+    },
+    /// The URL answers, but not with 2xx.
+    #[error("http {url} answered {status}")]
+    Status {
+        /// The URL.
+        url: String,
+        /// The status line's number and words.
+        status: String,
+    },
+    /// The URL cannot be asked.
+    #[error("http {url} cannot be asked: {reason}")]
+    Http {
+        /// The URL.
+        url: String,
+        /// The innermost reason.
+        reason: String,
+    },
+}
+
+/// Asks one gate, once.
+///
+/// # Errors
+/// When it does not hold, with the reason.
+pub async fn check(gate: &Gate, host: &Host, settings: &config::Fetch) -> Result<(), GateError> {
+    match gate {
+        Gate::File(path) => match host.exists(path)? {
+            true => Ok(()),
+            false => Err(GateError::NoFile {
+                path: host.shown(path),
+            }),
+        },
+        Gate::Tcp(address) => connect(format!("tcp {address}"), TcpStream::connect(address)).await,
+        Gate::Unix(path) => match host.locate(path) {
+            Ok(real) => {
+                connect(
+                    format!("unix {}", real.display()),
+                    UnixStream::connect(real),
+                )
+                .await
+            }
+            Err(error) if error.is_absent() => Err(GateError::NoFile {
+                path: host.shown(path),
+            }),
+            Err(error) => Err(error.into()),
+        },
+        Gate::Http(url) => ask(url, settings).await,
+    }
+}
+
+/// A GET of `url` as written; a redirect is an answer other than 2xx.
+async fn ask(url: &str, settings: &config::Fetch) -> Result<(), GateError> {
+    let client = fetch::client(settings, None).map_err(|failure| GateError::Http {
+        url: url.to_owned(),
+        reason: failure.to_string(),
+    })?;
+    match client.get(url).timeout(PATIENCE).send().await {
+        Ok(answer) if answer.status().is_success() => Ok(()),
+        Ok(answer) => Err(GateError::Status {
+            url: url.to_owned(),
+            status: answer.status().to_string(),
+        }),
+        Err(error) if error.is_timeout() => Err(GateError::Silent {
+            what: format!("http {url}"),
+        }),
+        Err(error) => Err(GateError::Http {
+            url: url.to_owned(),
+            reason: innermost(&error),
+        }),
+    }
+}
+
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+async fn connect<S>(
+    what: String,
+    attempt: impl Future<Output = io::Result<S>>,
+) -> Result<(), GateError> {
+    match timeout(PATIENCE, attempt).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(source)) => Err(GateError::Refused { what, source }),
+        Err(_) => Err(GateError::Silent { what }),
+    }
+}

@@ -1,0 +1,57 @@
+//! What can stop a pass.
+
+use crate::conflist::{Finding, RenderError};
+use crate::fetch::{ArchiveError, FetchError};
+use crate::host::HostError;
+use crate::store::StoreError;
+
+use super::facts::FactError;
+
+/// What stopped a pass before the node was as declared. What was right before still is.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// The file system refused.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// The state directory refused.
+    #[error(transparent)]
+    Store(StoreError),
+    /// No source gave the pinned bytes.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// The bytes are the pinned ones, and not what they should be.
+    #[error("{artifact}: {source}")]
+    Archive {
+        /// The artifact, by the operator's name.
+        artifact: String,
+        /// What is wrong with it.
+        #[source]
+        source: ArchiveError,
+    },
+    /// A fact source cannot be read.
+    #[error(transparent)]
+    Facts(#[from] FactError),
+    /// The conflist asks for facts that are not known.
+    #[error("network.conflist: {0}")]
+    Render(#[from] RenderError),
+    /// A runtime would not take the conflist, or no pod would get a network from it.
+    #[error("network.conflist has {} mistakes", .0.len())]
+    Conflist(Vec<Finding>),
+    /// Something has to be fetched and the network is not to be used.
+    #[error(
+        "{artifact} {version} is neither in place nor in the store, and --offline leaves no source for it; \
+         run once without --offline, or add a file:// source"
+    )]
+    Offline {
+        /// The artifact, by the operator's name.
+        artifact: String,
+        /// Its version.
+        version: String,
+    },
+    /// A thread of ours ended without its result.
+    #[error("internal: a worker ended early: {0}")]
+    Worker(#[from] tokio::task::JoinError),
+    /// SIGTERM or SIGINT came.
+    #[error("stopped by a signal; what is in place is whole, run it again to go on")]
+    Stopped,
+}

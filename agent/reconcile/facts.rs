@@ -1,0 +1,196 @@
+//! Collecting the values for `${…}` in the conflist.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::config::{FactSource, Settings};
+use crate::conflist::{EnvFileError, Facts, parse_env_file};
+use crate::host::{Host, HostError};
+
+/// The largest envFile that is read, in bytes; real ones have a few lines.
+const LARGEST_ENV_FILE: u64 = 64 * 1024;
+
+/// The largest routing table that is read for `host.mtu`, in bytes.
+const LARGEST_ROUTES: u64 = 4 * 1024 * 1024;
+
+/// Why a fact source could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum FactError {
+    /// The envFile cannot be read.
+    #[error("network.facts: {0}")]
+    Read(#[from] HostError),
+    /// The envFile holds a line that is no assignment.
+    #[error("network.facts: {path}: {source}")]
+    Parse {
+        /// The file.
+        path: String,
+        /// The line and what is wrong with it.
+        #[source]
+        source: EnvFileError,
+    },
+}
+
+/// The facts, and the first envFile that was not there.
+pub(super) struct Collected {
+    /// Every value that is known now.
+    pub(super) facts: Facts,
+    /// A declared envFile that does not exist yet, `--host-root` included.
+    pub(super) absent: Option<String>,
+}
+
+/// Collects every fact: the environment's, the node's and those of the declared sources, where a
+/// later one overrides an earlier one.
+///
+/// A fact that this machine cannot tell (`host.mtu` without a default route) is left out, so that
+/// only a conflist that asks for it is refused.
+///
+/// # Errors
+/// When a declared envFile is there and cannot be read or understood.
+pub(super) fn collect(
+    settings: &Settings,
+    host: &Host,
+    node_name: Option<&str>,
+) -> Result<Collected, FactError> {
+    let mut facts = Facts::new();
+    let mut absent = None;
+    for (name, value) in std::env::vars_os() {
+        if let (Some(name), Some(value)) = (name.to_str(), value.to_str()) {
+            facts.insert(format!("env.{name}"), Value::from(value));
+        }
+    }
+    if let Some(name) = node_name.map(str::to_owned).or_else(host_name) {
+        facts.insert("node.name".to_owned(), Value::from(name));
+    }
+    facts.insert("host.arch".to_owned(), Value::from(settings.arch.as_str()));
+    if let Some(mtu) = default_route_mtu() {
+        facts.insert("host.mtu".to_owned(), Value::from(mtu));
+    }
+    for source in settings.network.iter().flat_map(|network| &network.facts) {
+        match source {
+            FactSource::Values(values) => {
+                facts.extend(
+                    values
+                        .iter()
+                        .map(|(name, value)| (name.clone(), value.clone())),
+                );
+            }
+            FactSource::EnvFile(path) => match host.read(path, LARGEST_ENV_FILE) {
+                Ok(bytes) => facts.extend(assignments(path, &bytes)?),
+                Err(error) if error.is_absent() => {
+                    absent.get_or_insert_with(|| error.path.display().to_string());
+                }
+                Err(error) => return Err(error.into()),
+            },
+        }
+    }
+    Ok(Collected { facts, absent })
+}
+
+fn assignments(path: &Path, bytes: &[u8]) -> Result<Vec<(String, Value)>, FactError> {
+    parse_env_file(&String::from_utf8_lossy(bytes)).map_err(|source| FactError::Parse {
+        path: path.display().to_string(),
+        source,
+    })
+}
+
+/// The name under which kubelet registers a node unless told otherwise: the host name, trimmed and
+/// in lower case (kubelet `nodeutil.GetHostname`).
+fn host_name() -> Option<String> {
+    let name = nix::unistd::gethostname().ok()?.into_string().ok()?;
+    Some(name.trim().to_lowercase())
+}
+
+/// The MTU of the interface that the default route leaves by, from the kernel's own tables.
+///
+/// Read at the machine's root, not below `--host-root`: a pod on the host's network sees the host's.
+fn default_route_mtu() -> Option<u64> {
+    let machine = Host::open(Path::new("/")).ok()?;
+    let text = |path: &str| {
+        let bytes = machine.read(Path::new(path), LARGEST_ROUTES).ok()?;
+        String::from_utf8(bytes).ok()
+    };
+    let interface = text("/proc/net/route")
+        .as_deref()
+        .and_then(default_interface)
+        .or_else(|| {
+            text("/proc/net/ipv6_route")
+                .as_deref()
+                .and_then(default_interface_v6)
+        })?;
+    text(&format!("/sys/class/net/{interface}/mtu"))?
+        .trim()
+        .parse()
+        .ok()
+}
+
+/// The interface of the default route with the lowest metric in `/proc/net/route`.
+fn default_interface(table: &str) -> Option<String> {
+    table
+        .lines()
+        .skip(1)
+        .filter_map(|line| {
+            let columns: Vec<&str> = line.split_whitespace().collect();
+            match columns.as_slice() {
+                [interface, "00000000", _, _, _, _, metric, "00000000", ..] => {
+                    Some((metric.parse::<u64>().ok()?, (*interface).to_owned()))
+                }
+                _ => None,
+            }
+        })
+        .min()
+        .map(|(_, interface)| interface)
+}
+
+/// The interface of the default route with the lowest metric in `/proc/net/ipv6_route`, where
+/// unreachable defaults stand on `lo`.
+fn default_interface_v6(table: &str) -> Option<String> {
+    table
+        .lines()
+        .filter_map(|line| {
+            let columns: Vec<&str> = line.split_whitespace().collect();
+            match columns.as_slice() {
+                [destination, "00", _, _, _, metric, .., interface]
+                    if *interface != "lo" && destination.bytes().all(|b| b == b'0') =>
+                {
+                    Some((
+                        u64::from_str_radix(metric, 16).ok()?,
+                        (*interface).to_owned(),
+                    ))
+                }
+                _ => None,
+            }
+        })
+        .min()
+        .map(|(_, interface)| interface)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_route_with_the_lowest_metric_counts() {
+        let table = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n\
+                     wlan0\t00000000\t0101A8C0\t0003\t0\t0\t600\t00000000\t0\t0\t0\n\
+                     eth0\t00000000\t010200C0\t0003\t0\t0\t100\t00000000\t0\t0\t0\n\
+                     eth1\t0000A8C0\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n";
+        assert_eq!(default_interface(table).as_deref(), Some("eth0"));
+        assert_eq!(default_interface("Iface\tDestination\n"), None);
+    }
+
+    #[test]
+    fn an_unreachable_default_is_no_route() {
+        let zero = "0".repeat(32);
+        let line = |prefix: &str, metric: &str, interface: &str| {
+            format!(
+                "{zero} {prefix} {zero} 00 {zero} {metric} 00000001 00000000 00000003 {interface}\n"
+            )
+        };
+        let table = line("00", "ffffffff", "lo")
+            + &line("40", "00000001", "eth9")
+            + &line("00", "00000400", "eth0");
+        assert_eq!(default_interface_v6(&table).as_deref(), Some("eth0"));
+        assert_eq!(default_interface_v6(&line("00", "ffffffff", "lo")), None);
+    }
+}

@@ -1,0 +1,76 @@
+//! One pass over a node: observe → plan → apply → say what is true now.
+//!
+//! The commands are thin readings of this room. Its parts: `sight` (what is declared and what is there),
+//! `questions` (what has to be asked: gates, plugins), `judge` (both into a [`Snapshot`]), `supply`
+//! (artifacts into the store), `apply` (steps onto the disk), `converge` and `uninstall` (the orders of steps).
+
+mod apply;
+mod converge;
+mod error;
+mod facts;
+mod judge;
+mod network;
+mod questions;
+mod sight;
+mod supply;
+mod uninstall;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use converge::{Audience, Converged, Fetched, Means};
+pub use error::ReconcileError;
+pub use facts::FactError;
+pub use network::{Rendered, Waiting};
+pub use sight::Sight;
+pub use uninstall::{Removal, Uninstalled};
+
+use crate::config::Settings;
+use crate::host::Host;
+use crate::model::Snapshot;
+
+/// A node and what is declared for it.
+#[derive(Debug, Clone)]
+pub struct Keeper {
+    settings: Arc<Settings>,
+    host: Host,
+    node_name: Option<String>,
+}
+
+impl Keeper {
+    /// Brings a declaration and a node together; touches nothing.
+    #[must_use]
+    pub fn new(settings: Settings, host: Host, node_name: Option<String>) -> Self {
+        Self {
+            settings: Arc::new(settings),
+            host,
+            node_name,
+        }
+    }
+
+    /// What is declared.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The bin and the configuration directory as people see them, the host root in front.
+    #[must_use]
+    pub fn shown_dirs(&self) -> (PathBuf, PathBuf) {
+        let paths = &self.settings.paths;
+        (
+            self.host.shown(&paths.bin_dir),
+            self.host.shown(&paths.conf_dir),
+        )
+    }
+
+    /// Observes the disk, asks the gates and the plugins, and says what is true. Changes nothing.
+    ///
+    /// # Errors
+    /// When the disk or the ledger cannot be read, or the conflist cannot be rendered.
+    pub async fn verify(&self) -> Result<Snapshot, ReconcileError> {
+        let sight = self.sight().await?;
+        let answers = questions::ask(self, &sight).await?;
+        Ok(judge::snapshot(self, &sight, &answers))
+    }
+}

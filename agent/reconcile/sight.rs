@@ -1,0 +1,162 @@
+//! What is declared, what is there, and the steps between: everything that a look at the disk tells.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::error::ReconcileError;
+use super::network::NetworkSight;
+use super::supply::ledger_key;
+use super::{Keeper, network};
+use crate::config::ForeignConflists;
+use crate::host::{Dir, HostError};
+use crate::model::{FileName, FileState, IfPresent, Sha256};
+use crate::plan::{Desired, DesiredConflist, DesiredPlugin, Observed, Plan, plan};
+use crate::store::{Ledger, Place, Store};
+
+/// One look at a node.
+#[derive(Debug)]
+pub struct Sight {
+    /// What we placed before.
+    pub ledger: Ledger,
+    /// What is wanted.
+    pub desired: Desired,
+    /// What is there.
+    pub observed: Observed,
+    /// The steps from there to what is wanted.
+    pub plan: Plan,
+    /// The conflist and its directory, where one is declared.
+    pub network: Option<NetworkSight>,
+}
+
+impl Keeper {
+    /// Looks at the disk; changes nothing. Also what `plan` prints.
+    ///
+    /// # Errors
+    /// When the disk or the ledger cannot be read, or the conflist cannot be rendered.
+    pub async fn sight(&self) -> Result<Sight, ReconcileError> {
+        let keeper = self.clone();
+        tokio::task::spawn_blocking(move || keeper.look()).await?
+    }
+
+    fn look(&self) -> Result<Sight, ReconcileError> {
+        let store = Store::find(&self.host, &self.settings.paths.state_dir)?;
+        let ledger = match &store {
+            Some(store) => store.ledger()?,
+            None => Ledger::default(),
+        };
+        let network = network::look(self)?;
+        let desired = self.desired(&ledger, network.as_ref());
+        let observed = self.observe(&ledger, &desired, network.as_ref(), store.as_ref())?;
+        Ok(Sight {
+            plan: plan(&desired, &observed),
+            ledger,
+            desired,
+            observed,
+            network,
+        })
+    }
+
+    /// What is wanted, as far as the ledger knows what the artifacts hold.
+    pub(super) fn desired(&self, ledger: &Ledger, network: Option<&NetworkSight>) -> Desired {
+        let mut plugins = Vec::new();
+        for artifact in &self.settings.artifacts {
+            let known = ledger.members(&artifact.pin);
+            for member in &artifact.members {
+                let measured = known.and_then(|known| known.get(ledger_key(artifact, member)));
+                plugins.push(DesiredPlugin {
+                    plugin: member.plugin.clone(),
+                    artifact: artifact.name.clone(),
+                    sha256: member.sha256.or(measured.map(|measure| measure.sha256)),
+                    keep_foreign: artifact.if_present == IfPresent::Keep,
+                });
+            }
+        }
+        let conflist = self.settings.network.as_ref().and_then(|declared| {
+            let rendered = network?.rendered.as_ref().ok()?;
+            Some(DesiredConflist {
+                name: declared.file_name.clone(),
+                mode: declared.file_mode,
+                sha256: rendered.sha256,
+            })
+        });
+        Desired {
+            plugins,
+            conflist,
+            owner: self.host.owner(),
+        }
+    }
+
+    fn observe(
+        &self,
+        ledger: &Ledger,
+        desired: &Desired,
+        network: Option<&NetworkSight>,
+        store: Option<&Store>,
+    ) -> Result<Observed, ReconcileError> {
+        let bin = self.bin_dir()?;
+        let conf = self.conf_dir()?;
+        let mut observed = Observed {
+            placed_plugins: placed(ledger, Place::Bin),
+            placed_conflists: placed(ledger, Place::Conf),
+            ..Observed::default()
+        };
+        for wanted in &desired.plugins {
+            let state = state(bin.as_ref(), wanted.plugin.file());
+            observed.plugins.insert(wanted.plugin.clone(), state);
+            if let (Some(store), Some(sha256)) = (store, wanted.sha256)
+                && store.has(&sha256)?
+            {
+                observed.blobs.insert(sha256);
+            }
+        }
+        let declared = self
+            .settings
+            .network
+            .iter()
+            .map(|network| &network.file_name);
+        for name in declared.chain(observed.placed_conflists.keys()) {
+            observed
+                .conflists
+                .insert(name.clone(), state(conf.as_ref(), name));
+        }
+        if let Some((network, declared)) = network.zip(self.settings.network.as_ref())
+            && self.settings.drift.foreign_conflists == ForeignConflists::Disable
+        {
+            observed.rivals = network.rivals(&declared.file_name, &observed.placed_conflists);
+        }
+        Ok(observed)
+    }
+
+    /// The bin directory; `None` where it does not exist.
+    pub(super) fn bin_dir(&self) -> Result<Option<Dir>, HostError> {
+        present(self.host.dir(&self.settings.paths.bin_dir))
+    }
+
+    /// The configuration directory; `None` where it does not exist.
+    pub(super) fn conf_dir(&self) -> Result<Option<Dir>, HostError> {
+        present(self.host.dir(&self.settings.paths.conf_dir))
+    }
+}
+
+fn present(dir: Result<Dir, HostError>) -> Result<Option<Dir>, HostError> {
+    match dir {
+        Ok(dir) => Ok(Some(dir)),
+        Err(error) if error.is_absent() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn state(dir: Option<&Dir>, name: &FileName) -> FileState {
+    dir.map_or(FileState::Absent, |dir| dir.observe(name))
+}
+
+fn placed(ledger: &Ledger, place: Place) -> BTreeMap<FileName, BTreeSet<Sha256>> {
+    ledger
+        .files()
+        .iter()
+        .filter(|file| file.place == place)
+        .map(|file| {
+            let digests = std::iter::once(file.sha256).chain(file.previous).collect();
+            (file.name.clone(), digests)
+        })
+        .collect()
+}

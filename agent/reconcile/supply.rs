@@ -1,0 +1,174 @@
+//! Artifacts into the store: download, prove the pin, take out the wanted plugins.
+
+use std::io::{self, Read, Write as _};
+use std::path::Path;
+
+use super::error::ReconcileError;
+use crate::config::Settings;
+use crate::fetch::{self, FileSource, Limits, MemberSink, Progress, Verified};
+use crate::host::{Host, HostError, Spool, Temp};
+use crate::model::{Artifact, Format, Member, Sha256};
+use crate::retry::Backoff;
+use crate::store::{Measure, Store, StoreError};
+
+/// The largest CA file that is read, in bytes; the system's whole bundle has about 200 KiB.
+const LARGEST_CA_FILE: u64 = 4 << 20;
+
+/// What an artifact was found to hold: the ledger's key of each member, and what it is.
+pub(super) type Measured = Vec<(String, Measure)>;
+
+/// The name under which the ledger keeps what a member was found to be.
+pub(super) fn ledger_key<'a>(artifact: &Artifact, member: &'a Member) -> &'a str {
+    match artifact.format {
+        Format::Raw => member.plugin.as_str(),
+        Format::TarGz | Format::Tar => &member.path,
+    }
+}
+
+impl fetch::Spool for Spool {
+    fn truncate(&mut self, length: u64) -> io::Result<()> {
+        Self::truncate(self, length)
+    }
+}
+
+/// Opens `file://` sources at this machine's own root: `--host-root` is not for them, since a bundle
+/// lies beside the agent and not on the host.
+struct LocalFiles;
+
+impl FileSource for LocalFiles {
+    fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
+        let machine = Host::open(Path::new("/")).map_err(|error| error.source)?;
+        let reader = machine.reader(path).map_err(|error| error.source)?;
+        Ok(Box::new(reader))
+    }
+}
+
+/// Downloads one artifact into an unlinked file of the state directory and proves its pin.
+///
+/// # Errors
+/// When no source gives the pinned bytes, or they cannot be kept.
+pub(super) async fn download(
+    artifact: &Artifact,
+    settings: &Settings,
+    store: &Store,
+    offline: bool,
+    progress: &dyn Progress,
+) -> Result<Verified<Spool>, ReconcileError> {
+    let mut artifact = artifact.clone();
+    if offline {
+        artifact
+            .sources
+            .retain(|source| source.starts_with("file://"));
+        if artifact.sources.is_empty() {
+            return Err(ReconcileError::Offline {
+                artifact: artifact.name,
+                version: artifact.version,
+            });
+        }
+    }
+    let extra_roots = match &settings.fetch.ca_file {
+        Some(path) => Some(Host::open(Path::new("/"))?.read(path, LARGEST_CA_FILE)?),
+        None => None,
+    };
+    let means = fetch::Means {
+        settings: &settings.fetch,
+        extra_roots: extra_roots.as_deref(),
+        files: &LocalFiles,
+        progress,
+        backoff: Backoff::default(),
+    };
+    Ok(fetch::download(&artifact, &means, store.temps().spool()?).await?)
+}
+
+/// Takes the wanted members of a verified artifact into the store. Blocks.
+///
+/// # Errors
+/// When the archive is not what it should be, or the disk takes no more; blobs that were taken until
+/// then are nobody's, and go with the next prune.
+pub(super) fn unpack(
+    artifact: &Artifact,
+    bytes: Verified<Spool>,
+    store: &Store,
+) -> Result<Measured, ReconcileError> {
+    let mut intake = Intake {
+        artifact,
+        store,
+        open: None,
+        measured: Vec::new(),
+        refused: None,
+    };
+    let read = fetch::read_members(bytes, artifact, &Limits::default(), &mut intake);
+    // The sink's own error says more than its passage through the archive reader.
+    if let Some(error) = intake.refused {
+        return Err(error.into());
+    }
+    read.map_err(|source| ReconcileError::Archive {
+        artifact: artifact.name.clone(),
+        source,
+    })?;
+    store.sync()?;
+    Ok(intake.measured)
+}
+
+/// Writes each member to a temp beside the store, and from there into it.
+struct Intake<'a> {
+    artifact: &'a Artifact,
+    store: &'a Store,
+    open: Option<(Vec<String>, Temp)>,
+    measured: Measured,
+    refused: Option<HostError>,
+}
+
+impl Intake<'_> {
+    fn refuse(&mut self, error: HostError) -> io::Error {
+        let kind = error.source.kind();
+        self.refused = Some(error);
+        kind.into()
+    }
+}
+
+impl MemberSink for Intake<'_> {
+    fn begin(&mut self, plugins: &[&Member], _size: u64) -> io::Result<()> {
+        let mut keys: Vec<String> = plugins
+            .iter()
+            .map(|member| ledger_key(self.artifact, member).to_owned())
+            .collect();
+        keys.dedup();
+        let temp = self
+            .store
+            .temps()
+            .create_temp()
+            .map_err(|error| self.refuse(error))?;
+        self.open = Some((keys, temp));
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some((_, temp)) = &mut self.open else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let written = temp.write_all(bytes);
+        let path = temp.path();
+        written.map_err(|error| self.refuse(HostError::new("write", path, error)))
+    }
+
+    fn end(&mut self, _digest: Sha256) -> io::Result<()> {
+        let Some((keys, temp)) = self.open.take() else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let size = temp.size();
+        let sha256 = self
+            .store
+            .insert(temp)
+            .map_err(|error| self.refuse(error))?;
+        let measures = keys.into_iter().map(|key| (key, Measure { sha256, size }));
+        self.measured.extend(measures);
+        Ok(())
+    }
+}
+
+impl From<StoreError> for ReconcileError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}

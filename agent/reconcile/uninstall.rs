@@ -1,0 +1,175 @@
+//! Taking away what is ours: the conflist first, then the binaries; nothing that anybody else changed.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use super::Keeper;
+use super::error::ReconcileError;
+use crate::host::{Dir, HostError, Kind};
+use crate::model::{FileName, FileState};
+use crate::store::{Ledger, Place, Store};
+
+/// What became of one file of the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(tag = "what", rename_all = "kebab-case")]
+pub enum Removal {
+    /// It held what we placed and is gone.
+    Removed {
+        /// Where it was.
+        path: PathBuf,
+    },
+    /// It was gone already.
+    Gone {
+        /// Where it was.
+        path: PathBuf,
+    },
+    /// Somebody changed it since, so it is theirs and stays.
+    Spared {
+        /// Where it is.
+        path: PathBuf,
+        /// What it is now.
+        reason: String,
+    },
+    /// A foreign configuration has its own name back.
+    Restored {
+        /// Where it is again.
+        path: PathBuf,
+    },
+}
+
+/// What uninstall did, in order.
+#[derive(Debug, Default)]
+pub struct Uninstalled {
+    /// What became of each file.
+    pub removals: Vec<Removal>,
+}
+
+impl Keeper {
+    /// Removes the conflist, gives rivals their names back, then removes the binaries; last, the store's
+    /// copies. Directories stay, and so does every file that is not what we placed.
+    ///
+    /// # Errors
+    /// When another agent is at work or the disk refuses; what was done until then is recorded.
+    pub async fn uninstall(&self) -> Result<Uninstalled, ReconcileError> {
+        let keeper = self.clone();
+        tokio::task::spawn_blocking(move || keeper.remove_all()).await?
+    }
+
+    fn remove_all(&self) -> Result<Uninstalled, ReconcileError> {
+        let mut done = Uninstalled::default();
+        let Some(store) = Store::find(&self.host, &self.settings.paths.state_dir)? else {
+            return Ok(done);
+        };
+        let _lock = store.lock()?;
+        store.sweep()?;
+        let mut ledger = store.ledger()?;
+        let outcome = self.remove_in_order(&store, &mut ledger, &mut done);
+        // Also after a failure: what is gone must not be looked for again.
+        store.save(&ledger)?;
+        outcome?;
+        Ok(done)
+    }
+
+    fn remove_in_order(
+        &self,
+        store: &Store,
+        ledger: &mut Ledger,
+        done: &mut Uninstalled,
+    ) -> Result<(), ReconcileError> {
+        let conf = self.conf_dir()?;
+        self.remove_placed(Place::Conf, conf.as_ref(), ledger, done)?;
+        if let Some(conf) = &conf {
+            restore(conf, ledger, done)?;
+        }
+        self.remove_placed(Place::Bin, self.bin_dir()?.as_ref(), ledger, done)?;
+        store.prune(&HashSet::new())?;
+        ledger.retain_members(&[]);
+        Ok(())
+    }
+
+    fn remove_placed(
+        &self,
+        place: Place,
+        dir: Option<&Dir>,
+        ledger: &mut Ledger,
+        done: &mut Uninstalled,
+    ) -> Result<(), ReconcileError> {
+        let ours: Vec<FileName> = ledger
+            .files()
+            .iter()
+            .filter(|file| file.place == place)
+            .map(|file| file.name.clone())
+            .collect();
+        let paths = &self.settings.paths;
+        let declared = match place {
+            Place::Bin => &paths.bin_dir,
+            Place::Conf => &paths.conf_dir,
+        };
+        for name in ours {
+            let path = self.host.shown(declared).join(name.as_str());
+            let state = dir.map_or(FileState::Absent, |dir| dir.observe(&name));
+            let removal = match (state, dir) {
+                (FileState::Regular(file), Some(dir))
+                    if ledger.owns(place, &name, &file.sha256) =>
+                {
+                    dir.remove(&name)?;
+                    Removal::Removed { path }
+                }
+                (FileState::Absent, _) | (_, None) => Removal::Gone { path },
+                (state, Some(_)) => Removal::Spared {
+                    path,
+                    reason: now(&state),
+                },
+            };
+            ledger.forget(place, &name);
+            done.removals.push(removal);
+        }
+        if let Some(dir) = dir {
+            dir.sync()?;
+        }
+        Ok(())
+    }
+}
+
+fn now(state: &FileState) -> String {
+    match state {
+        FileState::Absent => "it is gone".to_owned(),
+        FileState::Regular(file) => format!(
+            "its content is not what was placed (sha256 {} now)",
+            file.sha256.short()
+        ),
+        FileState::Other(kind) => format!("it is {kind} now"),
+        FileState::Unreadable(reason) => format!("it cannot be read: {reason}"),
+    }
+}
+
+/// Gives every foreign configuration that was set aside its own name back, unless something has it.
+fn restore(conf: &Dir, ledger: &mut Ledger, done: &mut Uninstalled) -> Result<(), HostError> {
+    for aside in ledger.set_aside().to_vec() {
+        let there = |name| {
+            conf.metadata(name)
+                .map(|found| found.is_some_and(|found| found.kind == Kind::Regular))
+        };
+        let removal = if !there(&aside.name)? {
+            Removal::Gone {
+                path: conf.file(&aside.name),
+            }
+        } else if conf.metadata(&aside.original)?.is_some() {
+            Removal::Spared {
+                path: conf.file(&aside.name),
+                reason: format!(
+                    "{} exists again, so it keeps the name that it was given",
+                    aside.original
+                ),
+            }
+        } else {
+            conf.rename_into(&aside.name, conf, &aside.original)?;
+            Removal::Restored {
+                path: conf.file(&aside.original),
+            }
+        };
+        ledger.forget_aside(&aside.name);
+        done.removals.push(removal);
+    }
+    conf.sync()
+}
