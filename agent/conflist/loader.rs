@@ -5,10 +5,10 @@
 
 use std::ffi::OsString;
 
+use super::directory::{DropIns, EntryKind, ends_in};
 use super::json::{Json, element};
 use super::parse::{SyntaxError, parse};
 use super::plugin::{Order, Plugin, decode};
-use super::precedence::{DirEntry, EntryKind, ends_in};
 use super::version::{self, Entry};
 
 /// A generation of libcni, where they differ in what they load.
@@ -54,17 +54,6 @@ pub struct Network {
     pub version: String,
     /// The `type` of every plugin in call order, drop-ins included.
     pub chain: Vec<String>,
-}
-
-/// What lies in the directory `<confDir>/<network name>`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DropIns {
-    /// There is no such directory.
-    Absent,
-    /// It is no directory or cannot be listed; the reason is one line.
-    Unreadable(String),
-    /// Its entries, in any order.
-    Entries(Vec<DirEntry>),
 }
 
 /// Why libcni refuses a file.
@@ -340,3 +329,6 @@ fn misfit(at: &str, value: &Json, want: &'static str) -> LoadError {
         want,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,8 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use finding::Findings;
 
+use super::directory::DropIns;
 use super::json::{DEPTH, Json, element, member};
-use super::loader::{DropIns, Form, Libcni, load};
+use super::loader::{Form, Libcni, load};
 use super::parse::{Flaws, parse};
 use super::plugin::{Order, decode};
 
