@@ -5,6 +5,8 @@
 mod corpus;
 mod properties;
 
+use std::path::PathBuf;
+
 use cni_keeper::conflist::{
     ConfDir, DropIns, Form, Libcni, LoadError, Network, Outcome, SPEC_VERSIONS, check_name_is_free,
     containerd, crio, load, validate,
@@ -40,23 +42,46 @@ impl Differences {
     }
 }
 
-/// Loads a case's bytes as the only file of a real directory.
-fn load_alone(content: &[u8], form: Form, libcni: Libcni) -> Result<Network, LoadError> {
-    // One level down, since a network of the corpus is called "..".
-    let parent = tempfile::tempdir().unwrap();
-    let path = parent.path().join("net.d");
-    std::fs::create_dir(&path).unwrap();
-    std::fs::write(path.join("10-case.conflist"), content).unwrap();
-    load(content, form, libcni, &|name| drop_ins(&path, name))
+/// A real directory with the one file that every case of the corpus was loaded from.
+struct Alone {
+    _parent: tempfile::TempDir,
+    directory: PathBuf,
 }
 
-fn compare_load(differences: &mut Differences, case: &Value, content: &[u8], form: Form) -> usize {
+impl Alone {
+    fn new() -> Self {
+        // One level down, since a network of the corpus is called "..".
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join("net.d");
+        std::fs::create_dir(&directory).unwrap();
+        // No drop-in has that extension, so what is in it does not matter.
+        std::fs::write(directory.join("10-case.conflist"), "").unwrap();
+        Self {
+            _parent: parent,
+            directory,
+        }
+    }
+
+    fn load(&self, content: &[u8], form: Form, libcni: Libcni) -> Result<Network, LoadError> {
+        load(content, form, libcni, &|name| {
+            drop_ins(&self.directory, name)
+        })
+    }
+}
+
+fn compare_load(
+    differences: &mut Differences,
+    alone: &Alone,
+    case: &Value,
+    content: &[u8],
+    form: Form,
+) -> usize {
     let id = text(case, "/id");
     for (name, libcni) in GENERATIONS {
         let head = &case["libcni"];
         let older = &case["libcni_older"][name];
         let want = |key: &str| older.get(key).unwrap_or(&head[key]).clone();
-        match load_alone(content, form, libcni) {
+        match alone.load(content, form, libcni) {
             Ok(network) => {
                 if !flag(older, "/load_ok") {
                     differences.add(id, format_args!("{name} refuses it, we load {network:?}"));
@@ -86,11 +111,12 @@ fn what_loads_is_what_libcni_loads() {
     let Some(cases) = cases("conflists.jsonl") else {
         return;
     };
+    let alone = Alone::new();
     let mut differences = Differences::default();
     let mut compared = 0;
     for case in &cases {
         let content = bytes(case, "conflist");
-        compared += compare_load(&mut differences, case, &content, Form::List);
+        compared += compare_load(&mut differences, &alone, case, &content, Form::List);
     }
     differences.none(compared, "loads of mutated conflists");
 }
@@ -100,6 +126,7 @@ fn every_real_configuration_loads() {
     let Some(cases) = cases("realworld.jsonl") else {
         return;
     };
+    let alone = Alone::new();
     let mut differences = Differences::default();
     let mut compared = 0;
     for case in &cases {
@@ -107,7 +134,7 @@ fn every_real_configuration_loads() {
             "conf" => Form::Single,
             _ => Form::List,
         };
-        compared += compare_load(&mut differences, case, &bytes(case, "text"), form);
+        compared += compare_load(&mut differences, &alone, case, &bytes(case, "text"), form);
     }
     differences.none(compared, "loads of real configurations");
 }
@@ -258,6 +285,7 @@ fn what_we_accept_works_and_what_works_we_accept() {
         return;
     };
     let mut differences = Differences::default();
+    let alone = Alone::new();
     let mut stricter = vec![0; STRICTER.len()];
     let (mut compared, mut left_out) = (0, 0);
     for case in &cases {
@@ -287,13 +315,9 @@ fn what_we_accept_works_and_what_works_we_accept() {
             differences.add(id, format_args!("no rule of validate says why: {error}"));
         }
         if let Ok(network) = load(&content, Form::List, Libcni::V1_1, &|_| DropIns::Absent) {
-            // In the corpus the file is alone, under this name.
-            let list = |name: &str| match name {
-                "10-case.conflist" => DropIns::Unreadable("not a directory".to_owned()),
-                _ => DropIns::Absent,
-            };
+            let list = |name: &str| drop_ins(&alone.directory, name);
             let dir = ConfDir {
-                entries: &[],
+                entries: &entries(&alone.directory),
                 drop_ins: &list,
             };
             let ours = "10-case.conflist".parse().unwrap();

@@ -254,6 +254,7 @@ fn what_the_runtime_fills_is_odd() {
         &with("\"mtu\": 1450", "\"name\": \"x\""),
         "warning: plugins[0].name: libcni puts",
     );
+    assert_eq!(with("\"mtu\": 1450", "\"name\": \"pod-network\""), [""; 0]);
     only(
         &with("\"mtu\": 1450", "\"args\": {}"),
         "warning: plugins[0].args: it is the runtime's",
