@@ -5,10 +5,10 @@
 
 use std::ffi::OsString;
 
+use super::directory::{DropIns, EntryKind, ends_in};
 use super::json::{Json, element};
 use super::parse::{SyntaxError, parse};
 use super::plugin::{Order, Plugin, decode};
-use super::precedence::{DirEntry, EntryKind, ends_in};
 use super::version::{self, Entry};
 
 /// A generation of libcni, where they differ in what they load.
@@ -56,17 +56,6 @@ pub struct Network {
     pub chain: Vec<String>,
 }
 
-/// What lies in the directory `<confDir>/<network name>`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DropIns {
-    /// There is no such directory.
-    Absent,
-    /// It is no directory or cannot be listed; the reason is one line.
-    Unreadable(String),
-    /// Its entries, in any order.
-    Entries(Vec<DirEntry>),
-}
-
 /// Why libcni refuses a file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LoadError {
@@ -77,10 +66,10 @@ pub enum LoadError {
     #[error(transparent)]
     Syntax(#[from] SyntaxError),
     /// A number that no 64-bit float holds.
-    #[error("the number at '{0}' is too large for a 64-bit float")]
+    #[error("{} is a number too large for a 64-bit float", subject(.0))]
     Overflow(String),
     /// A value of the wrong type; the path is empty for the whole document.
-    #[error("'{at}' is {got} where libcni wants {want}")]
+    #[error("{} is {got} where libcni wants {want}", subject(at))]
     Type {
         /// Where, as in `plugins[1].ipam`.
         at: String,
@@ -104,7 +93,7 @@ pub enum LoadError {
     #[error("it has no plugins")]
     NoPlugins,
     /// A plugin without a type.
-    #[error("'{0}' has no 'type'")]
+    #[error("{} has no 'type'", subject(.0))]
     NoType(String),
     /// The directory of drop-ins, or a file in it, fails; libcni then refuses the whole network.
     #[error("its drop-in {file} fails: {source}", file = file.display())]
@@ -115,6 +104,15 @@ pub enum LoadError {
         #[source]
         source: Box<LoadError>,
     },
+}
+
+/// The document itself has no path.
+fn subject(at: &str) -> String {
+    if at.is_empty() {
+        "it".to_owned()
+    } else {
+        format!("'{at}'")
+    }
 }
 
 /// Loads one file as libcni does; `drop_ins` is asked for the directory `<confDir>/<its argument>`, a
@@ -340,3 +338,6 @@ fn misfit(at: &str, value: &Json, want: &'static str) -> LoadError {
         want,
     }
 }
+
+#[cfg(test)]
+mod tests;

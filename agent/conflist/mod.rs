@@ -4,6 +4,7 @@
 //! since foreign files are judged by it) and what we are willing to write (`validate`: strict). Both
 //! read the same tree (`parse`).
 
+mod directory;
 mod env_file;
 mod json;
 mod loader;
@@ -16,13 +17,14 @@ mod template;
 mod validate;
 mod version;
 
+pub use directory::{ConfDir, DirEntry, DropIns, EntryKind};
 pub use env_file::{EnvFileError, parse_env_file};
-pub use loader::{DropIns, Form, Libcni, LoadError, Network, load};
+pub use loader::{Form, Libcni, LoadError, Network, load};
 pub use node::{Needed, Role, check_name_is_free, check_plugins, needed_plugins};
 pub use parse::SyntaxError;
 pub use precedence::{
-    Answers, ConfDir, DirEntry, EntryKind, Outcome, PassedOver, Standing, Verdict, chains_up_to,
-    containerd, crio, earlier_candidates, merged_drop_ins, standing,
+    Answers, Outcome, PassedOver, Standing, Verdict, chains_up_to, containerd, crio,
+    earlier_candidates, merged_drop_ins, standing,
 };
 pub use render::{Facts, RenderError, RenderProblem, render};
 pub use template::validate_template;

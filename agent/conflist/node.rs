@@ -4,10 +4,11 @@ use std::ffi::OsStr;
 
 use serde_json::Value;
 
+use super::directory::{ConfDir, DropIns, is_candidate};
 use super::json::{Json, element, member};
-use super::loader::{DropIns, Libcni};
+use super::loader::Libcni;
 use super::plugin::{Order, decode};
-use super::precedence::{Answers, ConfDir, is_candidate, load_entry};
+use super::precedence::{Answers, load_entry};
 use super::validate::{Finding, Summary};
 use super::version::UNDECLARED;
 use crate::model::{FileName, PluginName};
@@ -154,4 +155,125 @@ pub fn check_name_is_free(network: &str, ours: &FileName, dir: &ConfDir<'_>) -> 
         }
     }
     findings
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::conflist::directory::{DirEntry, EntryKind};
+    use crate::conflist::validate::validate;
+    use crate::conflist::version::SPEC_VERSIONS;
+
+    fn needed(plugins: &Value) -> Vec<(String, Role, String)> {
+        needed_plugins(&json!({"name": "n", "plugins": plugins}))
+            .into_iter()
+            .map(|one| (one.plugin.to_string(), one.role, one.at))
+            .collect()
+    }
+
+    fn entry(name: &str, role: Role, at: &str) -> (String, Role, String) {
+        (name.to_owned(), role, at.to_owned())
+    }
+
+    #[test]
+    fn a_chain_needs_its_types_its_ipam_and_loopback() {
+        assert_eq!(
+            needed(
+                &json!([{"type": "bridge", "ipam": {"type": "host-local"}}, {"type": "portmap"}])
+            ),
+            [
+                entry("bridge", Role::Chain, "plugins[0].type"),
+                entry("host-local", Role::Ipam, "plugins[0].ipam.type"),
+                entry("portmap", Role::Chain, "plugins[1].type"),
+                entry("loopback", Role::Loopback, ""),
+            ]
+        );
+        assert_eq!(needed(&json!([{"type": "a/b"}, null])).len(), 1);
+    }
+
+    #[test]
+    fn flannel_hands_on_to_bridge_and_host_local_unless_told_otherwise() {
+        assert_eq!(
+            needed(&json!([{"type": "flannel", "delegate": {"hairpinMode": true}}])),
+            [
+                entry("flannel", Role::Chain, "plugins[0].type"),
+                entry("bridge", Role::Delegate, "plugins[0].delegate.type"),
+                entry("host-local", Role::Ipam, "plugins[0].ipam.type"),
+                entry("loopback", Role::Loopback, ""),
+            ]
+        );
+        let told = json!([{"type": "flannel", "delegate": {"type": "calico"}, "ipam": {"type": "static"}}]);
+        assert_eq!(
+            needed(&told)[1..3],
+            [
+                entry("calico", Role::Delegate, "plugins[0].delegate.type"),
+                entry("static", Role::Ipam, "plugins[0].ipam.type"),
+            ]
+        );
+    }
+
+    #[test]
+    fn every_plugin_must_support_what_each_runtime_selects() {
+        let conflist = json!({
+            "name": "n", "cniVersion": "1.0.0", "cniVersions": ["1.1.0"],
+            "plugins": [{"type": "bridge", "ipam": {"type": "host-local"}}, {"type": "portmap"}],
+        });
+        let summary = validate(conflist.to_string().as_bytes()).summary.unwrap();
+        let answers = |plugin: &str| match plugin {
+            "portmap" => None,
+            "host-local" => Some(vec!["1.0.0".to_owned()]),
+            "loopback" => Some(vec!["0.3.1".to_owned()]),
+            _ => Some(SPEC_VERSIONS.map(str::to_owned).to_vec()),
+        };
+        let found = check_plugins(&needed_plugins(&conflist), &summary, &answers);
+        let lines: Vec<_> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            lines,
+            [
+                "error: plugins[0].ipam.type: host-local does not support CNI version 1.1.0, only 1.0.0; \
+                 declare a version that it supports, or install another release of it",
+                "error: plugins[1].type: portmap is not in the bin directory or does not answer VERSION; \
+                 add it to the plugins of an artifact",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_name_is_free_when_no_other_file_has_it() {
+        let file = |name: &str, network: &str| DirEntry {
+            name: name.into(),
+            kind: EntryKind::File(
+                json!({"name": network, "plugins": [{"type": "a"}]})
+                    .to_string()
+                    .into_bytes(),
+            ),
+        };
+        let entries = [
+            file("10-ours.conflist", "n"),
+            file("20-same.conflist", "n"),
+            file("30-other.conflist", "m"),
+            file("40-same.conflist.bak", "n"),
+        ];
+        let check = |drop_ins: &DropIns| {
+            let dir = ConfDir {
+                entries: &entries,
+                drop_ins: &|_| drop_ins.clone(),
+            };
+            check_name_is_free("n", &"10-ours.conflist".parse().unwrap(), &dir)
+        };
+        let found = check(&DropIns::Absent);
+        assert_eq!(found.len(), 1);
+        assert_eq!(
+            found[0].problem,
+            "20-same.conflist has a network of the same name"
+        );
+        let blocked = check(&DropIns::Unreadable("Not a directory".to_owned()));
+        assert!(
+            blocked[0]
+                .problem
+                .ends_with("in n beside the conflist: Not a directory")
+        );
+    }
 }

@@ -2,42 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
 
-use super::loader::{DropIns, Form, Libcni, LoadError, Network, load};
+use super::directory::{ConfDir, DirEntry, DropIns, EntryKind, ends_in, is_candidate};
+use super::loader::{Form, Libcni, LoadError, Network, load};
 use super::version::UNDECLARED;
 use crate::model::FileName;
-
-/// One name in a directory, as `stat` and `open` show it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DirEntry {
-    /// Its name; the runtimes sort names as bytes.
-    pub name: OsString,
-    /// What it is.
-    pub kind: EntryKind,
-}
-
-/// What a directory entry is to libcni.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum EntryKind {
-    /// Something that can be read, through a symbolic link or not, and its content.
-    File(Vec<u8>),
-    /// Something that libcni tries to read and cannot: a dangling link, a link to a directory, no
-    /// permission. The reason is one line.
-    Unreadable(String),
-    /// A directory itself, which libcni passes over. A link to one is [`EntryKind::Unreadable`].
-    Directory,
-}
-
-/// A configuration directory.
-#[derive(Clone, Copy)]
-pub struct ConfDir<'a> {
-    /// Its entries, in any order.
-    pub entries: &'a [DirEntry],
-    /// Lists `<confDir>/<argument>`; the argument is a cleaned relative path, which a foreign file can
-    /// make `.` or let begin with `..`.
-    pub drop_ins: &'a dyn Fn(&str) -> DropIns,
-}
 
 /// The `supportedVersions` that a plugin answers to VERSION; `None` where it is absent or does not answer.
 pub type Answers<'a> = &'a dyn Fn(&str) -> Option<Vec<String>>;
@@ -243,17 +212,6 @@ fn candidates<'a>(dir: &ConfDir<'a>) -> Vec<&'a DirEntry> {
     entries
 }
 
-pub(super) fn is_candidate(entry: &DirEntry) -> bool {
-    entry.kind != EntryKind::Directory && ends_in(entry, &[".conf", ".conflist", ".json"])
-}
-
-pub(super) fn ends_in(entry: &DirEntry, extensions: &[&str]) -> bool {
-    let name = entry.name.as_bytes();
-    extensions
-        .iter()
-        .any(|extension| name.ends_with(extension.as_bytes()))
-}
-
 /// Loads one entry as the runtimes do.
 pub(super) fn load_entry(
     entry: &DirEntry,
@@ -292,3 +250,6 @@ fn usable(network: Network, answers: Answers<'_>) -> Result<Network, PassedOver>
     }
     Ok(network)
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use super::Findings;
 use super::list::not_a;
 use crate::conflist::json::{Json, element, fold, member};
-use crate::conflist::plugin::{FIELDS, Order, decode};
+use crate::conflist::plugin::{FIELDS, Order, Plugin, decode};
 use crate::model::PluginName;
 
 /// Plugins that only change what one before them made.
@@ -12,61 +12,51 @@ const META: [&str; 6] = ["portmap", "bandwidth", "firewall", "sbr", "tuning", "v
 /// Plugins that are called by another one, through its `ipam.type`.
 const IPAM: [&str; 3] = ["host-local", "dhcp", "static"];
 
-pub(super) fn check(plugins: &[Json], findings: &mut Findings) {
-    for (index, plugin) in plugins.iter().enumerate() {
+pub(super) fn check(root: &Json, findings: &mut Findings) {
+    let plugins = root.get("plugins").and_then(Json::elements);
+    for (index, plugin) in plugins.unwrap_or_default().iter().enumerate() {
         let at = element("plugins", index);
-        match plugin.members() {
-            Some(members) => check_plugin(plugin, members, &at, index == 0, findings),
-            None => not_a(plugin, &at, "an object with a type", findings),
+        let Some(members) = plugin.members() else {
+            not_a(plugin, &at, "an object with a type", findings);
+            continue;
+        };
+        let decoded = decode(plugin, &at, Order::Sorted, true);
+        for misfit in &decoded.misfits {
+            findings.error(
+                &misfit.at,
+                format!("it is {}", misfit.got),
+                format!("write {}", misfit.want),
+            );
+        }
+        spelling(members, &at, &FIELDS, findings);
+        reserved(root, members, &at, findings);
+        kind(&decoded, &member(&at, "type"), index == 0, findings);
+        if let Some(members) = plugin.get("ipam").and_then(Json::members) {
+            ipam(members, &decoded.ipam, &member(&at, "ipam"), findings);
         }
     }
 }
 
-fn check_plugin(
-    value: &Json,
-    members: &[(String, Json)],
-    at: &str,
-    first: bool,
-    findings: &mut Findings,
-) {
-    let plugin = decode(value, at, Order::Sorted, true);
-    for misfit in &plugin.misfits {
-        findings.error(
-            &misfit.at,
-            format!("it is {}", misfit.got),
-            format!("write {}", misfit.want),
-        );
+fn kind(plugin: &Plugin, at: &str, first: bool, findings: &mut Findings) {
+    if !plugin.kind.is_empty() {
+        binary(&plugin.kind, at, findings);
+        place(&plugin.kind, at, first, findings);
+    } else if plugin.misfits.iter().all(|misfit| misfit.at != at) {
+        findings.error(at, "the plugin has no type", "name its binary");
     }
-    spelling(members, at, &FIELDS, findings);
-    if let Some(ipam) = value.get("ipam").and_then(Json::members) {
-        spelling(ipam, &member(at, "ipam"), &["type"], findings);
-        if plugin.ipam.is_empty() && !ipam.is_empty() {
-            findings.warning(
-                &member(at, "ipam"),
-                "it has no type, so no addresses are given out",
-                "name an IPAM plugin",
-            );
-        }
-    }
-    reserved(members, at, findings);
+}
 
-    let kind_misfits = plugin
-        .misfits
-        .iter()
-        .any(|misfit| misfit.at == member(at, "type"));
-    if plugin.kind.is_empty() && !kind_misfits {
-        findings.error(
-            &member(at, "type"),
-            "the plugin has no type",
-            "name its binary",
+fn ipam(members: &[(String, Json)], kind: &str, at: &str, findings: &mut Findings) {
+    spelling(members, at, &["type"], findings);
+    if !kind.is_empty() {
+        binary(kind, &member(at, "type"), findings);
+    } else if !members.is_empty() {
+        findings.warning(
+            at,
+            "it has no type, so no addresses are given out",
+            "name an IPAM plugin",
         );
-    } else if !plugin.kind.is_empty() {
-        binary(&plugin.kind, &member(at, "type"), findings);
     }
-    if !plugin.ipam.is_empty() {
-        binary(&plugin.ipam, &member(&member(at, "ipam"), "type"), findings);
-    }
-    place(&plugin.kind, &member(at, "type"), first, findings);
 }
 
 /// A type becomes a file name in the bin directory; libcni refuses one with a slash (`FindInPath`).
@@ -110,10 +100,11 @@ fn spelling(members: &[(String, Json)], at: &str, fields: &[&str], findings: &mu
 }
 
 /// Keys that a runtime writes.
-fn reserved(members: &[(String, Json)], at: &str, findings: &mut Findings) {
+fn reserved(root: &Json, members: &[(String, Json)], at: &str, findings: &mut Findings) {
     for (key, value) in members {
         let here = member(at, key);
         match key.as_str() {
+            "name" | "cniVersion" if root.get(key) == Some(value) => {}
             "name" | "cniVersion" => findings.warning(
                 &here,
                 "libcni puts the conflist's own in its place",

@@ -9,12 +9,13 @@ mod list;
 
 pub use finding::{Finding, Report, Severity, Summary};
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use finding::Findings;
 
+use super::directory::DropIns;
 use super::json::{DEPTH, Json, element, member};
-use super::loader::{DropIns, Form, Libcni, load};
+use super::loader::{Form, Libcni, Network, load};
 use super::parse::{Flaws, parse};
 use super::plugin::{Order, decode};
 
@@ -48,9 +49,7 @@ pub fn validate(bytes: &[u8]) -> Report {
     flaws(&document.flaws, &mut findings);
     written_as_read(&document.root, "", &mut findings);
     list::check(&document.root, &mut findings);
-    if let Some(plugins) = document.root.get("plugins").and_then(Json::elements) {
-        chain::check(plugins, &mut findings);
-    }
+    chain::check(&document.root, &mut findings);
 
     let no_drop_ins = |_: &str| DropIns::Absent;
     let load = |libcni| load(bytes, Form::List, libcni, &no_drop_ins);
@@ -66,14 +65,8 @@ pub fn validate(bytes: &[u8]) -> Report {
             }
         }
     }
-    let summary = load(Libcni::V1_3).ok().map(|network| Summary {
-        name: network.name,
-        version: network.version,
-        version_without_list: declared_version(&document.root),
-        chain: network.chain,
-        ipam: ipam(&document.root),
-        capabilities: capabilities(&document.root),
-    });
+    let summary = load(Libcni::V1_3).ok();
+    let summary = summary.map(|network| summary_of(network, &document.root));
     findings.into_report(summary)
 }
 
@@ -143,29 +136,24 @@ fn rounded(number: &str) -> bool {
         && digits.parse::<u64>().map_or(true, |value| value > 1 << 53)
 }
 
-fn declared_version(root: &Json) -> String {
+fn summary_of(network: Network, root: &Json) -> Summary {
     let declared = root.get("cniVersion").and_then(Json::text);
-    declared.unwrap_or_default().to_owned()
-}
-
-fn ipam(root: &Json) -> Vec<String> {
     let plugins = root.get("plugins").and_then(Json::elements);
-    let types = plugins.into_iter().flatten().map(|plugin| {
+    let (mut ipam, mut capabilities) = (Vec::new(), BTreeSet::new());
+    for plugin in plugins.unwrap_or_default() {
         let plugin = decode(plugin, "", Order::Sorted, true);
-        plugin.ipam
-    });
-    types.filter(|ipam| !ipam.is_empty()).collect()
-}
-
-fn capabilities(root: &Json) -> Vec<String> {
-    let plugins = root.get("plugins").and_then(Json::elements);
-    let all: BTreeMap<String, bool> = plugins
-        .into_iter()
-        .flatten()
-        .flat_map(|plugin| decode(plugin, "", Order::Sorted, true).capabilities)
-        .filter(|(_, enabled)| *enabled)
-        .collect();
-    all.into_keys().collect()
+        ipam.extend(Some(plugin.ipam).filter(|ipam| !ipam.is_empty()));
+        let enabled = plugin.capabilities.into_iter().filter(|(_, on)| *on);
+        capabilities.extend(enabled.map(|(capability, _)| capability));
+    }
+    Summary {
+        name: network.name,
+        version: network.version,
+        version_without_list: declared.unwrap_or_default().to_owned(),
+        chain: network.chain,
+        ipam,
+        capabilities: capabilities.into_iter().collect(),
+    }
 }
 
 #[cfg(test)]
