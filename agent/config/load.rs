@@ -70,14 +70,13 @@ pub fn load(text: &str, file: &Path, overrides: &Overrides) -> Result<Loaded, Co
     }
     let mut lines = BTreeMap::new();
     note_lines(&tree, &mut lines);
-    let (name, line) = match tree.get("profile").filter(|node| node.value != Yaml::Null) {
-        Some(node) => (node.text(&mut problems), node.at.line),
-        None => (None, 1),
-    };
-    let merged = match (name, tree.get("profile")) {
-        (Some(name), Some(node)) => on_profile(name, node, &tree, &mut problems),
-        _ if problems.count() == 0 => Some(tree.clone()),
-        _ => None,
+    let mut profile = None;
+    let merged = match tree.get("profile").filter(|node| node.value != Yaml::Null) {
+        None => Some(tree.clone()),
+        Some(node) => node.text(&mut problems).and_then(|name| {
+            profile = Some((name, node.at.line));
+            on_profile(name, node, &tree, &mut problems)
+        }),
     };
     let settings = merged.and_then(|merged| settings(&merged, overrides, &mut problems));
     match settings {
@@ -86,7 +85,7 @@ pub fn load(text: &str, file: &Path, overrides: &Overrides) -> Result<Loaded, Co
             file: file.to_owned(),
             lines,
         }),
-        None => Err(problems.into_errors(file, name.map(|name| (name, line)))),
+        None => Err(problems.into_errors(file, profile)),
     }
 }
 

@@ -11,6 +11,7 @@ mod merge;
 mod nearest;
 mod network;
 mod paths;
+mod pins;
 mod read;
 mod settings;
 mod source;

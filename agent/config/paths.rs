@@ -104,7 +104,7 @@ fn apart(dirs: &[(&str, &Placed)], problems: &mut Problems) -> Option<()> {
 
 /// Reads an absolute host path.
 pub(super) fn path_of(node: &Node, problems: &mut Problems) -> Option<PathBuf> {
-    let text = node.text(problems)?;
+    let text = node.number_or_text(problems)?;
     node.note(host_path(Path::new(text)), problems)
 }
 

@@ -34,9 +34,15 @@ impl<'a> Fields<'a> {
     ) -> Option<&'a Node> {
         let found = self.get(key);
         if found.is_none() {
-            problems.add(&self.at.key(key), format!("missing; {mend}"));
+            problems.add(&self.place_of(key), format!("missing; {mend}"));
         }
         found
+    }
+
+    /// Where a key is written, if only as `null`, or else would be.
+    pub(super) fn place_of(&self, key: &str) -> Place {
+        let entry = self.entries.iter().find(|(name, _)| name == key);
+        entry.map_or_else(|| self.at.key(key), |(_, node)| node.at.clone())
     }
 }
 
@@ -138,13 +144,14 @@ impl Node {
             let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
             problems.add(
                 &self.at,
-                format!("'{text}' is not known here; write {}", known.join(" or ")),
+                format!("'{text}' is not known here; write {}", alternatives(&known)),
             );
         }
         found.map(|(_, value)| *value)
     }
 
-    /// A number, or text such as `512MiB`, as it stands in the file.
+    /// A number, or text such as `512MiB`, as it stands in the file: for what is checked further, so that a
+    /// bare number gets the fitting message.
     pub(super) fn number_or_text<'a>(&'a self, problems: &mut Problems) -> Option<&'a str> {
         match &self.value {
             Yaml::Number(written) => Some(written),
@@ -186,6 +193,14 @@ impl Node {
     }
 }
 
+/// `a, b or c`.
+fn alternatives(words: &[&str]) -> String {
+    match words {
+        [rest @ .., last] if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        _ => words.concat(),
+    }
+}
+
 /// The words that YAML 1.1 took for booleans and YAML 1.2 takes for text.
 fn is_old_bool(text: &str) -> bool {
     ["yes", "no", "on", "off", "y", "n"]
@@ -200,7 +215,7 @@ fn json_number(written: &str) -> Result<Number, String> {
     match number {
         // Too large for 64 bits: serde_json would fall back to a float and lose digits.
         Ok(number) if whole && number.is_f64() => Err(format!(
-            "{written} is too large for a JSON number; write it in quotes if it is text"
+            "{written} is no whole number of 64 bits; write it in quotes if it is text"
         )),
         Ok(number) => Ok(number),
         Err(_) => Err(format!(
@@ -243,6 +258,7 @@ mod tests {
             ".nan",
             "1e999",
             "123456789012345678901234567890",
+            "-0",
             "yes",
             "No",
             "on",
@@ -260,7 +276,6 @@ mod tests {
             "\"yes\"",
             "10.244.0.0/16",
             "18446744073709551615",
-            "-0",
             "0",
         ] {
             let mut problems = Problems::default();

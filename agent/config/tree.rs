@@ -12,6 +12,10 @@ use serde_saphyr::{DuplicateKeyPolicy, Error as YamlError, MergeKeyPolicy, Spann
 
 use super::error::Problem;
 
+/// How deep lists and mappings may nest. A host-local range in a conflist is at level nine; each level costs
+/// up to 32 KiB of stack in a debug build, and a thread of tokio's has 2 MiB.
+const MAX_DEPTH: usize = 24;
+
 /// Which text a value comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Origin {
@@ -52,7 +56,7 @@ pub(super) enum Yaml {
     Bool(bool),
     /// What YAML takes for a number, as it stands in the text.
     Number(String),
-    /// Text, and whether it was written without quotes.
+    /// Text, and whether it was written without quotes; a block after `|` or `>` has none.
     Text { text: String, plain: bool },
     /// A list.
     List(Vec<Node>),
@@ -121,7 +125,7 @@ pub(super) fn parse(text: &str, origin: Origin) -> Result<Node, Vec<Problem>> {
         reject_unsupported_tags: true,
         non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
         with_snippet: false,
-        budget: serde_saphyr::budget! { max_anchors: 0, max_aliases: 0 },
+        budget: serde_saphyr::budget! { max_anchors: 0, max_aliases: 0, max_depth: MAX_DEPTH },
     };
     let parsed: Spanned<Content> = serde_saphyr::from_str_with_options(text, options)
         .map_err(|error| vec![syntax(text, &error, origin)])?;
@@ -220,7 +224,7 @@ impl Builder<'_> {
             Content::Bool(value) => Yaml::Bool(value),
             Content::Number => Yaml::Number(written.to_owned()),
             Content::Text(text) => Yaml::Text {
-                plain: !written.starts_with(['"', '\'', '|', '>', '!']),
+                plain: !written.starts_with(['"', '\'']),
                 text,
             },
             Content::List(items) => Yaml::List(self.list(items, &path)),
@@ -306,11 +310,15 @@ fn syntax(text: &str, error: &YamlError, origin: Origin) -> Problem {
         YamlError::Budget {
             breach: BudgetBreach::Anchors { .. } | BudgetBreach::Aliases { .. },
             ..
-        } => "anchors and aliases are not read; write the value out".to_owned(),
+        }
+        | YamlError::UnknownAnchor { .. } => {
+            "anchors and aliases are not read; write the value out, or in quotes if it is text"
+                .to_owned()
+        }
         YamlError::Budget {
             breach: BudgetBreach::Depth { .. },
             ..
-        } => "nested too deeply; 64 levels are the most".to_owned(),
+        } => format!("nested too deeply; {MAX_DEPTH} levels are the most"),
         YamlError::MergeKeyNotAllowed { .. } => {
             "the merge key '<<' is not read; write the keys out".to_owned()
         }
@@ -318,6 +326,7 @@ fn syntax(text: &str, error: &YamlError, origin: Origin) -> Problem {
             "a second document begins here; keep one to a file".to_owned()
         }
         YamlError::NullIntoString { .. } => "a key is missing before ':'".to_owned(),
+        YamlError::UnsupportedTag { .. } => format!("{said}; tags are not read, take it out"),
         _ if holds_placeholder(text, line) => {
             format!("{said}; within {{…}} and […] a placeholder needs quotes: \"${{name}}\"")
         }
@@ -334,4 +343,65 @@ fn holds_placeholder(text: &str, line: u32) -> bool {
     text.lines()
         .nth(index)
         .is_some_and(|line| line.contains("${"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Node {
+        parse(text, Origin::File).unwrap()
+    }
+
+    #[test]
+    fn a_value_knows_its_path_and_the_line_of_its_key() {
+        let tree = parsed("a:\n  b:\n    - x\n    -\n      c: 1\n  d: {e: [1,\n    2]}\n");
+        let a = tree.get("a").unwrap();
+        assert_eq!(a.at.line, 1);
+        let Yaml::List(items) = &a.get("b").unwrap().value else {
+            panic!("a list")
+        };
+        let c = items[1].get("c").unwrap();
+        assert_eq!((c.at.path.as_str(), c.at.line), ("a.b[1].c", 5));
+        let Yaml::List(items) = &a.get("d").unwrap().get("e").unwrap().value else {
+            panic!("a list")
+        };
+        assert_eq!(
+            (items[1].at.path.as_str(), items[1].at.line),
+            ("a.d.e[1]", 7)
+        );
+    }
+
+    #[test]
+    fn a_number_stays_as_written() {
+        for written in ["0600", "1.10", "1e9999", "-0", "0x1F", ".nan", "1_000"] {
+            let tree = parsed(&format!("ü: '…'\nk: {written} # a comment\n"));
+            assert_eq!(
+                tree.get("k").unwrap().value,
+                Yaml::Number(written.to_owned())
+            );
+        }
+    }
+
+    #[test]
+    fn text_without_quotes_is_told_from_text_with() {
+        for (written, text, is_plain) in [
+            ("yes", "yes", true),
+            ("1.0.0", "1.0.0", true),
+            ("10.0.0.0/8", "10.0.0.0/8", true),
+            ("'yes'", "yes", false),
+            ("\"0600\"", "0600", false),
+            ("|-\n  yes", "yes", true),
+        ] {
+            let Yaml::Text { text: read, plain } = &parsed(&format!("k: {written}\n"))
+                .get("k")
+                .unwrap()
+                .value
+                .clone()
+            else {
+                panic!("{written} is no text")
+            };
+            assert_eq!((read.as_str(), *plain), (text, is_plain), "{written}");
+        }
+    }
 }

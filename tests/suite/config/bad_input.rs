@@ -1,0 +1,190 @@
+//! Mistakes, and the exact line that is said of each.
+
+use std::path::Path;
+
+use cni_keeper::config::{Overrides, load};
+use cni_keeper::model::Arch;
+
+use super::mistakes::MISTAKES;
+use super::{WHOLE, load_text, whole_with};
+
+#[test]
+fn each_mistake_is_told_on_one_exact_line() {
+    let mut wrong = String::new();
+    for (from, to, expected) in MISTAKES {
+        let said = match load_text(&whole_with(from, to)) {
+            Ok(_) => "(accepted)".to_owned(),
+            Err(errors) => errors.to_string(),
+        };
+        if said != *expected {
+            wrong.push_str(&format!(
+                "{from:?} -> {to:?}\n  said {said:?}\n  not  {expected:?}\n"
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+    assert!(load_text(WHOLE).is_ok());
+}
+
+/// Loads a whole text and gives what is said of it.
+fn said_of(text: &str, overrides: &Overrides) -> String {
+    let loaded = load(text, Path::new("config.yaml"), overrides);
+    loaded.map_or_else(|errors| errors.to_string(), |_| "(accepted)".to_owned())
+}
+
+#[test]
+fn all_mistakes_are_told_in_the_order_of_the_file() {
+    let text = WHOLE
+        .replace("binDir: /opt", "binDir: opt")
+        .replace("1db1c76b303", "1db1c76b30")
+        .replace("policy: report", "policy: fix");
+    let errors = load_text(&text).unwrap_err();
+    assert_eq!(
+        errors.to_string(),
+        "\
+config.yaml:4: paths.binDir: 'opt/cni/bin' is not an absolute path; begin it with /
+config.yaml:14: artifacts[0].sha256.amd64: a sha256 digest has 64 hexadecimal digits, this has 63; copy it again from the release's .sha256 file
+config.yaml:48: drift.policy: 'fix' is not known here; write heal or report"
+    );
+    let first = &errors.all()[0];
+    assert_eq!(first.line, Some(4));
+    assert_eq!(first.key, "paths.binDir");
+    assert_eq!(first.profile, None);
+}
+
+#[test]
+fn a_text_that_is_no_configuration_is_refused() {
+    let empty = "config.yaml:1: the file is empty; begin with apiVersion: cni-keeper/v1alpha1 and kind: NodeNetwork";
+    let deep = format!("a: {}1{}", "[".repeat(70), "]".repeat(70));
+    for (text, expected) in [
+        ("", empty),
+        ("---\n", empty),
+        (
+            "- a\n",
+            "config.yaml:1: expected a mapping of keys, found a list",
+        ),
+        (
+            "text",
+            "config.yaml:1: expected a mapping of keys, found text",
+        ),
+        (
+            "apiVersion: cni-keeper/v1alpha1\nkind: NodeNetwork\n",
+            "config.yaml:1: there is nothing to install; name a profile, or write artifacts or network",
+        ),
+        (
+            "apiVersion: cni-keeper/v1alpha1\nkind: NodeNetwork\nnetwork: {}\n",
+            "config.yaml:3: network.conflist: missing; write the network configuration list to install, or leave 'network' out to install plugins only",
+        ),
+        (
+            "a: [*b]\n",
+            "config.yaml:1:5: anchors and aliases are not read; write the value out, or in quotes if it is text",
+        ),
+        (
+            &deep,
+            "config.yaml:1:27: nested too deeply; 24 levels are the most",
+        ),
+        (
+            "{\"kind\": \"NodeNetwork\",\n\"kind\": \"NodeNetwork\"}",
+            "config.yaml:2: kind: given twice, first on line 1; remove one of them",
+        ),
+    ] {
+        assert_eq!(said_of(text, &Overrides::default()), expected, "{text:?}");
+    }
+}
+
+/// The deepest text that is read, and one deeper, both fit into half the stack of a tokio thread.
+#[test]
+fn deep_nesting_does_not_exhaust_the_stack() {
+    let in_small_thread = |levels: usize| {
+        let text = format!("a: {}1{}", "[".repeat(levels), "]".repeat(levels));
+        let thread = std::thread::Builder::new().stack_size(1 << 20);
+        let said = move || said_of(&text, &Overrides::default());
+        thread.spawn(said).unwrap().join().unwrap()
+    };
+    assert!(in_small_thread(23).contains("a: unknown key"));
+    for (levels, expected) in [
+        (24, "nested too deeply"),
+        (10_000, "recursion limit exceeded"),
+    ] {
+        let said = in_small_thread(levels);
+        assert!(said.contains(expected), "{said}");
+    }
+}
+
+/// A small file that would expand into billions of values is refused at its first anchor.
+#[test]
+fn an_anchor_bomb_does_not_go_off() {
+    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..12 {
+        let below = level - 1;
+        let row = vec![format!("*a{below}"); 10].join(", ");
+        bomb.push_str(&format!("a{level}: &a{level} [{row}]\n"));
+    }
+    assert_eq!(
+        said_of(&bomb, &Overrides::default()),
+        "config.yaml:1:9: anchors and aliases are not read; write the value out, or in quotes if it is text"
+    );
+}
+
+#[test]
+fn a_node_without_a_pin_is_told_which_architectures_have_one() {
+    let text = "apiVersion: cni-keeper/v1alpha1\nkind: NodeNetwork\nprofile: reference-ptp\n";
+    let overrides = Overrides {
+        arch: Some(Arch::S390x),
+        ..Overrides::default()
+    };
+    assert_eq!(
+        said_of(text, &overrides),
+        "config.yaml:3: profile reference-ptp: artifacts[0].sha256: no digest for s390x, only for amd64, arm, arm64, ppc64le, riscv64; add the one of the s390x asset"
+    );
+}
+
+#[test]
+fn another_version_of_a_profiles_artifact_needs_pins_of_its_own() {
+    let text = "\
+apiVersion: cni-keeper/v1alpha1
+kind: NodeNetwork
+profile: reference-bridge
+artifacts:
+  - name: cni-plugins
+    version: v1.8.0
+";
+    assert_eq!(
+        said_of(text, &Overrides::default()),
+        format!(
+            "config.yaml:5: artifacts[0].sha256: missing; an artifact without a digest is never installed: write sha256: {{{}: <digest>}}",
+            Arch::of_this_program().unwrap()
+        )
+    );
+}
+
+#[test]
+fn the_profile_cannot_say_what_schema_the_file_is_written_in() {
+    assert_eq!(
+        said_of("profile: flannel\n", &Overrides::default()),
+        "\
+config.yaml:1: apiVersion: missing; write apiVersion: cni-keeper/v1alpha1
+config.yaml:1: kind: missing; write kind: NodeNetwork"
+    );
+}
+
+#[test]
+fn a_mistake_in_a_flag_names_the_flag() {
+    for (bin_dir, expected) in [
+        (
+            "cni",
+            "config.yaml: --bin-dir: 'cni' is not an absolute path; begin it with /",
+        ),
+        (
+            "/etc/cni",
+            "config.yaml:5: paths.confDir: confDir /etc/cni/net.d lies inside binDir /etc/cni; choose three directories apart from each other",
+        ),
+    ] {
+        let overrides = Overrides {
+            bin_dir: Some(bin_dir.into()),
+            arch: Some(Arch::Amd64),
+            ..Overrides::default()
+        };
+        assert_eq!(said_of(WHOLE, &overrides), expected);
+    }
+}
