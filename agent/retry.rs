@@ -282,7 +282,7 @@ mod tests {
     #[test]
     fn fault_45_retry_after_is_seconds_or_a_date() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
-        let parsed = |text| parse_retry_after(text, now);
+        let parsed = |text: &str| parse_retry_after(text, now);
         assert_eq!(parsed("120"), Some(Duration::from_secs(120)));
         assert_eq!(parsed(" 0 "), Some(Duration::ZERO));
         assert_eq!(

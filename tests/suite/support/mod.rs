@@ -1,5 +1,8 @@
-//! What the tests share.
+//! What the black-box tests share: a hostile server, evil archives, private mounts, kills at every call.
 
 pub(crate) mod again;
+pub(crate) mod archive;
 pub(crate) mod namespace;
+pub(crate) mod server;
 pub(crate) mod strace;
+pub(crate) mod tls;

@@ -1,0 +1,360 @@
+//! A server on loopback that misbehaves on demand.
+//!
+//! Raw sockets and one thread a connection: an HTTP library is too polite to send a wrong Content-Length.
+//! Every path has a script of replies; each request takes the next one, and the last one stays.
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+/// A request as it came, header names in lower case.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    pub(crate) path: String,
+    pub(crate) headers: HashMap<String, String>,
+}
+
+impl Request {
+    /// A header's text, or nothing.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
+    }
+}
+
+/// One scripted answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Reply {
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+    manner: Manner,
+}
+
+/// How an answer is given.
+#[derive(Debug, Clone)]
+enum Manner {
+    /// Head, body, close.
+    Proper,
+    /// As proper, but ranges are honoured where the validator still holds.
+    Ranges,
+    /// The head promises the whole body, the connection closes after so many bytes.
+    CutAfter(usize),
+    /// The head promises the whole body, and after so many bytes nothing comes, until the client leaves.
+    SilentAfter(usize),
+    /// One byte at a time, with a pause after each, until the client leaves.
+    Drip(Duration),
+    /// Chunked, and the last chunk never comes.
+    ChunkedWithoutEnd,
+    /// No answer at all, until the client leaves.
+    Silent,
+    /// A reset instead of an answer.
+    Reset,
+    /// These bytes instead of HTTP.
+    Garbage,
+}
+
+impl Reply {
+    fn new(status: u16, body: &[u8], manner: Manner) -> Self {
+        Self {
+            status,
+            headers: Vec::new(),
+            body: body.to_vec(),
+            manner,
+        }
+    }
+
+    pub(crate) fn ok(body: &[u8]) -> Self {
+        Self::new(200, body, Manner::Proper)
+    }
+
+    pub(crate) fn status(status: u16) -> Self {
+        Self::new(status, b"<html>no</html>", Manner::Proper)
+    }
+
+    pub(crate) fn redirect(to: &str) -> Self {
+        Self::new(302, b"", Manner::Proper).with("Location", to)
+    }
+
+    pub(crate) fn ranges(body: &[u8]) -> Self {
+        Self::new(200, body, Manner::Ranges)
+    }
+
+    pub(crate) fn cut_after(body: &[u8], bytes: usize) -> Self {
+        Self::new(200, body, Manner::CutAfter(bytes))
+    }
+
+    pub(crate) fn silent_after(body: &[u8], bytes: usize) -> Self {
+        Self::new(200, body, Manner::SilentAfter(bytes))
+    }
+
+    pub(crate) fn drip(body: &[u8], pause: Duration) -> Self {
+        Self::new(200, body, Manner::Drip(pause))
+    }
+
+    pub(crate) fn chunked_without_end(body: &[u8]) -> Self {
+        Self::new(200, body, Manner::ChunkedWithoutEnd)
+    }
+
+    pub(crate) fn silent() -> Self {
+        Self::new(200, b"", Manner::Silent)
+    }
+
+    pub(crate) fn reset() -> Self {
+        Self::new(200, b"", Manner::Reset)
+    }
+
+    pub(crate) fn garbage(bytes: &[u8]) -> Self {
+        Self::new(200, bytes, Manner::Garbage)
+    }
+
+    /// Adds a header; a `Content-Length` given here takes the place of the true one.
+    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub(crate) fn with_status(mut self, status: u16) -> Self {
+        self.status = status;
+        self
+    }
+
+    fn head(&self, status: u16, length: Option<usize>) -> Vec<u8> {
+        let mut head = format!("HTTP/1.1 {status} -\r\nConnection: close\r\n");
+        let given = |name: &str| {
+            self.headers
+                .iter()
+                .any(|(header, _)| header.eq_ignore_ascii_case(name))
+        };
+        if let Some(length) = length.filter(|_| !given("content-length")) {
+            head += &format!("Content-Length: {length}\r\n");
+        }
+        for (name, value) in &self.headers {
+            head += &format!("{name}: {value}\r\n");
+        }
+        (head + "\r\n").into_bytes()
+    }
+
+    /// Answers on an open stream. Errors are the client's leaving, which is its good right.
+    fn give(&self, request: &Request, stream: &mut (impl Read + Write)) -> std::io::Result<()> {
+        let whole = self.head(self.status, Some(self.body.len()));
+        match self.manner {
+            Manner::Proper => {
+                stream.write_all(&whole)?;
+                stream.write_all(&self.body)?;
+            }
+            Manner::Ranges => match self.rest_asked_for(request) {
+                Some(start) => {
+                    let total = self.body.len();
+                    let range = format!("bytes {start}-{}/{total}", total - 1);
+                    let part = self.clone().with("Content-Range", &range);
+                    stream.write_all(&part.head(206, Some(total - start)))?;
+                    stream.write_all(&self.body[start..])?;
+                }
+                None => {
+                    stream.write_all(&whole)?;
+                    stream.write_all(&self.body)?;
+                }
+            },
+            Manner::CutAfter(bytes) => {
+                stream.write_all(&whole)?;
+                stream.write_all(&self.body[..bytes])?;
+            }
+            Manner::SilentAfter(bytes) => {
+                stream.write_all(&whole)?;
+                stream.write_all(&self.body[..bytes])?;
+                stream.flush()?;
+                until_it_leaves(stream);
+            }
+            Manner::Drip(pause) => {
+                stream.write_all(&whole)?;
+                for byte in &self.body {
+                    stream.write_all(&[*byte])?;
+                    stream.flush()?;
+                    thread::sleep(pause);
+                }
+            }
+            Manner::ChunkedWithoutEnd => {
+                let chunked = self.clone().with("Transfer-Encoding", "chunked");
+                stream.write_all(&chunked.head(self.status, None))?;
+                stream.write_all(format!("{:x}\r\n", self.body.len()).as_bytes())?;
+                stream.write_all(&self.body)?;
+                stream.write_all(b"\r\n")?;
+            }
+            Manner::Silent => until_it_leaves(stream),
+            Manner::Garbage => stream.write_all(&self.body)?,
+            Manner::Reset => return Ok(()),
+        }
+        stream.flush()
+    }
+
+    /// Where a request's range starts, if its `If-Range` names the validator of this reply.
+    fn rest_asked_for(&self, request: &Request) -> Option<usize> {
+        let start = request.header("range")?.strip_prefix("bytes=")?;
+        let asked = request.header("if-range")?;
+        self.headers
+            .iter()
+            .any(|(name, value)| {
+                (name.eq_ignore_ascii_case("etag") || name.eq_ignore_ascii_case("last-modified"))
+                    && value == asked
+            })
+            .then(|| start.strip_suffix('-')?.parse().ok())
+            .flatten()
+    }
+}
+
+/// The server; it stops when dropped.
+pub(crate) struct Server {
+    address: SocketAddr,
+    scheme: &'static str,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    scripts: Mutex<HashMap<String, Vec<Reply>>>,
+    requests: Mutex<Vec<Request>>,
+    stopped: AtomicBool,
+}
+
+impl Server {
+    /// Plain HTTP.
+    pub(crate) fn http() -> Self {
+        Self::start("http", None)
+    }
+
+    /// HTTPS with this certificate and key.
+    pub(crate) fn https(tls: rustls::ServerConfig) -> Self {
+        Self::start("https", Some(Arc::new(tls)))
+    }
+
+    fn start(scheme: &'static str, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared::default());
+        let theirs = Arc::clone(&shared);
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                if theirs.stopped.load(Ordering::SeqCst) {
+                    break;
+                }
+                let (shared, tls) = (Arc::clone(&theirs), tls.clone());
+                thread::spawn(move || serve(&shared, stream, tls));
+            }
+        });
+        Self {
+            address,
+            scheme,
+            shared,
+        }
+    }
+
+    /// Scripts a path.
+    pub(crate) fn on(&self, path: &str, replies: impl IntoIterator<Item = Reply>) -> &Self {
+        let replies = replies.into_iter().collect();
+        let mut scripts = self.shared.scripts.lock().unwrap();
+        scripts.insert(path.to_owned(), replies);
+        self
+    }
+
+    /// The URL of a path, by address.
+    pub(crate) fn url(&self, path: &str) -> String {
+        self.url_as("127.0.0.1", path)
+    }
+
+    /// The URL of a path, with another name for the host.
+    pub(crate) fn url_as(&self, host: &str, path: &str) -> String {
+        format!("{}://{host}:{}{path}", self.scheme, self.address.port())
+    }
+
+    /// All requests so far, in order.
+    pub(crate) fn requests(&self) -> Vec<Request> {
+        self.shared.requests.lock().unwrap().clone()
+    }
+
+    /// How many requests a path has had.
+    pub(crate) fn count(&self, path: &str) -> usize {
+        let requests = self.shared.requests.lock().unwrap();
+        requests.iter().filter(|r| r.path == path).count()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shared.stopped.store(true, Ordering::SeqCst);
+        // Wakes the accepting thread.
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+impl Shared {
+    fn next_reply(&self, path: &str) -> Reply {
+        let mut scripts = self.scripts.lock().unwrap();
+        match scripts.get_mut(path) {
+            Some(script) if script.len() > 1 => script.remove(0),
+            Some(script) if script.len() == 1 => script[0].clone(),
+            _ => Reply::status(404),
+        }
+    }
+}
+
+fn serve(shared: &Shared, mut stream: TcpStream, tls: Option<Arc<rustls::ServerConfig>>) {
+    match tls {
+        None => answer(shared, &mut stream),
+        Some(config) => {
+            let Ok(mut connection) = rustls::ServerConnection::new(config) else {
+                return;
+            };
+            answer(
+                shared,
+                &mut rustls::Stream::new(&mut connection, &mut stream),
+            );
+            connection.send_close_notify();
+            let _ = connection.write_tls(&mut stream);
+        }
+    }
+}
+
+fn answer(shared: &Shared, stream: &mut (impl Read + Write)) {
+    let Some(first) = read_until(stream, b"\r\n") else {
+        return;
+    };
+    let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
+    let reply = shared.next_reply(&path);
+    // Closing with the rest of the request unread makes the kernel send a reset.
+    let rest = match reply.manner {
+        Manner::Reset => None,
+        _ => read_until(stream, b"\r\n\r\n"),
+    };
+    let headers = rest.iter().flat_map(|rest| rest.lines());
+    let request = Request {
+        path,
+        headers: headers
+            .filter_map(|line| line.split_once(": "))
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+            .collect(),
+    };
+    shared.requests.lock().unwrap().push(request.clone());
+    let _ = reply.give(&request, stream);
+}
+
+fn read_until(stream: &mut impl Read, end: &[u8]) -> Option<String> {
+    let mut text = Vec::new();
+    let mut byte = [0];
+    while !text.ends_with(end) {
+        if stream.read(&mut byte).ok()? == 0 {
+            return None;
+        }
+        text.push(byte[0]);
+    }
+    String::from_utf8(text).ok()
+}
+
+/// Waits without a clock: the client closes, or it has given up already.
+fn until_it_leaves(stream: &mut impl Read) {
+    let mut rest = [0; 64];
+    while stream.read(&mut rest).is_ok_and(|got| got > 0) {}
+}
