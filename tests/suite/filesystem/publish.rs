@@ -167,6 +167,19 @@ fn fault_31_mode_and_owner_are_mended_without_following_a_link() {
     assert_eq!(regular(&dir, "bridge").mode, 0o6777);
 }
 
+/// Fault 32: a hard link to the old file keeps the old content: the name is replaced, not the file.
+#[test]
+fn fault_32_a_hard_link_to_the_old_file_is_untouched() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (host, dir) = open(scratch.path());
+    publish(&host, &dir, "bridge", b"old").unwrap();
+    let kept = scratch.path().join("kept");
+    fs::hard_link(scratch.path().join("bridge"), &kept).unwrap();
+    publish(&host, &dir, "bridge", b"new").unwrap();
+    assert_eq!(fs::read(kept).unwrap(), b"old");
+    assert_eq!(fs::read(scratch.path().join("bridge")).unwrap(), b"new");
+}
+
 #[test]
 fn a_spool_has_no_name_and_can_be_rewound_and_cut() {
     let scratch = tempfile::tempdir().unwrap();

@@ -222,3 +222,44 @@ fn fault_14_a_failed_directory_fsync_is_uncertain_durability() {
         "the bin, store and state directories are synced"
     );
 }
+
+/// Fault 5: after a power loss there is no empty file, because a temp gets its owner and mode, then its
+/// fsync, and only then a name; and what got a name in a directory is followed by an fsync of it.
+#[test]
+fn fault_5_every_rename_stands_between_two_fsyncs() {
+    if !strace::available() {
+        return;
+    }
+    let stage = Stage::old();
+    let lines = strace::trace(&stage.program(), &["write", "fchmod", "fsync", "renameat"]);
+    let position = |what: &str| lines.iter().rposition(|line| line.contains(what));
+    let mut renamed = 0;
+    for (at, line) in lines.iter().enumerate() {
+        let Some((call, _)) = line
+            .split_once(".tmp\", ")
+            .filter(|_| line.contains("renameat("))
+        else {
+            continue;
+        };
+        let (_, stem) = call.rsplit_once('"').unwrap();
+        let on_temp = |call: &str| {
+            let found = lines
+                .iter()
+                .rposition(|line| line.contains(call) && line.contains(&format!("{stem}.tmp>")));
+            found.unwrap_or_else(|| panic!("no {call} of {stem}: {lines:#?}"))
+        };
+        let order = [on_temp("write("), on_temp("fchmod("), on_temp("fsync("), at];
+        assert!(order.is_sorted(), "{order:?}: {lines:#?}");
+        renamed += 1;
+    }
+    // Three blobs, three spares, and the ledger before and after.
+    assert_eq!(renamed, 8, "{lines:#?}");
+
+    let last_placed = position("/opt/cni/bin>, \"loopback\")").unwrap();
+    let bin_synced = lines
+        .iter()
+        .rposition(|line| line.contains("fsync(") && line.contains("/opt/cni/bin>"));
+    assert!(bin_synced > Some(last_placed), "{lines:#?}");
+    let ledger = position("\"ledger.json\")").unwrap();
+    assert!(lines[ledger + 1].contains("/.cni-keeper>) "), "{lines:#?}");
+}

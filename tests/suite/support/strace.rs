@@ -60,16 +60,48 @@ pub(crate) fn available() -> bool {
 /// Runs a program (its arguments and environment as in `command`) with the fault at the `nth` call of a
 /// kind; `None` when it did not make that many.
 pub(crate) fn run(command: &Command, syscall: &str, nth: usize, fault: Fault) -> Option<Step> {
-    let log = tempfile::NamedTempFile::new().expect("a file for strace");
     let what = match fault {
         Fault::Kill => "signal=SIGKILL".to_owned(),
         Fault::Error(errno) => format!("error={errno}"),
     };
+    let options = [
+        format!("--trace={syscall}"),
+        format!("--inject={syscall}:{what}:when={nth}"),
+    ];
+    let (lines, output) = under_strace(command, &options);
+    let hit = match fault {
+        Fault::Error(_) => lines.into_iter().find(|line| line.contains("(INJECTED)")),
+        // The last line of the thread is its end; the one before is the call that it died in.
+        Fault::Kill
+            if lines
+                .iter()
+                .any(|line| line.contains("+++ killed by SIGKILL")) =>
+        {
+            lines.into_iter().rfind(|line| !line.contains("+++"))
+        }
+        Fault::Kill => None,
+    };
+    hit.map(|line| Step {
+        at: format!("{syscall} #{nth}"),
+        line,
+        output,
+    })
+}
+
+/// Runs a program to its end and returns its calls of these kinds, in order, one line each, with the
+/// paths of their descriptors: `fsync(4</opt/cni/bin>) = 0`.
+pub(crate) fn trace(command: &Command, syscalls: &[&str]) -> Vec<String> {
+    let (lines, output) = under_strace(command, &[format!("--trace={}", syscalls.join(","))]);
+    assert!(output.status.success(), "{output:?}");
+    lines
+}
+
+fn under_strace(command: &Command, options: &[String]) -> (Vec<String>, Output) {
+    let log = tempfile::NamedTempFile::new().expect("a file for strace");
     let output = Command::new("strace")
         .args(["-f", "-y", "-s", "64", "-o"])
         .arg(log.path())
-        .arg(format!("--trace={syscall}"))
-        .arg(format!("--inject={syscall}:{what}:when={nth}"))
+        .args(options)
         .arg(command.get_program())
         .args(command.get_args())
         .envs(
@@ -79,20 +111,12 @@ pub(crate) fn run(command: &Command, syscall: &str, nth: usize, fault: Fault) ->
         )
         .output()
         .expect("strace runs");
-    let trace = String::from_utf8_lossy(&fs::read(log.path()).expect("strace's log")).into_owned();
-    let hit = match fault {
-        Fault::Error(_) => trace.lines().find(|line| line.contains("(INJECTED)")),
-        // The last line of the thread is its end; the one before is the call that it died in.
-        Fault::Kill if trace.contains("+++ killed by SIGKILL +++") => {
-            trace.lines().rfind(|line| !line.contains("+++"))
-        }
-        Fault::Kill => None,
-    };
-    hit.map(|line| Step {
-        at: format!("{syscall} #{nth}"),
-        line: line.to_owned(),
-        output,
-    })
+    let text = fs::read(log.path()).expect("strace's log");
+    let lines = String::from_utf8_lossy(&text)
+        .lines()
+        .map(ToOwned::to_owned)
+        .collect();
+    (lines, output)
 }
 
 /// Runs a program once for each call of these kinds that it makes, with the fault at that call, each
