@@ -4,11 +4,14 @@
 //! `retry`, `config` (pure policy) ← `host` (the only door to the file system) ← `store`, `fetch`,
 //! `probe` (effects) ← `reconcile` (observe → plan → apply) ← `commands` ← `cli`. A test holds the code to it.
 
+pub mod cli;
 pub mod config;
 pub mod conflist;
 pub mod fetch;
 pub mod host;
 pub mod model;
+pub mod plan;
 pub mod probe;
 pub mod retry;
 pub mod store;
+pub mod telemetry;

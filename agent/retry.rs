@@ -1,1 +1,315 @@
 //! Which failures are worth another try, and when.
+//!
+//! Pure: randomness and the present moment are handed in, so that every case can be stated exactly in a test.
+
+use std::time::{Duration, SystemTime};
+
+/// The ways in which a download from one source can fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureClass {
+    /// The host name does not resolve; at boot that is often a matter of seconds.
+    Dns,
+    /// No TCP connection: refused, unreachable, the proxy said no.
+    Connect,
+    /// A time limit passed: connecting, silence within the answer, or the attempt as a whole.
+    Timeout,
+    /// The connection broke.
+    Reset,
+    /// What answered does not speak HTTP properly.
+    Protocol,
+    /// The body ended before its announced end.
+    Truncated,
+    /// Less than the least throughput over a whole window.
+    TooSlow,
+    /// An answer with this status, which is not the one asked for.
+    Status(u16),
+    /// The server's certificate leads to no authority that is trusted here.
+    TlsUnknownCa,
+    /// The server's certificate is not valid at this time.
+    TlsExpired,
+    /// The server's certificate is for another name.
+    TlsName,
+    /// TLS failed in another way.
+    Tls,
+    /// A redirect that is not followed.
+    Redirect,
+    /// More bytes than the limit allows.
+    TooLarge,
+    /// All bytes came and they are not the pinned ones.
+    Digest,
+    /// The source is not a URL that can be fetched.
+    Url,
+    /// A `file://` source cannot be read.
+    Io,
+    /// The extra certificate authorities of the configuration cannot be used.
+    CaFile,
+}
+
+/// What to do with a source after a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Try it again in a later round, and not before `after` where the server asked for that.
+    Retry {
+        /// What the server asked for, not yet capped.
+        after: Option<Duration>,
+    },
+    /// Trying again would give the same answer: leave it to the next source.
+    NextSource,
+}
+
+impl FailureClass {
+    /// A stable label for metrics and machine-readable output.
+    #[must_use]
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Dns => "dns",
+            Self::Connect => "connect",
+            Self::Timeout => "timeout",
+            Self::Reset => "reset",
+            Self::Protocol => "protocol",
+            Self::Truncated => "truncated",
+            Self::TooSlow => "too-slow",
+            Self::Status(_) => "http-status",
+            Self::TlsUnknownCa => "tls-unknown-ca",
+            Self::TlsExpired => "tls-expired",
+            Self::TlsName => "tls-name",
+            Self::Tls => "tls",
+            Self::Redirect => "redirect",
+            Self::TooLarge => "too-large",
+            Self::Digest => "digest",
+            Self::Url => "url",
+            Self::Io => "io",
+            Self::CaFile => "ca-file",
+        }
+    }
+
+    /// Whether the same source is worth another try; `retry_after` is what its answer asked for.
+    ///
+    /// Retried is what passes by itself. A wrong digest, a refused certificate or a 404 is an answer, and asking
+    /// again only loads the server: fault 46, a captive portal's HTML with status 200, must not become a storm.
+    #[must_use]
+    pub const fn verdict(self, retry_after: Option<Duration>) -> Verdict {
+        match self {
+            Self::Dns
+            | Self::Connect
+            | Self::Timeout
+            | Self::Reset
+            | Self::Protocol
+            | Self::Truncated
+            | Self::TooSlow => Verdict::Retry { after: None },
+            // RFC 9110 and 6585: Request Timeout, Too Early and Too Many Requests pass, as do server errors,
+            // except for Not Implemented and HTTP Version Not Supported, which are about what the server is.
+            Self::Status(501 | 505) => Verdict::NextSource,
+            Self::Status(408 | 425 | 429 | 500..=599) => Verdict::Retry { after: retry_after },
+            Self::Status(_)
+            | Self::TlsUnknownCa
+            | Self::TlsExpired
+            | Self::TlsName
+            | Self::Tls
+            | Self::Redirect
+            | Self::TooLarge
+            | Self::Digest
+            | Self::Url
+            | Self::Io
+            | Self::CaFile => Verdict::NextSource,
+        }
+    }
+}
+
+/// How long to pause between rounds: full jitter, which spreads a whole cluster's nodes best after an outage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    /// The longest pause after the first round; it doubles with every further one.
+    pub base: Duration,
+    /// What the doubling stops at.
+    pub cap: Duration,
+    /// The longest `Retry-After` that is honoured; a server cannot park a node for an hour.
+    pub retry_after_cap: Duration,
+}
+
+impl Default for Backoff {
+    /// 1 s doubling to 30 s, and at most a minute on a server's own wish.
+    fn default() -> Self {
+        Self {
+            base: Duration::from_secs(1),
+            cap: Duration::from_secs(30),
+            retry_after_cap: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Backoff {
+    /// The pause after round `round` (the first is 0), anywhere from nothing to the ceiling as `random` falls.
+    #[must_use]
+    pub fn pause(&self, round: u32, random: u64) -> Duration {
+        let factor = 1_u32.checked_shl(round).unwrap_or(u32::MAX);
+        let ceiling = self.base.saturating_mul(factor).min(self.cap);
+        let nanos = u64::try_from(ceiling.as_nanos()).unwrap_or(u64::MAX);
+        Duration::from_nanos(random % nanos.saturating_add(1))
+    }
+
+    /// What is honoured of a server's `Retry-After`.
+    #[must_use]
+    pub fn honoured(&self, retry_after: Duration) -> Duration {
+        retry_after.min(self.retry_after_cap)
+    }
+}
+
+/// Reads a `Retry-After` header: seconds, or an HTTP date, which counts from `now` (RFC 9110, 10.2.3).
+///
+/// Give the answer's own `Date` as `now` where it has one: the clock of a node that just booted may be years off.
+/// `None` for a text that is neither.
+#[must_use]
+pub fn parse_retry_after(text: &str, now: SystemTime) -> Option<Duration> {
+    let text = text.trim();
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
+    }
+    let then = httpdate::parse_http_date(text).ok()?;
+    Some(then.duration_since(now).unwrap_or(Duration::ZERO))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ASKED: Option<Duration> = Some(Duration::from_secs(7));
+    const PASSING: [FailureClass; 7] = [
+        FailureClass::Dns,
+        FailureClass::Connect,
+        FailureClass::Timeout,
+        FailureClass::Reset,
+        FailureClass::Protocol,
+        FailureClass::Truncated,
+        FailureClass::TooSlow,
+    ];
+    const LASTING: [FailureClass; 10] = [
+        FailureClass::TlsUnknownCa,
+        FailureClass::TlsExpired,
+        FailureClass::TlsName,
+        FailureClass::Tls,
+        FailureClass::Redirect,
+        FailureClass::TooLarge,
+        FailureClass::Digest,
+        FailureClass::Url,
+        FailureClass::Io,
+        FailureClass::CaFile,
+    ];
+
+    #[test]
+    fn what_passes_by_itself_is_retried_and_what_lasts_is_not() {
+        for class in PASSING {
+            // Only an HTTP answer can carry a wish; a stray one from elsewhere is not honoured.
+            assert_eq!(
+                class.verdict(ASKED),
+                Verdict::Retry { after: None },
+                "{class:?}"
+            );
+        }
+        for class in LASTING {
+            assert_eq!(class.verdict(ASKED), Verdict::NextSource, "{class:?}");
+        }
+    }
+
+    #[test]
+    fn every_status_has_its_verdict() {
+        let retried: Vec<u16> = (100..=599)
+            .filter(|code| {
+                FailureClass::Status(*code).verdict(ASKED) == Verdict::Retry { after: ASKED }
+            })
+            .collect();
+        let expected: Vec<u16> = [408, 425, 429]
+            .into_iter()
+            .chain((500..=599).filter(|code| !matches!(code, 501 | 505)))
+            .collect();
+        assert_eq!(retried, expected);
+        for code in [200, 206, 304, 400, 401, 403, 404, 410, 416, 501, 505] {
+            let verdict = FailureClass::Status(code).verdict(ASKED);
+            assert_eq!(verdict, Verdict::NextSource, "{code}");
+        }
+    }
+
+    #[test]
+    fn kinds_are_distinct() {
+        let mut kinds: Vec<&str> = PASSING
+            .into_iter()
+            .chain(LASTING)
+            .chain([FailureClass::Status(500)])
+            .map(FailureClass::kind)
+            .collect();
+        let all = kinds.len();
+        kinds.sort_unstable();
+        kinds.dedup();
+        assert_eq!(kinds.len(), all);
+    }
+
+    #[test]
+    fn the_pause_doubles_up_to_the_cap_and_is_spread_over_all_of_it() {
+        let backoff = Backoff {
+            base: Duration::from_secs(1),
+            cap: Duration::from_secs(5),
+            retry_after_cap: Duration::from_secs(60),
+        };
+        for (round, ceiling) in [
+            (0, 1),
+            (1, 2),
+            (2, 4),
+            (3, 5),
+            (31, 5),
+            (32, 5),
+            (u32::MAX, 5),
+        ] {
+            let ceiling = Duration::from_secs(ceiling);
+            let nanos = u64::try_from(ceiling.as_nanos()).unwrap();
+            assert_eq!(backoff.pause(round, 0), Duration::ZERO);
+            assert_eq!(backoff.pause(round, nanos), ceiling, "round {round}");
+            assert_eq!(backoff.pause(round, nanos + 1), Duration::ZERO);
+            assert!(backoff.pause(round, u64::MAX) <= ceiling);
+        }
+    }
+
+    #[test]
+    fn no_backoff_at_all_is_possible() {
+        let none = Backoff {
+            base: Duration::ZERO,
+            cap: Duration::MAX,
+            retry_after_cap: Duration::ZERO,
+        };
+        assert_eq!(none.pause(9, u64::MAX), Duration::ZERO);
+    }
+
+    /// Fault 45: `Retry-After` in both of its forms, capped.
+    #[test]
+    fn fault_45_retry_after_is_seconds_or_a_date() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        let parsed = |text| parse_retry_after(text, now);
+        assert_eq!(parsed("120"), Some(Duration::from_secs(120)));
+        assert_eq!(parsed(" 0 "), Some(Duration::ZERO));
+        assert_eq!(
+            parsed("Sun, 06 Nov 1994 08:50:07 GMT"),
+            Some(Duration::from_secs(30))
+        );
+        assert_eq!(
+            parsed("Sun, 06 Nov 1994 08:00:00 GMT"),
+            Some(Duration::ZERO),
+            "a date that has passed means now"
+        );
+        assert_eq!(
+            parsed(&"9".repeat(40)),
+            Some(Duration::from_secs(u64::MAX)),
+            "beyond counting, so the cap decides"
+        );
+        for nonsense in ["", "-1", "1.5", "soon", "1e3", "+5"] {
+            assert_eq!(parsed(nonsense), None, "{nonsense:?}");
+        }
+        let backoff = Backoff::default();
+        assert_eq!(
+            backoff.honoured(Duration::from_secs(u64::MAX)),
+            backoff.retry_after_cap
+        );
+        assert_eq!(
+            backoff.honoured(Duration::from_secs(3)),
+            Duration::from_secs(3)
+        );
+    }
+}

@@ -1,7 +1,28 @@
 //! The operator's configuration: raw file → merged → validated [`Settings`].
+//!
+//! A file is parsed into a tree that knows where each value was written (`tree`), laid over the profile that it
+//! names (`merge`), and read section by section (`validate`), noting every mistake with its line and key.
 
+mod artifacts;
+mod catalog;
+mod error;
+mod load;
+mod merge;
+mod nearest;
+mod network;
+mod paths;
+mod read;
 mod settings;
+mod source;
+mod tree;
+mod units;
+mod validate;
 
+pub use catalog::{
+    Asset, Catalog, CatalogError, Confidence, PROFILES, Profile, Project, Release, catalog,
+};
+pub use error::{ConfigError, ConfigErrors};
+pub use load::{Loaded, Overrides, load};
 pub use settings::{
     Drift, DriftPolicy, FactSource, Fetch, ForeignConflists, Gate, Http, Network, Paths, Settings,
 };

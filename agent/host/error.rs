@@ -39,6 +39,19 @@ impl HostError {
     pub fn is_absent(&self) -> bool {
         self.source.kind() == io::ErrorKind::NotFound
     }
+
+    /// Whether a rename was refused because the two directories lie on different file systems or
+    /// mounts; copying works then. Two bind mounts of one file system count as different (`rename(2)`).
+    #[must_use]
+    pub fn crosses_file_systems(&self) -> bool {
+        self.errno() == Some(Errno::EXDEV)
+    }
+
+    /// Whether another process holds the lock.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.source.kind() == io::ErrorKind::WouldBlock
+    }
 }
 
 /// The kernel's sentence without Rust's "(os error N)".
@@ -58,6 +71,8 @@ fn mend(error: &io::Error) -> &'static str {
         Some(Errno::EACCES) => "; run as root, or with CAP_DAC_OVERRIDE",
         Some(Errno::EPERM) => "; look for an immutable flag (lsattr), or run as root",
         Some(Errno::EMFILE | Errno::ENFILE) => "; raise the limit on open files (ulimit -n)",
+        Some(Errno::EISDIR) => "; a directory is in the way: move it aside",
+        Some(Errno::ENOTDIR) => "; something that is not a directory is in the way: move it aside",
         Some(Errno::EIO) => "; the disk reports an error (dmesg)",
         _ => "",
     }

@@ -4,10 +4,12 @@
 
 mod artifact;
 mod digest;
+mod drift;
 mod name;
 mod observed;
 
 pub use artifact::{Arch, Artifact, Format, IfPresent, Member, UnknownArch};
 pub use digest::{DigestError, Pin, Sha256};
+pub use drift::Drift;
 pub use name::{FileMode, FileName, NameError, PluginName};
 pub use observed::{FileState, FileType, Owner, Regular};

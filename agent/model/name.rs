@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::Sha256;
+
 /// Why a text cannot be a file name, a plugin name or a mode.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
@@ -42,6 +44,13 @@ pub struct PluginName(FileName);
 pub struct FileMode(u32);
 
 impl FileName {
+    /// A name that is written in this program, such as `ledger.json`; not for input, it is not checked.
+    #[must_use]
+    pub(crate) fn fixed(name: &'static str) -> Self {
+        debug_assert_eq!(name.parse::<Self>().as_ref().map(Self::as_str), Ok(name));
+        Self(name.to_owned())
+    }
+
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -73,6 +82,13 @@ impl FileMode {
     #[must_use]
     pub const fn bits(self) -> u32 {
         self.0
+    }
+}
+
+/// The name under which content is kept: its digest in hexadecimal.
+impl From<&Sha256> for FileName {
+    fn from(digest: &Sha256) -> Self {
+        Self(digest.to_string())
     }
 }
 

@@ -1,1 +1,16 @@
-//! What we hold and what we placed: verified plugin bytes, and the ledger.
+//! What the agent keeps for itself in `stateDir`: the ledger of what it placed, and the content store.
+//!
+//! ```text
+//! <stateDir>/ledger.json    what is ours, and what a pinned artifact was found to hold
+//! <stateDir>/lock           one agent at a time
+//! <stateDir>/store/<hex>    spares: plugins by the digest of their content
+//! <stateDir>/tmp/           files being written
+//! ```
+
+mod blobs;
+mod error;
+mod ledger;
+
+pub use blobs::{Placement, Store, Trust};
+pub use error::StoreError;
+pub use ledger::{Ledger, Measure, Origin, Place, Placed, SetAside};

@@ -1,1 +1,353 @@
-//! (being written)
+//! The conflist room against the real libraries' recorded behaviour, and against arbitrary input.
+
+mod corpus;
+
+use cni_keeper::conflist::{
+    ConfDir, DropIns, Form, Libcni, LoadError, Network, Outcome, SPEC_VERSIONS, check_name_is_free,
+    containerd, crio, load, validate,
+};
+use serde_json::{Value, json};
+
+use corpus::{bytes, cases, drop_ins, entries, flag, lay_out, text, texts};
+
+/// The generations by the names that the corpus gives them.
+const GENERATIONS: [(&str, Libcni); 3] = [
+    ("v1.1.2", Libcni::V1_1),
+    ("v1.2.3", Libcni::V1_2),
+    ("v1.3.0", Libcni::V1_3),
+];
+
+/// Collects every difference before failing, so that one run shows them all.
+#[derive(Default)]
+struct Differences(Vec<String>);
+
+impl Differences {
+    fn add(&mut self, id: &str, what: impl std::fmt::Display) {
+        self.0.push(format!("{id}: {what}"));
+    }
+
+    fn none(self, compared: usize, what: &str) {
+        eprintln!("compared {compared} {what}");
+        assert!(
+            self.0.is_empty(),
+            "{} differences in {compared} {what}:\n{}",
+            self.0.len(),
+            self.0.join("\n")
+        );
+    }
+}
+
+/// Loads a case's bytes as the only file of a real directory.
+fn load_alone(content: &[u8], form: Form, libcni: Libcni) -> Result<Network, LoadError> {
+    // One level down, since a network of the corpus is called "..".
+    let parent = tempfile::tempdir().unwrap();
+    let path = parent.path().join("net.d");
+    std::fs::create_dir(&path).unwrap();
+    std::fs::write(path.join("10-case.conflist"), content).unwrap();
+    load(content, form, libcni, &|name| drop_ins(&path, name))
+}
+
+fn compare_load(differences: &mut Differences, case: &Value, content: &[u8], form: Form) -> usize {
+    let id = text(case, "/id");
+    for (name, libcni) in GENERATIONS {
+        let head = &case["libcni"];
+        let older = &case["libcni_older"][name];
+        let want = |key: &str| older.get(key).unwrap_or(&head[key]).clone();
+        match load_alone(content, form, libcni) {
+            Ok(network) => {
+                if !flag(older, "/load_ok") {
+                    differences.add(id, format_args!("{name} refuses it, we load {network:?}"));
+                    continue;
+                }
+                if want("selected_version") != network.version.as_str() {
+                    differences.add(id, format_args!("{name}: version {:?}", network.version));
+                }
+                if want("plugin_types") != Value::from(network.chain.clone()) {
+                    differences.add(id, format_args!("{name}: chain {:?}", network.chain));
+                }
+                if head["name"] != Value::Null && head["name"] != network.name.as_str() {
+                    differences.add(id, format_args!("{name}: network {:?}", network.name));
+                }
+            }
+            Err(error) if flag(older, "/load_ok") => {
+                differences.add(id, format_args!("{name} loads it, we say {error}"));
+            }
+            Err(_) => {}
+        }
+    }
+    GENERATIONS.len()
+}
+
+#[test]
+fn what_loads_is_what_libcni_loads() {
+    let Some(cases) = cases("conflists.jsonl") else {
+        return;
+    };
+    let mut differences = Differences::default();
+    let mut compared = 0;
+    for case in &cases {
+        let content = bytes(case, "conflist");
+        compared += compare_load(&mut differences, case, &content, Form::List);
+    }
+    differences.none(compared, "loads of mutated conflists");
+}
+
+#[test]
+fn every_real_configuration_loads() {
+    let Some(cases) = cases("realworld.jsonl") else {
+        return;
+    };
+    let mut differences = Differences::default();
+    let mut compared = 0;
+    for case in &cases {
+        let form = match text(case, "/form") {
+            "conf" => Form::Single,
+            _ => Form::List,
+        };
+        compared += compare_load(&mut differences, case, &bytes(case, "text"), form);
+    }
+    differences.none(compared, "loads of real configurations");
+}
+
+#[test]
+fn the_pick_is_the_runtimes_pick() {
+    let Some(cases) = cases("confdirs.jsonl") else {
+        return;
+    };
+    let meta = corpus::meta();
+    let answers = |plugin: &str| corpus::answer(&meta, plugin);
+    let mut differences = Differences::default();
+    let mut compared = 0;
+    for case in &cases {
+        let id = text(case, "/id");
+        // Under that name, since a network of the corpus is called "../net.d/sub".
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("net.d");
+        std::fs::create_dir(&path).unwrap();
+        lay_out(case["files"].as_array().unwrap(), &path);
+        let entries = entries(&path);
+        let list = |name: &str| drop_ins(&path, name);
+        let dir = ConfDir {
+            entries: &entries,
+            drop_ins: &list,
+        };
+
+        let newest = containerd(&dir, Libcni::V1_3);
+        let (picked, failed, network) = described(&newest.outcome);
+        let want = |runtime: &str, key: &str| case[runtime][key].as_str().map(str::to_owned);
+        let expected = (
+            want("gocni", "picked"),
+            want("gocni", "failed_file"),
+            want("gocni", "network"),
+        );
+        if (&picked, &failed, &network) != (&expected.0, &expected.1, &expected.2) {
+            differences.add(
+                id,
+                format_args!("containerd {expected:?}, we {:?}", newest.outcome),
+            );
+        }
+        if let Outcome::Picked { network, .. } = &newest.outcome
+            && network.chain != texts(case, "/gocni/plugin_types")
+        {
+            differences.add(
+                id,
+                format_args!("containerd's chain, ours {:?}", network.chain),
+            );
+        }
+
+        for (name, libcni) in GENERATIONS {
+            let older = containerd(&dir, libcni).outcome;
+            let loads = matches!(older, Outcome::Picked { .. });
+            if loads != flag(&case["gocni_older"][name], "/ok") {
+                differences.add(id, format_args!("containerd with {name}, we {older:?}"));
+            }
+        }
+
+        let verdict = crio(&dir, &answers);
+        let (picked, _, network) = described(&verdict.outcome);
+        let expected = (want("ocicni", "picked"), want("ocicni", "network"));
+        if (&picked, &network) != (&expected.0, &expected.1) {
+            differences.add(id, format_args!("CRI-O {expected:?}, we {verdict:?}"));
+        }
+        compared += 1;
+    }
+    differences.none(compared, "configuration directories");
+}
+
+/// Picked file, failed file, network.
+fn described(outcome: &Outcome) -> (Option<String>, Option<String>, Option<String>) {
+    let name = |file: &std::ffi::OsString| Some(file.to_str().unwrap().to_owned());
+    match outcome {
+        Outcome::Picked { file, network } => (name(file), None, Some(network.name.clone())),
+        Outcome::Aborted { file, .. } => (None, name(file), None),
+        Outcome::Nothing => (None, None, None),
+    }
+}
+
+/// What we refuse although every runtime takes it: a part of the finding, and why.
+const STRICTER: &[(&str, &str)] = &[
+    (
+        "the key is there twice",
+        "Go takes the last one without a word; whoever reads the file may take the first",
+    ),
+    (
+        "case does not tell them apart",
+        "the spelling decides which one libcni takes, and each plugin decides for itself",
+    ),
+    (
+        "it overrides the version",
+        "a null overrides nothing, but then the key says nothing either",
+    ),
+    (
+        "beyond 2^53",
+        "libcni passes numbers on as 64-bit floats, so the plugin gets another one",
+    ),
+    (
+        "not UTF-8",
+        "Go puts U+FFFD in its place, which nobody meant",
+    ),
+    (
+        "half of a \\u surrogate pair",
+        "Go puts U+FFFD in its place, which nobody meant",
+    ),
+    (
+        "it nests deeper",
+        "nothing real does, and a plugin's own JSON reader may not follow",
+    ),
+    (
+        "ADD can fail with a name of",
+        "175 to 185 bytes work with eth0, but not with the longest interface names",
+    ),
+    (
+        "take it for the result",
+        "the recorded plugins ignore prevResult; real ones believe it",
+    ),
+    (
+        "holds '/'",
+        "the recorded plugins call no IPAM plugin; real ones look ipam.type up and fail",
+    ),
+];
+
+/// Whether every supported runtime loads it and ADD works; `None` where that hangs on a plugin.
+fn works(case: &Value) -> Option<bool> {
+    let generations = GENERATIONS.map(|(name, _)| &case["libcni_older"][name]);
+    if !flag(case, "/libcni/load_ok") || generations.iter().any(|older| !flag(older, "/load_ok")) {
+        return Some(false);
+    }
+    let head = text(case, "/libcni/selected_version");
+    let mut versions = generations
+        .iter()
+        .map(|older| older["selected_version"].as_str().unwrap_or(head));
+    // What no plugin supports fails with every plugin.
+    if !versions.all(|version| version.is_empty() || SPEC_VERSIONS.contains(&version)) {
+        return Some(false);
+    }
+    if flag(case, "/add_time/add/ok") {
+        return Some(true);
+    }
+    let error = text(case, "/add_time/add/error");
+    let hangs_on_plugin = error.contains("failed to find plugin")
+        || texts(case, "/libcni/plugin_types")
+            .iter()
+            .any(|plugin| ["oldplugin", "newplugin", "brokenplugin"].contains(&plugin.as_str()));
+    if hangs_on_plugin { None } else { Some(false) }
+}
+
+#[test]
+fn what_we_accept_works_and_what_works_we_accept() {
+    let Some(cases) = cases("conflists.jsonl") else {
+        return;
+    };
+    let mut differences = Differences::default();
+    let mut stricter = vec![0; STRICTER.len()];
+    let (mut compared, mut left_out) = (0, 0);
+    for case in &cases {
+        let id = text(case, "/id");
+        let content = bytes(case, "conflist");
+        let report = validate(&content);
+        if let Some(summary) = &report.summary {
+            let said = json!({
+                "name": summary.name,
+                "selected_version": summary.version,
+                "plugin_types": summary.chain,
+                "capabilities": summary.capabilities,
+            });
+            for (key, ours) in said.as_object().unwrap() {
+                let theirs = case["libcni"].get(key).unwrap_or(&Value::Null);
+                if flag(case, "/libcni/load_ok") && theirs != ours {
+                    differences.add(id, format_args!("{key} is {theirs}, we say {ours}"));
+                }
+            }
+        }
+        let mut errors: Vec<_> = report.errors().cloned().collect();
+        if let Ok(network) = load(&content, Form::List, Libcni::V1_1, &|_| DropIns::Absent) {
+            // In the corpus the file is alone, under this name.
+            let list = |name: &str| match name {
+                "10-case.conflist" => DropIns::Unreadable("not a directory".to_owned()),
+                _ => DropIns::Absent,
+            };
+            let dir = ConfDir {
+                entries: &[],
+                drop_ins: &list,
+            };
+            let ours = "10-case.conflist".parse().unwrap();
+            errors.extend(check_name_is_free(&network.name, &ours, &dir));
+        }
+        match works(case) {
+            None => left_out += 1,
+            Some(false) => {
+                compared += 1;
+                if errors.is_empty() {
+                    differences.add(
+                        id,
+                        format_args!("{}: no error from us", text(case, "/mutation")),
+                    );
+                }
+            }
+            Some(true) => {
+                compared += 1;
+                for error in errors {
+                    let error = error.to_string();
+                    match STRICTER.iter().position(|(part, _)| error.contains(part)) {
+                        Some(index) => stricter[index] += 1,
+                        None => differences.add(
+                            id,
+                            format_args!("{} works, we say {error}", text(case, "/mutation")),
+                        ),
+                    }
+                }
+            }
+        }
+    }
+    for ((part, _), count) in STRICTER.iter().zip(&stricter) {
+        eprintln!("{count} times stricter: {part}");
+        if *count == 0 {
+            differences.add("STRICTER", format_args!("'{part}' no longer differs"));
+        }
+    }
+    eprintln!("left out {left_out} that hang on a plugin");
+    differences.none(compared, "verdicts on mutated conflists");
+}
+
+#[test]
+fn no_real_configuration_is_called_broken() {
+    let Some(cases) = cases("realworld.jsonl") else {
+        return;
+    };
+    let mut differences = Differences::default();
+    for case in &cases {
+        let mut content = bytes(case, "text");
+        if text(case, "/form") == "conf" {
+            let plugin: Value = serde_json::from_slice(&content).unwrap();
+            // Two of them are a plugin's documentation and have no name.
+            let name = plugin.get("name").cloned().unwrap_or(json!("net"));
+            let version = plugin.get("cniVersion").cloned().unwrap_or(json!(""));
+            let list = json!({"name": name, "cniVersion": version, "plugins": [plugin]});
+            content = list.to_string().into_bytes();
+        }
+        for error in validate(&content).errors() {
+            differences.add(text(case, "/id"), error);
+        }
+    }
+    differences.none(cases.len(), "real configurations");
+}

@@ -1,1 +1,5 @@
-//! (being written)
+//! What the tests share.
+
+pub(crate) mod again;
+pub(crate) mod namespace;
+pub(crate) mod strace;

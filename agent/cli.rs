@@ -1,0 +1,167 @@
+//! The command line: every flag and environment variable, and nothing about what they do.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Installs a node's CNI plugins and conflist, verified and atomically.
+#[derive(Debug, Parser)]
+#[command(name = "cni-keeper", version, max_term_width = 100)]
+pub struct Cli {
+    /// Flags that every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags that every command takes; each overrides its environment variable, which overrides the file.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// The configuration file
+    #[arg(
+        long,
+        global = true,
+        env = "CNI_KEEPER_CONFIG",
+        value_name = "FILE",
+        default_value = "/etc/cni-keeper/config.yaml"
+    )]
+    pub config: PathBuf,
+    /// Where the host's root is mounted: goes before binDir, confDir, stateDir, envFiles and file gates
+    #[arg(
+        long,
+        global = true,
+        env = "CNI_KEEPER_HOST_ROOT",
+        value_name = "DIR",
+        default_value = "/"
+    )]
+    pub host_root: PathBuf,
+    /// Instead of paths.binDir
+    #[arg(long, global = true, env = "CNI_KEEPER_BIN_DIR", value_name = "DIR")]
+    pub bin_dir: Option<PathBuf>,
+    /// Instead of paths.confDir
+    #[arg(long, global = true, env = "CNI_KEEPER_CONF_DIR", value_name = "DIR")]
+    pub conf_dir: Option<PathBuf>,
+    /// Instead of paths.stateDir
+    #[arg(long, global = true, env = "CNI_KEEPER_STATE_DIR", value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// The fact node.name, where it is not the machine's own host name
+    #[arg(long, global = true, env = "NODE_NAME", value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// How much to log: error, warn, info, debug or trace
+    #[arg(
+        long,
+        global = true,
+        env = "CNI_KEEPER_LOG_LEVEL",
+        value_name = "LEVEL",
+        default_value = "info"
+    )]
+    pub log_level: tracing::Level,
+    /// How log lines look
+    #[arg(
+        long,
+        global = true,
+        env = "CNI_KEEPER_LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value = "text"
+    )]
+    pub log_format: LogFormat,
+}
+
+/// How log lines on stderr look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What is written to stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Text,
+    /// One JSON document.
+    Json,
+}
+
+/// Where a command takes its output format from.
+#[derive(Debug, Args)]
+pub struct Format {
+    /// What stdout gets
+    #[arg(long, short, value_name = "FORMAT", default_value = "text")]
+    pub output: Output,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Fetch, verify and place what is declared, once (exit 0: everything is as declared)
+    Install {
+        /// Use no network: only what the store and file:// sources hold
+        #[arg(long, env = "CNI_KEEPER_OFFLINE")]
+        offline: bool,
+        /// Output.
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Show what install would change, and change nothing (exit 0: nothing to do, 1: changes)
+    Plan {
+        /// Output.
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Audit the disk against the declaration (exit 0: clean, 1: drift)
+    Verify {
+        /// Output.
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Print the conflist as it would be written
+    Render,
+    /// Check a configuration and nothing else
+    Validate {
+        /// The file to check, instead of --config
+        file: Option<PathBuf>,
+        /// Output.
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Take away the conflist, then the binaries that are still what was placed
+    Uninstall {
+        /// Output.
+        #[command(flatten)]
+        format: Format,
+    },
+    /// List the built-in profiles and the pinned upstream digests
+    Catalog {
+        /// Output.
+        #[command(flatten)]
+        format: Format,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_flags_work_after_the_command() {
+        let cli =
+            Cli::try_parse_from(["cni-keeper", "install", "--host-root", "/host", "--offline"])
+                .unwrap();
+        assert_eq!(cli.global.host_root, PathBuf::from("/host"));
+        assert!(matches!(
+            cli.command,
+            Command::Install { offline: true, .. }
+        ));
+    }
+}

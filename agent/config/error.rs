@@ -1,0 +1,146 @@
+//! Mistakes in a configuration, each on one line: where, which key, what, how to mend it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::tree::{Origin, Place};
+
+/// Every mistake found in a configuration; prints one line for each.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", lines(.0))]
+pub struct ConfigErrors(Vec<ConfigError>);
+
+/// One mistake. Prints as `FILE:LINE: KEY: what is wrong; how to mend it`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The file, as it was named to us.
+    pub file: PathBuf,
+    /// The line in the file, from 1; `None` for a mistake in a flag.
+    pub line: Option<u32>,
+    /// The column, from 1, where the file could not be parsed at all.
+    pub column: Option<u32>,
+    /// The built-in profile that holds the key, where it is not the file itself; `line` is then the one that
+    /// names the profile.
+    pub profile: Option<String>,
+    /// The path of the key, as in `artifacts[0].sha256.amd64`, or a flag; empty for the whole file.
+    pub key: String,
+    /// What is wrong and how to mend it.
+    pub message: String,
+}
+
+impl ConfigErrors {
+    /// The mistakes in the order of the file; never empty.
+    #[must_use]
+    pub fn all(&self) -> &[ConfigError] {
+        &self.0
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = self.file.display().to_string();
+        for number in [self.line, self.column].into_iter().flatten() {
+            text.push_str(&format!(":{number}"));
+        }
+        if let Some(profile) = &self.profile {
+            text.push_str(&format!(": profile {profile}"));
+        }
+        if !self.key.is_empty() {
+            text.push_str(&format!(": {}", self.key));
+        }
+        text.push_str(&format!(": {}", self.message));
+        // What the file holds is quoted back: a line break in it must not look like a second message.
+        for character in text.chars() {
+            if character.is_control() {
+                write!(f, "{}", character.escape_default())?;
+            } else {
+                fmt::Write::write_char(f, character)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn lines(errors: &[ConfigError]) -> String {
+    let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}
+
+/// A mistake before the file's name is known.
+#[derive(Debug)]
+pub(super) struct Problem {
+    at: Place,
+    column: Option<u32>,
+    what: String,
+}
+
+impl Problem {
+    pub(super) fn new(at: &Place, what: impl Into<String>) -> Self {
+        Self {
+            at: at.clone(),
+            column: None,
+            what: what.into(),
+        }
+    }
+
+    /// Adds the column, for a mistake that no key path leads to.
+    pub(super) fn in_column(self, column: u32) -> Self {
+        Self {
+            column: Some(column),
+            ..self
+        }
+    }
+}
+
+/// The mistakes found so far.
+#[derive(Debug, Default)]
+pub(super) struct Problems(Vec<Problem>);
+
+impl Problems {
+    /// Notes one.
+    pub(super) fn add(&mut self, at: &Place, what: impl Into<String>) {
+        self.0.push(Problem::new(at, what));
+    }
+
+    /// How many there are, to see whether a step added one.
+    pub(super) fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The errors for an operator: of `file`, whose profile is named on the line given.
+    pub(super) fn into_errors(self, file: &Path, profile: Option<(&str, u32)>) -> ConfigErrors {
+        let mut errors: Vec<ConfigError> = self
+            .0
+            .into_iter()
+            .map(|problem| located(problem, file, profile))
+            .collect();
+        errors.sort_by_key(|error| (error.line, error.column));
+        ConfigErrors(errors)
+    }
+}
+
+impl From<Vec<Problem>> for Problems {
+    fn from(problems: Vec<Problem>) -> Self {
+        Self(problems)
+    }
+}
+
+fn located(problem: Problem, file: &Path, profile: Option<(&str, u32)>) -> ConfigError {
+    let Problem { at, column, what } = problem;
+    let (line, profile) = match at.origin {
+        Origin::File => (Some(at.line), None),
+        Origin::Flag => (None, None),
+        Origin::Profile => (
+            profile.map(|(_, line)| line),
+            profile.map(|(name, _)| name.to_owned()),
+        ),
+    };
+    ConfigError {
+        file: file.to_owned(),
+        line,
+        column,
+        profile,
+        key: at.path,
+        message: what,
+    }
+}

@@ -1,0 +1,150 @@
+//! The operator's file over the built-in profile.
+//!
+//! Mappings merge key by key, everything else is replaced, and `null` takes a key of the profile away. Three
+//! keys have rules of their own: `artifacts` merges by name, a new `version` leaves the old pins behind, and
+//! `network.conflist` is one thing, never a blend of two.
+
+use super::tree::{Node, Origin, Yaml};
+
+/// Lays the file over the profile. Each value keeps the place where it was written.
+pub(super) fn lay_over(below: &mut Node, above: Node) {
+    match (&mut below.value, above.value) {
+        (Yaml::Map(entries), Yaml::Map(above)) if below.at.path != "network.conflist" => {
+            for (key, node) in above {
+                match entries.iter_mut().find(|(name, _)| *name == key) {
+                    Some((_, slot)) => lay_over(slot, node),
+                    None => entries.push((key, node)),
+                }
+            }
+        }
+        (Yaml::List(items), Yaml::List(above)) if below.at.path == "artifacts" => {
+            for artifact in above {
+                lay_artifact(items, artifact);
+            }
+        }
+        (slot, value) => *slot = value,
+    }
+    below.at = above.at;
+}
+
+/// An artifact of the profile's name changes that artifact; any other is added behind.
+fn lay_artifact(artifacts: &mut Vec<Node>, above: Node) {
+    let name = above.get("name").map(|name| &name.value);
+    let slot = artifacts.iter_mut().find(|below| {
+        // Only what is still the profile's: a second one of the same name in the file is a mistake to report.
+        let theirs = below.get("name").map(|name| &name.value);
+        below.at.origin == Origin::Profile && theirs.is_some() && theirs == name
+    });
+    match slot {
+        Some(slot) => {
+            drop_stale_pins(slot, &above);
+            lay_over(slot, above);
+        }
+        None => artifacts.push(above),
+    }
+}
+
+/// A pin belongs to a version, and an architecture has one: what the file says anew is not inherited.
+fn drop_stale_pins(below: &mut Node, above: &Node) {
+    let differs =
+        |version: &Node| Some(&version.value) != below.get("version").map(|old| &old.value);
+    let new_version = above.get("version").is_some_and(differs);
+    let Yaml::Map(entries) = &mut below.value else {
+        return;
+    };
+    if new_version {
+        entries.retain(|(key, _)| key != "sha256" && key != "sha512");
+    }
+    for (key, node) in entries {
+        let other = match key.as_str() {
+            "sha256" => above.get("sha512"),
+            "sha512" => above.get("sha256"),
+            _ => None,
+        };
+        if let (Some(other), Yaml::Map(pins)) = (other, &mut node.value) {
+            pins.retain(|(arch, _)| other.get(arch).is_none());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::config::error::Problems;
+    use crate::config::tree::parse;
+
+    fn merged(profile: &str, file: &str) -> serde_json::Value {
+        let mut merged = parse(profile, Origin::Profile).unwrap();
+        lay_over(&mut merged, parse(file, Origin::File).unwrap());
+        merged.json(&mut Problems::default())
+    }
+
+    #[test]
+    fn mappings_merge_deep_and_all_else_is_replaced() {
+        assert_eq!(
+            merged(
+                "a: {b: {c: 1, d: [1, 2]}, e: 5}\nf: {g: 1}",
+                "a: {b: {d: [3]}, e: {x: 1}}\nf: null\nh: 2"
+            ),
+            json!({"a": {"b": {"c": 1, "d": [3]}, "e": {"x": 1}}, "f": null, "h": 2})
+        );
+    }
+
+    #[test]
+    fn the_conflist_is_replaced_whole() {
+        assert_eq!(
+            merged(
+                "network: {fileName: a, conflist: {name: x, plugins: []}}",
+                "network: {conflist: {name: y}}"
+            ),
+            json!({"network": {"fileName": "a", "conflist": {"name": "y"}}})
+        );
+    }
+
+    #[test]
+    fn an_artifact_of_the_same_name_is_changed_and_another_is_added() {
+        assert_eq!(
+            merged(
+                "artifacts: [{name: p, version: v1, sources: [a], sha256: {amd64: 'x', arm64: 'y'}}]",
+                "artifacts: [{name: q}, {name: p, sources: [m]}, {name: p, sources: [n]}]"
+            ),
+            json!({"artifacts": [
+                {"name": "p", "version": "v1", "sources": ["m"], "sha256": {"amd64": "x", "arm64": "y"}},
+                {"name": "q"},
+                {"name": "p", "sources": ["n"]},
+            ]})
+        );
+    }
+
+    #[test]
+    fn another_version_does_not_inherit_the_pins() {
+        let profile = "artifacts: [{name: p, version: v1, sha256: {amd64: 'x', arm64: 'y'}}]";
+        assert_eq!(
+            merged(
+                profile,
+                "artifacts: [{name: p, version: v2, sha256: {amd64: 'z'}}]"
+            ),
+            json!({"artifacts": [{"name": "p", "version": "v2", "sha256": {"amd64": "z"}}]})
+        );
+        assert_eq!(
+            merged(
+                profile,
+                "artifacts: [{name: p, version: v1, sha256: {amd64: 'z'}}]"
+            ),
+            json!({"artifacts": [{"name": "p", "version": "v1", "sha256": {"amd64": "z", "arm64": "y"}}]})
+        );
+    }
+
+    #[test]
+    fn another_algorithm_takes_the_place_of_the_old_pin() {
+        assert_eq!(
+            merged(
+                "artifacts: [{name: p, sha256: {amd64: 'x', arm64: 'y'}}]",
+                "artifacts: [{name: p, sha512: {amd64: 'z'}}]"
+            ),
+            json!({"artifacts": [{"name": "p", "sha256": {"arm64": "y"}, "sha512": {"amd64": "z"}}]})
+        );
+    }
+}

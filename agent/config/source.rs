@@ -1,0 +1,206 @@
+//! Where an artifact comes from: placeholders filled in, URL checked, packing guessed from the name.
+
+use url::Url;
+
+use crate::model::{Arch, Format};
+
+/// Fills `{version}`, `{arch}` and `{os}` into a source or a member path.
+///
+/// # Errors
+/// One sentence, where a brace is no part of these three.
+pub(super) fn fill(template: &str, version: &str, arch: Arch) -> Result<String, String> {
+    let mut filled = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some(open) = rest.find(['{', '}']) {
+        filled.push_str(&rest[..open]);
+        let tail = &rest[open..];
+        let Some((name, after)) = tail.strip_prefix('{').and_then(|tail| tail.split_once('}'))
+        else {
+            return Err(
+                "a brace stands alone; placeholders are {version}, {arch} and {os}".to_owned(),
+            );
+        };
+        filled.push_str(match name {
+            "version" => version,
+            "arch" => arch.as_str(),
+            "os" => "linux",
+            _ => {
+                return Err(format!(
+                    "{{{name}}} is no placeholder here; known are {{version}}, {{arch}} and {{os}}"
+                ));
+            }
+        });
+        rest = after;
+    }
+    filled.push_str(rest);
+    Ok(filled)
+}
+
+/// Checks an artifact's source: `https://`, `http://` or `file://`.
+///
+/// The text itself never enters a message: it may hold a password.
+///
+/// # Errors
+/// One sentence with the mend.
+pub(super) fn check_source(text: &str) -> Result<(), String> {
+    let (scheme, rest) = text.split_once("://").ok_or_else(|| {
+        "not a URL; write https://HOST/PATH, http://HOST/PATH or file:///PATH".to_owned()
+    })?;
+    match scheme {
+        "https" | "http" => check_web(text),
+        "file" if rest.starts_with('/') && rest.len() > 1 => parse(text).map(drop),
+        "file" => Err(
+            "a file URL names an absolute path; write file:///PATH, with three slashes".to_owned(),
+        ),
+        "oci" => Err(
+            "oci:// sources come in a later version; use https://, http:// or file://".to_owned(),
+        ),
+        _ => Err(format!(
+            "'{scheme}' is not a scheme known here; use https://, http:// or file://"
+        )),
+    }
+}
+
+/// Checks an `https://` or `http://` URL.
+///
+/// # Errors
+/// One sentence with the mend.
+pub(super) fn check_web(text: &str) -> Result<(), String> {
+    let rest = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"))
+        .ok_or_else(|| {
+            "not a web address; write https://HOST/PATH or http://HOST/PATH".to_owned()
+        })?;
+    // The URL standard skips extra slashes and takes the next word for the host; nobody means that.
+    if rest.is_empty() || rest.starts_with(['/', '?', '#', ':']) {
+        return Err("the URL has no host; write the server's name behind ://".to_owned());
+    }
+    let url = parse(text)?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(
+            "the URL holds a user name or password; take it out, and use a mirror that needs none"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
+fn parse(text: &str) -> Result<Url, String> {
+    // The URL standard drops tabs and line breaks and turns a backslash into a slash, without a word.
+    if let Some(stranger) = text
+        .chars()
+        .find(|c| c.is_whitespace() || c.is_control() || *c == '\\')
+    {
+        return Err(format!(
+            "the URL holds {stranger:?}; take it out, or write it percent-encoded"
+        ));
+    }
+    Url::parse(text).map_err(|error| format!("not a URL: {error}; write https://HOST/PATH"))
+}
+
+/// The packing that a source's name shows; `None` where it shows one that is not read.
+pub(super) fn guess_format(source: &str) -> Option<Format> {
+    let path = source.split(['?', '#']).next().unwrap_or_default();
+    let file = path
+        .rsplit('/')
+        .next()
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    let ends = |endings: &[&str]| endings.iter().any(|ending| file.ends_with(ending));
+    if ends(&[".tgz", ".tar.gz"]) {
+        Some(Format::TarGz)
+    } else if ends(&[".tar"]) {
+        Some(Format::Tar)
+    } else if ends(&[
+        ".gz", ".xz", ".txz", ".zst", ".bz2", ".tbz", ".lz4", ".zip", ".7z", ".deb", ".rpm",
+    ]) {
+        None
+    } else {
+        Some(Format::Raw)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn placeholders_are_filled_and_strangers_refused() {
+        assert_eq!(
+            fill("a-{os}-{arch}-{version}{arch}", "v1", Arch::Arm64),
+            Ok("a-linux-arm64-v1arm64".to_owned())
+        );
+        assert_eq!(fill("", "v1", Arch::Amd64), Ok(String::new()));
+        for bad in [
+            "{", "}", "a{b", "{}", "{Arch}", "${arch}}", "{{arch}}", "{arch",
+        ] {
+            assert!(fill(bad, "v1", Arch::Amd64).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_source_has_a_scheme_and_a_host_or_an_absolute_path() {
+        for good in [
+            "https://example.com/a.tgz",
+            "http://127.0.0.1:8080/a?token=b",
+            "http://[::1]:80/a",
+            "file:///srv/a.tgz",
+        ] {
+            assert_eq!(check_source(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            "a.tgz",
+            "/srv/a.tgz",
+            "https:example.com",
+            "https://",
+            "https:///a",
+            "https://?a",
+            "https://a b/c",
+            "https://a/\tb",
+            "https://a\\b/c",
+            "https://:80/",
+            "https://a:99999/",
+            "file://a/b",
+            "file://",
+            "file:///",
+            "ftp://a/b",
+            "HTTPS://a/b",
+            "oci://a/b",
+            "https://user@a/b",
+            "https://user:word@a/b",
+            "https://:word@a/b",
+        ] {
+            assert!(check_source(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn no_password_reaches_a_message() {
+        for text in [
+            "https://u:secret@h/a",
+            "https://u:secret@h:x/a",
+            "https://u:secret@h /a",
+            "ftp://u:secret@h/",
+        ] {
+            let message = check_source(text).unwrap_err();
+            assert!(!message.contains("secret"), "{message}");
+        }
+    }
+
+    #[test]
+    fn the_packing_is_guessed_from_the_file_name() {
+        for (source, format) in [
+            ("https://h/a.tgz", Some(Format::TarGz)),
+            ("https://h/a.TAR.GZ?x=y.zip", Some(Format::TarGz)),
+            ("file:///a.tar", Some(Format::Tar)),
+            ("https://h/v1.9.1/flannel-amd64", Some(Format::Raw)),
+            ("https://h/plugin-v1.9", Some(Format::Raw)),
+            ("https://h/a.tar.xz", None),
+            ("https://h/a.zip", None),
+        ] {
+            assert_eq!(guess_format(source), format, "{source}");
+        }
+    }
+}

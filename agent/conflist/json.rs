@@ -1,0 +1,138 @@
+//! A JSON tree that keeps what a conflist's author wrote: key order, duplicate keys, number text.
+
+/// One JSON value, as written.
+///
+/// `serde_json::Value` would not do: it drops duplicate keys, refuses what Go accepts (lone
+/// surrogates, invalid UTF-8) and rounds numbers, and all three have to be told apart here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Json {
+    Null,
+    Bool(bool),
+    /// The number's own text, which follows the JSON grammar.
+    Number(String),
+    Text(String),
+    List(Vec<Json>),
+    /// Every member in the order written, duplicates included.
+    Object(Vec<(String, Json)>),
+    /// A list or object nested deeper than [`DEPTH`]; what it holds was checked but not kept.
+    TooDeep,
+}
+
+/// How deep lists and objects may nest in a conflist that we write.
+///
+/// No real one goes beyond ten. Go takes 10,000, which is more than a stack should be asked for.
+pub(super) const DEPTH: usize = 64;
+
+impl Json {
+    /// The member of that exact name; the last one where there are several, as Go's maps have it.
+    pub(super) fn get(&self, key: &str) -> Option<&Self> {
+        let (_, value) = self.members()?.iter().rev().find(|(name, _)| name == key)?;
+        Some(value)
+    }
+
+    /// The members, if this is an object.
+    pub(super) fn members(&self) -> Option<&[(String, Self)]> {
+        match self {
+            Self::Object(members) => Some(members),
+            _ => None,
+        }
+    }
+
+    /// The elements, if this is a list.
+    pub(super) fn elements(&self) -> Option<&[Self]> {
+        match self {
+            Self::List(elements) => Some(elements),
+            _ => None,
+        }
+    }
+
+    /// The text, if this is a string.
+    pub(super) fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// What it is, with its article, for a message.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Bool(_) => "a boolean",
+            Self::Number(_) => "a number",
+            Self::Text(_) => "a string",
+            Self::List(_) => "a list",
+            Self::Object(_) => "an object",
+            Self::TooDeep => "nested too deep",
+        }
+    }
+}
+
+impl From<&serde_json::Value> for Json {
+    fn from(value: &serde_json::Value) -> Self {
+        use serde_json::Value;
+        match value {
+            Value::Null => Self::Null,
+            Value::Bool(value) => Self::Bool(*value),
+            Value::Number(number) => Self::Number(number.to_string()),
+            Value::String(text) => Self::Text(text.clone()),
+            Value::Array(elements) => Self::List(elements.iter().map(Self::from).collect()),
+            Value::Object(members) => Self::Object(
+                members
+                    .iter()
+                    .map(|(key, value)| (key.clone(), Self::from(value)))
+                    .collect(),
+            ),
+        }
+    }
+}
+
+/// The path of a member, as in `plugins[1].ipam`.
+pub(super) fn member(at: &str, key: &str) -> String {
+    if at.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{at}.{key}")
+    }
+}
+
+/// The path of an element, as in `plugins[1]`.
+pub(super) fn element(at: &str, index: usize) -> String {
+    format!("{at}[{index}]")
+}
+
+/// A key as Go's `encoding/json` compares it with the name of a struct's field.
+///
+/// Beside ASCII case, Unicode's simple folding takes the long s for an `s` and the Kelvin sign for a
+/// `k`; no other character folds into ASCII.
+pub(super) fn fold(key: &str) -> String {
+    key.chars()
+        .map(|c| match c {
+            'ſ' => 's',
+            '\u{212a}' => 'k',
+            other => other.to_ascii_lowercase(),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_of_equal_keys_wins() {
+        let object = Json::Object(vec![
+            ("a".to_owned(), Json::Null),
+            ("a".to_owned(), Json::Bool(true)),
+        ]);
+        assert_eq!(object.get("a"), Some(&Json::Bool(true)));
+        assert_eq!(object.get("A"), None);
+    }
+
+    #[test]
+    fn keys_fold_as_in_go() {
+        assert_eq!(fold("CapabilitieſK\u{212a}"), "capabilitieskk");
+        assert_ne!(fold("ıpam"), "ipam");
+        assert_ne!(fold("İpam"), "ipam");
+    }
+}

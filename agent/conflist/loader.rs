@@ -1,0 +1,342 @@
+//! What libcni itself makes of a file: whether it loads, and as what.
+//!
+//! This is a model of the runtimes' leniency, not of our own demands: those are in `validate`. It is
+//! what tells whether a foreign file shadows or blocks ours.
+
+use std::ffi::OsString;
+
+use super::json::{Json, element};
+use super::parse::{SyntaxError, parse};
+use super::plugin::{Order, Plugin, decode};
+use super::precedence::{DirEntry, EntryKind, ends_in};
+use super::version::{self, Entry};
+
+/// A generation of libcni, where they differ in what they load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Libcni {
+    /// 1.1, in containerd 1.6 and 1.7: ignores `cniVersions` and `disableGC`, wants `disableCheck` a boolean.
+    V1_1,
+    /// 1.2, in containerd 2.0: reads `cniVersions`.
+    V1_2,
+    /// 1.3 and later, in containerd 2.1 and later and in CRI-O: merges `<confDir>/<network name>/*.conf`.
+    V1_3,
+}
+
+impl Libcni {
+    /// Every generation, oldest first.
+    pub const ALL: [Self; 3] = [Self::V1_1, Self::V1_2, Self::V1_3];
+
+    /// The runtimes that have it, for a message.
+    pub(super) const fn runtimes(self) -> &'static str {
+        match self {
+            Self::V1_1 => "containerd 1.7 and older",
+            Self::V1_2 => "containerd 2.0",
+            Self::V1_3 => "containerd 2.1 and newer, and CRI-O",
+        }
+    }
+}
+
+/// How a file is read, which its extension decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// `.conflist`: a list of plugins.
+    List,
+    /// `.conf` and `.json`: a single plugin.
+    Single,
+}
+
+/// A network as libcni holds it after loading.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Network {
+    /// Its name; not checked at load, so it may be empty or hold anything.
+    pub name: String,
+    /// The CNI version that every plugin will be called with; empty means 0.1.0.
+    pub version: String,
+    /// The `type` of every plugin in call order, drop-ins included.
+    pub chain: Vec<String>,
+}
+
+/// What lies in the directory `<confDir>/<network name>`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DropIns {
+    /// There is no such directory.
+    Absent,
+    /// It is no directory or cannot be listed; the reason is one line.
+    Unreadable(String),
+    /// Its entries, in any order.
+    Entries(Vec<DirEntry>),
+}
+
+/// Why libcni refuses a file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LoadError {
+    /// The file cannot be opened or read: a dangling link, a link to a directory.
+    #[error("it cannot be read: {0}")]
+    Unreadable(String),
+    /// It is not JSON.
+    #[error(transparent)]
+    Syntax(#[from] SyntaxError),
+    /// A number that no 64-bit float holds.
+    #[error("the number at '{0}' is too large for a 64-bit float")]
+    Overflow(String),
+    /// A value of the wrong type; the path is empty for the whole document.
+    #[error("'{at}' is {got} where libcni wants {want}")]
+    Type {
+        /// Where, as in `plugins[1].ipam`.
+        at: String,
+        /// What stands there.
+        got: &'static str,
+        /// What should.
+        want: &'static str,
+    },
+    /// There is no `name`.
+    #[error("it has no 'name'")]
+    NoName,
+    /// A version that is no sequence of integers.
+    #[error("'{at}' is \"{version}\", which is no version")]
+    Version {
+        /// Where.
+        at: String,
+        /// What stands there.
+        version: String,
+    },
+    /// No plugin, neither in the file nor dropped in.
+    #[error("it has no plugins")]
+    NoPlugins,
+    /// A plugin without a type.
+    #[error("'{0}' has no 'type'")]
+    NoType(String),
+    /// The directory of drop-ins, or a file in it, fails; libcni then refuses the whole network.
+    #[error("its drop-in {file} fails: {source}", file = file.display())]
+    DropIn {
+        /// The file in `<confDir>/<network name>`, or that directory itself.
+        file: OsString,
+        /// Why.
+        #[source]
+        source: Box<LoadError>,
+    },
+}
+
+/// Loads one file as libcni does; `drop_ins` is asked for the directory `<confDir>/<its argument>`, a
+/// cleaned relative path, by libcni ≥ 1.3 alone.
+///
+/// # Errors
+/// When libcni refuses it.
+pub fn load(
+    bytes: &[u8],
+    form: Form,
+    libcni: Libcni,
+    drop_ins: &dyn Fn(&str) -> DropIns,
+) -> Result<Network, LoadError> {
+    let document = parse(bytes)?;
+    if let Some(at) = document.flaws.overflow {
+        return Err(LoadError::Overflow(at));
+    }
+    match form {
+        Form::List => load_list(&document.root, libcni, drop_ins),
+        Form::Single => load_single(&document.root, libcni),
+    }
+}
+
+/// `ConfFromFile`, then `ConfListFromConf`, which writes the plugin out sorted and reads it again.
+fn load_single(root: &Json, libcni: Libcni) -> Result<Network, LoadError> {
+    let written = typed(root, "", Order::Written, libcni)?;
+    let sorted = typed(root, "", Order::Sorted, libcni)?;
+    Ok(Network {
+        name: written.name,
+        version: written.cni_version,
+        chain: vec![sorted.kind],
+    })
+}
+
+fn load_list(
+    root: &Json,
+    libcni: Libcni,
+    drop_ins: &dyn Fn(&str) -> DropIns,
+) -> Result<Network, LoadError> {
+    if root.members().is_none() && *root != Json::Null {
+        return Err(misfit("", root, "an object"));
+    }
+    let name = match root.get("name") {
+        None => return Err(LoadError::NoName),
+        Some(name) => text(name, "name")?,
+    };
+    let version = selected_version(root, libcni)?;
+    if libcni == Libcni::V1_1 {
+        match root.get("disableCheck") {
+            None | Some(Json::Bool(_)) => {}
+            Some(other) => return Err(misfit("disableCheck", other, "a boolean")),
+        }
+    } else {
+        flag(root, "disableCheck")?;
+        flag(root, "disableGC")?;
+    }
+    let inlined_only = libcni >= Libcni::V1_3 && flag(root, "loadOnlyInlinedPlugins")?;
+
+    let mut chain = Vec::new();
+    match root.get("plugins") {
+        // Drop-ins alone can make a network, for those that read them.
+        None if libcni >= Libcni::V1_3 && !inlined_only => {}
+        None => return Err(LoadError::NoPlugins),
+        Some(plugins) => {
+            let plugins = plugins
+                .elements()
+                .ok_or_else(|| misfit("plugins", plugins, "a list"))?;
+            if plugins.is_empty() {
+                return Err(LoadError::NoPlugins);
+            }
+            for (index, plugin) in plugins.iter().enumerate() {
+                let at = element("plugins", index);
+                chain.push(typed(plugin, &at, Order::Sorted, libcni)?.kind);
+            }
+        }
+    }
+    if libcni >= Libcni::V1_3 && !inlined_only {
+        chain.extend(dropped_in(name, libcni, drop_ins)?);
+    }
+    if chain.is_empty() {
+        return Err(LoadError::NoPlugins);
+    }
+    Ok(Network {
+        name: name.to_owned(),
+        version: version.to_owned(),
+        chain,
+    })
+}
+
+fn selected_version(root: &Json, libcni: Libcni) -> Result<&str, LoadError> {
+    let declared = match root.get("cniVersion") {
+        None => "",
+        Some(version) => text(version, "cniVersion")?,
+    };
+    let versions = match root.get("cniVersions") {
+        Some(versions) if libcni >= Libcni::V1_2 => versions,
+        _ => return Ok(declared),
+    };
+    let versions = versions
+        .elements()
+        .ok_or_else(|| misfit("cniVersions", versions, "a list of strings"))?;
+    let mut listed = Vec::with_capacity(versions.len());
+    for (index, version) in versions.iter().enumerate() {
+        let at = element("cniVersions", index);
+        let version = text(version, &at)?;
+        readable(version, &at)?;
+        listed.push(version);
+    }
+    readable(declared, "cniVersion")?;
+    Ok(version::select(&listed, declared))
+}
+
+fn readable(text: &str, at: &str) -> Result<(), LoadError> {
+    match version::entry(text) {
+        Entry::Unreadable => Err(LoadError::Version {
+            at: at.to_owned(),
+            version: text.to_owned(),
+        }),
+        Entry::Candidate | Entry::Newer => Ok(()),
+    }
+}
+
+/// A boolean, or its name in any case (`strings.ToLower`), as libcni ≥ 1.2 reads flags.
+fn flag(root: &Json, key: &str) -> Result<bool, LoadError> {
+    let value = match root.get(key) {
+        None => return Ok(false),
+        Some(value) => value,
+    };
+    match value {
+        Json::Bool(flag) => Ok(*flag),
+        Json::Text(text) if text.to_lowercase() == "true" => Ok(true),
+        Json::Text(text) if text.to_lowercase() == "false" => Ok(false),
+        other => Err(misfit(key, other, "true or false")),
+    }
+}
+
+/// The types of the plugins in `<confDir>/<network name>/*.conf`, in the order of the file names.
+fn dropped_in(
+    network: &str,
+    libcni: Libcni,
+    drop_ins: &dyn Fn(&str) -> DropIns,
+) -> Result<Vec<String>, LoadError> {
+    let directory = clean(network);
+    let mut entries = match drop_ins(&directory) {
+        DropIns::Absent => return Ok(Vec::new()),
+        DropIns::Unreadable(reason) => {
+            return Err(LoadError::DropIn {
+                file: directory.into(),
+                source: Box::new(LoadError::Unreadable(reason)),
+            });
+        }
+        DropIns::Entries(entries) => entries,
+    };
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut chain = Vec::new();
+    for entry in entries.iter().filter(|entry| ends_in(entry, &[".conf"])) {
+        let loaded = match &entry.kind {
+            EntryKind::Directory => continue,
+            EntryKind::Unreadable(reason) => Err(LoadError::Unreadable(reason.clone())),
+            EntryKind::File(bytes) => drop_in(bytes, libcni),
+        };
+        chain.push(loaded.map_err(|source| LoadError::DropIn {
+            file: entry.name.clone(),
+            source: Box::new(source),
+        })?);
+    }
+    Ok(chain)
+}
+
+/// A drop-in is decoded once, as it stands; numbers that libcni does not look at may be of any size.
+fn drop_in(bytes: &[u8], libcni: Libcni) -> Result<String, LoadError> {
+    typed(&parse(bytes)?.root, "", Order::Written, libcni).map(|plugin| plugin.kind)
+}
+
+/// A network's name as a directory relative to the configuration directory, as Go's `filepath.Join`
+/// cleans it: an absolute path is none, the empty name is the configuration directory itself.
+fn clean(name: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in name.split('/') {
+        match part {
+            "" | "." => {}
+            ".." if parts.last().is_some_and(|last| *last != "..") => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    if parts.is_empty() {
+        ".".to_owned()
+    } else {
+        parts.join("/")
+    }
+}
+
+/// A plugin with a type and no value that Go refuses.
+fn typed(value: &Json, at: &str, order: Order, libcni: Libcni) -> Result<Plugin, LoadError> {
+    let plugin = if *value == Json::Null {
+        Plugin::default()
+    } else {
+        decode(value, at, order, libcni >= Libcni::V1_2)
+    };
+    if let Some(misfit) = plugin.misfits.first().cloned() {
+        return Err(LoadError::Type {
+            at: misfit.at,
+            got: misfit.got,
+            want: misfit.want,
+        });
+    }
+    if plugin.kind.is_empty() {
+        return Err(LoadError::NoType(at.to_owned()));
+    }
+    Ok(plugin)
+}
+
+fn text<'a>(value: &'a Json, at: &str) -> Result<&'a str, LoadError> {
+    value.text().ok_or_else(|| misfit(at, value, "a string"))
+}
+
+fn misfit(at: &str, value: &Json, want: &'static str) -> LoadError {
+    LoadError::Type {
+        at: at.to_owned(),
+        got: value.kind(),
+        want,
+    }
+}

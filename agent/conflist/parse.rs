@@ -1,0 +1,496 @@
+//! JSON from bytes, to the letter of Go's `encoding/json` scanner, which decides what a runtime loads.
+//!
+//! What Go forgives although it loses something is not refused here but noted in [`Flaws`], so that the
+//! loader's verdict and our own stricter one come from a single reading.
+
+use super::json::{DEPTH, Json, element, member};
+
+/// Go's scanner refuses a document that nests deeper (`maxNestingDepth`).
+const GO_DEPTH: usize = 10_000;
+
+/// How much of the path to something nested too deep is told.
+const PATH_HEAD: usize = 4;
+
+/// The text is not JSON.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("it is not JSON: line {line}, column {column}: {problem}")]
+pub struct SyntaxError {
+    /// The line, from 1.
+    pub line: usize,
+    /// The character of the line, from 1.
+    pub column: usize,
+    /// What is wrong there, and what to do about it where that is known.
+    pub problem: String,
+}
+
+/// A whole document and what was lost in reading it.
+#[derive(Debug)]
+pub(super) struct Document {
+    pub(super) root: Json,
+    pub(super) flaws: Flaws,
+}
+
+/// Where each thing that Go forgives or only later refuses stands first, as a path.
+#[derive(Debug, Default)]
+pub(super) struct Flaws {
+    /// Bytes that are not UTF-8, which Go turns into U+FFFD.
+    pub(super) invalid_utf8: Option<String>,
+    /// Half of a surrogate pair in a `\u` escape, which Go turns into U+FFFD.
+    pub(super) lone_surrogate: Option<String>,
+    /// A number beyond a 64-bit float: Go reads on, then refuses the document.
+    pub(super) overflow: Option<String>,
+    /// Nesting beyond [`DEPTH`]; only where it begins.
+    pub(super) too_deep: Option<String>,
+}
+
+/// Reads one JSON document.
+///
+/// # Errors
+/// Exactly where Go's scanner has one, a byte order mark and trailing data among them.
+pub(super) fn parse(bytes: &[u8]) -> Result<Document, SyntaxError> {
+    let mut scanner = Scanner {
+        bytes,
+        at: 0,
+        stack: Vec::new(),
+        flaws: Flaws::default(),
+    };
+    let root = scanner.document()?;
+    Ok(Document {
+        root,
+        flaws: scanner.flaws,
+    })
+}
+
+/// A list or object that is being read; kept on the heap, since Go allows 10,000 of them.
+enum Open {
+    List(Vec<Json>),
+    /// The members so far and the key whose value comes next.
+    Object(Vec<(String, Json)>, String),
+}
+
+/// The path of the value that comes next in the innermost of these.
+fn path(stack: &[Open]) -> String {
+    stack.iter().fold(String::new(), |at, open| match open {
+        Open::List(elements) => element(&at, elements.len()),
+        // The key itself is being read.
+        Open::Object(_, key) if key.is_empty() => at,
+        Open::Object(_, key) => member(&at, key),
+    })
+}
+
+struct Scanner<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    stack: Vec<Open>,
+    flaws: Flaws,
+}
+
+impl Scanner<'_> {
+    fn document(&mut self) -> Result<Json, SyntaxError> {
+        loop {
+            if let Some(value) = self.value()?
+                && let Some(root) = self.finished(value)?
+            {
+                self.space();
+                return match self.peek() {
+                    None => Ok(root),
+                    Some(_) => Err(self.error("there is more after the end of the document")),
+                };
+            }
+        }
+    }
+
+    /// Reads a value, or only the opening of one that is not empty.
+    fn value(&mut self) -> Result<Option<Json>, SyntaxError> {
+        self.space();
+        let value = match self.peek() {
+            Some(b'{') => {
+                self.open(Open::Object(Vec::new(), String::new()))?;
+                self.space();
+                if self.peek() != Some(b'}') {
+                    self.key()?;
+                    return Ok(None);
+                }
+                self.at += 1;
+                self.close()
+            }
+            Some(b'[') => {
+                self.open(Open::List(Vec::new()))?;
+                self.space();
+                if self.peek() != Some(b']') {
+                    return Ok(None);
+                }
+                self.at += 1;
+                self.close()
+            }
+            Some(b'"') => Json::Text(self.string()?),
+            Some(b'-' | b'0'..=b'9') => self.number()?,
+            Some(b't') => self.literal("true", Json::Bool(true))?,
+            Some(b'f') => self.literal("false", Json::Bool(false))?,
+            Some(b'n') => self.literal("null", Json::Null)?,
+            Some(_) if self.at == 0 && self.bytes.starts_with(b"\xef\xbb\xbf") => {
+                return Err(self.error("it begins with a byte order mark; save it without one"));
+            }
+            _ => return Err(self.expected("a value")),
+        };
+        Ok(Some(value))
+    }
+
+    /// Puts a finished value into what holds it, closing that too where it ends; gives the root at the end.
+    fn finished(&mut self, mut value: Json) -> Result<Option<Json>, SyntaxError> {
+        loop {
+            let end = match self.stack.last_mut() {
+                None => return Ok(Some(value)),
+                Some(Open::List(elements)) => {
+                    elements.push(value);
+                    b']'
+                }
+                Some(Open::Object(members, key)) => {
+                    members.push((std::mem::take(key), value));
+                    b'}'
+                }
+            };
+            self.space();
+            match self.peek() {
+                Some(b',') => {
+                    self.at += 1;
+                    if end == b'}' {
+                        self.space();
+                        self.key()?;
+                    }
+                    return Ok(None);
+                }
+                Some(byte) if byte == end => {
+                    self.at += 1;
+                    value = self.close();
+                }
+                _ if end == b']' => return Err(self.expected("',' or ']'")),
+                _ => return Err(self.expected("',' or '}'")),
+            }
+        }
+    }
+
+    fn open(&mut self, container: Open) -> Result<(), SyntaxError> {
+        if self.stack.len() == GO_DEPTH {
+            return Err(self.error("it nests deeper than 10,000 levels"));
+        }
+        if self.stack.len() == DEPTH && self.flaws.too_deep.is_none() {
+            self.flaws.too_deep = Some(path(&self.stack[..PATH_HEAD]));
+        }
+        self.at += 1;
+        self.stack.push(container);
+        Ok(())
+    }
+
+    /// Takes the innermost container off the stack; beyond [`DEPTH`] only a mark of it is kept, so that
+    /// nothing which walks or drops the tree goes deep.
+    fn close(&mut self) -> Json {
+        let deep = self.stack.len() > DEPTH;
+        match self.stack.pop() {
+            Some(_) if deep => Json::TooDeep,
+            Some(Open::List(elements)) => Json::List(elements),
+            Some(Open::Object(members, _)) => Json::Object(members),
+            None => Json::Null,
+        }
+    }
+
+    fn key(&mut self) -> Result<(), SyntaxError> {
+        if self.peek() != Some(b'"') {
+            return Err(self.expected("a key in double quotes"));
+        }
+        let name = self.string()?;
+        self.space();
+        if self.peek() != Some(b':') {
+            return Err(self.expected("':' after a key"));
+        }
+        self.at += 1;
+        if let Some(Open::Object(_, key)) = self.stack.last_mut() {
+            *key = name;
+        }
+        Ok(())
+    }
+
+    fn string(&mut self) -> Result<String, SyntaxError> {
+        self.at += 1;
+        let mut raw = Vec::new();
+        loop {
+            let Some(byte) = self.peek() else {
+                return Err(self.expected("the string's closing quote"));
+            };
+            match byte {
+                b'"' => break,
+                b'\\' => {
+                    let c = self.escape()?;
+                    raw.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+                    continue;
+                }
+                0..0x20 => {
+                    return Err(
+                        self.error("a control character in a string; write it as an escape")
+                    );
+                }
+                _ => raw.push(byte),
+            }
+            self.at += 1;
+        }
+        self.at += 1;
+        Ok(self.decode(&raw))
+    }
+
+    /// UTF-8 with one U+FFFD for every byte that is none, as Go has it.
+    fn decode(&mut self, mut raw: &[u8]) -> String {
+        let mut text = String::with_capacity(raw.len());
+        loop {
+            match std::str::from_utf8(raw) {
+                Ok(rest) => {
+                    text.push_str(rest);
+                    return text;
+                }
+                Err(error) => {
+                    let (valid, rest) = raw.split_at(error.valid_up_to());
+                    text.push_str(&String::from_utf8_lossy(valid));
+                    text.push(char::REPLACEMENT_CHARACTER);
+                    raw = rest.get(1..).unwrap_or_default();
+                    if self.flaws.invalid_utf8.is_none() {
+                        self.flaws.invalid_utf8 = Some(self.path());
+                    }
+                }
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Result<char, SyntaxError> {
+        self.at += 1;
+        let c = match self.peek() {
+            Some(b'"') => '"',
+            Some(b'\\') => '\\',
+            Some(b'/') => '/',
+            Some(b'b') => '\u{8}',
+            Some(b'f') => '\u{c}',
+            Some(b'n') => '\n',
+            Some(b'r') => '\r',
+            Some(b't') => '\t',
+            Some(b'u') => return self.unicode_escape(),
+            _ => return Err(self.expected("one of \" \\ / b f n r t u after a backslash")),
+        };
+        self.at += 1;
+        Ok(c)
+    }
+
+    fn unicode_escape(&mut self) -> Result<char, SyntaxError> {
+        self.at += 1;
+        let first = self.four_digits()?;
+        if let Some(c) = char::from_u32(first) {
+            return Ok(c);
+        }
+        if first < 0xdc00 && self.bytes[self.at..].starts_with(b"\\u") {
+            let before = self.at;
+            self.at += 2;
+            let second = self.four_digits()?;
+            if let 0xdc00..=0xdfff = second
+                && let Some(c) =
+                    char::from_u32(0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00))
+            {
+                return Ok(c);
+            }
+            // Not the other half: it is read again, as a character of its own.
+            self.at = before;
+        }
+        if self.flaws.lone_surrogate.is_none() {
+            self.flaws.lone_surrogate = Some(self.path());
+        }
+        Ok(char::REPLACEMENT_CHARACTER)
+    }
+
+    fn four_digits(&mut self) -> Result<u32, SyntaxError> {
+        let mut code = 0;
+        for _ in 0..4 {
+            let digit = self.peek().and_then(|byte| char::from(byte).to_digit(16));
+            let Some(digit) = digit else {
+                return Err(self.expected("four hexadecimal digits after \\u"));
+            };
+            code = code * 16 + digit;
+            self.at += 1;
+        }
+        Ok(code)
+    }
+
+    fn number(&mut self) -> Result<Json, SyntaxError> {
+        let start = self.at;
+        self.at += usize::from(self.peek() == Some(b'-'));
+        match self.peek() {
+            Some(b'0') => self.at += 1,
+            _ => self.digits()?,
+        }
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if let Some(b'e' | b'E') = self.peek() {
+            self.at += 1;
+            self.at += usize::from(matches!(self.peek(), Some(b'+' | b'-')));
+            self.digits()?;
+        }
+        let text = String::from_utf8_lossy(&self.bytes[start..self.at]).into_owned();
+        let finite = text.parse::<f64>().is_ok_and(f64::is_finite);
+        if !finite && self.flaws.overflow.is_none() {
+            self.flaws.overflow = Some(self.path());
+        }
+        Ok(Json::Number(text))
+    }
+
+    fn digits(&mut self) -> Result<(), SyntaxError> {
+        if !matches!(self.peek(), Some(b'0'..=b'9')) {
+            return Err(self.expected("a digit"));
+        }
+        while let Some(b'0'..=b'9') = self.peek() {
+            self.at += 1;
+        }
+        Ok(())
+    }
+
+    fn literal(&mut self, word: &str, value: Json) -> Result<Json, SyntaxError> {
+        for byte in word.bytes() {
+            if self.peek() != Some(byte) {
+                return Err(self.expected(&format!("'{word}'")));
+            }
+            self.at += 1;
+        }
+        Ok(value)
+    }
+
+    fn space(&mut self) {
+        while let Some(b' ' | b'\t' | b'\r' | b'\n') = self.peek() {
+            self.at += 1;
+        }
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    /// Where the value that is being read stands.
+    fn path(&self) -> String {
+        path(&self.stack)
+    }
+
+    fn expected(&self, what: &str) -> SyntaxError {
+        if self.at >= self.bytes.len() {
+            self.error(&format!("the document ends where {what} should stand"))
+        } else {
+            self.error(&format!("here should stand {what}"))
+        }
+    }
+
+    fn error(&self, problem: &str) -> SyntaxError {
+        let before = &self.bytes[..self.at.min(self.bytes.len())];
+        let line_start = before.iter().rposition(|byte| *byte == b'\n');
+        let in_line = &before[line_start.map_or(0, |newline| newline + 1)..];
+        SyntaxError {
+            line: before.iter().filter(|byte| **byte == b'\n').count() + 1,
+            // Continuation bytes of UTF-8 are not characters of their own.
+            column: in_line.iter().filter(|byte| **byte & 0xc0 != 0x80).count() + 1,
+            problem: problem.to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(text: &str) -> String {
+        parse(text.as_bytes()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_document_is_kept_as_written() {
+        let document =
+            parse(br#" {"b": [1.50, null, {}], "a": "x\u00e9\ud83d\ude00\/", "b": []} "#);
+        let root = document.unwrap().root;
+        let keys: Vec<_> = root
+            .members()
+            .unwrap()
+            .iter()
+            .map(|(key, _)| key.as_str())
+            .collect();
+        assert_eq!(keys, ["b", "a", "b"]);
+        assert_eq!(root.get("a"), Some(&Json::Text("xé😀/".to_owned())));
+        assert_eq!(
+            root.members().unwrap()[0].1.elements().unwrap()[0],
+            Json::Number("1.50".to_owned())
+        );
+    }
+
+    #[test]
+    fn what_go_refuses_is_refused_where_it_stands() {
+        assert_eq!(
+            problem("{\n  \"é\": 1,\n}"),
+            "it is not JSON: line 3, column 1: here should stand a key in double quotes"
+        );
+        assert_eq!(
+            problem("{\"é\": tru"),
+            "it is not JSON: line 1, column 10: the document ends where 'true' should stand"
+        );
+        assert!(problem("\u{feff}{}").contains("byte order mark"));
+        for bad in [
+            "",
+            " ",
+            "{",
+            "[1",
+            "{} x",
+            "{}\0",
+            "01",
+            "1.",
+            "-",
+            "1e",
+            "+1",
+            ".5",
+            "'a'",
+            "\"a",
+            "\"\t\"",
+            "\"\\x\"",
+            "\"\\u12g4\"",
+            "[1,]",
+            "{\"a\" 1}",
+            "{a: 1}",
+            "nul",
+            "NaN",
+            "{} // c",
+        ] {
+            assert!(parse(bad.as_bytes()).is_err(), "{bad:?}");
+        }
+        assert!(parse(b"[\xff]").is_err());
+    }
+
+    #[test]
+    fn what_go_forgives_is_noted_with_its_path() {
+        let document =
+            parse(b"{\"a\": [\"x\xe2\x28y\", \"\\ud800\\u0041\"], \"n\": {\"m\": 1e400}}");
+        let Document { root, flaws } = document.unwrap();
+        assert_eq!(flaws.invalid_utf8.as_deref(), Some("a[0]"));
+        assert_eq!(flaws.lone_surrogate.as_deref(), Some("a[1]"));
+        assert_eq!(flaws.overflow.as_deref(), Some("n.m"));
+        let list = root.get("a").unwrap().elements().unwrap();
+        assert_eq!(list[0].text(), Some("x\u{fffd}(y"));
+        assert_eq!(list[1].text(), Some("\u{fffd}A"));
+        assert!(
+            parse(b"[5e-324, 1e-999, -1.7e308]")
+                .unwrap()
+                .flaws
+                .overflow
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn nesting_is_bounded_as_in_go_and_never_kept_deep() {
+        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        let at_bound = parse(nested(DEPTH).as_bytes()).unwrap();
+        assert!(at_bound.flaws.too_deep.is_none());
+        let beyond = parse(nested(DEPTH + 1).as_bytes()).unwrap();
+        assert!(beyond.flaws.too_deep.is_some());
+        assert!(parse(nested(10_000).as_bytes()).is_ok());
+        assert!(parse(nested(10_001).as_bytes()).is_err());
+    }
+}

@@ -1,0 +1,272 @@
+//! Which file of the configuration directory a runtime picks, and what that means for ours.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+use super::loader::{DropIns, Form, Libcni, LoadError, Network, load};
+use super::version::UNDECLARED;
+use crate::model::FileName;
+
+/// One name in a directory, as `stat` and `open` show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirEntry {
+    /// Its name; the runtimes sort names as bytes.
+    pub name: OsString,
+    /// What it is.
+    pub kind: EntryKind,
+}
+
+/// What a directory entry is to libcni.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EntryKind {
+    /// Something that can be read, through a symbolic link or not, and its content.
+    File(Vec<u8>),
+    /// Something that libcni tries to read and cannot: a dangling link, a link to a directory, no
+    /// permission. The reason is one line.
+    Unreadable(String),
+    /// A directory itself, which libcni passes over. A link to one is [`EntryKind::Unreadable`].
+    Directory,
+}
+
+/// A configuration directory.
+#[derive(Clone, Copy)]
+pub struct ConfDir<'a> {
+    /// Its entries, in any order.
+    pub entries: &'a [DirEntry],
+    /// Lists `<confDir>/<argument>`; the argument is a cleaned relative path, which a foreign file can
+    /// make `.` or let begin with `..`.
+    pub drop_ins: &'a dyn Fn(&str) -> DropIns,
+}
+
+/// The `supportedVersions` that a plugin answers to VERSION; `None` where it is absent or does not answer.
+pub type Answers<'a> = &'a dyn Fn(&str) -> Option<Vec<String>>;
+
+/// What a runtime makes of a configuration directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// The file that it takes, or what keeps it from taking any.
+    pub outcome: Outcome,
+    /// The files that it tried before that and went on from, each with the reason. Only CRI-O goes on.
+    pub passed_over: Vec<(OsString, PassedOver)>,
+}
+
+/// Which file a runtime takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// This one.
+    Picked {
+        /// Its name in the directory.
+        file: OsString,
+        /// The network in it.
+        network: Network,
+    },
+    /// None, since this file aborts the load; the network that worked before is lost with it.
+    Aborted {
+        /// The file that sorts first.
+        file: OsString,
+        /// Why it does not load.
+        error: LoadError,
+    },
+    /// None: no file is left.
+    Nothing,
+}
+
+/// Why CRI-O goes on to the next file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PassedOver {
+    /// libcni refuses it.
+    #[error(transparent)]
+    Invalid(#[from] LoadError),
+    /// A plugin of the chain is not in the bin directory, or does not answer VERSION.
+    #[error("its plugin {0} is missing or does not answer VERSION")]
+    NoAnswer(String),
+    /// A plugin of the chain does not speak the network's version.
+    #[error("its plugin {plugin} does not support CNI version {version}")]
+    Version {
+        /// The plugin.
+        plugin: String,
+        /// The version that the network selects.
+        version: String,
+    },
+}
+
+/// What containerd picks: the first file by name or nothing (go-cni with `max_conf_num` 1, the default).
+#[must_use]
+pub fn containerd(dir: &ConfDir<'_>, libcni: Libcni) -> Verdict {
+    let outcome = match candidates(dir).first() {
+        None => Outcome::Nothing,
+        Some(entry) => match load_entry(entry, dir, libcni) {
+            Ok(network) => Outcome::Picked {
+                file: entry.name.clone(),
+                network,
+            },
+            Err(error) => Outcome::Aborted {
+                file: entry.name.clone(),
+                error,
+            },
+        },
+    };
+    Verdict {
+        outcome,
+        passed_over: Vec::new(),
+    }
+}
+
+/// What CRI-O picks: the first file by name that loads and whose plugins all answer VERSION with the
+/// network's version (ocicni, `ValidateNetworkList`). A network without a name gets its file's.
+#[must_use]
+pub fn crio(dir: &ConfDir<'_>, answers: Answers<'_>) -> Verdict {
+    let mut passed_over = Vec::new();
+    for entry in candidates(dir) {
+        let loaded = load_entry(entry, dir, Libcni::V1_3).map_err(PassedOver::from);
+        match loaded.and_then(|network| usable(network, answers)) {
+            Ok(mut network) => {
+                if network.name.is_empty() {
+                    network.name = entry.name.to_string_lossy().into_owned();
+                }
+                let outcome = Outcome::Picked {
+                    file: entry.name.clone(),
+                    network,
+                };
+                return Verdict {
+                    outcome,
+                    passed_over,
+                };
+            }
+            Err(reason) => passed_over.push((entry.name.clone(), reason)),
+        }
+    }
+    Verdict {
+        outcome: Outcome::Nothing,
+        passed_over,
+    }
+}
+
+/// Where our own file stands with one runtime.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It is the one that the runtime takes.
+    Picked,
+    /// A foreign file sorts before it and is taken instead, or would be: drift `shadowed`.
+    Shadowed {
+        /// The foreign file.
+        by: OsString,
+        /// The network in it.
+        network: String,
+    },
+    /// A file that sorts before it does not load, which aborts the whole load: drift `runtime-blocked`.
+    Blocked {
+        /// The foreign file.
+        by: OsString,
+        /// Why it does not load.
+        error: LoadError,
+    },
+    /// The runtime refuses ours.
+    Refused(PassedOver),
+    /// The runtime does not see ours: it is not there, or under a name that no runtime reads. Nothing
+    /// that sorts before it is in the way.
+    Absent,
+}
+
+/// Where our file `ours` stands with the runtime that gave the verdict.
+#[must_use]
+pub fn standing(ours: &FileName, verdict: &Verdict) -> Standing {
+    let ours = OsStr::new(ours.as_str());
+    // A file of ours that is refused comes first: mending it is what brings our network back.
+    if let Some((_, reason)) = verdict.passed_over.iter().find(|(file, _)| file == ours) {
+        return Standing::Refused(reason.clone());
+    }
+    match &verdict.outcome {
+        Outcome::Picked { file, .. } if file == ours => Standing::Picked,
+        Outcome::Picked { file, network } if file.as_os_str() < ours => Standing::Shadowed {
+            by: file.clone(),
+            network: network.name.clone(),
+        },
+        Outcome::Aborted { file, error } if file == ours => {
+            Standing::Refused(PassedOver::Invalid(error.clone()))
+        }
+        Outcome::Aborted { file, error } if file.as_os_str() < ours => Standing::Blocked {
+            by: file.clone(),
+            error: error.clone(),
+        },
+        Outcome::Picked { .. } | Outcome::Aborted { .. } | Outcome::Nothing => Standing::Absent,
+    }
+}
+
+/// The files that libcni ≥ 1.3 merges into the network of that name, in their order: drift `dropin`,
+/// unless our conflist says `loadOnlyInlinedPlugins: true`.
+#[must_use]
+pub fn merged_drop_ins(network: &str, dir: &ConfDir<'_>) -> Vec<OsString> {
+    let DropIns::Entries(entries) = (dir.drop_ins)(network) else {
+        return Vec::new();
+    };
+    let mut files: Vec<_> = entries
+        .into_iter()
+        .filter(|entry| entry.kind != EntryKind::Directory && ends_in(entry, &[".conf"]))
+        .map(|entry| entry.name)
+        .collect();
+    files.sort();
+    files
+}
+
+/// Every entry that the runtimes look at, in their order: no directory, an extension that counts, sorted
+/// by bytes. Hidden files count, capitals in the extension do not.
+fn candidates<'a>(dir: &ConfDir<'a>) -> Vec<&'a DirEntry> {
+    let mut entries: Vec<_> = dir
+        .entries
+        .iter()
+        .filter(|entry| is_candidate(entry))
+        .collect();
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    entries
+}
+
+pub(super) fn is_candidate(entry: &DirEntry) -> bool {
+    entry.kind != EntryKind::Directory && ends_in(entry, &[".conf", ".conflist", ".json"])
+}
+
+pub(super) fn ends_in(entry: &DirEntry, extensions: &[&str]) -> bool {
+    let name = entry.name.as_bytes();
+    extensions
+        .iter()
+        .any(|extension| name.ends_with(extension.as_bytes()))
+}
+
+/// Loads one entry as the runtimes do.
+pub(super) fn load_entry(
+    entry: &DirEntry,
+    dir: &ConfDir<'_>,
+    libcni: Libcni,
+) -> Result<Network, LoadError> {
+    let form = if ends_in(entry, &[".conflist"]) {
+        Form::List
+    } else {
+        Form::Single
+    };
+    match &entry.kind {
+        EntryKind::File(bytes) => load(bytes, form, libcni, dir.drop_ins),
+        EntryKind::Unreadable(reason) => Err(LoadError::Unreadable(reason.clone())),
+        EntryKind::Directory => Err(LoadError::Unreadable("it is a directory".to_owned())),
+    }
+}
+
+fn usable(network: Network, answers: Answers<'_>) -> Result<Network, PassedOver> {
+    let version = match network.version.as_str() {
+        "" => UNDECLARED,
+        version => version,
+    };
+    for plugin in &network.chain {
+        // libcni looks for no type with a slash in it.
+        let supported = Some(plugin).filter(|plugin| !plugin.contains('/'));
+        let Some(supported) = supported.and_then(|plugin| answers(plugin)) else {
+            return Err(PassedOver::NoAnswer(plugin.clone()));
+        };
+        if !supported.iter().any(|supported| supported == version) {
+            return Err(PassedOver::Version {
+                plugin: plugin.clone(),
+                version: version.to_owned(),
+            });
+        }
+    }
+    Ok(network)
+}

@@ -1,0 +1,352 @@
+//! `${fact}` in the strings of a conflist template.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde_json::{Map, Value};
+
+use super::json::{element, member};
+
+/// The values that a template's placeholders take, by name.
+pub type Facts = BTreeMap<String, Value>;
+
+/// How many known facts an error lists.
+const LISTED: usize = 8;
+
+/// One placeholder that cannot be filled in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RenderProblem {
+    /// There is no such fact.
+    #[error("{at}: there is no fact '{name}'; {}", known(nearest))]
+    Unknown {
+        /// Where, as in `plugins[0].mtu`.
+        at: String,
+        /// The name between the braces.
+        name: String,
+        /// The facts that there are, the most alike first.
+        nearest: Vec<String>,
+    },
+    /// A list, an object or null within a longer text.
+    #[error(
+        "{at}: the fact '{name}' is {kind} and cannot be part of a text; let \"${{{name}}}\" be the whole value"
+    )]
+    NotText {
+        /// Where.
+        at: String,
+        /// The fact's name.
+        name: String,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// `${` without a `}`.
+    #[error(
+        "{at}: a '${{' without its '}}'; close it, or write '$${{' for the two characters themselves"
+    )]
+    Unclosed {
+        /// Where.
+        at: String,
+    },
+}
+
+/// Every placeholder of a template that cannot be filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RenderError {
+    /// At least one, in the template's order.
+    pub problems: Vec<RenderProblem>,
+}
+
+impl std::error::Error for RenderError {}
+
+impl fmt::Display for RenderError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the conflist cannot be rendered")?;
+        let separators = std::iter::once(": ").chain(std::iter::repeat("; "));
+        for (separator, problem) in separators.zip(&self.problems) {
+            write!(f, "{separator}{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Fills in a template and writes it as JSON: two spaces, keys in the template's order, a newline at the end.
+///
+/// Only string *values* hold placeholders, keys never do. A value that is exactly one takes the fact's own
+/// type; within a longer text a string, number or boolean is put in as text. `$${` stands for `${` itself.
+/// What a fact holds is not looked at for placeholders again.
+///
+/// # Errors
+/// When a placeholder names no fact, names one that is no text within a longer one, or is not closed;
+/// all of them together.
+pub fn render(template: &Value, facts: &Facts) -> Result<String, RenderError> {
+    let mut renderer = Renderer {
+        facts,
+        problems: Vec::new(),
+    };
+    let filled = renderer.value(template, "");
+    if renderer.problems.is_empty() {
+        Ok(format!("{filled:#}\n"))
+    } else {
+        Err(RenderError {
+            problems: renderer.problems,
+        })
+    }
+}
+
+struct Renderer<'a> {
+    facts: &'a Facts,
+    problems: Vec<RenderProblem>,
+}
+
+impl Renderer<'_> {
+    fn value(&mut self, value: &Value, at: &str) -> Value {
+        match value {
+            Value::String(text) => self.text(text, at),
+            Value::Array(elements) => {
+                let elements = elements.iter().enumerate();
+                elements
+                    .map(|(index, value)| self.value(value, &element(at, index)))
+                    .collect()
+            }
+            Value::Object(members) => {
+                let filled: Map<String, Value> = members
+                    .iter()
+                    .map(|(key, value)| (key.clone(), self.value(value, &member(at, key))))
+                    .collect();
+                Value::Object(filled)
+            }
+            scalar => scalar.clone(),
+        }
+    }
+
+    fn text(&mut self, text: &str, at: &str) -> Value {
+        let whole = text
+            .strip_prefix("${")
+            .and_then(|rest| rest.strip_suffix('}'));
+        if let Some(name) = whole.filter(|name| !name.contains('}')) {
+            return self.fact(name, at).cloned().unwrap_or_default();
+        }
+        let mut filled = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(dollar) = rest.find('$') {
+            filled.push_str(&rest[..dollar]);
+            rest = &rest[dollar..];
+            if let Some(after) = rest.strip_prefix("$${") {
+                filled.push_str("${");
+                rest = after;
+            } else if let Some(after) = rest.strip_prefix("${") {
+                let Some((name, after)) = after.split_once('}') else {
+                    self.problems
+                        .push(RenderProblem::Unclosed { at: at.to_owned() });
+                    return Value::Null;
+                };
+                filled.push_str(&self.embedded(name, at));
+                rest = after;
+            } else {
+                filled.push('$');
+                rest = &rest[1..];
+            }
+        }
+        filled.push_str(rest);
+        Value::String(filled)
+    }
+
+    fn embedded(&mut self, name: &str, at: &str) -> String {
+        let kind = match self.fact(name, at) {
+            None => return String::new(),
+            Some(Value::String(text)) => return text.clone(),
+            Some(scalar @ (Value::Number(_) | Value::Bool(_))) => return scalar.to_string(),
+            Some(Value::Array(_)) => "a list",
+            Some(Value::Object(_)) => "an object",
+            Some(Value::Null) => "null",
+        };
+        self.problems.push(RenderProblem::NotText {
+            at: at.to_owned(),
+            name: name.to_owned(),
+            kind,
+        });
+        String::new()
+    }
+
+    fn fact(&mut self, name: &str, at: &str) -> Option<&Value> {
+        let fact = self.facts.get(name);
+        if fact.is_none() {
+            self.problems.push(RenderProblem::Unknown {
+                at: at.to_owned(),
+                name: name.to_owned(),
+                nearest: nearest(name, self.facts),
+            });
+        }
+        fact
+    }
+}
+
+/// The known names, the most alike first.
+fn nearest(name: &str, facts: &Facts) -> Vec<String> {
+    let mut names: Vec<String> = facts.keys().cloned().collect();
+    names.sort_by_cached_key(|known| distance(name, known));
+    names
+}
+
+/// Levenshtein's distance: how many characters to insert, remove or replace, case aside.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.to_lowercase().chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (above, from) in a.to_lowercase().chars().enumerate() {
+        let mut diagonal = above;
+        let mut left = above + 1;
+        for (cell, to) in row.iter_mut().skip(1).zip(&b) {
+            let replaced = diagonal + usize::from(from != *to);
+            diagonal = *cell;
+            left = replaced.min(diagonal + 1).min(left + 1);
+            *cell = left;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = above + 1;
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+fn known(nearest: &[String]) -> String {
+    if nearest.is_empty() {
+        return "none are known".to_owned();
+    }
+    let listed = nearest[..nearest.len().min(LISTED)].join(", ");
+    match nearest.len().saturating_sub(LISTED) {
+        0 => format!("known are {listed}"),
+        more => format!("known are {listed} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn facts() -> Facts {
+        let facts = json!({
+            "FLANNEL_MTU": 1450,
+            "FLANNEL_SUBNET": "10.244.1.1/24",
+            "FLANNEL_IPMASQ": true,
+            "node.podCIDRs": ["10.244.1.0/24", "fd00::/64"],
+            "nothing": null,
+            "looks like one": "${FLANNEL_MTU}",
+        });
+        facts.as_object().unwrap().clone().into_iter().collect()
+    }
+
+    fn rendered(template: &Value) -> Value {
+        serde_json::from_str(&render(template, &facts()).unwrap()).unwrap()
+    }
+
+    fn refused(template: &Value) -> String {
+        render(template, &facts()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_whole_value_takes_the_facts_own_type() {
+        let template = json!({
+            "mtu": "${FLANNEL_MTU}",
+            "ipMasq": "${FLANNEL_IPMASQ}",
+            "ranges": ["${node.podCIDRs}"],
+            "null": "${nothing}",
+            "text": "${FLANNEL_SUBNET}",
+        });
+        assert_eq!(
+            rendered(&template),
+            json!({
+                "mtu": 1450,
+                "ipMasq": true,
+                "ranges": [["10.244.1.0/24", "fd00::/64"]],
+                "null": null,
+                "text": "10.244.1.1/24",
+            })
+        );
+    }
+
+    #[test]
+    fn within_a_text_a_scalar_is_text() {
+        assert_eq!(
+            rendered(&json!(
+                "mtu=${FLANNEL_MTU} masq=${FLANNEL_IPMASQ} ${FLANNEL_MTU}"
+            )),
+            json!("mtu=1450 masq=true 1450")
+        );
+        assert_eq!(
+            refused(&json!({"a": ["x ${node.podCIDRs}"]})),
+            "the conflist cannot be rendered: a[0]: the fact 'node.podCIDRs' is a list and cannot be \
+             part of a text; let \"${node.podCIDRs}\" be the whole value"
+        );
+    }
+
+    #[test]
+    fn dollars_are_only_special_before_a_brace() {
+        assert_eq!(
+            rendered(&json!("$HOME $1 {x} $${FLANNEL_MTU} $ $$")),
+            json!("$HOME $1 {x} ${FLANNEL_MTU} $ $$")
+        );
+        assert_eq!(rendered(&json!("$${a}${FLANNEL_MTU}")), json!("${a}1450"));
+        assert_eq!(
+            rendered(&json!("${FLANNEL_MTU}${FLANNEL_MTU}")),
+            json!("14501450")
+        );
+    }
+
+    #[test]
+    fn keys_and_facts_are_not_filled_in() {
+        assert_eq!(
+            rendered(&json!({"${FLANNEL_MTU}": "${looks like one}"})),
+            json!({"${FLANNEL_MTU}": "${FLANNEL_MTU}"})
+        );
+    }
+
+    #[test]
+    fn every_unknown_fact_is_named_with_its_place_and_its_like() {
+        let error =
+            refused(&json!({"mtu": "${FLANNEL_MTUU}", "dns": {"domain": "x.${node.name}"}}));
+        assert!(
+            error.contains("mtu: there is no fact 'FLANNEL_MTUU'; known are FLANNEL_MTU, "),
+            "{error}"
+        );
+        assert!(
+            error.contains("dns.domain: there is no fact 'node.name'"),
+            "{error}"
+        );
+        let none = render(&json!("${a}"), &Facts::new()).unwrap_err();
+        assert!(none.to_string().ends_with("none are known"), "{none}");
+    }
+
+    #[test]
+    fn an_unclosed_placeholder_is_an_error() {
+        assert_eq!(
+            refused(&json!({"a": "x ${FLANNEL_MTU"})),
+            "the conflist cannot be rendered: a: a '${' without its '}'; close it, or write '$${' \
+             for the two characters themselves"
+        );
+    }
+
+    #[test]
+    fn the_order_of_keys_and_the_form_are_kept() {
+        let template: Value =
+            serde_json::from_str(r#"{"name":"n","cniVersion":"1.0.0","a":[1]}"#).unwrap();
+        assert_eq!(
+            render(&template, &Facts::new()).unwrap(),
+            "{\n  \"name\": \"n\",\n  \"cniVersion\": \"1.0.0\",\n  \"a\": [\n    1\n  ]\n}\n"
+        );
+    }
+
+    #[test]
+    fn distances_are_those_of_levenshtein() {
+        for (a, b, want) in [
+            ("", "", 0),
+            ("", "abc", 3),
+            ("kitten", "sitting", 3),
+            ("mtu", "MTU", 0),
+            ("ab", "ba", 2),
+        ] {
+            assert_eq!(distance(a, b), want, "{a} {b}");
+            assert_eq!(distance(b, a), want, "{b} {a}");
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Rules for the plugins of a conflist.
+
+use super::Findings;
+use super::list::not_a;
+use crate::conflist::json::{Json, element, fold, member};
+use crate::conflist::plugin::{FIELDS, Order, decode};
+use crate::model::PluginName;
+
+/// Plugins that only change what one before them made.
+const META: [&str; 6] = ["portmap", "bandwidth", "firewall", "sbr", "tuning", "vrf"];
+
+/// Plugins that are called by another one, through its `ipam.type`.
+const IPAM: [&str; 3] = ["host-local", "dhcp", "static"];
+
+pub(super) fn check(plugins: &[Json], findings: &mut Findings) {
+    for (index, plugin) in plugins.iter().enumerate() {
+        let at = element("plugins", index);
+        match plugin.members() {
+            Some(members) => check_plugin(plugin, members, &at, index == 0, findings),
+            None => not_a(plugin, &at, "an object with a type", findings),
+        }
+    }
+}
+
+fn check_plugin(
+    value: &Json,
+    members: &[(String, Json)],
+    at: &str,
+    first: bool,
+    findings: &mut Findings,
+) {
+    let plugin = decode(value, at, Order::Sorted, true);
+    for misfit in &plugin.misfits {
+        findings.error(
+            &misfit.at,
+            format!("it is {}", misfit.got),
+            format!("write {}", misfit.want),
+        );
+    }
+    spelling(members, at, &FIELDS, findings);
+    if let Some(ipam) = value.get("ipam").and_then(Json::members) {
+        spelling(ipam, &member(at, "ipam"), &["type"], findings);
+        if plugin.ipam.is_empty() && !ipam.is_empty() {
+            findings.warning(
+                &member(at, "ipam"),
+                "it has no type, so no addresses are given out",
+                "name an IPAM plugin",
+            );
+        }
+    }
+    reserved(members, at, findings);
+
+    let kind_misfits = plugin
+        .misfits
+        .iter()
+        .any(|misfit| misfit.at == member(at, "type"));
+    if plugin.kind.is_empty() && !kind_misfits {
+        findings.error(
+            &member(at, "type"),
+            "the plugin has no type",
+            "name its binary",
+        );
+    } else if !plugin.kind.is_empty() {
+        binary(&plugin.kind, &member(at, "type"), findings);
+    }
+    if !plugin.ipam.is_empty() {
+        binary(&plugin.ipam, &member(&member(at, "ipam"), "type"), findings);
+    }
+    place(&plugin.kind, &member(at, "type"), first, findings);
+}
+
+/// A type becomes a file name in the bin directory; libcni refuses one with a slash (`FindInPath`).
+fn binary(name: &str, at: &str, findings: &mut Findings) {
+    if let Err(error) = name.parse::<PluginName>() {
+        findings.error(at, error.to_string(), "name a binary of the bin directory");
+    }
+}
+
+/// Go matches fields without regard to case, sorted by the spelling, and the last one wins.
+fn spelling(members: &[(String, Json)], at: &str, fields: &[&str], findings: &mut Findings) {
+    for field in fields {
+        let same = |key: &str| fold(key) == fold(field);
+        let mut spellings: Vec<&str> = members
+            .iter()
+            .map(|(key, _)| key.as_str())
+            .filter(|key| same(key))
+            .collect();
+        spellings.sort_unstable();
+        spellings.dedup();
+        let mend = format!("write '{field}'");
+        if let [first, second, ..] = spellings[..] {
+            findings.error(
+                &member(at, first),
+                format!("it is there as '{second}' too, and case does not tell them apart"),
+                format!("keep '{field}' alone"),
+            );
+        } else if let [only] = spellings[..]
+            && only != *field
+        {
+            // libcni adds its own cniVersion to what it hands the plugin, which must sort last to count.
+            if *field == "cniVersion" && only > *field {
+                let problem = "it overrides the version that libcni hands to the plugin";
+                findings.error(&member(at, only), problem, "remove it");
+            } else {
+                let problem = format!("not every reader takes it for '{field}'");
+                findings.warning(&member(at, only), problem, mend);
+            }
+        }
+    }
+}
+
+/// Keys that a runtime writes.
+fn reserved(members: &[(String, Json)], at: &str, findings: &mut Findings) {
+    for (key, value) in members {
+        let here = member(at, key);
+        match key.as_str() {
+            "name" | "cniVersion" => findings.warning(
+                &here,
+                "libcni puts the conflist's own in its place",
+                "remove it",
+            ),
+            _ if fold(key) == fold("prevResult") && *value != Json::Null => findings.error(
+                &here,
+                "the plugin would take it for the result of a plugin before it",
+                "remove it",
+            ),
+            "runtimeConfig" | "args" => findings.warning(
+                &here,
+                "it is the runtime's to fill, and replaced where it does",
+                "remove it unless the plugin asks for it",
+            ),
+            _ if key.starts_with("cni.dev/") => {
+                findings.warning(&here, "keys of cni.dev are the runtime's", "remove it");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Where in the chain a plugin of the reference set belongs.
+fn place(kind: &str, at: &str, first: bool, findings: &mut Findings) {
+    if first && META.contains(&kind) {
+        findings.warning(
+            at,
+            format!("{kind} works on an interface that a plugin before it made, and there is none"),
+            "put it behind the main plugin",
+        );
+    }
+    if IPAM.contains(&kind) || kind.ends_with("-ipam") {
+        findings.warning(
+            at,
+            format!("{kind} gives out addresses to another plugin and makes no interface"),
+            "name it as ipam.type of the main plugin",
+        );
+    }
+}

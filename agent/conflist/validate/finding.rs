@@ -1,0 +1,145 @@
+//! What validation has to say.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// The conflist is not written.
+    Error,
+    /// It works, and is odd.
+    Warning,
+}
+
+/// One thing that is wrong or odd.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Whether it keeps the conflist from being written.
+    pub severity: Severity,
+    /// Where, as in `plugins[1].ipam.type`; empty for the whole document.
+    pub at: String,
+    /// What is wrong, without a full stop.
+    pub problem: String,
+    /// What to do about it, as an imperative.
+    pub mend: String,
+}
+
+/// What a conflist says, as far as the runtimes read it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// The network's name.
+    pub name: String,
+    /// The CNI version that libcni ≥ 1.2 selects; empty means 0.1.0.
+    pub version: String,
+    /// The CNI version for libcni 1.1 (containerd 1.7), which does not read `cniVersions`; empty means 0.1.0.
+    pub version_without_list: String,
+    /// The `type` of every plugin, in call order.
+    pub chain: Vec<String>,
+    /// The `ipam.type` of those plugins that have one, in call order.
+    pub ipam: Vec<String>,
+    /// The capabilities that any plugin switches on, sorted.
+    pub capabilities: Vec<String>,
+}
+
+/// The outcome of validating one conflist.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Everything found, errors first.
+    pub findings: Vec<Finding>,
+    /// What it says; `None` where the newest libcni would not load it.
+    pub summary: Option<Summary>,
+}
+
+impl Report {
+    /// Whether it may be written.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        self.errors().next().is_none()
+    }
+
+    /// What keeps it from being written.
+    pub fn errors(&self) -> impl Iterator<Item = &Finding> {
+        self.of(Severity::Error)
+    }
+
+    /// What works and is odd.
+    pub fn warnings(&self) -> impl Iterator<Item = &Finding> {
+        self.of(Severity::Warning)
+    }
+
+    fn of(&self, severity: Severity) -> impl Iterator<Item = &Finding> {
+        let findings = self.findings.iter();
+        findings.filter(move |finding| finding.severity == severity)
+    }
+}
+
+impl Finding {
+    pub(crate) fn error(
+        at: impl Into<String>,
+        problem: impl Into<String>,
+        mend: impl Into<String>,
+    ) -> Self {
+        Self {
+            severity: Severity::Error,
+            at: at.into(),
+            problem: problem.into(),
+            mend: mend.into(),
+        }
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        })
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.severity)?;
+        if !self.at.is_empty() {
+            write!(f, "{}: ", self.at)?;
+        }
+        write!(f, "{}; {}", self.problem, self.mend)
+    }
+}
+
+/// Findings as they are gathered.
+#[derive(Default)]
+pub(super) struct Findings(Vec<Finding>);
+
+impl Findings {
+    pub(super) fn error(&mut self, at: &str, problem: impl Into<String>, mend: impl Into<String>) {
+        self.0.push(Finding::error(at, problem, mend));
+    }
+
+    pub(super) fn warning(
+        &mut self,
+        at: &str,
+        problem: impl Into<String>,
+        mend: impl Into<String>,
+    ) {
+        self.0.push(Finding {
+            severity: Severity::Warning,
+            ..Finding::error(at, problem, mend)
+        });
+    }
+
+    pub(super) fn has_errors(&self) -> bool {
+        self.0.iter().any(|found| found.severity == Severity::Error)
+    }
+
+    pub(super) fn into_report(mut self, summary: Option<Summary>) -> Report {
+        self.0.sort_by_key(|found| found.severity);
+        Report {
+            findings: self.0,
+            summary,
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Rules for the top level of a conflist.
+
+use super::Findings;
+use crate::conflist::json::{Json, element, fold};
+use crate::conflist::version::{self, Entry, SPEC_VERSIONS};
+
+/// Every key that libcni reads at the top level; it does so with regard to case.
+const KEYS: [&str; 7] = [
+    "name",
+    "cniVersion",
+    "cniVersions",
+    "disableCheck",
+    "disableGC",
+    "loadOnlyInlinedPlugins",
+    "plugins",
+];
+
+/// libcni caches a result as `<name>-<container id>-<interface>`: 255 bytes for a file name, less 64 for
+/// the id, 15 for the longest interface name and two dashes.
+const MAX_NAME: usize = 174;
+
+pub(super) fn check(root: &Json, findings: &mut Findings) {
+    let Some(members) = root.members() else {
+        findings.error(
+            "",
+            format!("it is {}", root.kind()),
+            "write one object with a name and plugins",
+        );
+        return;
+    };
+    for (key, _) in members {
+        let known = KEYS.into_iter().find(|known| fold(known) == fold(key));
+        if let Some(known) = known.filter(|known| known != key) {
+            findings.warning(
+                key,
+                "no runtime reads a key of that spelling",
+                format!("write '{known}'"),
+            );
+        }
+    }
+    name(root, findings);
+    versions(root, findings);
+    flags(root, findings);
+    plugins(root, findings);
+}
+
+fn name(root: &Json, findings: &mut Findings) {
+    const MEND: &str = "use letters, digits, '_', '.' and '-', beginning with a letter or a digit";
+    let name = match root.get("name") {
+        None => return findings.error("name", "the network has no name", "give it one"),
+        Some(Json::Text(name)) => name,
+        Some(other) => return not_a(other, "name", "a string", findings),
+    };
+    // utils.ValidateNetworkName, which libcni calls at ADD, not when it loads.
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+    let begins_well = name
+        .bytes()
+        .next()
+        .is_some_and(|byte| byte.is_ascii_alphanumeric());
+    if name.len() > MAX_NAME {
+        findings.error(
+            "name",
+            format!("ADD can fail with a name of {} bytes", name.len()),
+            format!("use at most {MAX_NAME}"),
+        );
+    } else if !begins_well || !name.bytes().all(plain) {
+        findings.error("name", format!("ADD refuses the name {name:?}"), MEND);
+    }
+}
+
+fn versions(root: &Json, findings: &mut Findings) {
+    let known = || format!("write one of {}", SPEC_VERSIONS.join(", "));
+    let list = root.get("cniVersions");
+    let declared = match root.get("cniVersion") {
+        None => "",
+        Some(Json::Text(version)) => version,
+        Some(other) => return not_a(other, "cniVersion", "a string", findings),
+    };
+    if declared.is_empty() {
+        let problem = if list.is_some() {
+            "containerd 1.7 does not read cniVersions, and takes a missing cniVersion for 0.1.0"
+        } else {
+            "a missing cniVersion means 0.1.0"
+        };
+        findings.warning("cniVersion", problem, "write \"1.0.0\"");
+    } else if !version::is_known(declared) {
+        findings.error(
+            "cniVersion",
+            format!("there is no CNI version {declared:?}"),
+            known(),
+        );
+    }
+
+    let Some(list) = list else { return };
+    let Some(entries) = list.elements() else {
+        return not_a(list, "cniVersions", "a list of strings", findings);
+    };
+    let texts: Vec<&str> = entries.iter().filter_map(Json::text).collect();
+    let selected = version::select(&texts, declared);
+    for (index, entry) in entries.iter().enumerate() {
+        let at = element("cniVersions", index);
+        let Some(text) = entry.text() else {
+            not_a(entry, &at, "a string", findings);
+            continue;
+        };
+        match version::entry(text) {
+            _ if version::is_known(text) => {}
+            Entry::Unreadable => findings.error(&at, format!("{text:?} is no version"), known()),
+            Entry::Newer => findings.warning(
+                &at,
+                format!("no libcni speaks {text} yet, so it is passed over"),
+                "remove it",
+            ),
+            Entry::Candidate if text == selected && !text.is_empty() => findings.error(
+                &at,
+                format!("libcni selects {text:?}, which no plugin supports"),
+                known(),
+            ),
+            Entry::Candidate => {
+                findings.warning(&at, format!("there is no CNI version {text:?}"), known());
+            }
+        }
+    }
+}
+
+fn flags(root: &Json, findings: &mut Findings) {
+    for key in ["disableCheck", "disableGC", "loadOnlyInlinedPlugins"] {
+        let spelled = match root.get(key) {
+            None | Some(Json::Bool(_)) => continue,
+            Some(Json::Text(text)) => text.to_lowercase(),
+            Some(other) => {
+                not_a(other, key, "a boolean", findings);
+                continue;
+            }
+        };
+        let problem = "it is a string, not a boolean";
+        let mend = "write true or false without quotes";
+        match spelled.as_str() {
+            "true" | "false" if key == "disableCheck" => {
+                findings.error(key, "containerd 1.7 refuses a string here", mend);
+            }
+            "true" | "false" => findings.warning(key, problem, mend),
+            _ => findings.error(key, problem, mend),
+        }
+    }
+}
+
+fn plugins(root: &Json, findings: &mut Findings) {
+    const MEND: &str = "list at least one plugin";
+    match root.get("plugins") {
+        None => findings.error("plugins", "there are no plugins", MEND),
+        Some(Json::List(plugins)) if plugins.is_empty() => {
+            findings.error("plugins", "the list is empty", MEND);
+        }
+        Some(Json::List(_)) => {}
+        Some(other) => not_a(other, "plugins", "a list of objects", findings),
+    }
+}
+
+/// A value of the wrong type.
+pub(super) fn not_a(value: &Json, at: &str, want: &str, findings: &mut Findings) {
+    findings.error(
+        at,
+        format!("it is {}", value.kind()),
+        format!("write {want}"),
+    );
+}

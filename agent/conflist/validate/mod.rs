@@ -1,0 +1,172 @@
+//! What we demand of a conflist before it is written: more than libcni does.
+//!
+//! An *error* is what makes a supported runtime refuse to load the file, or ADD fail whatever the plugin,
+//! or what a plugin would get otherwise than it is written. A *warning* is what works and is odd.
+
+mod chain;
+mod finding;
+mod list;
+
+pub use finding::{Finding, Report, Severity, Summary};
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use finding::Findings;
+
+use super::json::{DEPTH, Json, element, member};
+use super::loader::{DropIns, Form, Libcni, load};
+use super::parse::{Flaws, parse};
+use super::plugin::{Order, decode};
+
+/// The largest file that newer go-cni reads (`MaxFileSize`), in bytes.
+const MAX_SIZE: usize = 2 * 1024 * 1024;
+
+/// Judges the bytes of a conflist.
+///
+/// Rules that need the node (a plugin's presence and versions, other files of the directory) are
+/// functions of their own: [`super::check_plugins`] and [`super::check_name_is_free`].
+#[must_use]
+pub fn validate(bytes: &[u8]) -> Report {
+    let mut findings = Findings::default();
+    if bytes.len() > MAX_SIZE {
+        findings.error(
+            "",
+            format!(
+                "it has {} bytes, and containerd reads at most {MAX_SIZE}",
+                bytes.len()
+            ),
+            "make it smaller",
+        );
+    }
+    let document = match parse(bytes) {
+        Ok(document) => document,
+        Err(error) => {
+            findings.error("", error.to_string(), "mend the JSON there");
+            return findings.into_report(None);
+        }
+    };
+    flaws(&document.flaws, &mut findings);
+    written_as_read(&document.root, "", &mut findings);
+    list::check(&document.root, &mut findings);
+    if let Some(plugins) = document.root.get("plugins").and_then(Json::elements) {
+        chain::check(plugins, &mut findings);
+    }
+
+    let no_drop_ins = |_: &str| DropIns::Absent;
+    let load = |libcni| load(bytes, Form::List, libcni, &no_drop_ins);
+    if !findings.has_errors() {
+        // The rules above know every reason to refuse; the loader has the last word all the same.
+        for libcni in Libcni::ALL {
+            if let Err(error) = load(libcni) {
+                findings.error(
+                    "",
+                    format!("{} would refuse it: {error}", libcni.runtimes()),
+                    "mend that",
+                );
+            }
+        }
+    }
+    let summary = load(Libcni::V1_3).ok().map(|network| Summary {
+        name: network.name,
+        version: network.version,
+        version_without_list: declared_version(&document.root),
+        chain: network.chain,
+        ipam: ipam(&document.root),
+        capabilities: capabilities(&document.root),
+    });
+    findings.into_report(summary)
+}
+
+/// What Go forgives or refuses late, while the author surely meant something else.
+fn flaws(flaws: &Flaws, findings: &mut Findings) {
+    if let Some(at) = &flaws.invalid_utf8 {
+        findings.error(at, "bytes that are not UTF-8", "save the file as UTF-8");
+    }
+    if let Some(at) = &flaws.lone_surrogate {
+        findings.error(
+            at,
+            "half of a \\u surrogate pair",
+            "write both halves, or the character itself",
+        );
+    }
+    if let Some(at) = &flaws.overflow {
+        findings.error(
+            at,
+            "a number too large for a 64-bit float",
+            "write a smaller one, or a string",
+        );
+    }
+    if let Some(at) = &flaws.too_deep {
+        findings.error(
+            at,
+            format!("it nests deeper than {DEPTH} levels"),
+            "flatten it",
+        );
+    }
+}
+
+/// Keys that are there twice, and integers that do not survive the way to the plugin: libcni reads
+/// every number as a 64-bit float and writes the plugin's configuration anew.
+fn written_as_read(value: &Json, at: &str, findings: &mut Findings) {
+    match value {
+        Json::Number(text) if rounded(text) => findings.error(
+            at,
+            "an integer beyond 2^53, so the plugin would get another one",
+            "write it as a string, or smaller",
+        ),
+        Json::List(elements) => {
+            for (index, value) in elements.iter().enumerate() {
+                written_as_read(value, &element(at, index), findings);
+            }
+        }
+        Json::Object(members) => {
+            let mut seen = BTreeSet::new();
+            for (key, value) in members {
+                let at = member(at, key);
+                if !seen.insert(key) {
+                    findings.error(
+                        &at,
+                        "the key is there twice, and only the last one counts",
+                        "remove one",
+                    );
+                }
+                written_as_read(value, &at, findings);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn rounded(number: &str) -> bool {
+    let digits = number.trim_start_matches('-');
+    digits.bytes().all(|byte| byte.is_ascii_digit())
+        && digits.parse::<u64>().map_or(true, |value| value > 1 << 53)
+}
+
+fn declared_version(root: &Json) -> String {
+    let declared = root.get("cniVersion").and_then(Json::text);
+    declared.unwrap_or_default().to_owned()
+}
+
+fn ipam(root: &Json) -> Vec<String> {
+    let plugins = root.get("plugins").and_then(Json::elements);
+    let types = plugins.into_iter().flatten().map(|plugin| {
+        let plugin = decode(plugin, "", Order::Sorted, true);
+        plugin.ipam
+    });
+    types.filter(|ipam| !ipam.is_empty()).collect()
+}
+
+fn capabilities(root: &Json) -> Vec<String> {
+    let plugins = root.get("plugins").and_then(Json::elements);
+    let all: BTreeMap<String, bool> = plugins
+        .into_iter()
+        .flatten()
+        .flat_map(|plugin| decode(plugin, "", Order::Sorted, true).capabilities)
+        .filter(|(_, enabled)| *enabled)
+        .collect();
+    all.into_keys().collect()
+}
+
+#[cfg(test)]
+mod tests;

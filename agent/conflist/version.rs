@@ -1,0 +1,94 @@
+//! Versions of the CNI specification, compared as libcni compares them.
+
+/// The versions there are; a plugin's VERSION answer names some of them.
+pub const SPEC_VERSIONS: [&str; 7] = [
+    "0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0",
+];
+
+/// What libcni and every plugin take an absent or empty `cniVersion` for (`version.ParseVersion`).
+pub(super) const UNDECLARED: &str = "0.1.0";
+
+/// The newest version that libcni 1.2 and later speak; higher entries of `cniVersions` are passed over.
+const CURRENT: Number = (1, 1, 0);
+
+type Number = (i64, i64, i64);
+
+/// Reads a version as `version.ParseVersion` does: one to three integers, signs and leading zeros included.
+fn parse(text: &str) -> Option<Number> {
+    if text.is_empty() {
+        return Some((0, 1, 0));
+    }
+    let mut parts = text.split('.').map(|part| part.parse::<i64>().ok());
+    let number = (
+        parts.next()??,
+        parts.next().unwrap_or(Some(0))?,
+        parts.next().unwrap_or(Some(0))?,
+    );
+    parts.next().is_none().then_some(number)
+}
+
+/// Whether it is a version of the specification.
+pub(super) fn is_known(text: &str) -> bool {
+    SPEC_VERSIONS.contains(&text)
+}
+
+/// How libcni 1.2 and later take an entry of `cniVersions`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// It competes for being selected.
+    Candidate,
+    /// It is higher than libcni speaks, and passed over.
+    Newer,
+    /// It cannot be read, so the whole conflist is refused.
+    Unreadable,
+}
+
+pub(super) fn entry(text: &str) -> Entry {
+    match parse(text) {
+        None => Entry::Unreadable,
+        Some(number) if number > CURRENT => Entry::Newer,
+        Some(_) => Entry::Candidate,
+    }
+}
+
+/// The version that libcni 1.2 and later select from `cniVersions` and `cniVersion`: the highest they
+/// speak, the first listed of equal ones (`1` before `1.0.0`); `cniVersion` itself where none is left.
+pub(super) fn select<'a>(listed: &[&'a str], declared: &'a str) -> &'a str {
+    let declared_too = Some(declared).filter(|version| !version.is_empty());
+    let mut best: Option<(Number, &str)> = None;
+    for text in listed.iter().copied().chain(declared_too) {
+        if let Some(number) = parse(text).filter(|number| *number <= CURRENT)
+            && best.is_none_or(|(highest, _)| number > highest)
+        {
+            best = Some((number, text));
+        }
+    }
+    best.map_or(declared, |(_, text)| text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_as_loosely_as_libcni_reads_them() {
+        assert_eq!(parse("1"), Some((1, 0, 0)));
+        assert_eq!(parse("1.0"), Some((1, 0, 0)));
+        assert_eq!(parse("-1.+2.007"), Some((-1, 2, 7)));
+        for bad in [
+            "banana", " 1.0.0", "1.0.0.0", "1..0", "１.0.0", "1.0.0+b", "v1",
+        ] {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_highest_spoken_version_is_selected() {
+        assert_eq!(select(&["1.0.0", "1.1.0"], "1.0.0"), "1.1.0");
+        assert_eq!(select(&["0.3.1"], "0.4.0"), "0.4.0");
+        assert_eq!(select(&["9.9.9"], ""), "");
+        assert_eq!(select(&["9.9.9"], "2.0.0"), "2.0.0");
+        assert_eq!(select(&["1", "1.0.0"], "1.0"), "1");
+        assert_eq!(entry("1.1.1"), Entry::Newer);
+    }
+}

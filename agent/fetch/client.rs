@@ -1,0 +1,71 @@
+//! The HTTP client: HTTP/1.1, rustls with ring, the system's authorities and the operator's own.
+
+use reqwest::Client;
+use reqwest::redirect::Policy;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+
+use super::Failure;
+use crate::config;
+
+/// Builds a client for one download; it is dropped with it, and its memory with it.
+///
+/// `extra_roots` is the content of `fetch.caFile`.
+pub(super) fn build(
+    settings: &config::Fetch,
+    extra_roots: Option<&[u8]>,
+) -> Result<Client, Failure> {
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let unusable = |error: &dyn std::fmt::Display| Failure::CaFile(error.to_string());
+    let tls = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| unusable(&error))?
+        .with_root_certificates(roots(extra_roots)?)
+        .with_no_client_auth();
+    Client::builder()
+        .tls_backend_preconfigured(tls)
+        .user_agent(concat!("cni-keeper/", env!("CARGO_PKG_VERSION")))
+        .http1_only()
+        .connect_timeout(settings.connect_timeout)
+        // Redirects are followed by our own rules, and a redirect's origin is nobody's business.
+        .redirect(Policy::none())
+        .referer(false)
+        .build()
+        .map_err(|error| unusable(&error))
+}
+
+/// The authorities to trust. Single bad certificates among the system's are skipped, as everywhere; the
+/// operator's own must all be good.
+fn roots(extra: Option<&[u8]>) -> Result<RootCertStore, Failure> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let Some(pem) = extra else { return Ok(roots) };
+    let before = roots.len();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        certificate
+            .map_err(|error| error.to_string())
+            .and_then(|der| roots.add(der).map_err(|error| error.to_string()))
+            .map_err(Failure::CaFile)?;
+    }
+    if roots.len() == before {
+        return Err(Failure::CaFile("no CERTIFICATE block in it".to_owned()));
+    }
+    Ok(roots)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ca_file_without_a_certificate_is_refused() {
+        let block = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        for pem in ["", "not PEM", block] {
+            assert!(
+                matches!(roots(Some(pem.as_bytes())), Err(Failure::CaFile(_))),
+                "{pem:?}"
+            );
+        }
+    }
+}

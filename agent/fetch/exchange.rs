@@ -1,0 +1,246 @@
+//! One attempt at one http(s) source: request, redirects, resume, body.
+
+use std::io;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use reqwest::header::{
+    ACCEPT_ENCODING, DATE, HeaderMap, HeaderName, IF_RANGE, LOCATION, RANGE, RETRY_AFTER,
+};
+use reqwest::{Client, Response, StatusCode, Url};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::intake::Intake;
+use super::pace::Pace;
+use super::range::{Validator, continues};
+use super::redirect::Trail;
+use super::{Failure, Progress, Spool, TimeLimit};
+use crate::{config, retry};
+
+/// How many pieces of a body wait for the disk; the client's own buffer bounds the size of each.
+const PIECES: usize = 4;
+
+/// One attempt, and when it began.
+pub(super) struct Exchange<'a> {
+    client: &'a Client,
+    settings: &'a config::Fetch,
+    progress: &'a dyn Progress,
+    began: Instant,
+}
+
+/// What an answer holds: the size as a whole if it is known, and whether it goes on where we are.
+struct Offer {
+    response: Response,
+    total: Option<u64>,
+    continues: bool,
+}
+
+impl<'a> Exchange<'a> {
+    pub(super) fn begin(
+        client: &'a Client,
+        settings: &'a config::Fetch,
+        progress: &'a dyn Progress,
+    ) -> Self {
+        Self {
+            client,
+            settings,
+            progress,
+            began: Instant::now(),
+        }
+    }
+
+    /// Gets the body of `source`, the `index`th of its artifact, or the rest of it.
+    ///
+    /// The outer error is the spool's and final; after the inner one the intake holds what came so far.
+    pub(super) async fn run<S: Spool>(
+        &self,
+        source: &Url,
+        index: usize,
+        mut intake: Intake<S>,
+    ) -> io::Result<(Intake<S>, Result<(), Failure>)> {
+        let mut offer = match self.ask(source, index, &intake).await {
+            Ok(offer) => offer,
+            Err(failure) => return Ok((intake, Err(failure))),
+        };
+        if offer.continues {
+            intake.join();
+        } else {
+            let held = Validator::of(offer.response.headers()).map(|held| (index, held));
+            intake.restart(held)?;
+        }
+        let position = intake.position();
+        let (pieces, waiting) = mpsc::channel(PIECES);
+        let writer = tokio::task::spawn_blocking(move || intake.absorb(waiting));
+        let outcome = self.pump(&mut offer, position, pieces).await;
+        let intake = writer.await.map_err(io::Error::other)??;
+        Ok((intake, outcome))
+    }
+
+    /// Asks for the rest where a part is held, and for all of it where that is not to be had.
+    async fn ask<S: Spool>(
+        &self,
+        source: &Url,
+        index: usize,
+        intake: &Intake<S>,
+    ) -> Result<Offer, Failure> {
+        let position = intake.position();
+        if let Some(validator) = intake.held_from(index) {
+            let range = [
+                (RANGE, format!("bytes={position}-")),
+                (IF_RANGE, validator.as_str().to_owned()),
+            ];
+            let response = self.open(source, &range).await?;
+            match response.status() {
+                // The server ignores ranges, or the thing has changed: either way this is all of it.
+                StatusCode::OK => return self.offer(response, None),
+                StatusCode::PARTIAL_CONTENT => {
+                    if let Some(total) = continues(response.headers(), validator, position) {
+                        let total = total
+                            .or_else(|| Some(response.content_length()?.saturating_add(position)));
+                        return self.offer(response, Some(total));
+                    }
+                }
+                StatusCode::RANGE_NOT_SATISFIABLE => {}
+                _ => return Err(unwanted(&response)),
+            }
+        }
+        let response = self.open(source, &[]).await?;
+        match response.status() {
+            StatusCode::OK => self.offer(response, None),
+            _ => Err(unwanted(&response)),
+        }
+    }
+
+    /// Sends the request and follows redirects to the answer.
+    async fn open(
+        &self,
+        source: &Url,
+        headers: &[(HeaderName, String)],
+    ) -> Result<Response, Failure> {
+        let mut trail = Trail::new(source.clone());
+        loop {
+            let mut request = self
+                .client
+                .get(trail.current().clone())
+                // The pin is of the bytes as they are stored; whatever comes is never decoded.
+                .header(ACCEPT_ENCODING, "identity");
+            for (name, value) in headers {
+                request = request.header(name, value);
+            }
+            let patience = self
+                .settings
+                .connect_timeout
+                .saturating_add(self.settings.read_timeout);
+            let response = self
+                .within(patience, request.send())
+                .await?
+                .map_err(|error| {
+                    Failure::before_body(error, trail.current(), self.settings.connect_timeout)
+                })?;
+            match response.status().as_u16() {
+                301 | 302 | 303 | 307 | 308 => {
+                    let location = text(response.headers(), &LOCATION);
+                    trail.follow(location)?;
+                }
+                _ => return Ok(response),
+            }
+        }
+    }
+
+    /// `rest` is given where the body goes on at our position, and holds the total size if that is known.
+    fn offer(&self, response: Response, rest: Option<Option<u64>>) -> Result<Offer, Failure> {
+        let total = rest.unwrap_or_else(|| response.content_length());
+        let limit = self.settings.max_size;
+        if total.is_some_and(|total| total > limit) {
+            return Err(Failure::TooLarge { limit });
+        }
+        Ok(Offer {
+            response,
+            total,
+            continues: rest.is_some(),
+        })
+    }
+
+    /// Moves the body to the writer. A writer that hung up has an error of its own, which its task tells.
+    async fn pump(
+        &self,
+        offer: &mut Offer,
+        mut position: u64,
+        pieces: mpsc::Sender<Bytes>,
+    ) -> Result<(), Failure> {
+        let settings = self.settings;
+        let total = offer.total;
+        let mut pace = Pace::new(settings.read_timeout, settings.min_rate);
+        self.progress.moved(position, total);
+        loop {
+            let asked = Instant::now();
+            let piece = self
+                .within(settings.read_timeout, offer.response.chunk())
+                .await?
+                .map_err(|error| Failure::within_body(error, position, total))?;
+            let Some(piece) = piece else { break };
+            position = position.saturating_add(piece.len() as u64);
+            if position > settings.max_size {
+                return Err(Failure::TooLarge {
+                    limit: settings.max_size,
+                });
+            }
+            pace.record(asked.elapsed(), piece.len() as u64)
+                .map_err(|rate| Failure::TooSlow {
+                    rate,
+                    least: settings.min_rate,
+                })?;
+            if pieces.send(piece).await.is_err() {
+                return Ok(());
+            }
+            self.progress.moved(position, total);
+        }
+        match total {
+            Some(want) if want != position => Err(Failure::Truncated {
+                got: position,
+                want: total,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits for the network, but not longer than `patience` and not beyond the attempt's total.
+    async fn within<T>(
+        &self,
+        patience: Duration,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Failure> {
+        let total = self.settings.total_timeout;
+        let left = total.saturating_sub(self.began.elapsed());
+        let late = if left < patience {
+            Failure::Timeout {
+                limit: TimeLimit::Total,
+                after: total,
+            }
+        } else {
+            Failure::Timeout {
+                limit: TimeLimit::Silence,
+                after: self.settings.read_timeout,
+            }
+        };
+        timeout(left.min(patience), work).await.map_err(|_| late)
+    }
+}
+
+fn unwanted(response: &Response) -> Failure {
+    let headers = response.headers();
+    // By the server's own clock if it tells it: the clock of a node that just booted may be years off.
+    let now = text(headers, &DATE)
+        .and_then(|date| httpdate::parse_http_date(date).ok())
+        .unwrap_or_else(SystemTime::now);
+    Failure::Status {
+        code: response.status().as_u16(),
+        retry_after: text(headers, &RETRY_AFTER)
+            .and_then(|wish| retry::parse_retry_after(wish, now)),
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}

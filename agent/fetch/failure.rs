@@ -1,0 +1,451 @@
+//! What went wrong, in the words an operator needs, and how it counts for [`crate::retry`].
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use reqwest::Url;
+use rustls::CertificateError;
+
+use super::redirect::Refusal;
+use crate::model::Pin;
+use crate::retry::FailureClass;
+
+/// An artifact that could not be fetched.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// No source gave the pinned bytes.
+    #[error("cannot fetch {artifact}: {}", listed(tried))]
+    Sources {
+        /// The operator's name for it.
+        artifact: String,
+        /// Every source that was tried, in order, with the last reason for each.
+        tried: Vec<Tried>,
+    },
+    /// The bytes cannot be kept on this node; another source would not help.
+    #[error(
+        "cannot keep the download of {artifact}: {source}; look at the space and health of the file system that holds paths.stateDir"
+    )]
+    Spool {
+        /// The operator's name for it.
+        artifact: String,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl FetchError {
+    /// A stable label for metrics: that of the last source's reason, or `spool`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Sources { tried, .. } => tried.last().map_or("url", |last| last.reason.kind()),
+            Self::Spool { .. } => "spool",
+        }
+    }
+}
+
+/// One source, how often it was asked, and why it was of no use in the end.
+#[derive(Debug)]
+pub struct Tried {
+    /// The source without user information and query, which may hold secrets.
+    pub source: String,
+    /// How many requests were made to it, redirects not counted.
+    pub attempts: u32,
+    /// The last reason.
+    pub reason: Failure,
+}
+
+/// Which time limit of the configuration passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimeLimit {
+    /// `fetch.connectTimeout`.
+    Connect,
+    /// `fetch.readTimeout`.
+    Silence,
+    /// `fetch.totalTimeout`.
+    Total,
+}
+
+/// All bytes came, and they are not the pinned ones.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("its {bytes} bytes are not the pinned ones: expected {expected}, got {actual}")]
+pub struct WrongDigest {
+    /// How many bytes came.
+    pub bytes: u64,
+    /// The pin.
+    pub expected: Pin,
+    /// What came instead.
+    pub actual: Pin,
+}
+
+/// Why one attempt at one source failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The name does not resolve.
+    #[error(
+        "the name {0} does not resolve; check the node's DNS (a hostNetwork pod needs dnsPolicy: Default)"
+    )]
+    Dns(String),
+    /// No connection.
+    #[error(
+        "no connection to {host}: {}; check the node's route, firewall and proxy",
+        deepest(source)
+    )]
+    Connect {
+        /// Host that was asked.
+        host: String,
+        /// What the connector said.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// A time limit passed.
+    #[error("{limit} ({} s)", after.as_secs_f32())]
+    Timeout {
+        /// Which one.
+        limit: TimeLimit,
+        /// Its value.
+        after: Duration,
+    },
+    /// The connection broke.
+    #[error("the connection broke after {position} bytes: {}", deepest(source))]
+    Reset {
+        /// Bytes that were here by then.
+        position: u64,
+        /// What the connection said.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// Not HTTP, or no answer before the connection closed.
+    #[error("{host} does not answer with proper HTTP: {}", deepest(source))]
+    Protocol {
+        /// Host that was asked.
+        host: String,
+        /// What the client made of it.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The body is shorter than announced, or a chunked one has no end.
+    #[error("the answer ended after {got} bytes{}", of(*want))]
+    Truncated {
+        /// Bytes that came.
+        got: u64,
+        /// Bytes announced, if they were.
+        want: Option<u64>,
+    },
+    /// Under the least throughput.
+    #[error("it sends {rate} bytes a second, fetch.minRate asks for {least}")]
+    TooSlow {
+        /// Measured over the last window, in bytes a second.
+        rate: u64,
+        /// What is asked for.
+        least: u64,
+    },
+    /// A status that is not the one asked for.
+    #[error("it answers HTTP {code}{}", meaning(*code))]
+    Status {
+        /// The status.
+        code: u16,
+        /// Its `Retry-After`, not yet capped.
+        retry_after: Option<Duration>,
+    },
+    /// TLS failed.
+    #[error("{}", tls(source, host))]
+    Tls {
+        /// Host that was asked.
+        host: String,
+        /// What rustls said.
+        #[source]
+        source: rustls::Error,
+    },
+    /// A redirect that is not followed.
+    #[error(transparent)]
+    Redirect(#[from] Refusal),
+    /// More bytes than `fetch.maxSize`.
+    #[error("it is larger than fetch.maxSize, {limit} bytes")]
+    TooLarge {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The bytes are not the pinned ones.
+    #[error(transparent)]
+    Digest(Box<WrongDigest>),
+    /// Not a URL that can be fetched.
+    #[error("it is not a usable URL: {0}; use https://, http:// or file:///")]
+    Url(String),
+    /// A local file that cannot be read.
+    #[error("it cannot be read: {0}")]
+    File(#[source] io::Error),
+    /// The extra certificate authorities cannot be used.
+    #[error("fetch.caFile holds no usable certificate: {0}; it must be PEM")]
+    CaFile(String),
+}
+
+impl Failure {
+    /// How it counts for the decision to try again.
+    #[must_use]
+    pub fn class(&self) -> FailureClass {
+        match self {
+            Self::Dns(_) => FailureClass::Dns,
+            Self::Connect { .. } => FailureClass::Connect,
+            Self::Timeout { .. } => FailureClass::Timeout,
+            Self::Reset { .. } => FailureClass::Reset,
+            Self::Protocol { .. } => FailureClass::Protocol,
+            Self::Truncated { .. } => FailureClass::Truncated,
+            Self::TooSlow { .. } => FailureClass::TooSlow,
+            Self::Status { code, .. } => FailureClass::Status(*code),
+            Self::Tls { source, .. } => tls_class(source),
+            Self::Redirect(_) => FailureClass::Redirect,
+            Self::TooLarge { .. } => FailureClass::TooLarge,
+            Self::Digest(_) => FailureClass::Digest,
+            Self::Url(_) => FailureClass::Url,
+            Self::File(_) => FailureClass::Io,
+            Self::CaFile(_) => FailureClass::CaFile,
+        }
+    }
+
+    /// A stable label for metrics and machine-readable output.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        self.class().kind()
+    }
+
+    /// What the server asked for by `Retry-After`, not yet capped.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// Sorts an error from before the answer's body.
+    pub(super) fn before_body(error: reqwest::Error, url: &Url, connect_timeout: Duration) -> Self {
+        // The client's own message repeats the URL, query and all.
+        let source = error.without_url();
+        let host = url.host_str().unwrap_or_default().to_owned();
+        if let Some(tls) = causes(&source).find_map(|cause| cause.downcast_ref::<rustls::Error>()) {
+            return Self::Tls {
+                host,
+                source: tls.clone(),
+            };
+        }
+        if source.is_dns() {
+            return Self::Dns(host);
+        }
+        match (source.is_connect(), broken(&source)) {
+            _ if source.is_timeout() => Self::Timeout {
+                limit: TimeLimit::Connect,
+                after: connect_timeout,
+            },
+            (true, _) => Self::Connect { host, source },
+            (false, true) => Self::Reset {
+                position: 0,
+                source,
+            },
+            (false, false) => Self::Protocol { host, source },
+        }
+    }
+
+    /// Sorts an error from within the answer's body, of which `position` bytes are here.
+    pub(super) fn within_body(error: reqwest::Error, position: u64, want: Option<u64>) -> Self {
+        let source = error.without_url();
+        if broken(&source) {
+            return Self::Reset { position, source };
+        }
+        Self::Truncated {
+            got: position,
+            want,
+        }
+    }
+}
+
+impl fmt::Display for TimeLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connect => "no connection within fetch.connectTimeout",
+            Self::Silence => "silence for longer than fetch.readTimeout",
+            Self::Total => "not done within fetch.totalTimeout",
+        })
+    }
+}
+
+/// A source as it may be shown: without user information and fragment, and with the query as `?…`.
+pub(super) fn redacted(source: &str) -> String {
+    // `user:secret@host/…` parses too, as an opaque URL of the scheme `user`.
+    let Some(mut url) = Url::parse(source)
+        .ok()
+        .filter(|url| !url.cannot_be_a_base())
+    else {
+        return "(not a URL)".to_owned();
+    };
+    // Both fail only for URLs that cannot hold user information in the first place.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_fragment(None);
+    let query = if url.query().is_some() { "?…" } else { "" };
+    url.set_query(None);
+    format!("{url}{query}")
+}
+
+/// The error and everything under it. `io::Error` hides what it wraps from `source()`, so that is asked for as well.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| {
+        let wrapped = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref)
+            .map(|inner| inner as &(dyn Error + 'static));
+        wrapped.or_else(|| error.source())
+    })
+}
+
+fn deepest(error: &(dyn Error + 'static)) -> String {
+    causes(error)
+        .last()
+        .map_or_else(String::new, ToString::to_string)
+}
+
+/// Whether the connection itself broke, rather than ended early.
+fn broken(error: &(dyn Error + 'static)) -> bool {
+    causes(error)
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|io| {
+            matches!(
+                io.kind(),
+                io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::ConnectionAborted
+                    | io::ErrorKind::BrokenPipe
+                    | io::ErrorKind::HostUnreachable
+                    | io::ErrorKind::NetworkUnreachable
+                    | io::ErrorKind::NetworkDown
+                    | io::ErrorKind::TimedOut
+            )
+        })
+}
+
+fn tls_class(error: &rustls::Error) -> FailureClass {
+    match error {
+        rustls::Error::InvalidCertificate(certificate) => match certificate {
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                FailureClass::TlsUnknownCa
+            }
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. } => FailureClass::TlsExpired,
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                FailureClass::TlsName
+            }
+            _ => FailureClass::Tls,
+        },
+        _ => FailureClass::Tls,
+    }
+}
+
+fn tls(error: &rustls::Error, host: &str) -> String {
+    match tls_class(error) {
+        FailureClass::TlsUnknownCa => format!(
+            "the certificate of {host} comes from no authority trusted here; put that authority's PEM under fetch.caFile"
+        ),
+        FailureClass::TlsExpired => format!(
+            "the certificate of {host} is not valid now; check this node's clock, then have it renewed ({error})"
+        ),
+        FailureClass::TlsName => format!(
+            "the certificate is not for {host}; use a name in it as the source's host ({error})"
+        ),
+        _ => format!("TLS with {host} failed: {error}"),
+    }
+}
+
+fn of(want: Option<u64>) -> String {
+    want.map_or_else(String::new, |want| format!(" of {want}"))
+}
+
+fn meaning(code: u16) -> &'static str {
+    match code {
+        401 | 403 | 407 => "; access is denied: check credentials, proxy and mirror",
+        404 | 410 => "; nothing is there: check version, architecture and path of the source",
+        429 => "; it asks for fewer requests: use a mirror",
+        500..=599 => "; the server or a proxy before it is in trouble",
+        _ => "",
+    }
+}
+
+fn listed(tried: &[Tried]) -> String {
+    if tried.is_empty() {
+        return "it has no source; give it one under artifacts[].sources".to_owned();
+    }
+    let one = |tried: &Tried| {
+        let times = match tried.attempts {
+            0 | 1 => String::new(),
+            n => format!(" (after {n} attempts)"),
+        };
+        format!("{}: {}{times}", tried.source, tried.reason)
+    };
+    tried.iter().map(one).collect::<Vec<_>>().join(" | ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_in_a_source_are_not_shown() {
+        for (source, shown) in [
+            (
+                "https://user:pw@host:8443/a.tgz?sig=s#f",
+                "https://host:8443/a.tgz?…",
+            ),
+            ("file:///srv/a.tgz", "file:///srv/a.tgz"),
+            ("user:pw@host/a", "(not a URL)"),
+            ("//user:pw@host/a?sig=s", "(not a URL)"),
+        ] {
+            assert_eq!(redacted(source), shown);
+        }
+    }
+
+    #[test]
+    fn certificate_trouble_has_a_reason_each() {
+        let class = |error| tls_class(&rustls::Error::InvalidCertificate(error));
+        assert_eq!(
+            class(CertificateError::UnknownIssuer),
+            FailureClass::TlsUnknownCa
+        );
+        assert_eq!(class(CertificateError::Expired), FailureClass::TlsExpired);
+        assert_eq!(
+            class(CertificateError::NotValidYet),
+            FailureClass::TlsExpired
+        );
+        assert_eq!(
+            class(CertificateError::NotValidForName),
+            FailureClass::TlsName
+        );
+        assert_eq!(class(CertificateError::Revoked), FailureClass::Tls);
+        assert_eq!(tls_class(&rustls::Error::DecryptError), FailureClass::Tls);
+    }
+
+    #[test]
+    fn every_source_is_in_the_one_line() {
+        let tried = |source: &str, attempts, reason| Tried {
+            source: source.to_owned(),
+            attempts,
+            reason,
+        };
+        let error = FetchError::Sources {
+            artifact: "cni-plugins".to_owned(),
+            tried: vec![
+                tried("https://a/x", 3, Failure::Dns("a".to_owned())),
+                tried("https://b/x", 1, Failure::TooLarge { limit: 5 }),
+            ],
+        };
+        assert_eq!(
+            error.to_string(),
+            "cannot fetch cni-plugins: https://a/x: the name a does not resolve; check the node's DNS \
+             (a hostNetwork pod needs dnsPolicy: Default) (after 3 attempts) | https://b/x: it is larger than \
+             fetch.maxSize, 5 bytes"
+        );
+        assert_eq!(error.kind(), "too-large");
+    }
+}

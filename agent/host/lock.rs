@@ -1,0 +1,58 @@
+//! One agent at a time.
+
+use std::fs::{File, TryLockError};
+use std::io::{self, Read, Write};
+
+use nix::fcntl::OFlag;
+use nix::sys::stat::{Mode, fstat};
+
+use super::sys::{Metadata, open_at};
+use super::{Dir, HostError};
+use crate::model::FileName;
+
+/// A lock on a file, held until it is dropped or the process ends, however it ends. The file stays:
+/// removing it would let two processes lock two different files of the same name.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Dir {
+    /// Takes a lock (`flock`) without waiting, and writes our process id into the file for others to read.
+    ///
+    /// # Errors
+    /// When another process holds it ([`HostError::is_held`]), which is named by its id; or when the
+    /// file cannot be opened.
+    pub fn lock(&self, name: &FileName) -> Result<Lock, HostError> {
+        let take = || {
+            let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+            let mode = Mode::from_bits_truncate(0o600);
+            let mut file = File::from(open_at(self.fd(), name.as_str(), flags, mode)?);
+            Metadata::from(&fstat(&file)?).kind.must_be_regular()?;
+            match file.try_lock() {
+                Ok(()) => {
+                    // The id is a courtesy to whoever comes second; a full disk must not keep us from the lock.
+                    let _ = file
+                        .set_len(0)
+                        .and_then(|()| writeln!(file, "{}", std::process::id()));
+                    Ok(Lock { _file: file })
+                }
+                Err(TryLockError::WouldBlock) => Err(held_by(&mut file)),
+                Err(TryLockError::Error(error)) => Err(error),
+            }
+        };
+        take().map_err(|error| HostError::new("lock", self.file(name), error))
+    }
+}
+
+fn held_by(file: &mut File) -> io::Error {
+    let mut text = String::new();
+    let holder = match file.take(32).read_to_string(&mut text) {
+        Ok(_) if text.trim().parse::<u32>().is_ok() => format!("process {}", text.trim()),
+        _ => "another process".to_owned(),
+    };
+    io::Error::new(
+        io::ErrorKind::WouldBlock,
+        format!("{holder} holds it; two agents must not work on one node, wait for it or stop it"),
+    )
+}

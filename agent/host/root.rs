@@ -1,0 +1,108 @@
+//! The host as a whole: its root, and the owner that files get.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nix::unistd::{getegid, geteuid};
+
+use super::observe::Reader;
+use super::walk::Root;
+use super::{Dir, HostError};
+use crate::model::Owner;
+
+/// The host's file system under one root.
+///
+/// Every path given to it counts from that root, and so does every symbolic link met on the way: under
+/// `--host-root /host` a link to `/data/cni` means `/host/data/cni`, as it does for the runtime on the host.
+#[derive(Debug, Clone)]
+pub struct Host {
+    root: Arc<Root>,
+    owner: Owner,
+}
+
+impl Host {
+    /// Opens the root: `/`, or the directory of `--host-root`.
+    ///
+    /// # Errors
+    /// When it is absent, not a directory, or closed to us.
+    pub fn open(root: &Path) -> Result<Self, HostError> {
+        let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
+        // Root enforces root:root whatever its own group is: that is what the runtime's files have.
+        let owner = match uid {
+            0 => Owner { uid: 0, gid: 0 },
+            _ => Owner { uid, gid },
+        };
+        Ok(Self {
+            root: Arc::new(Root::open(root)?),
+            owner,
+        })
+    }
+
+    /// The owner that is enforced: 0:0 as root, else whoever runs this (a sandbox).
+    #[must_use]
+    pub const fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    /// Whether the enforced owner is root, as it is on every real node.
+    #[must_use]
+    pub const fn is_root(&self) -> bool {
+        self.owner.uid == 0
+    }
+
+    /// Opens a directory that is there.
+    ///
+    /// # Errors
+    /// When it is absent ([`HostError::is_absent`]), not a directory, or closed to us.
+    pub fn dir(&self, path: &Path) -> Result<Dir, HostError> {
+        Dir::at(&self.root, &self.root.walk(path, None)?)
+    }
+
+    /// Opens a directory, making it and its parents where they are missing.
+    ///
+    /// Only what is missing gets `mode`; what is there stays as it is (`/etc/cni` made by containerd
+    /// is 0700, and that is its business). Each new directory is durable before this returns.
+    ///
+    /// # Errors
+    /// When a part cannot be made, or is there and not a directory.
+    pub fn ensure_dir(&self, path: &Path, mode: u32) -> Result<Dir, HostError> {
+        Dir::at(&self.root, &self.root.walk(path, Some(mode))?)
+    }
+
+    /// Reads a small file whole, through links.
+    ///
+    /// # Errors
+    /// When it is absent, not a regular file, larger than `cap` bytes, or closed to us.
+    pub fn read(&self, path: &Path, cap: u64) -> Result<Vec<u8>, HostError> {
+        self.reader(path)?.read_whole(cap)
+    }
+
+    /// Opens a file for reading from its start, through links; for content that is not to be held whole.
+    ///
+    /// # Errors
+    /// When it is absent, not a regular file, or closed to us.
+    pub fn reader(&self, path: &Path) -> Result<Reader, HostError> {
+        Reader::at(&self.root.walk(path, None)?)
+    }
+
+    /// Where a path really lies, with every link followed inside the root: what may be handed to a
+    /// call that would follow links outside of it (`connect`, `exec`).
+    ///
+    /// # Errors
+    /// When nothing is there ([`HostError::is_absent`]), or a part is closed to us.
+    pub fn locate(&self, path: &Path) -> Result<PathBuf, HostError> {
+        Ok(self.root.walk(path, None)?.path())
+    }
+
+    /// Whether anything is there, through links; a dangling link is nothing.
+    ///
+    /// # Errors
+    /// When a part of the path is closed to us, or is not a directory.
+    pub fn exists(&self, path: &Path) -> Result<bool, HostError> {
+        match self.locate(path) {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_absent() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}

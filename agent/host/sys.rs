@@ -1,0 +1,150 @@
+//! The few system calls that every part of this room shares, with the flags that must not be forgotten.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::NixPath;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, PosixFadviseAdvice, openat, posix_fadvise};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat};
+use nix::unistd::{Gid, Uid, fchown};
+use sha2::Digest;
+
+use crate::model::{FileMode, FileType, Owner, Sha256};
+
+/// From this size on a file's pages are dropped from the cache after use: the memory of a container
+/// counts the page cache that it filled.
+const BIG: u64 = 1 << 20;
+
+/// How much is read at once for hashing and copying.
+const CHUNK: usize = 128 << 10;
+
+/// What stands under a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file.
+    Regular,
+    /// Anything else.
+    Other(FileType),
+}
+
+/// What the kernel knows about a name without reading the content; links are not followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metadata {
+    /// What it is.
+    pub kind: Kind,
+    /// Size in bytes.
+    pub size: u64,
+    /// Mode bits, set-uid, set-gid and sticky included (`0o7777`).
+    pub mode: u32,
+    /// Owner.
+    pub owner: Owner,
+}
+
+impl From<&FileStat> for Metadata {
+    fn from(stat: &FileStat) -> Self {
+        Self {
+            kind: Kind::of(stat),
+            size: u64::try_from(stat.st_size).unwrap_or_default(),
+            mode: stat.st_mode & 0o7777,
+            owner: Owner {
+                uid: stat.st_uid,
+                gid: stat.st_gid,
+            },
+        }
+    }
+}
+
+impl Kind {
+    pub(super) fn of(stat: &FileStat) -> Self {
+        let format = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
+        if format == SFlag::S_IFREG {
+            Self::Regular
+        } else if format == SFlag::S_IFLNK {
+            Self::Other(FileType::Symlink)
+        } else if format == SFlag::S_IFDIR {
+            Self::Other(FileType::Directory)
+        } else {
+            Self::Other(FileType::Special)
+        }
+    }
+
+    /// Refuses everything but a regular file, in words.
+    pub(super) fn must_be_regular(self) -> io::Result<()> {
+        match self {
+            Self::Regular => Ok(()),
+            Self::Other(other) => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("it is {other}, not a regular file; move it away"),
+            )),
+        }
+    }
+}
+
+/// `openat`, never inherited by a child, started again when a signal interrupts it.
+pub(super) fn open_at<P: ?Sized + NixPath>(
+    dir: impl AsFd,
+    name: &P,
+    flags: OFlag,
+    mode: Mode,
+) -> nix::Result<OwnedFd> {
+    loop {
+        match openat(dir.as_fd(), name, flags | OFlag::O_CLOEXEC, mode) {
+            Err(Errno::EINTR) => {}
+            result => return result,
+        }
+    }
+}
+
+/// Opens a regular file of a directory for reading, without following a link and without ever waiting
+/// for a FIFO's writer. The caller has seen that it is regular; this looks again, at what it opened.
+pub(super) fn open_regular<P: ?Sized + NixPath>(
+    dir: impl AsFd,
+    name: &P,
+) -> io::Result<(File, Metadata)> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let file = File::from(open_at(dir, name, flags, Mode::empty())?);
+    let metadata = Metadata::from(&fstat(&file)?);
+    metadata.kind.must_be_regular()?;
+    Ok((file, metadata))
+}
+
+/// Gives an open file exactly this owner and mode.
+pub(super) fn set_owner_and_mode(file: &File, owner: Owner, mode: FileMode) -> io::Result<()> {
+    let now = Metadata::from(&fstat(file)?);
+    // The owner first: a change of owner clears set-uid and set-gid, and may clear more on other systems.
+    if now.owner != owner {
+        let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+        fchown(file, Some(uid), Some(gid))?;
+    }
+    Ok(fchmod(file, Mode::from_bits_truncate(mode.bits()))?)
+}
+
+/// Reads to the end, chunk by chunk.
+pub(super) fn each_chunk(
+    mut from: impl Read,
+    mut take: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => take(&buffer[..count])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Lets go of a big file's pages. Only advice: a refusal changes nothing, so it is not an error.
+pub(super) fn drop_pages(file: &File, size: u64) {
+    if size >= BIG {
+        let _ = posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+    }
+}
+
+/// The digest that a hasher has come to.
+pub(super) fn digest(hasher: sha2::Sha256) -> Sha256 {
+    Sha256::from_bytes(hasher.finalize().into())
+}

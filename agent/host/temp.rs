@@ -1,0 +1,275 @@
+//! Files on their way: written under a private name, made durable, then renamed to where they belong.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::{Mode, fstat};
+use sha2::Digest;
+
+use super::sys::{self, Metadata, open_at};
+use super::{Dir, HostError};
+use crate::model::{FileMode, FileName, Owner, Sha256};
+
+const PREFIX: &str = ".cni-keeper-";
+const SUFFIX: &str = ".tmp";
+const DIGITS: usize = 16;
+
+/// Whether a name has the pattern of our own temps, and of nobody else's.
+pub(super) fn is_own_temp(name: &str) -> bool {
+    name.strip_prefix(PREFIX)
+        .and_then(|rest| rest.strip_suffix(SUFFIX))
+        .is_some_and(|middle| {
+            middle.len() == DIGITS
+                && middle
+                    .bytes()
+                    .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        })
+}
+
+/// A file being written; hashed on the way. Removed when dropped.
+#[derive(Debug)]
+pub struct Temp {
+    scrap: Scrap,
+    file: File,
+    hasher: sha2::Sha256,
+    written: u64,
+}
+
+/// A file that is complete and durable under its temporary name, and closed: a file that is open for
+/// writing anywhere cannot be executed (`ETXTBSY`). Removed when dropped.
+#[derive(Debug)]
+pub struct Sealed {
+    scrap: Scrap,
+    sha256: Sha256,
+    size: u64,
+}
+
+/// A file without a name; the kernel frees it when the process ends, however it ends.
+#[derive(Debug)]
+pub struct Spool(File);
+
+/// The name of a temp, removed when dropped unless it was renamed away.
+#[derive(Debug)]
+struct Scrap {
+    dir: Dir,
+    name: String,
+    renamed: bool,
+}
+
+impl Temp {
+    pub(super) fn create(dir: &Dir) -> Result<Self, HostError> {
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
+        loop {
+            let name = format!("{PREFIX}{:0DIGITS$x}{SUFFIX}", fastrand::u64(..));
+            match open_at(
+                dir.fd(),
+                name.as_str(),
+                flags,
+                Mode::from_bits_truncate(0o600),
+            ) {
+                Ok(fd) => {
+                    return Ok(Self {
+                        scrap: Scrap {
+                            dir: dir.clone(),
+                            name,
+                            renamed: false,
+                        },
+                        file: fd.into(),
+                        hasher: sha2::Sha256::new(),
+                        written: 0,
+                    });
+                }
+                Err(Errno::EEXIST) => {}
+                Err(error) => {
+                    return Err(HostError::new(
+                        "make a temporary file in",
+                        dir.path(),
+                        error,
+                    ));
+                }
+            }
+        }
+    }
+
+    /// Where it lies, for messages.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.scrap.path()
+    }
+
+    /// The digest of what was written so far.
+    #[must_use]
+    pub fn sha256(&self) -> Sha256 {
+        sys::digest(self.hasher.clone())
+    }
+
+    /// Gives it its owner and mode, makes it durable and closes it. Renaming is left to
+    /// [`Sealed::publish`], so that a whole set can be sealed before the first of it becomes visible.
+    ///
+    /// # Errors
+    /// When a step fails; the temp is then gone. A failed fsync is never tried again on the same file:
+    /// the kernel drops the pages that it could not write and reports it once, so a second call would
+    /// succeed over lost data.
+    pub fn seal(self, mode: FileMode, owner: Owner) -> Result<Sealed, HostError> {
+        let Self {
+            scrap,
+            file,
+            hasher,
+            written,
+        } = self;
+        let finish = || {
+            sys::set_owner_and_mode(&file, owner, mode)?;
+            file.sync_all()?;
+            let size = Metadata::from(&fstat(&file)?).size;
+            if size != written {
+                return Err(io::Error::other(format!(
+                    "{written} bytes were written and it has {size}; something else writes to it"
+                )));
+            }
+            sys::drop_pages(&file, size);
+            Ok(())
+        };
+        match finish() {
+            Ok(()) => Ok(Sealed {
+                scrap,
+                sha256: sys::digest(hasher),
+                size: written,
+            }),
+            Err(error) => Err(HostError::new("complete", scrap.path(), error)),
+        }
+    }
+
+    /// Seals and publishes in one go, for a file that stands alone.
+    ///
+    /// # Errors
+    /// As [`Temp::seal`] and [`Sealed::publish`].
+    pub fn publish(
+        self,
+        into: &Dir,
+        name: &FileName,
+        mode: FileMode,
+        owner: Owner,
+    ) -> Result<(), HostError> {
+        self.seal(mode, owner)?.publish(into, name)
+    }
+
+    pub(super) fn into_spool(self) -> Result<Spool, HostError> {
+        self.scrap.dir.unlink(&self.scrap.name)?;
+        let Self {
+            mut scrap, file, ..
+        } = self;
+        scrap.renamed = true;
+        Ok(Spool(file))
+    }
+}
+
+impl Write for Temp {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..count]);
+        self.written += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Sealed {
+    /// The digest of what was written.
+    #[must_use]
+    pub const fn sha256(&self) -> Sha256 {
+        self.sha256
+    }
+
+    /// How many bytes were written.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Renames it to where it belongs, over a file or a link that is there (a link's target is left
+    /// alone). The caller syncs the directory, once for a whole set.
+    ///
+    /// # Errors
+    /// When the rename fails: a directory is in the way (`EISDIR`), the directory lies on another file
+    /// system ([`HostError::crosses_file_systems`]), or the kernel refuses. The temp is then gone.
+    pub fn publish(mut self, into: &Dir, name: &FileName) -> Result<(), HostError> {
+        self.scrap.dir.rename(&self.scrap.name, into, name)?;
+        self.scrap.renamed = true;
+        Ok(())
+    }
+}
+
+impl Spool {
+    /// Cuts or extends it to this many bytes; the position stays.
+    ///
+    /// # Errors
+    /// When the kernel refuses it.
+    pub fn truncate(&mut self, size: u64) -> io::Result<()> {
+        self.0.set_len(size)
+    }
+}
+
+impl Read for Spool {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl Write for Spool {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Seek for Spool {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.0.seek(to)
+    }
+}
+
+impl Scrap {
+    fn path(&self) -> PathBuf {
+        self.dir.path().join(&self.name)
+    }
+}
+
+impl Drop for Scrap {
+    fn drop(&mut self) {
+        if !self.renamed {
+            // Where even that fails, the next start sweeps it.
+            let _ = self.dir.unlink(&self.name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_own_temp;
+
+    #[test]
+    fn only_the_exact_pattern_is_ours() {
+        assert!(is_own_temp(".cni-keeper-0123456789abcdef.tmp"));
+        for foreign in [
+            ".cni-keeper-0123456789ABCDEF.tmp",
+            ".cni-keeper-0123456789abcde.tmp",
+            ".cni-keeper-0123456789abcdef0.tmp",
+            ".cni-keeper-0123456789abcdef",
+            "cni-keeper-0123456789abcdef.tmp",
+            ".cni-keeper-0123456789abcdeg.tmp",
+            ".cni-keeper-.tmp",
+            "bridge.tmp",
+        ] {
+            assert!(!is_own_temp(foreign), "{foreign}");
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Path resolution inside a root: what `chroot` would see, without being in one.
+//!
+//! The kernel has this as `openat2(RESOLVE_IN_ROOT)` since 5.6. Nodes with older kernels are in
+//! service (RHEL 8 has 4.18) and old seccomp profiles refuse the call, so the walk would be needed
+//! anyway; it is therefore the only way here. It is as tight: each step opens one component relative
+//! to the one before without following links, and `..` goes back to a directory already passed.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, readlinkat};
+use nix::sys::stat::{Mode, fchmod, fstat, mkdirat};
+
+use super::HostError;
+use super::sys::{Kind, open_at};
+use crate::model::FileType;
+
+/// As many links as the kernel follows in one path (`MAXSYMLINKS`).
+const MAX_LINKS: u32 = 40;
+
+/// The directory that is `/` for every path of the host.
+#[derive(Debug)]
+pub(super) struct Root {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+/// Where a path led: the components passed, none of them a link, the last one the thing itself.
+#[derive(Debug)]
+pub(super) struct Trail<'r> {
+    root: &'r Root,
+    steps: Vec<OwnedFd>,
+    inner: PathBuf,
+}
+
+impl Root {
+    pub(super) fn open(path: &Path) -> Result<Self, HostError> {
+        let fail = |error| HostError::new("open the host root", path, error);
+        let path = std::path::absolute(path).map_err(fail)?;
+        let file = File::open(&path).map_err(fail)?;
+        let root = Self {
+            fd: file.into(),
+            path,
+        };
+        match root.trail().kind() {
+            Ok(Kind::Other(FileType::Directory)) => Ok(root),
+            Ok(_) => Err(HostError::new(
+                "open the host root",
+                &root.path,
+                Errno::ENOTDIR,
+            )),
+            Err(error) => Err(HostError::new("open the host root", &root.path, error)),
+        }
+    }
+
+    fn trail(&self) -> Trail<'_> {
+        Trail {
+            root: self,
+            steps: Vec::new(),
+            inner: PathBuf::new(),
+        }
+    }
+
+    /// Follows `path`, which counts from this root whether it begins with `/` or not. With `make`,
+    /// directories that are missing are made with that mode, each durable before the next.
+    pub(super) fn walk(&self, path: &Path, make: Option<u32>) -> Result<Trail<'_>, HostError> {
+        let mut trail = self.trail();
+        let mut links = 0;
+        let mut ahead: VecDeque<OsString> = components(path);
+        while let Some(name) = ahead.pop_front() {
+            if name == ".." {
+                trail.back();
+                continue;
+            }
+            let here = trail.path().join(&name);
+            let fail = |error| HostError::new("find", &here, error);
+            let next = match trail.enter(&name) {
+                Err(Errno::ENOENT) if make.is_some() => {
+                    trail.make(&name, make.unwrap_or_default())?
+                }
+                result => result.map_err(fail)?,
+            };
+            if Kind::of(&fstat(&next).map_err(fail)?) == Kind::Other(FileType::Symlink) {
+                links += 1;
+                if links > MAX_LINKS {
+                    return Err(fail(Errno::ELOOP));
+                }
+                let target = PathBuf::from(readlinkat(&next, "").map_err(fail)?);
+                if target.is_absolute() {
+                    trail = self.trail();
+                }
+                let mut through = components(&target);
+                through.append(&mut ahead);
+                ahead = through;
+            } else {
+                trail.steps.push(next);
+                trail.inner.push(name);
+            }
+        }
+        Ok(trail)
+    }
+}
+
+/// The components that matter: names and `..`, as text.
+fn components(path: &Path) -> VecDeque<OsString> {
+    path.components()
+        .filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir))
+        .map(|part| part.as_os_str().to_owned())
+        .collect()
+}
+
+impl Trail<'_> {
+    /// The path with every link replaced by what it led to, the root in front.
+    pub(super) fn path(&self) -> PathBuf {
+        self.root.path.join(&self.inner)
+    }
+
+    /// The same path as seen from inside the root.
+    pub(super) fn inner(&self) -> &Path {
+        &self.inner
+    }
+
+    /// The thing itself, opened for nothing but to be named (`O_PATH`).
+    pub(super) fn end(&self) -> BorrowedFd<'_> {
+        self.steps.last().unwrap_or(&self.root.fd).as_fd()
+    }
+
+    /// The directory that holds the thing; the root holds itself.
+    pub(super) fn parent(&self) -> BorrowedFd<'_> {
+        let before = self.steps.len().saturating_sub(1);
+        self.steps[..before].last().unwrap_or(&self.root.fd).as_fd()
+    }
+
+    pub(super) fn kind(&self) -> nix::Result<Kind> {
+        fstat(self.end()).map(|stat| Kind::of(&stat))
+    }
+
+    fn enter(&self, name: &OsString) -> nix::Result<OwnedFd> {
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
+        open_at(self.end(), name.as_os_str(), flags, Mode::empty())
+    }
+
+    /// One component back; at the root there is nothing to go back to.
+    fn back(&mut self) {
+        self.steps.pop();
+        self.inner.pop();
+    }
+
+    fn make(&self, name: &OsString, mode: u32) -> Result<OwnedFd, HostError> {
+        let path = self.path().join(name);
+        let fail = |error| HostError::new("make the directory", &path, error);
+        let mode = Mode::from_bits_truncate(mode);
+        match mkdirat(self.end(), name.as_os_str(), mode) {
+            // Someone else was faster: then it is not ours to set the mode of.
+            Err(Errno::EEXIST) => {}
+            Err(error) => return Err(fail(error)),
+            Ok(()) => {
+                let directory = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+                let made = open_at(self.end(), name.as_os_str(), directory, Mode::empty())
+                    .map_err(fail)?;
+                // mkdir is subject to the umask of whoever started us.
+                fchmod(&made, mode).map_err(fail)?;
+                let parent = open_at(self.end(), ".", directory, Mode::empty()).map_err(fail)?;
+                File::from(parent)
+                    .sync_all()
+                    .map_err(|error| HostError::new(super::dir::SYNC, self.path(), error))?;
+            }
+        }
+        self.enter(name).map_err(fail)
+    }
+}

@@ -1,0 +1,109 @@
+//! The ways in which what is there differs from what is declared.
+
+use std::fmt;
+
+use super::{FileMode, FileType, Owner, Sha256};
+
+/// How one file differs from its declaration.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(
+    tag = "kind",
+    rename_all = "kebab-case",
+    rename_all_fields = "camelCase"
+)]
+pub enum Drift {
+    /// It is not there.
+    Missing,
+    /// Its content is not the declared one.
+    Content {
+        /// The declared digest.
+        expected: Sha256,
+        /// The digest found.
+        actual: Sha256,
+    },
+    /// Its permission bits are not the declared ones.
+    Mode {
+        /// The declared bits.
+        expected: FileMode,
+        /// The bits found, in octal.
+        actual: String,
+    },
+    /// It belongs to somebody else.
+    Owner {
+        /// The enforced owner.
+        expected: Owner,
+        /// The owner found.
+        actual: Owner,
+    },
+    /// It has a set-uid, set-gid or sticky bit; the bits found, in octal.
+    Suid {
+        /// The bits found, in octal.
+        actual: String,
+    },
+    /// It is not a regular file.
+    Type {
+        /// What it is instead.
+        actual: FileType,
+    },
+    /// It is there but cannot be read.
+    Unreadable {
+        /// The kernel's reason.
+        reason: String,
+    },
+    /// It is there, but no record tells what it must be: its artifact has not been fetched here yet.
+    Unrecorded,
+}
+
+impl Drift {
+    /// The stable name of the kind, for metrics and scripts.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Content { .. } => "content",
+            Self::Mode { .. } => "mode",
+            Self::Owner { .. } => "owner",
+            Self::Suid { .. } => "suid",
+            Self::Type { .. } => "type",
+            Self::Unreadable { .. } => "unreadable",
+            Self::Unrecorded => "unrecorded",
+        }
+    }
+
+    /// Whether the content is right and only mode or owner have to be set.
+    #[must_use]
+    pub const fn is_metadata(&self) -> bool {
+        matches!(
+            self,
+            Self::Mode { .. } | Self::Owner { .. } | Self::Suid { .. }
+        )
+    }
+}
+
+impl fmt::Display for Drift {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str("is missing"),
+            Self::Content { expected, actual } => {
+                write!(
+                    f,
+                    "has sha256 {}, expected {}",
+                    actual.short(),
+                    expected.short()
+                )
+            }
+            Self::Mode { expected, actual } => write!(f, "has mode {actual}, expected {expected}"),
+            Self::Owner { expected, actual } => write!(
+                f,
+                "belongs to {}:{}, expected {}:{}",
+                actual.uid, actual.gid, expected.uid, expected.gid
+            ),
+            Self::Suid { actual } => write!(f, "has mode {actual}: set-uid, set-gid or sticky"),
+            Self::Type { actual } => write!(f, "is {actual}, expected a regular file"),
+            Self::Unreadable { reason } => write!(f, "cannot be read: {reason}"),
+            Self::Unrecorded => f.write_str(
+                "is there, but what it must be is not known before its artifact is fetched",
+            ),
+        }
+    }
+}

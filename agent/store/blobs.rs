@@ -1,0 +1,255 @@
+//! The content store: plugins by the digest of their content, each ready to be renamed into place.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use super::{Ledger, StoreError};
+use crate::host::{Dir, Host, HostError, Kind, Lock, Metadata, Temp};
+use crate::model::{FileMode, FileName, FileState, Owner, Sha256};
+
+/// Only root has business in there.
+const STATE_MODE: u32 = 0o700;
+
+/// The state directory, opened.
+///
+/// A blob is a *spare*: it has the plugin mode, the enforced owner, and is durable. Where the store and
+/// the bin directory share a mount, placing one is a rename, whatever its size; it is then gone from the
+/// store until [`Store::restage`] copies it back from where it was placed.
+#[derive(Debug)]
+pub struct Store {
+    state: Dir,
+    blobs: Dir,
+    temps: Dir,
+    owner: Owner,
+}
+
+/// How a blob got to its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
+    /// It was renamed; the store no longer has it.
+    Moved,
+    /// It was copied, because the bin directory lies on another file system; the store still has it.
+    Copied,
+}
+
+/// Whether a blob's content still has to be proven before it may become visible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// This process wrote or verified the blob: it is not read again.
+    Proven,
+    /// It lay in the store before this process began: it is read and hashed first.
+    Unproven,
+}
+
+impl Store {
+    /// Opens the state directory, making what is missing of it.
+    ///
+    /// # Errors
+    /// When a part of it cannot be made or opened.
+    pub fn open(host: &Host, state: &Path) -> Result<Self, HostError> {
+        Ok(Self {
+            state: host.ensure_dir(state, STATE_MODE)?,
+            blobs: host.ensure_dir(&state.join("store"), STATE_MODE)?,
+            temps: host.ensure_dir(&state.join("tmp"), STATE_MODE)?,
+            owner: host.owner(),
+        })
+    }
+
+    /// Opens the state directory only if it is there, for commands that change nothing.
+    ///
+    /// # Errors
+    /// When it is there and cannot be opened.
+    pub fn find(host: &Host, state: &Path) -> Result<Option<Self>, HostError> {
+        let open = || {
+            Ok(Self {
+                state: host.dir(state)?,
+                blobs: host.dir(&state.join("store"))?,
+                temps: host.dir(&state.join("tmp"))?,
+                owner: host.owner(),
+            })
+        };
+        match open() {
+            Ok(store) => Ok(Some(store)),
+            Err(error) if HostError::is_absent(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Keeps every other agent out until the lock is dropped.
+    ///
+    /// # Errors
+    /// When another one is in ([`HostError::is_held`]).
+    pub fn lock(&self) -> Result<Lock, HostError> {
+        self.state.lock(&FileName::fixed("lock"))
+    }
+
+    /// Reads the ledger.
+    ///
+    /// # Errors
+    /// As [`Ledger::load`].
+    pub fn ledger(&self) -> Result<Ledger, StoreError> {
+        Ledger::load(&self.state)
+    }
+
+    /// Writes the ledger.
+    ///
+    /// # Errors
+    /// As [`Ledger::save`].
+    pub fn save(&self, ledger: &Ledger) -> Result<(), StoreError> {
+        ledger.save(&self.state, self.owner)
+    }
+
+    /// Removes what a killed run left being written. To be called with the lock held. Returns the names.
+    ///
+    /// # Errors
+    /// When a directory cannot be listed or a temp not be removed.
+    pub fn sweep(&self) -> Result<Vec<String>, HostError> {
+        let mut swept = self.temps.sweep()?;
+        swept.append(&mut self.state.sweep()?);
+        Ok(swept)
+    }
+
+    /// The directory for what is being written: on the same file system as the store.
+    #[must_use]
+    pub const fn temps(&self) -> &Dir {
+        &self.temps
+    }
+
+    /// Takes in what was written to a temp of [`Store::temps`]. It has a durable content when this
+    /// returns; its name is made durable by [`Store::sync`], once for a whole set.
+    ///
+    /// # Errors
+    /// When it cannot be completed or renamed; nothing is left of it then.
+    pub fn insert(&self, temp: Temp) -> Result<Sha256, HostError> {
+        let sealed = temp.seal(FileMode::PLUGIN, self.owner)?;
+        let digest = sealed.sha256();
+        sealed.publish(&self.blobs, &FileName::from(&digest))?;
+        Ok(digest)
+    }
+
+    /// Makes the names in the store durable.
+    ///
+    /// # Errors
+    /// When the disk refuses ("durability uncertain").
+    pub fn sync(&self) -> Result<(), HostError> {
+        self.blobs.sync()
+    }
+
+    /// Whether a blob is there, by name; [`Store::verify`] reads it.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub fn has(&self, digest: &Sha256) -> Result<bool, HostError> {
+        let found = self.blobs.metadata(&FileName::from(digest))?;
+        Ok(found.is_some_and(|metadata| metadata.kind == Kind::Regular))
+    }
+
+    /// Whether a blob is there and holds what its name says; one that does not is removed.
+    ///
+    /// # Errors
+    /// When it is there and cannot be read or removed.
+    pub fn verify(&self, digest: &Sha256) -> Result<bool, HostError> {
+        let name = FileName::from(digest);
+        match self.blobs.observe(&name) {
+            FileState::Absent => Ok(false),
+            FileState::Regular(regular) if regular.sha256 == *digest => Ok(true),
+            FileState::Regular(_) | FileState::Other(_) => {
+                self.blobs.remove(&name)?;
+                Ok(false)
+            }
+            FileState::Unreadable(reason) => Err(HostError::new(
+                "verify",
+                self.blobs.file(&name),
+                std::io::Error::other(reason),
+            )),
+        }
+    }
+
+    /// Puts a blob in its place, with the plugin mode and the enforced owner: by a rename where the
+    /// kernel allows it, else by a copy that is hashed while it is made. The caller syncs `bin`, once
+    /// for a whole set.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`] when the store does not have it, or had it corrupt (it is removed then);
+    /// or a failure of the file system. What was at the place before is then still there.
+    pub fn place(
+        &self,
+        digest: &Sha256,
+        bin: &Dir,
+        name: &FileName,
+        trust: Trust,
+    ) -> Result<Placement, StoreError> {
+        let blob = FileName::from(digest);
+        let usable = match trust {
+            Trust::Proven => self.has(digest)?,
+            Trust::Unproven => self.verify(digest)?,
+        };
+        if !usable {
+            return Err(StoreError::Missing {
+                path: self.blobs.file(&blob),
+            });
+        }
+        self.mend_spare(&blob)?;
+        match self.blobs.rename_into(&blob, bin, name) {
+            Ok(()) => Ok(Placement::Moved),
+            Err(error) if error.crosses_file_systems() => {
+                let temp = copy(&self.blobs, &blob, bin, digest)?;
+                temp.publish(bin, name, FileMode::PLUGIN, self.owner)?;
+                Ok(Placement::Copied)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A spare is renamed as it is, so its mode and owner must be right before.
+    fn mend_spare(&self, blob: &FileName) -> Result<(), HostError> {
+        let right =
+            |found: Metadata| found.mode == FileMode::PLUGIN.bits() && found.owner == self.owner;
+        match self.blobs.metadata(blob)? {
+            Some(found) if right(found) => Ok(()),
+            _ => self
+                .blobs
+                .set_mode_owner(blob, FileMode::PLUGIN, self.owner),
+        }
+    }
+
+    /// Puts a spare back into the store from where it was placed, if the store does not have it.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when the placed file is no longer what it was; or a failure of the file system.
+    pub fn restage(&self, digest: &Sha256, from: &Dir, name: &FileName) -> Result<(), StoreError> {
+        if !self.has(digest)? {
+            self.insert(copy(from, name, &self.temps, digest)?)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the blobs that are not in `keep`; files that are not blobs are left alone.
+    ///
+    /// # Errors
+    /// When the store cannot be listed or a blob not be removed.
+    pub fn prune(&self, keep: &HashSet<Sha256>) -> Result<(), HostError> {
+        for entry in self.blobs.entries()? {
+            let digest = entry.name.to_str().and_then(|name| name.parse().ok());
+            if let Some(digest) = digest.filter(|digest| !keep.contains(digest)) {
+                self.blobs.remove(&FileName::from(&digest))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Copies a file to a temp of another directory, and lets it pass only with the digest expected.
+fn copy(from: &Dir, name: &FileName, into: &Dir, expected: &Sha256) -> Result<Temp, StoreError> {
+    let mut temp = into.create_temp()?;
+    from.copy_to(name, &mut temp)?;
+    let actual = temp.sha256();
+    if actual == *expected {
+        return Ok(temp);
+    }
+    Err(StoreError::Corrupt {
+        path: from.file(name),
+        expected: *expected,
+        actual,
+    })
+}

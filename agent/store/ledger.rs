@@ -1,0 +1,361 @@
+//! The ledger: every file placed and the digest placed, so that only what is ours is ever touched.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io::Write;
+
+use serde::{Deserialize, Serialize};
+
+use super::StoreError;
+use crate::host::{Dir, HostError};
+use crate::model::{FileMode, FileName, Owner, Pin, Sha256};
+
+const SCHEMA: u64 = 1;
+const FILE: &str = "ledger.json";
+/// Some hundred bytes a file; a ledger of this size is not one of ours.
+const MAX_SIZE: u64 = 4 << 20;
+
+/// The directory that a file was placed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Place {
+    /// `binDir`.
+    Bin,
+    /// `confDir`.
+    Conf,
+}
+
+/// The artifact that a plugin came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Origin {
+    /// The artifact's name in the configuration.
+    pub artifact: String,
+    /// Its version, for people.
+    pub version: String,
+    /// Its pin, as `sha256:…` or `sha512:…`.
+    pub pin: String,
+}
+
+/// A file that we placed, or are about to place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Placed {
+    /// Which directory it is in.
+    pub place: Place,
+    /// Its name there.
+    pub name: FileName,
+    /// The digest of what we placed or are placing.
+    pub sha256: Sha256,
+    /// While it is being replaced: the digest of ours that it replaces. A crash leaves one or the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Sha256>,
+    /// Where it came from; a conflist comes from the configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+}
+
+/// What a member of an artifact was found to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Measure {
+    /// The digest of the unpacked file.
+    pub sha256: Sha256,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// A foreign conflist that was renamed aside; uninstall puts it back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetAside {
+    /// The name that it has now, which no runtime reads.
+    pub name: FileName,
+    /// The name that it had.
+    pub original: FileName,
+}
+
+/// The ledger. Its operations are pure; [`Ledger::load`] and [`Ledger::save`] touch the disk.
+///
+/// A file is replaced in three steps, so that a crash between any two of them leaves the file known:
+/// [`Ledger::intend`] and save; publish; [`Ledger::settle`] and save.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Ledger {
+    schema: Schema,
+    #[serde(default)]
+    files: Vec<Placed>,
+    /// pin → member path → what it was found to be. From this a node knows, offline, what a pinned
+    /// artifact's plugins must be.
+    #[serde(default)]
+    members: BTreeMap<String, BTreeMap<String, Measure>>,
+    #[serde(default)]
+    set_aside: Vec<SetAside>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Schema(u64);
+
+impl Default for Schema {
+    fn default() -> Self {
+        Self(SCHEMA)
+    }
+}
+
+/// What is read first, whatever else the file holds.
+#[derive(Deserialize)]
+struct Header {
+    schema: u64,
+}
+
+impl Origin {
+    /// The origin of a plugin, by the artifact that holds it.
+    #[must_use]
+    pub fn of(artifact: &crate::model::Artifact) -> Self {
+        Self {
+            artifact: artifact.name.clone(),
+            version: artifact.version.clone(),
+            pin: artifact.pin.to_string(),
+        }
+    }
+}
+
+impl Ledger {
+    /// Every file known as ours, in the order of first placing.
+    #[must_use]
+    pub fn files(&self) -> &[Placed] {
+        &self.files
+    }
+
+    /// What is known about one name.
+    #[must_use]
+    pub fn find(&self, place: Place, name: &FileName) -> Option<&Placed> {
+        self.files
+            .iter()
+            .find(|file| file.place == place && file.name == *name)
+    }
+
+    /// Whether a file of that name *with that content* is ours. One that was edited since is not.
+    #[must_use]
+    pub fn owns(&self, place: Place, name: &FileName, content: &Sha256) -> bool {
+        self.find(place, name)
+            .is_some_and(|file| file.sha256 == *content || file.previous == Some(*content))
+    }
+
+    /// Records that a file is about to be placed. `on_disk` is the content seen there now: if that is
+    /// ours it stays ours until [`Ledger::settle`]; if it is foreign, it does not become ours by this.
+    pub fn intend(
+        &mut self,
+        place: Place,
+        name: &FileName,
+        wanted: Sha256,
+        on_disk: Option<Sha256>,
+        origin: Option<Origin>,
+    ) {
+        let previous = on_disk.filter(|old| *old != wanted && self.owns(place, name, old));
+        let entry = Placed {
+            place,
+            name: name.clone(),
+            sha256: wanted,
+            previous,
+            origin,
+        };
+        match self
+            .files
+            .iter_mut()
+            .find(|file| file.place == place && file.name == *name)
+        {
+            Some(known) => *known = entry,
+            None => self.files.push(entry),
+        }
+    }
+
+    /// Records that what was intended for a name is in place.
+    pub fn settle(&mut self, place: Place, name: &FileName) {
+        for file in &mut self.files {
+            if file.place == place && file.name == *name {
+                file.previous = None;
+            }
+        }
+    }
+
+    /// Strikes a file out, after it was removed or found to be someone else's; `false` if it was not known.
+    pub fn forget(&mut self, place: Place, name: &FileName) -> bool {
+        let before = self.files.len();
+        self.files
+            .retain(|file| file.place != place || file.name != *name);
+        self.files.len() != before
+    }
+
+    /// What a pinned artifact was found to hold, by member path; `None` if it was never unpacked here.
+    #[must_use]
+    pub fn members(&self, pin: &Pin) -> Option<&BTreeMap<String, Measure>> {
+        self.members.get(&pin.to_string())
+    }
+
+    /// Records what a member of a pinned artifact was found to be.
+    pub fn measured(&mut self, pin: &Pin, member: &str, measure: Measure) {
+        self.members
+            .entry(pin.to_string())
+            .or_default()
+            .insert(member.to_owned(), measure);
+    }
+
+    /// Forgets what was measured of artifacts other than these.
+    pub fn retain_members(&mut self, pins: &[Pin]) {
+        let keep: Vec<String> = pins.iter().map(ToString::to_string).collect();
+        self.members.retain(|pin, _| keep.contains(pin));
+    }
+
+    /// The foreign conflists that were renamed aside.
+    #[must_use]
+    pub fn set_aside(&self) -> &[SetAside] {
+        &self.set_aside
+    }
+
+    /// Records that a foreign conflist is about to be renamed from `original` to `name`.
+    pub fn record_aside(&mut self, name: FileName, original: FileName) {
+        self.set_aside.retain(|aside| aside.name != name);
+        self.set_aside.push(SetAside { name, original });
+    }
+
+    /// Strikes out a foreign conflist that was put back, by the name it had aside.
+    pub fn forget_aside(&mut self, name: &FileName) {
+        self.set_aside.retain(|aside| aside.name != *name);
+    }
+
+    /// Reads the ledger of a state directory; an empty one if there is none yet.
+    ///
+    /// # Errors
+    /// When it is there and cannot be read, is damaged, or is of a later version. It is never reset:
+    /// that would make files that we placed foreign without anyone having said so.
+    pub fn load(state: &Dir) -> Result<Self, StoreError> {
+        let bytes = match state.read(OsStr::new(FILE), MAX_SIZE) {
+            Ok(bytes) => bytes,
+            Err(error) if error.is_absent() => return Ok(Self::default()),
+            Err(error) => return Err(error.into()),
+        };
+        let path = || state.path().join(FILE);
+        let damaged = |source| StoreError::Damaged {
+            path: path(),
+            source,
+        };
+        let Header { schema } = serde_json::from_slice(&bytes).map_err(damaged)?;
+        if schema > SCHEMA {
+            return Err(StoreError::Newer {
+                path: path(),
+                schema,
+                known: SCHEMA,
+            });
+        }
+        serde_json::from_slice(&bytes).map_err(damaged)
+    }
+
+    /// Writes the ledger, mode 0600, as everything is written: whole or not at all, and durable.
+    ///
+    /// # Errors
+    /// When a step of the writing fails; the ledger on disk is then the one before, or, if only the
+    /// last step failed, this one ("durability uncertain").
+    pub fn save(&self, state: &Dir, owner: Owner) -> Result<(), StoreError> {
+        let mut temp = state.create_temp()?;
+        let path = temp.path();
+        let write = serde_json::to_vec_pretty(self)
+            .map_err(std::io::Error::from)
+            .and_then(|text| {
+                temp.write_all(&text)?;
+                temp.write_all(b"\n")
+            });
+        write.map_err(|error| HostError::new("write", path, error))?;
+        temp.publish(state, &FileName::fixed(FILE), FileMode::PRIVATE, owner)?;
+        Ok(state.sync()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> FileName {
+        text.parse().unwrap()
+    }
+
+    fn digest(byte: u8) -> Sha256 {
+        Sha256::from_bytes([byte; 32])
+    }
+
+    fn settled(ledger: &mut Ledger, file: &FileName, content: Sha256) {
+        ledger.intend(Place::Bin, file, content, None, None);
+        ledger.settle(Place::Bin, file);
+    }
+
+    #[test]
+    fn while_a_file_is_replaced_both_contents_are_ours() {
+        let (mut ledger, bridge) = (Ledger::default(), name("bridge"));
+        settled(&mut ledger, &bridge, digest(1));
+        ledger.intend(Place::Bin, &bridge, digest(2), Some(digest(1)), None);
+        assert!(ledger.owns(Place::Bin, &bridge, &digest(1)));
+        assert!(ledger.owns(Place::Bin, &bridge, &digest(2)));
+        ledger.settle(Place::Bin, &bridge);
+        assert!(!ledger.owns(Place::Bin, &bridge, &digest(1)));
+        assert!(ledger.owns(Place::Bin, &bridge, &digest(2)));
+        assert_eq!(ledger.files().len(), 1);
+    }
+
+    #[test]
+    fn a_crash_and_then_a_third_content_lose_nothing() {
+        let (mut ledger, bridge) = (Ledger::default(), name("bridge"));
+        settled(&mut ledger, &bridge, digest(1));
+        ledger.intend(Place::Bin, &bridge, digest(2), Some(digest(1)), None);
+        // The crash came before the rename: the first content is still there.
+        let mut before = ledger.clone();
+        before.intend(Place::Bin, &bridge, digest(3), Some(digest(1)), None);
+        assert!(before.owns(Place::Bin, &bridge, &digest(1)));
+        // The crash came after the rename: the second is.
+        ledger.intend(Place::Bin, &bridge, digest(3), Some(digest(2)), None);
+        assert!(ledger.owns(Place::Bin, &bridge, &digest(2)));
+        assert!(!ledger.owns(Place::Bin, &bridge, &digest(1)));
+    }
+
+    #[test]
+    fn a_foreign_file_about_to_be_replaced_does_not_become_ours() {
+        let (mut ledger, bridge) = (Ledger::default(), name("bridge"));
+        ledger.intend(Place::Bin, &bridge, digest(1), Some(digest(9)), None);
+        assert!(!ledger.owns(Place::Bin, &bridge, &digest(9)));
+        assert!(ledger.owns(Place::Bin, &bridge, &digest(1)));
+    }
+
+    #[test]
+    fn a_name_is_ours_in_one_directory_only() {
+        let (mut ledger, file) = (Ledger::default(), name("x"));
+        ledger.intend(Place::Bin, &file, digest(1), None, None);
+        assert!(!ledger.owns(Place::Conf, &file, &digest(1)));
+        assert!(!ledger.forget(Place::Conf, &file));
+        assert!(ledger.forget(Place::Bin, &file));
+        assert_eq!(ledger.find(Place::Bin, &file), None);
+    }
+
+    #[test]
+    fn measures_are_kept_by_pin_and_only_for_the_pins_in_use() {
+        let (old, new) = (Pin::Sha256([1; 32]), Pin::Sha512([2; 64]));
+        let measure = Measure {
+            sha256: digest(7),
+            size: 4,
+        };
+        let mut ledger = Ledger::default();
+        ledger.measured(&old, "bridge", measure);
+        ledger.measured(&new, "bridge", measure);
+        ledger.retain_members(&[new]);
+        assert_eq!(ledger.members(&old), None);
+        assert_eq!(ledger.members(&new).unwrap()["bridge"], measure);
+    }
+
+    #[test]
+    fn what_was_set_aside_is_kept_until_it_is_put_back() {
+        let mut ledger = Ledger::default();
+        ledger.record_aside(name("00-x.conflist.aside"), name("00-x.conflist"));
+        ledger.record_aside(name("00-x.conflist.aside"), name("00-x.conflist"));
+        assert_eq!(ledger.set_aside().len(), 1);
+        ledger.forget_aside(&name("00-x.conflist.aside"));
+        assert_eq!(ledger, Ledger::default());
+    }
+}

@@ -1,0 +1,224 @@
+//! Killed or refused at every system call: a small program that publishes a set as the agent does.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use cni_keeper::host::Host;
+use cni_keeper::store::{Ledger, Place, Store, StoreError, Trust};
+
+use super::{again, name, names, regular};
+use crate::support::strace::{self, CHANGES, Fault, Step};
+
+const ROOT: &str = "CNI_KEEPER_TEST_ROOT";
+const PLUGINS: [&str; 3] = ["bridge", "host-local", "loopback"];
+
+fn content(version: &str, plugin: &str) -> Vec<u8> {
+    format!("{version} {plugin}").into_bytes()
+}
+
+/// Publishes a whole set: every blob complete, then the intent on record, then the renames, then the record settled.
+fn publish_set(root: &Path, version: &str) -> Result<(), StoreError> {
+    let host = Host::open(root)?;
+    let bin = host.ensure_dir(Path::new("/opt/cni/bin"), 0o755)?;
+    let store = Store::open(&host, Path::new("/opt/cni/.cni-keeper"))?;
+    let _lock = store.lock()?;
+    store.sweep()?;
+    bin.sweep()?;
+    let mut ledger = store.ledger()?;
+    let mut set = Vec::new();
+    for plugin in PLUGINS {
+        let mut temp = store.temps().create_temp()?;
+        let path = temp.path();
+        temp.write_all(&content(version, plugin))
+            .map_err(|error| cni_keeper::host::HostError::new("write", path, error))?;
+        set.push((name(plugin), store.insert(temp)?));
+    }
+    store.sync()?;
+    for (plugin, digest) in &set {
+        let on_disk = match bin.observe(plugin) {
+            cni_keeper::model::FileState::Regular(seen) => Some(seen.sha256),
+            _ => None,
+        };
+        ledger.intend(Place::Bin, plugin, *digest, on_disk, None);
+    }
+    store.save(&ledger)?;
+    for (plugin, digest) in &set {
+        store.place(digest, &bin, plugin, Trust::Proven)?;
+    }
+    bin.sync()?;
+    for (plugin, digest) in &set {
+        store.restage(digest, &bin, plugin)?;
+        ledger.settle(Place::Bin, plugin);
+    }
+    store.sync()?;
+    store.save(&ledger)
+}
+
+/// The program that is stepped through; on its own it does nothing.
+#[test]
+fn stepped_program() {
+    if let Some(root) = std::env::var_os(ROOT) {
+        if let Err(error) = publish_set(Path::new(&root), "new") {
+            eprintln!("failed: {error}");
+            std::process::exit(2);
+        }
+        // At once, so that the steps after this one are not the test harness's own.
+        std::process::exit(0);
+    }
+}
+
+struct Stage {
+    scratch: tempfile::TempDir,
+}
+
+impl Stage {
+    /// A node that the old set was published on.
+    fn old() -> Self {
+        let scratch = tempfile::tempdir().unwrap();
+        publish_set(scratch.path(), "old").unwrap();
+        Self { scratch }
+    }
+
+    fn bin(&self) -> PathBuf {
+        self.scratch.path().join("opt/cni/bin")
+    }
+
+    fn state(&self) -> PathBuf {
+        self.scratch.path().join("opt/cni/.cni-keeper")
+    }
+
+    fn program(&self) -> Command {
+        let mut command = again::command(&stepped_program, &[]);
+        command.env(ROOT, self.scratch.path());
+        command
+    }
+
+    /// Each plugin is wholly the old or wholly the new, and known as ours; the ledger is whole.
+    fn is_old_or_new(&self, at: &str) {
+        let host = Host::open(self.scratch.path()).unwrap();
+        let bin = host.dir(Path::new("/opt/cni/bin")).unwrap();
+        let state = host.dir(Path::new("/opt/cni/.cni-keeper")).unwrap();
+        let ledger = Ledger::load(&state).unwrap();
+        for plugin in PLUGINS {
+            let found = fs::read(self.bin().join(plugin)).unwrap();
+            let whole = ["old", "new"].map(|version| content(version, plugin));
+            assert!(whole.contains(&found), "{at}: {plugin} is {found:?}");
+            let seen = regular(&bin, plugin);
+            assert_eq!(
+                (seen.mode, seen.owner),
+                (0o755, host.owner()),
+                "{at}: {plugin}"
+            );
+            assert!(
+                ledger.owns(Place::Bin, &name(plugin), &seen.sha256),
+                "{at}: {plugin}"
+            );
+        }
+    }
+
+    /// The next run makes it new and leaves nothing behind.
+    fn is_recovered_from(&self, at: &str) {
+        publish_set(self.scratch.path(), "new").unwrap_or_else(|error| panic!("{at}: {error}"));
+        for plugin in PLUGINS {
+            let found = fs::read(self.bin().join(plugin)).unwrap();
+            assert_eq!(found, content("new", plugin), "{at}");
+        }
+        assert_eq!(names(&self.bin()), PLUGINS, "{at}");
+        assert_eq!(
+            names(&self.state()),
+            ["ledger.json", "lock", "store", "tmp"],
+            "{at}"
+        );
+        assert_eq!(names(&self.state().join("tmp")), [""; 0], "{at}");
+    }
+}
+
+/// Steps through the program, each time on a node of its own.
+fn step_through(syscalls: &[&str], fault: Fault, mut check: impl FnMut(&Stage, &Step)) -> usize {
+    let stage = std::cell::RefCell::new(Stage::old());
+    strace::each_step(
+        syscalls,
+        fault,
+        || {
+            *stage.borrow_mut() = Stage::old();
+            stage.borrow().program()
+        },
+        |step| {
+            let stage = stage.borrow();
+            stage.is_old_or_new(&step.at);
+            check(&stage, step);
+            stage.is_recovered_from(&step.at);
+        },
+    )
+}
+
+/// Faults 1, 2, 3 and 8: killed before any call that changes the disk, a node has the old or the new of
+/// each plugin, and the next run finishes the work and sweeps what was left.
+#[test]
+fn faults_1_2_3_a_kill_at_every_step_leaves_old_or_new() {
+    if !strace::available() {
+        return;
+    }
+    let mut swept = 0;
+    let steps = step_through(&CHANGES, Fault::Kill, |stage, step| {
+        assert!(!step.output.status.success(), "{step:?}");
+        swept += names(&stage.state().join("tmp")).len();
+    });
+    println!("{steps} steps, {swept} temps left by them and swept");
+    assert!(
+        steps > 60,
+        "only {steps} steps: is the program still stepped through?"
+    );
+    assert!(swept > 0, "no kill left a temp: the sweep was not tested");
+}
+
+/// Faults 12 and 13: a write, fsync, chmod or rename that fails is told, never committed and never tried
+/// again on the same file: trying again would succeed here, since only one call fails.
+#[test]
+fn faults_12_13_a_refused_call_is_never_committed() {
+    if !strace::available() {
+        return;
+    }
+    let calls = ["write", "fsync", "fchmod", "renameat", "mkdirat"];
+    let steps = step_through(&calls, Fault::Error("EIO"), |stage, step| {
+        let said = String::from_utf8_lossy(&step.output.stderr);
+        // The test harness's own output, and the lock's courtesy of telling our process id.
+        let harmless = step.line.contains("write(1<") || step.line.contains("/lock>");
+        assert_eq!(
+            step.output.status.success(),
+            step.line.contains("/lock>"),
+            "{step:?}"
+        );
+        assert!(
+            harmless || said.contains("I/O error; the disk reports"),
+            "{step:?}"
+        );
+        assert_eq!(names(&stage.state().join("tmp")), [""; 0], "{step:?}");
+    });
+    println!("{steps} steps");
+    assert!(
+        steps > 20,
+        "only {steps} steps: is the program still stepped through?"
+    );
+}
+
+/// Fault 14: an fsync of a directory that fails is told as what it is: published, durability uncertain.
+#[test]
+fn fault_14_a_failed_directory_fsync_is_uncertain_durability() {
+    if !strace::available() {
+        return;
+    }
+    let mut uncertain = 0;
+    step_through(&["fsync"], Fault::Error("EIO"), |_, step| {
+        let said = String::from_utf8_lossy(&step.output.stderr);
+        let directory = !step.line.contains(".tmp>");
+        assert_eq!(said.contains("durability uncertain"), directory, "{step:?}");
+        uncertain += usize::from(directory);
+    });
+    assert!(
+        uncertain >= 3,
+        "the bin, store and state directories are synced"
+    );
+}

@@ -1,0 +1,47 @@
+//! Tests that mount: in a mount namespace of their own, which the kernel takes down with the process,
+//! so that nothing is left behind even when the test panics or is killed.
+
+use std::path::Path;
+use std::process::Command;
+
+use super::again;
+
+/// Runs `body` in a private mount namespace, in a second run of `test` (the test function itself, by
+/// which the second run is found). Prints a line and does nothing where that is not permitted.
+pub(crate) fn in_private_mounts<T: Fn()>(test: &T, body: impl FnOnce()) {
+    const WRAPPER: [&str; 5] = ["unshare", "--mount", "--propagation", "private", "--"];
+    if again::is_inside(test) {
+        return body();
+    }
+    if !permitted(&WRAPPER) {
+        println!("skipped: a mount namespace needs root and unshare(1)");
+        return;
+    }
+    let output = again::command(test, &WRAPPER).output();
+    again::must_pass(&output.expect("unshare runs"));
+}
+
+/// Mounts a tmpfs over a directory; `options` as for `mount -o` (`size=64k,nr_inodes=8`).
+pub(crate) fn mount_tmpfs(over: &Path, options: &str) {
+    mount(&["-t", "tmpfs", "-o", options, "none"], over);
+}
+
+/// Makes a directory a mount of its own with these options (`ro`, `noexec`).
+pub(crate) fn remount(over: &Path, options: &str) {
+    mount(&["--bind", &over.to_string_lossy()], over);
+    mount(&["-o", &format!("remount,bind,{options}")], over);
+}
+
+fn mount(arguments: &[&str], over: &Path) {
+    let output = Command::new("mount").args(arguments).arg(over).output();
+    let output = output.expect("mount(8) runs");
+    assert!(output.status.success(), "mount {arguments:?}: {output:?}");
+}
+
+fn permitted(wrapper: &[&str]) -> bool {
+    Command::new(wrapper[0])
+        .args(&wrapper[1..])
+        .arg("true")
+        .output()
+        .is_ok_and(|output| output.status.success())
+}

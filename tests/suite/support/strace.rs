@@ -1,0 +1,117 @@
+//! A stepping harness: a real program, killed or refused at each of its system calls in turn.
+//!
+//! strace counts the calls of each thread and each kind apart, so a step is "the Nth `renameat`", and
+//! the steps of a kind end with the first run in which nothing was hit. A killed call is not carried
+//! out (the signal arrives on entry): the state found is the one that the calls before it left.
+
+use std::fs;
+use std::process::{Command, Output};
+
+use super::again;
+
+/// Every call by which a program changes what is on a disk, and the end of the program.
+pub(crate) const CHANGES: [&str; 11] = [
+    "openat",
+    "write",
+    "ftruncate",
+    "fchown",
+    "fchmod",
+    "fsync",
+    "renameat",
+    "unlinkat",
+    "mkdirat",
+    "flock",
+    "exit_group",
+];
+
+/// What happens at the chosen call.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Fault {
+    /// `SIGKILL` on entry: the call is not carried out.
+    Kill,
+    /// The call is not carried out and fails with this error (`EIO`, `ENOSPC` …).
+    Error(&'static str),
+}
+
+/// One run in which the fault was injected.
+#[derive(Debug)]
+pub(crate) struct Step {
+    /// Which call of which kind, for messages: `renameat #2`.
+    pub(crate) at: String,
+    /// The line that strace wrote about the call, with the paths of its descriptors.
+    pub(crate) line: String,
+    /// What the program said, and how it ended.
+    pub(crate) output: Output,
+}
+
+/// Whether strace is there and may trace.
+pub(crate) fn available() -> bool {
+    let works = again::has_program("strace")
+        && Command::new("strace")
+            .args(["-qq", "-o", "/dev/null", "true"])
+            .output()
+            .is_ok_and(|output| output.status.success());
+    if !works {
+        println!("skipped: strace(1) is not there or may not trace");
+    }
+    works
+}
+
+/// Runs a program (its arguments and environment as in `command`) with the fault at the `nth` call of a
+/// kind; `None` when it did not make that many.
+pub(crate) fn run(command: &Command, syscall: &str, nth: usize, fault: Fault) -> Option<Step> {
+    let log = tempfile::NamedTempFile::new().expect("a file for strace");
+    let what = match fault {
+        Fault::Kill => "signal=SIGKILL".to_owned(),
+        Fault::Error(errno) => format!("error={errno}"),
+    };
+    let output = Command::new("strace")
+        .args(["-f", "-y", "-s", "64", "-o"])
+        .arg(log.path())
+        .arg(format!("--trace={syscall}"))
+        .arg(format!("--inject={syscall}:{what}:when={nth}"))
+        .arg(command.get_program())
+        .args(command.get_args())
+        .envs(
+            command
+                .get_envs()
+                .filter_map(|(key, value)| Some((key, value?))),
+        )
+        .output()
+        .expect("strace runs");
+    let trace = String::from_utf8_lossy(&fs::read(log.path()).expect("strace's log")).into_owned();
+    let hit = match fault {
+        Fault::Error(_) => trace.lines().find(|line| line.contains("(INJECTED)")),
+        // The last line of the thread is its end; the one before is the call that it died in.
+        Fault::Kill if trace.contains("+++ killed by SIGKILL +++") => {
+            trace.lines().rfind(|line| !line.contains("+++"))
+        }
+        Fault::Kill => None,
+    };
+    hit.map(|line| Step {
+        at: format!("{syscall} #{nth}"),
+        line: line.to_owned(),
+        output,
+    })
+}
+
+/// Runs a program once for each call of these kinds that it makes, with the fault at that call, each
+/// time after `prepare` and followed by `check`. Returns the number of steps.
+pub(crate) fn each_step(
+    syscalls: &[&str],
+    fault: Fault,
+    mut prepare: impl FnMut() -> Command,
+    mut check: impl FnMut(&Step),
+) -> usize {
+    let mut steps = 0;
+    for syscall in syscalls {
+        for nth in 1.. {
+            let Some(step) = run(&prepare(), syscall, nth, fault) else {
+                break;
+            };
+            check(&step);
+            steps += 1;
+        }
+    }
+    steps
+}
