@@ -20,6 +20,8 @@ use crate::node::Node;
 
 /// Set for the run inside: the directory on the real disk that it shares with the run outside.
 const INSIDE: &str = "CNI_KEEPER_E2E_DIR";
+/// Where the run inside finds that directory.
+const SHARED: &str = "/run/test";
 /// Set for the run inside: the parent of its cgroups.
 const CGROUP: &str = "CNI_KEEPER_E2E_CGROUP";
 /// Set to `require` where a skip would hide that nothing was tested.
@@ -173,22 +175,25 @@ fn inside(dir: &Path, scenario: impl AsyncFnOnce(&mut Node)) {
         let _ = std::io::stdin().read(&mut [0]);
         std::process::exit(1);
     });
-    make_private();
+    make_private(dir);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
     runtime.block_on(async {
-        let mut node = Node::start(dir, env::var(CGROUP).unwrap()).await;
+        let mut node = Node::start(Path::new(SHARED), env::var(CGROUP).unwrap()).await;
         scenario(&mut node).await;
         node.finish().await;
     });
-    fs::write(dir.join(DONE), []).unwrap();
+    fs::write(Path::new(SHARED).join(DONE), []).unwrap();
 }
 
 /// Hides the real node: what a runtime and a network installer write to is empty, and in memory.
-fn make_private() {
+fn make_private(dir: &Path) {
     run("mount", &["-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run"]);
+    // Before the overlays, which would keep to themselves what is written under them.
+    fs::create_dir(SHARED).unwrap();
+    run("mount", &["--bind", dir.to_str().unwrap(), SHARED]);
     // An overlay takes the mount points that are missing, so that none is made on the real disk,
     // and leaves in sight what else lies there, this program perhaps.
     for (name, dir) in [("etc", "/etc"), ("opt", "/opt"), ("lib", "/var/lib")] {

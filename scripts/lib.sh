@@ -1,0 +1,108 @@
+# shellcheck shell=bash
+# Sourced by the scripts beside it: what they need from the machine, and what more than one of them does.
+
+repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck disable=SC2034 # for the scripts that source this
+readonly repo target=${CARGO_TARGET_DIR:-$repo/target} debian_plugins=/usr/lib/cni
+
+# A heading.
+step() { printf '\n== %s\n' "$*"; }
+
+# The end, with a reason that says what to do.
+die() {
+  printf '%s: %s\n' "${0##*/}" "$*" >&2
+  exit 1
+}
+
+# Finds cargo where rustup puts it, and a linker, which Rust does not bring along.
+need_rust() {
+  PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
+  command -v cargo >/dev/null || die 'cargo is missing; install Rust as https://rustup.rs says'
+  command -v cc >/dev/null || need gcc libc6-dev
+}
+
+# need PACKAGE...: installs the Debian packages that are missing, as root; otherwise says which.
+need() {
+  local package
+  local -a missing=()
+  for package in "$@"; do
+    [[ $(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null) == installed ]] ||
+      missing+=("$package")
+  done
+  ((${#missing[@]})) || return 0
+  if ! command -v apt-get >/dev/null || ((EUID != 0)); then
+    die "packages are missing; as root: apt-get install ${missing[*]}"
+  fi
+  step "Installing ${missing[*]}"
+  # The lists of a fresh machine are empty or old: fetched only where they turn out to be.
+  apt_install "${missing[@]}" 2>/dev/null || { apt-get -qq update && apt_install "${missing[@]}"; } ||
+    die "apt-get could not install ${missing[*]}; mend that by hand and run this again"
+}
+
+apt_install() {
+  DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends "$@" >/dev/null </dev/null
+}
+
+# The architecture, as upstream's archives are named.
+upstream_arch() {
+  local arch
+  arch=$(dpkg --print-architecture)
+  case $arch in
+    armhf) arch=arm ;;
+    mips64el) arch=mips64le ;;
+    ppc64el) arch=ppc64le ;;
+  esac
+  printf '%s\n' "$arch"
+}
+
+# The version of Debian's plugins, as upstream's tags are written.
+debian_plugins_version() {
+  local version
+  version=$(dpkg-query --show --showformat='${Version}' containernetworking-plugins)
+  version=${version#*:}
+  printf 'v%s\n' "${version%%[+-]*}"
+}
+
+# pack_plugins FILE: packs Debian's builds of the reference plugins as upstream packs a release: with `./`
+# before each name, a README and a LICENSE among them, all owned by root.
+pack_plugins() {
+  local papers
+  local -a plugins
+  papers=$(mktemp -d)
+  printf 'The reference CNI plugins, as built by Debian.\n' >"$papers/README.md"
+  cp "$repo/LICENSE" "$papers/LICENSE"
+  mapfile -t plugins < <(cd "$debian_plugins" && printf './%s\n' *)
+  tar --create --gzip --file "$1" --owner=0 --group=0 --no-recursion \
+    -C "$papers" ./ ./LICENSE ./README.md -C "$debian_plugins" "${plugins[@]}"
+  rm -r "$papers"
+}
+
+# serve DIRECTORY: serves it over HTTP on loopback, on a port of the kernel's choice.
+# Sets server_pid, for the caller's trap, and server_url.
+serve() {
+  local socket port='' tries
+  busybox httpd -f -p 127.0.0.1:0 -h "$1" </dev/null &
+  server_pid=$!
+  for ((tries = 0; tries < 200; tries++)); do
+    # Its only socket is the listening one, which the kernel's table knows by its inode.
+    socket=$(find "/proc/$server_pid/fd" -lname 'socket:*' -printf '%l' 2>/dev/null) || true
+    port=$(awk -v inode="${socket//[^0-9]/}" \
+      '$4 == "0A" && $10 == inode { sub(/.*:/, "", $2); print $2 }' "/proc/$server_pid/net/tcp" 2>/dev/null) || true
+    if [[ $port ]]; then
+      # shellcheck disable=SC2034 # for the caller
+      server_url=http://127.0.0.1:$((16#$port))
+      return
+    fi
+    kill -0 "$server_pid" 2>/dev/null || break
+    sleep 0.05
+  done
+  die "busybox httpd does not listen on loopback; try it by hand: busybox httpd -f -v -p 127.0.0.1:0 -h $1"
+}
+
+# stop_server: ends what serve started; nothing where nothing runs.
+stop_server() {
+  [[ ${server_pid:-} ]] || return 0
+  kill "$server_pid" 2>/dev/null || true
+  wait "$server_pid" 2>/dev/null || true
+  server_pid=
+}
