@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::fs::File;
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +11,6 @@ use cni_keeper::host::Host;
 use cni_keeper::model::FileState;
 use cni_keeper::store::{Placement, Store, StoreError, Trust};
 use nix::errno::Errno;
-use std::io::Write;
 
 use super::{again, is_root, name, names, open, publish, regular, seal};
 use crate::support::namespace::{in_private_mounts, mount_tmpfs, remount};

@@ -118,6 +118,11 @@ fn a_damaged_or_later_ledger_is_an_error_and_never_reset() {
         assert!(line.contains("move it away"), "{line}");
         assert_eq!(fs::read(&file).unwrap(), text.as_bytes());
     }
+    // One that cannot be read at all is no reason to begin anew either.
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    let error = node.store.ledger().unwrap_err();
+    assert!(matches!(error, StoreError::Host(_)), "{error}");
 }
 
 #[test]
