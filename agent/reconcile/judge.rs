@@ -177,7 +177,7 @@ fn plugins_check(network: &NetworkSight, declared: &Network, answers: &Answers) 
         match version {
             Version::Broken(reason) => check.failures.push(format!("{plugin}: {reason}")),
             Version::Unasked(reason) => check.warnings.push(format!("{plugin}: {reason}")),
-            Version::Absent | Version::Supports(_) => {}
+            Version::Absent | Version::Distrusted | Version::Supports(_) => {}
         }
     }
     if let Ok(Rendered { report, needed, .. }) = &network.rendered
