@@ -91,7 +91,7 @@ pub async fn check(gate: &Gate, host: &Host, settings: &config::Fetch) -> Result
 
 /// A GET of `url` as written; a redirect is an answer other than 2xx.
 async fn ask(url: &str, settings: &config::Fetch) -> Result<(), GateError> {
-    let client = fetch::client(settings, None).map_err(|failure| GateError::Http {
+    let client = fetch::local_client(settings).map_err(|failure| GateError::Http {
         url: url.to_owned(),
         reason: failure.to_string(),
     })?;
