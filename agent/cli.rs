@@ -49,15 +49,14 @@ pub struct Global {
     /// The fact node.name, where it is not the machine's own host name
     #[arg(long, global = true, env = "NODE_NAME", value_name = "NAME")]
     pub node_name: Option<String>,
-    /// How much to log: error, warn, info, debug or trace
+    /// How much to log: error, warn, info, debug or trace [default: warn on a terminal, else info]
     #[arg(
         long,
         global = true,
         env = "CNI_KEEPER_LOG_LEVEL",
-        value_name = "LEVEL",
-        default_value = "info"
+        value_name = "LEVEL"
     )]
-    pub log_level: tracing::Level,
+    pub log_level: Option<tracing::Level>,
     /// How log lines look
     #[arg(
         long,

@@ -68,6 +68,8 @@ pub enum Step {
     Fetch {
         /// The artifact, by the operator's name.
         artifact: String,
+        /// The plugins whose content is not known before, and which are placed then if they differ.
+        pending: Vec<Pending>,
     },
     /// Put a plugin from the store into the bin directory.
     Place {
@@ -111,6 +113,15 @@ pub enum Step {
     },
 }
 
+/// A plugin of which nobody can tell what it must be before its artifact has been fetched.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Pending {
+    /// The plugin.
+    pub plugin: PluginName,
+    /// What is seen of it so far.
+    pub drift: Drift,
+}
+
 /// A declared file that cannot be put right without taking away something that we may not.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Refusal {
@@ -131,8 +142,6 @@ pub struct Plan {
     pub refused: Vec<Refusal>,
     /// Plugins of a node image's own build that stay (`ifPresent: keep`).
     pub kept: Vec<PluginName>,
-    /// Plugins that are there and must be fetched before anybody can tell whether they are right.
-    pub unrecorded: Vec<PluginName>,
 }
 
 impl Plan {
@@ -145,7 +154,7 @@ impl Plan {
     /// The artifacts that have to be downloaded, each once.
     pub fn fetches(&self) -> impl Iterator<Item = &str> {
         self.steps.iter().filter_map(|step| match step {
-            Step::Fetch { artifact } => Some(artifact.as_str()),
+            Step::Fetch { artifact, .. } => Some(artifact.as_str()),
             _ => None,
         })
     }
@@ -155,7 +164,7 @@ impl Plan {
 #[must_use]
 pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
     let mut plan = Plan::default();
-    let mut fetches = BTreeSet::new();
+    let mut fetches: BTreeMap<String, Vec<Pending>> = BTreeMap::new();
     let mut changes = Vec::new();
     for wanted in &desired.plugins {
         let state = observed
@@ -186,13 +195,10 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
             });
             continue;
         }
-        if worst == Drift::Unrecorded {
-            plan.unrecorded.push(wanted.plugin.clone());
-        }
         match wanted.sha256 {
             Some(sha256) => {
                 if !observed.blobs.contains(&sha256) {
-                    fetches.insert(wanted.artifact.clone());
+                    fetches.entry(wanted.artifact.clone()).or_default();
                 }
                 changes.push(Step::Place {
                     plugin: wanted.plugin.clone(),
@@ -200,14 +206,18 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
                     drift: worst,
                 });
             }
-            None => {
-                fetches.insert(wanted.artifact.clone());
-            }
+            None => fetches
+                .entry(wanted.artifact.clone())
+                .or_default()
+                .push(Pending {
+                    plugin: wanted.plugin.clone(),
+                    drift: worst,
+                }),
         }
     }
     plan.steps = fetches
         .into_iter()
-        .map(|artifact| Step::Fetch { artifact })
+        .map(|(artifact, pending)| Step::Fetch { artifact, pending })
         .collect();
     plan.steps.append(&mut changes);
     if let Some(wanted) = &desired.conflist {
@@ -371,7 +381,7 @@ mod tests {
         for step in &plan.steps {
             match step {
                 // A fetch of a pinned artifact yields the digests that the declaration records.
-                Step::Fetch { artifact } => after.blobs.extend(
+                Step::Fetch { artifact, .. } => after.blobs.extend(
                     desired
                         .plugins
                         .iter()
@@ -472,7 +482,11 @@ mod tests {
         let plan = plan(&desired, &observed);
         assert_eq!(plan.fetches().collect::<Vec<_>>(), ["set"]);
         assert_eq!(kinds(&plan), ["fetch"]);
-        assert_eq!(plan.unrecorded, ["bridge".parse().unwrap()]);
+        let Step::Fetch { pending, .. } = &plan.steps[0] else {
+            panic!("no fetch");
+        };
+        let drifts: Vec<&Drift> = pending.iter().map(|pending| &pending.drift).collect();
+        assert_eq!(drifts, [&Drift::Unrecorded, &Drift::Missing]);
     }
 
     #[test]
@@ -616,7 +630,7 @@ mod tests {
         fn a_plan_touches_only_what_is_declared_or_ours((desired, observed) in any_case()) {
             for step in plan(&desired, &observed).steps {
                 match step {
-                    Step::Fetch { artifact } => prop_assert!(desired.plugins.iter().any(|p| p.artifact == artifact)),
+                    Step::Fetch { artifact, .. } => prop_assert!(desired.plugins.iter().any(|p| p.artifact == artifact)),
                     Step::Place { plugin, .. } | Step::FixPlugin { plugin, .. } => {
                         prop_assert!(desired.plugins.iter().any(|p| p.plugin == plugin));
                     }

@@ -1,5 +1,8 @@
 //! Log lines on stderr.
 
+use std::io::IsTerminal as _;
+
+use tracing::Level;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -9,13 +12,20 @@ use crate::cli::LogFormat;
 
 /// Sends log lines to stderr from now on.
 ///
-/// Our own lines follow `level`; the libraries' are only shown from `warn` up, or at `trace` entirely.
+/// Without a `level`, a terminal gets warnings only: the command's own output says the rest. Our own
+/// lines follow the level; the libraries' are only shown from `warn` up, or at `trace` entirely.
 /// A second call in one process changes nothing.
-pub fn init(level: tracing::Level, format: LogFormat) {
-    let libraries = if level == tracing::Level::TRACE {
+pub fn init(level: Option<Level>, format: LogFormat) {
+    let is_terminal = std::io::stderr().is_terminal();
+    let level = level.unwrap_or(if is_terminal {
+        Level::WARN
+    } else {
+        Level::INFO
+    });
+    let libraries = if level == Level::TRACE {
         level
     } else {
-        tracing::Level::WARN.min(level)
+        Level::WARN.min(level)
     };
     let filter = Targets::new()
         .with_default(LevelFilter::from_level(libraries))
@@ -24,7 +34,7 @@ pub fn init(level: tracing::Level, format: LogFormat) {
         LogFormat::Text => fmt::layer()
             .with_writer(std::io::stderr)
             .with_target(false)
-            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+            .with_ansi(is_terminal)
             .boxed(),
         LogFormat::Json => fmt::layer()
             .json()

@@ -27,7 +27,6 @@ pub(super) async fn run(global: &Global, format: Output) -> Result<Exit, Failure
             "steps": sight.plan.steps,
             "refused": sight.plan.refused,
             "kept": sight.plan.kept,
-            "unrecorded": sight.plan.unrecorded,
             "waiting": waiting.map(|waiting| &waiting.0),
             "conflistDiff": diff,
         })),

@@ -5,8 +5,8 @@ use std::path::Path;
 use super::output;
 use crate::config::Loaded;
 use crate::conflist::RenderProblem;
-use crate::model::{Drift, FileReport, Snapshot, Standing};
-use crate::plan::{Plan, Step};
+use crate::model::{Drift, FileName, FileReport, PluginName, Snapshot, Standing};
+use crate::plan::{Pending, Plan, Step};
 
 /// `FILE:LINE: network.conflist.AT: what is wrong`, for a mistake within the conflist.
 pub(super) fn finding(loaded: &Loaded, at: &str, text: &str) -> String {
@@ -83,59 +83,45 @@ fn detail(file: &FileReport) -> String {
 
 /// A line for every step, in the order in which they would be or were taken.
 pub(super) fn steps(steps: &[Step], bin: &Path, conf: &Path) {
+    let in_bin = |plugin: &PluginName| bin.join(plugin.as_str()).display().to_string();
+    let in_conf = |name: &FileName| conf.join(name.as_str()).display().to_string();
     for step in steps {
-        output::line(match step {
-            Step::Fetch { artifact } => format!("fetch     {artifact}"),
+        let (word, path, detail) = match step {
+            Step::Fetch { artifact, pending } => {
+                output::line(format!("fetch     {artifact}"));
+                for Pending { plugin, drift } in pending {
+                    let word = if *drift == Drift::Missing {
+                        "place"
+                    } else {
+                        "compare"
+                    };
+                    output::line(format!("{word:<9} {}  {drift}", in_bin(plugin)));
+                }
+                continue;
+            }
             Step::Place {
                 plugin,
                 drift,
                 sha256,
             } => {
-                format!(
-                    "place     {}  {} → {}",
-                    bin.join(plugin.as_str()).display(),
-                    before(drift),
-                    sha256.short()
-                )
+                let detail = format!("{} → {}", before(drift), sha256.short());
+                ("place", in_bin(plugin), detail)
             }
-            Step::FixPlugin { plugin, drifts } => {
-                format!(
-                    "fix       {}  {}",
-                    bin.join(plugin.as_str()).display(),
-                    all(drifts)
-                )
-            }
-            Step::WriteConflist { name, drift } => {
-                format!(
-                    "write     {}  {}",
-                    conf.join(name.as_str()).display(),
-                    before(drift)
-                )
-            }
-            Step::FixConflist { name, drifts } => {
-                format!(
-                    "fix       {}  {}",
-                    conf.join(name.as_str()).display(),
-                    all(drifts)
-                )
-            }
-            Step::RetireConflist { name } => {
-                format!(
-                    "remove    {}  ours, under an earlier name",
-                    conf.join(name.as_str()).display()
-                )
-            }
-            Step::SetAside { name } => {
-                format!(
-                    "set aside {}  sorts before ours",
-                    conf.join(name.as_str()).display()
-                )
-            }
-        });
+            Step::FixPlugin { plugin, drifts } => ("fix", in_bin(plugin), all(drifts)),
+            Step::WriteConflist { name, drift } => ("write", in_conf(name), drift.to_string()),
+            Step::FixConflist { name, drifts } => ("fix", in_conf(name), all(drifts)),
+            Step::RetireConflist { name } => (
+                "remove",
+                in_conf(name),
+                "is ours, under an earlier name".to_owned(),
+            ),
+            Step::SetAside { name } => ("set aside", in_conf(name), "sorts before ours".to_owned()),
+        };
+        output::line(format!("{word:<9} {path}  {detail}"));
     }
 }
 
-/// What no step can mend, and what has to be fetched before anybody can tell.
+/// What no step can mend, and what is left alone.
 pub(super) fn open_ends(plan: &Plan, bin: &Path, conf: &Path) {
     for refusal in &plan.refused {
         let dir = if refusal.plugin { bin } else { conf };
@@ -143,12 +129,6 @@ pub(super) fn open_ends(plan: &Plan, bin: &Path, conf: &Path) {
             "refused   {} {}; a directory is never removed, move it away",
             dir.join(refusal.name.as_str()).display(),
             refusal.drift
-        ));
-    }
-    for plugin in &plan.unrecorded {
-        output::line(format!(
-            "compare   {}  once its artifact is fetched",
-            bin.join(plugin.as_str()).display()
         ));
     }
     for plugin in &plan.kept {

@@ -156,7 +156,7 @@ pub fn read_members<S: Spool>(
     let (returned, spare) = channel();
     for _ in 0..BUFFERS {
         // The other end is in this very function.
-        let _ = returned.send(Vec::with_capacity(BUFFER));
+        let _ = returned.send(vec![0; BUFFER]);
     }
     let feed = Feed { steps, spare };
     thread::scope(|scope| {

@@ -1,5 +1,7 @@
 //! The HTTP client: HTTP/1.1, rustls with ring, the system's authorities and the operator's own.
 
+use std::sync::Arc;
+
 use reqwest::Client;
 use reqwest::redirect::Policy;
 use rustls::pki_types::CertificateDer;
@@ -16,11 +18,10 @@ use crate::config;
 /// # Errors
 /// When the extra authorities cannot be used.
 pub fn build(settings: &config::Fetch, extra_roots: Option<&[u8]>) -> Result<Client, Failure> {
-    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-    let unusable = |error: &dyn std::fmt::Display| Failure::CaFile(error.to_string());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|error| unusable(&error))?
+        .map_err(|error| Failure::Setup(error.to_string()))?
         .with_root_certificates(roots(extra_roots)?)
         .with_no_client_auth();
     Client::builder()
@@ -32,7 +33,7 @@ pub fn build(settings: &config::Fetch, extra_roots: Option<&[u8]>) -> Result<Cli
         .redirect(Policy::none())
         .referer(false)
         .build()
-        .map_err(|error| unusable(&error))
+        .map_err(|error| Failure::Setup(error.to_string()))
 }
 
 /// The authorities to trust. Single bad certificates among the system's are skipped, as everywhere; the

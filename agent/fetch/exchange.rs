@@ -19,7 +19,7 @@ use super::{Failure, Progress, Spool, TimeLimit};
 use crate::{config, retry};
 
 /// How many pieces of a body wait for the disk; the client's own buffer bounds the size of each.
-const PIECES: usize = 4;
+const PIECES: usize = 2;
 
 /// One attempt, and when it began.
 pub(super) struct Exchange<'a> {

@@ -71,7 +71,9 @@ pub enum TimeLimit {
 
 /// All bytes came, and they are not the pinned ones.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("its {bytes} bytes are not the pinned ones: expected {expected}, got {actual}")]
+#[error(
+    "its {bytes} bytes are not the pinned ones: expected {expected}, got {actual}; check the pin, and that no proxy or login page answers in its place"
+)]
 pub struct WrongDigest {
     /// How many bytes came.
     pub bytes: u64,
@@ -160,6 +162,9 @@ pub enum Failure {
         #[source]
         source: rustls::Error,
     },
+    /// TLS cannot even begin on this node.
+    #[error("TLS cannot be set up here: {0}")]
+    Setup(String),
     /// A redirect that is not followed.
     #[error(transparent)]
     Redirect(#[from] Refusal),
@@ -197,6 +202,7 @@ impl Failure {
             Self::TooSlow { .. } => FailureClass::TooSlow,
             Self::Status { code, .. } => FailureClass::Status(*code),
             Self::Tls { source, .. } => tls_class(source),
+            Self::Setup(_) => FailureClass::Tls,
             Self::Redirect(_) => FailureClass::Redirect,
             Self::TooLarge { .. } => FailureClass::TooLarge,
             Self::Digest(_) => FailureClass::Digest,

@@ -18,6 +18,6 @@ pub use dir::{Dir, Entry};
 pub use error::HostError;
 pub use lock::Lock;
 pub use observe::Reader;
-pub use root::Host;
+pub use root::{Host, machine_name};
 pub use sys::{Kind, Metadata};
 pub use temp::{Sealed, Spool, Temp};

@@ -20,6 +20,12 @@ pub struct Host {
     owner: Owner,
 }
 
+/// The machine's own name, as the kernel has it; `None` where it is not UTF-8.
+#[must_use]
+pub fn machine_name() -> Option<String> {
+    nix::unistd::gethostname().ok()?.into_string().ok()
+}
+
 impl Host {
     /// Opens the root: `/`, or the directory of `--host-root`.
     ///

@@ -51,12 +51,12 @@ pub struct Sealed {
 #[derive(Debug)]
 pub struct Spool(File);
 
-/// The name of a temp, removed when dropped unless it was renamed away.
+/// The name of a temp, removed when dropped unless nothing of ours stands under it any more.
 #[derive(Debug)]
 struct Scrap {
     dir: Dir,
     name: String,
-    renamed: bool,
+    gone: bool,
 }
 
 impl Temp {
@@ -75,7 +75,7 @@ impl Temp {
                         scrap: Scrap {
                             dir: dir.clone(),
                             name,
-                            renamed: false,
+                            gone: false,
                         },
                         file: fd.into(),
                         hasher: sha2::Sha256::new(),
@@ -167,7 +167,7 @@ impl Temp {
         let Self {
             mut scrap, file, ..
         } = self;
-        scrap.renamed = true;
+        scrap.gone = true;
         Ok(Spool(file))
     }
 }
@@ -206,7 +206,7 @@ impl Sealed {
     /// system ([`HostError::crosses_file_systems`]), or the kernel refuses. The temp is then gone.
     pub fn publish(mut self, into: &Dir, name: &FileName) -> Result<(), HostError> {
         self.scrap.dir.rename(&self.scrap.name, into, name)?;
-        self.scrap.renamed = true;
+        self.scrap.gone = true;
         Ok(())
     }
 }
@@ -251,7 +251,7 @@ impl Scrap {
 
 impl Drop for Scrap {
     fn drop(&mut self) {
-        if !self.renamed {
+        if !self.gone {
             // Where even that fails, the next start sweeps it.
             let _ = self.dir.unlink(&self.name);
         }

@@ -65,7 +65,7 @@ impl Bench<'_> {
         for (plugin, sha256) in places {
             match self.place(&bin, plugin, sha256) {
                 Ok(()) => {
-                    tracing::info!(plugin = plugin.as_str(), sha256 = sha256.short(), "placed");
+                    tracing::debug!(plugin = plugin.as_str(), sha256 = sha256.short(), "placed");
                 }
                 // Corrupt or gone since it was seen: to be fetched again.
                 Err(StoreError::Missing { .. } | StoreError::Corrupt { .. }) => {
@@ -81,7 +81,7 @@ impl Bench<'_> {
         for step in fixes {
             if let Step::FixPlugin { plugin, .. } = step {
                 bin.set_mode_owner(plugin.file(), FileMode::PLUGIN, self.keeper.host.owner())?;
-                tracing::info!(plugin = plugin.as_str(), "mode and owner set");
+                tracing::debug!(plugin = plugin.as_str(), "mode and owner set");
             }
         }
         bin.sync()?;
@@ -134,7 +134,7 @@ impl Bench<'_> {
                 Step::FixConflist { name, .. } => {
                     let conf = self.conf()?;
                     conf.set_mode_owner(name, declared.file_mode, self.keeper.host.owner())?;
-                    tracing::info!(file = name.as_str(), "mode and owner set");
+                    tracing::debug!(file = name.as_str(), "mode and owner set");
                 }
                 Step::RetireConflist { name } => {
                     let conf = self.conf()?;
@@ -142,7 +142,7 @@ impl Bench<'_> {
                     conf.sync()?;
                     self.ledger.forget(Place::Conf, name);
                     self.store.save(self.ledger)?;
-                    tracing::info!(
+                    tracing::debug!(
                         file = name.as_str(),
                         "removed: the conflist has another name now"
                     );
@@ -173,7 +173,7 @@ impl Bench<'_> {
             .map_err(|error| HostError::new("write", path, error))?;
         temp.publish(&conf, name, declared.file_mode, self.keeper.host.owner())?;
         conf.sync()?;
-        tracing::info!(
+        tracing::debug!(
             file = name.as_str(),
             sha256 = rendered.sha256.short(),
             "conflist written"

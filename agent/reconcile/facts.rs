@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::config::{FactSource, Settings};
 use crate::conflist::{EnvFileError, Facts, parse_env_file};
-use crate::host::{Host, HostError};
+use crate::host::{self, Host, HostError};
 
 /// The largest envFile that is read, in bytes; real ones have a few lines.
 const LARGEST_ENV_FILE: u64 = 64 * 1024;
@@ -59,7 +59,7 @@ pub(super) fn collect(
             facts.insert(format!("env.{name}"), Value::from(value));
         }
     }
-    if let Some(name) = node_name.map(str::to_owned).or_else(host_name) {
+    if let Some(name) = node_name.map(str::to_owned).or_else(default_node_name) {
         facts.insert("node.name".to_owned(), Value::from(name));
     }
     facts.insert("host.arch".to_owned(), Value::from(settings.arch.as_str()));
@@ -96,9 +96,8 @@ fn assignments(path: &Path, bytes: &[u8]) -> Result<Vec<(String, Value)>, FactEr
 
 /// The name under which kubelet registers a node unless told otherwise: the host name, trimmed and
 /// in lower case (kubelet `nodeutil.GetHostname`).
-fn host_name() -> Option<String> {
-    let name = nix::unistd::gethostname().ok()?.into_string().ok()?;
-    Some(name.trim().to_lowercase())
+fn default_node_name() -> Option<String> {
+    Some(host::machine_name()?.trim().to_lowercase())
 }
 
 /// The MTU of the interface that the default route leaves by, from the kernel's own tables.

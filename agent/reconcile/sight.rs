@@ -1,6 +1,6 @@
 //! What is declared, what is there, and the steps between: everything that a look at the disk tells.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::error::ReconcileError;
 use super::network::NetworkSight;
@@ -10,7 +10,7 @@ use crate::config::ForeignConflists;
 use crate::host::{Dir, HostError};
 use crate::model::{FileName, FileState, IfPresent, Sha256};
 use crate::plan::{Desired, DesiredConflist, DesiredPlugin, Observed, Plan, plan};
-use crate::store::{Ledger, Place, Store};
+use crate::store::{Glance, Ledger, Place};
 
 /// One look at a node.
 #[derive(Debug)]
@@ -38,14 +38,10 @@ impl Keeper {
     }
 
     fn look(&self) -> Result<Sight, ReconcileError> {
-        let store = Store::find(&self.host, &self.settings.paths.state_dir)?;
-        let ledger = match &store {
-            Some(store) => store.ledger()?,
-            None => Ledger::default(),
-        };
+        let Glance { ledger, spares } = Glance::at(&self.host, &self.settings.paths.state_dir)?;
         let network = network::look(self)?;
         let desired = self.desired(&ledger, network.as_ref());
-        let observed = self.observe(&ledger, &desired, network.as_ref(), store.as_ref())?;
+        let observed = self.observe(&ledger, &desired, network.as_ref(), spares)?;
         Ok(Sight {
             plan: plan(&desired, &observed),
             ledger,
@@ -90,23 +86,19 @@ impl Keeper {
         ledger: &Ledger,
         desired: &Desired,
         network: Option<&NetworkSight>,
-        store: Option<&Store>,
+        spares: HashSet<Sha256>,
     ) -> Result<Observed, ReconcileError> {
         let bin = self.bin_dir()?;
         let conf = self.conf_dir()?;
         let mut observed = Observed {
             placed_plugins: placed(ledger, Place::Bin),
             placed_conflists: placed(ledger, Place::Conf),
+            blobs: spares.into_iter().collect(),
             ..Observed::default()
         };
         for wanted in &desired.plugins {
             let state = state(bin.as_ref(), wanted.plugin.file());
             observed.plugins.insert(wanted.plugin.clone(), state);
-            if let (Some(store), Some(sha256)) = (store, wanted.sha256)
-                && store.has(&sha256)?
-            {
-                observed.blobs.insert(sha256);
-            }
         }
         let declared = self
             .settings

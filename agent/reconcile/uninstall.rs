@@ -7,7 +7,7 @@ use super::Keeper;
 use super::error::ReconcileError;
 use crate::host::{Dir, HostError, Kind};
 use crate::model::{FileName, FileState};
-use crate::store::{Ledger, Place, Store};
+use crate::store::{Glance, Ledger, Place, Store};
 
 /// What became of one file of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -57,9 +57,12 @@ impl Keeper {
 
     fn remove_all(&self) -> Result<Uninstalled, ReconcileError> {
         let mut done = Uninstalled::default();
-        let Some(store) = Store::find(&self.host, &self.settings.paths.state_dir)? else {
+        let state_dir = &self.settings.paths.state_dir;
+        if Glance::at(&self.host, state_dir)? == Glance::default() {
+            // Nothing was ever placed: not even a state directory is made.
             return Ok(done);
-        };
+        }
+        let store = Store::open(&self.host, state_dir)?;
         let _lock = store.lock()?;
         store.sweep()?;
         let mut ledger = store.ledger()?;

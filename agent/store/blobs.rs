@@ -4,11 +4,12 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use super::{Ledger, StoreError};
-use crate::host::{Dir, Host, HostError, Kind, Lock, Metadata, Temp};
+use crate::host::{Dir, Entry, Host, HostError, Kind, Lock, Metadata, Temp};
 use crate::model::{FileMode, FileName, FileState, Owner, Sha256};
 
 /// Only root has business in there.
 const STATE_MODE: u32 = 0o700;
+const BLOBS: &str = "store";
 
 /// The state directory, opened.
 ///
@@ -21,6 +22,15 @@ pub struct Store {
     blobs: Dir,
     temps: Dir,
     owner: Owner,
+}
+
+/// What a state directory holds, as told to commands that change nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Glance {
+    /// The ledger; empty where there is none.
+    pub ledger: Ledger,
+    /// The blobs in the store, by name: none of them was read.
+    pub spares: HashSet<Sha256>,
 }
 
 /// How a blob got to its place.
@@ -41,6 +51,28 @@ pub enum Trust {
     Unproven,
 }
 
+impl Glance {
+    /// Looks at a state directory and makes nothing, also where it or a part of it is not there.
+    ///
+    /// # Errors
+    /// As [`Ledger::load`], or when a part of it is there and cannot be read.
+    pub fn at(host: &Host, state: &Path) -> Result<Self, StoreError> {
+        let there = |path: &Path| match host.dir(path) {
+            Ok(dir) => Ok(Some(dir)),
+            Err(error) if error.is_absent() => Ok(None),
+            Err(error) => Err(error),
+        };
+        let mut glance = Self::default();
+        if let Some(state) = there(state)? {
+            glance.ledger = Ledger::load(&state)?;
+        }
+        if let Some(blobs) = there(&state.join(BLOBS))? {
+            glance.spares = spares(&blobs)?;
+        }
+        Ok(glance)
+    }
+}
+
 impl Store {
     /// Opens the state directory, making what is missing of it.
     ///
@@ -49,30 +81,10 @@ impl Store {
     pub fn open(host: &Host, state: &Path) -> Result<Self, HostError> {
         Ok(Self {
             state: host.ensure_dir(state, STATE_MODE)?,
-            blobs: host.ensure_dir(&state.join("store"), STATE_MODE)?,
+            blobs: host.ensure_dir(&state.join(BLOBS), STATE_MODE)?,
             temps: host.ensure_dir(&state.join("tmp"), STATE_MODE)?,
             owner: host.owner(),
         })
-    }
-
-    /// Opens the state directory only if it is there, for commands that change nothing.
-    ///
-    /// # Errors
-    /// When it is there and cannot be opened.
-    pub fn find(host: &Host, state: &Path) -> Result<Option<Self>, HostError> {
-        let open = || {
-            Ok(Self {
-                state: host.dir(state)?,
-                blobs: host.dir(&state.join("store"))?,
-                temps: host.dir(&state.join("tmp"))?,
-                owner: host.owner(),
-            })
-        };
-        match open() {
-            Ok(store) => Ok(Some(store)),
-            Err(error) if HostError::is_absent(&error) => Ok(None),
-            Err(error) => Err(error),
-        }
     }
 
     /// Keeps every other agent out until the lock is dropped.
@@ -229,14 +241,17 @@ impl Store {
     /// # Errors
     /// When the store cannot be listed or a blob not be removed.
     pub fn prune(&self, keep: &HashSet<Sha256>) -> Result<(), HostError> {
-        for entry in self.blobs.entries()? {
-            let digest = entry.name.to_str().and_then(|name| name.parse().ok());
-            if let Some(digest) = digest.filter(|digest| !keep.contains(digest)) {
-                self.blobs.remove(&FileName::from(&digest))?;
-            }
+        for digest in spares(&self.blobs)?.difference(keep) {
+            self.blobs.remove(&FileName::from(digest))?;
         }
         Ok(())
     }
+}
+
+/// The names in the store that are digests.
+fn spares(blobs: &Dir) -> Result<HashSet<Sha256>, HostError> {
+    let digest = |entry: Entry| entry.name.to_str()?.parse().ok();
+    Ok(blobs.entries()?.into_iter().filter_map(digest).collect())
 }
 
 /// Copies a file to a temp of another directory, and lets it pass only with the digest expected.

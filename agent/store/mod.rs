@@ -11,6 +11,6 @@ mod blobs;
 mod error;
 mod ledger;
 
-pub use blobs::{Placement, Store, Trust};
+pub use blobs::{Glance, Placement, Store, Trust};
 pub use error::StoreError;
 pub use ledger::{Ledger, Measure, Origin, Place, Placed, SetAside};

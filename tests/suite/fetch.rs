@@ -16,9 +16,10 @@ use std::time::Duration;
 
 use cni_keeper::config;
 use cni_keeper::fetch::{
-    FetchError, FileSource, Means, Progress, Spool, Tried, Verified, download,
+    FetchError, FileSource, Limits, Means, MemberSink, Progress, Spool, Tried, Verified, download,
+    read_members,
 };
-use cni_keeper::model::{Arch, Artifact, Format, IfPresent, Pin};
+use cni_keeper::model::{Arch, Artifact, Format, IfPresent, Member, Pin, Sha256};
 use cni_keeper::retry::Backoff;
 use sha2::Digest;
 
@@ -197,19 +198,42 @@ fn artifact(sources: &[String], pin: Pin) -> Artifact {
     }
 }
 
-/// Some content that is larger than any buffer on the way.
+/// Some content that is larger than any buffer on the way. It passes for a plugin, so that it can be read back.
 fn content() -> Vec<u8> {
-    (0..3_000_000_u32)
-        .flat_map(|n| [n.to_le_bytes()[0]])
-        .collect()
+    let mut content = b"#!/bin/sh\n".to_vec();
+    content.extend((content.len()..3_000_000).map(|n| n.to_le_bytes()[n % 2]));
+    content
 }
 
-/// Proves that what came is the content: only the right bytes can be verified, so their number is enough.
+/// Proves that a download gave this content and where from.
 #[track_caller]
 fn got(verified: Result<Verified<TempSpool>, FetchError>, content: &[u8], source: &str) {
+    struct Collect(Vec<u8>);
+    impl MemberSink for Collect {
+        fn begin(&mut self, _: &[&Member], _: u64) -> io::Result<()> {
+            Ok(())
+        }
+        fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+            self.0.extend(bytes);
+            Ok(())
+        }
+        fn end(&mut self, _: Sha256) -> io::Result<()> {
+            Ok(())
+        }
+    }
     let verified = verified.unwrap();
     assert_eq!(verified.bytes(), content.len() as u64);
     assert_eq!(verified.source(), source);
+    let mut raw = artifact(&[], Pin::Sha256([0; 32]));
+    raw.format = Format::Raw;
+    raw.members.push(Member {
+        path: String::new(),
+        plugin: "plugin".parse().unwrap(),
+        sha256: None,
+    });
+    let mut collect = Collect(Vec::new());
+    read_members(verified, &raw, &Limits::default(), &mut collect).unwrap();
+    assert!(collect.0 == content);
 }
 
 fn closed_port() -> String {

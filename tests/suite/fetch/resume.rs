@@ -176,3 +176,27 @@ async fn fault_43_a_change_in_mid_resume_restarts() {
     got(Case::one(&content, &source).run().await, &content, &source);
     assert_eq!(server.count("/a"), 2, "If-Range saves the third request");
 }
+
+/// Fault 41: a rest that claims to reach the end and does not is truncated too, and is resumed from there.
+#[tokio::test]
+async fn fault_41_a_rest_shorter_than_its_range() {
+    let content = content();
+    let total = content.len();
+    let part = |start: usize, bytes: usize| {
+        Reply::ok(&content[start..start + bytes])
+            .with_status(206)
+            .with(
+                "Content-Range",
+                &format!("bytes {start}-{}/{total}", total - 1),
+            )
+    };
+    let server = Server::http();
+    let cut = Reply::cut_after(&content, 100_000).with("ETag", "\"v1\"");
+    server.on(
+        "/a",
+        [cut, part(100_000, 10), part(100_010, total - 100_010)],
+    );
+    let source = server.url("/a");
+    got(Case::one(&content, &source).run().await, &content, &source);
+    assert_eq!(server.requests()[2].header("range"), Some("bytes=100010-"));
+}

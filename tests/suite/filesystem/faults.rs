@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::fs::File;
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +11,6 @@ use cni_keeper::host::Host;
 use cni_keeper::model::FileState;
 use cni_keeper::store::{Placement, Store, StoreError, Trust};
 use nix::errno::Errno;
-use std::io::Write;
 
 use super::{again, is_root, name, names, open, publish, regular, seal};
 use crate::support::namespace::{in_private_mounts, mount_tmpfs, remount};
@@ -18,10 +18,9 @@ use crate::support::namespace::{in_private_mounts, mount_tmpfs, remount};
 /// Fault 9: no space → the old file is kept, the temp removed, the reason given.
 #[test]
 fn fault_9_a_full_disk_keeps_the_old_file() {
-    in_private_mounts(&fault_9_a_full_disk_keeps_the_old_file, || {
-        let scratch = tempfile::tempdir().unwrap();
-        mount_tmpfs(scratch.path(), "size=64k");
-        let (host, dir) = open(scratch.path());
+    in_private_mounts(&fault_9_a_full_disk_keeps_the_old_file, |scratch| {
+        mount_tmpfs(scratch, "size=64k");
+        let (host, dir) = open(scratch);
         publish(&host, &dir, "bridge", b"old").unwrap();
         let old = regular(&dir, "bridge");
 
@@ -33,13 +32,13 @@ fn fault_9_a_full_disk_keeps_the_old_file() {
                 .contains("No space left on device; free space")
         );
         assert_eq!(regular(&dir, "bridge"), old);
-        assert_eq!(names(scratch.path()), ["bridge"]);
+        assert_eq!(names(scratch), ["bridge"]);
 
         // All but the last block fits: 15 pages are free besides the old file's one.
         let error = publish(&host, &dir, "bridge", &[1; (15 << 12) + 1]).unwrap_err();
         assert_eq!(error.errno(), Some(Errno::ENOSPC));
         assert_eq!(regular(&dir, "bridge"), old);
-        assert_eq!(names(scratch.path()), ["bridge"]);
+        assert_eq!(names(scratch), ["bridge"]);
         publish(&host, &dir, "bridge", &[1; 15 << 12]).unwrap();
         assert_eq!(regular(&dir, "bridge").size, 15 << 12);
     });
@@ -48,20 +47,17 @@ fn fault_9_a_full_disk_keeps_the_old_file() {
 /// Fault 10: no inodes → the same.
 #[test]
 fn fault_10_no_inodes_keep_the_old_file() {
-    in_private_mounts(&fault_10_no_inodes_keep_the_old_file, || {
-        let scratch = tempfile::tempdir().unwrap();
+    in_private_mounts(&fault_10_no_inodes_keep_the_old_file, |scratch| {
         // One for the root of the mount, one for the file.
-        mount_tmpfs(scratch.path(), "size=1m,nr_inodes=2");
-        fs::write(scratch.path().join("bridge"), "old").unwrap();
-        let (host, dir) = open(scratch.path());
+        mount_tmpfs(scratch, "size=1m,nr_inodes=2");
+        fs::write(scratch.join("bridge"), "old").unwrap();
+        let (host, dir) = open(scratch);
         let old = regular(&dir, "bridge");
         let error = publish(&host, &dir, "bridge", b"new").unwrap_err();
         assert_eq!(error.errno(), Some(Errno::ENOSPC));
         assert!(error.to_string().contains("or inodes"), "{error}");
         assert_eq!(regular(&dir, "bridge"), old);
-        let error = host
-            .ensure_dir(&scratch.path().join("x"), 0o755)
-            .unwrap_err();
+        let error = host.ensure_dir(&scratch.join("x"), 0o755).unwrap_err();
         assert_eq!(error.errno(), Some(Errno::ENOSPC));
     });
 }
@@ -69,11 +65,10 @@ fn fault_10_no_inodes_keep_the_old_file() {
 /// Fault 11: on a read-only mount what is there can be observed, and nothing written, with the reason.
 #[test]
 fn fault_11_a_read_only_mount_can_be_observed() {
-    in_private_mounts(&fault_11_a_read_only_mount_can_be_observed, || {
-        let scratch = tempfile::tempdir().unwrap();
-        fs::write(scratch.path().join("bridge"), "right").unwrap();
-        remount(scratch.path(), "ro");
-        let (host, dir) = open(scratch.path());
+    in_private_mounts(&fault_11_a_read_only_mount_can_be_observed, |scratch| {
+        fs::write(scratch.join("bridge"), "right").unwrap();
+        remount(scratch, "ro");
+        let (host, dir) = open(scratch);
         assert_eq!(regular(&dir, "bridge").size, 5);
         let error = publish(&host, &dir, "bridge", b"new").unwrap_err();
         assert_eq!(error.errno(), Some(Errno::EROFS));
@@ -120,24 +115,25 @@ fn fault_15_no_descriptors_left_is_recovered_from() {
 /// Fault 17: state and bin on different file systems → a copy, hashed on the way.
 #[test]
 fn fault_17_a_blob_is_copied_to_another_file_system() {
-    in_private_mounts(&fault_17_a_blob_is_copied_to_another_file_system, || {
-        let scratch = tempfile::tempdir().unwrap();
-        let (state, bin) = (scratch.path().join("state"), scratch.path().join("bin"));
-        for path in [&state, &bin] {
-            fs::create_dir(path).unwrap();
-            mount_tmpfs(path, "size=1m");
-        }
-        placed_by_copy(&state, &bin);
-    });
+    in_private_mounts(
+        &fault_17_a_blob_is_copied_to_another_file_system,
+        |scratch| {
+            let (state, bin) = (scratch.join("state"), scratch.join("bin"));
+            for path in [&state, &bin] {
+                fs::create_dir(path).unwrap();
+                mount_tmpfs(path, "size=1m");
+            }
+            placed_by_copy(&state, &bin);
+        },
+    );
 }
 
 /// Fault 17, the case that the device number does not show: two mounts of one file system.
 #[test]
 fn fault_17_a_blob_is_copied_to_another_mount_of_the_same_file_system() {
     let test = &fault_17_a_blob_is_copied_to_another_mount_of_the_same_file_system;
-    in_private_mounts(test, || {
-        let scratch = tempfile::tempdir().unwrap();
-        let (state, bin) = (scratch.path().join("state"), scratch.path().join("bin"));
+    in_private_mounts(test, |scratch| {
+        let (state, bin) = (scratch.join("state"), scratch.join("bin"));
         for path in [&state, &bin] {
             fs::create_dir(path).unwrap();
             remount(path, "rw");
@@ -183,10 +179,9 @@ fn placed_by_copy(state: &Path, bin_path: &Path) {
 /// Fault 21: an immutable file is left as it is, and the reason says where to look.
 #[test]
 fn fault_21_an_immutable_file_is_reported() {
-    in_private_mounts(&fault_21_an_immutable_file_is_reported, || {
-        let scratch = tempfile::tempdir().unwrap();
-        mount_tmpfs(scratch.path(), "size=1m");
-        let (host, dir) = open(scratch.path());
+    in_private_mounts(&fault_21_an_immutable_file_is_reported, |scratch| {
+        mount_tmpfs(scratch, "size=1m");
+        let (host, dir) = open(scratch);
         publish(&host, &dir, "bridge", b"old").unwrap();
         let chattr = Command::new("chattr")
             .arg("+i")
@@ -210,7 +205,7 @@ fn fault_21_an_immutable_file_is_reported() {
             );
         }
         assert_eq!(regular(&dir, "bridge").size, 3);
-        assert_eq!(names(scratch.path()), ["bridge"]);
+        assert_eq!(names(scratch), ["bridge"]);
     });
 }
 

@@ -105,12 +105,17 @@ fn what_is_not_regular_is_not_read_even_through_a_link() {
     symlink("/dev/zero", scratch.path().join("b.conf")).unwrap();
     symlink(".", scratch.path().join("c.conf")).unwrap();
     symlink("nothing", scratch.path().join("d.conf")).unwrap();
+    // To open a device can be to use it. A socket shows whether it was tried: that fails as such.
+    let _socket = UnixListener::bind(scratch.path().join("socket")).unwrap();
+    symlink("socket", scratch.path().join("e.conf")).unwrap();
     for (file, reason) in [
         ("fifo", "a device, socket or FIFO"),
         ("a.conf", "a device, socket or FIFO"),
         ("b.conf", "a device, socket or FIFO"),
         ("c.conf", "a directory"),
         ("d.conf", "No such file"),
+        ("socket", "a device, socket or FIFO"),
+        ("e.conf", "a device, socket or FIFO"),
     ] {
         let error = dir.read(file.as_ref(), 10).unwrap_err().to_string();
         assert!(error.contains(reason), "{file}: {error}");

@@ -8,7 +8,9 @@ use std::path::Path;
 
 use cni_keeper::host::{Dir, Host};
 use cni_keeper::model::{Pin, Sha256};
-use cni_keeper::store::{Ledger, Measure, Origin, Place, Placement, Store, StoreError, Trust};
+use cni_keeper::store::{
+    Glance, Ledger, Measure, Origin, Place, Placement, Store, StoreError, Trust,
+};
 use tempfile::TempDir;
 
 use super::{name, names, open, regular};
@@ -118,18 +120,39 @@ fn a_damaged_or_later_ledger_is_an_error_and_never_reset() {
         assert!(line.contains("move it away"), "{line}");
         assert_eq!(fs::read(&file).unwrap(), text.as_bytes());
     }
+    // One that cannot be read at all is no reason to begin anew either.
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    let error = node.store.ledger().unwrap_err();
+    assert!(matches!(error, StoreError::Host(_)), "{error}");
 }
 
 #[test]
 fn commands_that_change_nothing_make_no_state() {
     let scratch = tempfile::tempdir().unwrap();
     let host = Host::open(scratch.path()).unwrap();
-    assert!(Store::find(&host, Path::new("/state")).unwrap().is_none());
+    let glance = Glance::at(&host, Path::new("/state")).unwrap();
+    assert_eq!(glance, Glance::default());
     assert_eq!(names(scratch.path()), [""; 0]);
-    Store::open(&host, Path::new("/state")).unwrap();
-    assert!(Store::find(&host, Path::new("/state")).unwrap().is_some());
-    let mode = fs::metadata(scratch.path().join("state")).unwrap().mode();
+}
+
+#[test]
+fn a_glance_sees_the_ledger_even_where_the_store_was_removed() {
+    let node = Node::new();
+    let mode = fs::metadata(node.scratch.path().join("state"))
+        .unwrap()
+        .mode();
     assert_eq!(mode & 0o7777, 0o700);
+    let digest = node.insert(b"plugin");
+    let mut ledger = Ledger::default();
+    ledger.intend(Place::Bin, &name("bridge"), digest, None, None);
+    node.store.save(&ledger).unwrap();
+    let glance = || Glance::at(&node.host, Path::new("/state")).unwrap();
+    assert_eq!(glance().spares, HashSet::from([digest]));
+
+    fs::remove_dir_all(node.scratch.path().join("state/store")).unwrap();
+    assert_eq!(glance().ledger, ledger);
+    assert_eq!(glance().spares, HashSet::new());
 }
 
 #[test]

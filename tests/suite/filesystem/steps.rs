@@ -263,3 +263,33 @@ fn fault_5_every_rename_stands_between_two_fsyncs() {
     let ledger = position("\"ledger.json\")").unwrap();
     assert!(lines[ledger + 1].contains("/.cni-keeper>) "), "{lines:#?}");
 }
+
+/// Law 2: a temp is made exclusively and privately, no link is followed, and no descriptor is inherited.
+#[test]
+fn every_descriptor_is_opened_as_it_must_be() {
+    if !strace::available() {
+        return;
+    }
+    let stage = Stage::old();
+    let lines = strace::trace(&stage.program(), &["openat"]);
+    let root = stage.scratch.path().to_string_lossy().into_owned();
+    let ours: Vec<_> = lines.iter().filter(|line| line.contains(&root)).collect();
+    for line in &ours {
+        assert!(line.contains("O_CLOEXEC"), "{line}");
+        // Of a directory that is open already, "." is the way to open it once more.
+        let no_follow = line.contains("O_NOFOLLOW") || line.contains(", \".\", ");
+        assert!(no_follow || line.contains(&format!("\"{root}\"")), "{line}");
+    }
+    let temps: Vec<_> = ours
+        .iter()
+        .filter(|line| line.contains("O_CREAT"))
+        .collect();
+    assert!(temps.len() > 8, "{lines:#?}");
+    for line in temps {
+        assert!(line.contains(", 0600)"), "{line}");
+        assert!(
+            line.contains("O_EXCL") || line.contains("\"lock\""),
+            "{line}"
+        );
+    }
+}

@@ -1,23 +1,33 @@
 //! Tests that mount: in a mount namespace of their own, which the kernel takes down with the process,
 //! so that nothing is left behind even when the test panics or is killed.
 
-use std::path::Path;
+use std::env;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::again;
 
-/// Runs `body` in a private mount namespace, in a second run of `test` (the test function itself, by
-/// which the second run is found). Prints a line and does nothing where that is not permitted.
-pub(crate) fn in_private_mounts<T: Fn()>(test: &T, body: impl FnOnce()) {
+const SCRATCH: &str = "CNI_KEEPER_TEST_SCRATCH";
+
+/// Runs `body` with a scratch directory in a private mount namespace, in a second run of `test` (the
+/// test function itself, by which the second run is found). Prints a line and does nothing where that
+/// is not permitted.
+///
+/// The directory belongs to the first run: inside, what is mounted over could not be removed.
+pub(crate) fn in_private_mounts<T: Fn()>(test: &T, body: impl FnOnce(&Path)) {
     const WRAPPER: [&str; 5] = ["unshare", "--mount", "--propagation", "private", "--"];
     if again::is_inside(test) {
-        return body();
+        let scratch = env::var_os(SCRATCH).expect("the first run names the directory");
+        return body(&PathBuf::from(scratch));
     }
     if !permitted(&WRAPPER) {
         println!("skipped: a mount namespace needs root and unshare(1)");
         return;
     }
-    let output = again::command(test, &WRAPPER).output();
+    let scratch = tempfile::tempdir().expect("a scratch directory");
+    let output = again::command(test, &WRAPPER)
+        .env(SCRATCH, scratch.path())
+        .output();
     again::must_pass(&output.expect("unshare runs"));
 }
 
