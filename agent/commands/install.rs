@@ -36,14 +36,14 @@ pub(super) async fn run(global: &Global, offline: bool, format: Output) -> Resul
         Output::Text => told(&keeper, &done, right),
     }
     for failure in &done.failures {
-        output::error(failure);
+        output::error(global.log_format, failure);
     }
     if right {
         return Ok(Exit::Done);
     }
     for check in &done.snapshot.checks {
         for failure in &check.failures {
-            output::complaint(&format!("{}: {failure}", check.name));
+            output::complaint(global.log_format, &format!("{}: {failure}", check.name));
         }
     }
     Ok(Exit::Failed)
