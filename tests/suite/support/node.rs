@@ -136,8 +136,8 @@ impl fmt::Display for Artifact {
 
 /// A node's disk, beside it a mirror and the declaration.
 pub(crate) struct Node {
-    // Beside the build, where programs may be run: plugins are.
-    dir: TempDir,
+    base: PathBuf,
+    _dir: Option<TempDir>,
 }
 
 /// How a command ended and what it said.
@@ -154,22 +154,39 @@ pub(crate) struct Running(Child);
 impl Node {
     /// A machine on which nothing was ever installed.
     pub(crate) fn empty() -> Self {
+        // Beside the build, where programs may be run: plugins are.
         let dir = tempfile::Builder::new()
             .prefix("node-")
             .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
             .unwrap();
-        for part in ["host", "mirror"] {
-            fs::create_dir(dir.path().join(part)).unwrap();
+        let node = Self::within(dir.path());
+        Self {
+            _dir: Some(dir),
+            ..node
         }
-        Self { dir }
+    }
+
+    /// The same in an empty directory that somebody else removes.
+    pub(crate) fn within(base: &Path) -> Self {
+        for part in ["host", "mirror"] {
+            fs::create_dir(base.join(part)).unwrap();
+        }
+        Self {
+            base: base.to_owned(),
+            _dir: None,
+        }
     }
 
     /// An empty machine for which [`PACK`], on the local mirror, and [`NETWORK`] are declared.
     pub(crate) fn declared() -> Self {
         let node = Self::empty();
-        let source = node.mirror("plugins.tgz", &PACK.bytes);
-        node.declare(&PACK.artifact(&source), NETWORK);
+        node.declare_pack();
         node
+    }
+
+    pub(crate) fn declare_pack(&self) {
+        let source = self.mirror("plugins.tgz", &PACK.bytes);
+        self.declare(&PACK.artifact(&source), NETWORK);
     }
 
     /// The same with everything in place, and with the mirror gone.
@@ -192,22 +209,22 @@ impl Node {
     }
 
     pub(crate) fn config(&self) -> PathBuf {
-        self.dir.path().join("config.yaml")
+        self.base.join("config.yaml")
     }
 
     /// Puts a file on the local mirror and returns its URL.
     pub(crate) fn mirror(&self, name: &str, bytes: &[u8]) -> String {
-        let path = self.dir.path().join("mirror").join(name);
+        let path = self.base.join("mirror").join(name);
         fs::write(&path, bytes).unwrap();
         format!("file://{}", path.display())
     }
 
     pub(crate) fn lose_mirror(&self) {
-        fs::remove_dir_all(self.dir.path().join("mirror")).unwrap();
+        fs::remove_dir_all(self.base.join("mirror")).unwrap();
     }
 
     pub(crate) fn root(&self) -> PathBuf {
-        self.dir.path().join("host")
+        self.base.join("host")
     }
 
     pub(crate) fn path(&self, inside: &str) -> PathBuf {
@@ -383,8 +400,8 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// The URL of a port where nobody listens.
+/// The URL of an archive on a port where nobody listens.
 pub(crate) fn nobody() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    format!("http://{}", listener.local_addr().unwrap())
+    format!("http://{}/p.tgz", listener.local_addr().unwrap())
 }
