@@ -151,12 +151,38 @@ impl Plan {
         self.steps.is_empty() && self.refused.is_empty()
     }
 
+    /// Whether something is wrong with a plugin: it has to be fetched, placed or set right, or cannot be.
+    #[must_use]
+    pub fn concerns(&self, name: &PluginName) -> bool {
+        let step = self.steps.iter().any(|step| match step {
+            Step::Fetch { pending, .. } => pending.iter().any(|pending| pending.plugin == *name),
+            Step::Place { plugin, .. } | Step::FixPlugin { plugin, .. } => plugin == name,
+            _ => false,
+        });
+        let refused = |refusal: &Refusal| refusal.plugin && refusal.name == *name.file();
+        step || self.refused.iter().any(refused)
+    }
+
     /// The artifacts that have to be downloaded, each once.
     pub fn fetches(&self) -> impl Iterator<Item = &str> {
         self.steps.iter().filter_map(|step| match step {
             Step::Fetch { artifact, .. } => Some(artifact.as_str()),
             _ => None,
         })
+    }
+}
+
+impl Step {
+    /// Whether it changes a file of the bin directory.
+    #[must_use]
+    pub const fn is_on_plugin(&self) -> bool {
+        matches!(self, Self::Place { .. } | Self::FixPlugin { .. })
+    }
+
+    /// Whether it changes a file of the configuration directory.
+    #[must_use]
+    pub const fn is_on_conflist(&self) -> bool {
+        !self.is_on_plugin() && !matches!(self, Self::Fetch { .. })
     }
 }
 

@@ -59,6 +59,7 @@ pub(super) fn snapshot(snapshot: &Snapshot) {
 fn word(file: &FileReport) -> &'static str {
     match (file.standing, file.drifts.first()) {
         (Standing::Kept, _) => "kept",
+        (Standing::Waiting, _) => "waits",
         (_, Some(drift)) => drift.kind(),
         (_, None) => "ok",
     }

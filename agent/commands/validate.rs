@@ -1,12 +1,15 @@
 //! `validate`: the configuration and nothing else; no node is needed.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::json;
 
 use super::{Exit, Failure, declaration, output, show};
 use crate::cli::{Global, Output};
-use crate::conflist::{Severity, validate_template};
+use crate::config::Loaded;
+use crate::conflist::{Severity, needed_plugins, validate_template};
+use crate::model::PluginName;
 
 /// Runs it.
 pub(super) fn run(global: &Global, file: Option<&Path>, format: Output) -> Result<Exit, Failure> {
@@ -38,7 +41,8 @@ pub(super) fn run(global: &Global, file: Option<&Path>, format: Output) -> Resul
             })
             .collect()
     };
-    let (errors, warnings) = (told(Severity::Error), told(Severity::Warning));
+    let (errors, mut warnings) = (told(Severity::Error), told(Severity::Warning));
+    warnings.extend(undeclared(&loaded));
     match format {
         Output::Json => {
             output::json(
@@ -62,4 +66,32 @@ pub(super) fn run(global: &Global, file: Option<&Path>, format: Output) -> Resul
     } else {
         Exit::Usage
     })
+}
+
+/// The plugins that the conflist needs and no artifact installs: right only where the node's image
+/// brings them.
+fn undeclared(loaded: &Loaded) -> Vec<String> {
+    let settings = &loaded.settings;
+    let Some(network) = &settings.network else {
+        return Vec::new();
+    };
+    let declared = |plugin: &PluginName| {
+        let mut members = settings
+            .artifacts
+            .iter()
+            .flat_map(|artifact| &artifact.members);
+        members.any(|member| member.plugin == *plugin)
+    };
+    let mut seen = BTreeSet::new();
+    needed_plugins(&network.conflist)
+        .into_iter()
+        .filter(|needed| !declared(&needed.plugin) && seen.insert(needed.plugin.clone()))
+        .map(|needed| {
+            let text = format!(
+                "{} is needed and no artifact installs it; add it to the plugins of one, unless the node's image has it",
+                needed.plugin
+            );
+            show::finding(loaded, &needed.at, &text)
+        })
+        .collect()
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use reqwest::Client;
 use reqwest::redirect::Policy;
+use reqwest::{Client, ClientBuilder};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
@@ -11,29 +11,45 @@ use rustls::{ClientConfig, RootCertStore};
 use super::Failure;
 use crate::config;
 
-/// Builds a client for one download or question; it is dropped with it, and its memory with it.
+/// Builds a client for one download; it is dropped with it, and its memory with it.
 ///
 /// `extra_roots` is the content of `fetch.caFile`.
+pub(super) fn build(
+    settings: &config::Fetch,
+    extra_roots: Option<&[u8]>,
+) -> Result<Client, Failure> {
+    finish(begin(settings, extra_roots)?)
+}
+
+/// Builds a client for what is on this node: as for a download, but past any proxy.
 ///
 /// # Errors
-/// When the extra authorities cannot be used.
-pub fn build(settings: &config::Fetch, extra_roots: Option<&[u8]>) -> Result<Client, Failure> {
+/// When TLS cannot be set up.
+pub fn local_client(settings: &config::Fetch) -> Result<Client, Failure> {
+    finish(begin(settings, None)?.no_proxy())
+}
+
+fn finish(client: ClientBuilder) -> Result<Client, Failure> {
+    client
+        .build()
+        .map_err(|error| Failure::Setup(error.to_string()))
+}
+
+fn begin(settings: &config::Fetch, extra_roots: Option<&[u8]>) -> Result<ClientBuilder, Failure> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| Failure::Setup(error.to_string()))?
         .with_root_certificates(roots(extra_roots)?)
         .with_no_client_auth();
-    Client::builder()
+    Ok(Client::builder()
         .tls_backend_preconfigured(tls)
         .user_agent(concat!("cni-keeper/", env!("CARGO_PKG_VERSION")))
         .http1_only()
         .connect_timeout(settings.connect_timeout)
         // Redirects are followed by our own rules, and a redirect's origin is nobody's business.
         .redirect(Policy::none())
-        .referer(false)
-        .build()
-        .map_err(|error| Failure::Setup(error.to_string()))
+        .referer(false))
 }
 
 /// The authorities to trust. Single bad certificates among the system's are skipped, as everywhere; the

@@ -22,7 +22,7 @@ use std::path::Path;
 
 pub use archive::{ArchiveError, MemberSink, read_members};
 pub use caps::{Cap, Limits};
-pub use client::build as client;
+pub use client::local_client;
 pub use download::{Means, download};
 pub use elf::NotAPlugin;
 pub use failure::{Failure, FetchError, TimeLimit, Tried, WrongDigest, redacted};

@@ -46,6 +46,8 @@ pub enum Standing {
     Kept,
     /// It is not what was declared.
     Drift,
+    /// What it must be is not known yet: a fact source is not there.
+    Waiting,
 }
 
 /// One question with its answer.

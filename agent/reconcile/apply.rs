@@ -2,91 +2,127 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
+use std::sync::Arc;
 
 use super::error::ReconcileError;
 use super::network::ASIDE;
-use super::{Keeper, Rendered};
+use super::session::Session;
+use super::{Rendered, Sight};
 use crate::config::Network;
 use crate::host::{Dir, HostError};
-use crate::model::{FileMode, FileName, FileState, PluginName, Sha256};
-use crate::plan::{Observed, Step};
-use crate::store::{Ledger, Origin, Place, Store, StoreError, Trust};
+use crate::model::{FileMode, FileName, FileState, PluginName, Regular, Sha256};
+use crate::plan::{Step, plan};
+use crate::store::{Origin, Place, StoreError, Trust};
 
 /// The mode of a bin or configuration directory that does not exist yet.
 const DIRECTORY_MODE: u32 = 0o755;
 
-/// What the steps work on: the store with its lock held, the ledger, and what was seen.
-pub(super) struct Bench<'a> {
-    pub(super) keeper: &'a Keeper,
-    pub(super) store: &'a Store,
-    pub(super) ledger: &'a mut Ledger,
-    pub(super) observed: &'a Observed,
-    /// Blobs that this process wrote or verified itself.
-    pub(super) proven: &'a BTreeSet<Sha256>,
+/// What the steps work on: the store with its lock held, and what was seen.
+pub(super) struct Bench {
+    pub(super) session: Arc<Session>,
+    pub(super) sight: Sight,
+    /// Blobs that this process wrote itself.
+    pub(super) proven: BTreeSet<Sha256>,
+    /// The steps that were taken.
+    pub(super) taken: Vec<Step>,
 }
 
-impl Bench<'_> {
+impl Bench {
     /// Takes the steps that concern binaries: records the intent, places the whole set, makes it
-    /// durable, settles. Returns the blobs that turned out to be unusable.
+    /// durable, settles. Afterwards the plan holds what is left. `false` if a stored copy turned out to
+    /// be damaged, so that its artifact has to be fetched again.
     ///
     /// # Errors
     /// When the disk refuses; every binary is then still the old one or already the new one.
-    pub(super) fn binaries(&mut self, steps: &[Step]) -> Result<BTreeSet<Sha256>, ReconcileError> {
-        let mut unusable = BTreeSet::new();
-        let mut replaced = Vec::new();
-        let places = steps.iter().filter_map(|step| match step {
-            Step::Place { plugin, sha256, .. } => Some((plugin, *sha256)),
-            _ => None,
-        });
-        for (plugin, sha256) in places.clone() {
-            let on_disk = content(self.observed.plugins.get(plugin));
-            let origin = self.origin(plugin);
-            self.ledger
-                .intend(Place::Bin, plugin.file(), sha256, on_disk, origin);
-            if self
-                .ledger
-                .find(Place::Bin, plugin.file())
-                .is_some_and(|file| file.previous.is_some())
-            {
-                replaced.push(plugin.file().clone());
-            }
+    pub(super) fn binaries(&mut self) -> Result<bool, ReconcileError> {
+        let steps = self.feasible();
+        if steps.is_empty() {
+            return Ok(true);
         }
-        let fixes = steps
-            .iter()
-            .filter(|step| matches!(step, Step::FixPlugin { .. }));
-        if places.clone().count() + fixes.clone().count() == 0 {
-            return Ok(unusable);
-        }
-        self.store.save(self.ledger)?;
+        let placed = self.intend(&steps)?;
         let bin = self
+            .session
             .keeper
             .host
-            .ensure_dir(&self.keeper.settings.paths.bin_dir, DIRECTORY_MODE)?;
-        for (plugin, sha256) in places {
-            match self.place(&bin, plugin, sha256) {
-                Ok(()) => {
-                    tracing::debug!(plugin = plugin.as_str(), sha256 = sha256.short(), "placed");
-                }
-                // Corrupt or gone since it was seen: to be fetched again.
+            .ensure_dir(&self.session.keeper.settings.paths.bin_dir, DIRECTORY_MODE)?;
+        let mut sound = true;
+        for step in steps {
+            match self.take(&bin, &step) {
+                Ok(()) => self.taken.push(step),
+                // Corrupt or gone since it was seen.
                 Err(StoreError::Missing { .. } | StoreError::Corrupt { .. }) => {
-                    tracing::warn!(
-                        plugin = plugin.as_str(),
-                        "the stored copy is damaged; fetching it again"
-                    );
-                    unusable.insert(sha256);
+                    tracing::warn!("a stored copy is damaged; its artifact is fetched again");
+                    sound = false;
                 }
                 Err(error) => return Err(error.into()),
             }
         }
-        for step in fixes {
-            if let Step::FixPlugin { plugin, .. } = step {
-                bin.set_mode_owner(plugin.file(), FileMode::PLUGIN, self.keeper.host.owner())?;
-                tracing::debug!(plugin = plugin.as_str(), "mode and owner set");
+        bin.sync()?;
+        self.settle(Place::Bin, &placed)?;
+        self.sight.plan = plan(&self.sight.desired, &self.sight.observed);
+        Ok(sound)
+    }
+
+    /// The steps on plugins that can be taken: what could not be fetched cannot be placed, and stays.
+    fn feasible(&self) -> Vec<Step> {
+        let blobs = &self.sight.observed.blobs;
+        let steps = self.sight.plan.steps.iter().filter(|step| match step {
+            Step::Place { sha256, .. } => blobs.contains(sha256),
+            step => step.is_on_plugin(),
+        });
+        steps.cloned().collect()
+    }
+
+    /// Records what is about to be placed, before any of it is.
+    fn intend(&mut self, steps: &[Step]) -> Result<Vec<FileName>, ReconcileError> {
+        let mut names = Vec::new();
+        for step in steps {
+            if let Step::Place { plugin, sha256, .. } = step {
+                let on_disk = content(self.sight.observed.plugins.get(plugin));
+                let origin = self.origin(plugin);
+                self.sight
+                    .ledger
+                    .intend(Place::Bin, plugin.file(), *sha256, on_disk, origin);
+                names.push(plugin.file().clone());
             }
         }
-        bin.sync()?;
-        self.settle(Place::Bin, &replaced)?;
-        Ok(unusable)
+        if !names.is_empty() {
+            self.session.store.save(&self.sight.ledger)?;
+        }
+        Ok(names)
+    }
+
+    fn take(&mut self, bin: &Dir, step: &Step) -> Result<(), StoreError> {
+        let (plugin, sha256, size) = match step {
+            Step::Place { plugin, sha256, .. } => {
+                self.place(bin, plugin, *sha256)?;
+                tracing::debug!(plugin = plugin.as_str(), sha256 = sha256.short(), "placed");
+                (plugin, *sha256, 0)
+            }
+            Step::FixPlugin { plugin, .. } => {
+                bin.set_mode_owner(
+                    plugin.file(),
+                    FileMode::PLUGIN,
+                    self.session.keeper.host.owner(),
+                )?;
+                tracing::debug!(plugin = plugin.as_str(), "mode and owner set");
+                let Some(FileState::Regular(file)) = self.sight.observed.plugins.get(plugin) else {
+                    return Ok(());
+                };
+                (plugin, file.sha256, file.size)
+            }
+            _ => return Ok(()),
+        };
+        // Good for the rest of this pass, which only asks whether the conflist may follow; what is said
+        // of the node in the end comes from another look.
+        let state = FileState::Regular(Regular {
+            sha256,
+            size,
+            mode: FileMode::PLUGIN.bits(),
+            owner: self.session.keeper.host.owner(),
+        });
+        self.sight.observed.plugins.insert(plugin.clone(), state);
+        Ok(())
     }
 
     fn place(&self, bin: &Dir, plugin: &PluginName, sha256: Sha256) -> Result<(), StoreError> {
@@ -95,53 +131,66 @@ impl Bench<'_> {
             false => Trust::Unproven,
         };
         // Two plugins may be the same file under two names (Calico's are): the first takes the spare.
-        if !self.store.has(&sha256)? {
-            self.restage(bin, sha256)?;
+        if !self.session.store.has(&sha256)? {
+            self.restage(bin, sha256);
         }
-        self.store
+        self.session
+            .store
             .place(&sha256, bin, plugin.file(), trust)
             .map(drop)
     }
 
     /// Puts a spare back from whichever declared plugin has that content.
-    fn restage(&self, bin: &Dir, sha256: Sha256) -> Result<(), StoreError> {
-        let holders = self
-            .ledger
-            .files()
-            .iter()
-            .filter(|file| file.place == Place::Bin && file.sha256 == sha256);
-        for holder in holders {
-            if self.store.restage(&sha256, bin, &holder.name).is_ok() {
-                return Ok(());
-            }
-        }
-        Ok(())
+    fn restage(&self, bin: &Dir, sha256: Sha256) {
+        let mut files = self.sight.ledger.files().iter();
+        files.any(|file| {
+            file.place == Place::Bin
+                && file.sha256 == sha256
+                && self.session.store.restage(&sha256, bin, &file.name).is_ok()
+        });
     }
 
     /// Takes the steps that concern the configuration directory, the declared conflist first.
     ///
     /// # Errors
     /// When the disk refuses; the conflist is then still the old one or already the new one.
-    pub(super) fn conflists(
-        &mut self,
-        steps: &[Step],
-        declared: &Network,
-        rendered: &Rendered,
-    ) -> Result<(), ReconcileError> {
+    pub(super) fn conflists(&mut self) -> Result<(), ReconcileError> {
+        let session = Arc::clone(&self.session);
+        let rendered = self
+            .sight
+            .network
+            .as_ref()
+            .and_then(|network| network.rendered.clone().ok());
+        let Some((declared, rendered)) = session.keeper.settings.network.as_ref().zip(rendered)
+        else {
+            return Ok(());
+        };
+        let steps: Vec<Step> = self
+            .sight
+            .plan
+            .steps
+            .iter()
+            .filter(|step| step.is_on_conflist())
+            .cloned()
+            .collect();
         for step in steps {
-            match step {
-                Step::WriteConflist { name, .. } => self.write(name, declared, rendered)?,
+            match &step {
+                Step::WriteConflist { name, .. } => self.write(name, declared, &rendered)?,
                 Step::FixConflist { name, .. } => {
                     let conf = self.conf()?;
-                    conf.set_mode_owner(name, declared.file_mode, self.keeper.host.owner())?;
+                    conf.set_mode_owner(
+                        name,
+                        declared.file_mode,
+                        self.session.keeper.host.owner(),
+                    )?;
                     tracing::debug!(file = name.as_str(), "mode and owner set");
                 }
                 Step::RetireConflist { name } => {
                     let conf = self.conf()?;
                     conf.remove(name)?;
                     conf.sync()?;
-                    self.ledger.forget(Place::Conf, name);
-                    self.store.save(self.ledger)?;
+                    self.sight.ledger.forget(Place::Conf, name);
+                    self.session.store.save(&self.sight.ledger)?;
                     tracing::debug!(
                         file = name.as_str(),
                         "removed: the conflist has another name now"
@@ -150,6 +199,7 @@ impl Bench<'_> {
                 Step::SetAside { name } => self.set_aside(name)?,
                 Step::Fetch { .. } | Step::Place { .. } | Step::FixPlugin { .. } => {}
             }
+            self.taken.push(step);
         }
         Ok(())
     }
@@ -160,10 +210,11 @@ impl Bench<'_> {
         declared: &Network,
         rendered: &Rendered,
     ) -> Result<(), ReconcileError> {
-        let on_disk = content(self.observed.conflists.get(name));
-        self.ledger
+        let on_disk = content(self.sight.observed.conflists.get(name));
+        self.sight
+            .ledger
             .intend(Place::Conf, name, rendered.sha256, on_disk, None);
-        self.store.save(self.ledger)?;
+        self.session.store.save(&self.sight.ledger)?;
         let conf = self.conf()?;
         // The temp lies in the configuration directory itself, since containerd does not notice a
         // file that is renamed in from another one.
@@ -171,7 +222,12 @@ impl Bench<'_> {
         let path = temp.path();
         temp.write_all(rendered.text.as_bytes())
             .map_err(|error| HostError::new("write", path, error))?;
-        temp.publish(&conf, name, declared.file_mode, self.keeper.host.owner())?;
+        temp.publish(
+            &conf,
+            name,
+            declared.file_mode,
+            self.session.keeper.host.owner(),
+        )?;
         conf.sync()?;
         tracing::debug!(
             file = name.as_str(),
@@ -184,8 +240,8 @@ impl Bench<'_> {
     fn set_aside(&mut self, name: &FileName) -> Result<(), ReconcileError> {
         let conf = self.conf()?;
         let aside = free_name(&conf, name)?;
-        self.ledger.record_aside(aside.clone(), name.clone());
-        self.store.save(self.ledger)?;
+        self.sight.ledger.record_aside(aside.clone(), name.clone());
+        self.session.store.save(&self.sight.ledger)?;
         conf.rename_into(name, &conf, &aside)?;
         conf.sync()?;
         tracing::warn!(
@@ -197,9 +253,10 @@ impl Bench<'_> {
     }
 
     fn conf(&self) -> Result<Dir, HostError> {
-        self.keeper
+        self.session
+            .keeper
             .host
-            .ensure_dir(&self.keeper.settings.paths.conf_dir, DIRECTORY_MODE)
+            .ensure_dir(&self.session.keeper.settings.paths.conf_dir, DIRECTORY_MODE)
     }
 
     /// Strikes the replaced contents out of the ledger, now that the new ones are durable.
@@ -207,19 +264,20 @@ impl Bench<'_> {
         let mut changed = false;
         for name in names {
             changed |= self
+                .sight
                 .ledger
                 .find(place, name)
                 .is_some_and(|file| file.previous.is_some());
-            self.ledger.settle(place, name);
+            self.sight.ledger.settle(place, name);
         }
         if changed {
-            self.store.save(self.ledger)?;
+            self.session.store.save(&self.sight.ledger)?;
         }
         Ok(())
     }
 
     fn origin(&self, plugin: &PluginName) -> Option<Origin> {
-        let artifacts = &self.keeper.settings.artifacts;
+        let artifacts = &self.session.keeper.settings.artifacts;
         artifacts
             .iter()
             .find(|artifact| {

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use super::apply::Bench;
 use super::error::ReconcileError;
 use super::questions::{self, Answers};
-use super::{Keeper, Sight, network, supply};
+use super::session::Session;
+use super::{Keeper, Sight, supply};
 use crate::conflist::check_plugins;
 use crate::fetch::Progress;
-use crate::host::Lock;
 use crate::model::{Artifact, Pin, Sha256, Snapshot};
-use crate::plan::{Plan, Step, plan};
-use crate::store::{Ledger, Place, Store};
+use crate::plan::{Step, plan};
+use crate::store::{Ledger, Place};
 
 /// How often a pass is repeated when a stored copy turns out to be damaged: once to fetch it again,
 /// and once more for good measure. What is still wrong then is a failing disk.
@@ -60,13 +60,6 @@ pub struct Converged {
     pub failures: Vec<ReconcileError>,
 }
 
-/// The state directory with the lock held. Shared with blocking work, so that the lock outlives it.
-struct Session {
-    keeper: Keeper,
-    store: Store,
-    _lock: Lock,
-}
-
 /// What one run has gathered so far.
 #[derive(Default)]
 struct Progressed {
@@ -105,29 +98,6 @@ impl Keeper {
             failures: run.failures,
         })
     }
-
-    /// Refuses a wrong conflist, takes the lock, and sweeps what a killed run left behind.
-    fn open(&self) -> Result<Arc<Session>, ReconcileError> {
-        network::look(self)?;
-        let store = Store::open(&self.host, &self.settings.paths.state_dir)?;
-        let lock = store.lock()?;
-        let mut swept = store.sweep()?;
-        for dir in [self.bin_dir()?, self.conf_dir()?].into_iter().flatten() {
-            match dir.sweep() {
-                Ok(names) => swept.extend(names),
-                // A read-only node that is right already is right all the same.
-                Err(error) => tracing::warn!("{error}"),
-            }
-        }
-        if !swept.is_empty() {
-            tracing::info!(files = swept.len(), "removed what an interrupted run left");
-        }
-        Ok(Arc::new(Session {
-            keeper: self.clone(),
-            store,
-            _lock: lock,
-        }))
-    }
 }
 
 impl Session {
@@ -140,15 +110,36 @@ impl Session {
         run.failures.clear();
         let mut sight = self.keeper.sight().await?;
         self.supply(&mut sight, run, means).await;
-        let (mut sight, sound) = self.binaries(sight, run).await?;
+        let (sight, sound) = self.work(sight, run, Bench::binaries).await?;
         if sight.network.is_some() {
             let answers = questions::ask(&self.keeper, &sight).await?;
             if may_write(&sight, &answers) {
-                sight = self.conflists(sight, run).await?;
+                self.work(sight, run, Bench::conflists).await?;
             }
         }
-        drop(sight);
         Ok(sound)
+    }
+
+    /// Has some of the plan's steps taken on a thread that may block.
+    async fn work<T: Send + 'static>(
+        self: &Arc<Self>,
+        sight: Sight,
+        run: &mut Progressed,
+        steps: impl FnOnce(&mut Bench) -> Result<T, ReconcileError> + Send + 'static,
+    ) -> Result<(Sight, T), ReconcileError> {
+        let mut bench = Bench {
+            session: Arc::clone(self),
+            sight,
+            proven: run.proven.clone(),
+            taken: Vec::new(),
+        };
+        let (bench, outcome) = blocking(move || {
+            let outcome = steps(&mut bench)?;
+            Ok((bench, outcome))
+        })
+        .await?;
+        run.steps.extend(bench.taken);
+        Ok((bench.sight, outcome))
     }
 
     /// Downloads and unpacks what the plan asks for, then plans again with what is known now.
@@ -173,15 +164,7 @@ impl Session {
         }
         sight.desired = self.keeper.desired(&sight.ledger, sight.network.as_ref());
         sight.observed.blobs.extend(&run.proven);
-        let mut plan = plan(&sight.desired, &sight.observed);
-        // What could not be fetched cannot be placed; it stays as it is.
-        let blobs = &sight.observed.blobs;
-        plan.steps.retain(|step| match step {
-            Step::Fetch { .. } => false,
-            Step::Place { sha256, .. } => blobs.contains(sha256),
-            _ => true,
-        });
-        sight.plan = plan;
+        sight.plan = plan(&sight.desired, &sight.observed);
     }
 
     async fn fetch(
@@ -219,78 +202,6 @@ impl Session {
         }
         self.store.save(ledger)?;
         Ok((fetched, blobs))
-    }
-
-    async fn binaries(
-        self: &Arc<Self>,
-        mut sight: Sight,
-        run: &mut Progressed,
-    ) -> Result<(Sight, bool), ReconcileError> {
-        let (session, mut proven) = (Arc::clone(self), std::mem::take(&mut run.proven));
-        let (sight, proven, unusable) = blocking(move || {
-            let unusable = Bench {
-                keeper: &session.keeper,
-                store: &session.store,
-                ledger: &mut sight.ledger,
-                observed: &sight.observed,
-                proven: &proven,
-            }
-            .binaries(&sight.plan.steps)?;
-            proven.retain(|blob| !unusable.contains(blob));
-            Ok((sight, proven, unusable))
-        })
-        .await?;
-        run.proven = proven;
-        run.steps.extend(
-            sight
-                .plan
-                .steps
-                .iter()
-                .filter(|step| match step {
-                    Step::Place { sha256, .. } => !unusable.contains(sha256),
-                    Step::FixPlugin { .. } => true,
-                    _ => false,
-                })
-                .cloned(),
-        );
-        Ok((sight, unusable.is_empty()))
-    }
-
-    async fn conflists(
-        self: &Arc<Self>,
-        mut sight: Sight,
-        run: &mut Progressed,
-    ) -> Result<Sight, ReconcileError> {
-        let session = Arc::clone(self);
-        let sight = blocking(move || {
-            let rendered = sight
-                .network
-                .as_ref()
-                .and_then(|network| network.rendered.as_ref().ok());
-            if let Some((declared, rendered)) =
-                session.keeper.settings.network.as_ref().zip(rendered)
-            {
-                Bench {
-                    keeper: &session.keeper,
-                    store: &session.store,
-                    ledger: &mut sight.ledger,
-                    observed: &sight.observed,
-                    proven: &BTreeSet::new(),
-                }
-                .conflists(&sight.plan.steps, declared, rendered)?;
-            }
-            Ok(sight)
-        })
-        .await?;
-        run.steps.extend(
-            sight
-                .plan
-                .steps
-                .iter()
-                .filter(|step| is_conflist_step(step))
-                .cloned(),
-        );
-        Ok(sight)
     }
 
     /// Puts spares back into the store and, if the declaration is `complete`ly in place, lets go of what
@@ -334,74 +245,19 @@ impl Session {
 
 /// A conflist is never visible while a plugin that it names is absent or wrong, nor before its gates hold.
 fn may_write(sight: &Sight, answers: &Answers) -> bool {
-    let rendered = sight
-        .network
-        .as_ref()
-        .and_then(|network| network.rendered.as_ref().ok());
-    let Some(summary) = rendered.and_then(|rendered| rendered.report.summary.as_ref()) else {
+    let Some(Ok(rendered)) = sight.network.as_ref().map(|network| &network.rendered) else {
         return false;
     };
-    let needed = rendered
-        .map(|rendered| rendered.needed.as_slice())
-        .unwrap_or_default();
-    let wrong = |plan: &Plan| {
-        let refused = plan.refused.iter().any(|refusal| {
-            refusal.plugin
-                && needed
-                    .iter()
-                    .any(|needed| *needed.plugin.file() == refusal.name)
-        });
-        refused || !unplaced(sight, needed).is_empty()
+    let Some(summary) = &rendered.report.summary else {
+        return false;
     };
+    let supported = |plugin: &str| answers.supported(plugin);
     answers.closed_gates.is_empty()
-        && !wrong(&sight.plan)
-        && check_plugins(needed, summary, &|plugin| answers.supported(plugin)).is_empty()
-}
-
-/// The needed plugins whose declared content is not known, or was neither there nor placed.
-fn unplaced<'a>(
-    sight: &Sight,
-    needed: &'a [crate::conflist::Needed],
-) -> Vec<&'a crate::model::PluginName> {
-    needed
-        .iter()
-        .map(|needed| &needed.plugin)
-        .filter(|plugin| {
-            let desired = sight
-                .desired
-                .plugins
-                .iter()
-                .find(|wanted| wanted.plugin == **plugin);
-            let Some(wanted) = desired else { return false };
-            let placed = sight.plan.steps.iter().any(|step| match step {
-                Step::Place { plugin: placed, .. } | Step::FixPlugin { plugin: placed, .. } => {
-                    placed == *plugin
-                }
-                _ => false,
-            });
-            let state = sight.observed.plugins.get(*plugin);
-            let right = state.is_some_and(|state| {
-                crate::plan::compare(
-                    state,
-                    wanted.sha256,
-                    crate::model::FileMode::PLUGIN,
-                    sight.desired.owner,
-                )
-                .is_empty()
-            });
-            !(placed || right || sight.plan.kept.contains(plugin))
-        })
-        .collect()
-}
-
-const fn is_conflist_step(step: &Step) -> bool {
-    matches!(
-        step,
-        Step::WriteConflist { .. }
-            | Step::FixConflist { .. }
-            | Step::RetireConflist { .. }
-            | Step::SetAside { .. }
-    )
+        && !rendered
+            .needed
+            .iter()
+            .any(|needed| sight.plan.concerns(&needed.plugin))
+        && check_plugins(&rendered.needed, summary, &supported).is_empty()
 }
 
 async fn blocking<T: Send + 'static>(

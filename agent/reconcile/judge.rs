@@ -11,14 +11,14 @@ use crate::conflist::{
     crio, merged_drop_ins, standing,
 };
 use crate::model::{
-    Check, Drift, Effective, FileMode, FileReport, FileState, Sha256, Snapshot, Standing,
+    Check, Drift, Effective, FileMode, FileName, FileReport, FileState, Sha256, Snapshot, Standing,
 };
 use crate::plan::compare;
 
 /// Makes the snapshot of one pass.
 pub(super) fn snapshot(keeper: &Keeper, sight: &Sight, answers: &Answers) -> Snapshot {
     let plugins = plugin_reports(keeper, sight);
-    let mut checks = vec![binaries(keeper, &plugins)];
+    let mut checks = vec![binaries(keeper, sight, &plugins)];
     let mut files = plugins;
     let mut effective = None;
     if let Some((network, declared)) = sight.network.as_ref().zip(keeper.settings.network.as_ref())
@@ -95,16 +95,20 @@ fn conflist_report(
         .as_ref()
         .ok()
         .map(|rendered| rendered.sha256);
-    let drifts = compare(state, expected, declared.file_mode, sight.desired.owner);
+    // What cannot be rendered yet cannot be compared.
+    let drifts = match expected {
+        Some(_) => compare(state, expected, declared.file_mode, sight.desired.owner),
+        None => Vec::new(),
+    };
     FileReport {
         path: keeper
             .host
             .shown(&keeper.settings.paths.conf_dir)
             .join(declared.file_name.as_str()),
-        standing: if drifts.is_empty() {
-            Standing::Ok
-        } else {
-            Standing::Drift
+        standing: match (expected, drifts.is_empty()) {
+            (None, _) => Standing::Waiting,
+            (Some(_), true) => Standing::Ok,
+            (Some(_), false) => Standing::Drift,
         },
         expected,
         actual: content(state),
@@ -126,7 +130,7 @@ fn told(file: &FileReport) -> impl Iterator<Item = String> {
         .map(|drift| format!("{} {drift}", file.path.display()))
 }
 
-fn binaries(keeper: &Keeper, plugins: &[FileReport]) -> Check {
+fn binaries(keeper: &Keeper, sight: &Sight, plugins: &[FileReport]) -> Check {
     let mut failures: Vec<String> = plugins.iter().flat_map(told).collect();
     let absent = plugins.iter().all(|file| file.drifts == [Drift::Missing]);
     if absent && plugins.len() > 1 && matches!(keeper.bin_dir(), Ok(None)) {
@@ -141,8 +145,38 @@ fn binaries(keeper: &Keeper, plugins: &[FileReport]) -> Check {
     Check {
         name: "binaries",
         failures,
-        warnings: Vec::new(),
+        warnings: strays(keeper, sight),
     }
+}
+
+/// What we placed and nobody declares any more. It stays, since pods that run may still need it to
+/// be taken down.
+fn strays(keeper: &Keeper, sight: &Sight) -> Vec<String> {
+    let (bin, conf) = keeper.shown_dirs();
+    let declared = |name: &FileName| {
+        let plugins = &sight.desired.plugins;
+        plugins.iter().any(|wanted| wanted.plugin.file() == name)
+    };
+    let placed = &sight.observed;
+    let plugins = placed.placed_plugins.keys().filter(|name| !declared(name));
+    let conflists = match keeper.settings.network {
+        // With a network declared, an earlier conflist of ours is retired.
+        Some(_) => None,
+        None => Some(placed.placed_conflists.keys()),
+    };
+    plugins
+        .map(|name| bin.join(name.as_str()))
+        .chain(
+            conflists
+                .into_iter()
+                .flatten()
+                .map(|name| conf.join(name.as_str())),
+        )
+        .map(|path| {
+            let path = path.display();
+            format!("{path} was placed earlier and is no longer declared; it stays until uninstall")
+        })
+        .collect()
 }
 
 fn conflist_check(file: &FileReport, network: &NetworkSight) -> Check {
@@ -177,7 +211,7 @@ fn plugins_check(network: &NetworkSight, declared: &Network, answers: &Answers) 
         match version {
             Version::Broken(reason) => check.failures.push(format!("{plugin}: {reason}")),
             Version::Unasked(reason) => check.warnings.push(format!("{plugin}: {reason}")),
-            Version::Absent | Version::Supports(_) => {}
+            Version::Absent | Version::Distrusted | Version::Supports(_) => {}
         }
     }
     if let Ok(Rendered { report, needed, .. }) = &network.rendered

@@ -11,6 +11,7 @@ mod facts;
 mod judge;
 mod network;
 mod questions;
+mod session;
 mod sight;
 mod supply;
 mod uninstall;

@@ -23,6 +23,8 @@ pub(super) struct Answers {
 pub(super) enum Version {
     /// It is not in the bin directory.
     Absent,
+    /// It is not what was declared, so it is not run.
+    Distrusted,
     /// The versions that it supports.
     Supports(Vec<String>),
     /// It cannot be asked from here, which says nothing against it on the host.
@@ -43,7 +45,7 @@ impl Answers {
                     .map(ToString::to_string)
                     .collect(),
             ),
-            Version::Absent | Version::Broken(_) => None,
+            Version::Absent | Version::Distrusted | Version::Broken(_) => None,
         }
     }
 }
@@ -73,7 +75,7 @@ pub(super) async fn ask(keeper: &Keeper, sight: &Sight) -> Result<Answers, Recon
         plugins.extend(network.with_dir(|dir| chains_up_to(&declared.file_name, dir)));
     }
     for plugin in plugins {
-        let version = version(keeper, &plugin).await?;
+        let version = version(keeper, sight, &plugin).await?;
         answers.versions.insert(plugin, version);
     }
     Ok(answers)
@@ -95,7 +97,7 @@ pub(super) async fn closed_gates(keeper: &Keeper) -> Vec<String> {
     closed
 }
 
-async fn version(keeper: &Keeper, plugin: &str) -> Result<Version, ReconcileError> {
+async fn version(keeper: &Keeper, sight: &Sight, plugin: &str) -> Result<Version, ReconcileError> {
     let (Some(bin), Ok(name)) = (keeper.bin_dir()?, plugin.parse::<PluginName>()) else {
         return Ok(Version::Absent);
     };
@@ -108,6 +110,9 @@ async fn version(keeper: &Keeper, plugin: &str) -> Result<Version, ReconcileErro
     });
     if !there {
         return Ok(Version::Absent);
+    }
+    if sight.plan.concerns(&name) {
+        return Ok(Version::Distrusted);
     }
     Ok(match ask_version(&bin.file(name.file())).await {
         Ok(answer) => Version::Supports(answer.supported),
