@@ -71,20 +71,21 @@ pub async fn run(cli: Cli) -> Exit {
         // What is being published is finished by its own thread before the process ends.
         () = signal() => Err(ReconcileError::Stopped.into()),
     };
+    let log = cli.global.log_format;
     match outcome {
         Ok(exit) => exit,
         Err(Failure::Config(errors)) => {
             for error in errors.all() {
-                output::complaint(&error.to_string());
+                output::complaint(log, &error.to_string());
             }
             Exit::Usage
         }
         Err(Failure::Conflist(lines)) => {
-            lines.iter().for_each(|line| output::complaint(line));
+            lines.iter().for_each(|line| output::complaint(log, line));
             Exit::Usage
         }
         Err(failure) => {
-            output::error(&failure);
+            output::error(log, &failure);
             failure.exit()
         }
     }

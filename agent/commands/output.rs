@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::io::{self, Write as _};
 
+use crate::cli::LogFormat;
+
 /// How a command ended; the numbers are the program's contract with scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -46,24 +48,30 @@ pub(super) fn json(value: &impl serde::Serialize) {
 }
 
 /// Writes `error: …` to stderr, then those of its causes that the line does not tell already.
-pub(super) fn error(error: &dyn Error) {
+pub(super) fn error(format: LogFormat, error: &dyn Error) {
     let mut told = error.to_string();
-    let mut stderr = io::stderr().lock();
-    let _ = writeln!(stderr, "error: {told}");
+    let mut lines = vec![told.clone()];
     let mut cause = error.source();
     while let Some(inner) = cause {
         let text = inner.to_string();
         if !told.contains(&text) && !is_the_same_errno(&told, inner) {
-            let _ = writeln!(stderr, "  because: {text}");
             told.push_str(&text);
+            lines.push(format!("because: {text}"));
         }
         cause = inner.source();
     }
+    complaint(format, &lines.join("\n  "));
 }
 
-/// Writes `error: …` to stderr, for a line that is complete as it is.
-pub(super) fn complaint(line: &str) {
-    let _ = writeln!(io::stderr().lock(), "error: {line}");
+/// Writes `error: …` to stderr, for a line that is complete as it is. Where the log is JSON, it is a line
+/// of the log: whoever asked for that reads stderr with a program.
+pub(super) fn complaint(format: LogFormat, line: &str) {
+    match format {
+        LogFormat::Text => {
+            let _ = writeln!(io::stderr().lock(), "error: {line}");
+        }
+        LogFormat::Json => tracing::error!("{line}"),
+    }
 }
 
 /// Whether a cause only repeats, as "… (os error 28)", the sentence of the kernel that was told already.

@@ -16,17 +16,20 @@ pub(super) async fn run(global: &Global) -> Result<Exit, Failure> {
             Ok(Exit::Done)
         }
         Some(Err(waiting)) => {
-            output::complaint(&format!(
-                "the conflist cannot be rendered yet: {}",
-                waiting.0
-            ));
+            output::complaint(
+                global.log_format,
+                &format!("the conflist cannot be rendered yet: {}", waiting.0),
+            );
             Ok(Exit::Failed)
         }
         None => {
-            output::complaint(&format!(
-                "{}: there is no network.conflist to render; add one, or start from a profile",
-                loaded.file.display()
-            ));
+            output::complaint(
+                global.log_format,
+                &format!(
+                    "{}: there is no network.conflist to render; add one, or start from a profile",
+                    loaded.file.display()
+                ),
+            );
             Ok(Exit::Usage)
         }
     }

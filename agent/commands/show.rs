@@ -35,7 +35,7 @@ pub(super) fn problem(loaded: &Loaded, problem: &RenderProblem) -> String {
 pub(super) fn snapshot(snapshot: &Snapshot) {
     for file in &snapshot.files {
         output::line(format!(
-            "{:<9} {}{}",
+            "{:<10} {}{}",
             word(file),
             file.path.display(),
             detail(file)
@@ -47,11 +47,11 @@ pub(super) fn snapshot(snapshot: &Snapshot) {
             || snapshot.files.iter().all(|file| file.drifts.is_empty())
         {
             for failure in &check.failures {
-                output::line(format!("{:<9} {failure}", check.name));
+                output::line(format!("{:<10} {failure}", check.name));
             }
         }
         for warning in &check.warnings {
-            output::line(format!("{:<9} {}: {warning}", "warning", check.name));
+            output::line(format!("{:<10} {}: {warning}", "warning", check.name));
         }
     }
 }
@@ -127,7 +127,7 @@ pub(super) fn open_ends(plan: &Plan, bin: &Path, conf: &Path) {
     for refusal in &plan.refused {
         let dir = if refusal.plugin { bin } else { conf };
         output::line(format!(
-            "refused   {} {}; a directory is never removed, move it away",
+            "refused   {} {}",
             dir.join(refusal.name.as_str()).display(),
             refusal.drift
         ));

@@ -53,7 +53,9 @@ pub(super) fn run(global: &Global, file: Option<&Path>, format: Output) -> Resul
             for warning in &warnings {
                 output::line(format!("warning: {warning}"));
             }
-            errors.iter().for_each(|error| output::complaint(error));
+            errors
+                .iter()
+                .for_each(|error| output::complaint(global.log_format, error));
             if errors.is_empty() {
                 output::line(format!("{}: valid", file.display()));
             }

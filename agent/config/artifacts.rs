@@ -253,7 +253,7 @@ fn described(
     let filled = member.note(fill(text, version, arch), problems)?;
     let path = member.note(member_path(&filled), problems)?;
     // Without a placeholder or directory the member's name will do for the plugin's.
-    let plugin = match alias.or_else(|| text.parse().ok().filter(|_| !text.contains('{'))) {
+    let plugin = match alias.or_else(|| path.parse().ok().filter(|_| !text.contains('{'))) {
         Some(plugin) => plugin,
         None => {
             problems.add(

@@ -109,7 +109,7 @@ pub fn check_plugins(needed: &[Needed], summary: &Summary, answers: Answers<'_>)
             findings.push(Finding::error(
                 at,
                 format!("{plugin} is not in the bin directory or does not answer VERSION"),
-                "add it to the plugins of an artifact",
+                "list it under the plugins of an artifact, and install",
             ));
             continue;
         };
@@ -235,7 +235,7 @@ mod tests {
                 "error: plugins[0].ipam.type: host-local does not support CNI version 1.1.0, only 1.0.0; \
                  declare a version that it supports, or install another release of it",
                 "error: plugins[1].type: portmap is not in the bin directory or does not answer VERSION; \
-                 add it to the plugins of an artifact",
+                 list it under the plugins of an artifact, and install",
             ]
         );
     }

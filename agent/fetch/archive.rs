@@ -75,7 +75,7 @@ pub enum ArchiveError {
     Missing {
         /// Their paths.
         paths: Vec<String>,
-        /// What is there instead, shortened.
+        /// What is there, shortened.
         there: String,
     },
     /// A wanted member cannot run here.

@@ -278,8 +278,9 @@ impl fmt::Display for TimeLimit {
     }
 }
 
-/// A source as it may be shown: without user information and fragment, and with the query as `?…`.
-pub(super) fn redacted(source: &str) -> String {
+/// A URL as it may be shown: without user information and fragment, and with the query as `?…`.
+#[must_use]
+pub fn redacted(source: &str) -> String {
     // `user:secret@host/…` parses too, as an opaque URL of the scheme `user`.
     let Some(mut url) = Url::parse(source)
         .ok()

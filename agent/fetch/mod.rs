@@ -25,7 +25,7 @@ pub use caps::{Cap, Limits};
 pub use client::local_client;
 pub use download::{Means, download};
 pub use elf::NotAPlugin;
-pub use failure::{Failure, FetchError, TimeLimit, Tried, WrongDigest};
+pub use failure::{Failure, FetchError, TimeLimit, Tried, WrongDigest, redacted};
 pub use intake::Verified;
 pub use redirect::Refusal;
 

@@ -154,8 +154,8 @@ impl Scan<'_> {
                 None => entry.path_bytes(),
             };
             let Some(path) = normal(&name) else { continue };
+            there.add(&path, entry.header().entry_type());
             let Some(index) = self.wanted.iter().position(|wanted| wanted.path == path) else {
-                there.add(&path, entry.header().entry_type());
                 continue;
             };
             if std::mem::replace(&mut found[index], true) {

@@ -99,6 +99,12 @@ impl fmt::Display for Drift {
                 actual.uid, actual.gid, expected.uid, expected.gid
             ),
             Self::Suid { actual } => write!(f, "has mode {actual}: set-uid, set-gid or sticky"),
+            Self::Type {
+                actual: actual @ FileType::Directory,
+            } => write!(
+                f,
+                "is {actual}, expected a regular file; a directory is never removed, move it away"
+            ),
             Self::Type { actual } => write!(f, "is {actual}, expected a regular file"),
             Self::Unreadable { reason } => write!(f, "cannot be read: {reason}"),
             Self::Unrecorded => f.write_str(

@@ -44,7 +44,7 @@ pub enum GateError {
     /// The URL answers, but not with 2xx.
     #[error("http {url} answered {status}")]
     Status {
-        /// The URL.
+        /// The URL, without secrets.
         url: String,
         /// The status line's number and words.
         status: String,
@@ -52,7 +52,7 @@ pub enum GateError {
     /// The URL cannot be asked.
     #[error("http {url} cannot be asked: {reason}")]
     Http {
-        /// The URL.
+        /// The URL, without secrets.
         url: String,
         /// The innermost reason.
         reason: String,
@@ -89,23 +89,24 @@ pub async fn check(gate: &Gate, host: &Host, settings: &config::Fetch) -> Result
     }
 }
 
-/// A GET of `url` as written; a redirect is an answer other than 2xx.
+/// A GET of `url` as written; a redirect is an answer other than 2xx. Messages leave out what may be a secret.
 async fn ask(url: &str, settings: &config::Fetch) -> Result<(), GateError> {
+    let shown = fetch::redacted(url);
     let client = fetch::local_client(settings).map_err(|failure| GateError::Http {
-        url: url.to_owned(),
+        url: shown.clone(),
         reason: failure.to_string(),
     })?;
     match client.get(url).timeout(PATIENCE).send().await {
         Ok(answer) if answer.status().is_success() => Ok(()),
         Ok(answer) => Err(GateError::Status {
-            url: url.to_owned(),
+            url: shown,
             status: answer.status().to_string(),
         }),
         Err(error) if error.is_timeout() => Err(GateError::Silent {
-            what: format!("http {url}"),
+            what: format!("http {shown}"),
         }),
         Err(error) => Err(GateError::Http {
-            url: url.to_owned(),
+            url: shown,
             reason: innermost(&error),
         }),
     }

@@ -92,8 +92,8 @@ impl Keeper {
         }
         // Spares are copied while the last look hashes what they are copied from.
         let tidy = blocking({
-            let session = Arc::clone(&session);
-            move || session.tidy()
+            let (session, complete) = (Arc::clone(&session), run.failures.is_empty());
+            move || session.tidy(complete)
         });
         let (sight, tidied) = tokio::join!(self.sight(), tidy);
         tidied?;
@@ -210,9 +210,11 @@ impl Session {
         Ok((fetched, blobs))
     }
 
-    /// Puts spares back into the store and lets go of what is no longer declared. Nothing here may
-    /// make a right node fail: a full disk costs the spare, not the network.
-    fn tidy(&self) -> Result<(), ReconcileError> {
+    /// Puts spares back into the store and, if the declaration is `complete`ly in place, lets go of what
+    /// is no longer declared: after an upgrade that failed, the release before it must still be known
+    /// here, so that going back to it needs no network. Nothing here may make a right node fail: a full
+    /// disk costs the spare, not the network.
+    fn tidy(&self, complete: bool) -> Result<(), ReconcileError> {
         let mut ledger = self.store.ledger()?;
         let mut declared: HashSet<Sha256> = HashSet::new();
         let bin = self.keeper.bin_dir()?;
@@ -227,21 +229,21 @@ impl Session {
                 tracing::warn!("no spare copy of {}: {error}", wanted.plugin);
             }
         }
-        let before = ledger.clone();
-        let pins: Vec<Pin> = self
-            .keeper
-            .settings
-            .artifacts
-            .iter()
-            .map(|artifact| artifact.pin)
-            .collect();
-        ledger.retain_members(&pins);
-        let kept = self.store.prune(&declared).and_then(|()| self.store.sync());
-        if let Err(error) = kept {
+        let pruned = match complete {
+            true => self.store.prune(&declared),
+            false => Ok(()),
+        };
+        if let Err(error) = pruned.and_then(|()| self.store.sync()) {
             tracing::warn!("{error}");
         }
-        if ledger != before {
-            self.store.save(&ledger)?;
+        if complete {
+            let before = ledger.clone();
+            let artifacts = self.keeper.settings.artifacts.iter();
+            let pins: Vec<Pin> = artifacts.map(|artifact| artifact.pin).collect();
+            ledger.retain_members(&pins);
+            if ledger != before {
+                self.store.save(&ledger)?;
+            }
         }
         Ok(())
     }

@@ -78,7 +78,8 @@ pub(super) fn collect(
             FactSource::EnvFile(path) => match host.read(path, LARGEST_ENV_FILE) {
                 Ok(bytes) => facts.extend(assignments(path, &bytes)?),
                 Err(error) if error.is_absent() => {
-                    absent.get_or_insert_with(|| error.path.display().to_string());
+                    // The error names the part of the path that is missing.
+                    absent.get_or_insert_with(|| host.shown(path).display().to_string());
                 }
                 Err(error) => return Err(error.into()),
             },

@@ -9,6 +9,8 @@ use crate::model::{FileMode, FileName, FileState, Owner, Sha256};
 
 /// Only root has business in there.
 const STATE_MODE: u32 = 0o700;
+/// The directories that lead there are not ours alone: `/opt/cni` holds the bin directory as well.
+const PARENT_MODE: u32 = 0o755;
 const BLOBS: &str = "store";
 
 /// The state directory, opened.
@@ -80,6 +82,9 @@ impl Store {
     /// # Errors
     /// When a part of it cannot be made or opened.
     pub fn open(host: &Host, state: &Path) -> Result<Self, HostError> {
+        if let Some(parent) = state.parent() {
+            host.ensure_dir(parent, PARENT_MODE)?;
+        }
         Ok(Self {
             state: host.ensure_dir(state, STATE_MODE)?,
             blobs: host.ensure_dir(&state.join(BLOBS), STATE_MODE)?,

@@ -1,1 +1,14 @@
-//! (being written)
+//! The commands as a user meets them: the real program, real plugins, a node's disk before and after.
+
+mod configuration;
+mod drift;
+mod fresh;
+mod gates;
+mod interrupted;
+mod keep;
+mod network;
+mod output;
+mod plugins;
+mod precedence;
+mod store;
+mod uninstall;

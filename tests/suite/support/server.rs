@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -217,6 +217,7 @@ pub(crate) struct Server {
 struct Shared {
     scripts: Mutex<HashMap<String, Vec<Reply>>>,
     requests: Mutex<Vec<Request>>,
+    arrived: Condvar,
     stopped: AtomicBool,
 }
 
@@ -273,6 +274,17 @@ impl Server {
     /// All requests so far, in order.
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.shared.requests.lock().unwrap().clone()
+    }
+
+    /// Waits until a path has been asked for.
+    pub(crate) fn wait_for(&self, path: &str) {
+        let requests = self.shared.requests.lock().unwrap();
+        let absent = |requests: &mut Vec<Request>| requests.iter().all(|r| r.path != path);
+        let waited =
+            self.shared
+                .arrived
+                .wait_timeout_while(requests, Duration::from_secs(30), absent);
+        assert!(!waited.unwrap().1.timed_out(), "nobody asked for {path}");
     }
 
     /// How many requests a path has had.
@@ -338,6 +350,7 @@ fn answer(shared: &Shared, stream: &mut (impl Read + Write)) {
             .collect(),
     };
     shared.requests.lock().unwrap().push(request.clone());
+    shared.arrived.notify_all();
     let _ = reply.give(&request, stream);
 }
 

@@ -1,0 +1,373 @@
+//! Every way in which a file can stop being what was declared: named by verify and plan, mended by
+//! install without any source, and nothing else on the disk is touched.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+use std::path::Path;
+
+use crate::support::node::{BIN, CONF, CONFLIST, Node, PLUGINS, other_build, plugin};
+use crate::support::tree::{Tree, What};
+
+const BRIDGE: &str = "opt/cni/bin/bridge";
+const FOREIGN: &str = "opt/cni/bin/cilium-cni";
+
+/// A node with files that are not ours in both directories.
+fn node() -> Node {
+    let node = Node::installed();
+    node.write(FOREIGN, b"not ours", 0o700);
+    node.write("etc/cni/net.d/99-other.conf", b"{}", 0o640);
+    node.write("etc/cni/net.d/README", b"not ours", 0o644);
+    node
+}
+
+/// Breaks one file, and sees it named and mended.
+fn heals(file: &str, kind: &str, told: &str, step: &str, tamper: impl Fn(&Path)) {
+    let node = node();
+    let right = node.tree();
+    tamper(&node.path(file));
+    let broken = node.tree();
+    node.run("verify")
+        .exits(1)
+        .row(kind, &node.shown(file), told)
+        .says("\ndrift: ");
+    node.run("plan").exits(1).row(step, &node.shown(file), "");
+    assert_eq!(broken, node.tree(), "verify and plan change nothing");
+
+    node.run("install --offline")
+        .exits(0)
+        .row(step, &node.shown(file), "")
+        .says("done: 4 files are as declared");
+    let mended = node.tree();
+    assert_eq!(broken.changes(&mended), [file]);
+    assert!(right.looks_like(&mended));
+    node.run("verify").exits(0);
+    node.run("install --offline").says("nothing to do").exits(0);
+}
+
+fn append(path: &Path, bytes: &[u8]) {
+    let mut file = OpenOptions::new().append(true).open(path).unwrap();
+    file.write_all(bytes).unwrap();
+}
+
+fn mode(bits: u32) -> impl Fn(&Path) {
+    move |path| fs::set_permissions(path, fs::Permissions::from_mode(bits)).unwrap()
+}
+
+fn remove(path: &Path) {
+    fs::remove_file(path).unwrap();
+}
+
+fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+#[test]
+fn a_removed_plugin() {
+    heals(
+        BRIDGE,
+        "missing",
+        "from cni-plugins v1.1.1",
+        "place",
+        remove,
+    );
+}
+
+/// Fault 32: renamed away. What it is called now is nobody's business.
+#[test]
+fn a_plugin_renamed_away() {
+    let node = node();
+    fs::rename(node.path(BRIDGE), node.path("opt/cni/bin/bridge.bak")).unwrap();
+    let broken = node.tree();
+    node.run("install --offline").exits(0);
+    let mended = node.tree();
+    assert_eq!(broken.changes(&mended), [BRIDGE]);
+    assert!(node.read(BRIDGE) == plugin("bridge"));
+}
+
+/// Fault 32: something else renamed over it.
+#[test]
+fn a_plugin_replaced() {
+    heals(BRIDGE, "content", "has sha256 ", "place", |path| {
+        let other = path.with_file_name("other");
+        fs::write(&other, other_build("bridge")).unwrap();
+        mode(0o755)(&other);
+        fs::rename(other, path).unwrap();
+    });
+}
+
+/// Fault 27: a changed bit behind the same size and the same times.
+#[test]
+fn fault_27_a_flipped_bit_with_the_time_put_back() {
+    heals(BRIDGE, "content", "has sha256 ", "place", |path| {
+        let time = fs::metadata(path).unwrap().modified().unwrap();
+        let mut bytes = fs::read(path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(path, bytes).unwrap();
+        let file = File::options().write(true).open(path).unwrap();
+        file.set_modified(time).unwrap();
+    });
+}
+
+/// Fault 32: emptied, cut, appended to.
+#[test]
+fn a_plugin_of_another_length() {
+    for length in [0, 1000] {
+        heals(BRIDGE, "content", "has sha256 ", "place", |path| {
+            let file = File::options().write(true).open(path).unwrap();
+            file.set_len(length).unwrap();
+        });
+    }
+    heals(BRIDGE, "content", "has sha256 ", "place", |path| {
+        append(path, b"\n");
+    });
+}
+
+/// Fault 31: mode and owner are mended in place, without a copy.
+#[test]
+fn fault_31_mode_and_owner() {
+    heals(
+        BRIDGE,
+        "mode",
+        "has mode 0644, expected 0755",
+        "fix",
+        mode(0o644),
+    );
+    heals(
+        BRIDGE,
+        "mode",
+        "has mode 0777, expected 0755",
+        "fix",
+        mode(0o777),
+    );
+    heals(
+        CONFLIST,
+        "mode",
+        "has mode 0666, expected 0600",
+        "fix",
+        mode(0o666),
+    );
+    if !is_root() {
+        println!("skipped: only root gives files away");
+        return;
+    }
+    for file in [BRIDGE, CONFLIST] {
+        heals(
+            file,
+            "owner",
+            "belongs to 1001:0, expected 0:0",
+            "fix",
+            |path| chown(path, Some(1001), None).unwrap(),
+        );
+    }
+    heals(
+        BRIDGE,
+        "owner",
+        "belongs to 0:7, expected 0:0",
+        "fix",
+        |path| chown(path, None, Some(7)).unwrap(),
+    );
+}
+
+/// Fault 32: set-uid, set-gid and sticky bits.
+#[test]
+fn suid() {
+    for bits in [0o4755, 0o2755, 0o1755] {
+        let told = format!("has mode {bits:o}: set-uid, set-gid or sticky");
+        heals(BRIDGE, "suid", &told, "fix", mode(bits));
+    }
+    // With other bytes as well, it is the content that decides; the bit must not survive that.
+    heals(BRIDGE, "content", "has sha256 ", "place", |path| {
+        append(path, b"x");
+        mode(0o6777)(path);
+    });
+}
+
+/// Fault 32: a hard link elsewhere keeps what it has; only our name gets a new file.
+#[test]
+fn a_hard_link_is_not_written_through() {
+    let node = node();
+    let link = node.path("opt/cni/bin/linked");
+    fs::hard_link(node.path(BRIDGE), &link).unwrap();
+    append(&link, b"x");
+    let edited = fs::read(&link).unwrap();
+    node.run("verify").row("content", &node.shown(BRIDGE), "");
+    node.run("install --offline").exits(0);
+    assert!(node.read(BRIDGE) == plugin("bridge"));
+    assert!(fs::read(&link).unwrap() == edited);
+}
+
+/// Fault 19: a link is replaced, and what it leads to is left alone, right content or not.
+#[test]
+fn fault_19_a_link_is_replaced_and_its_target_untouched() {
+    for content in [b"somebody else's".to_vec(), plugin("bridge")] {
+        let node = node();
+        node.write("srv/target", &content, 0o755);
+        node.write("srv/conflist", b"{}", 0o644);
+        for (file, target) in [(BRIDGE, "/srv/target"), (CONFLIST, "/srv/conflist")] {
+            fs::remove_file(node.path(file)).unwrap();
+            symlink(target, node.path(file)).unwrap();
+        }
+        let broken = node.tree();
+        let verify = node.run("verify");
+        for file in [BRIDGE, CONFLIST] {
+            verify.exits(1).row(
+                "type",
+                &node.shown(file),
+                "is a symbolic link, expected a regular file",
+            );
+        }
+        node.run("install --offline").exits(0);
+        let mended = node.tree();
+        assert_eq!(broken.changes(&mended), [CONFLIST, BRIDGE]);
+        assert!(matches!(mended.get(BRIDGE).what, What::File(_)));
+    }
+}
+
+/// Fault 18: a directory is refused, and the conflist does not appear while its plugin cannot be there.
+#[test]
+fn fault_18_a_directory_in_place_of_a_plugin_is_refused() {
+    let node = node();
+    remove(&node.path(BRIDGE));
+    remove(&node.path("opt/cni/bin/loopback"));
+    remove(&node.path(CONFLIST));
+    node.write("opt/cni/bin/bridge/inside", b"kept", 0o600);
+    let broken = node.tree();
+    let told =
+        "is a directory, expected a regular file; a directory is never removed, move it away";
+    let line = format!("{} {told}", node.shown(BRIDGE));
+    node.run("verify")
+        .exits(1)
+        .row("type", &node.shown(BRIDGE), told);
+    node.run("plan")
+        .exits(1)
+        .row("refused", &node.shown(BRIDGE), told);
+    let install = node.run("install --offline");
+    assert_eq!(
+        install.exits(2).errors()[..2],
+        [
+            format!("binaries: {line}"),
+            format!("conflist: {} is missing", node.shown(CONFLIST)),
+        ],
+    );
+    // The other plugin was mended all the same.
+    assert_eq!(broken.changes(&node.tree()), ["opt/cni/bin/loopback"]);
+    assert!(!node.has(CONFLIST));
+
+    fs::remove_dir_all(node.path(BRIDGE)).unwrap();
+    node.run("install --offline").exits(0);
+    assert!(node.has(CONFLIST));
+}
+
+#[test]
+fn fault_18_a_directory_in_place_of_the_conflist_is_refused() {
+    let node = node();
+    remove(&node.path(CONFLIST));
+    fs::create_dir(node.path(CONFLIST)).unwrap();
+    let broken = node.tree();
+    node.run("install").exits(2).says(&format!(
+        "error: conflist: {} is a directory, expected a regular file; a directory is never removed, move it away\n",
+        node.shown(CONFLIST)
+    ));
+    assert_eq!(broken.changes(&node.tree()), [""; 0]);
+}
+
+/// Fault 24: the bin directory removed, as a package upgrade does it.
+#[test]
+fn fault_24_a_removed_bin_directory() {
+    let node = node();
+    let right = node.tree();
+    fs::remove_dir_all(node.path(BIN)).unwrap();
+    let broken = node.tree();
+    node.run("verify").exits(1).says("drift: binaries");
+    assert_eq!(broken, node.tree());
+    node.run("install --offline").exits(0);
+    assert_eq!(node.names(BIN), PLUGINS);
+    let mended = node.tree();
+    let mut changed = vec![BIN.to_owned()];
+    changed.extend(PLUGINS.iter().map(|name| format!("{BIN}/{name}")));
+    assert_eq!(broken.changes(&mended), changed);
+    let places = |tree: &Tree| PLUGINS.map(|name| tree.get(&format!("{BIN}/{name}")).what.clone());
+    assert_eq!(places(&right), places(&mended));
+}
+
+/// Fault 24: net.d removed.
+#[test]
+fn fault_24_a_removed_configuration_directory() {
+    let node = Node::installed();
+    let right = node.tree();
+    fs::remove_dir_all(node.path("etc/cni")).unwrap();
+    node.run("verify")
+        .exits(1)
+        .row("missing", &node.shown(CONFLIST), "");
+    node.run("install --offline").exits(0);
+    assert!(right.looks_like(&node.tree()));
+}
+
+#[test]
+fn a_conflist_removed_or_edited() {
+    heals(CONFLIST, "missing", "from configuration", "write", remove);
+    heals(CONFLIST, "content", "has sha256 ", "write", |path| {
+        File::create(path).unwrap();
+    });
+    heals(CONFLIST, "content", "has sha256 ", "write", |path| {
+        let text = fs::read_to_string(path).unwrap();
+        fs::write(path, text.replace("cni0", "br-lan")).unwrap();
+    });
+}
+
+/// The plan shows what would become of an edit, line by line.
+#[test]
+fn the_plan_shows_an_edited_conflist_as_a_diff() {
+    let node = Node::installed();
+    let text = String::from_utf8(node.read(CONFLIST)).unwrap();
+    node.write(CONFLIST, text.replace("cni0", "br-lan").as_bytes(), 0o600);
+    let path = node.shown(CONFLIST);
+    node.run("plan")
+        .exits(1)
+        .says(&format!("--- {path}\n+++ {path}\n"))
+        .says("-      \"bridge\": \"br-lan\",\n+      \"bridge\": \"cni0\",\n");
+}
+
+/// Renamed to what no runtime reads, it is written again; what it is called now is not ours to remove.
+#[test]
+fn a_conflist_renamed_away() {
+    let node = node();
+    let away = format!("{CONF}/10-pods.conflist.bak");
+    fs::rename(node.path(CONFLIST), node.path(&away)).unwrap();
+    let broken = node.tree();
+    node.run("install --offline").exits(0);
+    assert_eq!(broken.changes(&node.tree()), [CONFLIST]);
+    assert_eq!(node.read(&away), node.read(CONFLIST));
+}
+
+/// Several at once, in one run and in the safe order: binaries before the conflist.
+#[test]
+fn everything_at_once() {
+    let node = node();
+    let right = node.tree();
+    remove(&node.path(BRIDGE));
+    append(&node.path("opt/cni/bin/host-local"), b"x");
+    mode(0o600)(&node.path("opt/cni/bin/loopback"));
+    remove(&node.path(CONFLIST));
+    let install = node.run("install --offline --output json").exits(0).json();
+    let steps: Vec<String> = install["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|step| {
+            let on = step["plugin"].as_str().or(step["name"].as_str()).unwrap();
+            format!("{} {on}", step["step"].as_str().unwrap())
+        })
+        .collect();
+    assert_eq!(
+        steps,
+        [
+            "place bridge",
+            "place host-local",
+            "fix-plugin loopback",
+            "write-conflist 10-pods.conflist"
+        ]
+    );
+    assert!(right.looks_like(&node.tree()));
+}

@@ -1,0 +1,190 @@
+//! The store and the ledger: what a node can do without any network, and what it cannot.
+
+use std::fs;
+
+use crate::support::node::{
+    BIN, CONFLIST, NETWORK, NEXT_PACK, Node, PACK, PLUGINS, STATE, nobody, pin, plugin,
+};
+use crate::support::server::{Reply, Server};
+
+const BRIDGE: &str = "opt/cni/bin/bridge";
+
+/// Flips a bit in every spare.
+fn corrupt_store(node: &Node) {
+    for name in node.names(&format!("{STATE}/store")) {
+        let spare = format!("{STATE}/store/{name}");
+        let mut bytes = node.read(&spare);
+        bytes[100] ^= 1;
+        node.write(&spare, &bytes, 0o755);
+    }
+}
+
+/// The store holds a spare of each plugin, also after one was used.
+#[test]
+fn a_used_spare_is_replaced() {
+    let node = Node::installed();
+    let spares = node.names(&format!("{STATE}/store"));
+    assert_eq!(spares.len(), PLUGINS.len());
+    for _ in 0..3 {
+        fs::remove_file(node.path(BRIDGE)).unwrap();
+        node.run("install --offline").exits(0);
+        assert_eq!(node.names(&format!("{STATE}/store")), spares);
+    }
+}
+
+#[test]
+fn a_corrupt_spare_is_never_placed_but_fetched_again() {
+    let server = Server::http();
+    server.on("/plugins.tgz", [Reply::ok(&PACK.bytes)]);
+    let node = Node::empty();
+    node.declare(&PACK.artifact(&server.url("/plugins.tgz")), NETWORK);
+    node.run("install").exits(0);
+    let right = node.tree();
+    corrupt_store(&node);
+    node.write(BRIDGE, b"broken", 0o755);
+    let broken = node.tree();
+
+    node.run("install --offline").exits(2).says(
+        "error: cni-plugins v1.1.1 is neither in place nor in the store, and --offline leaves no source for it; \
+         run once without --offline, or add a file:// source",
+    );
+    assert_eq!(broken, node.tree(), "nothing unproven becomes visible");
+    assert_eq!(server.count("/plugins.tgz"), 1);
+
+    node.run("install")
+        .exits(0)
+        .row("fetched", "cni-plugins v1.1.1", "")
+        .row("place", &node.shown(BRIDGE), "");
+    assert_eq!(server.count("/plugins.tgz"), 2);
+    assert_eq!(broken.changes(&node.tree()), [BRIDGE]);
+    assert!(right.looks_like(&node.tree()));
+}
+
+/// Without its ledger the agent must see the archive once more to know what the plugins must be. What is
+/// right already is not written again.
+#[test]
+fn a_lost_state_directory() {
+    let server = Server::http();
+    server.on("/plugins.tgz", [Reply::ok(&PACK.bytes)]);
+    let node = Node::empty();
+    node.declare(&PACK.artifact(&server.url("/plugins.tgz")), NETWORK);
+    node.run("install").exits(0);
+    fs::remove_dir_all(node.path(STATE)).unwrap();
+    let right = node.tree();
+    node.run("verify")
+        .exits(1)
+        .row("unrecorded", &node.shown(BRIDGE), "is there, but ")
+        .row("ok", &node.shown(CONFLIST), "");
+    node.run("plan")
+        .exits(1)
+        .row("fetch", "cni-plugins", "")
+        .row("compare", &node.shown(BRIDGE), "");
+    assert!(!node.has(STATE), "verify and plan make no state");
+    node.run("install --offline").exits(2);
+    node.run("install").exits(0);
+    assert_eq!(right.changes(&node.tree()), [""; 0], "no file is touched");
+    node.run("verify").exits(0);
+
+    // And drift is mended as ever.
+    fs::remove_file(node.path(BRIDGE)).unwrap();
+    node.run("install --offline").exits(0);
+    assert!(right.looks_like(&node.tree()));
+}
+
+/// Files that were right before we came are nobody's but their maker's: uninstall leaves them.
+#[test]
+fn what_was_there_already_is_not_ours() {
+    let node = Node::declared();
+    for name in PLUGINS {
+        node.write(&format!("{BIN}/{name}"), &plugin(name), 0o755);
+    }
+    let before = node.tree();
+    node.run("install").exits(0);
+    let mut changed = before.changes(&node.tree());
+    changed.retain(|path| path.contains('.'));
+    assert_eq!(changed, ["etc/cni/net.d", CONFLIST]);
+    node.run("uninstall").exits(0);
+    assert_eq!(node.names(BIN), PLUGINS);
+    assert!(!node.has(CONFLIST));
+}
+
+#[test]
+fn a_damaged_ledger_stops_everything_and_is_left_for_inspection() {
+    let node = Node::installed();
+    node.write(&format!("{STATE}/ledger.json"), b"{\"schema\": 1, ", 0o600);
+    let before = node.whole_tree();
+    for command in ["install", "plan", "verify", "uninstall"] {
+        node.run(command).exits(2).says(&format!(
+            "error: {} is damaged",
+            node.shown(&format!("{STATE}/ledger.json"))
+        ));
+    }
+    assert_eq!(before, node.whole_tree());
+}
+
+#[test]
+fn an_upgrade_replaces_the_plugins_and_lets_go_of_the_old_spares() {
+    let node = Node::declared();
+    node.run("install").exits(0);
+    let old = node.names(&format!("{STATE}/store"));
+    let before = node.tree();
+    let mut next = NEXT_PACK.artifact(&node.mirror("next.tgz", &NEXT_PACK.bytes));
+    next.version = "v1.2.0".to_owned();
+    node.declare(&next, NETWORK);
+    node.run("verify")
+        .exits(1)
+        .row("unrecorded", &node.shown(BRIDGE), "");
+    node.run("install")
+        .exits(0)
+        .row("fetched", "cni-plugins v1.2.0", "");
+    let plugins = PLUGINS.map(|name| format!("{BIN}/{name}"));
+    assert_eq!(before.changes(&node.tree()), plugins);
+    let new = node.names(&format!("{STATE}/store"));
+    assert_eq!(new.len(), PLUGINS.len());
+    assert!(old.iter().all(|spare| !new.contains(spare)));
+    node.run("uninstall").exits(0);
+    assert_eq!(node.names(BIN), [""; 0]);
+}
+
+/// Fault 48: an upgrade that cannot be had leaves the release before it, whole and known, so that going
+/// back to it needs no network.
+#[test]
+fn fault_48_back_from_a_failed_upgrade_without_a_network() {
+    let node = Node::installed();
+    let before = node.tree();
+    let server = Server::http();
+    server.on("/next.tgz", [Reply::ok(&NEXT_PACK.bytes)]);
+    let mut next = NEXT_PACK.artifact(&server.url("/next.tgz"));
+    next.pin = pin(b"what upstream published once");
+    node.declare(&next, NETWORK);
+    node.run("install").exits(2);
+    assert_eq!(before, node.tree());
+
+    node.declare(&PACK.artifact(&nobody()), NETWORK);
+    node.run("verify").exits(0);
+    fs::remove_file(node.path(BRIDGE)).unwrap();
+    node.run("install").exits(0);
+    assert!(before.looks_like(&node.tree()));
+}
+
+/// Fault 17: a bin directory on another file system gets copies, and the store keeps its spares.
+#[test]
+fn fault_17_state_and_plugins_on_different_file_systems() {
+    use crate::support::namespace::{in_private_mounts, mount_tmpfs};
+    in_private_mounts(
+        &fault_17_state_and_plugins_on_different_file_systems,
+        |scratch| {
+            let node = Node::within(scratch);
+            node.declare_pack();
+            fs::create_dir_all(node.path(BIN)).unwrap();
+            mount_tmpfs(&node.path(BIN), "size=64m");
+            node.run("install").exits(0);
+            assert_eq!(node.names(BIN), PLUGINS);
+            node.write(BRIDGE, b"broken", 0o755);
+            node.lose_mirror();
+            node.run("install --offline").exits(0);
+            assert!(node.read(BRIDGE) == plugin("bridge"));
+            assert_eq!(node.names(&format!("{STATE}/store")).len(), PLUGINS.len());
+        },
+    );
+}

@@ -1,0 +1,139 @@
+//! Taking away what is ours and nothing else.
+
+use std::fs;
+
+use crate::support::node::{BIN, CONF, CONFLIST, NETWORK, Node, PACK, PLUGINS, STATE, other_build};
+
+const BRIDGE: &str = "opt/cni/bin/bridge";
+const FOREIGN: [&str; 3] = [
+    "opt/cni/bin/cilium-cni",
+    "etc/cni/net.d/99-other.conflist",
+    "etc/cni/net.d/README",
+];
+
+/// The conflist goes first, the directories stay, and so does every file that somebody else put there.
+#[test]
+fn it_removes_what_was_placed_and_nothing_else() {
+    let node = Node::declared();
+    for path in FOREIGN {
+        node.write(path, b"{\"foreign\": true}", 0o640);
+    }
+    let before = node.tree();
+    node.run("install").exits(0);
+    let uninstall = node.run("uninstall");
+    let paths = [CONFLIST.to_owned()]
+        .into_iter()
+        .chain(PLUGINS.map(|name| format!("{BIN}/{name}")));
+    let expected: String = paths
+        .map(|path| format!("removed   {}\n", node.shown(&path)))
+        .collect();
+    assert_eq!(
+        uninstall.exits(0).stdout,
+        format!(
+            "{expected}done: nothing that cni-keeper placed is left; directories and foreign files are untouched\n"
+        )
+    );
+    let after = node.tree();
+    assert_eq!(before.changes(&after), [""; 0]);
+    assert_eq!(node.names(&format!("{STATE}/store")), [""; 0]);
+
+    let everything = node.whole_tree();
+    let again = node.run("uninstall");
+    assert_eq!(
+        again.exits(0).stdout,
+        "nothing to do: no file here was placed by cni-keeper\n"
+    );
+    assert!(everything.looks_like(&node.whole_tree()));
+    assert_eq!(after, node.tree());
+}
+
+/// Fault 60: an edited file belongs to whoever edited it; it is spared and named.
+#[test]
+fn fault_60_a_foreign_edit_is_spared_and_named() {
+    let node = Node::installed();
+    node.write(BRIDGE, &other_build("bridge"), 0o755);
+    node.write(CONFLIST, b"{\"edited\": true}", 0o644);
+    fs::remove_file(node.path("opt/cni/bin/loopback")).unwrap();
+    let before = node.tree();
+    let uninstall = node.run("uninstall");
+    for path in [CONFLIST, BRIDGE] {
+        uninstall.exits(0).row(
+            "spared",
+            &node.shown(path),
+            "its content is not what was placed (sha256 ",
+        );
+    }
+    uninstall
+        .row(
+            "gone",
+            &node.shown("opt/cni/bin/loopback"),
+            "was removed by somebody else",
+        )
+        .row("removed", &node.shown("opt/cni/bin/host-local"), "");
+    assert_eq!(
+        before.changes(&node.tree()),
+        ["opt/cni/bin/host-local"],
+        "edited files stay byte for byte"
+    );
+    node.run("uninstall").exits(0).says("nothing to do: ");
+    assert_eq!(node.names(BIN), ["bridge"]);
+}
+
+#[test]
+fn a_link_or_directory_in_place_of_ours_is_spared() {
+    let node = Node::installed();
+    fs::remove_file(node.path(BRIDGE)).unwrap();
+    std::os::unix::fs::symlink("/bin/true", node.path(BRIDGE)).unwrap();
+    fs::remove_file(node.path(CONFLIST)).unwrap();
+    fs::create_dir(node.path(CONFLIST)).unwrap();
+    let removals = node.run("uninstall -o json").exits(0).json();
+    let removals = removals["removals"].as_array().unwrap().clone();
+    let spared = |path: &str| {
+        let entry = removals
+            .iter()
+            .find(|removal| removal["path"] == node.shown(path))
+            .unwrap();
+        (entry["what"].clone(), entry["reason"].clone())
+    };
+    assert_eq!(
+        spared(CONFLIST),
+        ("spared".into(), "it is a directory now".into())
+    );
+    assert_eq!(
+        spared(BRIDGE),
+        ("spared".into(), "it is a symbolic link now".into())
+    );
+    assert_eq!(node.names(BIN), ["bridge"]);
+    assert_eq!(node.names(CONF), ["10-pods.conflist"]);
+}
+
+/// On a node where nothing was ever installed, not even a state directory is made.
+#[test]
+fn on_an_empty_node_it_makes_nothing() {
+    let node = Node::declared();
+    node.run("uninstall").exits(0).says("nothing to do: ");
+    assert_eq!(node.tree().paths(), [""; 0]);
+    assert!(!node.has("opt"));
+}
+
+/// It needs no network and no plugin names: what was placed is in the ledger, whatever is declared by now.
+#[test]
+fn it_knows_what_was_placed_whatever_is_declared_by_now() {
+    let node = Node::installed();
+    let mut other = PACK.artifact("http://mirror.invalid/p.tgz");
+    other.plugins = "[loopback]".to_owned();
+    node.declare(&other, "");
+    node.run("uninstall").exits(0);
+    assert_eq!(node.names(BIN), [""; 0]);
+    assert_eq!(node.names(CONF), [""; 0]);
+
+    // And a node can be installed again.
+    let node = Node::declared();
+    node.run("install").exits(0);
+    node.run("uninstall").exits(0);
+    node.declare(
+        &PACK.artifact(&node.mirror("again.tgz", &PACK.bytes)),
+        NETWORK,
+    );
+    node.run("install").exits(0).says("done: 4 files");
+}

@@ -1,0 +1,407 @@
+//! A node in a sandbox, and the real program at work on it.
+
+use std::fmt;
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::LazyLock;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
+
+use cni_keeper::model::{Arch, Sha256};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::archive::Tar;
+use super::tree::Tree;
+
+/// The plugins that [`NETWORK`] needs, and that [`PACK`] holds.
+pub(crate) const PLUGINS: [&str; 3] = ["bridge", "host-local", "loopback"];
+
+/// A network of them. The builds of Debian speak CNI up to 1.0.0.
+pub(crate) const NETWORK: &str = "\
+network:
+  fileName: 10-pods.conflist
+  conflist:
+    cniVersion: 1.0.0
+    name: pod-network
+    plugins:
+      - type: bridge
+        bridge: cni0
+        ipam: {type: host-local, ranges: [[{subnet: 10.88.0.0/16}]]}
+";
+
+/// Where the files of a node are, below its root.
+pub(crate) const BIN: &str = "opt/cni/bin";
+pub(crate) const CONF: &str = "etc/cni/net.d";
+pub(crate) const STATE: &str = "opt/cni/.cni-keeper";
+pub(crate) const CONFLIST: &str = "etc/cni/net.d/10-pods.conflist";
+
+/// No command may take longer; reached only by one that hangs.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A real plugin, as Debian built it.
+pub(crate) fn plugin(name: &str) -> Vec<u8> {
+    let path = Path::new("/usr/lib/cni").join(name);
+    fs::read(&path).unwrap_or_else(|error| {
+        panic!(
+            "{}: {error}; install containernetworking-plugins",
+            path.display()
+        )
+    })
+}
+
+/// The same plugin from another builder: other bytes that run as well.
+pub(crate) fn other_build(name: &str) -> Vec<u8> {
+    [plugin(name), b"another build".to_vec()].concat()
+}
+
+/// An archive of plugins.
+pub(crate) struct Pack {
+    pub(crate) bytes: Vec<u8>,
+    plugins: Vec<&'static str>,
+}
+
+/// The real plugins, packed as upstream packs them.
+pub(crate) static PACK: LazyLock<Pack> = LazyLock::new(|| Pack::new(&PLUGINS, plugin));
+
+/// The next release: the same plugins with other bytes.
+pub(crate) static NEXT_PACK: LazyLock<Pack> = LazyLock::new(|| Pack::new(&PLUGINS, other_build));
+
+impl Pack {
+    pub(crate) fn new(plugins: &[&'static str], content: impl Fn(&'static str) -> Vec<u8>) -> Self {
+        let tar = plugins.iter().fold(Tar::like_upstream(), |tar, plugin| {
+            tar.file(&format!("./{plugin}"), &content(plugin))
+        });
+        Self {
+            bytes: tar.gz(),
+            plugins: plugins.to_vec(),
+        }
+    }
+
+    /// The declaration of this archive, pinned rightly.
+    pub(crate) fn artifact(&self, source: &str) -> Artifact {
+        Artifact {
+            version: "v1.1.1".to_owned(),
+            sources: vec![source.to_owned()],
+            pin: pin(&self.bytes),
+            plugins: format!("[{}]", self.plugins.join(", ")),
+            more: String::new(),
+        }
+    }
+}
+
+/// `sha256: {amd64: …}` for the architecture of this machine.
+pub(crate) fn pin(bytes: &[u8]) -> String {
+    format!("sha256: {{{}: {}}}", arch(), Sha256::of(bytes))
+}
+
+pub(crate) fn arch() -> Arch {
+    Arch::of_this_program().unwrap()
+}
+
+/// One artifact of a declaration.
+#[derive(Clone)]
+pub(crate) struct Artifact {
+    pub(crate) version: String,
+    pub(crate) sources: Vec<String>,
+    pub(crate) pin: String,
+    pub(crate) plugins: String,
+    /// One more key.
+    pub(crate) more: String,
+}
+
+impl fmt::Display for Artifact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            version,
+            sources,
+            pin,
+            plugins,
+            more,
+        } = self;
+        writeln!(
+            f,
+            "artifacts:\n  - name: cni-plugins\n    version: {version}"
+        )?;
+        writeln!(f, "    sources: {sources:?}\n    {pin}")?;
+        writeln!(f, "    plugins: {plugins}\n    {more}")
+    }
+}
+
+/// A node's disk, beside it a mirror and the declaration.
+pub(crate) struct Node {
+    base: PathBuf,
+    _dir: Option<TempDir>,
+}
+
+/// How a command ended and what it said.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// A command under way.
+pub(crate) struct Running(Child);
+
+impl Node {
+    /// A machine on which nothing was ever installed.
+    pub(crate) fn empty() -> Self {
+        // Beside the build, where programs may be run: plugins are.
+        let dir = tempfile::Builder::new()
+            .prefix("node-")
+            .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+            .unwrap();
+        let node = Self::within(dir.path());
+        Self {
+            _dir: Some(dir),
+            ..node
+        }
+    }
+
+    /// The same in an empty directory that somebody else removes.
+    pub(crate) fn within(base: &Path) -> Self {
+        for part in ["host", "mirror"] {
+            fs::create_dir(base.join(part)).unwrap();
+        }
+        Self {
+            base: base.to_owned(),
+            _dir: None,
+        }
+    }
+
+    /// An empty machine for which [`PACK`], on the local mirror, and [`NETWORK`] are declared.
+    pub(crate) fn declared() -> Self {
+        let node = Self::empty();
+        node.declare_pack();
+        node
+    }
+
+    pub(crate) fn declare_pack(&self) {
+        let source = self.mirror("plugins.tgz", &PACK.bytes);
+        self.declare(&PACK.artifact(&source), NETWORK);
+    }
+
+    /// The same with everything in place, and with the mirror gone.
+    pub(crate) fn installed() -> Self {
+        let node = Self::declared();
+        node.run("install").exits(0);
+        node.lose_mirror();
+        node
+    }
+
+    /// Writes the declaration.
+    pub(crate) fn declare(&self, artifact: &Artifact, rest: &str) {
+        self.declare_text(&format!("{artifact}{rest}"));
+    }
+
+    /// Writes the declaration, all but its first two lines.
+    pub(crate) fn declare_text(&self, text: &str) {
+        let head = "apiVersion: cni-keeper/v1alpha1\nkind: NodeNetwork\n";
+        fs::write(self.config(), format!("{head}{text}")).unwrap();
+    }
+
+    pub(crate) fn config(&self) -> PathBuf {
+        self.base.join("config.yaml")
+    }
+
+    /// Puts a file on the local mirror and returns its URL.
+    pub(crate) fn mirror(&self, name: &str, bytes: &[u8]) -> String {
+        let path = self.base.join("mirror").join(name);
+        fs::write(&path, bytes).unwrap();
+        format!("file://{}", path.display())
+    }
+
+    pub(crate) fn lose_mirror(&self) {
+        fs::remove_dir_all(self.base.join("mirror")).unwrap();
+    }
+
+    pub(crate) fn root(&self) -> PathBuf {
+        self.base.join("host")
+    }
+
+    pub(crate) fn path(&self, inside: &str) -> PathBuf {
+        self.root().join(inside)
+    }
+
+    /// The path as the program prints it.
+    pub(crate) fn shown(&self, inside: &str) -> String {
+        self.path(inside).display().to_string()
+    }
+
+    /// Puts a file on the node's disk as somebody else would.
+    pub(crate) fn write(&self, inside: &str, content: &[u8], mode: u32) {
+        let path = self.path(inside);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    pub(crate) fn read(&self, inside: &str) -> Vec<u8> {
+        fs::read(self.path(inside)).unwrap()
+    }
+
+    pub(crate) fn has(&self, inside: &str) -> bool {
+        fs::symlink_metadata(self.path(inside)).is_ok()
+    }
+
+    /// The names in a directory of the node, sorted.
+    pub(crate) fn names(&self, inside: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.path(inside)).unwrap();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// What the runtime sees: everything but our own state.
+    pub(crate) fn tree(&self) -> Tree {
+        Tree::of(&self.root(), |path| path == STATE)
+    }
+
+    /// Everything, our own state included; only the lock is taken by each run anew.
+    pub(crate) fn whole_tree(&self) -> Tree {
+        let lock = format!("{STATE}/lock");
+        Tree::of(&self.root(), |path| path == lock)
+    }
+
+    /// The program, told of this node by its environment and of nothing else.
+    pub(crate) fn keeper(&self, arguments: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cni-keeper"));
+        command
+            .args(arguments.split_whitespace())
+            .env_clear()
+            .env("CNI_KEEPER_CONFIG", self.config())
+            .env("CNI_KEEPER_HOST_ROOT", self.root());
+        command
+    }
+
+    pub(crate) fn run(&self, arguments: &str) -> Outcome {
+        start(&mut self.keeper(arguments)).end()
+    }
+}
+
+/// Starts a command; what it says is collected.
+pub(crate) fn start(command: &mut Command) -> Running {
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    Running(child.unwrap())
+}
+
+impl Running {
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal).unwrap();
+    }
+
+    /// Waits for the end.
+    pub(crate) fn end(self) -> Outcome {
+        let pid = self.pid();
+        let (done, ended) = channel();
+        thread::spawn(move || done.send(self.0.wait_with_output()));
+        match ended.recv_timeout(DEADLINE) {
+            Ok(output) => Outcome::from(output.unwrap()),
+            Err(_) => {
+                let _ = kill(pid, Signal::SIGKILL);
+                panic!("no end after {} s", DEADLINE.as_secs());
+            }
+        }
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.0.id().try_into().unwrap())
+    }
+}
+
+impl From<Output> for Outcome {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+impl Outcome {
+    /// Fails with all that was said unless it ended with this code.
+    #[track_caller]
+    pub(crate) fn exits(&self, code: i32) -> &Self {
+        assert_eq!(self.code, Some(code), "{self}");
+        self
+    }
+
+    /// Fails unless this stands somewhere on stdout or stderr.
+    #[track_caller]
+    pub(crate) fn says(&self, text: &str) -> &Self {
+        assert!(self.to_string().contains(text), "not said: {text}\n{self}");
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn does_not_say(&self, text: &str) -> &Self {
+        assert!(!self.to_string().contains(text), "said: {text}\n{self}");
+        self
+    }
+
+    /// Fails unless a line of stdout is about this: a word, a path, and how it goes on.
+    #[track_caller]
+    pub(crate) fn row(&self, word: &str, path: &str, rest: &str) -> &Self {
+        let line = format!("{word} {path}  {rest}");
+        let squeezed = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        let found = self
+            .stdout
+            .lines()
+            .any(|had| squeezed(had).starts_with(&squeezed(&line)));
+        assert!(found, "no line: {line}\n{self}");
+        self
+    }
+
+    /// The one document on stdout.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}\n{self}"))
+    }
+
+    /// The lines of stderr that are for people, not the log's.
+    pub(crate) fn errors(&self) -> Vec<&str> {
+        let lines = self.stderr.lines();
+        lines
+            .filter_map(|line| line.strip_prefix("error: "))
+            .collect()
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            code,
+            stdout,
+            stderr,
+        } = self;
+        write!(
+            f,
+            "--- exit {code:?}\n--- stdout\n{stdout}\n--- stderr\n{stderr}"
+        )
+    }
+}
+
+/// The URL of an archive on a port where nobody listens.
+pub(crate) fn nobody() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    format!("http://{}/p.tgz", listener.local_addr().unwrap())
+}
