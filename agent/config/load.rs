@@ -4,26 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::catalog::PROFILES;
-use super::error::{ConfigErrors, Problems};
+use super::error::{ConfigErrors, Problems, suggestion};
 use super::merge::lay_over;
-use super::nearest::suggestion;
+use super::overrides::Overrides;
 use super::settings::Settings;
 use super::tree::{Node, Origin, Yaml, parse};
 use super::validate::settings;
-use crate::model::Arch;
-
-/// What flags and environment say; each goes before the file.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Overrides {
-    /// `--bin-dir`, in place of `paths.binDir`.
-    pub bin_dir: Option<PathBuf>,
-    /// `--conf-dir`, in place of `paths.confDir`.
-    pub conf_dir: Option<PathBuf>,
-    /// `--state-dir`, in place of `paths.stateDir`.
-    pub state_dir: Option<PathBuf>,
-    /// The node's architecture, where it is not this program's.
-    pub arch: Option<Arch>,
-}
 
 /// A configuration in force, and where in the file its values stand.
 #[derive(Debug, Clone, PartialEq)]

@@ -8,8 +8,8 @@ mod catalog;
 mod error;
 mod load;
 mod merge;
-mod nearest;
 mod network;
+mod overrides;
 mod paths;
 mod pins;
 mod read;
@@ -23,7 +23,8 @@ pub use catalog::{
     Asset, Catalog, CatalogError, Confidence, PROFILES, Profile, Project, Release, catalog,
 };
 pub use error::{ConfigError, ConfigErrors};
-pub use load::{Loaded, Overrides, load};
+pub use load::{Loaded, load};
+pub use overrides::Overrides;
 pub use settings::{
     Drift, DriftPolicy, FactSource, Fetch, ForeignConflists, Gate, Http, Network, Paths, Settings,
 };

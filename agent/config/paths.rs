@@ -3,7 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use super::error::Problems;
-use super::load::Overrides;
+use super::overrides::Overrides;
 use super::read::Fields;
 use super::settings::Paths;
 use super::tree::{Node, Origin, Place};

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::error::Problems;
-use super::nearest::nearest;
 use super::read::Fields;
 use super::tree::{Node, Place, Yaml};
-use crate::model::{Arch, DigestError, Pin, Sha256};
+use crate::model::{Arch, DigestError, Pin, Sha256, nearest};
 
 const COPY_AGAIN: &str = "; copy it again from the release's .sha256 file";
 

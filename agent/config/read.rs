@@ -5,8 +5,7 @@ use std::str::FromStr;
 
 use serde_json::{Map, Number, Value};
 
-use super::error::Problems;
-use super::nearest::suggestion;
+use super::error::{Problems, suggestion};
 use super::tree::{Node, Place, Yaml};
 
 /// A mapping whose keys are all known.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::artifacts::artifacts;
 use super::error::Problems;
-use super::load::Overrides;
 use super::network::network;
+use super::overrides::Overrides;
 use super::paths::{path_of, paths};
 use super::read::Fields;
 use super::settings::{Drift, DriftPolicy, Fetch, ForeignConflists, Http, Settings};

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use reqwest::{Client, Url};
 
 use super::exchange::Exchange;
-use super::failure::redacted;
 use super::intake::{Intake, Judged, Verified};
+use super::redact::redacted;
 use super::{Failure, FetchError, FileSource, Progress, Spool, Tried, WrongDigest, client};
 use crate::config;
 use crate::model::Artifact;

@@ -14,6 +14,7 @@ mod failure;
 mod intake;
 mod pace;
 mod range;
+mod redact;
 mod redirect;
 mod scan;
 
@@ -25,8 +26,9 @@ pub use caps::{Cap, Limits};
 pub use client::local_client;
 pub use download::{Means, download};
 pub use elf::NotAPlugin;
-pub use failure::{Failure, FetchError, TimeLimit, Tried, WrongDigest, redacted};
+pub use failure::{Failure, FetchError, TimeLimit, Tried, WrongDigest};
 pub use intake::Verified;
+pub use redact::redacted;
 pub use redirect::Refusal;
 
 /// Where the bytes of an artifact go until they are verified and read; starts out empty.

@@ -2,7 +2,7 @@
 
 use reqwest::Url;
 
-use super::failure::redacted;
+use super::redact::redacted;
 
 /// The longest chain that is followed; release hosts in use need two.
 const MOST_HOPS: usize = 5;

@@ -12,14 +12,12 @@ use nix::fcntl::{AtFlags, OFlag, renameat};
 use nix::sys::stat::{Mode, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
+use super::error::SYNC;
 use super::sys::{self, Kind, Metadata, open_at};
 use super::temp::is_own_temp;
 use super::walk::{Root, Trail};
 use super::{HostError, Spool, Temp};
 use crate::model::{FileMode, FileName, FileType, Owner};
-
-/// What a failed directory fsync means: the names are right now, and may not be after a power loss.
-pub(super) const SYNC: &str = "sync (durability uncertain)";
 
 /// An open directory. Names in it are reached through its descriptor, so they stay in *this* directory
 /// whatever happens to the path meanwhile. Cloning shares the descriptor.

@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
+/// What a failed directory fsync means: the names are right now, and may not be after a power loss.
+pub(super) const SYNC: &str = "sync (durability uncertain)";
+
 /// A system call on the host's file system that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} {}: {}{}", path.display(), reason(source), mend(source))]

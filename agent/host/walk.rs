@@ -171,7 +171,7 @@ impl Trail<'_> {
                 let parent = open_at(self.end(), ".", directory, Mode::empty()).map_err(fail)?;
                 File::from(parent)
                     .sync_all()
-                    .map_err(|error| HostError::new(super::dir::SYNC, self.path(), error))?;
+                    .map_err(|error| HostError::new(super::error::SYNC, self.path(), error))?;
             }
         }
         self.enter(name).map_err(fail)

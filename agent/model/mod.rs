@@ -8,6 +8,7 @@ mod drift;
 mod name;
 mod observed;
 mod snapshot;
+mod spelling;
 
 pub use artifact::{Arch, Artifact, Format, IfPresent, Member, UnknownArch};
 pub use digest::{DigestError, Pin, Sha256};
@@ -15,3 +16,4 @@ pub use drift::Drift;
 pub use name::{FileMode, FileName, NameError, PluginName};
 pub use observed::{FileState, FileType, Owner, Regular};
 pub use snapshot::{Check, Effective, FileReport, Snapshot, Standing};
+pub use spelling::{distance, nearest};

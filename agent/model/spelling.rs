@@ -1,9 +1,10 @@
-//! The nearest known word to a misspelt one.
+//! How alike two words are, for suggestions.
 
 /// The known word that `word` most likely stands for, if any is near enough to suggest.
 ///
 /// Near is at most a third of the letters changed; capitals do not count.
-pub(super) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+#[must_use]
+pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let word = word.to_lowercase();
     known
         .iter()
@@ -13,13 +14,9 @@ pub(super) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
         .map(|(_, candidate)| candidate)
 }
 
-/// `; did you mean 'x'?` or nothing.
-pub(super) fn suggestion(word: &str, known: &[&str]) -> String {
-    nearest(word, known).map_or_else(String::new, |near| format!("; did you mean '{near}'?"))
-}
-
 /// Insertions, deletions and substitutions between two words (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
+#[must_use]
+pub fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, from) in a.chars().enumerate() {
