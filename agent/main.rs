@@ -8,10 +8,9 @@ use clap::error::ErrorKind;
 use cni_keeper::cli::Cli;
 use cni_keeper::commands::{self, Exit};
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     match Cli::try_parse() {
-        Ok(cli) => commands::run(cli).await.into(),
+        Ok(cli) => commands::run(&cli).into(),
         Err(answer) => {
             // Nothing is left to be done where stdout or stderr is closed.
             let _ = answer.print();

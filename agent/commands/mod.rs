@@ -45,6 +45,9 @@ enum Failure {
     /// The node refused.
     #[error(transparent)]
     Reconcile(#[from] ReconcileError),
+    /// The kernel gives us nothing to wait with.
+    #[error("cannot start: {0}; raise the limit on open files (ulimit -n)")]
+    Runtime(#[source] std::io::Error),
     /// The built-in catalog is broken.
     #[error(transparent)]
     Catalog(#[from] crate::config::CatalogError),
@@ -58,21 +61,16 @@ impl Failure {
             | Self::Config(_)
             | Self::Conflist(_)
             | Self::HostRoot(_) => Exit::Usage,
-            Self::Reconcile(_) | Self::Catalog(_) => Exit::Failed,
+            Self::Reconcile(_) | Self::Runtime(_) | Self::Catalog(_) => Exit::Failed,
         }
     }
 }
 
 /// Runs a command to its end and says how it ended; errors are on stderr by then.
-pub async fn run(cli: Cli) -> Exit {
+pub fn run(cli: &Cli) -> Exit {
     telemetry::init(cli.global.log_level, cli.global.log_format);
-    let outcome = tokio::select! {
-        outcome = dispatch(&cli) => outcome,
-        // What is being published is finished by its own thread before the process ends.
-        () = signal() => Err(ReconcileError::Stopped.into()),
-    };
     let log = cli.global.log_format;
-    match outcome {
+    match to_its_end(cli) {
         Ok(exit) => exit,
         Err(Failure::Config(errors)) => {
             for error in errors.all() {
@@ -89,6 +87,20 @@ pub async fn run(cli: Cli) -> Exit {
             failure.exit()
         }
     }
+}
+
+fn to_its_end(cli: &Cli) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::Runtime)?;
+    // What is being published is finished by its own thread before the runtime is gone.
+    runtime.block_on(async {
+        tokio::select! {
+            outcome = dispatch(cli) => outcome,
+            () = signal() => Err(ReconcileError::Stopped.into()),
+        }
+    })
 }
 
 async fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
@@ -122,11 +134,9 @@ async fn signal() {
 /// Reads and checks the configuration.
 fn declaration(global: &Global, file: &Path) -> Result<Loaded, Failure> {
     let absolute = std::path::absolute(file)
-        .map_err(|error| Failure::NoConfig(HostError::new("find", file, error)))?;
-    let machine = Host::open(Path::new("/")).map_err(Failure::NoConfig)?;
-    let bytes = machine
-        .read(&absolute, LARGEST_CONFIG)
-        .map_err(Failure::NoConfig)?;
+        .map_err(|error| no_config(HostError::new("find", file, error)))?;
+    let machine = Host::open(Path::new("/")).map_err(no_config)?;
+    let bytes = machine.read(&absolute, LARGEST_CONFIG).map_err(no_config)?;
     let text =
         String::from_utf8(bytes).map_err(|_| Failure::NotText(file.display().to_string()))?;
     let overrides = Overrides {
@@ -136,6 +146,14 @@ fn declaration(global: &Global, file: &Path) -> Result<Loaded, Failure> {
         arch: None,
     };
     Ok(load(&text, file, &overrides)?)
+}
+
+/// Whether it is the operator's to name another file, or the machine's to have descriptors left.
+fn no_config(error: HostError) -> Failure {
+    match error.is_the_machines() {
+        true => ReconcileError::Host(error).into(),
+        false => Failure::NoConfig(error),
+    }
 }
 
 /// Brings the declaration and the node together.

@@ -50,6 +50,21 @@ impl HostError {
         self.errno() == Some(Errno::EXDEV)
     }
 
+    /// Whether the file system takes no changes at all.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.errno() == Some(Errno::EROFS)
+    }
+
+    /// Whether the machine is short of something or fails, whatever path it was asked for.
+    #[must_use]
+    pub fn is_the_machines(&self) -> bool {
+        matches!(
+            self.errno(),
+            Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::EIO)
+        )
+    }
+
     /// Whether another process holds the lock.
     #[must_use]
     pub fn is_held(&self) -> bool {

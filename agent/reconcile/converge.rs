@@ -10,7 +10,7 @@ use super::session::Session;
 use super::{Keeper, Sight, judge, supply};
 use crate::conflist::check_plugins;
 use crate::fetch::Progress;
-use crate::model::{Artifact, Pin, Sha256, Snapshot};
+use crate::model::{Artifact, Sha256, Snapshot};
 use crate::plan::{Step, plan};
 use crate::store::{Ledger, Place};
 
@@ -83,7 +83,10 @@ impl Keeper {
     /// When another agent is at work, the conflist is wrong, or the disk refuses.
     pub async fn converge(&self, means: &Means<'_>) -> Result<Converged, ReconcileError> {
         let keeper = self.clone();
-        let session = blocking(move || keeper.open()).await?;
+        let session = match blocking(move || keeper.open()).await {
+            Err(error) if error.is_read_only() => return self.right_already(error).await,
+            opened => opened?,
+        };
         let mut run = Progressed::default();
         for _ in 0..ROUNDS {
             if session.pass(&mut run, means).await? {
@@ -92,8 +95,8 @@ impl Keeper {
         }
         // Spares are copied while the last look hashes what they are copied from.
         let tidy = blocking({
-            let (session, complete) = (Arc::clone(&session), run.failures.is_empty());
-            move || session.tidy(complete)
+            let session = Arc::clone(&session);
+            move || session.tidy()
         });
         let (sight, tidied) = tokio::join!(self.sight(), tidy);
         tidied?;
@@ -105,6 +108,21 @@ impl Keeper {
             fetched: run.fetched,
             steps: run.steps,
             failures: run.failures,
+        })
+    }
+
+    /// Without a state directory to write to nothing can be changed, which is no failure of a node that
+    /// is right already.
+    async fn right_already(&self, refusal: ReconcileError) -> Result<Converged, ReconcileError> {
+        let snapshot = self.verify().await?;
+        if !snapshot.is_right() {
+            return Err(refusal);
+        }
+        Ok(Converged {
+            fetched: Vec::new(),
+            steps: Vec::new(),
+            snapshot,
+            failures: Vec::new(),
         })
     }
 }
@@ -210,40 +228,42 @@ impl Session {
         Ok((fetched, blobs))
     }
 
-    /// Puts spares back into the store and, if the declaration is `complete`ly in place, lets go of what
-    /// is no longer declared: after an upgrade that failed, the release before it must still be known
-    /// here, so that going back to it needs no network. Nothing here may make a right node fail: a full
-    /// disk costs the spare, not the network.
-    fn tidy(&self, complete: bool) -> Result<(), ReconcileError> {
+    /// Puts spares back into the store and lets go of what is neither declared nor in place: after an
+    /// upgrade that failed, the set that is still there can be verified and healed as before. Nothing
+    /// here may make a right node fail: a full disk costs the spare, not the network.
+    fn tidy(&self) -> Result<(), ReconcileError> {
         let mut ledger = self.store.ledger()?;
-        let mut declared: HashSet<Sha256> = HashSet::new();
+        let artifacts = &self.keeper.settings.artifacts;
+        let mut pins: BTreeSet<String> = artifacts
+            .iter()
+            .map(|artifact| artifact.pin.to_string())
+            .collect();
+        let mut blobs: HashSet<Sha256> = HashSet::new();
         let bin = self.keeper.bin_dir()?;
         for wanted in self.keeper.desired(&ledger, None).plugins {
-            declared.extend(wanted.sha256);
-            if let (Some(sha256), Some(bin)) = (wanted.sha256, &bin)
-                && ledger
-                    .find(Place::Bin, wanted.plugin.file())
-                    .is_some_and(|file| file.sha256 == sha256)
-                && let Err(error) = self.store.restage(&sha256, bin, wanted.plugin.file())
+            let name = wanted.plugin.file();
+            blobs.extend(wanted.sha256);
+            let Some(placed) = ledger.find(Place::Bin, name) else {
+                continue;
+            };
+            pins.extend(placed.origin.iter().map(|origin| origin.pin.clone()));
+            blobs.extend(placed.previous);
+            blobs.insert(placed.sha256);
+            if wanted.sha256 == Some(placed.sha256)
+                && let Some(bin) = &bin
+                && let Err(error) = self.store.restage(&placed.sha256, bin, name)
             {
                 tracing::warn!("no spare copy of {}: {error}", wanted.plugin);
             }
         }
-        let pruned = match complete {
-            true => self.store.prune(&declared),
-            false => Ok(()),
-        };
-        if let Err(error) = pruned.and_then(|()| self.store.sync()) {
+        let before = ledger.clone();
+        ledger.retain_members(&pins);
+        let kept = self.store.prune(&blobs).and_then(|()| self.store.sync());
+        if let Err(error) = kept {
             tracing::warn!("{error}");
         }
-        if complete {
-            let before = ledger.clone();
-            let artifacts = self.keeper.settings.artifacts.iter();
-            let pins: Vec<Pin> = artifacts.map(|artifact| artifact.pin).collect();
-            ledger.retain_members(&pins);
-            if ledger != before {
-                self.store.save(&ledger)?;
-            }
+        if ledger != before {
+            self.store.save(&ledger)?;
         }
         Ok(())
     }

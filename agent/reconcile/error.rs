@@ -55,3 +55,13 @@ pub enum ReconcileError {
     #[error("stopped by a signal; what is in place is whole, run it again to go on")]
     Stopped,
 }
+
+impl ReconcileError {
+    /// Whether it was a read-only file system that refused.
+    pub(super) fn is_read_only(&self) -> bool {
+        match self {
+            Self::Host(error) | Self::Store(StoreError::Host(error)) => error.is_read_only(),
+            _ => false,
+        }
+    }
+}

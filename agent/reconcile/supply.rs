@@ -7,7 +7,7 @@ use std::thread;
 
 use super::error::ReconcileError;
 use crate::config::Settings;
-use crate::fetch::{self, FileSource, Limits, MemberSink, Progress, Verified};
+use crate::fetch::{self, FetchError, FileSource, Limits, MemberSink, Progress, Verified};
 use crate::host::{Host, HostError, Spool, Temp};
 use crate::model::{Artifact, Format, Member, Sha256};
 use crate::retry::Backoff;
@@ -79,7 +79,15 @@ pub(super) async fn download(
         progress,
         backoff: Backoff::default(),
     };
-    Ok(fetch::download(&artifact, &means, store.temps().spool()?).await?)
+    let temps = store.temps();
+    match fetch::download(&artifact, &means, temps.spool()?).await {
+        Ok(verified) => Ok(verified),
+        // Only here it is known where the nameless file lies.
+        Err(FetchError::Spool { source, .. }) => {
+            Err(HostError::new("keep the download in", temps.path(), source).into())
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Takes the wanted members of a verified artifact into the store. Blocks.

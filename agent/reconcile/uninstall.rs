@@ -1,6 +1,6 @@
 //! Taking away what is ours: the conflist first, then the binaries; nothing that anybody else changed.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
 
 use super::Keeper;
@@ -86,7 +86,7 @@ impl Keeper {
         }
         self.remove_placed(Place::Bin, self.bin_dir()?.as_ref(), ledger, done)?;
         store.prune(&HashSet::new())?;
-        ledger.retain_members(&[]);
+        ledger.retain_members(&BTreeSet::new());
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! The ledger: every file placed and the digest placed, so that only what is ours is ever touched.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io::Write;
 
@@ -201,9 +201,8 @@ impl Ledger {
             .insert(member.to_owned(), measure);
     }
 
-    /// Forgets what was measured of artifacts other than these.
-    pub fn retain_members(&mut self, pins: &[Pin]) {
-        let keep: Vec<String> = pins.iter().map(ToString::to_string).collect();
+    /// Forgets what was measured of artifacts other than these, by their pins as text.
+    pub fn retain_members(&mut self, keep: &BTreeSet<String>) {
         self.members.retain(|pin, _| keep.contains(pin));
     }
 
@@ -344,7 +343,7 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.measured(&old, "bridge", measure);
         ledger.measured(&new, "bridge", measure);
-        ledger.retain_members(&[new]);
+        ledger.retain_members(&BTreeSet::from([new.to_string()]));
         assert_eq!(ledger.members(&old), None);
         assert_eq!(ledger.members(&new).unwrap()["bridge"], measure);
     }

@@ -7,4 +7,5 @@ mod kill;
 mod limits;
 mod node;
 mod order;
+mod scenario;
 mod stepper;

@@ -1,1 +1,356 @@
-//! .
+//! Disks that are full, read-only, two instead of one, without permission to execute: all of them real.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use nix::sys::statvfs::statvfs;
+
+use super::node::{Node, Site, file, ours, said};
+use super::scenario::{Scenario, in_bin};
+use super::stepper::{self, Ended};
+use crate::support::namespace::{in_private_mounts, mount_tmpfs, remount};
+
+/// What tmpfs gives a file at a time.
+const PAGE: u64 = 4096;
+
+/// The space that files of these sizes take.
+fn space(sizes: impl IntoIterator<Item = usize>) -> u64 {
+    let pages = sizes.into_iter().map(|size| (size as u64).div_ceil(PAGE));
+    pages.sum::<u64>() * PAGE
+}
+
+fn used(mount: &Path) -> u64 {
+    let now = statvfs(mount).unwrap();
+    (now.blocks() - now.blocks_free()) * now.fragment_size()
+}
+
+/// Gives a tmpfs another size or number of inodes.
+fn limit(mount: &Path, options: &str) {
+    let options = format!("remount,{options}");
+    let mounted = Command::new("mount")
+        .args(["-o", &options])
+        .arg(mount)
+        .status();
+    assert!(mounted.unwrap().success(), "{options}");
+}
+
+/// A node on a tmpfs of its own, with what another one has.
+fn on_tmpfs(site: &Site, like: &Node) -> Node {
+    let root = site.path().join("mounted");
+    fs::create_dir_all(&root).unwrap();
+    mount_tmpfs(&root, "size=1g");
+    let node = Node::at(&root);
+    like.copy_to(&root);
+    node
+}
+
+fn unmount(node: &Node) {
+    let done = Command::new("umount").arg(node.root()).status();
+    assert!(done.unwrap().success());
+}
+
+/// Fails unless it ended with 2 and its first error line names a path of the node and says all of this.
+fn refused(node: &Node, output: &Output, parts: &[&str]) {
+    let all = said(output);
+    assert_eq!(output.status.code(), Some(2), "{all}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let line = stderr.lines().find(|line| line.starts_with("error: "));
+    let line = line.unwrap_or_else(|| panic!("no error line: {all}"));
+    for part in parts.iter().copied().chain(node.root().to_str()) {
+        assert!(line.contains(part), "no {part:?} in {line:?}");
+    }
+}
+
+/// Fault 9 on a node that has nothing yet: too small for the download, for what is in it, and just large enough.
+#[test]
+fn fault_9_a_fresh_install_that_does_not_fit() {
+    in_private_mounts(&fault_9_a_fresh_install_that_does_not_fit, |scratch| {
+        let site = Site::below(scratch);
+        let declared = site.declare("a", 1, "");
+        let node = on_tmpfs(&site, &site.bare());
+        let archive = space([declared.archive_size]);
+        let plugins = space(declared.plugins.values().map(Vec::len));
+        // The lock file has one page, for our process id.
+        let just = archive + plugins + PAGE;
+        for (size, fits) in [(archive, false), (plugins, false), (just, true)] {
+            limit(node.root(), &format!("size={size}"));
+            let output = node.run(&declared, "install");
+            if fits {
+                // There was no room for the spares, which costs nothing but a download when they are needed.
+                assert!(output.status.success(), "{}", said(&output));
+                node.is_as(&declared, "fits");
+            } else {
+                refused(&node, &output, &["No space left on device; free space"]);
+                assert!(node.visible().is_empty(), "{:?}", node.visible());
+                assert!(node.temps().is_empty(), "{:?}", node.temps());
+                let spares = fs::read_dir(node.state().join("store")).unwrap();
+                assert_eq!(spares.count(), 0, "half a set is no use to anybody");
+            }
+        }
+    });
+}
+
+/// Fault 9 on a node that works: the old set and its conflist stay as they are, and are replaced once there is room.
+#[test]
+fn fault_9_an_upgrade_that_does_not_fit() {
+    in_private_mounts(&fault_9_an_upgrade_that_does_not_fit, |scratch| {
+        let site = Site::below(scratch);
+        let (old, new) = (site.declare("a", 1, ""), site.declare("b", 2, ""));
+        let node = on_tmpfs(&site, &site.installed(&old));
+        let before = node.visible();
+        let now = used(node.root());
+        for more in [0, PAGE, space([new.archive_size]) + PAGE] {
+            limit(node.root(), &format!("size={}", now + more));
+            let output = node.run(&new, "install");
+            refused(&node, &output, &["No space left on device; free space"]);
+            assert_eq!(node.visible(), before, "{more} more bytes");
+            assert!(node.temps().is_empty(), "{:?}", node.temps());
+        }
+        // The old declaration still holds, to be verified and healed without its source.
+        fs::remove_file(site.path().join("a.tgz")).unwrap();
+        node.must(&old, "verify");
+        fs::remove_file(node.bin().join("ptp")).unwrap();
+        node.must(&old, "install");
+        node.is_as(&old, "rolled back");
+
+        limit(node.root(), "size=1g");
+        node.must(&new, "install");
+        node.is_as(&new, "upgraded");
+    });
+}
+
+/// Fault 9, to the block: plugins on a disk of their own that has room for all but the last one of the last plugin.
+#[test]
+fn fault_9_the_last_block() {
+    in_private_mounts(&fault_9_the_last_block, |scratch| {
+        let site = Site::below(scratch);
+        let declared = site.declare("a", 1, "");
+        let whole = space(declared.plugins.values().map(Vec::len));
+        let node = site.bare();
+        fs::create_dir_all(node.bin()).unwrap();
+        mount_tmpfs(&node.bin(), &format!("size={}", whole - PAGE));
+        let output = node.run(&declared, "install");
+        refused(
+            &node,
+            &output,
+            &["No space left on device; free space", "/opt/cni/bin/"],
+        );
+        let there = node.visible();
+        assert_eq!(there.len(), declared.plugins.len() - 1, "{there:?}");
+        for (name, found) in there {
+            let plugin = name.file_name().unwrap().to_str().unwrap();
+            assert_eq!(found, ours(declared.plugins[plugin].clone(), 0o755));
+        }
+        assert!(node.temps().is_empty(), "{:?}", node.temps());
+        limit(&node.bin(), &format!("size={whole}"));
+        node.must(&declared, "install");
+        node.is_as(&declared, "the last block");
+    });
+}
+
+/// Fault 10: with every number of inodes that is too small, what is visible is old or new, and the reason is shown.
+#[test]
+fn fault_10_too_few_inodes() {
+    in_private_mounts(&fault_10_too_few_inodes, |scratch| {
+        let site = Site::below(scratch);
+        let (old, new) = (site.declare("a", 1, ""), site.declare("b", 2, ""));
+        for before in [site.bare(), site.installed(&old)] {
+            let fresh = !before.bin().exists();
+            let scenario = Scenario::plain(&site, before, &new);
+            let mut too_few = 0;
+            for more in 0.. {
+                let node = on_tmpfs(&site, &scenario.before);
+                let now = statvfs(node.root()).unwrap();
+                let inodes = now.files() - now.files_free() + more;
+                limit(node.root(), &format!("nr_inodes={inodes}"));
+                let output = node.run(&new, "install");
+                let at = format!("{more} inodes left");
+                scenario.is_whole(&node, &at);
+                assert!(node.temps().is_empty(), "{at}: {:?}", node.temps());
+                let done = output.status.success();
+                if done {
+                    scenario.is_done(&node, &at);
+                } else {
+                    refused(&node, &output, &["free space or inodes"]);
+                    too_few += 1;
+                }
+                unmount(&node);
+                if done {
+                    break;
+                }
+            }
+            // Eight directories, lock, ledger, conflist, three plugins and a temp; an upgrade adds files only.
+            let least = if fresh { 10 } else { 2 };
+            assert!(too_few >= least, "{too_few} refusals");
+        }
+    });
+}
+
+/// Fault 11: what is right is right on a read-only disk, too.
+#[test]
+fn fault_11_a_right_node_is_ready_on_a_read_only_disk() {
+    in_private_mounts(
+        &fault_11_a_right_node_is_ready_on_a_read_only_disk,
+        |scratch| {
+            let site = Site::below(scratch);
+            let declared = site.declare("a", 1, "");
+            // With nothing to fetch from, either: what is right needs no source.
+            let node = site.installed(&declared);
+            fs::remove_file(site.path().join("a.tgz")).unwrap();
+            for read_only in [node.bin(), node.root().to_owned()] {
+                remount(&read_only, "ro");
+                for command in ["install", "verify", "plan"] {
+                    let output = node.run(&declared, command);
+                    assert!(output.status.success(), "{command}: {}", said(&output));
+                }
+                assert!(
+                    fs::write(node.bin().join("x"), "").is_err(),
+                    "not read-only"
+                );
+                node.is_as(&declared, "read-only");
+            }
+        },
+    );
+}
+
+/// Fault 11: what is wrong there stays wrong, in one line with its reason.
+#[test]
+fn fault_11_a_wrong_node_is_told_on_a_read_only_disk() {
+    in_private_mounts(
+        &fault_11_a_wrong_node_is_told_on_a_read_only_disk,
+        |scratch| {
+            let site = Site::below(scratch);
+            let (old, new) = (site.declare("a", 1, ""), site.declare("b", 2, ""));
+            let node = site.installed(&old);
+            for read_only in [node.bin(), node.conf(), node.root().to_owned()] {
+                remount(&read_only, "ro");
+                for command in ["install", "uninstall"] {
+                    if command == "uninstall" && read_only == node.bin() {
+                        // The conflist goes first, and would.
+                        continue;
+                    }
+                    let output = node.run(&new, command);
+                    refused(
+                        &node,
+                        &output,
+                        &["Read-only file system; mount it read-write"],
+                    );
+                    assert!(node.temps().is_empty(), "{:?}", node.temps());
+                }
+                let output = node.run(&new, "verify");
+                assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+                let undone = Command::new("umount").arg(&read_only).status();
+                assert!(undone.unwrap().success());
+                // A read-only confDir lets the new plugins in; back to the old ones for the next round.
+                node.must(&old, "install");
+                node.is_as(&old, "back");
+            }
+        },
+    );
+}
+
+/// Fault 17: killed at any change of a heal, with state and plugins on two file systems.
+#[test]
+fn fault_17_two_file_systems_survive_a_kill_at_every_change() {
+    let test = &fault_17_two_file_systems_survive_a_kill_at_every_change;
+    if !stepper::available() {
+        return;
+    }
+    in_private_mounts(test, |scratch| {
+        let site = Site::below(scratch);
+        let declared = site.declare("a", 1, "");
+        let before = site.installed(&declared);
+        fs::write(before.bin().join("ptp"), "not a plugin").unwrap();
+        fs::write(before.conflist(), "{}").unwrap();
+        let mut scenario = Scenario::plain(&site, before, &declared);
+        scenario.tampered = [in_bin("ptp")].into();
+        let root = site.path().join("split");
+        let node = Node::at(&root);
+        for dir in [node.bin(), node.state()] {
+            fs::create_dir_all(&dir).unwrap();
+            mount_tmpfs(&dir, "size=1g");
+        }
+        for nth in 1.. {
+            for dir in [node.bin(), node.state()] {
+                Command::new("find")
+                    .arg(dir)
+                    .args(["-mindepth", "1", "-delete"])
+                    .status()
+                    .unwrap();
+            }
+            scenario.before.copy_to(&root);
+            let program = node.keeper(&declared, "install");
+            match stepper::run_killed_at(&program, &root, nth).expect("may trace") {
+                Ended::Untouched(status) => {
+                    assert_eq!(status, 0);
+                    scenario.is_done(&node, "untouched");
+                    println!("{} kills", nth - 1);
+                    assert!(nth > 25, "only {nth}: are the changes still seen?");
+                    return;
+                }
+                Ended::Killed(at) => {
+                    scenario.is_whole(&node, &at);
+                    node.must(&declared, "install");
+                    scenario.is_done(&node, &at);
+                }
+            }
+        }
+    });
+}
+
+/// Fault 20: plugins that may not be executed have a reason of their own, and no conflist leads to them.
+#[test]
+fn fault_20_a_bin_directory_without_permission_to_execute() {
+    let test = &fault_20_a_bin_directory_without_permission_to_execute;
+    in_private_mounts(test, |scratch| {
+        let site = Site::below(scratch);
+        let declared = site.declare("a", 1, "");
+        let (fresh, right) = (site.bare(), site.installed(&declared));
+        fs::create_dir_all(fresh.bin()).unwrap();
+        for node in [&fresh, &right] {
+            let before = node.conflist().exists();
+            remount(&node.bin(), "noexec");
+            let output = node.run(&declared, "install");
+            let all = said(&output);
+            assert_eq!(output.status.code(), Some(2), "{all}");
+            assert!(all.contains("is its directory mounted noexec?"), "{all}");
+            assert_eq!(node.conflist().exists(), before, "{all}");
+        }
+        let place = fresh.bin().join("ptp");
+        assert_eq!(file(&place), ours(declared.plugins["ptp"].clone(), 0o755));
+    });
+}
+
+/// Fault 21: an immutable plugin is left as it is, the others with it in the state that they have, and told.
+#[test]
+fn fault_21_an_immutable_plugin() {
+    in_private_mounts(&fault_21_an_immutable_plugin, |scratch| {
+        let site = Site::below(scratch);
+        let (old, new) = (site.declare("a", 1, ""), site.declare("b", 2, ""));
+        let scenario = Scenario::plain(&site, site.installed(&old), &new);
+        let node = on_tmpfs(&site, &scenario.before);
+        let flag = |flag| {
+            Command::new("chattr")
+                .arg(flag)
+                .arg(node.bin().join("ptp"))
+                .output()
+        };
+        if !flag("+i").is_ok_and(|output| output.status.success()) {
+            println!("skipped: tmpfs takes no flags on this kernel (since 6.6)");
+            return;
+        }
+        let output = node.run(&new, "install");
+        refused(&node, &output, &["bin/ptp", "immutable flag (lsattr)"]);
+        scenario.is_whole(&node, "immutable");
+        assert_eq!(file(&node.bin().join("ptp")).content, old.plugins["ptp"]);
+        assert!(node.temps().is_empty(), "{:?}", node.temps());
+        let output = node.run(&old, "uninstall");
+        refused(&node, &output, &["bin/ptp", "immutable flag (lsattr)"]);
+        assert!(!node.conflist().exists(), "the conflist goes first");
+
+        assert!(flag("-i").unwrap().status.success());
+        node.must(&new, "install");
+        node.is_as(&new, "without the flag");
+    });
+}

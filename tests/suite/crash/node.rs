@@ -19,6 +19,7 @@ pub(super) const CONFLIST: &str = "10-pods.conflist";
 /// A set of plugins and the conflist that goes with it.
 pub(super) struct Declared {
     config: PathBuf,
+    pub(super) archive_size: usize,
     /// Content by name.
     pub(super) plugins: BTreeMap<&'static str, Vec<u8>>,
     /// The conflist, as `render` prints it.
@@ -54,8 +55,13 @@ impl std::fmt::Debug for File {
 
 impl Site {
     pub(super) fn new() -> Self {
+        Self::below(&std::env::temp_dir())
+    }
+
+    /// A site in a directory whose mounts are somebody else's to clear away.
+    pub(super) fn below(scratch: &Path) -> Self {
         Self {
-            scratch: tempfile::tempdir().unwrap(),
+            scratch: tempfile::tempdir_in(scratch).unwrap(),
         }
     }
 
@@ -78,7 +84,7 @@ impl Site {
         let archive = tar.gz();
         let pin = Sha256::of(&archive);
         let source = self.path().join(format!("{version}.tgz"));
-        fs::write(&source, archive).unwrap();
+        fs::write(&source, &archive).unwrap();
         let arch = Arch::of_this_program().expect("an architecture that CNI plugins are built for");
         let config = self.path().join(format!("{version}.yaml"));
         let text = format!(
@@ -107,6 +113,7 @@ network:
         assert!(rendered.status.success(), "{rendered:?}");
         Declared {
             config,
+            archive_size: archive.len(),
             plugins,
             conflist: rendered.stdout,
         }
@@ -130,16 +137,9 @@ network:
 
     /// A node like another one, owners and modes included.
     pub(super) fn copy(&self, of: &Node) -> Node {
-        let own = tempfile::tempdir_in(self.path()).unwrap();
-        let copied = Command::new("cp")
-            .args(["-a", "--"])
-            .args([of.root.join("."), own.path().to_owned()])
-            .status();
-        assert!(copied.unwrap().success());
-        Node {
-            root: own.path().to_owned(),
-            _own: Some(own),
-        }
+        let node = self.bare();
+        of.copy_to(&node.root);
+        node
     }
 }
 
@@ -150,6 +150,15 @@ impl Node {
             _own: None,
             root: root.to_owned(),
         }
+    }
+
+    /// Copies all of it into a directory, owners and modes included.
+    pub(super) fn copy_to(&self, root: &Path) {
+        let copied = Command::new("cp")
+            .args(["-a", "--"])
+            .args([&self.root.join("."), root])
+            .status();
+        assert!(copied.unwrap().success());
     }
 
     pub(super) fn root(&self) -> &Path {

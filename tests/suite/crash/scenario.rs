@@ -1,0 +1,198 @@
+//! A command on a node, and what must hold of the node at every instant of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::node::{CONFLIST, Declared, File, Node, PLUGINS, Site, is_own_temp, ours, said};
+
+/// Temps of somebody else, whose names are close to ours.
+const FOREIGN_TEMPS: [&str; 3] = [
+    ".foreign-123.tmp",
+    ".cni-keeper-XYZ.tmp",
+    ".cni-keeper-0123456789ABCDEF.tmp",
+];
+
+/// A command on a node, and what may be seen of it at any instant.
+pub(super) struct Scenario<'a> {
+    pub(super) site: &'a Site,
+    /// The node before.
+    pub(super) before: Node,
+    /// What was visible of it.
+    was: BTreeMap<PathBuf, File>,
+    /// What is declared while the command runs.
+    pub(super) declared: &'a Declared,
+    pub(super) command: &'static str,
+    /// What every file may be, besides what it was before.
+    pub(super) after: BTreeMap<PathBuf, Option<File>>,
+    /// Whose content is nobody's business but the plan's: not ours, so uninstall leaves it.
+    pub(super) tampered: BTreeSet<PathBuf>,
+    /// A foreign conflist that is set aside, and its name then.
+    pub(super) rival: Option<(PathBuf, PathBuf)>,
+}
+
+impl<'a> Scenario<'a> {
+    /// `install` of a declaration on a node with foreign files strewn all over.
+    pub(super) fn install(site: &'a Site, before: Node, declared: &'a Declared) -> Self {
+        strew(&before);
+        Self::plain(site, before, declared)
+    }
+
+    /// The same without foreign files.
+    pub(super) fn plain(site: &'a Site, before: Node, declared: &'a Declared) -> Self {
+        let mut after = BTreeMap::new();
+        for (plugin, content) in &declared.plugins {
+            let new = ours(content.clone(), 0o755);
+            after.insert(in_bin(plugin), Some(new));
+        }
+        let new = ours(declared.conflist.clone(), 0o600);
+        after.insert(in_conf(CONFLIST), Some(new));
+        Self {
+            site,
+            was: before.visible(),
+            before,
+            declared,
+            command: "install",
+            after,
+            tampered: BTreeSet::new(),
+            rival: None,
+        }
+    }
+
+    /// Every file is wholly what it was or wholly what it becomes, and the runtime sees nothing half done.
+    pub(super) fn is_whole(&self, node: &Node, at: &str) {
+        let before = &self.was;
+        let mut now = node.visible();
+        if let Some((own_name, aside)) = &self.rival {
+            let rival = &before[own_name];
+            let found: Vec<File> = [own_name, aside]
+                .iter()
+                .filter_map(|name| now.remove(*name))
+                .collect();
+            assert_eq!(found, std::slice::from_ref(rival), "{at}: the rival");
+        }
+        let names: BTreeSet<&PathBuf> = before.keys().chain(now.keys()).collect();
+        for name in names {
+            let found = now.get(name);
+            let rival = self.rival.as_ref().is_some_and(|(own, _)| own == name);
+            let becomes = self
+                .after
+                .get(name)
+                .is_some_and(|new| found == new.as_ref());
+            let ours = is_own_temp(name) && !before.contains_key(name);
+            assert!(
+                found == before.get(name) || becomes || rival || ours,
+                "{at}: {} is {found:?}",
+                name.display()
+            );
+        }
+        self.is_usable(node, at);
+    }
+
+    /// Where there is a conflist of ours, there is every plugin; where it is the new one, they are too.
+    fn is_usable(&self, node: &Node, at: &str) {
+        let conflist = in_conf(CONFLIST);
+        let now = node.visible();
+        let aside = self
+            .rival
+            .as_ref()
+            .is_some_and(|(_, aside)| now.contains_key(aside));
+        let Some(visible) = now.get(&conflist) else {
+            let taken_away = self.command == "uninstall" || !self.before.conflist().exists();
+            assert!(taken_away, "{at}: the conflist is gone");
+            assert!(
+                !aside,
+                "{at}: the rival is set aside, and nothing is in its place"
+            );
+            return;
+        };
+        let is_new = self.was.get(&conflist) != Some(visible);
+        for plugin in PLUGINS.map(in_bin) {
+            let found = now.get(&plugin);
+            assert!(found.is_some(), "{at}: {} is absent", plugin.display());
+            if is_new {
+                assert_eq!(
+                    found,
+                    self.after[&plugin].as_ref(),
+                    "{at}: {}",
+                    plugin.display()
+                );
+            }
+        }
+    }
+
+    /// What the command is for is reached, nothing of its own is left lying about, and all else is as it was.
+    pub(super) fn is_done(&self, node: &Node, at: &str) {
+        let mut expected = self.was.clone();
+        for (name, file) in &self.after {
+            match file {
+                Some(file) => drop(expected.insert(name.clone(), file.clone())),
+                None => drop(expected.remove(name)),
+            }
+        }
+        if let Some((own_name, aside)) = &self.rival {
+            let rival = expected.remove(own_name).unwrap();
+            expected.insert(aside.clone(), rival);
+        }
+        assert_eq!(node.visible(), expected, "{at}");
+        assert_eq!(node.temps(), Vec::<PathBuf>::new(), "{at}");
+        for name in FOREIGN_TEMPS {
+            for dir in ["", "tmp"] {
+                let was = self.before.state().join(dir).join(name).exists();
+                let is = node.state().join(dir).join(name).exists();
+                assert_eq!(is, was, "{at}: {name}");
+            }
+        }
+    }
+
+    /// The ledger forgot nothing of ours and claimed nothing of anybody else's.
+    pub(super) fn can_be_uninstalled(&self, node: &Node, at: &str) {
+        let before = node.visible();
+        let output = node.run(self.declared, "uninstall");
+        assert!(output.status.success(), "{at}: {}", said(&output));
+        let after = node.visible();
+        for (name, file) in &self.was {
+            let declared = self.after.contains_key(name);
+            let tampered = self.tampered.contains(name) && before.get(name) == Some(file);
+            if !declared || tampered {
+                assert_eq!(after.get(name), Some(file), "{at}: {}", name.display());
+            }
+        }
+        for (name, file) in &after {
+            let theirs = self.was.get(name) == Some(file)
+                && (!self.after.contains_key(name) || self.tampered.contains(name));
+            assert!(theirs, "{at}: {} is left", name.display());
+        }
+        assert_eq!(node.temps(), Vec::<PathBuf>::new(), "{at}");
+        let store = node.state().join("store");
+        if store.exists() {
+            let spares = fs::read_dir(store).unwrap().count();
+            assert_eq!(spares, 0, "{at}: spares are left");
+        }
+    }
+}
+
+pub(super) fn in_bin(name: &str) -> PathBuf {
+    Path::new("opt/cni/bin").join(name)
+}
+
+pub(super) fn in_conf(name: &str) -> PathBuf {
+    Path::new("etc/cni/net.d").join(name)
+}
+
+/// Puts foreign files into every directory: a plugin, a conflist that sorts behind ours, temps.
+fn strew(node: &Node) {
+    for dir in [node.bin(), node.conf()] {
+        fs::create_dir_all(dir).unwrap();
+    }
+    fs::write(node.bin().join("theirs"), "their plugin").unwrap();
+    fs::write(node.conf().join("90-theirs.conflist"), "{}").unwrap();
+    let (state, temps) = (node.state(), node.state().join("tmp"));
+    for dir in [node.bin(), node.conf(), state, temps] {
+        for name in FOREIGN_TEMPS {
+            if dir.exists() {
+                fs::write(dir.join(name), name).unwrap();
+            }
+        }
+    }
+}
