@@ -41,10 +41,25 @@ pub(super) async fn run(global: &Global, offline: bool, format: Output) -> Resul
     if right {
         return Ok(Exit::Done);
     }
-    for check in &done.snapshot.checks {
-        for failure in &check.failures {
-            output::complaint(global.log_format, &format!("{}: {failure}", check.name));
+    let failed = done
+        .snapshot
+        .checks
+        .iter()
+        .filter(|check| !check.failures.is_empty());
+    if done.failures.is_empty() {
+        for check in failed {
+            for failure in &check.failures {
+                output::complaint(global.log_format, &format!("{}: {failure}", check.name));
+            }
         }
+    } else {
+        // The cause has been told; what follows from it would bury that.
+        let names: Vec<&str> = failed.map(|check| check.name).collect();
+        let names = names.join(", ");
+        output::complaint(
+            global.log_format,
+            &format!("not as declared: {names}; `cni-keeper verify` lists what is wrong"),
+        );
     }
     Ok(Exit::Failed)
 }

@@ -1,14 +1,12 @@
 //! From a verified artifact to its wanted members.
 //!
-//! Inflating takes most of the time, so it has a thread to itself; hashing and writing of what it gave go on
+//! Inflating takes most of the time, so it has a thread to itself; what is done with what it gave goes on
 //! beside it, over a handful of buffers that travel back and forth.
 
 use std::io;
 use std::panic::resume_unwind;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
-
-use sha2::Digest;
 
 use super::Spool;
 use super::caps::{Cap, Limits};
@@ -39,11 +37,12 @@ pub trait MemberSink {
     /// As the kernel gives them; the archive is then given up.
     fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
 
-    /// It is complete, is a plugin for the architecture asked for, and matches its own pin if it has one.
+    /// It is complete, and is a plugin for the architecture asked for. Returns the digest of what was
+    /// written, which is then compared with the member's own pin if it has one.
     ///
     /// # Errors
     /// As the kernel gives them; the archive is then given up.
-    fn end(&mut self, digest: Sha256) -> io::Result<()>;
+    fn end(&mut self) -> io::Result<Sha256>;
 }
 
 /// Why an archive, whose digest was right, cannot be used.
@@ -209,7 +208,7 @@ impl Feed {
     }
 }
 
-/// Hashes and passes on what arrives until the inflating thread is done.
+/// Passes on what arrives until the inflating thread is done.
 fn deliver(
     arriving: &Receiver<Step>,
     returned: &Sender<Vec<u8>>,
@@ -217,7 +216,6 @@ fn deliver(
     sink: &mut dyn MemberSink,
 ) -> Result<(), ArchiveError> {
     let mut index = 0;
-    let mut hasher = sha2::Sha256::new();
     for step in arriving {
         let kept = match step {
             Step::Begin(next, size) => {
@@ -225,17 +223,18 @@ fn deliver(
                 sink.begin(&wanted[index].members, size)
             }
             Step::Bytes(buffer) => {
-                hasher.update(&buffer);
                 let written = sink.write(&buffer);
                 // If the other side is done, it needs no more buffers.
                 let _ = returned.send(buffer);
                 written
             }
-            Step::End => {
-                let digest = Sha256::from_bytes(hasher.finalize_reset().into());
-                wanted[index].prove(digest)?;
-                sink.end(digest)
-            }
+            Step::End => match sink.end() {
+                Ok(digest) => {
+                    wanted[index].prove(digest)?;
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            },
         };
         kept.map_err(|source| ArchiveError::Sink {
             path: wanted[index].path.clone(),

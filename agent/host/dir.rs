@@ -178,6 +178,17 @@ impl Dir {
             .map_err(|error| HostError::new("change the mode and owner of", self.file(name), error))
     }
 
+    /// Makes a regular file's content durable.
+    ///
+    /// # Errors
+    /// When it is not a regular file, or the disk refuses: what the kernel could not write is lost then,
+    /// although reading it still shows it, so the file must not be used.
+    pub fn make_durable(&self, name: &FileName) -> Result<(), HostError> {
+        self.open_regular(name)
+            .and_then(|(file, _)| file.sync_all())
+            .map_err(|error| HostError::new("make durable", self.file(name), error))
+    }
+
     /// Renames a file of this directory into another one, over whatever file or link is there: one
     /// instant it is the old, the next the new. The caller syncs `to` afterwards, once for many renames.
     ///

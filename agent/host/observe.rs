@@ -101,7 +101,6 @@ impl Dir {
             size += chunk.len() as u64;
             Ok(())
         })?;
-        sys::drop_pages(&file, size);
         Ok(Regular {
             sha256: sys::digest(hasher),
             size,
@@ -134,21 +133,23 @@ impl Dir {
         }
     }
 
+    /// Looks before opening, as everywhere: to open a device can be to use it.
+    pub(super) fn open_regular(&self, name: &FileName) -> io::Result<(File, Metadata)> {
+        self.must_be_regular(name)?;
+        sys::open_regular(self.fd(), name.as_str())
+    }
+
     /// Copies a regular file's content to the end of a temp, which hashes it on the way: the bytes that
     /// are checked are the bytes that were written.
     ///
     /// # Errors
     /// When it is not a regular file, or reading or writing fails.
     pub fn copy_to(&self, name: &FileName, temp: &mut Temp) -> Result<(), HostError> {
-        let open = || {
-            self.must_be_regular(name)?;
-            sys::open_regular(self.fd(), name.as_str())
-        };
-        let (file, Metadata { size, .. }) =
-            open().map_err(|error| HostError::new("read", self.file(name), error))?;
+        let (file, _) = self
+            .open_regular(name)
+            .map_err(|error| HostError::new("read", self.file(name), error))?;
         sys::each_chunk(&file, |chunk| temp.write_all(chunk))
             .map_err(|error| HostError::new("copy to", temp.path(), error))?;
-        sys::drop_pages(&file, size);
         Ok(())
     }
 }

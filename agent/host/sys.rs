@@ -6,16 +6,12 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::NixPath;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, PosixFadviseAdvice, openat, posix_fadvise};
+use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat};
 use nix::unistd::{Gid, Uid, fchown};
 use sha2::Digest;
 
 use crate::model::{FileMode, FileType, Owner, Sha256};
-
-/// From this size on a file's pages are dropped from the cache after use: the memory of a container
-/// counts the page cache that it filled.
-const BIG: u64 = 1 << 20;
 
 /// How much is read at once for hashing and copying.
 const CHUNK: usize = 128 << 10;
@@ -134,13 +130,6 @@ pub(super) fn each_chunk(
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
-    }
-}
-
-/// Lets go of a big file's pages. Only advice: a refusal changes nothing, so it is not an error.
-pub(super) fn drop_pages(file: &File, size: u64) {
-    if size >= BIG {
-        let _ = posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
     }
 }
 

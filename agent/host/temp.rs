@@ -135,7 +135,6 @@ impl Temp {
                     "{written} bytes were written and it has {size}; something else writes to it"
                 )));
             }
-            sys::drop_pages(&file, size);
             Ok(())
         };
         match finish() {
@@ -160,6 +159,33 @@ impl Temp {
         owner: Owner,
     ) -> Result<(), HostError> {
         self.seal(mode, owner)?.publish(into, name)
+    }
+
+    /// Fills it with a copy of a regular file and gives it its place, mode and owner, all in the kernel
+    /// and without waiting for the disk. For a spare, which is proven and made durable before it is used:
+    /// a power loss may leave anything in it.
+    ///
+    /// # Errors
+    /// When the source is not a regular file, or a step fails; the temp is then gone.
+    pub fn publish_spare(
+        mut self,
+        from: (&Dir, &FileName),
+        into: (&Dir, &FileName),
+        mode: FileMode,
+        owner: Owner,
+    ) -> Result<(), HostError> {
+        let (dir, name) = from;
+        let mut copy = || {
+            let (mut source, _) = dir.open_regular(name)?;
+            // `copy_file_range(2)`, where the file system has it.
+            io::copy(&mut source, &mut self.file)?;
+            sys::set_owner_and_mode(&self.file, owner, mode)
+        };
+        copy().map_err(|error| HostError::new("make a spare copy of", dir.file(name), error))?;
+        let (dir, name) = into;
+        self.scrap.dir.rename(&self.scrap.name, dir, name)?;
+        self.scrap.gone = true;
+        Ok(())
     }
 
     pub(super) fn into_spool(self) -> Result<Spool, HostError> {

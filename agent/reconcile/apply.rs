@@ -36,10 +36,13 @@ impl Bench {
     /// When the disk refuses; every binary is then still the old one or already the new one.
     pub(super) fn binaries(&mut self) -> Result<bool, ReconcileError> {
         let steps = self.feasible();
-        if steps.is_empty() {
+        if steps.is_empty() && self.proven.is_empty() {
             return Ok(true);
         }
         let placed = self.intend(&steps)?;
+        if steps.is_empty() {
+            return Ok(true);
+        }
         let bin = self
             .session
             .keeper
@@ -73,7 +76,7 @@ impl Bench {
         steps.cloned().collect()
     }
 
-    /// Records what is about to be placed, before any of it is.
+    /// Records what was fetched, and what is about to be placed before any of it is.
     fn intend(&mut self, steps: &[Step]) -> Result<Vec<FileName>, ReconcileError> {
         let mut names = Vec::new();
         for step in steps {
@@ -86,9 +89,7 @@ impl Bench {
                 names.push(plugin.file().clone());
             }
         }
-        if !names.is_empty() {
-            self.session.store.save(&self.sight.ledger)?;
-        }
+        self.session.store.save(&self.sight.ledger)?;
         Ok(names)
     }
 

@@ -7,7 +7,7 @@ use super::apply::Bench;
 use super::error::ReconcileError;
 use super::questions::{self, Answers};
 use super::session::Session;
-use super::{Keeper, Sight, supply};
+use super::{Keeper, Sight, judge, supply};
 use crate::conflist::check_plugins;
 use crate::fetch::Progress;
 use crate::model::{Artifact, Pin, Sha256, Snapshot};
@@ -68,6 +68,8 @@ struct Progressed {
     /// Blobs that this process wrote or proved itself.
     proven: BTreeSet<Sha256>,
     failures: Vec<ReconcileError>,
+    /// What the plugins in place said, and the gates.
+    answers: Answers,
 }
 
 impl Keeper {
@@ -88,11 +90,18 @@ impl Keeper {
                 break;
             }
         }
-        let tidy = Arc::clone(&session);
-        let complete = run.failures.is_empty();
-        blocking(move || tidy.tidy(complete)).await?;
+        // Spares are copied while the last look hashes what they are copied from.
+        let tidy = blocking({
+            let (session, complete) = (Arc::clone(&session), run.failures.is_empty());
+            move || session.tidy(complete)
+        });
+        let (sight, tidied) = tokio::join!(self.sight(), tidy);
+        tidied?;
+        let sight = sight?;
+        // Other plugins than before matter only where other files turned up meanwhile.
+        let answers = questions::ask_rest(self, &sight, run.answers).await?;
         Ok(Converged {
-            snapshot: self.verify().await?,
+            snapshot: judge::snapshot(self, &sight, &answers),
             fetched: run.fetched,
             steps: run.steps,
             failures: run.failures,
@@ -111,11 +120,9 @@ impl Session {
         let mut sight = self.keeper.sight().await?;
         self.supply(&mut sight, run, means).await;
         let (sight, sound) = self.work(sight, run, Bench::binaries).await?;
-        if sight.network.is_some() {
-            let answers = questions::ask(&self.keeper, &sight).await?;
-            if may_write(&sight, &answers) {
-                self.work(sight, run, Bench::conflists).await?;
-            }
+        run.answers = questions::ask(&self.keeper, &sight).await?;
+        if may_write(&sight, &run.answers) {
+            self.work(sight, run, Bench::conflists).await?;
         }
         Ok(sound)
     }
@@ -200,7 +207,6 @@ impl Session {
         for (member, measure) in measured {
             ledger.measured(&pin, &member, measure);
         }
-        self.store.save(ledger)?;
         Ok((fetched, blobs))
     }
 

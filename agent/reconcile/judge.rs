@@ -7,11 +7,12 @@ use super::questions::{Answers, Version};
 use super::{Keeper, Sight};
 use crate::config::Network;
 use crate::conflist::{
-    Libcni, Outcome, Standing as Place, Verdict, check_name_is_free, check_plugins, containerd,
-    crio, merged_drop_ins, standing,
+    Libcni, Needed, Outcome, Standing as Place, Verdict, check_name_is_free, check_plugins,
+    containerd, crio, merged_drop_ins, standing,
 };
 use crate::model::{
-    Check, Drift, Effective, FileMode, FileName, FileReport, FileState, Sha256, Snapshot, Standing,
+    Check, Drift, Effective, FileMode, FileName, FileReport, FileState, PluginName, Sha256,
+    Snapshot, Standing,
 };
 use crate::plan::compare;
 
@@ -27,7 +28,7 @@ pub(super) fn snapshot(keeper: &Keeper, sight: &Sight, answers: &Answers) -> Sna
         let view = View::of(network, answers);
         checks.push(conflist_check(&conflist, network));
         checks.push(view.precedence(declared, network));
-        checks.push(plugins_check(network, declared, answers));
+        checks.push(plugins_check(sight, network, declared, answers));
         checks.push(Check {
             name: "gates",
             failures: answers.closed_gates.clone(),
@@ -201,7 +202,14 @@ fn conflist_check(file: &FileReport, network: &NetworkSight) -> Check {
     check
 }
 
-fn plugins_check(network: &NetworkSight, declared: &Network, answers: &Answers) -> Check {
+/// Whether every plugin that the conflist needs is there and answers. What is wrong with a declared
+/// plugin's file is not said again: that is the `binaries` check.
+fn plugins_check(
+    sight: &Sight,
+    network: &NetworkSight,
+    declared: &Network,
+    answers: &Answers,
+) -> Check {
     let mut check = Check {
         name: "plugins",
         failures: Vec::new(),
@@ -214,26 +222,33 @@ fn plugins_check(network: &NetworkSight, declared: &Network, answers: &Answers) 
             Version::Absent | Version::Distrusted | Version::Supports(_) => {}
         }
     }
-    if let Ok(Rendered { report, needed, .. }) = &network.rendered
-        && let Some(summary) = &report.summary
-    {
-        let findings = check_plugins(needed, summary, &|plugin| answers.supported(plugin));
-        let taken =
-            network.with_dir(|dir| check_name_is_free(&summary.name, &declared.file_name, dir));
-        let broken = |at: &str| check.failures.iter().any(|line| line.starts_with(at));
-        let lines: Vec<String> = findings
-            .iter()
-            .chain(&taken)
-            .map(|finding| format!("{}; {}", finding.problem, finding.mend))
-            .filter(|line| {
-                !line
-                    .split_once(' ')
-                    .is_some_and(|(plugin, _)| broken(&format!("{plugin}:")))
-            })
-            .collect();
-        check.failures.extend(lines);
+    let Ok(Rendered { report, needed, .. }) = &network.rendered else {
+        return check;
+    };
+    let Some(summary) = &report.summary else {
+        return check;
+    };
+    let told = |plugin: &PluginName| {
+        let broken = matches!(
+            answers.versions.get(plugin.as_str()),
+            Some(Version::Broken(_))
+        );
+        broken || sight.plan.concerns(plugin)
+    };
+    let needed: Vec<Needed> = needed
+        .iter()
+        .filter(|needed| !told(&needed.plugin))
+        .cloned()
+        .collect();
+    let taken = network.with_dir(|dir| check_name_is_free(&summary.name, &declared.file_name, dir));
+    let mut findings = check_plugins(&needed, summary, &|plugin| answers.supported(plugin));
+    findings.extend(taken);
+    for finding in findings {
+        let line = format!("{}; {}", finding.problem, finding.mend);
+        if !check.failures.contains(&line) {
+            check.failures.push(line);
+        }
     }
-    check.failures.dedup();
     check
 }
 

@@ -1,11 +1,14 @@
 //! What cannot be seen and has to be asked: whether the gates hold, and what the plugins say of themselves.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use tokio::task::JoinSet;
 
 use super::error::ReconcileError;
 use super::{Keeper, Sight};
 use crate::conflist::chains_up_to;
-use crate::host::Kind;
+use crate::host::{Dir, HostError, Kind};
 use crate::model::{FileType, PluginName};
 use crate::probe::{VersionError, ask_version, check_gate};
 
@@ -55,34 +58,61 @@ impl Answers {
 /// # Errors
 /// When the disk refuses.
 pub(super) async fn ask(keeper: &Keeper, sight: &Sight) -> Result<Answers, ReconcileError> {
-    let mut answers = Answers {
+    let answers = Answers {
         closed_gates: closed_gates(keeper).await,
         versions: BTreeMap::new(),
     };
-    let Some(network) = &sight.network else {
-        return Ok(answers);
-    };
-    let mut plugins: BTreeSet<String> = BTreeSet::new();
-    if let Ok(rendered) = &network.rendered {
-        plugins.extend(
-            rendered
-                .needed
-                .iter()
-                .map(|needed| needed.plugin.to_string()),
-        );
+    ask_rest(keeper, sight, answers).await
+}
+
+/// Asks the plugins that have not answered yet; an answer holds as long as the plugin is what it was.
+///
+/// # Errors
+/// When the disk refuses.
+pub(super) async fn ask_rest(
+    keeper: &Keeper,
+    sight: &Sight,
+    mut answers: Answers,
+) -> Result<Answers, ReconcileError> {
+    let bin = keeper.bin_dir()?;
+    let mut asked = JoinSet::new();
+    for plugin in plugins_that_matter(keeper, sight) {
+        let version = match place(bin.as_ref(), sight, &plugin)? {
+            Err(version) => version,
+            Ok(_) if answers.supported(&plugin).is_some() => continue,
+            Ok(path) => {
+                asked.spawn(async move { (plugin, version(&path).await) });
+                continue;
+            }
+        };
+        answers.versions.insert(plugin, version);
     }
-    if let Some(declared) = &keeper.settings.network {
-        plugins.extend(network.with_dir(|dir| chains_up_to(&declared.file_name, dir)));
-    }
-    for plugin in plugins {
-        let version = version(keeper, sight, &plugin).await?;
+    while let Some(answer) = asked.join_next().await {
+        let (plugin, version) = answer?;
         answers.versions.insert(plugin, version);
     }
     Ok(answers)
 }
 
+fn plugins_that_matter(keeper: &Keeper, sight: &Sight) -> BTreeSet<String> {
+    let mut plugins = BTreeSet::new();
+    let declared = keeper.settings.network.as_ref();
+    if let Some((network, declared)) = sight.network.as_ref().zip(declared) {
+        if let Ok(rendered) = &network.rendered {
+            plugins.extend(
+                rendered
+                    .needed
+                    .iter()
+                    .map(|needed| needed.plugin.to_string()),
+            );
+        }
+        plugins.extend(network.with_dir(|dir| chains_up_to(&declared.file_name, dir)));
+    }
+    plugins
+}
+
 /// Why each gate that does not hold does not, a line each.
-pub(super) async fn closed_gates(keeper: &Keeper) -> Vec<String> {
+async fn closed_gates(keeper: &Keeper) -> Vec<String> {
     let mut closed = Vec::new();
     for gate in keeper
         .settings
@@ -97,26 +127,28 @@ pub(super) async fn closed_gates(keeper: &Keeper) -> Vec<String> {
     closed
 }
 
-async fn version(keeper: &Keeper, sight: &Sight, plugin: &str) -> Result<Version, ReconcileError> {
-    let (Some(bin), Ok(name)) = (keeper.bin_dir()?, plugin.parse::<PluginName>()) else {
-        return Ok(Version::Absent);
+/// Where a plugin is that may be asked, or why there is none.
+fn place(
+    bin: Option<&Dir>,
+    sight: &Sight,
+    plugin: &str,
+) -> Result<Result<PathBuf, Version>, HostError> {
+    let (Some(bin), Ok(name)) = (bin, plugin.parse::<PluginName>()) else {
+        return Ok(Err(Version::Absent));
     };
     // libcni takes links too (`invoke.FindInPath` asks `Stat`); what a link leads to is the kernel's to run.
-    let there = bin.metadata(name.file())?.is_some_and(|metadata| {
-        matches!(
-            metadata.kind,
-            Kind::Regular | Kind::Other(FileType::Symlink)
-        )
-    });
-    if !there {
-        return Ok(Version::Absent);
-    }
-    if sight.plan.concerns(&name) {
-        return Ok(Version::Distrusted);
-    }
-    Ok(match ask_version(&bin.file(name.file())).await {
+    let there = |kind| matches!(kind, Kind::Regular | Kind::Other(FileType::Symlink));
+    Ok(match bin.metadata(name.file())? {
+        Some(found) if there(found.kind) && sight.plan.concerns(&name) => Err(Version::Distrusted),
+        Some(found) if there(found.kind) => Ok(bin.file(name.file())),
+        _ => Err(Version::Absent),
+    })
+}
+
+async fn version(plugin: &Path) -> Version {
+    match ask_version(plugin).await {
         Ok(answer) => Version::Supports(answer.supported),
         Err(error @ VersionError::NoLoader) => Version::Unasked(error.to_string()),
         Err(error) => Version::Broken(error.to_string()),
-    })
+    }
 }

@@ -20,6 +20,16 @@ impl Keeper {
         network::look(self)?;
         let store = Store::open(&self.host, &self.settings.paths.state_dir)?;
         let lock = store.lock()?;
+        self.sweep(&store)?;
+        Ok(Arc::new(Session {
+            keeper: self.clone(),
+            store,
+            _lock: lock,
+        }))
+    }
+    /// Removes the temps that a killed run left, in every directory that is ours to write to. To be
+    /// called with the lock held.
+    pub(super) fn sweep(&self, store: &Store) -> Result<(), ReconcileError> {
         let mut swept = store.sweep()?;
         for dir in [self.bin_dir()?, self.conf_dir()?].into_iter().flatten() {
             match dir.sweep() {
@@ -31,10 +41,6 @@ impl Keeper {
         if !swept.is_empty() {
             tracing::info!(files = swept.len(), "removed what an interrupted run left");
         }
-        Ok(Arc::new(Session {
-            keeper: self.clone(),
-            store,
-            _lock: lock,
-        }))
+        Ok(())
     }
 }

@@ -2,6 +2,8 @@
 
 use std::io::{self, Read, Write as _};
 use std::path::Path;
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
 
 use super::error::ReconcileError;
 use crate::config::Settings;
@@ -82,6 +84,8 @@ pub(super) async fn download(
 
 /// Takes the wanted members of a verified artifact into the store. Blocks.
 ///
+/// Waiting for the disk goes on beside unpacking: it would double the time otherwise.
+///
 /// # Errors
 /// When the archive is not what it should be, or the disk takes no more; blobs that were taken until
 /// then are nobody's, and go with the next prune.
@@ -90,30 +94,53 @@ pub(super) fn unpack(
     bytes: Verified<Spool>,
     store: &Store,
 ) -> Result<Measured, ReconcileError> {
+    let (complete, arriving) = channel::<Temp>();
     let mut intake = Intake {
         artifact,
         store,
+        complete,
         open: None,
         measured: Vec::new(),
         refused: None,
     };
-    let read = fetch::read_members(bytes, artifact, &Limits::default(), &mut intake);
-    // The sink's own error says more than its passage through the archive reader.
-    if let Some(error) = intake.refused {
-        return Err(error.into());
-    }
-    read.map_err(|source| ReconcileError::Archive {
-        artifact: artifact.name.clone(),
-        source,
-    })?;
-    store.sync()?;
-    Ok(intake.measured)
+    thread::scope(|scope| {
+        let sealing = thread::Builder::new()
+            .name("seal".to_owned())
+            .spawn_scoped(scope, || {
+                arriving
+                    .into_iter()
+                    .try_for_each(|temp| store.insert(temp).map(drop))
+            })
+            .map_err(|error| HostError::new("start a thread for", store.temps().path(), error))?;
+        let read = fetch::read_members(bytes, artifact, &Limits::default(), &mut intake);
+        let Intake {
+            complete,
+            measured,
+            refused,
+            ..
+        } = intake;
+        // With nothing more to come, the other thread ends.
+        drop(complete);
+        sealing
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        // The sink's own error says more than its passage through the archive reader.
+        if let Some(error) = refused {
+            return Err(error.into());
+        }
+        read.map_err(|source| ReconcileError::Archive {
+            artifact: artifact.name.clone(),
+            source,
+        })?;
+        Ok(measured)
+    })
 }
 
-/// Writes each member to a temp beside the store, and from there into it.
+/// Writes each member to a temp beside the store, and hands it on to be made durable there.
 struct Intake<'a> {
     artifact: &'a Artifact,
     store: &'a Store,
+    complete: Sender<Temp>,
     open: Option<(Vec<String>, Temp)>,
     measured: Measured,
     refused: Option<HostError>,
@@ -134,12 +161,8 @@ impl MemberSink for Intake<'_> {
             .map(|member| ledger_key(self.artifact, member).to_owned())
             .collect();
         keys.dedup();
-        let temp = self
-            .store
-            .temps()
-            .create_temp()
-            .map_err(|error| self.refuse(error))?;
-        self.open = Some((keys, temp));
+        let temp = self.store.temps().create_temp();
+        self.open = Some((keys, temp.map_err(|error| self.refuse(error))?));
         Ok(())
     }
 
@@ -152,18 +175,18 @@ impl MemberSink for Intake<'_> {
         written.map_err(|error| self.refuse(HostError::new("write", path, error)))
     }
 
-    fn end(&mut self, _digest: Sha256) -> io::Result<()> {
+    fn end(&mut self) -> io::Result<Sha256> {
         let Some((keys, temp)) = self.open.take() else {
             return Err(io::ErrorKind::NotFound.into());
         };
-        let size = temp.size();
-        let sha256 = self
-            .store
-            .insert(temp)
-            .map_err(|error| self.refuse(error))?;
+        let (sha256, size) = (temp.sha256(), temp.size());
+        // The other end is only gone when it failed, and then has the reason.
+        self.complete
+            .send(temp)
+            .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
         let measures = keys.into_iter().map(|key| (key, Measure { sha256, size }));
         self.measured.extend(measures);
-        Ok(())
+        Ok(sha256)
     }
 }
 

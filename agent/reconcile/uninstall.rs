@@ -64,7 +64,7 @@ impl Keeper {
         }
         let store = Store::open(&self.host, state_dir)?;
         let _lock = store.lock()?;
-        store.sweep()?;
+        self.sweep(&store)?;
         let mut ledger = store.ledger()?;
         let outcome = self.remove_in_order(&store, &mut ledger, &mut done);
         // Also after a failure: what is gone must not be looked for again.

@@ -15,9 +15,10 @@ const BLOBS: &str = "store";
 
 /// The state directory, opened.
 ///
-/// A blob is a *spare*: it has the plugin mode, the enforced owner, and is durable. Where the store and
-/// the bin directory share a mount, placing one is a rename, whatever its size; it is then gone from the
-/// store until [`Store::restage`] copies it back from where it was placed.
+/// A blob is a *spare*: it has the plugin mode and the enforced owner. Where the store and the bin
+/// directory share a mount, placing one is a rename, whatever its size; it is then gone from the store
+/// until [`Store::restage`] copies it back from where it was placed. Such a copy is not waited for: it is
+/// read, hashed and made durable when it is needed, and not before.
 #[derive(Debug)]
 pub struct Store {
     state: Dir,
@@ -47,9 +48,9 @@ pub enum Placement {
 /// Whether a blob's content still has to be proven before it may become visible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trust {
-    /// This process wrote or verified the blob: it is not read again.
+    /// This process wrote it by [`Store::insert`]: it is durable, and not read again.
     Proven,
-    /// It lay in the store before this process began: it is read and hashed first.
+    /// It lay in the store before: it is read, hashed and made durable first.
     Unproven,
 }
 
@@ -199,7 +200,7 @@ impl Store {
         let blob = FileName::from(digest);
         let usable = match trust {
             Trust::Proven => self.has(digest)?,
-            Trust::Unproven => self.verify(digest)?,
+            Trust::Unproven => self.verify(digest)? && self.make_durable(&blob)?,
         };
         if !usable {
             return Err(StoreError::Missing {
@@ -218,6 +219,15 @@ impl Store {
         }
     }
 
+    /// A spare that the disk would not take is lost, and must not be seen as good again.
+    fn make_durable(&self, blob: &FileName) -> Result<bool, HostError> {
+        let outcome = self.blobs.make_durable(blob);
+        if outcome.is_err() {
+            self.blobs.remove(blob)?;
+        }
+        outcome.map(|()| true)
+    }
+
     /// A spare is renamed as it is, so its mode and owner must be right before.
     fn mend_spare(&self, blob: &FileName) -> Result<(), HostError> {
         let right =
@@ -230,15 +240,22 @@ impl Store {
         }
     }
 
-    /// Puts a spare back into the store from where it was placed, if the store does not have it.
+    /// Puts a spare back into the store from where it was placed, if the store does not have it. What it
+    /// holds is proven when it is used.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] when the placed file is no longer what it was; or a failure of the file system.
-    pub fn restage(&self, digest: &Sha256, from: &Dir, name: &FileName) -> Result<(), StoreError> {
-        if !self.has(digest)? {
-            self.insert(copy(from, name, &self.temps, digest)?)?;
+    /// When the placed file cannot be read or the copy not be made.
+    pub fn restage(&self, digest: &Sha256, from: &Dir, name: &FileName) -> Result<(), HostError> {
+        if self.has(digest)? {
+            return Ok(());
         }
-        Ok(())
+        let blob = FileName::from(digest);
+        self.temps.create_temp()?.publish_spare(
+            (from, name),
+            (&self.blobs, &blob),
+            FileMode::PLUGIN,
+            self.owner,
+        )
     }
 
     /// Removes the blobs that are not in `keep`; files that are not blobs are left alone.

@@ -217,8 +217,8 @@ fn got(verified: Result<Verified<TempSpool>, FetchError>, content: &[u8], source
             self.0.extend(bytes);
             Ok(())
         }
-        fn end(&mut self, _: Sha256) -> io::Result<()> {
-            Ok(())
+        fn end(&mut self) -> io::Result<Sha256> {
+            Ok(Sha256::of(&self.0))
         }
     }
     let verified = verified.unwrap();

@@ -41,12 +41,12 @@ impl MemberSink for Keep {
         Ok(())
     }
 
-    fn end(&mut self, digest: Sha256) -> io::Result<()> {
+    fn end(&mut self) -> io::Result<Sha256> {
         let taken = self.0.last_mut().unwrap();
-        assert_eq!(digest, sha256(&taken.content));
+        let digest = sha256(&taken.content);
         assert_eq!(taken.content.len(), taken.content.capacity());
         assert_eq!(taken.digest.replace(digest), None);
-        Ok(())
+        Ok(digest)
     }
 }
 
@@ -177,8 +177,6 @@ fn a_member_with_a_pin_of_its_own_is_held_to_it() {
     let error = read_as(pinned, &bytes, &Limits::default(), &mut keep).unwrap_err();
     assert_eq!(error.kind(), "member-digest");
     assert!(error.to_string().contains(&sha256(&bridge()).to_string()));
-    let unfinished = keep.0[0].digest.is_none();
-    assert!(unfinished, "the sink never hears that it is complete");
 }
 
 /// Fault 50: a wrong checksum, garbage after the end and a cut are errors; several gzip members are one stream.
@@ -406,8 +404,8 @@ fn a_sink_that_fails_ends_the_reading() {
         fn write(&mut self, _: &[u8]) -> io::Result<()> {
             self.step()
         }
-        fn end(&mut self, _: Sha256) -> io::Result<()> {
-            self.step()
+        fn end(&mut self) -> io::Result<Sha256> {
+            self.step().map(|()| sha256(b""))
         }
     }
     let large = binary(Arch::Amd64, 3_000_000);

@@ -222,18 +222,24 @@ fn a_corrupt_blob_is_found_removed_and_never_placed() {
 }
 
 #[test]
-fn a_placed_file_that_was_changed_does_not_become_a_spare() {
+fn a_spare_made_of_a_changed_file_is_never_placed() {
     let node = Node::new();
     let digest = node.insert(b"plugin");
+    let bridge = name("bridge");
     node.store
-        .place(&digest, &node.bin, &name("bridge"), Trust::Proven)
+        .place(&digest, &node.bin, &bridge, Trust::Proven)
         .unwrap();
-    fs::write(node.bin.file(&name("bridge")), "edited").unwrap();
-    let error = node.store.restage(&digest, &node.bin, &name("bridge"));
+    fs::write(node.bin.file(&bridge), "edited").unwrap();
+    node.store.restage(&digest, &node.bin, &bridge).unwrap();
+    fs::remove_file(node.bin.file(&bridge)).unwrap();
+    let placed = node
+        .store
+        .place(&digest, &node.bin, &bridge, Trust::Unproven);
     assert!(
-        matches!(error, Err(StoreError::Corrupt { .. })),
-        "{error:?}"
+        matches!(placed, Err(StoreError::Missing { .. })),
+        "{placed:?}"
     );
+    assert_eq!(names(node.bin.path()), [""; 0]);
     assert!(!node.store.has(&digest).unwrap());
     assert_eq!(names(&node.scratch.path().join("state/tmp")), [""; 0]);
 }
