@@ -25,7 +25,7 @@ fn an_empty_node_gets_its_plugins_and_then_its_conflist() {
         .says("+  \"name\": \"pod-network\",\n");
     node.run("verify")
         .exits(1)
-        .says("drift: binaries, conflist, plugins");
+        .says("drift: binaries, conflist\n");
     assert_eq!(before, node.whole_tree(), "plan and verify change nothing");
 
     let install = node.run("install");
