@@ -7,7 +7,7 @@ use super::Keeper;
 use super::error::ReconcileError;
 use crate::host::{Dir, HostError, Kind};
 use crate::model::{FileName, FileState};
-use crate::store::{Glance, Ledger, Place, Store};
+use crate::store::{Ledger, Place, Store};
 
 /// What became of one file of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -58,8 +58,8 @@ impl Keeper {
     fn remove_all(&self) -> Result<Uninstalled, ReconcileError> {
         let mut done = Uninstalled::default();
         let state_dir = &self.settings.paths.state_dir;
-        if Glance::at(&self.host, state_dir)? == Glance::default() {
-            // Nothing was ever placed: not even a state directory is made.
+        if !self.host.exists(state_dir)? {
+            // Nothing was ever placed, and none is made for this.
             return Ok(done);
         }
         let store = Store::open(&self.host, state_dir)?;
