@@ -164,7 +164,7 @@ pub fn standing(ours: &FileName, verdict: &Verdict) -> Standing {
 }
 
 /// The files that libcni ≥ 1.3 merges into the network of that name, in their order: drift `dropin`,
-/// unless our conflist says `loadOnlyInlinedPlugins: true`.
+/// unless that network says `loadOnlyInlinedPlugins: true`, which is not looked at here.
 #[must_use]
 pub fn merged_drop_ins(network: &str, dir: &ConfDir<'_>) -> Vec<OsString> {
     let DropIns::Entries(entries) = (dir.drop_ins)(network) else {

@@ -314,6 +314,7 @@ impl View {
         }
         if let Ok(Rendered { report, .. }) = &network.rendered
             && let Some(summary) = &report.summary
+            && !summary.only_inlined
         {
             let merged = network.with_dir(|dir| merged_drop_ins(&summary.name, dir));
             for file in merged {

@@ -42,6 +42,8 @@ pub struct Summary {
     pub ipam: Vec<String>,
     /// The capabilities that any plugin switches on, sorted.
     pub capabilities: Vec<String>,
+    /// `loadOnlyInlinedPlugins`: whether libcni ≥ 1.3 leaves files alone that are dropped in beside it.
+    pub only_inlined: bool,
 }
 
 /// The outcome of validating one conflist.

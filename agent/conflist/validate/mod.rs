@@ -153,6 +153,7 @@ fn summary_of(network: Network, root: &Json) -> Summary {
         chain: network.chain,
         ipam,
         capabilities: capabilities.into_iter().collect(),
+        only_inlined: root.get("loadOnlyInlinedPlugins") == Some(&Json::Bool(true)),
     }
 }
 

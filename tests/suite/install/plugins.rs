@@ -1,1 +1,122 @@
+//! The plugins must answer for the network before its conflist appears.
 
+use std::time::Instant;
+
+use crate::support::node::{BIN, CONF, CONFLIST, NETWORK, Node, PACK, PLUGINS, Pack, plugin};
+
+/// A node whose own bridge is this, and is kept.
+fn with_bridge(content: &[u8], mode: u32) -> Node {
+    let node = Node::empty();
+    let mut artifact = PACK.artifact(&node.mirror("p.tgz", &PACK.bytes));
+    artifact.more = "ifPresent: keep".to_owned();
+    node.declare(&artifact, NETWORK);
+    node.write("opt/cni/bin/bridge", content, mode);
+    node
+}
+
+fn refused(node: &Node, told: &str) {
+    let install = node.run("install");
+    assert_eq!(
+        install.exits(2).errors(),
+        [
+            format!("conflist: {} is missing", node.shown(CONFLIST)),
+            format!("plugins: {told}")
+        ],
+        "{install}"
+    );
+    assert_eq!(node.names(BIN), PLUGINS);
+    assert!(!node.has(CONF));
+}
+
+/// The line names the plugin, the version asked for and those that it speaks.
+#[test]
+fn a_version_that_the_plugins_do_not_speak() {
+    let node = Node::empty();
+    let network = NETWORK.replace("cniVersion: 1.0.0", "cniVersion: 1.1.0");
+    let source = node.mirror("p.tgz", &PACK.bytes);
+    node.declare(&PACK.artifact(&source), &network);
+    let install = node.run("install");
+    for name in ["bridge", "host-local"] {
+        install.exits(2).says(&format!(
+            "error: plugins: {name} does not support CNI version 1.1.0, only 0.1.0, 0.2.0, 0.3.0, 0.3.1, 0.4.0, 1.0.0; \
+             declare a version that it supports, or install another release of it\n"
+        ));
+    }
+    install.does_not_say("loopback does not support");
+    assert_eq!(node.names(BIN), PLUGINS);
+    assert!(!node.has(CONFLIST));
+}
+
+/// Neither installed by an artifact nor brought by the node's image.
+#[test]
+fn a_plugin_that_nobody_installs() {
+    let node = Node::empty();
+    let pack = Pack::new(&["bridge", "loopback"], plugin);
+    node.declare(&pack.artifact(&node.mirror("p.tgz", &pack.bytes)), NETWORK);
+    node.run("validate")
+        .exits(0)
+        .says("host-local is needed and no artifact installs it");
+    node.run("install").exits(2).says(
+        "error: plugins: host-local is not in the bin directory or does not answer VERSION; ",
+    );
+    assert!(!node.has(CONFLIST));
+
+    // The image's own will do.
+    node.write("opt/cni/bin/host-local", &plugin("host-local"), 0o755);
+    node.run("install").exits(0);
+    assert!(node.has(CONFLIST));
+}
+
+#[test]
+fn a_plugin_that_crashes() {
+    refused(
+        &with_bridge(b"#!/bin/sh\necho no such luck\nexit 7\n", 0o755),
+        "bridge: it answered VERSION with exit status: 7: no such luck",
+    );
+    refused(
+        &with_bridge(b"#!/bin/sh\nkill -SEGV $$\n", 0o755),
+        "bridge: it answered VERSION with signal: 11 (SIGSEGV) and printed nothing",
+    );
+}
+
+#[test]
+fn a_plugin_that_answers_something_else() {
+    refused(
+        &with_bridge(b"#!/bin/sh\necho hello\n", 0o755),
+        "bridge: it answered VERSION with something else: hello",
+    );
+    refused(
+        &with_bridge(b"\x7fELF, not really", 0o755),
+        "bridge: it cannot be run: Exec format error; it is not a program for this machine",
+    );
+}
+
+/// Fault 20: what the kernel will not run has its own reason.
+#[test]
+fn fault_20_a_plugin_that_cannot_be_run() {
+    refused(
+        &with_bridge(&plugin("bridge"), 0o644),
+        "bridge: it cannot be run: Permission denied; is its directory mounted noexec?",
+    );
+}
+
+/// A plugin that hangs costs its time limit, not the node.
+#[test]
+fn a_plugin_that_hangs() {
+    let node = with_bridge(b"#!/bin/sh\nexec sleep 600\n", 0o755);
+    let begin = Instant::now();
+    refused(&node, "bridge: it did not answer VERSION within 5 s");
+    assert!(begin.elapsed().as_secs() < 30);
+}
+
+/// libcni asks with an environment of its own, and so do we: nothing of the agent's goes to a plugin.
+#[test]
+fn plugins_see_nothing_of_the_agents_environment() {
+    let script = br#"#!/bin/sh
+[ "$CNI_COMMAND" = VERSION ] || exit 1
+[ -z "$CNI_KEEPER_CONFIG" ] || exit 2
+echo '{"cniVersion": "1.0.0", "supportedVersions": ["1.0.0"]}'
+"#;
+    let node = with_bridge(script, 0o755);
+    node.run("install").exits(0);
+}

@@ -1,1 +1,242 @@
+//! Other configurations beside ours: which one the runtimes take, and what is done about it.
 
+use std::fs;
+
+use crate::support::node::{CONF, CONFLIST, NETWORK, Node};
+
+const RIVAL: &str = "etc/cni/net.d/05-other.conflist";
+const ASIDE: &str = "etc/cni/net.d/05-other.conflist.cni-keeper-disabled";
+const OTHER_NETWORK: &str =
+    r#"{"cniVersion": "1.0.0", "name": "other", "plugins": [{"type": "bridge"}]}"#;
+
+fn declare_more(node: &Node, more: &str) {
+    let text = fs::read_to_string(node.config()).unwrap();
+    fs::write(node.config(), format!("{text}{more}")).unwrap();
+}
+
+/// Fault 30: named, never touched unless asked to.
+#[test]
+fn fault_30_a_foreign_conflist_that_sorts_before_ours() {
+    let node = Node::declared();
+    node.write(RIVAL, OTHER_NETWORK.as_bytes(), 0o640);
+    let before = node.tree();
+    let told = "05-other.conflist sorts before 10-pods.conflist, so containerd takes its network 'other'; \
+                remove it, or set drift.foreignConflists: disable to have it renamed";
+    for _ in 0..2 {
+        let install = node.run("install");
+        let line =
+            format!("precedence: {told}").replace("containerd takes", "containerd up to 1.7 takes");
+        assert!(
+            install.exits(2).errors().contains(&line.as_str()),
+            "{line}\n{install}"
+        );
+    }
+    assert_eq!(before.get(RIVAL), node.tree().get(RIVAL));
+    let verify = node.run("verify -o json").exits(1).json();
+    assert_eq!(
+        verify["snapshot"]["effective"]["containerd"],
+        "05-other.conflist"
+    );
+    fs::remove_file(node.path(RIVAL)).unwrap();
+    node.run("verify").exits(0);
+}
+
+/// Fault 34: one file that does not load stops containerd altogether.
+#[test]
+fn fault_34_a_malformed_file_that_sorts_before_ours() {
+    let node = Node::installed();
+    node.write(RIVAL, b"{\"name\": ", 0o644);
+    let before = node.tree();
+    node.run("install")
+        .exits(2)
+        .says("error: precedence: 05-other.conflist sorts before 10-pods.conflist and does not load (")
+        .says("so containerd")
+        .says("loads nothing; remove it, or set drift.foreignConflists: disable");
+    assert_eq!(before, node.tree());
+    let verify = node.run("verify -o json").exits(1).json();
+    let effective = &verify["snapshot"]["effective"];
+    assert_eq!(effective["containerd"], serde_json::Value::Null);
+    // CRI-O goes on to the next file.
+    assert_eq!(effective["crio"], "10-pods.conflist");
+}
+
+/// What sorts behind ours, or is read by no runtime, is nobody's problem.
+#[test]
+fn what_sorts_behind_ours_is_left_in_peace() {
+    let node = Node::installed();
+    node.write("etc/cni/net.d/99-late.conflist", b"garbage", 0o644);
+    node.write("etc/cni/net.d/00-early.conflist.bak", b"garbage", 0o644);
+    node.write("etc/cni/net.d/00-dir.conflist/inside", b"garbage", 0o644);
+    let before = node.tree();
+    node.run("install").exits(0).says("nothing to do");
+    node.run("verify").exits(0);
+    assert_eq!(before, node.tree());
+}
+
+/// Opted in, rivals are renamed once ours is in place, and get their names back on the way out.
+#[test]
+fn rivals_are_set_aside_and_restored() {
+    let node = Node::declared();
+    declare_more(&node, "drift: {foreignConflists: disable}\n");
+    node.write(RIVAL, OTHER_NETWORK.as_bytes(), 0o640);
+    // Hidden files count for the runtimes too.
+    let hidden = "etc/cni/net.d/.hidden.conf";
+    node.write(hidden, b"garbage", 0o600);
+    let before = node.tree();
+    let install = node.run("install");
+    install
+        .exits(0)
+        .row("set aside", &node.shown(RIVAL), "sorts before ours")
+        .row("set aside", &node.shown(hidden), "sorts before ours");
+    let order = |path: &str| install.stdout.find(&node.shown(path)).unwrap();
+    assert!(order(CONFLIST) < order(RIVAL), "ours first\n{install}");
+    assert!(!node.has(RIVAL) && !node.has(hidden));
+    assert_eq!(node.read(ASIDE), OTHER_NETWORK.as_bytes());
+    let right = node.tree();
+    let verify = node.run("verify -o json").exits(0).json();
+    assert_eq!(
+        verify["snapshot"]["effective"]["containerd"],
+        "10-pods.conflist"
+    );
+    node.run("install").exits(0).says("nothing to do");
+    assert_eq!(right, node.tree());
+
+    // It comes back, is set aside beside the first one, and both are remembered.
+    node.write(RIVAL, b"{\"name\": \"newer\"}", 0o600);
+    node.run("install").exits(0);
+    assert_eq!(node.read(&format!("{ASIDE}-2")), b"{\"name\": \"newer\"}");
+
+    let uninstall = node.run("uninstall");
+    uninstall
+        .exits(0)
+        .row("restored", &node.shown(RIVAL), "")
+        .row("restored", &node.shown(hidden), "")
+        .row(
+            "spared",
+            &node.shown(&format!("{ASIDE}-2")),
+            "05-other.conflist exists again, so it keeps the name that it was given",
+        );
+    let after = node.tree();
+    let there = |path: &str| (after.get(path).what.clone(), after.get(path).mode);
+    for path in [RIVAL, hidden] {
+        let old = before.get(path);
+        assert_eq!(there(path), (old.what.clone(), old.mode), "{path}");
+    }
+    assert!(!node.has(CONFLIST));
+}
+
+/// A drop-in changes our network without touching our file.
+#[test]
+fn a_drop_in_is_named() {
+    let node = Node::installed();
+    node.write(
+        "etc/cni/net.d/pod-network/10-tuning.conf",
+        br#"{"type": "tuning"}"#,
+        0o644,
+    );
+    let before = node.tree();
+    node.run("install").exits(2).says(
+        "error: precedence: pod-network/10-tuning.conf is merged into the network (drop-in, libcni 1.3 and newer); \
+         remove it, or set loadOnlyInlinedPlugins: true in network.conflist",
+    );
+    assert_eq!(before, node.tree());
+
+    let text = fs::read_to_string(node.config()).unwrap();
+    let text = text.replace(
+        "    name: pod-network",
+        "    name: pod-network\n    loadOnlyInlinedPlugins: true",
+    );
+    fs::write(node.config(), text).unwrap();
+    node.run("install").exits(0);
+}
+
+/// Two files with one network name: which of them counts would be anybody's guess.
+#[test]
+fn a_network_name_that_is_taken() {
+    let node = Node::installed();
+    node.write(
+        "etc/cni/net.d/20-copy.conflist",
+        &node.read(CONFLIST),
+        0o644,
+    );
+    node.run("verify").exits(1).says("20-copy.conflist");
+    node.run("install")
+        .exits(2)
+        .says("error: plugins: ")
+        .says("20-copy.conflist");
+}
+
+fn rename(node: &Node) {
+    let text = fs::read_to_string(node.config()).unwrap();
+    fs::write(node.config(), text.replace("10-pods", "20-pods")).unwrap();
+}
+
+/// The conflist under its new name first, the old one away after that.
+#[test]
+fn a_renamed_conflist() {
+    let node = Node::installed();
+    rename(&node);
+    let new = "etc/cni/net.d/20-pods.conflist";
+    node.run("plan")
+        .exits(1)
+        .row("write", &node.shown(new), "is missing")
+        .row(
+            "remove",
+            &node.shown(CONFLIST),
+            "is ours, under an earlier name",
+        );
+    let install = node.run("install");
+    let order = |path: &str| install.stdout.find(&node.shown(path)).unwrap();
+    assert!(order(new) < order(CONFLIST), "{install}");
+    install.exits(0);
+    assert_eq!(node.names(CONF), ["20-pods.conflist"]);
+    node.run("uninstall").exits(0);
+    assert_eq!(node.names(CONF), [""; 0]);
+}
+
+/// As long as the new one cannot be written, the old one stays.
+#[test]
+fn a_renamed_conflist_that_cannot_be_written_yet() {
+    let node = Node::installed();
+    rename(&node);
+    let text = fs::read_to_string(node.config()).unwrap();
+    let text = text.replace("network:\n", "network:\n  requires: [{file: /run/ready}]\n");
+    fs::write(node.config(), text).unwrap();
+    let before = node.tree();
+    node.run("install")
+        .exits(2)
+        .says("/run/ready does not exist yet");
+    assert_eq!(before, node.tree());
+    node.write("run/ready", b"", 0o600);
+    node.run("install").exits(0);
+    assert_eq!(node.names(CONF), ["20-pods.conflist"]);
+}
+
+/// Edited since, the old one belongs to whoever edited it.
+#[test]
+fn an_edited_conflist_under_the_old_name_is_spared() {
+    let node = Node::installed();
+    let edited = OTHER_NETWORK.as_bytes();
+    node.write(CONFLIST, edited, 0o644);
+    rename(&node);
+    node.run("install")
+        .exits(2)
+        .says("error: precedence: 10-pods.conflist sorts before 20-pods.conflist");
+    assert_eq!(node.read(CONFLIST), edited);
+    assert_eq!(node.names(CONF), ["10-pods.conflist", "20-pods.conflist"]);
+}
+
+/// A declaration without its network leaves the conflist: taking a node's network away is what uninstall is for.
+#[test]
+fn a_network_no_longer_declared() {
+    let node = Node::installed();
+    let text = fs::read_to_string(node.config()).unwrap();
+    fs::write(node.config(), text.replace(NETWORK, "")).unwrap();
+    let before = node.tree();
+    node.run("install")
+        .exits(0)
+        .says("was placed earlier and is no longer declared; it stays until uninstall");
+    assert_eq!(before, node.tree());
+    node.run("uninstall").exits(0);
+    assert!(!node.has(CONFLIST));
+}
