@@ -8,7 +8,7 @@ use nix::sys::statvfs::statvfs;
 
 use super::node::{Node, Site, file, ours, said};
 use super::scenario::{Scenario, in_bin};
-use super::stepper::{self, Ended};
+use super::stepper::{self, Fault};
 use crate::support::namespace::{in_private_mounts, mount_tmpfs, remount};
 
 /// What tmpfs gives a file at a time.
@@ -281,20 +281,18 @@ fn fault_17_two_file_systems_survive_a_kill_at_every_change() {
             }
             scenario.before.copy_to(&root);
             let program = node.keeper(&declared, "install");
-            match stepper::run_killed_at(&program, &root, nth).expect("may trace") {
-                Ended::Untouched(status) => {
-                    assert_eq!(status, 0);
-                    scenario.is_done(&node, "untouched");
-                    println!("{} kills", nth - 1);
-                    assert!(nth > 25, "only {nth}: are the changes still seen?");
-                    return;
-                }
-                Ended::Killed(at) => {
-                    scenario.is_whole(&node, &at);
-                    node.must(&declared, "install");
-                    scenario.is_done(&node, &at);
-                }
-            }
+            let ended = stepper::run(&program, &root, None, nth, Fault::Kill).expect("may trace");
+            let Some(change) = ended.hit else {
+                assert_eq!(ended.status, Some(0), "{}", ended.said);
+                scenario.is_done(&node, "untouched");
+                println!("{} kills", nth - 1);
+                assert!(nth > 25, "only {nth}: are the changes still seen?");
+                return;
+            };
+            let at = format!("change {nth}, {change}");
+            scenario.is_whole(&node, &at);
+            node.must(&declared, "install");
+            scenario.is_done(&node, &at);
         }
     });
 }

@@ -1,1 +1,139 @@
-//! .
+//! Changes that the kernel refuses, one in each run: told, never committed, and the node stays whole.
+
+use nix::errno::Errno;
+
+use super::node::{Declared, Site};
+use super::scenario::Scenario;
+use super::stepper::{self, Change, Fault};
+
+/// What is said of the two errors.
+const EIO: &str = "I/O error; the disk reports an error (dmesg)";
+const ENOSPC: &str = "No space left on device; free space or inodes";
+
+/// Runs the scenario once for each change of a kind, with that change refused, and looks at what is left; hands
+/// the change and what was said of it to `check`. Returns the number of runs.
+///
+/// Whatever was refused is told: as an error with its path, or, where it cost no more than a spare, in a warning.
+fn refuse_each(
+    scenario: &Scenario<'_>,
+    call: &'static str,
+    errno: Errno,
+    reason: &str,
+    mut check: impl FnMut(&Change, &str),
+) -> usize {
+    for nth in 1.. {
+        let node = scenario.site.copy(&scenario.before);
+        let program = node.keeper(scenario.declared, scenario.command);
+        let fault = Fault::Refuse(errno);
+        let ended = stepper::run(&program, node.root(), Some(call), nth, fault).expect("may trace");
+        let Some(change) = ended.hit else {
+            return nth - 1;
+        };
+        let (at, said) = (format!("{errno} at {change}"), &ended.said);
+        scenario.is_whole(&node, &at);
+        assert!(node.temps().is_empty(), "{at}: {:?}", node.temps());
+        // Our process id in the lock file is a courtesy to others, and no failure of ours.
+        let courtesy = change.path.ends_with("lock");
+        match ended.status {
+            Some(0) => {
+                scenario.is_done(&node, &at);
+                let warned = said
+                    .lines()
+                    .any(|line| line.contains("WARN") && line.contains(reason));
+                assert!(warned || courtesy, "{at}: {said}");
+            }
+            Some(2) => {
+                let error = said.lines().find(|line| line.starts_with("error: "));
+                let error = error.unwrap_or_else(|| panic!("{at}: {said}"));
+                assert!(error.contains(reason), "{at}: {error}");
+                assert!(
+                    error.contains(node.root().to_str().unwrap()),
+                    "{at}: {error}"
+                );
+            }
+            other => panic!("{at}: {other:?} {said}"),
+        }
+        check(&change, said);
+        // What is left is a node to go on from.
+        node.must(scenario.declared, scenario.command);
+        scenario.is_done(&node, &at);
+    }
+    unreachable!("a run makes finitely many changes")
+}
+
+fn sets(site: &Site) -> [Declared; 2] {
+    [site.declare("a", 1, ""), site.declare("b", 2, "")]
+}
+
+/// Faults 9 and 12: each write of an upgrade fails, of the download, of the plugins, of ledger and conflist.
+#[test]
+fn faults_9_12_a_failing_write_is_never_committed() {
+    if !stepper::can_refuse() {
+        return;
+    }
+    let site = Site::new();
+    let [old, new] = sets(&site);
+    let scenario = Scenario::install(&site, site.installed(&old), &new);
+    for (errno, reason) in [(Errno::EIO, EIO), (Errno::ENOSPC, ENOSPC)] {
+        let mut conflist = 0;
+        let steps = refuse_each(&scenario, "write", errno, reason, |change, _| {
+            conflist += usize::from(change.path.to_string_lossy().contains("/net.d/"));
+        });
+        assert!(steps > 15 && conflist > 0, "{steps} steps, {conflist}");
+    }
+}
+
+/// Faults 13 and 14: an fsync fails. A file's is not committed; a directory's is told for what it is.
+#[test]
+fn faults_13_14_a_failing_fsync_of_a_file_or_a_directory() {
+    if !stepper::can_refuse() {
+        return;
+    }
+    let site = Site::new();
+    let [old, new] = sets(&site);
+    let scenario = Scenario::install(&site, site.installed(&old), &new);
+    let (mut files, mut directories) = (0, 0);
+    refuse_each(&scenario, "fsync", Errno::EIO, EIO, |change, said| {
+        let directory = change
+            .path
+            .extension()
+            .is_none_or(|extension| extension != "tmp");
+        let uncertain = said.contains("cannot sync (durability uncertain) ");
+        assert_eq!(uncertain, directory, "{change}: {said}");
+        files += usize::from(!directory);
+        directories += usize::from(directory);
+    });
+    assert!(files > 5 && directories > 4, "{files} {directories}");
+}
+
+/// Everything else by which files come to be: a new file, a name, a mode, a directory that the kernel refuses.
+#[test]
+fn a_refused_file_name_mode_or_directory_leaves_the_node_whole() {
+    if !stepper::can_refuse() {
+        return;
+    }
+    let site = Site::new();
+    let declared = site.declare("a", 1, "");
+    let scenario = Scenario::plain(&site, site.bare(), &declared);
+    for (call, least) in [("openat", 8), ("rename", 8), ("fchmod", 8), ("mkdir", 7)] {
+        let steps = refuse_each(&scenario, call, Errno::EIO, EIO, |_, _| {});
+        assert!(steps > least, "{steps} steps of {call}");
+    }
+}
+
+/// The way out: a file that cannot be removed is told, and still known the next time.
+#[test]
+fn a_refused_removal_is_told_and_not_forgotten() {
+    if !stepper::can_refuse() {
+        return;
+    }
+    let site = Site::new();
+    let declared = site.declare("a", 1, "");
+    let mut scenario = Scenario::install(&site, site.installed(&declared), &declared);
+    scenario.command = "uninstall";
+    scenario.after.values_mut().for_each(|file| *file = None);
+    let reason = "Operation not permitted; look for an immutable flag (lsattr)";
+    let steps = refuse_each(&scenario, "unlink", Errno::EPERM, reason, |_, _| {});
+    // The conflist, three plugins, three spares.
+    assert_eq!(steps, 7);
+}

@@ -4,9 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::node::{CONFLIST, Site, file, said};
+use super::node::{CONFLIST, Site, file};
 use super::scenario::{Scenario, in_bin, in_conf};
-use super::stepper::{self, Ended};
+use super::stepper::{self, Fault};
 
 /// Kills the command at its first change, its second, and so on until it is through; returns how
 /// many there were. After each, looks at what is there, then lets it run again.
@@ -14,19 +14,16 @@ fn step_through(scenario: &Scenario<'_>) -> usize {
     for nth in 1.. {
         let node = scenario.site.copy(&scenario.before);
         let program = node.keeper(scenario.declared, scenario.command);
-        let ended = stepper::run_killed_at(&program, node.root(), nth).expect("may trace");
-        let at = match ended {
-            Ended::Killed(at) => at,
-            Ended::Untouched(status) => {
-                assert_eq!(status, 0, "untouched");
-                scenario.is_done(&node, "untouched");
-                return nth - 1;
-            }
+        let ended = stepper::run(&program, node.root(), None, nth, Fault::Kill).expect("may trace");
+        let Some(change) = ended.hit else {
+            assert_eq!(ended.status, Some(0), "{}", ended.said);
+            scenario.is_done(&node, "untouched");
+            return nth - 1;
         };
+        let at = format!("change {nth}, {change}");
         scenario.is_whole(&node, &at);
         scenario.can_be_uninstalled(&scenario.site.copy(&node), &at);
-        let again = node.run(scenario.declared, scenario.command);
-        assert!(again.status.success(), "{at}: {}", said(&again));
+        node.must(scenario.declared, scenario.command);
         scenario.is_done(&node, &at);
         scenario.can_be_uninstalled(&node, &at);
     }

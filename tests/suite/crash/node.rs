@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -154,11 +154,7 @@ impl Node {
 
     /// Copies all of it into a directory, owners and modes included.
     pub(super) fn copy_to(&self, root: &Path) {
-        let copied = Command::new("cp")
-            .args(["-a", "--"])
-            .args([&self.root.join("."), root])
-            .status();
-        assert!(copied.unwrap().success());
+        copy(&self.root, root);
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -232,6 +228,29 @@ fn keeper(config: &Path, root: &Path, command: &str) -> Command {
     keeper.args([OsStr::new("--config"), config.as_os_str()]);
     keeper.args([OsStr::new("--host-root"), root.as_os_str()]);
     keeper
+}
+
+/// Copies what is in one directory into another. A plugin with the mode that it must have is linked, where that
+/// can be done: it is large, and nobody may ever write to it in place.
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        let metadata = entry.metadata().unwrap();
+        if metadata.is_dir() {
+            fs::create_dir_all(&target).unwrap();
+            copy(&source, &target);
+        } else {
+            let plugin =
+                metadata.len() > 1 << 20 && metadata.permissions().mode() & 0o7777 == 0o755;
+            if plugin && fs::hard_link(&source, &target).is_ok() {
+                continue;
+            }
+            fs::copy(&source, &target).unwrap();
+        }
+        chown(&target, Some(metadata.uid()), Some(metadata.gid())).unwrap();
+        fs::set_permissions(&target, metadata.permissions()).unwrap();
+    }
 }
 
 /// A file as the program places it.

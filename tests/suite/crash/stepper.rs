@@ -1,10 +1,12 @@
-//! Killing the program at the Nth change that it makes, whichever of its threads makes it.
+//! Killing the program at the Nth change that it makes, or refusing that change, whichever thread makes it.
 //!
 //! strace counts the calls of each thread apart. The program changes the disk from several, so that some
-//! calls would never be the Nth of anything; this counts them all in one row, in the order in which they come.
+//! calls would never be the Nth of anything, and others would be hit together; this counts them all in one
+//! row, in the order in which they come.
 
 use std::collections::HashMap;
 use std::fs;
+use std::io::{Read as _, Seek as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -19,39 +21,88 @@ use nix::unistd::Pid;
 /// Where the kernel says that a thread stopped for the tracer itself (`PTRACE_EVENT_STOP`).
 const STOPPED: i32 = 128;
 
+/// What happens at a change.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Fault {
+    /// The program is killed, all its threads at once, and the change not carried out.
+    Kill,
+    /// The change is not carried out, and fails with this error.
+    Refuse(Errno),
+}
+
 /// How one run ended.
 #[derive(Debug)]
-pub(super) enum Ended {
-    /// It was killed on entry to this change, which was not carried out.
-    Killed(String),
-    /// It made fewer changes, and ended with this exit status.
-    Untouched(i32),
+pub(super) struct Ended {
+    /// The change that was hit; `None` if the program made fewer.
+    pub(super) hit: Option<Change>,
+    /// Its exit status; `None` if it was killed.
+    pub(super) status: Option<i32>,
+    /// Its output and its log.
+    pub(super) said: String,
+}
+
+/// A call by which the program changes what is below a root, or ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Change {
+    thread: Pid,
+    /// Its name.
+    pub(super) call: &'static str,
+    /// Where the descriptor leads that it is about: a file, or the directory of a name.
+    pub(super) path: PathBuf,
+}
+
+impl std::fmt::Display for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} of {}", self.call, self.path.display())
+    }
 }
 
 /// Whether processes may be traced here.
 pub(super) fn available() -> bool {
-    let ended = run_killed_at(&Command::new("true"), Path::new("/nowhere"), 2);
+    let ended = run(
+        &Command::new("true"),
+        Path::new("/nowhere"),
+        None,
+        2,
+        Fault::Kill,
+    );
     if ended.is_none() {
         println!("skipped: ptrace(2) is not permitted here");
     }
     ended.is_some()
 }
 
-/// Runs a program and kills it, all its threads at once, on entry to the `nth` call by which it changes
-/// what is below `root`, or ends. `None` where tracing is not permitted.
+/// Whether calls may be refused here, too.
+pub(super) fn can_refuse() -> bool {
+    let known = cfg!(target_arch = "x86_64");
+    if !known {
+        println!("skipped: how a call is refused is only known for x86_64 here");
+    }
+    known && available()
+}
+
+/// Runs a program with a fault on entry to the `nth` call, of this name or of any, by which it changes what
+/// is below `root`, or ends. `None` where tracing is not permitted.
 ///
 /// Of writes in a row to one file by one thread only the first two count: what is on the disk before the
-/// third differs from that before the second by the length of a temporary file, and the file's last state is seen
-/// at the call after it.
-pub(super) fn run_killed_at(program: &Command, root: &Path, nth: usize) -> Option<Ended> {
+/// third differs from that before the second by the length of a temporary file, and the file's last state is
+/// seen at the call after it.
+pub(super) fn run(
+    program: &Command,
+    root: &Path,
+    only: Option<&'static str>,
+    nth: usize,
+    fault: Fault,
+) -> Option<Ended> {
+    let mut output = tempfile::tempfile().unwrap();
     let mut command = Command::new("sh");
     command
         .args(["-c", "kill -STOP $$; exec \"$0\" \"$@\""])
         .arg(program.get_program())
         .args(program.get_args())
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stdout(output.try_clone().unwrap())
+        .stderr(output.try_clone().unwrap())
         .process_group(0);
     let child = command.spawn().expect("sh runs");
     let leader = Pid::from_raw(i32::try_from(child.id()).unwrap());
@@ -67,67 +118,64 @@ pub(super) fn run_killed_at(program: &Command, root: &Path, nth: usize) -> Optio
         waitpid(leader, None).unwrap();
         return None;
     }
-    Some(Tracer::new(leader, root).until(nth))
+    let tracer = Tracer {
+        leader,
+        root,
+        only,
+        nth,
+        fault,
+        begun: false,
+        inside: HashMap::new(),
+        count: 0,
+        last: None,
+        hit: None,
+        refusing: None,
+    };
+    let (hit, status) = tracer.until_it_ends();
+    let mut said = Vec::new();
+    output.rewind().unwrap();
+    output.read_to_end(&mut said).unwrap();
+    Some(Ended {
+        hit,
+        status,
+        said: String::from_utf8_lossy(&said).into_owned(),
+    })
 }
 
 struct Tracer<'a> {
     leader: Pid,
     root: &'a Path,
+    only: Option<&'static str>,
+    nth: usize,
+    fault: Fault,
     /// Whether the shell has become the program.
     begun: bool,
     /// Whether a thread is inside a call.
     inside: HashMap<Pid, bool>,
     count: usize,
     last: Option<(Change, usize)>,
+    hit: Option<Change>,
+    /// The thread whose call was taken away, and which is to get this answer at its end.
+    refusing: Option<(Pid, Errno)>,
 }
 
-/// One change, as far as it tells changes apart.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Change {
-    thread: Pid,
-    call: &'static str,
-    path: PathBuf,
-}
-
-impl<'a> Tracer<'a> {
-    fn new(leader: Pid, root: &'a Path) -> Self {
-        Self {
-            leader,
-            root,
-            begun: false,
-            inside: HashMap::new(),
-            count: 0,
-            last: None,
-        }
-    }
-
-    fn until(mut self, nth: usize) -> Ended {
-        let mut killed = None;
+impl Tracer<'_> {
+    fn until_it_ends(mut self) -> (Option<Change>, Option<i32>) {
         loop {
             // Its threads only: what it starts itself is in the same group, but not traced and not our child.
             let group = Pid::from_raw(-self.leader.as_raw());
             let status = waitpid(group, Some(WaitPidFlag::__WALL)).expect("it is ours");
             let (thread, signal) = match status {
                 WaitStatus::Exited(thread, status) if thread == self.leader => {
-                    return Ended::Untouched(status);
+                    return (self.hit, Some(status));
                 }
                 WaitStatus::Signaled(thread, signal, _) if thread == self.leader => {
                     assert_eq!(signal, Signal::SIGKILL);
-                    return Ended::Killed(killed.expect("killed by us"));
+                    assert!(self.hit.is_some(), "killed by somebody else");
+                    return (self.hit, None);
                 }
                 WaitStatus::PtraceSyscall(thread) => {
-                    if let Some(change) = self.entered(thread)
-                        && self.count == nth
-                    {
-                        killed = Some(format!(
-                            "change {nth}, {} of {}",
-                            change.call,
-                            change.path.display()
-                        ));
-                        // The plugins that it is asking go with it, so that nothing is left running.
-                        killpg(self.leader, Signal::SIGKILL).unwrap();
-                        continue;
-                    }
+                    self.at_a_call(thread);
                     (thread, None)
                 }
                 WaitStatus::PtraceEvent(thread, _, event) => {
@@ -147,6 +195,27 @@ impl<'a> Tracer<'a> {
         }
     }
 
+    fn at_a_call(&mut self, thread: Pid) {
+        if let Some((_, errno)) = self.refusing.take_if(|(refused, _)| *refused == thread) {
+            answer(thread, errno);
+        }
+        let Some(change) = self.entered(thread) else {
+            return;
+        };
+        if self.hit.is_some() || self.count != self.nth {
+            return;
+        }
+        self.hit = Some(change);
+        match self.fault {
+            // The plugins that it is asking go with it, so that nothing is left running.
+            Fault::Kill => killpg(self.leader, Signal::SIGKILL).unwrap(),
+            Fault::Refuse(errno) => {
+                take_away(thread);
+                self.refusing = Some((thread, errno));
+            }
+        }
+    }
+
     /// The change that a thread is about to make, if it is one that counts; it is counted then.
     fn entered(&mut self, thread: Pid) -> Option<Change> {
         let inside = self.inside.entry(thread).or_default();
@@ -156,6 +225,9 @@ impl<'a> Tracer<'a> {
         }
         let (number, arguments) = call(thread)?;
         let call = name(number, arguments)?;
+        if self.only.is_some_and(|only| only != call) {
+            return None;
+        }
         let path = match call {
             "exit_group" => PathBuf::new(),
             _ => fs::read_link(format!("/proc/{thread}/fd/{}", arguments[0])).ok()?,
@@ -210,4 +282,30 @@ fn call(thread: Pid) -> Option<(i64, [u64; 3])> {
     let registers = ptrace::getregs(thread).ok()?.regs;
     let arguments = [registers[0], registers[1], registers[2]];
     Some((registers[8].cast_signed(), arguments))
+}
+
+/// Turns the call that a thread is entering into one that does not exist.
+#[cfg(target_arch = "x86_64")]
+fn take_away(thread: Pid) {
+    let mut registers = ptrace::getregs(thread).unwrap();
+    registers.orig_rax = u64::MAX;
+    ptrace::setregs(thread, registers).unwrap();
+}
+
+/// Gives the call that a thread is leaving another answer.
+#[cfg(target_arch = "x86_64")]
+fn answer(thread: Pid, errno: Errno) {
+    let mut registers = ptrace::getregs(thread).unwrap();
+    registers.rax = i64::from(-(errno as i32)).cast_unsigned();
+    ptrace::setregs(thread, registers).unwrap();
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn take_away(_: Pid) {
+    unreachable!("can_refuse() says no");
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn answer(_: Pid, _: Errno) {
+    unreachable!("can_refuse() says no");
 }
