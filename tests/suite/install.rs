@@ -4,6 +4,7 @@ mod configuration;
 mod drift;
 mod fresh;
 mod gates;
+mod in_the_way;
 mod interrupted;
 mod keep;
 mod network;

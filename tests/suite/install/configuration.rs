@@ -3,9 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support::node::{
-    BIN, CONF, CONFLIST, NETWORK, Node, Outcome, PACK, STATE, nobody, start,
-};
+use crate::support::node::{BIN, CONF, CONFLIST, Node, Outcome, STATE, start};
+use crate::support::pack::{NETWORK, PACK, nobody};
 
 /// Every command that reads a declaration refuses it, with the same lines, and the disk stays as it is.
 fn refused(node: &Node, lines: &[String]) {

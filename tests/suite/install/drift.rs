@@ -3,17 +3,17 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
-use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
 
-use crate::support::node::{BIN, CONF, CONFLIST, Node, PLUGINS, other_build, plugin};
-use crate::support::tree::{Tree, What};
+use crate::support::node::{CONF, CONFLIST, Node};
+use crate::support::pack::{other_build, plugin};
 
-const BRIDGE: &str = "opt/cni/bin/bridge";
+pub(super) const BRIDGE: &str = "opt/cni/bin/bridge";
 const FOREIGN: &str = "opt/cni/bin/cilium-cni";
 
 /// A node with files that are not ours in both directories.
-fn node() -> Node {
+pub(super) fn node() -> Node {
     let node = Node::installed();
     node.write(FOREIGN, b"not ours", 0o700);
     node.write("etc/cni/net.d/99-other.conf", b"{}", 0o640);
@@ -54,7 +54,7 @@ fn mode(bits: u32) -> impl Fn(&Path) {
     move |path| fs::set_permissions(path, fs::Permissions::from_mode(bits)).unwrap()
 }
 
-fn remove(path: &Path) {
+pub(super) fn remove(path: &Path) {
     fs::remove_file(path).unwrap();
 }
 
@@ -195,113 +195,6 @@ fn a_hard_link_is_not_written_through() {
     node.run("install --offline").exits(0);
     assert!(node.read(BRIDGE) == plugin("bridge"));
     assert!(fs::read(&link).unwrap() == edited);
-}
-
-/// Fault 19: a link is replaced, and what it leads to is left alone, right content or not.
-#[test]
-fn fault_19_a_link_is_replaced_and_its_target_untouched() {
-    for content in [b"somebody else's".to_vec(), plugin("bridge")] {
-        let node = node();
-        node.write("srv/target", &content, 0o755);
-        node.write("srv/conflist", b"{}", 0o644);
-        for (file, target) in [(BRIDGE, "/srv/target"), (CONFLIST, "/srv/conflist")] {
-            fs::remove_file(node.path(file)).unwrap();
-            symlink(target, node.path(file)).unwrap();
-        }
-        let broken = node.tree();
-        let verify = node.run("verify");
-        for file in [BRIDGE, CONFLIST] {
-            verify.exits(1).row(
-                "type",
-                &node.shown(file),
-                "is a symbolic link, expected a regular file",
-            );
-        }
-        node.run("install --offline").exits(0);
-        let mended = node.tree();
-        assert_eq!(broken.changes(&mended), [CONFLIST, BRIDGE]);
-        assert!(matches!(mended.get(BRIDGE).what, What::File(_)));
-    }
-}
-
-/// Fault 18: a directory is refused, and the conflist does not appear while its plugin cannot be there.
-#[test]
-fn fault_18_a_directory_in_place_of_a_plugin_is_refused() {
-    let node = node();
-    remove(&node.path(BRIDGE));
-    remove(&node.path("opt/cni/bin/loopback"));
-    remove(&node.path(CONFLIST));
-    node.write("opt/cni/bin/bridge/inside", b"kept", 0o600);
-    let broken = node.tree();
-    let told =
-        "is a directory, expected a regular file; a directory is never removed, move it away";
-    let line = format!("{} {told}", node.shown(BRIDGE));
-    node.run("verify")
-        .exits(1)
-        .row("type", &node.shown(BRIDGE), told);
-    node.run("plan")
-        .exits(1)
-        .row("refused", &node.shown(BRIDGE), told);
-    let install = node.run("install --offline");
-    assert_eq!(
-        install.exits(2).errors()[..2],
-        [
-            format!("binaries: {line}"),
-            format!("conflist: {} is missing", node.shown(CONFLIST)),
-        ],
-    );
-    // The other plugin was mended all the same.
-    assert_eq!(broken.changes(&node.tree()), ["opt/cni/bin/loopback"]);
-    assert!(!node.has(CONFLIST));
-
-    fs::remove_dir_all(node.path(BRIDGE)).unwrap();
-    node.run("install --offline").exits(0);
-    assert!(node.has(CONFLIST));
-}
-
-#[test]
-fn fault_18_a_directory_in_place_of_the_conflist_is_refused() {
-    let node = node();
-    remove(&node.path(CONFLIST));
-    fs::create_dir(node.path(CONFLIST)).unwrap();
-    let broken = node.tree();
-    node.run("install").exits(2).says(&format!(
-        "error: conflist: {} is a directory, expected a regular file; a directory is never removed, move it away\n",
-        node.shown(CONFLIST)
-    ));
-    assert_eq!(broken.changes(&node.tree()), [""; 0]);
-}
-
-/// Fault 24: the bin directory removed, as a package upgrade does it.
-#[test]
-fn fault_24_a_removed_bin_directory() {
-    let node = node();
-    let right = node.tree();
-    fs::remove_dir_all(node.path(BIN)).unwrap();
-    let broken = node.tree();
-    node.run("verify").exits(1).says("drift: binaries");
-    assert_eq!(broken, node.tree());
-    node.run("install --offline").exits(0);
-    assert_eq!(node.names(BIN), PLUGINS);
-    let mended = node.tree();
-    let mut changed = vec![BIN.to_owned()];
-    changed.extend(PLUGINS.iter().map(|name| format!("{BIN}/{name}")));
-    assert_eq!(broken.changes(&mended), changed);
-    let places = |tree: &Tree| PLUGINS.map(|name| tree.get(&format!("{BIN}/{name}")).what.clone());
-    assert_eq!(places(&right), places(&mended));
-}
-
-/// Fault 24: net.d removed.
-#[test]
-fn fault_24_a_removed_configuration_directory() {
-    let node = Node::installed();
-    let right = node.tree();
-    fs::remove_dir_all(node.path("etc/cni")).unwrap();
-    node.run("verify")
-        .exits(1)
-        .row("missing", &node.shown(CONFLIST), "");
-    node.run("install --offline").exits(0);
-    assert!(right.looks_like(&node.tree()));
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use crate::support::node::{BIN, CONF, CONFLIST, Node, PLUGINS, STATE, plugin};
+use crate::support::node::{BIN, CONF, CONFLIST, Node, STATE};
+use crate::support::pack::{PACK, PLUGINS, plugin};
 use crate::support::tree::What;
 
 /// The owner that is enforced: root, or whoever runs the tests.
@@ -186,7 +187,6 @@ fn the_catalog_lists_profiles_and_pins() {
 /// A configuration without a network installs binaries and looks at no conflist.
 #[test]
 fn binaries_alone() {
-    use crate::support::node::PACK;
     let node = Node::empty();
     let source = node.mirror("plugins.tgz", &PACK.bytes);
     node.declare(&PACK.artifact(&source), "");

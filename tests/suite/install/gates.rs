@@ -3,7 +3,8 @@
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 
-use crate::support::node::{BIN, CONF, CONFLIST, NETWORK, Node, PACK, PLUGINS};
+use crate::support::node::{BIN, CONF, CONFLIST, Node, start};
+use crate::support::pack::{NETWORK, PACK, PLUGINS, arch};
 use crate::support::server::{Reply, Server};
 
 /// A node whose network asks for more.
@@ -169,11 +170,10 @@ fn facts_from_everywhere() {
     );
     std::fs::write(node.config(), text).unwrap();
     let mut command = node.keeper("render --node-name w1");
-    let rendered =
-        crate::support::node::start(command.env("ZONE", "b").env("NODE_NAME", "no")).end();
+    let rendered = start(command.env("ZONE", "b").env("NODE_NAME", "no")).end();
     let bridge = &rendered.exits(0).json()["plugins"][0];
     assert_eq!(bridge["bridge"], "br-w1-b");
     assert_eq!(bridge["vlan"], 7);
     assert_eq!(bridge["x-list"], serde_json::json!([1, 2]));
-    assert_eq!(bridge["x-arch"], crate::support::node::arch().as_str());
+    assert_eq!(bridge["x-arch"], arch().as_str());
 }

@@ -2,7 +2,8 @@
 
 use nix::sys::signal::Signal;
 
-use crate::support::node::{BIN, CONF, NETWORK, NEXT_PACK, Node, PACK, PLUGINS, STATE, start};
+use crate::support::node::{BIN, CONF, Node, STATE, start};
+use crate::support::pack::{NETWORK, NEXT_PACK, PACK, PLUGINS};
 use crate::support::server::{Reply, Server};
 use crate::support::tree::Tree;
 

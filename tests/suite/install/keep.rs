@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use crate::support::node::{BIN, CONFLIST, NETWORK, Node, PACK, other_build, plugin};
+use crate::support::node::{BIN, CONFLIST, Node};
+use crate::support::pack::{NETWORK, PACK, other_build, plugin};
 
 const BRIDGE: &str = "opt/cni/bin/bridge";
 

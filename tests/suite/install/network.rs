@@ -6,9 +6,9 @@ use sha2::{Digest as _, Sha512};
 use cni_keeper::model::{Arch, Sha256};
 
 use crate::support::archive::{Tar, binary};
-use crate::support::node::{
-    Artifact, BIN, CONFLIST, NETWORK, NEXT_PACK, Node, Outcome, PACK, PLUGINS, Pack, arch, nobody,
-    pin, plugin,
+use crate::support::node::{BIN, CONFLIST, Node, Outcome};
+use crate::support::pack::{
+    Artifact, NETWORK, NEXT_PACK, PACK, PLUGINS, Pack, arch, nobody, pin, plugin,
 };
 use crate::support::server::{Reply, Server};
 

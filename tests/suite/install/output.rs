@@ -5,7 +5,8 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::support::again;
-use crate::support::node::{NETWORK, Node, PACK, STATE, nobody, pin, start};
+use crate::support::node::{Node, STATE, start};
+use crate::support::pack::{NETWORK, PACK, nobody, pin};
 use crate::support::server::{Reply, Server};
 
 /// Every line of the log is an object, the error of a failed run included, and stdout holds the document alone.

@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use crate::support::node::{BIN, CONF, CONFLIST, NETWORK, Node, PACK, PLUGINS, Pack, plugin};
+use crate::support::node::{BIN, CONF, CONFLIST, Node};
+use crate::support::pack::{NETWORK, PACK, PLUGINS, Pack, plugin};
 
 /// A node whose own bridge is this, and is kept.
 fn with_bridge(content: &[u8], mode: u32) -> Node {

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use crate::support::node::{CONF, CONFLIST, NETWORK, Node};
+use crate::support::node::{CONF, CONFLIST, Node};
+use crate::support::pack::NETWORK;
 
 const RIVAL: &str = "etc/cni/net.d/05-other.conflist";
 const ASIDE: &str = "etc/cni/net.d/05-other.conflist.cni-keeper-disabled";

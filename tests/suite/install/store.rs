@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use crate::support::node::{
-    BIN, CONFLIST, NETWORK, NEXT_PACK, Node, PACK, PLUGINS, STATE, nobody, pin, plugin,
-};
+use crate::support::namespace::{in_private_mounts, mount_tmpfs};
+use crate::support::node::{BIN, CONFLIST, Node, STATE};
+use crate::support::pack::{NETWORK, NEXT_PACK, PACK, PLUGINS, nobody, pin, plugin};
 use crate::support::server::{Reply, Server};
 
 const BRIDGE: &str = "opt/cni/bin/bridge";
@@ -170,7 +170,6 @@ fn fault_48_back_from_a_failed_upgrade_without_a_network() {
 /// Fault 17: a bin directory on another file system gets copies, and the store keeps its spares.
 #[test]
 fn fault_17_state_and_plugins_on_different_file_systems() {
-    use crate::support::namespace::{in_private_mounts, mount_tmpfs};
     in_private_mounts(
         &fault_17_state_and_plugins_on_different_file_systems,
         |scratch| {

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use crate::support::node::{BIN, CONF, CONFLIST, NETWORK, Node, PACK, PLUGINS, STATE, other_build};
+use crate::support::node::{BIN, CONF, CONFLIST, Node, STATE};
+use crate::support::pack::{NETWORK, PACK, PLUGINS, other_build};
 
 const BRIDGE: &str = "opt/cni/bin/bridge";
 const FOREIGN: [&str; 3] = [

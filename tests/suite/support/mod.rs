@@ -5,6 +5,7 @@ pub(crate) mod again;
 pub(crate) mod archive;
 pub(crate) mod namespace;
 pub(crate) mod node;
+pub(crate) mod pack;
 pub(crate) mod server;
 pub(crate) mod strace;
 pub(crate) mod tls;
