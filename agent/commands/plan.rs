@@ -6,7 +6,7 @@ use similar::TextDiff;
 use super::{Exit, Failure, keeper, located, output, show};
 use crate::cli::{Global, Output};
 use crate::plan::Step;
-use crate::reconcile::{Keeper, Sight};
+use crate::reconcile::{Keeper, Sight, Waiting};
 
 /// Runs it.
 pub(super) async fn run(global: &Global, format: Output) -> Result<Exit, Failure> {
@@ -15,11 +15,8 @@ pub(super) async fn run(global: &Global, format: Output) -> Result<Exit, Failure
         .sight()
         .await
         .map_err(|error| located(&loaded, error))?;
-    let waiting = sight
-        .network
-        .as_ref()
-        .and_then(|network| network.rendered.as_ref().err());
-    let clean = sight.plan.is_clean() && waiting.is_none();
+    let waiting = waiting(&keeper, &sight).await;
+    let clean = sight.plan.is_clean() && waiting.is_empty();
     let diff = conflist_diff(&keeper, &sight);
     match format {
         Output::Json => output::json(&json!({
@@ -27,18 +24,15 @@ pub(super) async fn run(global: &Global, format: Output) -> Result<Exit, Failure
             "steps": sight.plan.steps,
             "refused": sight.plan.refused,
             "kept": sight.plan.kept,
-            "waiting": waiting.map(|waiting| &waiting.0),
+            "waiting": waiting,
             "conflistDiff": diff,
         })),
         Output::Text => {
             let (bin, conf) = keeper.shown_dirs();
             show::steps(&sight.plan.steps, &bin, &conf);
             show::open_ends(&sight.plan, &bin, &conf);
-            if let Some(waiting) = waiting {
-                output::line(format!(
-                    "wait      the conflist cannot be rendered yet: {}",
-                    waiting.0
-                ));
+            for reason in &waiting {
+                output::line(format!("wait      {reason}"));
             }
             if let Some(diff) = diff {
                 output::text(&diff);
@@ -49,6 +43,20 @@ pub(super) async fn run(global: &Global, format: Output) -> Result<Exit, Failure
         }
     }
     Ok(if clean { Exit::Done } else { Exit::Differs })
+}
+
+/// What the conflist waits for: its facts, and its gates.
+async fn waiting(keeper: &Keeper, sight: &Sight) -> Vec<String> {
+    let mut waiting = Vec::new();
+    if let Some(Err(Waiting(reason))) = sight.network.as_ref().map(|network| &network.rendered) {
+        waiting.push(format!("the conflist cannot be rendered yet: {reason}"));
+    }
+    for reason in keeper.closed_gates().await {
+        waiting.push(format!(
+            "the conflist is not written before its gates hold: {reason}"
+        ));
+    }
+    waiting
 }
 
 /// The change to the conflist as a unified diff, where it is to be written.

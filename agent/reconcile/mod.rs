@@ -65,6 +65,11 @@ impl Keeper {
         )
     }
 
+    /// Why each gate that does not hold does not, a line each.
+    pub async fn closed_gates(&self) -> Vec<String> {
+        questions::closed_gates(self).await
+    }
+
     /// Observes the disk, asks the gates and the plugins, and says what is true. Changes nothing.
     ///
     /// # Errors

@@ -112,7 +112,7 @@ fn plugins_that_matter(keeper: &Keeper, sight: &Sight) -> BTreeSet<String> {
 }
 
 /// Why each gate that does not hold does not, a line each.
-async fn closed_gates(keeper: &Keeper) -> Vec<String> {
+pub(super) async fn closed_gates(keeper: &Keeper) -> Vec<String> {
     let mut closed = Vec::new();
     for gate in keeper
         .settings

@@ -27,6 +27,9 @@ fn holds_back(node: &Node, told: &str, open: impl FnOnce()) {
     );
     assert_eq!(node.names(BIN), PLUGINS);
     assert!(!node.has(CONF), "not even its directory");
+    node.run("plan").exits(1).says(&format!(
+        "wait      the conflist is not written before its gates hold: {told}"
+    ));
     node.run("verify").exits(1).says("drift: conflist, gates\n");
     open();
     node.run("install")
