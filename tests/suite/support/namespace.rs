@@ -17,7 +17,10 @@ pub(crate) fn in_private_mounts<T: Fn()>(test: &T, body: impl FnOnce()) {
         println!("skipped: a mount namespace needs root and unshare(1)");
         return;
     }
-    let output = again::command(test, &WRAPPER).output();
+    // Inside, a directory with a mount below it cannot be removed; outside there is no mount.
+    let scratch = tempfile::tempdir().expect("a directory for the second run");
+    let mut second = again::command(test, &WRAPPER);
+    let output = second.env("TMPDIR", scratch.path()).output();
     again::must_pass(&output.expect("unshare runs"));
 }
 
