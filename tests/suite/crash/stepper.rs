@@ -87,6 +87,10 @@ pub(super) fn can_refuse() -> bool {
 /// Of writes in a row to one file by one thread only the first two count: what is on the disk before the
 /// third differs from that before the second by the length of a temporary file, and the file's last state is
 /// seen at the call after it.
+#[expect(
+    clippy::zombie_processes,
+    reason = "it is waited for by its id, as a tracer must"
+)]
 pub(super) fn run(
     program: &Command,
     root: &Path,
