@@ -37,6 +37,11 @@ pub(super) enum Version {
 }
 
 impl Answers {
+    fn was_asked(&self, plugin: &str) -> bool {
+        let answer = self.versions.get(plugin);
+        answer.is_some_and(|version| !matches!(version, Version::Absent | Version::Distrusted))
+    }
+
     /// The supported versions of a plugin, in the form that the conflist rules ask for them: one that
     /// cannot be asked from here is given the benefit of the doubt.
     pub(super) fn supported(&self, plugin: &str) -> Option<Vec<String>> {
@@ -65,7 +70,8 @@ pub(super) async fn ask(keeper: &Keeper, sight: &Sight) -> Result<Answers, Recon
     ask_rest(keeper, sight, answers).await
 }
 
-/// Asks the plugins that have not answered yet; an answer holds as long as the plugin is what it was.
+/// Asks the plugins that were not asked yet. An answer holds as long as the plugin is what it was, and
+/// so does the lack of one: it is why the conflist was not written.
 ///
 /// # Errors
 /// When the disk refuses.
@@ -79,7 +85,7 @@ pub(super) async fn ask_rest(
     for plugin in plugins_that_matter(keeper, sight) {
         let version = match place(bin.as_ref(), sight, &plugin)? {
             Err(version) => version,
-            Ok(_) if answers.supported(&plugin).is_some() => continue,
+            Ok(_) if answers.was_asked(&plugin) => continue,
             Ok(path) => {
                 asked.spawn(async move { (plugin, version(&path).await) });
                 continue;
