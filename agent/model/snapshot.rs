@@ -71,6 +71,18 @@ pub struct Effective {
     pub crio: Option<String>,
 }
 
+impl Check {
+    /// A check that nothing speaks against so far.
+    #[must_use]
+    pub const fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            failures: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+}
+
 impl Snapshot {
     /// Whether everything declared holds.
     #[must_use]

@@ -1,18 +1,13 @@
 //! From what was seen and answered to what is true: the snapshot.
 
-use std::ffi::OsStr;
-
 use super::network::{NetworkSight, Rendered, Waiting};
+use super::precedence::View;
 use super::questions::{Answers, Version};
 use super::{Keeper, Sight};
 use crate::config::Network;
-use crate::conflist::{
-    Libcni, Needed, Outcome, Standing as Place, Verdict, check_name_is_free, check_plugins,
-    containerd, crio, merged_drop_ins, standing,
-};
+use crate::conflist::{Needed, check_plugins};
 use crate::model::{
-    Check, Drift, Effective, FileMode, FileName, FileReport, FileState, PluginName, Sha256,
-    Snapshot, Standing,
+    Check, Drift, FileMode, FileName, FileReport, FileState, PluginName, Sha256, Snapshot, Standing,
 };
 use crate::plan::compare;
 
@@ -28,7 +23,7 @@ pub(super) fn snapshot(keeper: &Keeper, sight: &Sight, answers: &Answers) -> Sna
         let view = View::of(network, answers);
         checks.push(conflist_check(&conflist, network));
         checks.push(view.precedence(declared, network));
-        checks.push(plugins_check(sight, network, declared, answers));
+        checks.push(plugins_check(sight, network, answers));
         checks.push(Check {
             name: "gates",
             failures: answers.closed_gates.clone(),
@@ -134,7 +129,7 @@ fn told(file: &FileReport) -> impl Iterator<Item = String> {
 fn binaries(keeper: &Keeper, sight: &Sight, plugins: &[FileReport]) -> Check {
     let mut failures: Vec<String> = plugins.iter().flat_map(told).collect();
     let absent = plugins.iter().all(|file| file.drifts == [Drift::Missing]);
-    if absent && plugins.len() > 1 && matches!(keeper.bin_dir(), Ok(None)) {
+    if absent && plugins.len() > 1 && sight.bin_is_absent {
         // One line says what eighteen would.
         let path = keeper.host.shown(&keeper.settings.paths.bin_dir);
         failures = vec![format!(
@@ -181,11 +176,7 @@ fn strays(keeper: &Keeper, sight: &Sight) -> Vec<String> {
 }
 
 fn conflist_check(file: &FileReport, network: &NetworkSight) -> Check {
-    let mut check = Check {
-        name: "conflist",
-        failures: Vec::new(),
-        warnings: Vec::new(),
-    };
+    let mut check = Check::new("conflist");
     match &network.rendered {
         Ok(Rendered { report, .. }) => {
             check.failures.extend(told(file));
@@ -204,17 +195,8 @@ fn conflist_check(file: &FileReport, network: &NetworkSight) -> Check {
 
 /// Whether every plugin that the conflist needs is there and answers. What is wrong with a declared
 /// plugin's file is not said again: that is the `binaries` check.
-fn plugins_check(
-    sight: &Sight,
-    network: &NetworkSight,
-    declared: &Network,
-    answers: &Answers,
-) -> Check {
-    let mut check = Check {
-        name: "plugins",
-        failures: Vec::new(),
-        warnings: Vec::new(),
-    };
+fn plugins_check(sight: &Sight, network: &NetworkSight, answers: &Answers) -> Check {
+    let mut check = Check::new("plugins");
     for (plugin, version) in &answers.versions {
         match version {
             Version::Broken(reason) => check.failures.push(format!("{plugin}: {reason}")),
@@ -240,100 +222,11 @@ fn plugins_check(
         .filter(|needed| !told(&needed.plugin))
         .cloned()
         .collect();
-    let taken = network.with_dir(|dir| check_name_is_free(&summary.name, &declared.file_name, dir));
-    let mut findings = check_plugins(&needed, summary, &|plugin| answers.supported(plugin));
-    findings.extend(taken);
-    for finding in findings {
+    for finding in check_plugins(&needed, summary, &|plugin| answers.supported(plugin)) {
         let line = format!("{}; {}", finding.problem, finding.mend);
         if !check.failures.contains(&line) {
             check.failures.push(line);
         }
     }
     check
-}
-
-/// What every supported runtime makes of the directory, with the name to tell it by.
-struct View(Vec<(&'static str, Verdict)>);
-
-impl View {
-    fn of(network: &NetworkSight, answers: &Answers) -> Self {
-        Self(network.with_dir(|dir| {
-            vec![
-                ("containerd up to 1.7", containerd(dir, Libcni::V1_1)),
-                ("containerd", containerd(dir, Libcni::V1_3)),
-                ("CRI-O", crio(dir, &|plugin| answers.supported(plugin))),
-            ]
-        }))
-    }
-
-    fn effective(&self) -> Effective {
-        let picked = |runtime: &str| {
-            let (_, verdict) = self.0.iter().find(|(name, _)| *name == runtime)?;
-            match &verdict.outcome {
-                Outcome::Picked { file, .. } => Some(file.to_string_lossy().into_owned()),
-                Outcome::Aborted { .. } | Outcome::Nothing => None,
-            }
-        };
-        Effective {
-            containerd: picked("containerd"),
-            crio: picked("CRI-O"),
-        }
-    }
-
-    /// Whether the runtimes take ours. One that is not there, or whose plugins are not, is not said
-    /// twice: other checks tell that.
-    fn precedence(&self, declared: &Network, network: &NetworkSight) -> Check {
-        let ours = &declared.file_name;
-        let mut check = Check {
-            name: "precedence",
-            failures: Vec::new(),
-            warnings: Vec::new(),
-        };
-        for (runtime, verdict) in &self.0 {
-            let line = match standing(ours, verdict) {
-                Place::Picked | Place::Absent => continue,
-                Place::Shadowed { by, network } => format!(
-                    "{} sorts before {ours}, so {runtime} takes its network '{network}'; {}",
-                    by.display(),
-                    MEND
-                ),
-                Place::Blocked { by, error } => format!(
-                    "{} sorts before {ours} and does not load ({error}), so {runtime} loads nothing; {}",
-                    by.display(),
-                    MEND
-                ),
-                Place::Refused(reason) => format!("{runtime} does not take {ours}: {reason}"),
-            };
-            let known = check
-                .failures
-                .iter()
-                .any(|other| same_but_runtime(other, &line));
-            if !known {
-                check.failures.push(line);
-            }
-        }
-        if let Ok(Rendered { report, .. }) = &network.rendered
-            && let Some(summary) = &report.summary
-            && !summary.only_inlined
-        {
-            let merged = network.with_dir(|dir| merged_drop_ins(&summary.name, dir));
-            for file in merged {
-                check.failures.push(format!(
-                    "{} is merged into the network (drop-in, libcni 1.3 and newer); remove it, or set \
-                     loadOnlyInlinedPlugins: true in network.conflist",
-                    std::path::Path::new(OsStr::new(&summary.name)).join(file).display()
-                ));
-            }
-        }
-        check
-    }
-}
-
-/// What an operator can do about a rival.
-const MEND: &str = "remove it, or set drift.foreignConflists: disable to have it renamed";
-
-/// Two generations of containerd mostly say the same thing.
-fn same_but_runtime(a: &str, b: &str) -> bool {
-    let strip = |text: &str| text.replace(" up to 1.7", "");
-    strip(a) == strip(b)
 }

@@ -25,6 +25,8 @@ pub struct Sight {
     pub plan: Plan,
     /// The conflist and its directory, where one is declared.
     pub network: Option<NetworkSight>,
+    /// Whether the bin directory itself does not exist.
+    pub bin_is_absent: bool,
 }
 
 impl Keeper {
@@ -48,6 +50,7 @@ impl Keeper {
             desired,
             observed,
             network,
+            bin_is_absent: self.bin_dir()?.is_none(),
         })
     }
 

@@ -163,7 +163,7 @@ fn a_network_name_that_is_taken() {
     node.run("verify").exits(1).says("20-copy.conflist");
     node.run("install")
         .exits(2)
-        .says("error: plugins: ")
+        .says("error: precedence: ")
         .says("20-copy.conflist");
 }
 
