@@ -63,17 +63,35 @@ debian_plugins_version() {
   printf 'v%s\n' "${version%%[+-]*}"
 }
 
-# pack_plugins FILE: packs Debian's builds of the reference plugins as upstream packs a release: with `./`
-# before each name, a README and a LICENSE among them, all owned by root.
+# newest_plugins DIRECTORY: unpacks there the newest build of the reference plugins that Debian has, from the
+# archive that this machine uses anyway. Installs nothing, and fails where that cannot be had.
+newest_plugins() {
+  local apt=$1/apt archive
+  # shellcheck disable=SC2016 # apt's own fields
+  archive=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE)' |
+    awk -v release="$(. /etc/os-release && printf %s "$VERSION_CODENAME")" '$2 == release { print $1; exit }')
+  [[ $archive ]] || return 1
+  mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
+  printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s sid main\n' "$archive" >"$apt/sources.list"
+  local -a private=(apt-get -qq -o "Dir::Etc::SourceList=$apt/sources.list" -o Dir::Etc::SourceParts=/dev/null
+    -o "Dir::State::Lists=$apt/lists" -o "Dir::Cache=$apt/cache" -o APT::Sandbox::User=root)
+  "${private[@]}" update >/dev/null 2>&1 || return 1
+  (cd "$apt" && "${private[@]}" download containernetworking-plugins >/dev/null 2>&1) || return 1
+  dpkg-deb --extract "$apt"/containernetworking-plugins_*.deb "$1" && rm -r "$apt"
+}
+
+# pack_plugins FILE [DIRECTORY]: packs builds of the reference plugins, Debian's installed ones by default, as
+# upstream packs a release: with `./` before each name, a README and a LICENSE among them, all owned by root.
 pack_plugins() {
+  local from=${2-$debian_plugins}
   local papers
   local -a plugins
   papers=$(mktemp -d)
   printf 'The reference CNI plugins, as built by Debian.\n' >"$papers/README.md"
   cp "$repo/LICENSE" "$papers/LICENSE"
-  mapfile -t plugins < <(cd "$debian_plugins" && printf './%s\n' *)
+  mapfile -t plugins < <(cd "$from" && printf './%s\n' *)
   tar --create --gzip --file "$1" --owner=0 --group=0 --no-recursion \
-    -C "$papers" ./ ./LICENSE ./README.md -C "$debian_plugins" "${plugins[@]}"
+    -C "$papers" ./ ./LICENSE ./README.md -C "$from" "${plugins[@]}"
   rm -r "$papers"
 }
 

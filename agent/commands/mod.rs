@@ -60,7 +60,8 @@ impl Failure {
             | Self::NotText(_)
             | Self::Config(_)
             | Self::Conflist(_)
-            | Self::HostRoot(_) => Exit::Usage,
+            | Self::HostRoot(_)
+            | Self::Reconcile(ReconcileError::Moved { .. }) => Exit::Usage,
             Self::Reconcile(_) | Self::Runtime(_) | Self::Catalog(_) => Exit::Failed,
         }
     }

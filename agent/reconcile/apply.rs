@@ -79,6 +79,7 @@ impl Bench {
     /// Records what was fetched, and what is about to be placed before any of it is.
     fn intend(&mut self, steps: &[Step]) -> Result<Vec<FileName>, ReconcileError> {
         let mut names = Vec::new();
+        self.sight.ledger.locate(self.session.keeper.dirs());
         for step in steps {
             if let Step::Place { plugin, sha256, .. } = step {
                 let on_disk = content(self.sight.observed.plugins.get(plugin));
@@ -211,6 +212,7 @@ impl Bench {
         declared: &Network,
         rendered: &Rendered,
     ) -> Result<(), ReconcileError> {
+        self.sight.ledger.locate(self.session.keeper.dirs());
         let on_disk = content(self.sight.observed.conflists.get(name));
         self.sight
             .ledger

@@ -3,7 +3,7 @@
 use crate::conflist::{Finding, RenderError};
 use crate::fetch::{ArchiveError, FetchError};
 use crate::host::HostError;
-use crate::store::StoreError;
+use crate::store::{Dirs, StoreError};
 
 use super::facts::FactError;
 
@@ -27,6 +27,18 @@ pub enum ReconcileError {
         /// What is wrong with it.
         #[source]
         source: ArchiveError,
+    },
+    /// The files of the ledger lie in other directories than the declared ones.
+    #[error(
+        "{state} knows files placed in {} and {}, and other directories are declared now; uninstall with \
+         the former paths first, or choose another paths.stateDir",
+        was.bin.display(), was.conf.display()
+    )]
+    Moved {
+        /// The state directory, `--host-root` included.
+        state: String,
+        /// Where the files are.
+        was: Dirs,
     },
     /// A fact source cannot be read.
     #[error(transparent)]

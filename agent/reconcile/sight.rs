@@ -10,7 +10,7 @@ use crate::config::ForeignConflists;
 use crate::host::{Dir, HostError};
 use crate::model::{FileName, FileState, IfPresent, Sha256};
 use crate::plan::{Desired, DesiredConflist, DesiredPlugin, Observed, Plan, plan};
-use crate::store::{Glance, Ledger, Place};
+use crate::store::{Dirs, Glance, Ledger, Place};
 
 /// One look at a node.
 #[derive(Debug)]
@@ -41,6 +41,7 @@ impl Keeper {
 
     fn look(&self) -> Result<Sight, ReconcileError> {
         let Glance { ledger, spares } = Glance::at(&self.host, &self.settings.paths.state_dir)?;
+        self.must_know_where(&ledger)?;
         let network = network::look(self)?;
         let desired = self.desired(&ledger, network.as_ref());
         let observed = self.observe(&ledger, &desired, network.as_ref(), spares)?;
@@ -52,6 +53,31 @@ impl Keeper {
             network,
             bin_is_absent: self.bin_dir()?.is_none(),
         })
+    }
+
+    /// The declared directories, as the ledger remembers them.
+    pub(super) fn dirs(&self) -> Dirs {
+        let paths = &self.settings.paths;
+        Dirs {
+            bin: paths.bin_dir.clone(),
+            conf: paths.conf_dir.clone(),
+        }
+    }
+
+    /// Refuses a ledger whose files lie elsewhere: by name alone it would claim what is not ours, and
+    /// forget what is.
+    pub(super) fn must_know_where(&self, ledger: &Ledger) -> Result<(), ReconcileError> {
+        match ledger.elsewhere(&self.dirs()) {
+            Some(was) => Err(ReconcileError::Moved {
+                state: self
+                    .host
+                    .shown(&self.settings.paths.state_dir)
+                    .display()
+                    .to_string(),
+                was: was.clone(),
+            }),
+            None => Ok(()),
+        }
     }
 
     /// What is wanted, as far as the ledger knows what the artifacts hold.

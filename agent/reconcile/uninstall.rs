@@ -66,6 +66,7 @@ impl Keeper {
         let _lock = store.lock()?;
         self.sweep(&store)?;
         let mut ledger = store.ledger()?;
+        self.must_know_where(&ledger)?;
         let outcome = self.remove_in_order(&store, &mut ledger, &mut done);
         // Also after a failure: what is gone must not be looked for again.
         store.save(&ledger)?;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io::Write;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +56,16 @@ pub struct Placed {
     pub origin: Option<Origin>,
 }
 
+/// The directories that a ledger's files are in, as host paths without the host root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dirs {
+    /// `binDir`.
+    pub bin: PathBuf,
+    /// `confDir`.
+    pub conf: PathBuf,
+}
+
 /// What a member of an artifact was found to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -83,6 +94,9 @@ pub struct SetAside {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Ledger {
     schema: Schema,
+    /// Where the files below were placed; unknown as long as there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dirs: Option<Dirs>,
     #[serde(default)]
     files: Vec<Placed>,
     /// pin → member path → what it was found to be. From this a node knows, offline, what a pinned
@@ -121,6 +135,19 @@ impl Origin {
 }
 
 impl Ledger {
+    /// The directories that its files are in, if they are not these: then nothing may be said or done with it,
+    /// since a name would mean another file.
+    #[must_use]
+    pub fn elsewhere(&self, dirs: &Dirs) -> Option<&Dirs> {
+        let known = self.dirs.as_ref().filter(|_| !self.files.is_empty());
+        known.filter(|known| *known != dirs)
+    }
+
+    /// Records which directories its files are in; to be done before the first one is placed.
+    pub fn locate(&mut self, dirs: Dirs) {
+        self.dirs = Some(dirs);
+    }
+
     /// Every file known as ours, in the order of first placing.
     #[must_use]
     pub fn files(&self) -> &[Placed] {
@@ -321,6 +348,27 @@ mod tests {
         ledger.intend(Place::Bin, &bridge, digest(1), Some(digest(9)), None);
         assert!(!ledger.owns(Place::Bin, &bridge, &digest(9)));
         assert!(ledger.owns(Place::Bin, &bridge, &digest(1)));
+    }
+
+    #[test]
+    fn files_stay_where_they_were_placed() {
+        let dirs = |bin: &str| Dirs {
+            bin: bin.into(),
+            conf: "/etc/cni/net.d".into(),
+        };
+        let mut ledger = Ledger::default();
+        ledger.locate(dirs("/opt/cni/bin"));
+        assert_eq!(
+            ledger.elsewhere(&dirs("/usr/lib/cni")),
+            None,
+            "nothing is there"
+        );
+        ledger.intend(Place::Bin, &name("bridge"), digest(1), None, None);
+        assert_eq!(ledger.elsewhere(&dirs("/opt/cni/bin")), None);
+        assert_eq!(
+            ledger.elsewhere(&dirs("/usr/lib/cni")),
+            Some(&dirs("/opt/cni/bin"))
+        );
     }
 
     #[test]

@@ -13,4 +13,4 @@ mod ledger;
 
 pub use blobs::{Glance, Placement, Store, Trust};
 pub use error::StoreError;
-pub use ledger::{Ledger, Measure, Origin, Place, Placed, SetAside};
+pub use ledger::{Dirs, Ledger, Measure, Origin, Place, Placed, SetAside};

@@ -187,3 +187,23 @@ fn fault_17_state_and_plugins_on_different_file_systems() {
         },
     );
 }
+
+/// A ledger knows names in two directories. With others declared it would claim what is not ours there, and
+/// forget what is ours in the former ones.
+#[test]
+fn other_directories_than_before_are_refused_until_uninstalled() {
+    let node = Node::declared();
+    node.run("install").exits(0);
+    let before = node.whole_tree();
+    for command in ["install", "plan", "verify", "uninstall"] {
+        node.run(&format!("{command} --conf-dir /etc/net.d"))
+            .exits(64)
+            .says("knows files placed in /opt/cni/bin and /etc/cni/net.d, and other directories are declared now");
+        assert_eq!(before, node.whole_tree(), "{command}");
+    }
+    node.run("uninstall").exits(0);
+    node.run("install --conf-dir /etc/net.d").exits(0);
+    assert_eq!(node.names("etc/net.d"), ["10-pods.conflist"]);
+    node.run("uninstall --conf-dir /etc/net.d").exits(0);
+    assert_eq!(node.names("etc/net.d"), [""; 0]);
+}
