@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Installs a node's CNI plugins and conflist, verified and atomically.
@@ -100,7 +101,7 @@ pub enum Command {
     /// Fetch, verify and place what is declared, once (exit 0: everything is as declared)
     Install {
         /// Use no network: only what the store and file:// sources hold
-        #[arg(long, env = "CNI_KEEPER_OFFLINE")]
+        #[arg(long, env = "CNI_KEEPER_OFFLINE", value_parser = BoolishValueParser::new())]
         offline: bool,
         /// Output.
         #[command(flatten)]

@@ -6,7 +6,7 @@ use super::progress::Terminal;
 use super::{Exit, Failure, keeper, located, output, plan, show};
 use crate::cli::{Global, Output};
 use crate::config::DriftPolicy;
-use crate::model::Standing;
+use crate::model::{Snapshot, Standing};
 use crate::reconcile::{Converged, Keeper, Means};
 
 /// Runs it.
@@ -14,7 +14,17 @@ pub(super) async fn run(global: &Global, offline: bool, format: Output) -> Resul
     let (keeper, loaded) = keeper(global)?;
     if keeper.settings().drift.policy == DriftPolicy::Report {
         tracing::warn!("drift.policy is report: nothing is changed, this is only the plan");
-        return plan::run(global, format).await;
+        let planned = plan::run(global, format).await?;
+        // Files are not everything: a rival or a gate that does not hold is in no plan.
+        let snapshot = keeper
+            .verify()
+            .await
+            .map_err(|error| located(&loaded, error))?;
+        if planned == Exit::Done && !snapshot.is_right() {
+            complain(global, &snapshot);
+            return Ok(Exit::Differs);
+        }
+        return Ok(planned);
     }
     let means = Means {
         offline,
@@ -41,19 +51,15 @@ pub(super) async fn run(global: &Global, offline: bool, format: Output) -> Resul
     if right {
         return Ok(Exit::Done);
     }
-    let failed = done
-        .snapshot
-        .checks
-        .iter()
-        .filter(|check| !check.failures.is_empty());
     if done.failures.is_empty() {
-        for check in failed {
-            for failure in &check.failures {
-                output::complaint(global.log_format, &format!("{}: {failure}", check.name));
-            }
-        }
+        complain(global, &done.snapshot);
     } else {
         // The cause has been told; what follows from it would bury that.
+        let failed = done
+            .snapshot
+            .checks
+            .iter()
+            .filter(|check| !check.failures.is_empty());
         let names: Vec<&str> = failed.map(|check| check.name).collect();
         let names = names.join(", ");
         output::complaint(
@@ -62,6 +68,15 @@ pub(super) async fn run(global: &Global, offline: bool, format: Output) -> Resul
         );
     }
     Ok(Exit::Failed)
+}
+
+/// Tells every failure of every check.
+fn complain(global: &Global, snapshot: &Snapshot) {
+    for check in &snapshot.checks {
+        for failure in &check.failures {
+            output::complaint(global.log_format, &format!("{}: {failure}", check.name));
+        }
+    }
 }
 
 fn told(keeper: &Keeper, done: &Converged, right: bool) {

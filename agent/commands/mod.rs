@@ -72,7 +72,14 @@ pub fn run(cli: &Cli) -> Exit {
     telemetry::init(cli.global.log_level, cli.global.log_format);
     let log = cli.global.log_format;
     match to_its_end(cli) {
-        Ok(exit) => exit,
+        Ok(exit) => match output::broken() {
+            // A truncated answer with exit 0 would be taken for a whole one.
+            Some(error) => {
+                output::complaint(log, &format!("cannot write to stdout: {error}"));
+                Exit::Failed
+            }
+            None => exit,
+        },
         Err(Failure::Config(errors)) => {
             for error in errors.all() {
                 output::complaint(log, &error.to_string());

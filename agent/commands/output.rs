@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io::{self, Write as _};
+use std::sync::OnceLock;
 
 use crate::cli::LogFormat;
 
@@ -29,14 +30,32 @@ impl From<Exit> for std::process::ExitCode {
     }
 }
 
-/// Writes one line to stdout. A reader that has gone away (`| head`) is not our problem.
-pub(super) fn line(text: impl AsRef<str>) {
-    let _ = writeln!(io::stdout().lock(), "{}", text.as_ref());
+/// The first failure of stdout: what was asked for is not all there then.
+static BROKEN: OnceLock<io::Error> = OnceLock::new();
+
+/// Writes one line to stdout.
+pub(super) fn line(line: impl AsRef<str>) {
+    text(&format!("{}\n", line.as_ref()));
 }
 
 /// Writes a text that brings its own line ends to stdout.
 pub(super) fn text(text: &str) {
-    let _ = io::stdout().lock().write_all(text.as_bytes());
+    let mut stdout = io::stdout().lock();
+    let written = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
+    match written {
+        // A reader that has gone away (`| head`) is not our problem; a full disk is its owner's.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            let _ = BROKEN.set(error);
+        }
+        _ => {}
+    }
+}
+
+/// Why not everything could be written to stdout.
+pub(super) fn broken() -> Option<&'static io::Error> {
+    BROKEN.get()
 }
 
 /// Writes one JSON document to stdout.

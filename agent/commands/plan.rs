@@ -38,7 +38,7 @@ pub(super) async fn run(global: &Global, format: Output) -> Result<Exit, Failure
                 output::text(&diff);
             }
             if clean {
-                output::line("nothing to do: the disk is as declared");
+                output::line("nothing to do: no file would change");
             }
         }
     }

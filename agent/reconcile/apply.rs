@@ -128,27 +128,32 @@ impl Bench {
     }
 
     fn place(&self, bin: &Dir, plugin: &PluginName, sha256: Sha256) -> Result<(), StoreError> {
-        let trust = match self.proven.contains(&sha256) {
+        // Two plugins may be the same file under two names (Calico's are): the first takes the spare.
+        let spent = !self.session.store.has(&sha256)?;
+        if spent {
+            self.restage(bin, sha256);
+        }
+        // What was copied back just now nobody has hashed, whatever was proven before.
+        let trust = match self.proven.contains(&sha256) && !spent {
             true => Trust::Proven,
             false => Trust::Unproven,
         };
-        // Two plugins may be the same file under two names (Calico's are): the first takes the spare.
-        if !self.session.store.has(&sha256)? {
-            self.restage(bin, sha256);
-        }
         self.session
             .store
             .place(&sha256, bin, plugin.file(), trust)
             .map(drop)
     }
 
-    /// Puts a spare back from whichever declared plugin has that content.
+    /// Puts a spare back from whichever of our plugins has that content: the ledger tells what each was
+    /// to be, and one that is still to be placed, or was changed since, is something else.
     fn restage(&self, bin: &Dir, sha256: Sha256) {
+        let store = &self.session.store;
         let mut files = self.sight.ledger.files().iter();
         files.any(|file| {
             file.place == Place::Bin
                 && file.sha256 == sha256
-                && self.session.store.restage(&sha256, bin, &file.name).is_ok()
+                && store.restage(&sha256, bin, &file.name).is_ok()
+                && store.verify(&sha256).unwrap_or(false)
         });
     }
 

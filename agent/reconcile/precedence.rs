@@ -19,8 +19,8 @@ impl View {
     pub(super) fn of(network: &NetworkSight, answers: &Answers) -> Self {
         Self(network.with_dir(|dir| {
             vec![
-                ("containerd up to 1.7", containerd(dir, Libcni::V1_1)),
                 ("containerd", containerd(dir, Libcni::V1_3)),
+                ("containerd up to 1.7", containerd(dir, Libcni::V1_1)),
                 ("CRI-O", crio(dir, &|plugin| answers.supported(plugin))),
             ]
         }))

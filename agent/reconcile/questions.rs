@@ -83,7 +83,7 @@ pub(super) async fn ask_rest(
     let bin = keeper.bin_dir()?;
     let mut asked = JoinSet::new();
     for plugin in plugins_that_matter(keeper, sight) {
-        let version = match place(bin.as_ref(), sight, &plugin)? {
+        let version = match place(keeper, bin.as_ref(), sight, &plugin)? {
             Err(version) => version,
             Ok(_) if answers.was_asked(&plugin) => continue,
             Ok(path) => {
@@ -135,6 +135,7 @@ pub(super) async fn closed_gates(keeper: &Keeper) -> Vec<String> {
 
 /// Where a plugin is that may be asked, or why there is none.
 fn place(
+    keeper: &Keeper,
     bin: Option<&Dir>,
     sight: &Sight,
     plugin: &str,
@@ -142,12 +143,22 @@ fn place(
     let (Some(bin), Ok(name)) = (bin, plugin.parse::<PluginName>()) else {
         return Ok(Err(Version::Absent));
     };
-    // libcni takes links too (`invoke.FindInPath` asks `Stat`); what a link leads to is the kernel's to run.
-    let there = |kind| matches!(kind, Kind::Regular | Kind::Other(FileType::Symlink));
-    Ok(match bin.metadata(name.file())? {
-        Some(found) if there(found.kind) && sight.plan.concerns(&name) => Err(Version::Distrusted),
-        Some(found) if there(found.kind) => Ok(bin.file(name.file())),
-        _ => Err(Version::Absent),
+    // libcni takes links too (`invoke.FindInPath` asks `Stat`), and finds nothing where one leads nowhere.
+    let path = match bin.metadata(name.file())?.map(|found| found.kind) {
+        Some(Kind::Regular) => bin.file(name.file()),
+        Some(Kind::Other(FileType::Symlink)) => {
+            let link = keeper.settings.paths.bin_dir.join(name.as_str());
+            match keeper.host.locate(&link) {
+                Ok(target) => target,
+                Err(error) if error.is_absent() => return Ok(Err(Version::Absent)),
+                Err(error) => return Ok(Err(Version::Broken(error.to_string()))),
+            }
+        }
+        _ => return Ok(Err(Version::Absent)),
+    };
+    Ok(match sight.plan.concerns(&name) {
+        true => Err(Version::Distrusted),
+        false => Ok(path),
     })
 }
 

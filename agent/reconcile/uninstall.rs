@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::Keeper;
 use super::error::ReconcileError;
 use crate::host::{Dir, HostError, Kind};
-use crate::model::{FileName, FileState};
+use crate::model::{FileName, FileState, FileType};
 use crate::store::{Ledger, Place, Store};
 
 /// What became of one file of the ledger.
@@ -151,8 +151,11 @@ fn now(state: &FileState) -> String {
 fn restore(conf: &Dir, ledger: &mut Ledger, done: &mut Uninstalled) -> Result<(), HostError> {
     for aside in ledger.set_aside().to_vec() {
         let there = |name| {
-            conf.metadata(name)
-                .map(|found| found.is_some_and(|found| found.kind == Kind::Regular))
+            conf.metadata(name).map(|found| {
+                // A link was set aside as a link. A directory is not what was.
+                let kind = found.map(|found| found.kind);
+                kind.is_some_and(|kind| kind != Kind::Other(FileType::Directory))
+            })
         };
         let removal = if !there(&aside.name)? {
             Removal::Gone {

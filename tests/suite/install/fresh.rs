@@ -85,7 +85,7 @@ fn a_second_install_touches_nothing() {
     let plan = node.run("plan");
     assert_eq!(
         plan.exits(0).stdout,
-        "nothing to do: the disk is as declared\n"
+        "nothing to do: no file would change\n"
     );
     let verify = node.run("verify");
     verify.exits(0).says("clean: 4 files are as declared\n");

@@ -160,3 +160,26 @@ fn indicatif_bytes(bytes: usize) -> String {
     let mebibytes = bytes as f64 / f64::from(1 << 20);
     format!("{mebibytes:.2} MiB")
 }
+
+/// An answer that the disk has no room for is not exit 0; a reader that has gone away is no failure.
+#[test]
+fn a_truncated_answer_is_not_taken_for_a_whole_one() {
+    let node = Node::installed();
+    for command in ["render", "verify -o json", "install"] {
+        let full = std::fs::File::options()
+            .write(true)
+            .open("/dev/full")
+            .unwrap();
+        let output = node.keeper(command).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{command}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            said.contains("error: cannot write to stdout: No space left"),
+            "{said}"
+        );
+    }
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = node.keeper("render").stdout(writer).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+}

@@ -121,3 +121,25 @@ echo '{"cniVersion": "1.0.0", "supportedVersions": ["1.0.0"]}'
     let node = with_bridge(script, 0o755);
     node.run("install").exits(0);
 }
+
+/// A link that leads nowhere is no plugin: no conflist may name it. One that leads to a plugin is, and where
+/// it leads counts from the host's root.
+#[test]
+fn a_plugin_that_is_a_link() {
+    let node = Node::empty();
+    let pack = Pack::new(&["bridge", "loopback"], plugin);
+    node.declare(&pack.artifact(&node.mirror("p.tgz", &pack.bytes)), NETWORK);
+    std::fs::create_dir_all(node.path(BIN)).unwrap();
+    std::os::unix::fs::symlink(
+        "/usr/lib/own-host-local",
+        node.path(&format!("{BIN}/host-local")),
+    )
+    .unwrap();
+    node.run("install")
+        .exits(2)
+        .says("error: plugins: host-local is not in the bin directory");
+    assert!(!node.has(CONFLIST));
+    node.write("usr/lib/own-host-local", &plugin("host-local"), 0o755);
+    node.run("install").exits(0);
+    assert!(node.has(CONFLIST));
+}

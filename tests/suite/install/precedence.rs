@@ -25,8 +25,7 @@ fn fault_30_a_foreign_conflist_that_sorts_before_ours() {
                 remove it, or set drift.foreignConflists: disable to have it renamed";
     for _ in 0..2 {
         let install = node.run("install");
-        let line =
-            format!("precedence: {told}").replace("containerd takes", "containerd up to 1.7 takes");
+        let line = format!("precedence: {told}");
         assert!(
             install.exits(2).errors().contains(&line.as_str()),
             "{line}\n{install}"
@@ -124,6 +123,47 @@ fn rivals_are_set_aside_and_restored() {
         assert_eq!(there(path), (old.what.clone(), old.mode), "{path}");
     }
     assert!(!node.has(CONFLIST));
+}
+
+/// A link is set aside and restored as a link; a name with an escape sequence in it stays one harmless line.
+#[test]
+fn a_rival_that_is_a_link_and_one_with_a_wild_name() {
+    let node = Node::declared();
+    declare_more(&node, "drift: {foreignConflists: disable}\n");
+    node.write("etc/other/real.conflist", OTHER_NETWORK.as_bytes(), 0o644);
+    node.write(CONF, b"", 0o644);
+    fs::remove_file(node.path(CONF)).unwrap();
+    fs::create_dir(node.path(CONF)).unwrap();
+    std::os::unix::fs::symlink("/etc/other/real.conflist", node.path(RIVAL)).unwrap();
+    node.run("install").exits(0);
+    assert!(!node.has(RIVAL) && node.has(ASIDE));
+    node.run("uninstall")
+        .exits(0)
+        .row("restored", &node.shown(RIVAL), "");
+    assert_eq!(
+        fs::read_link(node.path(RIVAL)).unwrap().to_str(),
+        Some("/etc/other/real.conflist")
+    );
+
+    let node = Node::installed();
+    let wild = "etc/cni/net.d/00-\n\u{1b}[31m.conflist";
+    node.write(wild, OTHER_NETWORK.as_bytes(), 0o644);
+    node.run("install")
+        .exits(2)
+        .says("error: precedence: 00-\\n\\u{1b}[31m.conflist sorts before 10-pods.conflist, so containerd takes")
+        .does_not_say("\u{1b}");
+}
+
+/// With `policy: report` nothing is written, and what is wrong is still told by the exit.
+#[test]
+fn a_rival_is_told_where_nothing_may_be_written() {
+    let node = Node::installed();
+    declare_more(&node, "drift: {policy: report}\n");
+    node.run("install").exits(0);
+    node.write(RIVAL, OTHER_NETWORK.as_bytes(), 0o640);
+    node.run("install")
+        .exits(1)
+        .says("error: precedence: 05-other.conflist sorts before 10-pods.conflist");
 }
 
 /// A drop-in changes our network without touching our file.

@@ -3,8 +3,10 @@
 use std::fs;
 
 use crate::support::namespace::{in_private_mounts, mount_tmpfs};
-use crate::support::node::{BIN, CONFLIST, Node, STATE};
-use crate::support::pack::{NETWORK, NEXT_PACK, PACK, PLUGINS, nobody, pin, plugin};
+use crate::support::node::{BIN, CONFLIST, Node, STATE, start};
+use crate::support::pack::{
+    NETWORK, NEXT_PACK, PACK, PLUGINS, Pack, nobody, other_build, pin, plugin,
+};
 use crate::support::server::{Reply, Server};
 
 const BRIDGE: &str = "opt/cni/bin/bridge";
@@ -206,4 +208,44 @@ fn other_directories_than_before_are_refused_until_uninstalled() {
     assert_eq!(node.names("etc/net.d"), ["10-pods.conflist"]);
     node.run("uninstall --conf-dir /etc/net.d").exits(0);
     assert_eq!(node.names("etc/net.d"), [""; 0]);
+}
+
+/// Calico's two plugins are one file under two names. The second gets a copy of the first, never of what
+/// lies under its own name yet, and never one that nobody hashed and made durable.
+#[test]
+fn one_file_under_two_names() {
+    let node = Node::empty();
+    let old = Pack::new(&["bridge", "host-local", "loopback", "portmap"], plugin);
+    let new = Pack::new(
+        &["bridge", "host-local", "loopback", "portmap"],
+        other_build,
+    );
+    node.declare(&old.artifact(&node.mirror("old.tgz", &old.bytes)), NETWORK);
+    node.run("install").exits(0);
+
+    let mut artifact = new.artifact(&node.mirror("new.tgz", &new.bytes));
+    artifact.plugins =
+        "[bridge, host-local, loopback, {member: portmap, as: first}, portmap]".to_owned();
+    node.declare(&artifact, NETWORK);
+    node.run("install").exits(0);
+    for name in ["first", "portmap"] {
+        assert_eq!(node.read(&format!("{BIN}/{name}")), other_build("portmap"));
+    }
+    node.run("verify").exits(0);
+}
+
+/// A switch in the environment is written as people do.
+#[test]
+fn offline_by_the_environment() {
+    let node = Node::empty();
+    node.declare(
+        &PACK.artifact(&nobody()),
+        &format!("{NETWORK}fetch: {{attempts: 1}}\n"),
+    );
+    let offline = "--offline leaves no source for it";
+    for (value, is_on) in [("1", true), ("yes", true), ("true", true), ("0", false)] {
+        let mut install = node.keeper("install");
+        let outcome = start(install.env("CNI_KEEPER_OFFLINE", value)).end();
+        assert_eq!(outcome.exits(2).stderr.contains(offline), is_on, "{value}");
+    }
 }
