@@ -24,10 +24,15 @@ pub(super) async fn run(global: &Global, format: Output) -> Result<Exit, Failure
             Removal::Restored { path } => format!("restored  {}", path.display()),
         });
     }
-    output::line(match done.removals.is_empty() {
-        true => "nothing to do: no file here was placed by cni-keeper",
-        false => {
+    let spared = |removal: &Removal| matches!(removal, Removal::Spared { .. });
+    let is_spared = done.removals.iter().any(spared);
+    output::line(match (done.removals.is_empty(), is_spared) {
+        (true, _) => "nothing to do: no file here was placed by cni-keeper",
+        (false, false) => {
             "done: nothing that cni-keeper placed is left; directories and foreign files are untouched"
+        }
+        (false, true) => {
+            "done: only what is spared above is left; directories and foreign files are untouched"
         }
     });
     Ok(Exit::Done)

@@ -15,7 +15,7 @@ use crate::host::{Dir, Host, Kind};
 use crate::model::{FileName, FileType, Sha256};
 
 /// The largest configuration that is read, in bytes: what newer go-cni reads at most (`MaxFileSize`).
-const LARGEST_CONFLIST: u64 = 2 << 20;
+pub(super) const LARGEST_CONFLIST: u64 = 2 << 20;
 
 /// What a rival gets behind its name: an extension that no runtime reads.
 pub(super) const ASIDE: &str = ".cni-keeper-disabled";

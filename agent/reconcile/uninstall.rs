@@ -1,12 +1,14 @@
 //! Taking away what is ours: the conflist first, then the binaries; nothing that anybody else changed.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 
 use super::Keeper;
 use super::error::ReconcileError;
+use super::network::LARGEST_CONFLIST;
+use crate::conflist::needed_plugins;
 use crate::host::{Dir, HostError, Kind};
-use crate::model::{FileName, FileState, FileType};
+use crate::model::{FileName, FileState, FileType, Sha256};
 use crate::store::{Ledger, Place, Store};
 
 /// What became of one file of the ledger.
@@ -81,20 +83,48 @@ impl Keeper {
         done: &mut Uninstalled,
     ) -> Result<(), ReconcileError> {
         let conf = self.conf_dir()?;
-        self.remove_placed(Place::Conf, conf.as_ref(), ledger, done)?;
+        let in_use = self.named_by_edited(conf.as_ref(), ledger);
+        let none = BTreeMap::new();
+        self.remove_placed(Place::Conf, conf.as_ref(), &none, ledger, done)?;
         if let Some(conf) = &conf {
             restore(conf, ledger, done)?;
         }
-        self.remove_placed(Place::Bin, self.bin_dir()?.as_ref(), ledger, done)?;
+        self.remove_placed(Place::Bin, self.bin_dir()?.as_ref(), &in_use, ledger, done)?;
         store.prune(&HashSet::new())?;
         ledger.retain_members(&BTreeSet::new());
         Ok(())
+    }
+
+    /// The plugins that a conflist of ours names which somebody edited, and which therefore stays: a
+    /// conflist is never visible without its plugins.
+    fn named_by_edited(&self, conf: Option<&Dir>, ledger: &Ledger) -> BTreeMap<FileName, FileName> {
+        let mut named = BTreeMap::new();
+        for file in ledger.files() {
+            let Some(conf) = conf.filter(|_| file.place == Place::Conf) else {
+                continue;
+            };
+            let Ok(bytes) = conf.read(file.name.as_str().as_ref(), LARGEST_CONFLIST) else {
+                continue;
+            };
+            if ledger.owns(Place::Conf, &file.name, &Sha256::of(&bytes)) {
+                continue;
+            }
+            let plugins = serde_json::from_slice(&bytes).map(|list| needed_plugins(&list));
+            let plugins = plugins.unwrap_or_default();
+            // A list without a chain needs nothing; the loopback that every one needs is alone then.
+            if plugins.len() > 1 {
+                let names = plugins.iter().map(|needed| needed.plugin.file().clone());
+                named.extend(names.map(|plugin| (plugin, file.name.clone())));
+            }
+        }
+        named
     }
 
     fn remove_placed(
         &self,
         place: Place,
         dir: Option<&Dir>,
+        in_use: &BTreeMap<FileName, FileName>,
         ledger: &mut Ledger,
         done: &mut Uninstalled,
     ) -> Result<(), ReconcileError> {
@@ -112,7 +142,22 @@ impl Keeper {
         for name in ours {
             let path = self.host.shown(declared).join(name.as_str());
             let state = dir.map_or(FileState::Absent, |dir| dir.observe(&name));
+            if let Some(conflist) = in_use.get(&name)
+                && state != FileState::Absent
+            {
+                // It stays ours: the next uninstall takes it, once that conflist is gone.
+                done.removals.push(Removal::Spared {
+                    path,
+                    reason: format!("{conflist} stays, and needs it"),
+                });
+                continue;
+            }
             let removal = match (state, dir) {
+                // Nobody can tell whose it is now.
+                (FileState::Unreadable(reason), Some(dir)) => {
+                    let source = std::io::Error::other(reason);
+                    return Err(HostError::new("remove", dir.file(&name), source).into());
+                }
                 (FileState::Regular(file), Some(dir))
                     if ledger.owns(place, &name, &file.sha256) =>
                 {
@@ -143,7 +188,7 @@ fn now(state: &FileState) -> String {
             file.sha256.short()
         ),
         FileState::Other(kind) => format!("it is {kind} now"),
-        FileState::Unreadable(reason) => format!("it cannot be read: {reason}"),
+        FileState::Unreadable(reason) => reason.clone(),
     }
 }
 

@@ -138,3 +138,28 @@ fn it_knows_what_was_placed_whatever_is_declared_by_now() {
     );
     node.run("install").exits(0).says("done: 4 files");
 }
+
+/// An edited conflist stays, and the plugins that it names with it: a runtime would find it without them.
+/// They are still ours, and go once it is gone.
+#[test]
+fn what_an_edited_conflist_names_stays_with_it() {
+    let node = Node::installed();
+    let text = String::from_utf8(node.read(CONFLIST)).unwrap();
+    let edited = text.replace("10.88.0.0", "10.99.0.0");
+    node.write(CONFLIST, edited.as_bytes(), 0o600);
+    let before = node.tree();
+    let uninstall = node.run("uninstall");
+    uninstall
+        .exits(0)
+        .row("spared", &node.shown(CONFLIST), "its content is not")
+        .row(
+            "spared",
+            &node.shown(BRIDGE),
+            "10-pods.conflist stays, and needs it",
+        )
+        .says("done: only what is spared above is left");
+    assert_eq!(before, node.tree());
+    fs::remove_file(node.path(CONFLIST)).unwrap();
+    node.run("uninstall").exits(0).says("done: nothing that");
+    assert_eq!(node.names(BIN), [""; 0]);
+}
