@@ -143,6 +143,22 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// What stdout gets; `None` for a command that has one form only.
+    #[must_use]
+    pub const fn output(&self) -> Option<Output> {
+        match self {
+            Self::Install { format, .. }
+            | Self::Plan { format }
+            | Self::Verify { format }
+            | Self::Validate { format, .. }
+            | Self::Uninstall { format }
+            | Self::Catalog { format } => Some(format.output),
+            Self::Render => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

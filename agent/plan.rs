@@ -79,6 +79,8 @@ pub enum Step {
         sha256: Sha256,
         /// What is wrong with what is there.
         drift: Drift,
+        /// Whether what is there is somebody else's, and gives way.
+        foreign: bool,
     },
     /// Set mode and owner of a plugin whose content is right.
     FixPlugin {
@@ -93,6 +95,8 @@ pub enum Step {
         name: FileName,
         /// What is wrong with what is there.
         drift: Drift,
+        /// Whether what is there is somebody else's, and gives way.
+        foreign: bool,
     },
     /// Set mode and owner of a conflist whose content is right.
     FixConflist {
@@ -230,6 +234,7 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
                     plugin: wanted.plugin.clone(),
                     sha256,
                     drift: worst,
+                    foreign: is_foreign(state, observed.placed_plugins.get(wanted.plugin.file())),
                 });
             }
             None => fetches
@@ -277,6 +282,7 @@ fn plan_conflist(wanted: &DesiredConflist, owner: Owner, observed: &Observed, pl
             Step::WriteConflist {
                 name: wanted.name.clone(),
                 drift: worst,
+                foreign: is_foreign(state, observed.placed_conflists.get(&wanted.name)),
             }
         });
     }
@@ -340,6 +346,12 @@ pub fn compare(
         });
     }
     drifts
+}
+
+/// Whether a file is one that we never placed under that name. One that we did place and somebody
+/// edited is drift, and no news.
+const fn is_foreign(state: &FileState, placed: Option<&BTreeSet<Sha256>>) -> bool {
+    !matches!(state, FileState::Absent) && placed.is_none()
 }
 
 fn is_directory(drift: &Drift) -> bool {

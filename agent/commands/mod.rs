@@ -15,7 +15,9 @@ use std::path::Path;
 
 pub use output::Exit;
 
-use crate::cli::{Cli, Command, Global};
+use serde_json::json;
+
+use crate::cli::{Cli, Command, Global, Output};
 use crate::config::{ConfigErrors, Loaded, Overrides, load};
 use crate::host::{Host, HostError};
 use crate::reconcile::{Keeper, ReconcileError};
@@ -54,6 +56,15 @@ enum Failure {
 }
 
 impl Failure {
+    /// What went wrong, a line for each mistake.
+    fn lines(&self) -> Vec<String> {
+        match self {
+            Self::Config(errors) => errors.all().iter().map(ToString::to_string).collect(),
+            Self::Conflist(lines) => lines.clone(),
+            other => vec![other.to_string()],
+        }
+    }
+
     const fn exit(&self) -> Exit {
         match self {
             Self::NoConfig(_)
@@ -67,33 +78,38 @@ impl Failure {
     }
 }
 
-/// Runs a command to its end and says how it ended; errors are on stderr by then.
+/// Runs a command to its end and says how it ended; errors are on stderr by then, and where a JSON
+/// document was asked for, stdout has one that holds them.
 pub fn run(cli: &Cli) -> Exit {
     telemetry::init(cli.global.log_level, cli.global.log_format);
     let log = cli.global.log_format;
-    match to_its_end(cli) {
-        Ok(exit) => match output::broken() {
-            // A truncated answer with exit 0 would be taken for a whole one.
-            Some(error) => {
-                output::complaint(log, &format!("cannot write to stdout: {error}"));
-                Exit::Failed
-            }
-            None => exit,
-        },
-        Err(Failure::Config(errors)) => {
-            for error in errors.all() {
-                output::complaint(log, &error.to_string());
-            }
-            Exit::Usage
-        }
-        Err(Failure::Conflist(lines)) => {
-            lines.iter().for_each(|line| output::complaint(log, line));
-            Exit::Usage
-        }
+    let exit = match to_its_end(cli) {
+        Ok(exit) => exit,
         Err(failure) => {
-            output::error(log, &failure);
+            match &failure {
+                Failure::Config(errors) => {
+                    for error in errors.all() {
+                        output::complaint(log, &error.to_string());
+                    }
+                }
+                Failure::Conflist(lines) => {
+                    lines.iter().for_each(|line| output::complaint(log, line));
+                }
+                failure => output::error(log, failure),
+            }
+            if cli.command.output() == Some(Output::Json) {
+                output::json(&json!({ "errors": failure.lines() }));
+            }
             failure.exit()
         }
+    };
+    match output::broken() {
+        // A truncated answer with exit 0 would be taken for a whole one.
+        Some(error) => {
+            output::complaint(log, &format!("cannot write to stdout: {error}"));
+            Exit::Failed
+        }
+        None => exit,
     }
 }
 

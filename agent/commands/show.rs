@@ -104,12 +104,21 @@ pub(super) fn steps(steps: &[Step], bin: &Path, conf: &Path) {
                 plugin,
                 drift,
                 sha256,
+                foreign,
             } => {
-                let detail = format!("{} → {}", before(drift), sha256.short());
+                let detail = format!("{} → {}{}", before(drift), sha256.short(), whose(*foreign));
                 ("place", in_bin(plugin), detail)
             }
             Step::FixPlugin { plugin, drifts } => ("fix", in_bin(plugin), all(drifts)),
-            Step::WriteConflist { name, drift } => ("write", in_conf(name), drift.to_string()),
+            Step::WriteConflist {
+                name,
+                drift,
+                foreign,
+            } => (
+                "write",
+                in_conf(name),
+                format!("{drift}{}", whose(*foreign)),
+            ),
             Step::FixConflist { name, drifts } => ("fix", in_conf(name), all(drifts)),
             Step::RetireConflist { name } => (
                 "remove",
@@ -119,6 +128,15 @@ pub(super) fn steps(steps: &[Step], bin: &Path, conf: &Path) {
             Step::SetAside { name } => ("set aside", in_conf(name), "sorts before ours".to_owned()),
         };
         output::line(format!("{word:<9} {path}  {detail}"));
+    }
+}
+
+/// Said of a file that gives way and that cni-keeper did not place: uninstall cannot bring it back.
+const fn whose(foreign: bool) -> &'static str {
+    if foreign {
+        "  (replaces a file that cni-keeper did not place)"
+    } else {
+        ""
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{Exit, Failure, declaration, output, show};
 use crate::cli::{Global, Output};
-use crate::config::Loaded;
+use crate::config::{FactSource, Loaded};
 use crate::conflist::{Severity, needed_plugins, validate_template};
 use crate::model::PluginName;
 
@@ -27,7 +27,9 @@ pub(super) fn run(global: &Global, file: Option<&Path>, format: Output) -> Resul
         .network
         .as_ref()
         .map(|network| &network.conflist);
-    let findings = template.map(validate_template).unwrap_or_default();
+    let findings = template
+        .map(|template| validate_template(template, |name| may_come(&loaded, name)))
+        .unwrap_or_default();
     let told = |severity: Severity| -> Vec<String> {
         findings
             .iter()
@@ -66,6 +68,18 @@ pub(super) fn run(global: &Global, file: Option<&Path>, format: Output) -> Resul
     } else {
         Exit::Usage
     })
+}
+
+/// Whether a node could know a fact: its own and the environment's always, a file's as it is written.
+fn may_come(loaded: &Loaded, name: &str) -> bool {
+    let network = loaded.settings.network.iter();
+    let declared = network
+        .flat_map(|network| &network.facts)
+        .any(|source| match source {
+            FactSource::Values(values) => values.contains_key(name),
+            FactSource::EnvFile(_) => !name.contains('.'),
+        });
+    declared || name.starts_with("env.") || ["node.name", "host.mtu", "host.arch"].contains(&name)
 }
 
 /// The plugins that the conflist needs and no artifact installs: right only where the node's image

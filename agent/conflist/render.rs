@@ -18,7 +18,11 @@ const LISTED: usize = 8;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RenderProblem {
     /// There is no such fact.
-    #[error("{at}: there is no fact '{name}'; {}", known(nearest))]
+    #[error(
+        "{at}: there is no fact '{name}'; {}; {}",
+        known(nearest),
+        source(name)
+    )]
     Unknown {
         /// Where, as in `plugins[0].mtu`.
         at: String,
@@ -183,11 +187,25 @@ impl Renderer<'_> {
 
 /// The known names, the most alike first.
 fn nearest(name: &str, facts: &Facts) -> Vec<String> {
-    let mut names: Vec<String> = facts.keys().cloned().collect();
+    // The whole environment would bury what there is otherwise.
+    let of_environment = name.starts_with("env.");
+    let mut names: Vec<String> = facts
+        .keys()
+        .filter(|fact| fact.starts_with("env.") == of_environment)
+        .cloned()
+        .collect();
     // Case aside: a fact's letters matter more than their size.
     let name = name.to_lowercase();
     names.sort_by_cached_key(|known| distance(&name, &known.to_lowercase()));
     names
+}
+
+/// Where a fact could come from.
+fn source(name: &str) -> String {
+    match name.strip_prefix("env.") {
+        Some(variable) => format!("set {variable} in the agent's environment"),
+        None => format!("give it under network.facts: - values: {{{name}: …}}"),
+    }
 }
 
 fn known(nearest: &[String]) -> String {
@@ -296,8 +314,12 @@ mod tests {
             error.contains("dns.domain: there is no fact 'node.name'"),
             "{error}"
         );
-        let none = render(&json!("${a}"), &Facts::new()).unwrap_err();
-        assert!(none.to_string().ends_with("none are known"), "{none}");
+        let none = render(&json!("${env.A}"), &Facts::new()).unwrap_err();
+        assert!(
+            none.to_string()
+                .ends_with("none are known; set A in the agent's environment"),
+            "{none}"
+        );
     }
 
     #[test]

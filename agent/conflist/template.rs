@@ -9,18 +9,27 @@ use super::render::{Facts, RenderProblem, render};
 use super::validate::{Finding, validate};
 
 /// Everything that can be said of a template before its facts are known: what `validate` says of it,
-/// less what it says of a value that a fact will take the place of.
+/// less what it says of a value that a fact will take the place of; and every placeholder of which
+/// `may_come` says that no source will ever know it.
 #[must_use]
-pub fn validate_template(template: &Value) -> Vec<Finding> {
+pub fn validate_template(template: &Value, may_come: impl Fn(&str) -> bool) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Err(error) = render(template, &Facts::new()) {
         for problem in &error.problems {
-            if let RenderProblem::Unclosed { at } = problem {
-                findings.push(Finding::error(
+            match problem {
+                RenderProblem::Unclosed { at } => findings.push(Finding::error(
                     at,
                     "a '${' without its '}'",
                     "close it, or write '$${' for the two characters themselves",
-                ));
+                )),
+                RenderProblem::Unknown { at, name, .. } if !may_come(name) => {
+                    findings.push(Finding::error(
+                        at,
+                        format!("no source here knows the fact '{name}'"),
+                        format!("give it under network.facts: - values: {{{name}: …}}"),
+                    ));
+                }
+                RenderProblem::Unknown { .. } | RenderProblem::NotText { .. } => {}
             }
         }
     }
@@ -71,7 +80,7 @@ mod tests {
                 { "type": "portmap", "capabilities": { "portMappings": "yes" } },
             ],
         });
-        let places: Vec<String> = validate_template(&template)
+        let places: Vec<String> = validate_template(&template, |_| true)
             .into_iter()
             .map(|finding| finding.at)
             .collect();
@@ -79,10 +88,22 @@ mod tests {
     }
 
     #[test]
+    fn a_fact_that_nothing_will_know_is_an_error() {
+        let template = json!({
+            "cniVersion": "1.0.0",
+            "name": "${env.NETWORK}",
+            "plugins": [{ "type": "bridge", "mtu": "${host.mtuu}" }],
+        });
+        let findings = validate_template(&template, |name| name.starts_with("env."));
+        assert_eq!(findings.len(), 1);
+        assert_eq!(findings[0].at, "plugins[0].mtu");
+    }
+
+    #[test]
     fn an_unclosed_placeholder_is_an_error_without_any_fact() {
         let template =
             json!({ "cniVersion": "1.0.0", "name": "${open", "plugins": [{ "type": "bridge" }] });
-        let findings = validate_template(&template);
+        let findings = validate_template(&template, |_| true);
         assert_eq!(findings.len(), 1);
         assert_eq!(findings[0].at, "name");
     }

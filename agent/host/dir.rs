@@ -80,6 +80,17 @@ impl Dir {
         }
     }
 
+    /// The directory's own mode and owner.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub fn own_metadata(&self) -> Result<Metadata, HostError> {
+        match fstat(&self.0.file) {
+            Ok(stat) => Ok(Metadata::from(&stat)),
+            Err(error) => Err(self.fail("inspect", error)),
+        }
+    }
+
     /// Everything in it but `.` and `..`, sorted by the bytes of the name, which is the order of Go's
     /// `ReadDir` and so of every runtime.
     ///

@@ -6,6 +6,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
@@ -63,7 +65,7 @@ pub enum VersionError {
 
 fn hint(source: &io::Error) -> &'static str {
     match source.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::EACCES) => "; is its directory mounted noexec?",
+        Some(Errno::EACCES) => "; look at its mode, or is its directory mounted noexec?",
         Some(Errno::ENOEXEC) => "; it is not a program for this machine",
         Some(Errno::ETXTBSY) => "; another process holds it open for writing",
         _ => "",
@@ -100,8 +102,7 @@ pub async fn ask(plugin: &Path) -> Result<VersionAnswer, VersionError> {
         Ok(Ok(said)) => said,
         Ok(Err(source)) => return Err(VersionError::Exec { source }),
         Err(_) => {
-            // Best effort: the child is killed on drop as well.
-            let _ = child.kill().await;
+            end(&mut child).await;
             return Err(VersionError::Silent);
         }
     };
@@ -117,6 +118,14 @@ pub async fn ask(plugin: &Path) -> Result<VersionAnswer, VersionError> {
     }
 }
 
+/// Kills it and everything that it started. Best effort: the child alone is killed on drop as well.
+async fn end(child: &mut Child) {
+    if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
+        let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+    let _ = child.kill().await;
+}
+
 async fn spawn(plugin: &Path) -> Result<Child, VersionError> {
     let mut command = Command::new(plugin);
     command
@@ -130,6 +139,8 @@ async fn spawn(plugin: &Path) -> Result<Child, VersionError> {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
+        // What it starts is ended with it.
+        .process_group(0)
         .kill_on_drop(true);
     let mut tries = 0;
     loop {

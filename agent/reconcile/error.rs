@@ -5,8 +5,6 @@ use crate::fetch::{ArchiveError, FetchError};
 use crate::host::HostError;
 use crate::store::{Dirs, StoreError};
 
-use super::facts::FactError;
-
 /// What stopped a pass before the node was as declared. What was right before still is.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
@@ -40,9 +38,6 @@ pub enum ReconcileError {
         /// Where the files are.
         was: Dirs,
     },
-    /// A fact source cannot be read.
-    #[error(transparent)]
-    Facts(#[from] FactError),
     /// The conflist asks for facts that are not known.
     #[error("network.conflist: {0}")]
     Render(#[from] RenderError),

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::config::{FactSource, Settings};
-use crate::conflist::{EnvFileError, Facts, parse_env_file};
+use crate::conflist::{Facts, parse_env_file};
 use crate::host::{self, Host, HostError};
 
 /// The largest envFile that is read, in bytes; real ones have a few lines.
@@ -14,29 +14,12 @@ const LARGEST_ENV_FILE: u64 = 64 * 1024;
 /// The largest routing table that is read for `host.mtu`, in bytes.
 const LARGEST_ROUTES: u64 = 4 * 1024 * 1024;
 
-/// Why a fact source could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum FactError {
-    /// The envFile cannot be read.
-    #[error("network.facts: {0}")]
-    Read(#[from] HostError),
-    /// The envFile holds a line that is no assignment.
-    #[error("network.facts: {path}: {source}")]
-    Parse {
-        /// The file.
-        path: String,
-        /// The line and what is wrong with it.
-        #[source]
-        source: EnvFileError,
-    },
-}
-
-/// The facts, and the first envFile that was not there.
+/// The facts, and why there may be more of them later.
 pub(super) struct Collected {
     /// Every value that is known now.
     pub(super) facts: Facts,
-    /// A declared envFile that does not exist yet, `--host-root` included.
-    pub(super) absent: Option<String>,
+    /// What is wrong with the first declared envFile that cannot be used yet: it is absent, or being written.
+    pub(super) unready: Option<String>,
 }
 
 /// Collects every fact: the environment's, the node's and those of the declared sources, where a
@@ -46,14 +29,14 @@ pub(super) struct Collected {
 /// only a conflist that asks for it is refused.
 ///
 /// # Errors
-/// When a declared envFile is there and cannot be read or understood.
+/// When a declared envFile is there and cannot be read.
 pub(super) fn collect(
     settings: &Settings,
     host: &Host,
     node_name: Option<&str>,
-) -> Result<Collected, FactError> {
+) -> Result<Collected, HostError> {
     let mut facts = Facts::new();
-    let mut absent = None;
+    let mut unready = None;
     for (name, value) in std::env::vars_os() {
         if let (Some(name), Some(value)) = (name.to_str(), value.to_str()) {
             facts.insert(format!("env.{name}"), Value::from(value));
@@ -75,24 +58,28 @@ pub(super) fn collect(
                         .map(|(name, value)| (name.clone(), value.clone())),
                 );
             }
-            FactSource::EnvFile(path) => match host.read(path, LARGEST_ENV_FILE) {
-                Ok(bytes) => facts.extend(assignments(path, &bytes)?),
-                Err(error) if error.is_absent() => {
-                    // The error names the part of the path that is missing.
-                    absent.get_or_insert_with(|| host.shown(path).display().to_string());
+            FactSource::EnvFile(path) => match env_file(host, path)? {
+                Ok(values) => facts.extend(values),
+                Err(reason) => {
+                    unready.get_or_insert(reason);
                 }
-                Err(error) => return Err(error.into()),
             },
         }
     }
-    Ok(Collected { facts, absent })
+    Ok(Collected { facts, unready })
 }
 
-fn assignments(path: &Path, bytes: &[u8]) -> Result<Vec<(String, Value)>, FactError> {
-    parse_env_file(&String::from_utf8_lossy(bytes)).map_err(|source| FactError::Parse {
-        path: path.display().to_string(),
-        source,
-    })
+/// The values of an envFile, or why there are none: whoever writes it may not have done so yet.
+fn env_file(host: &Host, path: &Path) -> Result<Result<Vec<(String, Value)>, String>, HostError> {
+    let shown = host.shown(path);
+    let shown = shown.display();
+    match host.read(path, LARGEST_ENV_FILE) {
+        Ok(bytes) => Ok(parse_env_file(&String::from_utf8_lossy(&bytes))
+            .map_err(|error| format!("{shown}: {error}"))),
+        // The error names the part of the path that is missing.
+        Err(error) if error.is_absent() => Ok(Err(format!("{shown} does not exist yet"))),
+        Err(error) => Err(error),
+    }
 }
 
 /// The name under which kubelet registers a node unless told otherwise: the host name, trimmed and

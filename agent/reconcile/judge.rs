@@ -21,8 +21,9 @@ pub(super) fn snapshot(keeper: &Keeper, sight: &Sight, answers: &Answers) -> Sna
     {
         let conflist = conflist_report(keeper, sight, network, declared);
         let view = View::of(network, answers);
+        let policy = keeper.settings.drift.foreign_conflists;
         checks.push(conflist_check(&conflist, network));
-        checks.push(view.precedence(declared, network));
+        checks.push(view.precedence(declared, policy, network));
         checks.push(plugins_check(sight, network, answers));
         checks.push(Check {
             name: "gates",

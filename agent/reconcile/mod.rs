@@ -23,7 +23,6 @@ use std::sync::Arc;
 
 pub use converge::{Audience, Converged, Fetched, Means};
 pub use error::ReconcileError;
-pub use facts::FactError;
 pub use network::{Rendered, Waiting};
 pub use sight::Sight;
 pub use uninstall::{Removal, Uninstalled};

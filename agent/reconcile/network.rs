@@ -1,15 +1,15 @@
 //! The conflist as it would be written, and the directory that it goes into.
 
-use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use super::Keeper;
 use super::error::ReconcileError;
 use super::facts::{self, Collected};
+use crate::config::{FactSource, Network};
 use crate::conflist::{
-    ConfDir, DirEntry, DropIns, EntryKind, Needed, Report, earlier_candidates, needed_plugins,
-    render, validate,
+    ConfDir, DirEntry, DropIns, EntryKind, Needed, RenderError, RenderProblem, Report,
+    earlier_candidates, needed_plugins, render, validate,
 };
 use crate::host::{Dir, Host, Kind};
 use crate::model::{FileName, FileType, Sha256};
@@ -56,13 +56,13 @@ pub(super) fn look(keeper: &Keeper) -> Result<Option<NetworkSight>, ReconcileErr
     let Some(declared) = &keeper.settings.network else {
         return Ok(None);
     };
-    let Collected { facts, absent } =
+    let Collected { facts, unready } =
         facts::collect(&keeper.settings, &keeper.host, keeper.node_name.as_deref())?;
     let rendered = match render(&declared.conflist, &facts) {
         Ok(text) => Ok(checked(text)?),
-        Err(error) => match absent {
-            // The values may well be in the file that is not there yet.
-            Some(file) => Err(Waiting(format!("{file} does not exist yet"))),
+        // The values may well be in a file that is not ready, or still be written to one that is there.
+        Err(error) => match unready.or_else(|| awaited(&error, declared, &keeper.host)) {
+            Some(reason) => Err(Waiting(reason)),
             None => return Err(error.into()),
         },
     };
@@ -76,6 +76,28 @@ pub(super) fn look(keeper: &Keeper) -> Result<Option<NetworkSight>, ReconcileErr
         host: keeper.host.clone(),
         path: keeper.settings.paths.conf_dir.clone(),
     }))
+}
+
+/// Why an unknown fact may still come: a declared envFile could get it. Names with a dot are never there.
+fn awaited(error: &RenderError, declared: &Network, host: &Host) -> Option<String> {
+    let file = declared
+        .facts
+        .iter()
+        .rev()
+        .find_map(|source| match source {
+            FactSource::EnvFile(path) => Some(path),
+            FactSource::Values(_) => None,
+        })?;
+    let unknown = error.problems.iter().map(|problem| match problem {
+        RenderProblem::Unknown { name, .. } if !name.contains('.') => Some(name.as_str()),
+        _ => None,
+    });
+    let names: Vec<&str> = unknown.collect::<Option<_>>()?;
+    Some(format!(
+        "{} does not set {} yet",
+        host.shown(file).display(),
+        names.join(", ")
+    ))
 }
 
 fn checked(text: String) -> Result<Rendered, ReconcileError> {
@@ -154,17 +176,17 @@ impl NetworkSight {
     }
 
     /// The foreign configurations that sort before `ours`, in order: as long as one of them is there,
-    /// containerd takes it or stumbles over it.
-    pub(super) fn rivals<V>(
+    /// containerd takes it or stumbles over it. `is_ours` tells of a name whether it still holds what we placed.
+    pub(super) fn rivals(
         &self,
         ours: &FileName,
-        placed: &BTreeMap<FileName, V>,
+        is_ours: impl Fn(&FileName) -> bool,
     ) -> Vec<FileName> {
         let earlier: Vec<OsString> = self.with_dir(|dir| earlier_candidates(ours, dir));
         earlier
             .iter()
             .filter_map(|name| name.to_str()?.parse().ok())
-            .filter(|name| !placed.contains_key(name))
+            .filter(|name| !is_ours(name))
             .collect()
     }
 }

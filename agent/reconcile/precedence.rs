@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::network::{NetworkSight, Rendered};
 use super::questions::Answers;
-use crate::config::Network;
+use crate::config::{ForeignConflists, Network};
 use crate::conflist::{
     Libcni, Outcome, Standing, Summary, Verdict, check_name_is_free, containerd, crio,
     merged_drop_ins, standing,
@@ -43,7 +43,12 @@ impl View {
 
     /// Whether the runtimes take ours. One that is not there, or whose plugins are not, is not said
     /// twice: other checks tell that.
-    pub(super) fn precedence(&self, declared: &Network, network: &NetworkSight) -> Check {
+    pub(super) fn precedence(
+        &self,
+        declared: &Network,
+        policy: ForeignConflists,
+        network: &NetworkSight,
+    ) -> Check {
         let ours = &declared.file_name;
         let mut check = Check::new("precedence");
         for (runtime, verdict) in &self.0 {
@@ -52,12 +57,12 @@ impl View {
                 Standing::Shadowed { by, network } => format!(
                     "{} sorts before {ours}, so {runtime} takes its network '{network}'; {}",
                     by.display(),
-                    MEND
+                    mend(policy)
                 ),
                 Standing::Blocked { by, error } => format!(
                     "{} sorts before {ours} and does not load ({error}), so {runtime} loads nothing; {}",
                     by.display(),
-                    MEND
+                    mend(policy)
                 ),
                 Standing::Refused(reason) => format!("{runtime} does not take {ours}: {reason}"),
             };
@@ -81,7 +86,15 @@ impl View {
 }
 
 /// What an operator can do about a rival.
-const MEND: &str = "remove it, or set drift.foreignConflists: disable to have it renamed";
+const fn mend(policy: ForeignConflists) -> &'static str {
+    match policy {
+        ForeignConflists::Report => {
+            "remove it, or set drift.foreignConflists: disable to have it renamed"
+        }
+        // It would have been, if its name were one that we can handle.
+        ForeignConflists::Disable => "remove or rename it by hand",
+    }
+}
 
 /// Two generations of containerd mostly say the same thing.
 fn same_but_runtime(a: &str, b: &str) -> bool {

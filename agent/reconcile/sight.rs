@@ -142,7 +142,11 @@ impl Keeper {
         if let Some((network, declared)) = network.zip(self.settings.network.as_ref())
             && self.settings.drift.foreign_conflists == ForeignConflists::Disable
         {
-            observed.rivals = network.rivals(&declared.file_name, &observed.placed_conflists);
+            let is_ours = |name: &FileName| match observed.conflists.get(name) {
+                Some(FileState::Regular(file)) => ledger.owns(Place::Conf, name, &file.sha256),
+                _ => false,
+            };
+            observed.rivals = network.rivals(&declared.file_name, is_ours);
         }
         Ok(observed)
     }

@@ -67,6 +67,7 @@ impl Glance {
         };
         let mut glance = Self::default();
         if let Some(state) = there(state)? {
+            must_be_private(&state, host.owner())?;
             glance.ledger = Ledger::load(&state)?;
         }
         if let Some(blobs) = there(&state.join(BLOBS))? {
@@ -80,13 +81,15 @@ impl Store {
     /// Opens the state directory, making what is missing of it.
     ///
     /// # Errors
-    /// When a part of it cannot be made or opened.
-    pub fn open(host: &Host, state: &Path) -> Result<Self, HostError> {
+    /// When a part of it cannot be made or opened, or others may write to it.
+    pub fn open(host: &Host, state: &Path) -> Result<Self, StoreError> {
         if let Some(parent) = state.parent() {
             host.ensure_dir(parent, PARENT_MODE)?;
         }
+        let dir = host.ensure_dir(state, STATE_MODE)?;
+        must_be_private(&dir, host.owner())?;
         Ok(Self {
-            state: host.ensure_dir(state, STATE_MODE)?,
+            state: dir,
             blobs: host.ensure_dir(&state.join(BLOBS), STATE_MODE)?,
             temps: host.ensure_dir(&state.join("tmp"), STATE_MODE)?,
             owner: host.owner(),
@@ -268,6 +271,21 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// The ledger says what a pinned artifact's plugins are: whoever can write it decides what is placed.
+fn must_be_private(state: &Dir, owner: Owner) -> Result<(), StoreError> {
+    let found = state.own_metadata()?;
+    let ours = found.owner.uid == 0 || found.owner.uid == owner.uid;
+    if ours && found.mode & 0o022 == 0 {
+        return Ok(());
+    }
+    Err(StoreError::Exposed {
+        path: state.path().to_owned(),
+        uid: found.owner.uid,
+        mode: found.mode,
+        owner: owner.uid,
+    })
 }
 
 /// The names in the store that are digests.

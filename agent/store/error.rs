@@ -11,6 +11,22 @@ pub enum StoreError {
     /// The file system refused.
     #[error(transparent)]
     Host(#[from] HostError),
+    /// Somebody else may write to the state directory, and so decide what plugins must be.
+    #[error(
+        "{} belongs to uid {uid} and has mode {mode:04o}, so that others can change what is known of the plugins; \
+         look at what is in it, then chown it to {owner} and chmod it to 0700",
+        path.display()
+    )]
+    Exposed {
+        /// The state directory.
+        path: PathBuf,
+        /// Who owns it.
+        uid: u32,
+        /// Its mode bits.
+        mode: u32,
+        /// Who should own it.
+        owner: u32,
+    },
     /// The ledger is there and is not one.
     #[error(
         "{} is damaged ({source}); move it away and run again: files placed before are then no longer known as ours",

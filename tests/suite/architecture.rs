@@ -40,6 +40,9 @@ const DISK: &[&str] = &[
     "nix::dir",
 ];
 
+/// What lives beside the file-system calls and is none.
+const NO_DISK: &str = "nix::unistd::Pid;";
+
 struct Source {
     room: String,
     path: PathBuf,
@@ -155,7 +158,11 @@ fn only_host_touches_the_disk() {
 fn forbid(applies: impl Fn(&str) -> bool, words: &[&str]) {
     let mut wrong = Vec::new();
     for source in sources().iter().filter(|source| applies(&source.room)) {
-        for (number, line) in &source.lines {
+        for (number, line) in source
+            .lines
+            .iter()
+            .filter(|(_, line)| !line.contains(NO_DISK))
+        {
             for word in words.iter().filter(|word| names(line, word)) {
                 wrong.push(format!("{}:{number}: names {word}", source.path.display()));
             }

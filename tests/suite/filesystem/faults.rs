@@ -121,7 +121,7 @@ fn fault_17_a_blob_is_copied_to_another_file_system() {
             let (state, bin) = (scratch.join("state"), scratch.join("bin"));
             for path in [&state, &bin] {
                 fs::create_dir(path).unwrap();
-                mount_tmpfs(path, "size=1m");
+                mount_tmpfs(path, "size=1m,mode=0700");
             }
             placed_by_copy(&state, &bin);
         },

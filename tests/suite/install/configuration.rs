@@ -16,8 +16,9 @@ fn refused(node: &Node, lines: &[String]) {
     assert_eq!(before, node.whole_tree());
 }
 
+/// Fault 55, for one command: an invalid new configuration changes nothing, and says why.
 #[test]
-fn mistakes_are_named_by_line_and_key() {
+fn fault_55_mistakes_are_named_by_line_and_key() {
     let node = Node::installed();
     let config = node.config();
     let config = config.display();
@@ -30,6 +31,10 @@ fn mistakes_are_named_by_line_and_key() {
         ],
     );
     node.run("uninstall").exits(64);
+    for command in ["install", "plan", "verify", "uninstall"] {
+        let json = node.run(&format!("{command} -o json")).exits(64).json();
+        assert_eq!(json["errors"].as_array().unwrap().len(), 2, "{command}");
+    }
     let json = node.run("validate -o json").exits(64).json();
     assert_eq!(json["valid"], false);
     assert_eq!(json["errors"].as_array().unwrap().len(), 2);
@@ -251,7 +256,15 @@ fn profiles_are_valid() {
     let catalog = node.run("catalog -o json").json();
     for profile in catalog["profiles"].as_array().unwrap() {
         let name = profile["name"].as_str().unwrap();
-        node.declare_text(&format!("profile: {name}\n"));
+        if name.starts_with("reference") {
+            node.declare_text(&format!("profile: {name}\n"));
+            node.run("validate").exits(64).says(
+                "no source here knows the fact 'node.podCIDR'; give it under network.facts: - values: {node.podCIDR: …}",
+            );
+        }
+        node.declare_text(&format!(
+            "profile: {name}\nnetwork: {{facts: [{{values: {{node.podCIDR: 10.1.0.0/24}}}}]}}\n"
+        ));
         node.run("validate").exits(0).says("config.yaml: valid\n");
         let other = Path::new(env!("CARGO_TARGET_TMPDIR")).join("none.yaml");
         let mut command = node.keeper("validate");

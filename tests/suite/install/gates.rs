@@ -159,7 +159,18 @@ fn an_env_file_that_is_not_there_yet() {
     assert_eq!(before, node.tree());
 
     node.write("run/flannel/subnet.env", b"no assignment\n", 0o644);
-    node.run("install").exits(2).says("error: network.facts: ");
+    node.run("install")
+        .exits(2)
+        .says("error: conflist: cannot be rendered yet: ")
+        .says("line 1: there is no '='; write KEY=value\n");
+
+    // Whoever writes it has only begun: binaries are mended all the same.
+    node.write("run/flannel/subnet.env", b"FLANNEL_MTU=1450\n", 0o644);
+    std::fs::remove_file(node.path(&format!("{BIN}/bridge"))).unwrap();
+    node.run("install")
+        .exits(2)
+        .says("subnet.env does not set FLANNEL_SUBNET yet\n");
+    assert_eq!(node.names(BIN), PLUGINS);
 }
 
 /// Node name, environment and declared values, the later over the earlier.

@@ -97,7 +97,7 @@ fn a_plugin_that_answers_something_else() {
 fn fault_20_a_plugin_that_cannot_be_run() {
     refused(
         &with_bridge(&plugin("bridge"), 0o644),
-        "bridge: it cannot be run: Permission denied; is its directory mounted noexec?",
+        "bridge: it cannot be run: Permission denied; look at its mode, or is its directory mounted noexec?",
     );
 }
 

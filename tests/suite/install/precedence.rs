@@ -281,3 +281,19 @@ fn a_network_no_longer_declared() {
     node.run("uninstall").exits(0);
     assert!(!node.has(CONFLIST));
 }
+
+/// A conflist of ours that somebody edited is somebody's: under an earlier name it is a rival like any other.
+#[test]
+fn an_edited_conflist_under_an_earlier_name_is_set_aside_on_request() {
+    let node = Node::installed();
+    let edited = String::from_utf8(node.read(CONFLIST)).unwrap();
+    fs::write(node.path(CONFLIST), edited.replace("pod-network", "edited")).unwrap();
+    rename(&node);
+    node.run("install")
+        .exits(2)
+        .says("10-pods.conflist sorts before 20-pods.conflist");
+    declare_more(&node, "drift: {foreignConflists: disable}\n");
+    node.run("install")
+        .exits(0)
+        .row("set aside", &node.shown(CONFLIST), "sorts before ours");
+}

@@ -1,6 +1,7 @@
 //! The store and the ledger: what a node can do without any network, and what it cannot.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use crate::support::namespace::{in_private_mounts, mount_tmpfs};
 use crate::support::node::{BIN, CONFLIST, Node, STATE, start};
@@ -248,4 +249,42 @@ fn offline_by_the_environment() {
         let outcome = start(install.env("CNI_KEEPER_OFFLINE", value)).end();
         assert_eq!(outcome.exits(2).stderr.contains(offline), is_on, "{value}");
     }
+}
+
+/// Law 1: the ledger says what a pinned artifact's plugins are, so nobody else may be able to write it.
+#[test]
+fn a_state_directory_that_others_can_write_to_is_refused() {
+    let node = Node::installed();
+    fs::remove_file(node.path(BRIDGE)).unwrap();
+    for mode in [0o777, 0o720] {
+        fs::set_permissions(node.path(STATE), fs::Permissions::from_mode(mode)).unwrap();
+        let before = node.tree();
+        for command in ["install --offline", "plan", "verify", "uninstall"] {
+            node.run(command)
+                .exits(2)
+                .says("so that others can change what is known of the plugins")
+                .says("chmod it to 0700");
+        }
+        assert_eq!(before, node.tree(), "{mode:o}");
+    }
+    fs::set_permissions(node.path(STATE), fs::Permissions::from_mode(0o755)).unwrap();
+    node.run("install --offline").exits(0);
+}
+
+/// What the node had under a declared name gives way, and that is said before and while it happens.
+#[test]
+fn a_foreign_file_that_is_replaced_is_called_so() {
+    let node = Node::declared();
+    node.write(BRIDGE, b"the image's own", 0o755);
+    node.write(CONFLIST, b"{}", 0o644);
+    let said = "  (replaces a file that cni-keeper did not place)\n";
+    node.run("plan").exits(1).says(said);
+    let install = node.run("install");
+    for name in ["opt/cni/bin/bridge", "net.d/10-pods.conflist"] {
+        let mut lines = install.exits(0).stdout.lines();
+        let line = lines.find(|line| line.contains(name));
+        assert!(line.unwrap().ends_with(said.trim_end()), "{install}");
+    }
+    fs::write(node.path(BRIDGE), "tampered").unwrap();
+    node.run("install").exits(0).does_not_say("did not place");
 }
