@@ -223,6 +223,10 @@ impl Bench {
             .ledger
             .intend(Place::Conf, name, rendered.sha256, on_disk, None);
         self.session.store.save(&self.sight.ledger)?;
+        // A run that was killed may have given the plugins their names without making these durable.
+        if let Some(bin) = self.session.keeper.bin_dir()? {
+            bin.sync()?;
+        }
         let conf = self.conf()?;
         // The temp lies in the configuration directory itself, since containerd does not notice a
         // file that is renamed in from another one.

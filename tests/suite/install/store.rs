@@ -249,3 +249,17 @@ fn offline_by_the_environment() {
         assert_eq!(outcome.exits(2).stderr.contains(offline), is_on, "{value}");
     }
 }
+
+/// A damaged plugin that cannot be mended now is not taken for a spare of itself.
+#[test]
+fn a_damaged_plugin_is_no_spare() {
+    let node = Node::installed();
+    let spares = format!("{STATE}/store");
+    for name in node.names(&spares) {
+        fs::remove_file(node.path(&format!("{spares}/{name}"))).unwrap();
+    }
+    node.write(BRIDGE, b"broken", 0o755);
+    node.run("install --offline").exits(2);
+    node.run("plan").exits(1).row("fetch", "cni-plugins", "");
+    assert_eq!(node.names(&spares).len(), PLUGINS.len() - 1);
+}
