@@ -5,6 +5,10 @@ repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck disable=SC2034 # for the scripts that source this
 readonly repo target=${CARGO_TARGET_DIR:-$repo/target} debian_plugins=/usr/lib/cni
 
+# What is served on loopback here is no proxy's business.
+export NO_PROXY=127.0.0.1,localhost,${NO_PROXY:-${no_proxy:-}}
+export no_proxy=$NO_PROXY
+
 # A heading.
 step() { printf '\n== %s\n' "$*"; }
 

@@ -34,7 +34,8 @@ pub(super) fn run(format: Output) -> Result<Exit, Failure> {
         "PINNED UPSTREAM DIGESTS  sha256; * = recorded by a single public project: compare with upstream's own",
     );
     for project in &catalog.projects {
-        output::line(format!("\n{}", project.name));
+        output::line("");
+        output::line(&project.name);
         for release in &project.releases {
             let advised = if release.advised { "" } else { "  not advised" };
             output::line(format!("  {}{advised}", release.version));

@@ -12,6 +12,7 @@ mod validate;
 mod verify;
 
 use std::path::Path;
+use std::time::Duration;
 
 pub use output::Exit;
 
@@ -25,6 +26,10 @@ use crate::telemetry;
 
 /// The largest configuration file that is read, in bytes: what a ConfigMap can hold.
 const LARGEST_CONFIG: u64 = 1 << 20;
+
+/// How long work that cannot be interrupted may go on after a signal: less than the grace period that
+/// Kubernetes gives by default, 30 s.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// Why a command could not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -118,13 +123,15 @@ fn to_its_end(cli: &Cli) -> Result<Exit, Failure> {
         .enable_all()
         .build()
         .map_err(Failure::Runtime)?;
-    // What is being published is finished by its own thread before the runtime is gone.
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         tokio::select! {
             outcome = dispatch(cli) => outcome,
             () = signal() => Err(ReconcileError::Stopped.into()),
         }
-    })
+    });
+    // What is being published is finished by its own thread, unless that hangs.
+    runtime.shutdown_timeout(GRACE);
+    outcome
 }
 
 async fn dispatch(cli: &Cli) -> Result<Exit, Failure> {

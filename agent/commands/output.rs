@@ -1,5 +1,6 @@
 //! The one door to stdout and to the error line on stderr.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::io::{self, Write as _};
 use std::sync::OnceLock;
@@ -35,7 +36,20 @@ static BROKEN: OnceLock<io::Error> = OnceLock::new();
 
 /// Writes one line to stdout.
 pub(super) fn line(line: impl AsRef<str>) {
-    text(&format!("{}\n", line.as_ref()));
+    text(&format!("{}\n", plain(line.as_ref())));
+}
+
+/// One line that a terminal can be shown: file names, values and what plugins print come from outside, and may
+/// neither break a line in two nor steer the terminal.
+fn plain(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let shown = |c: char| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    Cow::Owned(text.chars().map(shown).collect())
 }
 
 /// Writes a text that brings its own line ends to stdout.
@@ -62,7 +76,7 @@ pub(super) fn broken() -> Option<&'static io::Error> {
 pub(super) fn json(value: &impl serde::Serialize) {
     // Our own types serialise; a failure would be a broken pipe, as above.
     if let Ok(document) = serde_json::to_string_pretty(value) {
-        line(document);
+        text(&format!("{document}\n"));
     }
 }
 
@@ -79,12 +93,17 @@ pub(super) fn error(format: LogFormat, error: &dyn Error) {
         }
         cause = inner.source();
     }
-    complaint(format, &lines.join("\n  "));
+    let lines: Vec<Cow<'_, str>> = lines.iter().map(|line| plain(line)).collect();
+    say(format, &lines.join("\n  "));
 }
 
 /// Writes `error: …` to stderr, for a line that is complete as it is. Where the log is JSON, it is a line
 /// of the log: whoever asked for that reads stderr with a program.
 pub(super) fn complaint(format: LogFormat, line: &str) {
+    say(format, &plain(line));
+}
+
+fn say(format: LogFormat, line: &str) {
     match format {
         LogFormat::Text => {
             let _ = writeln!(io::stderr().lock(), "error: {line}");

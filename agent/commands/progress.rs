@@ -1,6 +1,7 @@
 //! A bar on a terminal; elsewhere the log lines say enough.
 
 use std::io::IsTerminal as _;
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -29,6 +30,8 @@ impl Audience for Terminal {
         let bar = ProgressBar::no_length()
             .with_message(format!("{} {}", artifact.name, artifact.version));
         bar.set_style(unmeasured());
+        // A download that has gone silent must look like one, with what has come so far.
+        bar.enable_steady_tick(Duration::from_millis(100));
         Box::new(Bar(bar))
     }
 }

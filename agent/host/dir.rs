@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -78,6 +78,22 @@ impl Dir {
             Ok(stat) => Ok(stat.st_nlink == 0),
             Err(error) => Err(self.fail("inspect", error)),
         }
+    }
+
+    /// Whether both lie on one mount, so that a rename leads from one to the other. Device numbers do not
+    /// tell: two mounts of one file system share theirs. Where the kernel does not say, it is assumed.
+    #[must_use]
+    pub fn is_on_the_mount_of(&self, other: &Self) -> bool {
+        let (ours, theirs) = (self.mount(), other.mount());
+        ours == theirs || ours.is_none() || theirs.is_none()
+    }
+
+    /// The number of the mount that the descriptor is on (`mnt_id` in proc_pid_fdinfo(5)).
+    fn mount(&self) -> Option<String> {
+        let number = self.0.file.as_raw_fd();
+        let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).ok()?;
+        let line = info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?;
+        Some(line.trim().to_owned())
     }
 
     /// The directory's own mode and owner.

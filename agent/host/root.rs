@@ -56,6 +56,12 @@ impl Host {
         self.owner.uid == 0
     }
 
+    /// Whether its root is the machine's own, so that what cannot be run from here cannot be run at all.
+    #[must_use]
+    pub fn is_the_machine(&self) -> bool {
+        self.root.shown(Path::new("/")) == Path::new("/")
+    }
+
     /// A path as people see it, with the host root in front: for messages only, links are not followed.
     #[must_use]
     pub fn shown(&self, path: &Path) -> PathBuf {

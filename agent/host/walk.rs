@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, readlinkat};
+use nix::fcntl::{OFlag, open, readlinkat};
 use nix::sys::stat::{Mode, fchmod, fstat, mkdirat};
 
 use super::HostError;
@@ -41,19 +41,11 @@ impl Root {
     pub(super) fn open(path: &Path) -> Result<Self, HostError> {
         let fail = |error| HostError::new("open the host root", path, error);
         let path = std::path::absolute(path).map_err(fail)?;
-        let file = File::open(&path).map_err(fail)?;
-        let root = Self {
-            fd: file.into(),
-            path,
-        };
-        match root.trail().kind() {
-            Ok(Kind::Other(FileType::Directory)) => Ok(root),
-            Ok(_) => Err(HostError::new(
-                "open the host root",
-                &root.path,
-                Errno::ENOTDIR,
-            )),
-            Err(error) => Err(HostError::new("open the host root", &root.path, error)),
+        // Whatever else is there is refused without being opened: to open a FIFO is to wait for its writer.
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        match open(&path, flags, Mode::empty()) {
+            Ok(fd) => Ok(Self { fd, path }),
+            Err(error) => Err(fail(error.into())),
         }
     }
 

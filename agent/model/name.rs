@@ -44,9 +44,9 @@ pub struct PluginName(FileName);
 pub struct FileMode(u32);
 
 impl FileName {
-    /// A name that is written in this program, such as `ledger.json`; not for input, it is not checked.
+    /// A name of our own making, such as `ledger.json`; not for input, it is not checked.
     #[must_use]
-    pub(crate) fn fixed(name: &'static str) -> Self {
+    pub(crate) fn fixed(name: &str) -> Self {
         debug_assert_eq!(name.parse::<Self>().as_ref().map(Self::as_str), Ok(name));
         Self(name.to_owned())
     }

@@ -1,6 +1,6 @@
 //! Steps onto the disk, as dumb as they can be: what to do and in which order was decided before.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::network::ASIDE;
 use super::session::Session;
 use super::{Rendered, Sight};
 use crate::config::Network;
-use crate::host::{Dir, HostError};
+use crate::host::{Dir, HostError, Sealed};
 use crate::model::{FileMode, FileName, FileState, PluginName, Regular, Sha256};
 use crate::plan::{Step, plan};
 use crate::store::{Origin, Place, StoreError, Trust};
@@ -48,9 +48,10 @@ impl Bench {
             .keeper
             .host
             .ensure_dir(&self.session.keeper.settings.paths.bin_dir, DIRECTORY_MODE)?;
+        let mut staged = self.stage(&bin, &steps)?;
         let mut sound = true;
         for step in steps {
-            match self.take(&bin, &step) {
+            match self.take(&bin, &step, &mut staged) {
                 Ok(()) => self.taken.push(step),
                 // Corrupt or gone since it was seen.
                 Err(StoreError::Missing { .. } | StoreError::Corrupt { .. }) => {
@@ -94,10 +95,43 @@ impl Bench {
         Ok(names)
     }
 
-    fn take(&mut self, bin: &Dir, step: &Step) -> Result<(), StoreError> {
+    /// Where the bin directory is on another mount, copies the whole set to it before the first of it
+    /// becomes visible. What the store does not have as it should is left to [`Bench::take`] to find out.
+    fn stage(
+        &self,
+        bin: &Dir,
+        steps: &[Step],
+    ) -> Result<BTreeMap<PluginName, Sealed>, ReconcileError> {
+        let mut staged = BTreeMap::new();
+        let store = &self.session.store;
+        if store.reaches(bin) {
+            return Ok(staged);
+        }
+        for step in steps {
+            if let Step::Place { plugin, sha256, .. } = step {
+                match store.stage(sha256, bin) {
+                    Ok(sealed) => drop(staged.insert(plugin.clone(), sealed)),
+                    Err(StoreError::Corrupt { .. }) => {}
+                    Err(StoreError::Host(error)) if error.is_absent() => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(staged)
+    }
+
+    fn take(
+        &mut self,
+        bin: &Dir,
+        step: &Step,
+        staged: &mut BTreeMap<PluginName, Sealed>,
+    ) -> Result<(), StoreError> {
         let (plugin, sha256, size) = match step {
             Step::Place { plugin, sha256, .. } => {
-                self.place(bin, plugin, *sha256)?;
+                match staged.remove(plugin) {
+                    Some(sealed) => sealed.publish(bin, plugin.file())?,
+                    None => self.place(bin, plugin, *sha256)?,
+                }
                 tracing::debug!(plugin = plugin.as_str(), sha256 = sha256.short(), "placed");
                 (plugin, *sha256, 0)
             }
@@ -223,6 +257,10 @@ impl Bench {
             .ledger
             .intend(Place::Conf, name, rendered.sha256, on_disk, None);
         self.session.store.save(&self.sight.ledger)?;
+        // A run that was killed may have given the plugins their names without making these durable.
+        if let Some(bin) = self.session.keeper.bin_dir()? {
+            bin.sync()?;
+        }
         let conf = self.conf()?;
         // The temp lies in the configuration directory itself, since containerd does not notice a
         // file that is renamed in from another one.

@@ -1,6 +1,6 @@
 //! Making it so: fetch what is missing, place the binaries, write the conflist, look again.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::apply::Bench;
@@ -10,7 +10,7 @@ use super::session::Session;
 use super::{Keeper, Sight, judge, supply};
 use crate::conflist::check_plugins;
 use crate::fetch::Progress;
-use crate::model::{Artifact, Sha256, Snapshot};
+use crate::model::{Artifact, FileState, PluginName, Sha256, Snapshot};
 use crate::plan::{Step, plan};
 use crate::store::{Ledger, Place};
 
@@ -68,6 +68,8 @@ struct Progressed {
     /// Blobs that this process wrote or proved itself.
     proven: BTreeSet<Sha256>,
     failures: Vec<ReconcileError>,
+    /// What the plugins in place were when the last pass was through with them.
+    seen: BTreeMap<PluginName, FileState>,
     /// What the plugins in place said, and the gates.
     answers: Answers,
 }
@@ -96,7 +98,8 @@ impl Keeper {
         // Spares are copied while the last look hashes what they are copied from.
         let tidy = blocking({
             let session = Arc::clone(&session);
-            move || session.tidy()
+            let seen = std::mem::take(&mut run.seen);
+            move || session.tidy(&seen)
         });
         let (sight, tidied) = tokio::join!(self.sight(), tidy);
         tidied?;
@@ -138,6 +141,7 @@ impl Session {
         let mut sight = self.keeper.sight().await?;
         self.supply(&mut sight, run, means).await;
         let (sight, sound) = self.work(sight, run, Bench::binaries).await?;
+        run.seen.clone_from(&sight.observed.plugins);
         run.answers = questions::ask(&self.keeper, &sight).await?;
         if may_write(&sight, &run.answers) {
             self.work(sight, run, Bench::conflists).await?;
@@ -231,7 +235,7 @@ impl Session {
     /// Puts spares back into the store and lets go of what is neither declared nor in place: after an
     /// upgrade that failed, the set that is still there can be verified and healed as before. Nothing
     /// here may make a right node fail: a full disk costs the spare, not the network.
-    fn tidy(&self) -> Result<(), ReconcileError> {
+    fn tidy(&self, seen: &BTreeMap<PluginName, FileState>) -> Result<(), ReconcileError> {
         let mut ledger = self.store.ledger()?;
         let artifacts = &self.keeper.settings.artifacts;
         let mut pins: BTreeSet<String> = artifacts
@@ -249,7 +253,13 @@ impl Session {
             pins.extend(placed.origin.iter().map(|origin| origin.pin.clone()));
             blobs.extend(placed.previous);
             blobs.insert(placed.sha256);
+            // One that could not be mended is no copy of itself.
+            let right = matches!(
+                seen.get(&wanted.plugin),
+                Some(FileState::Regular(file)) if wanted.sha256 == Some(file.sha256)
+            );
             if wanted.sha256 == Some(placed.sha256)
+                && right
                 && let Some(bin) = &bin
                 && let Err(error) = self.store.restage(&placed.sha256, bin, name)
             {
@@ -262,8 +272,10 @@ impl Session {
         if let Err(error) = kept {
             tracing::warn!("{error}");
         }
-        if ledger != before {
-            self.store.save(&ledger)?;
+        if ledger != before
+            && let Err(error) = self.store.save(&ledger)
+        {
+            tracing::warn!("{error}");
         }
         Ok(())
     }

@@ -14,6 +14,9 @@ pub enum ReconcileError {
     /// The state directory refused.
     #[error(transparent)]
     Store(StoreError),
+    /// The operator's own authorities cannot be read.
+    #[error("fetch.caFile: {0}")]
+    CaFile(#[source] HostError),
     /// No source gave the pinned bytes.
     #[error(transparent)]
     Fetch(#[from] FetchError),

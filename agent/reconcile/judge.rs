@@ -33,26 +33,11 @@ pub(super) fn snapshot(keeper: &Keeper, sight: &Sight, answers: &Answers) -> Sna
         effective = Some(view.effective());
         files.push(conflist);
     }
-    // What others named their files and networks is told too: a line each, and nothing for a terminal to obey.
-    for check in &mut checks {
-        for line in check.failures.iter_mut().chain(&mut check.warnings) {
-            *line = printable(line);
-        }
-    }
     Snapshot {
         files,
         checks,
         effective,
     }
-}
-
-/// The text with its control characters written out, as in `\n` and `\u{1b}`.
-fn printable(text: &str) -> String {
-    let shown = |c: char| match c.is_control() {
-        true => c.escape_default().to_string(),
-        false => c.to_string(),
-    };
-    text.chars().map(shown).collect()
 }
 
 fn plugin_reports(keeper: &Keeper, sight: &Sight) -> Vec<FileReport> {

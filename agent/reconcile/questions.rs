@@ -1,6 +1,7 @@
 //! What cannot be seen and has to be asked: whether the gates hold, and what the plugins say of themselves.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use tokio::task::JoinSet;
@@ -8,9 +9,12 @@ use tokio::task::JoinSet;
 use super::error::ReconcileError;
 use super::{Keeper, Sight};
 use crate::conflist::chains_up_to;
-use crate::host::{Dir, HostError, Kind};
+use crate::host::{Dir, Host, HostError, Kind};
 use crate::model::{FileType, PluginName};
 use crate::probe::{VersionError, ask_version, check_gate};
+
+/// How much of a script is read for its first line, in bytes (the kernel's `BINPRM_BUF_SIZE`).
+const LONGEST_SHEBANG: u64 = 256;
 
 /// The answers of one pass.
 #[derive(Debug, Default)]
@@ -87,7 +91,8 @@ pub(super) async fn ask_rest(
             Err(version) => version,
             Ok(_) if answers.was_asked(&plugin) => continue,
             Ok(path) => {
-                asked.spawn(async move { (plugin, version(&path).await) });
+                let keeper = keeper.clone();
+                asked.spawn(async move { (plugin, version(&keeper, &path).await) });
                 continue;
             }
         };
@@ -162,10 +167,37 @@ fn place(
     })
 }
 
-async fn version(plugin: &Path) -> Version {
+async fn version(keeper: &Keeper, plugin: &Path) -> Version {
     match ask_version(plugin).await {
         Ok(answer) => Version::Supports(answer.supported),
-        Err(error @ VersionError::NoLoader) => Version::Unasked(error.to_string()),
+        Err(error @ VersionError::NoLoader) => match no_interpreter(keeper, plugin) {
+            Some(reason) => Version::Broken(reason),
+            None => Version::Unasked(error.to_string()),
+        },
         Err(error) => Version::Broken(error.to_string()),
+    }
+}
+
+/// Why what cannot be run here cannot be run on the host either; `None` where that is not known: the
+/// container of an agent need not have the dynamic loader that a plugin finds on its host.
+fn no_interpreter(keeper: &Keeper, plugin: &Path) -> Option<String> {
+    if keeper.host.is_the_machine() {
+        return Some("the interpreter or dynamic loader that it names does not exist".to_owned());
+    }
+    let mut head = Vec::new();
+    let machine = Host::open(Path::new("/")).ok()?;
+    let file = machine.reader(plugin).ok()?;
+    file.take(LONGEST_SHEBANG).read_to_end(&mut head).ok()?;
+    let line = head
+        .strip_prefix(b"#!")?
+        .split(|byte| *byte == b'\n')
+        .next()?;
+    let line = String::from_utf8_lossy(line);
+    let interpreter = line.split_whitespace().next()?;
+    match keeper.host.exists(Path::new(interpreter)) {
+        Ok(false) => Some(format!(
+            "its interpreter {interpreter} does not exist on the host"
+        )),
+        _ => None,
     }
 }

@@ -68,8 +68,10 @@ pub(super) async fn download(
             });
         }
     }
-    let extra_roots = match &settings.fetch.ca_file {
-        Some(path) => Some(Host::open(Path::new("/"))?.read(path, LARGEST_CA_FILE)?),
+    let is_remote = |source: &String| !source.starts_with("file://");
+    let ca_file = settings.fetch.ca_file.as_ref();
+    let extra_roots = match ca_file.filter(|_| artifact.sources.iter().any(is_remote)) {
+        Some(path) => Some(ca_certificates(path).map_err(ReconcileError::CaFile)?),
         None => None,
     };
     let means = fetch::Means {
@@ -88,6 +90,11 @@ pub(super) async fn download(
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// The operator's own authorities, from this machine's root like every file that is for the agent.
+fn ca_certificates(path: &Path) -> Result<Vec<u8>, HostError> {
+    Host::open(Path::new("/"))?.read(path, LARGEST_CA_FILE)
 }
 
 /// Takes the wanted members of a verified artifact into the store. Blocks.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use super::{Ledger, StoreError};
-use crate::host::{Dir, Entry, Host, HostError, Kind, Lock, Metadata, Temp};
+use crate::host::{Dir, Entry, Host, HostError, Kind, Lock, Metadata, Sealed, Temp};
 use crate::model::{FileMode, FileName, FileState, Owner, Sha256};
 
 /// Only root has business in there.
@@ -220,6 +220,22 @@ impl Store {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Whether blobs get into `bin` by a rename. Where they do not, a whole set is to be staged there first.
+    #[must_use]
+    pub fn reaches(&self, bin: &Dir) -> bool {
+        self.blobs.is_on_the_mount_of(bin)
+    }
+
+    /// Copies a blob to a temp in `bin`, hashed on the way, complete and durable: for a bin directory that
+    /// lies on another file system.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when the blob is not what its name says; or a failure of the file system.
+    pub fn stage(&self, digest: &Sha256, bin: &Dir) -> Result<Sealed, StoreError> {
+        let temp = copy(&self.blobs, &FileName::from(digest), bin, digest)?;
+        Ok(temp.seal(FileMode::PLUGIN, self.owner)?)
     }
 
     /// A spare that the disk would not take is lost, and must not be seen as good again.

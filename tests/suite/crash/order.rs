@@ -2,7 +2,8 @@
 
 use crate::support::strace;
 
-use super::node::{CONFLIST, PLUGINS, Site};
+use super::node::{CONFLIST, Declared, PLUGINS, Site};
+use super::stepper::{self, Fault};
 
 /// Fault 5 and law 3: every plugin is complete and durable before it has its name, all of them have their names,
 /// durably, before the conflist has its own, and that is made durable, too.
@@ -49,6 +50,42 @@ fn fault_5_every_name_is_given_to_a_durable_file_in_order() {
     // What is on record names every file before it is there.
     let ledger = trace.rename_to("/.cni-keeper", "ledger.json");
     assert!(ledger < published[0] && ledger < conflist);
+}
+
+/// Law 3 over two runs: killed once the plugins have their names, the next run makes these durable before it
+/// writes the conflist.
+#[test]
+fn fault_5_names_given_by_a_killed_run_are_durable_before_the_conflist() {
+    if !strace::available() || !stepper::available() {
+        return;
+    }
+    let site = Site::new();
+    let declared = site.declare("a", 1, "");
+    let node = site.bare();
+    let install = node.keeper(&declared, "install");
+    let nth = 1 + lines_before_bin_sync(&site, &declared);
+    let ended = stepper::run(&install, node.root(), Some("fsync"), nth, Fault::Kill);
+    let hit = ended.and_then(|ended| ended.hit).expect("a change");
+    assert!(hit.path.ends_with("opt/cni/bin"), "{hit}");
+
+    let lines = strace::trace(&install, &["fsync", "renameat", "renameat2"]);
+    let trace = Trace(&lines);
+    let conflist = trace.rename_to("/etc/cni/net.d", CONFLIST);
+    let durable = trace.next_after(0, "fsync(", "/opt/cni/bin>");
+    assert!(durable < conflist, "{lines:#?}");
+}
+
+/// How often a fresh install calls fsync before it does so for the bin directory.
+fn lines_before_bin_sync(site: &Site, declared: &Declared) -> usize {
+    let node = site.bare();
+    let lines = strace::trace(&node.keeper(declared, "install"), &["fsync"]);
+    let at = lines
+        .iter()
+        .position(|line| line.contains("fsync(") && line.contains("/opt/cni/bin>"));
+    let calls = lines[..at.expect("an fsync of the bin directory")].iter();
+    calls
+        .filter(|line| line.contains("fsync(") || line.contains("fsync resumed"))
+        .count()
 }
 
 struct Trace<'a>(&'a [String]);

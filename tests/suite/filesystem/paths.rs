@@ -88,6 +88,12 @@ fn a_root_must_be_a_directory_and_may_be_relative() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let error = Host::open(file.path()).unwrap_err();
     assert_eq!(error.errno(), Some(Errno::ENOTDIR));
+    // To open it would be to wait for its writer, for ever.
+    let scratch = tempfile::tempdir().unwrap();
+    let fifo = scratch.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let error = Host::open(&fifo).unwrap_err();
+    assert_eq!(error.errno(), Some(Errno::ENOTDIR));
     assert!(
         Host::open(Path::new("/no/such/root"))
             .unwrap_err()

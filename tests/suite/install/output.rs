@@ -183,3 +183,19 @@ fn a_truncated_answer_is_not_taken_for_a_whole_one() {
     let output = node.keeper("render").stdout(writer).output().unwrap();
     assert_eq!(output.status.code(), Some(0));
 }
+
+/// Names and values from outside can neither break a line in two nor speak to the terminal.
+#[test]
+fn control_characters_from_outside_are_shown_and_not_obeyed() {
+    let node = Node::declared();
+    node.write("etc/cni/net.d/01-\x1b[2J\nok.conf", b"{", 0o644);
+    for (command, code) in [("install", 2), ("verify", 1)] {
+        let told = node.run(command);
+        told.exits(code)
+            .says("01-\\u{1b}[2J\\nok.conf sorts before");
+        assert!(!told.to_string().contains('\x1b'), "{told:?}");
+    }
+    node.declare_text("profile: \"a\\nb\\e[2J\"\n");
+    let refused = node.run("validate").exits(64).to_string();
+    assert!(refused.contains("'a\\nb\\u{1b}[2J'"), "{refused}");
+}

@@ -68,6 +68,15 @@ fn a_plugin_that_nobody_installs() {
     assert!(node.has(CONFLIST));
 }
 
+/// A script without its interpreter is no plugin, here or on the host.
+#[test]
+fn a_plugin_without_its_interpreter() {
+    refused(
+        &with_bridge(b"#!/nonexistent/sh\n", 0o755),
+        "bridge: its interpreter /nonexistent/sh does not exist on the host",
+    );
+}
+
 #[test]
 fn a_plugin_that_crashes() {
     refused(

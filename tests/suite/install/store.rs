@@ -191,6 +191,34 @@ fn fault_17_state_and_plugins_on_different_file_systems() {
     );
 }
 
+/// Faults 9 and 17: on another file system the whole set is there before the first of it becomes visible, so
+/// that one that does not fit changes nothing.
+#[test]
+fn fault_17_a_set_that_does_not_fit_beside_the_old_one() {
+    in_private_mounts(
+        &fault_17_a_set_that_does_not_fit_beside_the_old_one,
+        |scratch| {
+            let node = Node::within(scratch);
+            node.declare_pack();
+            fs::create_dir_all(node.path(BIN)).unwrap();
+            let set: usize = PLUGINS.map(plugin).iter().map(Vec::len).sum();
+            mount_tmpfs(&node.path(BIN), &format!("size={}", set + set / 2));
+            node.run("install").exits(0);
+            let before = node.tree();
+            let source = node.mirror("next.tgz", &NEXT_PACK.bytes);
+            node.declare(&NEXT_PACK.artifact(&source), NETWORK);
+            node.run("install")
+                .exits(2)
+                .says("No space left on device; free space");
+            for name in PLUGINS {
+                let path = format!("{BIN}/{name}");
+                assert_eq!(before.get(&path), node.tree().get(&path), "{name}");
+            }
+            assert_eq!(node.names(BIN), PLUGINS, "no temp is left");
+        },
+    );
+}
+
 /// A ledger knows names in two directories. With others declared it would claim what is not ours there, and
 /// forget what is ours in the former ones.
 #[test]
@@ -287,4 +315,18 @@ fn a_foreign_file_that_is_replaced_is_called_so() {
     }
     fs::write(node.path(BRIDGE), "tampered").unwrap();
     node.run("install").exits(0).does_not_say("did not place");
+}
+
+/// A damaged plugin that cannot be mended now is not taken for a spare of itself.
+#[test]
+fn a_damaged_plugin_is_no_spare() {
+    let node = Node::installed();
+    let spares = format!("{STATE}/store");
+    for name in node.names(&spares) {
+        fs::remove_file(node.path(&format!("{spares}/{name}"))).unwrap();
+    }
+    node.write(BRIDGE, b"broken", 0o755);
+    node.run("install --offline").exits(2);
+    node.run("plan").exits(1).row("fetch", "cni-plugins", "");
+    assert_eq!(node.names(&spares).len(), PLUGINS.len() - 1);
 }
