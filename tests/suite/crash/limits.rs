@@ -158,7 +158,7 @@ fn fault_16_a_plugin_let_go_is_asked_again() {
 #[test]
 fn fault_22_directories_of_another_owner() {
     if !nix::unistd::geteuid().is_root() {
-        println!("skipped: needs root");
+        crate::support::skipped("needs root");
         return;
     }
     let site = Site::new();

@@ -67,7 +67,7 @@ pub(super) fn available() -> bool {
         Fault::Kill,
     );
     if ended.is_none() {
-        println!("skipped: ptrace(2) is not permitted here");
+        crate::support::skipped("ptrace(2) is not permitted here");
     }
     ended.is_some()
 }

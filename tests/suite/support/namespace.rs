@@ -21,7 +21,7 @@ pub(crate) fn in_private_mounts<T: Fn()>(test: &T, body: impl FnOnce(&Path)) {
         return body(&PathBuf::from(scratch));
     }
     if !permitted(&WRAPPER) {
-        println!("skipped: a mount namespace needs root and unshare(1)");
+        super::skipped("a mount namespace needs root and unshare(1)");
         return;
     }
     let scratch = tempfile::tempdir().expect("a scratch directory");

@@ -52,7 +52,7 @@ pub(crate) fn available() -> bool {
             .output()
             .is_ok_and(|output| output.status.success());
     if !works {
-        println!("skipped: strace(1) is not there or may not trace");
+        super::skipped("strace(1) is not there or may not trace");
     }
     works
 }
