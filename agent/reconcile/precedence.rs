@@ -6,7 +6,7 @@ use super::network::{NetworkSight, Rendered};
 use super::questions::Answers;
 use crate::config::{ForeignConflists, Network};
 use crate::conflist::{
-    Libcni, Outcome, Standing, Summary, Verdict, check_name_is_free, containerd, crio,
+    Libcni, Outcome, PassedOver, Standing, Summary, Verdict, check_name_is_free, containerd, crio,
     merged_drop_ins, standing,
 };
 use crate::model::{Check, Effective};
@@ -54,6 +54,8 @@ impl View {
         for (runtime, verdict) in &self.0 {
             let line = match standing(ours, verdict) {
                 Standing::Picked | Standing::Absent => continue,
+                // What is wrong with a plugin is told where plugins are.
+                Standing::Refused(PassedOver::NoAnswer(_) | PassedOver::Version { .. }) => continue,
                 Standing::Shadowed { by, network } => format!(
                     "{} sorts before {ours}, so {runtime} takes its network '{network}'; {}",
                     by.display(),
