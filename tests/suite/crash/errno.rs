@@ -129,9 +129,7 @@ fn a_refused_removal_is_told_and_not_forgotten() {
     }
     let site = Site::new();
     let declared = site.declare("a", 1, "");
-    let mut scenario = Scenario::install(&site, site.installed(&declared), &declared);
-    scenario.command = "uninstall";
-    scenario.after.values_mut().for_each(|file| *file = None);
+    let scenario = Scenario::uninstall(&site, &declared);
     let reason = "Operation not permitted; look for an immutable flag (lsattr)";
     let steps = refuse_each(&scenario, "unlink", Errno::EPERM, reason, |_, _| {});
     // The conflist, three plugins, three spares.

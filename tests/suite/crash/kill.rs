@@ -91,9 +91,7 @@ fn faults_1_2_3_an_uninstall_survives_a_kill_at_every_change() {
     }
     let site = Site::new();
     let declared = site.declare("a", 1, "");
-    let mut scenario = Scenario::install(&site, site.installed(&declared), &declared);
-    scenario.command = "uninstall";
-    scenario.after.values_mut().for_each(|file| *file = None);
+    let scenario = Scenario::uninstall(&site, &declared);
     let steps = step_through(&scenario);
     println!("{steps} kills");
     assert!(steps > 15, "only {steps}: are the changes still seen?");

@@ -38,7 +38,15 @@ impl<'a> Scenario<'a> {
         Self::plain(site, before, declared)
     }
 
-    /// The same without foreign files.
+    /// `uninstall` of a declaration from a node that has it, with foreign files strewn all over.
+    pub(super) fn uninstall(site: &'a Site, declared: &'a Declared) -> Self {
+        let mut scenario = Self::install(site, site.installed(declared), declared);
+        scenario.command = "uninstall";
+        scenario.after.values_mut().for_each(|file| *file = None);
+        scenario
+    }
+
+    /// `install` without foreign files.
     pub(super) fn plain(site: &'a Site, before: Node, declared: &'a Declared) -> Self {
         let mut after = BTreeMap::new();
         for (plugin, content) in &declared.plugins {
