@@ -6,16 +6,18 @@ use std::path::{Path, PathBuf};
 /// The rooms from the ground up. A room may import from lower floors only, never from its own.
 const FLOORS: &[&[&str]] = &[
     &["model"],
-    &["cli", "config", "conflist", "plan", "retry"],
+    &["cli", "config", "conflist", "metrics", "plan", "retry"],
     &["host"],
-    &["fetch", "store", "telemetry"],
+    &["fetch", "store", "telemetry", "watch"],
     &["probe"],
     &["reconcile"],
+    &["daemon"],
+    &["http"],
     &["commands"],
 ];
 
 /// Rooms that decide and never do: no clock, no process, no network, no kernel.
-const PURE: &[&str] = &["model", "config", "conflist", "plan", "retry"];
+const PURE: &[&str] = &["model", "config", "conflist", "metrics", "plan", "retry"];
 
 /// What a pure room may not name.
 const EFFECTS: &[&str] = &[

@@ -1,0 +1,367 @@
+//! What the agent publishes: one value, from which every view is made.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use serde::{Serialize, Serializer};
+
+use super::Snapshot;
+
+/// A point in time for people and scripts; RFC 3339 in UTC. Nothing is ever measured with it: clocks jump.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(pub SystemTime);
+
+/// Everything that the running agent knows, as of one look at the disk. The loop alone makes it.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// Who says this.
+    pub agent: Agent,
+    /// What is declared.
+    pub declared: Declared,
+    /// When the look at the disk began that this rests on.
+    pub looked: Moment,
+    /// The same on the clock that never jumps: an answer must not be older than its question.
+    #[serde(skip)]
+    pub began: Instant,
+    /// When the last full reading and hashing of every declared file ended.
+    pub verified: Option<Moment>,
+    /// How many looks there were, this one included.
+    pub passes: u64,
+    /// Files and checks. Here the checks are `config`, `binaries`, `conflist`, `precedence`, `plugins`, `gates`,
+    /// `watch`, `conflict` and `runtime`, as far as they apply.
+    #[serde(flatten)]
+    pub snapshot: Snapshot,
+    /// How changes are noticed.
+    pub watch: WatchMode,
+    /// The configuration directory as the runtimes see it; `None` where no network is declared or it could not be
+    /// looked at.
+    pub directory: Option<Directory>,
+    /// The last failures of the agent's own work, newest first, a bounded number.
+    pub errors: Vec<Trouble>,
+    /// The drift log, newest first, a bounded number.
+    #[serde(skip)]
+    pub drift: Vec<Arc<DriftEntry>>,
+    /// Counters since the agent started.
+    #[serde(skip)]
+    pub tally: Tally,
+}
+
+/// The running agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Agent {
+    /// Its version.
+    pub version: &'static str,
+    /// Its process id.
+    pub pid: u32,
+    /// The node's name, where known.
+    pub node: Option<String>,
+    /// When it started.
+    pub started: Moment,
+    /// The configuration file.
+    pub config: PathBuf,
+    /// Every flag with the value in force.
+    pub flags: Vec<(&'static str, String)>,
+}
+
+/// The declaration in force, without secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Declared {
+    /// The built-in profile that it started from, if any.
+    pub profile: Option<String>,
+    /// `heal` or `report`.
+    pub policy: &'static str,
+    /// `report` or `disable`.
+    pub foreign_conflists: &'static str,
+    /// The time between two full readings, in seconds.
+    pub resync_seconds: u64,
+    /// Where the plugins are, `--host-root` included.
+    pub bin_dir: PathBuf,
+    /// Where the conflist is, `--host-root` included.
+    pub conf_dir: PathBuf,
+    /// Where the store and the ledger are, `--host-root` included.
+    pub state_dir: PathBuf,
+    /// What is fetched.
+    pub artifacts: Vec<DeclaredArtifact>,
+    /// The conflist's file name, where a network is declared.
+    pub conflist: Option<String>,
+}
+
+/// One artifact of the declaration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeclaredArtifact {
+    /// The operator's name for it.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Its pin, as `sha256:…` or `sha512:…`.
+    pub pin: String,
+    /// Its sources without user names, passwords and queries.
+    pub sources: Vec<String>,
+    /// The plugins taken from it.
+    pub plugins: Vec<String>,
+}
+
+/// How changes are noticed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(
+    tag = "mode",
+    rename_all = "kebab-case",
+    rename_all_fields = "camelCase"
+)]
+pub enum WatchMode {
+    /// The kernel tells (inotify).
+    Events,
+    /// The kernel cannot tell, so the disk is looked at again and again.
+    Polling {
+        /// The time between two looks, in seconds.
+        every_seconds: u64,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The configuration directory as the runtimes see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Directory {
+    /// Where it is, `--host-root` included.
+    pub path: PathBuf,
+    /// What each runtime takes, and why.
+    pub runtimes: Vec<RuntimeView>,
+    /// Every file that the runtimes look at, in their order.
+    pub candidates: Vec<Candidate>,
+    /// The network that the newest containerd would use.
+    pub effective: Option<EffectiveNetwork>,
+}
+
+/// What one runtime makes of the directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RuntimeView {
+    /// `containerd`, `containerd up to 1.7` or `CRI-O`.
+    pub runtime: &'static str,
+    /// The file that it takes, if it takes any.
+    pub takes: Option<String>,
+    /// The network in that file.
+    pub network: Option<String>,
+    /// Why it takes no other: what stops it, or what it passed over, a line each.
+    pub why: Vec<String>,
+}
+
+/// One file that the runtimes look at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Candidate {
+    /// Its name.
+    pub name: String,
+    /// Whether it is the declared one.
+    pub ours: bool,
+    /// The name of the network in it, where it loads.
+    pub network: Option<String>,
+    /// Why it does not load, where it does not.
+    pub error: Option<String>,
+}
+
+/// A network that a runtime would use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EffectiveNetwork {
+    /// The file that it is in.
+    pub file: String,
+    /// Its name.
+    pub name: String,
+    /// The CNI version that the runtime selects.
+    pub cni_version: String,
+    /// The types of its plugins, in order.
+    pub chain: Vec<String>,
+    /// The file's text. It may hold secrets: views redact it.
+    #[serde(skip)]
+    pub text: String,
+}
+
+/// A failure of the agent's own work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Trouble {
+    /// When it last happened.
+    pub at: Moment,
+    /// What happened, and how to mend it.
+    pub what: String,
+    /// How often in a row.
+    pub times: u32,
+}
+
+/// One drift: from when it was noticed to when it was over.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DriftEntry {
+    /// Counts up from 1 over the life of the agent.
+    pub id: u64,
+    /// When it was noticed.
+    pub at: Moment,
+    /// The file or directory.
+    pub path: PathBuf,
+    /// `missing`, `content`, `mode`, `owner`, `type`, `suid`, `unreadable`, `dir-missing`, `shadowed`,
+    /// `runtime-blocked` or `dropin`.
+    pub kind: &'static str,
+    /// What was found, as a sentence without its subject: `is missing`.
+    pub what: String,
+    /// What was there: a digest, a mode, an owner, a type, `absent`.
+    pub before: String,
+    /// What is there instead since then.
+    pub after: Option<String>,
+    /// How it ended, or that it has not.
+    pub outcome: Outcome,
+    /// How many drifts of this file in a row, this one included, followed each other closely.
+    pub times: u32,
+    /// What is known of whoever did it.
+    pub by: Option<String>,
+}
+
+/// How a drift ended.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(
+    tag = "state",
+    rename_all = "kebab-case",
+    rename_all_fields = "camelCase"
+)]
+pub enum Outcome {
+    /// It is still there.
+    Open {
+        /// Why it is not mended at once: the reason of a failure, a back-off, or the policy.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        waiting: Option<String>,
+    },
+    /// The agent mended it.
+    Healed {
+        /// `placed from the store`, `placed after a download`, `mode and owner set`, `written`, `set aside`.
+        how: &'static str,
+        /// From the first sign of it to the durable repair.
+        #[serde(serialize_with = "seconds", rename = "seconds")]
+        took: Duration,
+    },
+    /// It went away without the agent's doing.
+    Gone {
+        /// From the first sign of it until it was seen to be gone.
+        #[serde(serialize_with = "seconds", rename = "seconds")]
+        after: Duration,
+    },
+}
+
+/// Counters since the agent started.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Tally {
+    /// Drifts by kind and file name.
+    pub drift: BTreeMap<(&'static str, String), u64>,
+    /// Repairs by result: `healed` or `failed`.
+    pub repairs: BTreeMap<&'static str, u64>,
+    /// How long the successful repairs took, from the first sign of the drift.
+    pub repair_seconds: Histogram,
+    /// How often the kernel's event queue ran over.
+    pub watch_overflows: u64,
+    /// Downloads by result (`ok`, `failed`) and reason (a failure's stable label; empty for `ok`).
+    pub downloads: BTreeMap<(&'static str, &'static str), u64>,
+    /// Bytes that were downloaded and proven.
+    pub download_bytes: u64,
+    /// How often another writer began to undo repairs again and again.
+    pub conflicts: u64,
+}
+
+/// How many observations fell below each bound.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Histogram {
+    counts: [u64; Self::BOUNDS.len() + 1],
+    sum: f64,
+}
+
+impl Histogram {
+    /// The upper bounds in seconds, from a rename to a slow disk.
+    pub const BOUNDS: [f64; 12] = [
+        0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.5, 1.0, 5.0, 30.0,
+    ];
+
+    /// Counts one observation.
+    pub fn observe(&mut self, value: Duration) {
+        let value = value.as_secs_f64();
+        let bucket = Self::BOUNDS.partition_point(|bound| *bound < value);
+        if let Some(count) = self.counts.get_mut(bucket) {
+            *count += 1;
+        }
+        self.sum += value;
+    }
+
+    /// How many observations fell into each bucket, not added up; the last one has no upper bound.
+    #[must_use]
+    pub const fn counts(&self) -> &[u64] {
+        &self.counts
+    }
+
+    /// The sum of all observations, in seconds.
+    #[must_use]
+    pub const fn sum(&self) -> f64 {
+        self.sum
+    }
+}
+
+impl Status {
+    /// Whether everything declared holds.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.snapshot.is_right()
+    }
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Years before 1970 and after 9999 have no such form; a clock that tells them has told nothing.
+        let shown = self.0.duration_since(SystemTime::UNIX_EPOCH).ok();
+        let shown = shown.filter(|since| since.as_secs() < 253_402_300_800);
+        let time = SystemTime::UNIX_EPOCH + shown.unwrap_or_default();
+        write!(f, "{}", humantime::format_rfc3339_millis(time))
+    }
+}
+
+impl Serialize for Moment {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A duration as a number of seconds, with microseconds.
+fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    let micros = u32::try_from(duration.as_micros()).unwrap_or(u32::MAX);
+    serializer.serialize_f64(f64::from(micros) / 1e6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_rfc_3339_whatever_the_clock_says() {
+        let at =
+            |seconds| Moment(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).to_string();
+        assert_eq!(at(1_700_000_000), "2023-11-14T22:13:20.000Z");
+        assert_eq!(at(300_000_000_000), "1970-01-01T00:00:00.000Z");
+        let before = SystemTime::UNIX_EPOCH - Duration::from_secs(1);
+        assert_eq!(Moment(before).to_string(), "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn a_histogram_counts_each_observation_once() {
+        let mut histogram = Histogram::default();
+        for millis in [0, 1, 3, 60_000] {
+            histogram.observe(Duration::from_millis(millis));
+        }
+        assert_eq!(histogram.counts()[..3], [2, 0, 1]);
+        assert_eq!(histogram.counts().last(), Some(&1));
+        assert_eq!(histogram.counts().iter().sum::<u64>(), 4);
+    }
+}
