@@ -17,7 +17,7 @@ mod walk;
 pub use dir::{Dir, Entry};
 pub use error::HostError;
 pub use lock::Lock;
-pub use observe::Reader;
+pub use observe::{Print, Reader, Seen};
 pub use root::{Host, machine_name};
 pub use sys::{Kind, Metadata};
 pub use temp::{Sealed, Spool, Temp};
