@@ -18,3 +18,4 @@ pub mod reconcile;
 pub mod retry;
 pub mod store;
 pub mod telemetry;
+pub mod watch;

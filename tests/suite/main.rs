@@ -13,3 +13,4 @@ mod fetch;
 mod filesystem;
 mod install;
 mod support;
+mod watch;
