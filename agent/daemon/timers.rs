@@ -88,7 +88,7 @@ impl Timers {
 
     /// What is due by now; what is due once is not due again.
     pub(super) fn due(&mut self, now: Instant) -> Due {
-        let mut passed = |timer: &mut Option<Instant>| timer.take_if(|at| *at <= now).is_some();
+        let passed = |timer: &mut Option<Instant>| timer.take_if(|at| *at <= now).is_some();
         let mut due = Due {
             retry: passed(&mut self.retry),
             poll: passed(&mut self.poll),
