@@ -12,5 +12,6 @@ mod crash;
 mod fetch;
 mod filesystem;
 mod install;
+mod metrics;
 mod support;
 mod watch;
