@@ -12,4 +12,5 @@ mod crash;
 mod fetch;
 mod filesystem;
 mod install;
+mod page;
 mod support;

@@ -1,0 +1,3 @@
+//! What the running agent answers over HTTP.
+
+pub mod page;
