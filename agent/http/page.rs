@@ -9,6 +9,7 @@ mod files;
 mod headline;
 mod html;
 mod network;
+mod reasons;
 
 use std::fmt::{self, Write as _};
 use std::time::SystemTime;
@@ -47,15 +48,15 @@ pub fn render_at(status: &Status, now: SystemTime) -> String {
 fn document(page: &mut String, status: &Status, now: SystemTime) -> fmt::Result {
     head(page, status)?;
     page.push_str(html::SHAPES);
-    headline::write(page, status)?;
+    headline::write(page, status, now)?;
     page.push_str("<main>\n");
-    headline::reasons(page, status)?;
-    facts::chips(page, status)?;
-    facts::write(page, status, now)?;
+    reasons::write(page, status)?;
+    drift::errors(page, status, now)?;
+    facts::checks(page, status)?;
     network::write(page, status)?;
     files::write(page, status)?;
     drift::write(page, status, now)?;
-    drift::errors(page, status, now)?;
+    facts::agent(page, status, now)?;
     page.push_str("</main>\n");
     foot(page)
 }
@@ -90,8 +91,7 @@ fn head(page: &mut String, status: &Status) -> fmt::Result {
 fn icon(mark: html::Mark) -> String {
     let (colour, shape) = match mark {
         html::Mark::Good => ("1f7a46", "M5.5 10.5l3 3 6-7"),
-        html::Mark::Odd => ("9a5b00", "M10 5v6M10 14.6v.1"),
-        html::Mark::Bad => ("b3261e", "M6.5 6.5l7 7M13.5 6.5l-7 7"),
+        _ => ("b3261e", "M6.5 6.5l7 7M13.5 6.5l-7 7"),
     };
     let shape = shape.replace(' ', "%20");
     format!(

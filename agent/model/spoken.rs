@@ -12,9 +12,9 @@ pub fn spoken(duration: Duration) -> String {
     let minutes = duration.as_secs() / 60;
     // A boundary belongs to the larger unit also where rounding leads there: never `1000 ms`.
     match millis {
-        ..9.95 => format!("{millis:.1} ms"),
+        ..9.95 => format!("{} ms", tenths(millis)),
         ..999.5 => format!("{millis:.0} ms"),
-        ..9_950.0 => format!("{:.1} s", millis / 1e3),
+        ..9_950.0 => format!("{} s", tenths(millis / 1e3)),
         ..60_000.0 => format!("{} s", duration.as_secs()),
         _ => match (minutes / 60, minutes % 60) {
             (0, minutes) => format!("{minutes} min"),
@@ -28,6 +28,14 @@ pub fn spoken(duration: Duration) -> String {
     }
 }
 
+/// With one decimal, where it is not zero.
+fn tenths(number: f64) -> String {
+    let number = format!("{number:.1}");
+    number
+        .strip_suffix(".0")
+        .map_or(number.clone(), str::to_owned)
+}
+
 impl Moment {
     /// How long ago it was, seen from `now`: `just now`, `3 min ago`. `None` where it has not come yet: the clock
     /// was set back since.
@@ -36,7 +44,6 @@ impl Moment {
         let age = now.duration_since(self.0).ok()?;
         Some(match age.as_secs() {
             0 => "just now".to_owned(),
-            seconds @ 1..60 => format!("{seconds} s ago"),
             seconds => format!("{} ago", spoken(Duration::from_secs(seconds))),
         })
     }
@@ -49,11 +56,11 @@ mod tests {
     #[test]
     fn a_duration_is_told_as_exactly_as_it_is_of_use() {
         let of = |micros| spoken(Duration::from_micros(micros));
-        assert_eq!(of(0), "0.0 ms");
+        assert_eq!(of(0), "0 ms");
         assert_eq!(of(420), "0.4 ms");
         assert_eq!(of(9_960), "10 ms");
         assert_eq!(of(31_700), "32 ms");
-        assert_eq!(of(999_600), "1.0 s");
+        assert_eq!(of(999_600), "1 s");
         assert_eq!(of(4_230_000), "4.2 s");
         assert_eq!(of(59_999_000), "59 s");
         let of = |seconds| spoken(Duration::from_secs(seconds));

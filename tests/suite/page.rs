@@ -91,7 +91,7 @@ fn drift_is_told_with_its_end_and_its_cause() {
             "mode 0666 → 0755",
             "gone by itself after 1 min",
             "cannot reach mirror.example: no such host; check the DNS of the node 2026-11-22 16:02:42 UTC 30 s ago, 4 times in a row",
-            "looking every 2.0 s, because there are no events: fs.inotify",
+            "looking every 2 s, because there are no events: fs.inotify",
             "failed",
         ],
     );

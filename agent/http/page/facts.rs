@@ -7,7 +7,7 @@ use super::html::{Mark, code, text, time};
 use crate::model::{Check, Status, WatchMode, spoken};
 
 /// The checks in a row.
-pub(super) fn chips(page: &mut String, status: &Status) -> fmt::Result {
+pub(super) fn checks(page: &mut String, status: &Status) -> fmt::Result {
     page.push_str(
         "<section aria-labelledby=\"checks\">\n<h2 id=\"checks\">Checks</h2>\n<ul class=\"chips\">\n",
     );
@@ -33,7 +33,7 @@ const fn answer(check: &Check) -> (&'static str, Mark) {
 }
 
 /// Who says this, and how fresh it is.
-pub(super) fn write(page: &mut String, status: &Status, now: SystemTime) -> fmt::Result {
+pub(super) fn agent(page: &mut String, status: &Status, now: SystemTime) -> fmt::Result {
     let agent = &status.agent;
     let declared = &status.declared;
     let facts = [

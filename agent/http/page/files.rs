@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use super::html::{Mark, code, digest, text};
-use crate::model::{FileReport, Standing, Status};
+use crate::model::{Drift, FileReport, Standing, Status};
 
 /// The files, with what is wrong first.
 pub(super) fn write(page: &mut String, status: &Status) -> fmt::Result {
@@ -70,9 +70,17 @@ fn state(file: &FileReport) -> String {
         Standing::Kept => "the node’s own build, kept".to_owned(),
         Standing::Waiting => "what it must be is not known yet".to_owned(),
         Standing::Drift => {
-            let told: Vec<String> = file.drifts.iter().map(ToString::to_string).collect();
+            let told: Vec<String> = file.drifts.iter().map(in_words).collect();
             text(told.join("; ")).to_string()
         }
+    }
+}
+
+/// What the column of digests tells is not told beside it.
+fn in_words(drift: &Drift) -> String {
+    match drift {
+        Drift::Content { .. } => "has other content".to_owned(),
+        other => other.to_string(),
     }
 }
 
@@ -88,7 +96,7 @@ fn digests(file: &FileReport) -> String {
             format!(
                 "<span class=\"pair\"><span>expected</span> {}</span><span class=\"pair\"><span>found</span> {}</span>",
                 told(expected, "not known yet"),
-                told(actual, "nothing to read"),
+                told(actual, "none"),
             )
         }
     }

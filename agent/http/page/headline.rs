@@ -1,9 +1,10 @@
-//! The answer to the question that the page is opened with, and how to mend what is wrong.
+//! The answer to the question that the page is opened with.
 
 use std::fmt::{self, Write as _};
+use std::time::SystemTime;
 
 use super::html::{Mark, count, text};
-use crate::model::{Check, Status};
+use crate::model::{Moment, Status, WatchMode};
 
 /// The state in a word. What is odd but works does not make a node any less ready.
 pub(super) fn word(status: &Status) -> (&'static str, Mark) {
@@ -14,7 +15,7 @@ pub(super) fn word(status: &Status) -> (&'static str, Mark) {
 }
 
 /// The headline: the word, and either the first reason or what the word means here.
-pub(super) fn write(page: &mut String, status: &Status) -> fmt::Result {
+pub(super) fn write(page: &mut String, status: &Status, now: SystemTime) -> fmt::Result {
     let (word, mark) = word(status);
     page.push_str("<header>\n<p class=\"brand\">cni-keeper");
     if let Some(node) = &status.agent.node {
@@ -33,43 +34,35 @@ pub(super) fn write(page: &mut String, status: &Status) -> fmt::Result {
             text(meaning(status))
         )?,
     }
-    page.push_str("\n</div></div>\n</header>\n");
-    Ok(())
+    writeln!(
+        page,
+        "\n</div></div>\n<p class=\"fresh\">{}</p>\n</header>",
+        freshness(status, now)
+    )
 }
 
-/// What is wrong, check by check, and what is odd.
-pub(super) fn reasons(page: &mut String, status: &Status) -> fmt::Result {
-    let checks = &status.snapshot.checks;
-    let failed = checks.iter().any(|check| !check.failures.is_empty());
-    if failed {
-        page.push_str(
-            "<section class=\"reasons bad\" aria-labelledby=\"wrong\">\n<h2 id=\"wrong\">What is wrong</h2>\n<dl>\n",
-        );
-        for check in checks.iter().filter(|check| !check.failures.is_empty()) {
-            lines(page, check.name, &check.failures)?;
-            if let Some(advice) = advice(check, status) {
-                writeln!(page, r#"<dd class="advice">{advice}</dd>"#)?;
-            }
-        }
-        page.push_str("</dl>\n</section>\n");
-    }
-    if checks.iter().any(|check| !check.warnings.is_empty()) {
-        page.push_str(
-            "<section class=\"reasons odd\" aria-labelledby=\"odd-things\">\n<h2 id=\"odd-things\">Odd, but it works</h2>\n<dl>\n",
-        );
-        for check in checks.iter().filter(|check| !check.warnings.is_empty()) {
-            lines(page, check.name, &check.warnings)?;
-        }
-        page.push_str("</dl>\n</section>\n");
-    }
-    Ok(())
-}
-
-fn lines(page: &mut String, name: &str, lines: &[String]) -> fmt::Result {
-    writeln!(page, "<dt>{}</dt>", text(name))?;
-    lines
-        .iter()
-        .try_for_each(|line| writeln!(page, "<dd>{}</dd>", text(line)))
+/// How much the answer is worth: how old it is, and who gives it.
+fn freshness(status: &Status, now: SystemTime) -> String {
+    let ago = |at: Moment| at.ago(now).unwrap_or_else(|| at.to_string());
+    let read = match status.verified {
+        Some(at) => format!("all files read {}", ago(at)),
+        None => "not all files read yet".to_owned(),
+    };
+    let up = match status.agent.started.ago(now) {
+        Some(since) => format!(", started {since}"),
+        None => String::new(),
+    };
+    let watch = match status.watch {
+        WatchMode::Events => "woken by the kernel",
+        WatchMode::Polling { .. } => "polling",
+    };
+    let parts = [
+        format!("looked {}", ago(status.looked)),
+        read,
+        watch.to_owned(),
+        format!("agent {}{up}", text(status.agent.version)),
+    ];
+    parts.map(|part| format!("<span>{part}</span>")).join(" ")
 }
 
 fn first_reason(status: &Status) -> Option<&String> {
@@ -90,33 +83,5 @@ fn meaning(status: &Status) -> String {
             network.name, network.file
         ),
         None => format!("{files} as declared."),
-    }
-}
-
-/// What goes for every failure of a check; how to mend a single one stands in its own line.
-fn advice(check: &Check, status: &Status) -> Option<&'static str> {
-    match check.name {
-        "binaries" | "conflist" if status.declared.policy == "report" => Some(
-            "The policy is <em>report</em>, so nothing is written. <code>cni-keeper install</code> mends it once, \
-             <code>drift.policy: heal</code> for good.",
-        ),
-        "binaries" | "conflist" => Some(
-            "It is mended without your help as soon as that is possible; what it waits for stands in the drift log.",
-        ),
-        "config" => Some(
-            "The last good configuration stays in force. A mended file is taken at once; \
-             <code>cni-keeper validate</code> tells beforehand whether it is good.",
-        ),
-        "precedence" => Some("Until then, new pods get another network or none."),
-        "plugins" => Some("Until then, pods can neither be set up nor taken down cleanly."),
-        "gates" => Some(
-            "The conflist is written as soon as this holds: see to whatever provides it, a network daemon as a rule.",
-        ),
-        "conflict" => Some(
-            "Another program undoes the repairs. Find it and stop it, or stop declaring the file here: \
-             both cannot have their way.",
-        ),
-        "runtime" => Some("The disk alone does not help: pods need the runtime to have taken it."),
-        _ => None,
     }
 }

@@ -44,8 +44,10 @@ fn seen(page: &mut String, directory: &Directory, ours: Option<&str>) -> fmt::Re
         return Ok(());
     }
     page.push_str("<ol class=\"plain\">\n");
-    for file in &directory.candidates {
-        candidate(page, file)?;
+    let ours = directory.candidates.iter().position(|file| file.ours);
+    for (at, file) in directory.candidates.iter().enumerate() {
+        let matters = ours.is_some_and(|ours| at <= ours);
+        candidate(page, file, matters)?;
     }
     page.push_str("</ol>\n");
     Ok(())
@@ -91,11 +93,12 @@ fn runtime(page: &mut String, view: &RuntimeView, ours: Option<&str>) -> fmt::Re
     Ok(())
 }
 
-fn candidate(page: &mut String, file: &Candidate) -> fmt::Result {
-    let mark = match (&file.error, file.ours) {
-        (Some(_), _) => Mark::Bad,
-        (None, true) => Mark::Good,
-        (None, false) => Mark::Odd,
+/// A file matters up to the declared one: what sorts after that is not read, or changes nothing.
+fn candidate(page: &mut String, file: &Candidate, matters: bool) -> fmt::Result {
+    let mark = match (matters, file.ours, &file.error) {
+        (false, _, _) => Mark::Quiet,
+        (true, true, None) => Mark::Good,
+        (true, _, _) => Mark::Bad,
     };
     let whose = match file.ours {
         true => r#"<span class="tag ours">declared</span>"#,
