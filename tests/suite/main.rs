@@ -13,5 +13,6 @@ mod fetch;
 mod filesystem;
 mod install;
 mod metrics;
+mod page;
 mod support;
 mod watch;
