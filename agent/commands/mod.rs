@@ -83,7 +83,9 @@ impl Failure {
             | Self::Conflist(_)
             | Self::HostRoot(_)
             | Self::Reconcile(ReconcileError::Moved { .. }) => Exit::Usage,
-            Self::Reconcile(_) | Self::Runtime(_) | Self::Catalog(_) | Self::Bind(_) => Exit::Failed,
+            Self::Reconcile(_) | Self::Runtime(_) | Self::Catalog(_) | Self::Bind(_) => {
+                Exit::Failed
+            }
         }
     }
 }

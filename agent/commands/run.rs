@@ -70,7 +70,9 @@ fn read(global: &Global) -> Result<Settings, Vec<String>> {
 /// Every flag with the value in force.
 fn flags(global: &Global) -> Vec<(&'static str, String)> {
     let dir = |dir: &Option<std::path::PathBuf>| {
-        dir.as_deref().map(Path::display).map_or_else(String::new, |dir| dir.to_string())
+        dir.as_deref()
+            .map(Path::display)
+            .map_or_else(String::new, |dir| dir.to_string())
     };
     vec![
         ("config", global.config.display().to_string()),
@@ -81,8 +83,13 @@ fn flags(global: &Global) -> Vec<(&'static str, String)> {
         ("node-name", global.node_name.clone().unwrap_or_default()),
         (
             "log-level",
-            global.log_level.map_or_else(String::new, |level| level.to_string().to_lowercase()),
+            global
+                .log_level
+                .map_or_else(String::new, |level| level.to_string().to_lowercase()),
         ),
-        ("log-format", format!("{:?}", global.log_format).to_lowercase()),
+        (
+            "log-format",
+            format!("{:?}", global.log_format).to_lowercase(),
+        ),
     ]
 }

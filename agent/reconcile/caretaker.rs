@@ -219,7 +219,11 @@ impl Caretaker {
         };
         // Placed by now, or lost: the next pass asks the disk.
         self.run.proven.clear();
-        let writes = sight.plan.steps.iter().any(|step| step.on_conflist().is_some());
+        let writes = sight
+            .plan
+            .steps
+            .iter()
+            .any(|step| step.on_conflist().is_some());
         self.ask(&sight, gates || writes).await?;
         if writes && may_write(&sight, &self.run.answers) {
             (sight, ()) = session.work(sight, &mut self.run, Bench::conflists).await?;

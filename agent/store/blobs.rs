@@ -321,7 +321,12 @@ fn digests(dir: &Dir) -> Result<HashSet<Sha256>, HostError> {
 }
 
 /// Copies a file to a temp of another directory, and lets it pass only with the digest expected.
-pub(super) fn copy(from: &Dir, name: &FileName, into: &Dir, expected: &Sha256) -> Result<Temp, StoreError> {
+pub(super) fn copy(
+    from: &Dir,
+    name: &FileName,
+    into: &Dir,
+    expected: &Sha256,
+) -> Result<Temp, StoreError> {
     let mut temp = into.create_temp()?;
     from.copy_to(name, &mut temp)?;
     let actual = temp.sha256();

@@ -148,11 +148,11 @@ fn a_glance_sees_the_ledger_even_where_the_store_was_removed() {
     ledger.intend(Place::Bin, &name("bridge"), digest, None, None);
     node.store.save(&ledger).unwrap();
     let glance = || Glance::at(&node.host, Path::new("/state")).unwrap();
-    assert_eq!(glance().spares, HashSet::from([digest]));
+    assert_eq!(glance().blobs, HashSet::from([digest]));
 
     fs::remove_dir_all(node.scratch.path().join("state/store")).unwrap();
     assert_eq!(glance().ledger, ledger);
-    assert_eq!(glance().spares, HashSet::new());
+    assert_eq!(glance().blobs, HashSet::new());
 }
 
 #[test]
