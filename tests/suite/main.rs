@@ -13,4 +13,5 @@ mod fetch;
 mod filesystem;
 mod install;
 mod metrics;
+mod runtime;
 mod support;
