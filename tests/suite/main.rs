@@ -14,5 +14,6 @@ mod filesystem;
 mod install;
 mod metrics;
 mod page;
+mod runtime;
 mod support;
 mod watch;
