@@ -59,7 +59,8 @@ impl Watch {
     ///
     /// A directory is armed again when its path leads to another one (removed and made again, renamed,
     /// mounted over). For that to be noticed, its parent has to be watched as well, and to come back its own
-    /// path has to be of interest. Costs a stat each where nothing changed. What changes after it returns
+    /// path has to be of interest. No two of them may be one directory under two paths (a bind mount): it would
+    /// be told of under one of the two. Costs a stat each where nothing changed. What changes after it returns
     /// is told, so the disk is to be looked at afterwards.
     ///
     /// # Errors
