@@ -7,6 +7,7 @@ mod plan;
 mod progress;
 mod render;
 mod show;
+mod status;
 mod uninstall;
 mod validate;
 mod verify;
@@ -55,6 +56,9 @@ enum Failure {
     /// The kernel gives us nothing to wait with.
     #[error("cannot start: {0}; raise the limit on open files (ulimit -n)")]
     Runtime(#[source] std::io::Error),
+    /// The running agent says nothing that can be understood.
+    #[error(transparent)]
+    Unheard(#[from] status::Unheard),
     /// The built-in catalog is broken.
     #[error(transparent)]
     Catalog(#[from] crate::config::CatalogError),
@@ -78,7 +82,9 @@ impl Failure {
             | Self::Conflist(_)
             | Self::HostRoot(_)
             | Self::Reconcile(ReconcileError::Moved { .. }) => Exit::Usage,
-            Self::Reconcile(_) | Self::Runtime(_) | Self::Catalog(_) => Exit::Failed,
+            Self::Reconcile(_) | Self::Runtime(_) | Self::Unheard(_) | Self::Catalog(_) => {
+                Exit::Failed
+            }
         }
     }
 }
@@ -125,6 +131,8 @@ fn to_its_end(cli: &Cli) -> Result<Exit, Failure> {
         .map_err(Failure::Runtime)?;
     let outcome = runtime.block_on(async {
         tokio::select! {
+            // A command that ends by a signal as it should says so itself.
+            biased;
             outcome = dispatch(cli) => outcome,
             () = signal() => Err(ReconcileError::Stopped.into()),
         }
@@ -140,6 +148,11 @@ async fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Install { offline, format } => install::run(global, *offline, format.output).await,
         Command::Plan { format } => plan::run(global, format.output).await,
         Command::Verify { format } => verify::run(global, format.output).await,
+        Command::Status {
+            address,
+            watch,
+            format,
+        } => status::run(global, *address, *watch, format.output).await,
         Command::Render => render::run(global).await,
         Command::Validate { file, format } => validate::run(global, file.as_deref(), format.output),
         Command::Uninstall { format } => uninstall::run(global, format.output).await,

@@ -13,4 +13,5 @@ mod fetch;
 mod filesystem;
 mod install;
 mod page;
+mod status;
 mod support;
