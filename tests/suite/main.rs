@@ -15,5 +15,6 @@ mod install;
 mod metrics;
 mod page;
 mod runtime;
+mod status;
 mod support;
 mod watch;
