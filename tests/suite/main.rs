@@ -11,5 +11,6 @@ mod conflist;
 mod crash;
 mod fetch;
 mod filesystem;
+mod http;
 mod install;
 mod support;
