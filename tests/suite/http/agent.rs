@@ -93,7 +93,7 @@ impl Agent {
                 let (publisher, handle) = Handle::pair(status);
                 tokio::spawn(look(publisher, seen, looks));
                 let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
-                let server = Server::bind(anywhere, surface).await.unwrap();
+                let server = Server::bind(anywhere, surface).unwrap();
                 tell.send(server.local_addr()).unwrap();
                 let stop = async { _ = stopped.await };
                 server.with_limits(limits).serve(handle, stop).await;

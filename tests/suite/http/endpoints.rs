@@ -243,21 +243,19 @@ fn the_z_pages_name_the_agent() {
 #[tokio::test]
 async fn fault_59_a_taken_port_is_named() {
     let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
-    let first = Server::bind(anywhere, Surface::Everything).await.unwrap();
+    let first = Server::bind(anywhere, Surface::Everything).unwrap();
     let taken = first.local_addr();
     for (surface, setting) in [
         (Surface::Everything, "http.listen"),
         (Surface::MetricsOnly, "http.metricsListen"),
     ] {
-        let error = Server::bind(taken, surface).await.unwrap_err();
+        let error = Server::bind(taken, surface).unwrap_err();
         let line = format!("{setting} {taken}: Address already in use; another process");
         assert!(error.to_string().starts_with(&line), "{error}");
     }
     // An address for documentation: no machine has it.
     let nobodys = SocketAddr::from(([192, 0, 2, 1], 9742));
-    let error = Server::bind(nobodys, Surface::Everything)
-        .await
-        .unwrap_err();
+    let error = Server::bind(nobodys, Surface::Everything).unwrap_err();
     let line = "http.listen 192.0.2.1:9742: Cannot assign requested address; this machine has no";
     assert!(error.to_string().starts_with(line), "{error}");
 }
@@ -270,7 +268,7 @@ async fn a_port_let_go_is_free_at_once() {
     client.get("/livez");
     agent.begin_to_stop();
     agent.wait();
-    let again = Server::bind(agent.address, Surface::Everything).await;
+    let again = Server::bind(agent.address, Surface::Everything);
     let (_, handle) = Handle::pair(ready());
     let now = std::future::ready(());
     again.unwrap().serve(handle, now).await;
