@@ -11,6 +11,7 @@ mod conflist;
 mod crash;
 mod fetch;
 mod filesystem;
+mod http;
 mod install;
 mod metrics;
 mod page;
