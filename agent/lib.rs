@@ -11,6 +11,8 @@ pub mod conflist;
 pub mod daemon;
 pub mod fetch;
 pub mod host;
+pub mod http;
+pub mod metrics;
 pub mod model;
 pub mod plan;
 pub mod probe;

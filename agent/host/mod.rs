@@ -19,7 +19,7 @@ pub use dir::{Dir, Entry};
 pub use error::HostError;
 pub use identity::Identity;
 pub use lock::Lock;
-pub use observe::Reader;
+pub use observe::{Print, Reader, Seen};
 pub use root::{Host, machine_name};
 pub use sys::{Kind, Metadata};
 pub use temp::{Sealed, Spool, Temp};

@@ -9,6 +9,7 @@ mod name;
 mod observed;
 mod snapshot;
 mod spelling;
+mod spoken;
 mod status;
 
 pub use artifact::{Arch, Artifact, Format, IfPresent, Member, UnknownArch};
@@ -18,6 +19,7 @@ pub use name::{FileMode, FileName, NameError, PluginName};
 pub use observed::{FileState, FileType, Owner, Regular};
 pub use snapshot::{Check, Effective, FileReport, Snapshot, Standing};
 pub use spelling::{distance, nearest};
+pub use spoken::spoken;
 pub use status::{
     Agent, Candidate, Declared, DeclaredArtifact, Directory, DriftEntry, EffectiveNetwork,
     Histogram, Moment, Outcome, RuntimeView, Status, Tally, Trouble, WatchMode,

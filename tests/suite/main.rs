@@ -12,5 +12,8 @@ mod crash;
 mod fetch;
 mod filesystem;
 mod install;
+mod metrics;
+mod page;
+mod runtime;
 mod support;
 mod watch;

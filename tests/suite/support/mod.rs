@@ -7,6 +7,7 @@ pub(crate) mod namespace;
 pub(crate) mod node;
 pub(crate) mod pack;
 pub(crate) mod server;
+pub(crate) mod status;
 pub(crate) mod strace;
 pub(crate) mod tls;
 pub(crate) mod tree;
