@@ -272,6 +272,7 @@ impl Daemon {
     fn resync(&mut self) {
         self.chores.start_over(self.caretaker.keeper());
         self.chores_are_done = false;
+        self.watch.distrust();
         self.caretaker.ask_all_again();
     }
 
