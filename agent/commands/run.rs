@@ -15,9 +15,9 @@ use crate::http::{Server, Surface};
 pub(super) async fn run(global: &Global) -> Result<Exit, Failure> {
     let (host, loaded) = node(global)?;
     let http = loaded.settings.http;
-    let main = Server::bind(http.listen, Surface::Everything).await?;
+    let main = Server::bind(http.listen, Surface::Everything)?;
     let metrics = match http.metrics_listen {
-        Some(listen) => Some(Server::bind(listen, Surface::MetricsOnly).await?),
+        Some(listen) => Some(Server::bind(listen, Surface::MetricsOnly)?),
         None => None,
     };
     tracing::info!(address = %main.local_addr(), version = env!("CARGO_PKG_VERSION"), "listening");
@@ -70,7 +70,9 @@ fn read(global: &Global) -> Result<Settings, Vec<String>> {
 /// Every flag with the value in force.
 fn flags(global: &Global) -> Vec<(&'static str, String)> {
     let dir = |dir: &Option<std::path::PathBuf>| {
-        dir.as_deref().map(Path::display).map_or_else(String::new, |dir| dir.to_string())
+        dir.as_deref()
+            .map(Path::display)
+            .map_or_else(String::new, |dir| dir.to_string())
     };
     vec![
         ("config", global.config.display().to_string()),
@@ -81,8 +83,13 @@ fn flags(global: &Global) -> Vec<(&'static str, String)> {
         ("node-name", global.node_name.clone().unwrap_or_default()),
         (
             "log-level",
-            global.log_level.map_or_else(String::new, |level| level.to_string().to_lowercase()),
+            global
+                .log_level
+                .map_or_else(String::new, |level| level.to_string().to_lowercase()),
         ),
-        ("log-format", format!("{:?}", global.log_format).to_lowercase()),
+        (
+            "log-format",
+            format!("{:?}", global.log_format).to_lowercase(),
+        ),
     ]
 }

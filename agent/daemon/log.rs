@@ -48,15 +48,27 @@ pub(super) struct Timing {
     pub(super) at: Moment,
 }
 
+/// A file or directory that had drifted and is right again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Repair {
+    /// The directory that it is in.
+    pub(super) place: Place,
+    /// Its name.
+    pub(super) name: String,
+    /// From the first sign of the drift to the durable repair.
+    pub(super) took: Duration,
+}
+
 impl Log {
-    /// Takes in what a pass saw and did. Returns how long each of its repairs took, from the first sign of the drift.
+    /// Takes in what a pass saw and did. Returns its repairs of what had drifted: what was placed for the first time
+    /// is none.
     pub(super) fn record(
         &mut self,
         deeds: &Deeds,
         after: &[Fault],
         timing: Timing,
         times: impl Fn(&Fault) -> u32,
-    ) -> Vec<Duration> {
+    ) -> Vec<Repair> {
         for fault in deeds.before.iter().chain(after) {
             self.note(fault, timing, &times);
         }
@@ -69,13 +81,20 @@ impl Log {
             let Some(Open { since, mut entry }) = self.open.remove(&key) else {
                 continue;
             };
-            let fault = deeds.before.iter().find(|it| (&it.path, it.kind) == (&key.0, key.1));
+            let fault = deeds
+                .before
+                .iter()
+                .find(|it| (&it.path, it.kind) == (&key.0, key.1));
             match fault.and_then(|fault| Some((fault, how(deeds, fault)?))) {
                 Some((fault, how)) => {
                     let took = mended.saturating_duration_since(since);
                     entry.outcome = Outcome::Healed { how, took };
                     entry.after = fault.wanted.clone().or(entry.after);
-                    repairs.push(took);
+                    repairs.push(Repair {
+                        place: fault.place,
+                        name: fault.name.clone(),
+                        took,
+                    });
                 }
                 None => {
                     let after = timing.now.saturating_duration_since(since);
@@ -139,7 +158,10 @@ impl Log {
 
     /// The log, newest first; what is still open comes before what is over. `waiting` says of a path why it is not
     /// mended at once.
-    pub(super) fn entries(&self, waiting: impl Fn(&Path) -> Option<String>) -> Vec<Arc<DriftEntry>> {
+    pub(super) fn entries(
+        &self,
+        waiting: impl Fn(&Path) -> Option<String>,
+    ) -> Vec<Arc<DriftEntry>> {
         let mut open: Vec<DriftEntry> = self.open.values().map(|open| open.entry.clone()).collect();
         open.sort_by_key(|entry| std::cmp::Reverse(entry.id));
         for entry in &mut open {
@@ -179,19 +201,22 @@ fn tell(entry: &DriftEntry) {
 /// What was done about a fault; `None` if nothing was.
 fn how(deeds: &Deeds, fault: &Fault) -> Option<&'static str> {
     let is = |name: &FileName| fault.kind == "dir-missing" || *name.as_str() == *fault.name;
-    deeds.steps.iter().find_map(|step| match (step, fault.place) {
-        (Step::Place { plugin, .. }, Place::Bin) if is(plugin.file()) => {
-            Some(match deeds.downloaded {
-                true => "placed after a download",
-                false => "placed from the store",
-            })
-        }
-        (Step::FixPlugin { plugin, .. }, Place::Bin) if is(plugin.file()) => {
-            Some("mode and owner set")
-        }
-        (Step::WriteConflist { name, .. }, Place::Conf) if is(name) => Some("written"),
-        (Step::FixConflist { name, .. }, Place::Conf) if is(name) => Some("mode and owner set"),
-        (Step::SetAside { name }, Place::Conf) if is(name) => Some("set aside"),
-        _ => None,
-    })
+    deeds
+        .steps
+        .iter()
+        .find_map(|step| match (step, fault.place) {
+            (Step::Place { plugin, .. }, Place::Bin) if is(plugin.file()) => {
+                Some(match deeds.downloaded {
+                    true => "placed after a download",
+                    false => "placed from the store",
+                })
+            }
+            (Step::FixPlugin { plugin, .. }, Place::Bin) if is(plugin.file()) => {
+                Some("mode and owner set")
+            }
+            (Step::WriteConflist { name, .. }, Place::Conf) if is(name) => Some("written"),
+            (Step::FixConflist { name, .. }, Place::Conf) if is(name) => Some("mode and owner set"),
+            (Step::SetAside { name }, Place::Conf) if is(name) => Some("set aside"),
+            _ => None,
+        })
 }

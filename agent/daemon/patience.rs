@@ -98,7 +98,10 @@ mod tests {
         while now - from < until {
             patience.repaired("bridge", now);
             repairs.push(now - from);
-            now += patience.held(now).next().map_or(Duration::ZERO, |(_, left)| left);
+            now += patience
+                .held(now)
+                .next()
+                .map_or(Duration::ZERO, |(_, left)| left);
         }
         repairs
     }

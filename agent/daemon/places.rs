@@ -26,12 +26,19 @@ pub(super) struct Places {
 
 impl Places {
     /// Works out where to watch. Blocks for as long as the kernel takes to follow a few paths.
-    pub(super) fn of(settings: &Settings, host: &Host, config: &Path, network: Option<&str>) -> Self {
+    pub(super) fn of(
+        settings: &Settings,
+        host: &Host,
+        config: &Path,
+        network: Option<&str>,
+    ) -> Self {
         let mut places = Self::default();
         let paths = &settings.paths;
         if let Some(bin) = places.reach(host, &paths.bin_dir) {
             let members = settings.artifacts.iter().flat_map(|it| &it.members);
-            places.paths.extend(members.map(|member| bin.join(member.plugin.as_str())));
+            places
+                .paths
+                .extend(members.map(|member| bin.join(member.plugin.as_str())));
             places.bin = Some(bin);
         }
         if settings.network.is_some()
@@ -90,8 +97,14 @@ impl Places {
     /// that changes to another one, which lies in a directory of its own.
     fn follow(&mut self, machine: &Host, config: &Path) {
         let spelled = std::path::absolute(config).ok();
-        let real = spelled.as_deref().and_then(|path| machine.locate(path).ok());
-        for dir in [spelled, real].iter().flatten().filter_map(|path| path.parent()) {
+        let real = spelled
+            .as_deref()
+            .and_then(|path| machine.locate(path).ok());
+        for dir in [spelled, real]
+            .iter()
+            .flatten()
+            .filter_map(|path| path.parent())
+        {
             if let Ok(dir) = machine.dir(dir) {
                 self.dirs.insert(dir.path().to_owned());
                 self.whole.insert(dir.path().to_owned());

@@ -2,14 +2,13 @@
 
 use std::time::{Instant, SystemTime};
 
-use super::timers::POLL;
 use super::Daemon;
+use super::timers::POLL;
 use crate::config::{DriftPolicy, ForeignConflists};
 use crate::fetch::redacted;
 use crate::model::{
-    Agent, Check, Declared, DeclaredArtifact, FileName, Moment, Snapshot, Status, Tally, WatchMode,
+    Agent, Check, Declared, DeclaredArtifact, Moment, Snapshot, Status, Tally, WatchMode,
 };
-use crate::plan::Step;
 use crate::reconcile::{Keeper, Pass, ReconcileError};
 use crate::store::Place;
 
@@ -127,6 +126,10 @@ fn around(daemon: &Daemon, snapshot: &mut Snapshot) {
     snapshot.checks.insert(0, config);
     snapshot.checks.push(watch);
     snapshot.checks.push(conflict(daemon));
+    let settings = daemon.caretaker.keeper().settings();
+    if settings.runtime.is_some() && settings.network.is_some() {
+        snapshot.checks.push(daemon.runtime.check());
+    }
 }
 
 /// Whether another writer is at work. Without numbers: the sentence has to stay the same as long as it is true.
@@ -140,7 +143,9 @@ fn conflict(daemon: &Daemon) -> Check {
         };
         let path = dir.join(name.as_str());
         let by = daemon.log.author(&path);
-        let by = by.map_or("another writer".to_owned(), |by| format!("another writer ({by})"));
+        let by = by.map_or("another writer".to_owned(), |by| {
+            format!("another writer ({by})")
+        });
         check.failures.push(format!(
             "{by} keeps undoing what cni-keeper (pid {}) does to {}; find and stop one of the two, /drift tells what it does",
             daemon.agent.pid,
@@ -161,8 +166,16 @@ fn declared(keeper: &Keeper) -> Declared {
         name: artifact.name.clone(),
         version: artifact.version.clone(),
         pin: artifact.pin.to_string(),
-        sources: artifact.sources.iter().map(|source| redacted(source)).collect(),
-        plugins: artifact.members.iter().map(|member| member.plugin.to_string()).collect(),
+        sources: artifact
+            .sources
+            .iter()
+            .map(|source| redacted(source))
+            .collect(),
+        plugins: artifact
+            .members
+            .iter()
+            .map(|member| member.plugin.to_string())
+            .collect(),
     };
     Declared {
         profile: settings.profile.clone(),
@@ -179,7 +192,10 @@ fn declared(keeper: &Keeper) -> Declared {
         conf_dir,
         state_dir: keeper.shown_state_dir(),
         artifacts: settings.artifacts.iter().map(artifact).collect(),
-        conflist: settings.network.as_ref().map(|network| network.file_name.to_string()),
+        conflist: settings
+            .network
+            .as_ref()
+            .map(|network| network.file_name.to_string()),
     }
 }
 
@@ -188,23 +204,19 @@ pub(super) fn lines(error: &ReconcileError) -> Vec<String> {
     match error {
         ReconcileError::Conflist(findings) => findings
             .iter()
-            .map(|finding| format!("network.conflist.{}: {}; {}", finding.at, finding.problem, finding.mend))
+            .map(|finding| {
+                format!(
+                    "network.conflist.{}: {}; {}",
+                    finding.at, finding.problem, finding.mend
+                )
+            })
             .collect(),
         ReconcileError::Render(error) => {
             let problems = error.problems.iter();
-            problems.map(|problem| format!("network.conflist.{problem}")).collect()
+            problems
+                .map(|problem| format!("network.conflist.{problem}"))
+                .collect()
         }
         other => vec![other.to_string()],
-    }
-}
-
-/// The file that a step changes.
-pub(super) fn file_of(step: &Step) -> Option<(Place, FileName)> {
-    match step {
-        Step::Fetch { .. } => None,
-        Step::Place { plugin, .. } | Step::FixPlugin { plugin, .. } => {
-            Some((Place::Bin, plugin.file().clone()))
-        }
-        step => Some((Place::Conf, step.on_conflist()?.clone())),
     }
 }

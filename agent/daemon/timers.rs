@@ -83,7 +83,10 @@ impl Timers {
         let others = [self.retry, self.poll, self.held, self.peace, self.refetch];
         let postponed = self.postponed.map(|(at, _)| at);
         let others = others.into_iter().chain([postponed]).flatten();
-        others.chain([self.resync]).min().unwrap_or(self.last_turn + FOREVER)
+        others
+            .chain([self.resync])
+            .min()
+            .unwrap_or(self.last_turn + FOREVER)
     }
 
     /// What is due by now; what is due once is not due again.
@@ -105,7 +108,8 @@ impl Timers {
         }
         let postponed = self.postponed.take_if(|(at, _)| *at <= now);
         due.since = postponed.and_then(|(_, since)| since);
-        due.turn = due.retry || due.poll || due.resync || postponed.is_some() || other.contains(&true);
+        due.turn =
+            due.retry || due.poll || due.resync || postponed.is_some() || other.contains(&true);
         due
     }
 

@@ -9,6 +9,7 @@ use super::log::Timing;
 use super::places::Places;
 use super::{Daemon, Reason, keeper, report};
 use crate::model::{FileName, Moment, Standing, Trouble};
+use crate::plan::Step;
 use crate::reconcile::{Caretaker, Fault, Held, Pass, ReconcileError, Supply};
 use crate::store::Place;
 
@@ -25,7 +26,11 @@ impl Daemon {
             self.caretaker.ask_again();
         }
         self.patience.settle(began);
-        let held: Held = self.patience.held(began).map(|(file, _)| file.clone()).collect();
+        let held: Held = self
+            .patience
+            .held(began)
+            .map(|(file, _)| file.clone())
+            .collect();
         let gates = reason.ask || self.fresh;
         let pass = self.caretaker.pass(held, gates).await;
         self.passes += 1;
@@ -35,7 +40,7 @@ impl Daemon {
             self.fresh = false;
         }
         match pass {
-            Ok(pass) => self.passed(pass, reason.since.unwrap_or(began), began),
+            Ok(pass) => self.passed(pass, reason.since, began),
             Err(error) => {
                 self.trouble(error.to_string());
                 let now = Instant::now();
@@ -49,30 +54,33 @@ impl Daemon {
     }
 
     /// Draws the conclusions of a pass.
-    fn passed(&mut self, pass: Pass, since: Instant, began: Instant) -> bool {
+    fn passed(&mut self, pass: Pass, hint: Option<Instant>, began: Instant) -> bool {
         let now = Instant::now();
-        self.record(&pass, since, now);
+        self.record(&pass, hint.unwrap_or(began), now);
         let stuck = match (&pass.deeds.failure, &self.no_hold) {
             (Some(error), _) => Some(error.to_string()),
             (None, Some(error)) if !pass.snapshot.is_right() => Some(error.to_string()),
             (None, _) if !pass.wanted.is_empty() => self.no_supply.clone(),
             _ => None,
         };
-        if let Some(error) = &stuck {
-            if pass.deeds.failure.is_some() {
-                *self.tally.repairs.entry("failed").or_default() += 1;
-                self.trouble(error.clone());
-            }
+        if let Some(error) = &pass.deeds.failure {
+            *self.tally.repairs.entry("failed").or_default() += 1;
+            self.trouble(error.to_string());
         }
         if !pass.deeds.steps.is_empty() || pass.deeds.downloaded {
             self.chores.sweep();
             self.chores_are_done = false;
         }
         self.network.clone_from(&pass.network);
+        let changed = hint.is_some() || !pass.deeds.steps.is_empty();
+        self.runtime.turned(pass.expected.clone(), changed, now);
         self.wanted.clone_from(&pass.wanted);
         let futile = pass.deeds.steps.is_empty();
         self.timers.turned(began, now, futile);
-        self.timers.retry(now, pass.waits || pass.deeds.failure.is_some() || self.no_hold.is_some());
+        self.timers.retry(
+            now,
+            pass.waits || pass.deeds.failure.is_some() || self.no_hold.is_some(),
+        );
         self.timers.poll(now, self.blind.is_some());
         let next = self.patience.held(now).map(|(_, left)| now + left).min();
         self.timers.held(next.filter(|_| !pass.after.is_empty()));
@@ -94,22 +102,24 @@ impl Daemon {
         let patience = &self.patience;
         let times = |fault: &Fault| key(fault).map_or(0, |key| patience.repairs(&key));
         let repairs = self.log.record(&pass.deeds, &pass.after, timing, times);
-        for took in &repairs {
+        for repair in repairs {
             *self.tally.repairs.entry("healed").or_default() += 1;
-            self.tally.repair_seconds.observe(*took);
+            self.tally.repair_seconds.observe(repair.took);
+            let files = match repair.name.parse::<FileName>() {
+                Ok(name) => vec![(repair.place, name)],
+                // A directory: whoever removed it undid everything in it.
+                Err(_) => placed_in(repair.place, &pass.deeds.steps),
+            };
+            for file in files {
+                if self.patience.repaired(file, now) {
+                    self.tally.conflicts += 1;
+                }
+            }
         }
         self.tally.drift.clone_from(self.log.counted());
         let files = pass.snapshot.files.iter();
         let right = files.filter(|file| file.standing == Standing::Ok);
         self.log.are_right(right.map(|file| file.path.clone()));
-        for step in &pass.deeds.steps {
-            let Some(file) = report::file_of(step) else {
-                continue;
-            };
-            if self.patience.repaired(file, now) {
-                self.tally.conflicts += 1;
-            }
-        }
     }
 
     /// Takes hold of the state directory, unless it is held already or nothing is to be written.
@@ -235,7 +245,10 @@ impl Daemon {
     }
 
     /// Why each file that is not right is not mended at once.
-    pub(super) fn waiting(&self, stuck: Option<&str>) -> impl Fn(&std::path::Path) -> Option<String> {
+    pub(super) fn waiting(
+        &self,
+        stuck: Option<&str>,
+    ) -> impl Fn(&std::path::Path) -> Option<String> {
         let now = Instant::now();
         let (bin, conf) = self.caretaker.keeper().shown_dirs();
         let path = |(place, name): &(Place, FileName)| match place {
@@ -260,4 +273,18 @@ impl Daemon {
             None => everywhere.clone(),
         }
     }
+}
+
+/// The files of a directory that were put there.
+fn placed_in(place: Place, steps: &[Step]) -> Vec<(Place, FileName)> {
+    let name = |step: &Step| match step {
+        Step::Place { plugin, .. } if place == Place::Bin => Some(plugin.file().clone()),
+        Step::WriteConflist { name, .. } if place == Place::Conf => Some(name.clone()),
+        _ => None,
+    };
+    steps
+        .iter()
+        .filter_map(name)
+        .map(|name| (place, name))
+        .collect()
 }

@@ -231,7 +231,10 @@ impl Bench {
             .plan
             .steps
             .iter()
-            .filter(|step| step.on_conflist().is_some_and(|name| !self.is_held(Place::Conf, name)))
+            .filter(|step| {
+                step.on_conflist()
+                    .is_some_and(|name| !self.is_held(Place::Conf, name))
+            })
             .cloned()
             .collect();
         for step in steps {

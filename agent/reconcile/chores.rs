@@ -100,7 +100,8 @@ impl Session {
     fn tend_or_fail(&self, chores: &mut Chores) -> Result<Done, ReconcileError> {
         if chores.unswept {
             chores.unswept = false;
-            self.store.prune(&self.keeper.needed(&self.store.ledger()?).digests)?;
+            self.store
+                .prune(&self.keeper.needed(&self.store.ledger()?).digests)?;
             return Ok(Done::One);
         }
         let Some(bin) = self.keeper.bin_dir()? else {
@@ -108,7 +109,10 @@ impl Session {
         };
         let ledger = self.store.ledger()?;
         for plugin in self.keeper.desired(&ledger, None).plugins {
-            let Some(digest) = plugin.sha256.filter(|digest| !chores.given_up.contains(digest)) else {
+            let Some(digest) = plugin
+                .sha256
+                .filter(|digest| !chores.given_up.contains(digest))
+            else {
                 continue;
             };
             match self.copy(&bin, &plugin, digest) {
@@ -125,7 +129,12 @@ impl Session {
     }
 
     /// Makes the copy of a plugin that is missing; `false` if none is.
-    fn copy(&self, bin: &Dir, plugin: &DesiredPlugin, digest: Sha256) -> Result<bool, ReconcileError> {
+    fn copy(
+        &self,
+        bin: &Dir,
+        plugin: &DesiredPlugin,
+        digest: Sha256,
+    ) -> Result<bool, ReconcileError> {
         let name = plugin.plugin.file();
         if !self.store.has(&digest)? {
             let state = self.keeper.memory.observe(bin, name);

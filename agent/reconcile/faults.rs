@@ -61,7 +61,7 @@ pub(super) fn faults(keeper: &Keeper, sight: &Sight) -> Vec<Fault> {
             let path = bin.join(name.as_str());
             found.extend(drifts.iter().map(|drift| Fault {
                 origin: origin(sight, Place::Bin, name, drift),
-                ..Fault::of(Place::Bin, name, path.clone(), drift, state)
+                ..Fault::of(Place::Bin, name, path.clone(), drift, state, wanted.sha256)
             }));
         }
     }
@@ -75,10 +75,21 @@ pub(super) fn faults(keeper: &Keeper, sight: &Sight) -> Vec<Fault> {
         let state = state.unwrap_or(&FileState::Absent);
         let drifts = compare(state, Some(wanted.sha256), wanted.mode, sight.desired.owner);
         let path = conf.join(wanted.name.as_str());
-        found.extend(drifts.iter().map(|drift| Fault {
-            origin: origin(sight, Place::Conf, &wanted.name, drift),
-            by: network.author(&wanted.name, state).or_else(|| author(state)),
-            ..Fault::of(Place::Conf, &wanted.name, path.clone(), drift, state)
+        found.extend(drifts.iter().map(|drift| {
+            Fault {
+                origin: origin(sight, Place::Conf, &wanted.name, drift),
+                by: network
+                    .author(&wanted.name, state)
+                    .or_else(|| author(state)),
+                ..Fault::of(
+                    Place::Conf,
+                    &wanted.name,
+                    path.clone(),
+                    drift,
+                    state,
+                    Some(wanted.sha256),
+                )
+            }
         }));
     }
     let Some(declared) = &keeper.settings.network else {
@@ -111,8 +122,16 @@ pub(super) fn faults(keeper: &Keeper, sight: &Sight) -> Vec<Fault> {
 }
 
 impl Fault {
-    fn of(place: Place, name: &FileName, path: PathBuf, drift: &Drift, state: &FileState) -> Self {
+    fn of(
+        place: Place,
+        name: &FileName,
+        path: PathBuf,
+        drift: &Drift,
+        state: &FileState,
+        expected: Option<Sha256>,
+    ) -> Self {
         let (before, wanted) = told(drift);
+        let content = || expected.map(|sha256| format!("sha256 {}", sha256.short()));
         Self {
             place,
             name: name.to_string(),
@@ -120,7 +139,7 @@ impl Fault {
             kind: drift.kind(),
             what: drift.to_string(),
             before,
-            wanted,
+            wanted: wanted.or_else(content),
             by: author(state),
             origin: Origin::Changed,
         }
@@ -193,13 +212,18 @@ fn told(drift: &Drift) -> (String, Option<String>) {
     match drift {
         Drift::Missing => ("absent".to_owned(), None),
         Drift::Content { expected, actual } => (digest(actual), Some(digest(expected))),
-        Drift::Mode { expected, actual } => (format!("mode {actual}"), Some(format!("mode {expected}"))),
-        Drift::Suid { actual } => (format!("mode {actual}"), None),
+        Drift::Mode { expected, actual } => {
+            (format!("mode {actual}"), Some(format!("mode {expected}")))
+        }
+        Drift::Suid { actual } => (
+            format!("mode {actual}"),
+            Some("no set-uid, set-gid or sticky bit".to_owned()),
+        ),
         Drift::Owner { expected, actual } => (
             format!("owner {}", owner(actual)),
             Some(format!("owner {}", owner(expected))),
         ),
-        Drift::Type { actual } => (actual.to_string(), Some("a regular file".to_owned())),
+        Drift::Type { actual } => (actual.to_string(), None),
         Drift::Unreadable { .. } => ("unreadable".to_owned(), None),
         Drift::Unrecorded => ("a file of unknown content".to_owned(), None),
     }

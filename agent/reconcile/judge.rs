@@ -8,8 +8,8 @@ use super::{Keeper, Sight};
 use crate::config::Network;
 use crate::conflist::{Needed, check_plugins};
 use crate::model::{
-    Candidate, Check, Directory, Drift, EffectiveNetwork, FileMode, FileName, FileReport, FileState,
-    PluginName, Sha256, Snapshot, Standing,
+    Candidate, Check, Directory, Drift, EffectiveNetwork, FileMode, FileName, FileReport,
+    FileState, PluginName, Sha256, Snapshot, Standing,
 };
 use crate::plan::compare;
 
@@ -247,7 +247,10 @@ fn plugins_check(sight: &Sight, network: &NetworkSight, answers: &Answers) -> Ch
 
 /// The configuration directory as the runtimes see it.
 pub(super) fn directory(keeper: &Keeper, sight: &Sight, answers: &Answers) -> Option<Directory> {
-    let (network, declared) = sight.network.as_ref().zip(keeper.settings.network.as_ref())?;
+    let (network, declared) = sight
+        .network
+        .as_ref()
+        .zip(keeper.settings.network.as_ref())?;
     let survey = network.survey();
     let runtimes = View::of(network, answers).runtimes();
     let effective = survey.first().and_then(|(file, loaded)| {

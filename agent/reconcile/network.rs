@@ -8,9 +8,9 @@ use super::error::ReconcileError;
 use super::facts::{self, Collected};
 use crate::config::{FactSource, Network};
 use crate::conflist::{
-    ConfDir, DirEntry, DropIns, EntryKind, Libcni, LoadError, Needed, Network as LoadedNetwork, RenderError,
-    RenderProblem, Report, earlier_candidates, merged_drop_ins, needed_plugins, render, survey,
-    validate,
+    ConfDir, DirEntry, DropIns, EntryKind, Libcni, LoadError, Needed, Network as LoadedNetwork,
+    RenderError, RenderProblem, Report, earlier_candidates, merged_drop_ins, needed_plugins,
+    render, survey, validate,
 };
 use crate::host::{Dir, Host, Kind};
 use crate::model::{FileName, FileState, FileType, Sha256};
@@ -198,7 +198,10 @@ impl NetworkSight {
     }
 
     /// The same for the files that sort before `ours`.
-    pub(super) fn before(&self, ours: &FileName) -> Vec<(String, Result<LoadedNetwork, LoadError>)> {
+    pub(super) fn before(
+        &self,
+        ours: &FileName,
+    ) -> Vec<(String, Result<LoadedNetwork, LoadError>)> {
         let mut files = self.survey();
         files.retain(|(name, _)| name.as_str() < ours.as_str());
         files
@@ -209,7 +212,11 @@ impl NetworkSight {
         let Ok(Rendered { report, .. }) = &self.rendered else {
             return Vec::new();
         };
-        let Some(summary) = report.summary.as_ref().filter(|summary| !summary.only_inlined) else {
+        let Some(summary) = report
+            .summary
+            .as_ref()
+            .filter(|summary| !summary.only_inlined)
+        else {
             return Vec::new();
         };
         let files = self.with_dir(|dir| merged_drop_ins(&summary.name, dir));
@@ -225,7 +232,10 @@ impl NetworkSight {
         let files = self.survey();
         let (_, loaded) = files.iter().find(|(file, _)| *file == *name.as_str())?;
         let network = loaded.as_ref().ok()?;
-        Some(format!("uid {}, with the network '{}'", file.owner.uid, network.name))
+        Some(format!(
+            "uid {}, with the network '{}'",
+            file.owner.uid, network.name
+        ))
     }
 
     /// The foreign configurations that sort before `ours`, in order: as long as one of them is there,

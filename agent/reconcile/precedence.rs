@@ -64,7 +64,7 @@ impl View {
                 }
             };
             RuntimeView {
-                runtime: *runtime,
+                runtime,
                 takes,
                 network,
                 why,

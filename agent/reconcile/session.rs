@@ -4,9 +4,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::Keeper;
 use super::error::ReconcileError;
 use super::network::{self, NetworkSight};
-use super::Keeper;
 use crate::host::{Lock, Print};
 use crate::model::Sha256;
 use crate::store::{Ledger, Place, Store};
@@ -56,7 +56,9 @@ impl Session {
 impl Keeper {
     /// Refuses a wrong conflist, then holds the state directory for one run.
     pub(super) fn open(&self) -> Result<Arc<Session>, ReconcileError> {
-        network::look(self)?.map(NetworkSight::must_render).transpose()?;
+        network::look(self)?
+            .map(NetworkSight::must_render)
+            .transpose()?;
         self.hold(false)
     }
 

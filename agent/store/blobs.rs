@@ -109,6 +109,19 @@ impl Store {
         self.state.lock(&FileName::fixed("lock"))
     }
 
+    /// Whether a part of it was removed while it was open: nothing that is put there would be found again.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub fn is_dead(&self) -> Result<bool, HostError> {
+        for dir in [&self.state, &self.blobs, &self.spares, &self.temps] {
+            if dir.is_dead()? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Reads the ledger.
     ///
     /// # Errors
@@ -321,7 +334,12 @@ fn digests(dir: &Dir) -> Result<HashSet<Sha256>, HostError> {
 }
 
 /// Copies a file to a temp of another directory, and lets it pass only with the digest expected.
-pub(super) fn copy(from: &Dir, name: &FileName, into: &Dir, expected: &Sha256) -> Result<Temp, StoreError> {
+pub(super) fn copy(
+    from: &Dir,
+    name: &FileName,
+    into: &Dir,
+    expected: &Sha256,
+) -> Result<Temp, StoreError> {
     let mut temp = into.create_temp()?;
     from.copy_to(name, &mut temp)?;
     let actual = temp.sha256();

@@ -289,7 +289,10 @@ impl Ledger {
             .map_err(std::io::Error::from)
             .map_err(fail)?;
         text.push(b'\n');
-        if state.read(OsStr::new(FILE), MAX_SIZE).is_ok_and(|there| there == text) {
+        if state
+            .read(OsStr::new(FILE), MAX_SIZE)
+            .is_ok_and(|there| there == text)
+        {
             return Ok(());
         }
         let mut temp = state.create_temp()?;

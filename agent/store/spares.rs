@@ -34,7 +34,8 @@ impl Store {
         let name = FileName::from(digest);
         match self.spares.observe(&name) {
             FileState::Regular(there) if there.sha256 == *digest => {
-                self.spares.set_mode_owner(&name, FileMode::PLUGIN, self.owner)?;
+                self.spares
+                    .set_mode_owner(&name, FileMode::PLUGIN, self.owner)?;
             }
             _ => {
                 let temp = match copy(&self.blobs, &name, &self.temps, digest) {
