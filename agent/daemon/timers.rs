@@ -148,8 +148,9 @@ impl Timers {
     /// A turn was taken. `futile` if it was taken for a change and found nothing to do.
     pub(super) fn turned(&mut self, began: Instant, now: Instant, futile: bool) {
         self.last_turn = now;
-        let rest = (now - began).saturating_mul(REST).min(LONGEST_REST);
-        self.resting_until = now + if futile { rest } else { Duration::ZERO };
+        if futile {
+            self.resting_until = now + (now - began).saturating_mul(REST).min(LONGEST_REST);
+        }
         // What was put off is done with this turn, too.
         self.postponed = None;
     }
@@ -249,6 +250,18 @@ mod tests {
         assert_eq!((due.turn, due.since), (true, Some(now)));
         assert!(timers.hinted(rested, rested));
         assert!(!timers.due(rested).turn);
+    }
+
+    #[test]
+    fn a_question_neither_makes_a_change_wait_nor_cuts_a_rest_short() {
+        let start = Instant::now();
+        let mut timers = Timers::new(start, EVERY);
+        let now = start + Duration::from_millis(10);
+        timers.turned(start, now, false);
+        assert!(timers.hinted(now, now));
+        timers.turned(start, now, true);
+        timers.turned(now, now, false);
+        assert!(!timers.hinted(now, now));
     }
 
     #[test]
