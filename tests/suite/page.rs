@@ -68,7 +68,7 @@ fn a_node_that_is_not_ready_begins_with_the_reason_and_how_to_mend_it() {
             &format!("Not ready : {reason}"),
             &format!("What is wrong config {reason} The last good configuration stays in force."),
             "gates file /run/flannel/subnet.env does not exist yet The conflist is written as soon as this holds",
-            "No runtime would load a network.",
+            "containerd would load no network.",
             "containerd takes nothing 05-broken.conf does not load: line 1 column 2",
             "05-broken.conf foreign does not load: line 1 column 2: EOF",
             "10-cni-keeper.conflist declared network pod-network",
