@@ -19,7 +19,7 @@ pub struct Cli {
 }
 
 /// Flags that every command takes; each overrides its environment variable, which overrides the file.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Global {
     /// The configuration file
     #[arg(
@@ -99,6 +99,8 @@ pub struct Format {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Stay: install, watch for drift, heal it, and serve health, metrics and a page (exit 0: told to stop)
+    Run,
     /// Fetch, verify and place what is declared, once (exit 0: everything is as declared)
     Install {
         /// Use no network: only what the store and file:// sources hold
@@ -168,7 +170,7 @@ impl Command {
             | Self::Validate { format, .. }
             | Self::Uninstall { format }
             | Self::Catalog { format } => Some(format.output),
-            Self::Render => None,
+            Self::Run | Self::Render => None,
         }
     }
 }

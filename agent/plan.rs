@@ -177,16 +177,16 @@ impl Plan {
 }
 
 impl Step {
-    /// Whether it changes a file of the bin directory.
+    /// The file of the configuration directory that it changes, if it does.
     #[must_use]
-    pub const fn is_on_plugin(&self) -> bool {
-        matches!(self, Self::Place { .. } | Self::FixPlugin { .. })
-    }
-
-    /// Whether it changes a file of the configuration directory.
-    #[must_use]
-    pub const fn is_on_conflist(&self) -> bool {
-        !self.is_on_plugin() && !matches!(self, Self::Fetch { .. })
+    pub const fn on_conflist(&self) -> Option<&FileName> {
+        match self {
+            Self::WriteConflist { name, .. }
+            | Self::FixConflist { name, .. }
+            | Self::RetireConflist { name }
+            | Self::SetAside { name } => Some(name),
+            Self::Fetch { .. } | Self::Place { .. } | Self::FixPlugin { .. } => None,
+        }
     }
 }
 

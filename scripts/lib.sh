@@ -47,6 +47,28 @@ apt_install() {
   DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends "$@" >/dev/null </dev/null
 }
 
+# Puts promtool on the path, unpacked from Debian's prometheus where it is not installed: to install that
+# package starts a server.
+need_promtool() {
+  PATH=$PATH:$target/tools
+  command -v promtool >/dev/null && return
+  step 'Unpacking promtool'
+  local dir
+  dir=$(mktemp -d)
+  (
+    cd "$dir"
+    apt_download prometheus 2>/dev/null || { apt-get -qq update && apt_download prometheus; }
+  ) || die 'apt-get could not download prometheus; put its promtool on the path and run this again'
+  dpkg-deb --extract "$dir"/prometheus_*.deb "$dir"
+  install -D "$dir/usr/bin/promtool" "$target/tools/promtool"
+  rm -r "$dir"
+}
+
+# Without apt's own user, who cannot write to a private directory.
+apt_download() {
+  apt-get -qq -o APT::Sandbox::User=root download "$@" </dev/null
+}
+
 # The architecture, as upstream's archives are named.
 upstream_arch() {
   local arch

@@ -6,6 +6,7 @@ mod output;
 mod plan;
 mod progress;
 mod render;
+mod run;
 mod show;
 mod status;
 mod uninstall;
@@ -22,6 +23,7 @@ use serde_json::json;
 use crate::cli::{Cli, Command, Global, Output};
 use crate::config::{ConfigErrors, Loaded, Overrides, load};
 use crate::host::{Host, HostError};
+use crate::http::BindError;
 use crate::reconcile::{Keeper, ReconcileError};
 use crate::telemetry;
 
@@ -56,6 +58,9 @@ enum Failure {
     /// The kernel gives us nothing to wait with.
     #[error("cannot start: {0}; raise the limit on open files (ulimit -n)")]
     Runtime(#[source] std::io::Error),
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Bind(#[from] BindError),
     /// The running agent says nothing that can be understood.
     #[error(transparent)]
     Unheard(#[from] status::Unheard),
@@ -82,9 +87,11 @@ impl Failure {
             | Self::Conflist(_)
             | Self::HostRoot(_)
             | Self::Reconcile(ReconcileError::Moved { .. }) => Exit::Usage,
-            Self::Reconcile(_) | Self::Runtime(_) | Self::Unheard(_) | Self::Catalog(_) => {
-                Exit::Failed
-            }
+            Self::Reconcile(_)
+            | Self::Runtime(_)
+            | Self::Bind(_)
+            | Self::Unheard(_)
+            | Self::Catalog(_) => Exit::Failed,
         }
     }
 }
@@ -134,7 +141,8 @@ fn to_its_end(cli: &Cli) -> Result<Exit, Failure> {
             // A command that ends by a signal as it should says so itself.
             biased;
             outcome = dispatch(cli) => outcome,
-            () = signal() => Err(ReconcileError::Stopped.into()),
+            // The agent comes to its own end.
+            () = signal(), if !matches!(cli.command, Command::Run) => Err(ReconcileError::Stopped.into()),
         }
     });
     // What is being published is finished by its own thread, unless that hangs.
@@ -145,6 +153,7 @@ fn to_its_end(cli: &Cli) -> Result<Exit, Failure> {
 async fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
     let global = &cli.global;
     match &cli.command {
+        Command::Run => run::run(global).await,
         Command::Install { offline, format } => install::run(global, *offline, format.output).await,
         Command::Plan { format } => plan::run(global, format.output).await,
         Command::Verify { format } => verify::run(global, format.output).await,
@@ -200,8 +209,8 @@ fn no_config(error: HostError) -> Failure {
     }
 }
 
-/// Brings the declaration and the node together.
-fn keeper(global: &Global) -> Result<(Keeper, Loaded), Failure> {
+/// The declaration, and the node that it is for.
+fn node(global: &Global) -> Result<(Host, Loaded), Failure> {
     let loaded = declaration(global, &global.config)?;
     let host = Host::open(&global.host_root).map_err(Failure::HostRoot)?;
     if !host.is_root() {
@@ -212,6 +221,12 @@ fn keeper(global: &Global) -> Result<(Keeper, Loaded), Failure> {
             owner.gid
         );
     }
+    Ok((host, loaded))
+}
+
+/// Brings the declaration and the node together.
+fn keeper(global: &Global) -> Result<(Keeper, Loaded), Failure> {
+    let (host, loaded) = node(global)?;
     let keeper = Keeper::new(loaded.settings.clone(), host, global.node_name.clone());
     Ok((keeper, loaded))
 }

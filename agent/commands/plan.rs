@@ -6,7 +6,7 @@ use similar::TextDiff;
 use super::{Exit, Failure, keeper, located, output, show};
 use crate::cli::{Global, Output};
 use crate::plan::Step;
-use crate::reconcile::{Keeper, Sight, Waiting};
+use crate::reconcile::{Keeper, Sight, Unrendered};
 
 /// Runs it.
 pub(super) async fn run(global: &Global, format: Output) -> Result<Exit, Failure> {
@@ -48,7 +48,9 @@ pub(super) async fn run(global: &Global, format: Output) -> Result<Exit, Failure
 /// What the conflist waits for: its facts, and its gates.
 async fn waiting(keeper: &Keeper, sight: &Sight) -> Vec<String> {
     let mut waiting = Vec::new();
-    if let Some(Err(Waiting(reason))) = sight.network.as_ref().map(|network| &network.rendered) {
+    if let Some(Err(Unrendered::Waiting(reason))) =
+        sight.network.as_ref().map(|network| &network.rendered)
+    {
         waiting.push(format!("the conflist cannot be rendered yet: {reason}"));
     }
     for reason in keeper.closed_gates().await {

@@ -15,11 +15,8 @@ pub(super) async fn run(global: &Global) -> Result<Exit, Failure> {
             output::text(&rendered.text);
             Ok(Exit::Done)
         }
-        Some(Err(waiting)) => {
-            output::complaint(
-                global.log_format,
-                &format!("the conflist cannot be rendered yet: {}", waiting.0),
-            );
+        Some(Err(unrendered)) => {
+            output::complaint(global.log_format, &format!("the conflist {unrendered}"));
             Ok(Exit::Failed)
         }
         None => {

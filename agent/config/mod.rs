@@ -26,5 +26,6 @@ pub use error::{ConfigError, ConfigErrors};
 pub use load::{Loaded, load};
 pub use overrides::Overrides;
 pub use settings::{
-    Drift, DriftPolicy, FactSource, Fetch, ForeignConflists, Gate, Http, Network, Paths, Settings,
+    Drift, DriftPolicy, FactSource, Fetch, ForeignConflists, Gate, Http, Network, Paths, Runtime,
+    Settings,
 };

@@ -108,6 +108,15 @@ pub(super) fn path_of(node: &Node, problems: &mut Problems) -> Option<PathBuf> {
     node.note(host_path(Path::new(text)), problems)
 }
 
+/// Reads a unix socket, written as a kubelet is given it: `unix:///PATH`. Percent signs stand for themselves.
+pub(super) fn socket_of(node: &Node, problems: &mut Problems) -> Option<PathBuf> {
+    let text = node.text(problems)?;
+    let path = text.strip_prefix("unix://").ok_or_else(|| {
+        format!("'{text}' is not a unix socket; write unix:// and its absolute path, such as unix:///run/containerd/containerd.sock")
+    });
+    node.note(path.and_then(|path| host_path(Path::new(path))), problems)
+}
+
 /// An absolute path without `.`, doubled or trailing slashes. `..` is refused rather than resolved: what it
 /// means depends on symbolic links of the host.
 fn host_path(path: &Path) -> Result<PathBuf, String> {

@@ -28,6 +28,8 @@ pub struct Settings {
     pub fetch: Fetch,
     /// Where the daemon serves.
     pub http: Http,
+    /// The container runtime to ask what it has loaded; `None` asks nobody.
+    pub runtime: Option<Runtime>,
 }
 
 /// Host paths, absolute and normalised, before `--host-root` is put in front.
@@ -133,4 +135,12 @@ pub struct Http {
     pub listen: std::net::SocketAddr,
     /// Metrics alone, for a scraper that cannot reach loopback.
     pub metrics_listen: Option<std::net::SocketAddr>,
+}
+
+/// The container runtime of the node; only the daemon asks it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Runtime {
+    /// The unix socket on which it serves CRI v1, absolute (prefixed by `--host-root`). Written as a kubelet
+    /// is given it: `unix:///run/containerd/containerd.sock`.
+    pub socket: PathBuf,
 }

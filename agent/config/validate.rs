@@ -8,15 +8,15 @@ use super::artifacts::artifacts;
 use super::error::Problems;
 use super::network::network;
 use super::overrides::Overrides;
-use super::paths::{path_of, paths};
+use super::paths::{path_of, paths, socket_of};
 use super::read::Fields;
-use super::settings::{Drift, DriftPolicy, Fetch, ForeignConflists, Http, Settings};
+use super::settings::{Drift, DriftPolicy, Fetch, ForeignConflists, Http, Runtime, Settings};
 use super::tree::Node;
 use super::units::{duration, size};
 use crate::model::Arch;
 
 /// The keys of a whole file.
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "apiVersion",
     "kind",
     "profile",
@@ -26,6 +26,7 @@ const KEYS: [&str; 9] = [
     "drift",
     "fetch",
     "http",
+    "runtime",
 ];
 
 /// Reads everything; `None` if a mistake was noted.
@@ -54,6 +55,10 @@ pub(super) fn settings(
     let drift = drift(&fields, problems);
     let fetch = fetch(&fields, problems);
     let http = http(&fields, problems);
+    let runtime = match fields.get("runtime") {
+        Some(node) => runtime(node, problems).map(Some),
+        None => Some(None),
+    };
     if let (Some([]), Some(None)) = (artifacts.as_deref(), &network) {
         problems.add(
             fields.at,
@@ -75,6 +80,7 @@ pub(super) fn settings(
         drift: drift?,
         fetch: fetch?,
         http: http?,
+        runtime: runtime?,
     })
 }
 
@@ -232,6 +238,15 @@ fn http(root: &Fields<'_>, problems: &mut Problems) -> Option<Http> {
     Some(Http {
         listen: listen?,
         metrics_listen: metrics?,
+    })
+}
+
+fn runtime(node: &Node, problems: &mut Problems) -> Option<Runtime> {
+    let fields = node.fields(&["endpoint"], problems)?;
+    let mend = "write its CRI socket, such as endpoint: unix:///run/containerd/containerd.sock";
+    let endpoint = fields.require("endpoint", mend, problems)?;
+    Some(Runtime {
+        socket: socket_of(endpoint, problems)?,
     })
 }
 

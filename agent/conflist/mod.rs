@@ -24,7 +24,7 @@ pub use node::{Needed, Role, check_name_is_free, check_plugins, needed_plugins};
 pub use parse::SyntaxError;
 pub use precedence::{
     Answers, Outcome, PassedOver, Standing, Verdict, chains_up_to, containerd, crio,
-    earlier_candidates, merged_drop_ins, standing,
+    earlier_candidates, merged_drop_ins, standing, survey,
 };
 pub use render::{Facts, RenderError, RenderProblem, render};
 pub use template::validate_template;

@@ -189,6 +189,13 @@ pub fn earlier_candidates(ours: &FileName, dir: &ConfDir<'_>) -> Vec<OsString> {
         .collect()
 }
 
+/// Every file that the runtimes look at, in their order, and what this generation of libcni makes of it.
+#[must_use]
+pub fn survey(dir: &ConfDir<'_>, libcni: Libcni) -> Vec<(OsString, Result<Network, LoadError>)> {
+    let loaded = |entry: &DirEntry| (entry.name.clone(), load_entry(entry, dir, libcni));
+    candidates(dir).into_iter().map(loaded).collect()
+}
+
 /// Every plugin that CRI-O asks for its version before it comes to `ours`, `ours` included.
 #[must_use]
 pub fn chains_up_to(ours: &FileName, dir: &ConfDir<'_>) -> BTreeSet<String> {

@@ -1,5 +1,330 @@
-//! The running agent: watch → look → heal → publish, for as long as it lives.
+//! The running agent: arm the watch → look → mend → publish → wait, for as long as it lives.
+//!
+//! One task does all of it, one thing after the other; only downloads and chores go on beside it. Its parts: `places`
+//! (where to watch), `patience` (how long to wait for a file that somebody keeps undoing), `log` (what drifted and how
+//! it ended), `report` (all of it as one [`Status`]), `handle` (what the views hold of it).
 
 mod handle;
+mod log;
+mod patience;
+mod places;
+mod report;
+mod runtime;
+mod timers;
+mod turn;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
 
 pub use handle::{Handle, Publisher, Stale, Stuck};
+
+use tokio::task::JoinHandle;
+
+use crate::config::Settings;
+use crate::host::Host;
+use crate::model::{Agent, FileName, Moment, Status, Tally, Trouble};
+use crate::reconcile::{Caretaker, Chores, Done, Keeper, ReconcileError, Supply};
+use crate::store::Place;
+use crate::watch::{Hint, Watch};
+
+use log::Log;
+use patience::Patience;
+use places::Places;
+use runtime::Runtime;
+use timers::Timers;
+
+/// Reads the configuration anew; `Err` is the mistakes in it, a line each. Blocks.
+pub type Reader = Arc<dyn Fn() -> Result<Settings, Vec<String>> + Send + Sync>;
+
+/// What the agent is started with.
+pub struct Start {
+    /// The declaration.
+    pub settings: Settings,
+    /// The node.
+    pub host: Host,
+    /// The node's name, where it was told.
+    pub node_name: Option<String>,
+    /// The configuration file.
+    pub config: PathBuf,
+    /// Reads it anew.
+    pub reader: Reader,
+    /// Every flag with the value in force, for `/flagz`.
+    pub flags: Vec<(&'static str, String)>,
+}
+
+/// The agent at work.
+pub struct Daemon {
+    start: Start,
+    agent: Agent,
+    caretaker: Caretaker,
+    publisher: Publisher,
+    watch: Watch,
+    /// Why the kernel cannot tell of changes.
+    blind: Option<String>,
+    places: Arc<Places>,
+    /// The name of the declared network, as far as it is known.
+    network: Option<String>,
+    /// Why the configuration file is not the declaration in force.
+    refused: Vec<String>,
+    /// What takes effect only when the agent is started again.
+    postponed: Option<String>,
+    /// Why the state directory is not ours to write to.
+    no_hold: Option<ReconcileError>,
+    /// Why the last download brought nothing.
+    no_supply: Option<String>,
+    runtime: Runtime,
+    patience: Patience<(Place, FileName)>,
+    log: Log,
+    tally: Tally,
+    troubles: Vec<Trouble>,
+    timers: Timers,
+    passes: u64,
+    /// Whether no pass was made for this declaration yet.
+    fresh: bool,
+    verified: Option<Moment>,
+    chores: Chores,
+    chore: Option<JoinHandle<(Chores, Done)>>,
+    chores_are_done: bool,
+    wanted: Vec<crate::model::Artifact>,
+    fetch: Option<Download>,
+}
+
+type Download = Pin<Box<dyn Future<Output = Result<Supply, ReconcileError>>>>;
+
+/// Why a turn is taken.
+#[derive(Debug, Default)]
+struct Reason {
+    /// When the first sign of a change came.
+    since: Option<Instant>,
+    /// Whether gates are asked, and plugins that gave no answer.
+    ask: bool,
+}
+
+/// What the agent was woken by.
+enum Wake {
+    Stop,
+    Hint(Hint),
+    Asked,
+    Runtime { changed: bool },
+    Chore(Chores, Done),
+    Fetched(Box<Result<Supply, ReconcileError>>),
+    Time,
+}
+
+impl Daemon {
+    /// Brings everything together, and the handle that views hold; nothing is looked at before [`Daemon::run`].
+    #[must_use]
+    pub fn new(start: Start) -> (Self, Handle) {
+        let now = Instant::now();
+        let keeper = keeper(&start, start.settings.clone());
+        let agent = Agent {
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            node: keeper.node_name(),
+            started: Moment(std::time::SystemTime::now()),
+            config: start.config.clone(),
+            flags: start.flags.clone(),
+        };
+        let first = report::nothing_yet(&agent, &keeper);
+        let (publisher, handle) = Handle::pair(first);
+        let timers = Timers::new(now, start.settings.drift.resync);
+        let daemon = Self {
+            agent,
+            caretaker: Caretaker::new(keeper),
+            publisher,
+            watch: Watch::new(),
+            blind: None,
+            places: Arc::default(),
+            network: None,
+            refused: Vec::new(),
+            postponed: None,
+            no_hold: None,
+            no_supply: None,
+            runtime: Runtime::default(),
+            patience: Patience::new(),
+            log: Log::default(),
+            tally: report::tally(),
+            troubles: Vec::new(),
+            timers,
+            passes: 0,
+            fresh: true,
+            verified: None,
+            chores: Chores::default(),
+            chore: None,
+            chores_are_done: false,
+            wanted: Vec::new(),
+            fetch: None,
+            start,
+        };
+        (daemon, handle)
+    }
+
+    /// Keeps the node as it is declared until `stop` ends. What is in place stays, whatever ends it.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+        let mut stop = std::pin::pin!(stop);
+        self.chores.sweep();
+        let mut reason = Some(Reason {
+            since: None,
+            ask: true,
+        });
+        loop {
+            if let Some(reason) = reason.take() {
+                self.publisher.busy(true);
+                let again = self.turn(reason).await;
+                self.publisher.busy(false);
+                if again {
+                    self.timers.at_once();
+                }
+            }
+            self.work_beside();
+            let next = self.timers.next();
+            let next = self.runtime.due().map_or(next, |due| due.min(next));
+            let wake = tokio::select! {
+                biased;
+                () = &mut stop => Wake::Stop,
+                hint = self.watch.hint() => Wake::Hint(hint),
+                supply = running(&mut self.fetch) => Wake::Fetched(Box::new(supply)),
+                (chores, done) = ended(&mut self.chore) => Wake::Chore(chores, done),
+                changed = self.runtime.answered() => Wake::Runtime { changed },
+                () = self.publisher.asked() => Wake::Asked,
+                () = tokio::time::sleep_until(next.into()) => Wake::Time,
+            };
+            if matches!(wake, Wake::Stop) {
+                return;
+            }
+            reason = self.woken(wake).await;
+        }
+    }
+
+    /// Whether what happened calls for a turn.
+    async fn woken(&mut self, wake: Wake) -> Option<Reason> {
+        let now = Instant::now();
+        match wake {
+            Wake::Stop => None,
+            Wake::Hint(hint) => self.hinted(hint, now).await,
+            Wake::Asked => {
+                self.runtime.viewed(now);
+                self.timers.asked(now).then(Reason::default)
+            }
+            Wake::Runtime { changed } => changed.then(Reason::default),
+            Wake::Chore(chores, done) => self.chore_done(chores, done),
+            Wake::Fetched(supply) => {
+                self.fetch = None;
+                self.fetched(*supply, now);
+                Some(Reason::default())
+            }
+            Wake::Time => {
+                let due = self.timers.due(now);
+                if due.resync {
+                    self.resync();
+                }
+                if due.poll || (due.turn && !self.refused.is_empty()) {
+                    self.reload().await;
+                }
+                due.turn.then_some(Reason {
+                    since: due.since,
+                    ask: due.retry || due.resync,
+                })
+            }
+        }
+    }
+
+    async fn hinted(&mut self, hint: Hint, now: Instant) -> Option<Reason> {
+        if hint.rescan {
+            self.tally.watch_overflows += 1;
+            tracing::warn!("events were lost; everything is looked at again");
+        }
+        let mut plugins = BTreeSet::new();
+        for path in &hint.paths {
+            plugins.extend(self.places.plugin(path));
+        }
+        for plugin in plugins {
+            self.caretaker.keeper().forget(&plugin);
+        }
+        if hint.rescan || hint.paths.iter().any(|path| self.places.is_config(path)) {
+            self.reload().await;
+        }
+        let immediate = self.timers.hinted(hint.at, now);
+        immediate.then_some(Reason {
+            since: Some(hint.at),
+            ask: false,
+        })
+    }
+
+    fn chore_done(&mut self, chores: Chores, done: Done) -> Option<Reason> {
+        self.chore = None;
+        self.chores = chores;
+        self.chores_are_done = done == Done::Nothing;
+        match done {
+            Done::Nothing | Done::One => None,
+            Done::AllRead => {
+                self.verified = Some(Moment(std::time::SystemTime::now()));
+                Some(Reason::default())
+            }
+            Done::Drift => Some(Reason::default()),
+        }
+    }
+
+    /// Time for a full reading: events may have been lost, and a disk can change what nobody wrote.
+    fn resync(&mut self) {
+        self.chores.start_over(self.caretaker.keeper());
+        self.chores_are_done = false;
+        self.caretaker.ask_all_again();
+    }
+
+    /// Starts what goes on beside turns: a question to the runtime if it is due; a download if one is wanted and due, else a chore. Never both, since chores
+    /// let go of what no ledger knows of yet.
+    fn work_beside(&mut self) {
+        if let Some(runtime) = &self.caretaker.keeper().settings().runtime {
+            self.runtime
+                .ask(&self.start.host, &runtime.socket, Instant::now());
+        }
+        if self.fetch.is_some() || self.chore.is_some() {
+            return;
+        }
+        if self.timers.may_fetch(Instant::now())
+            && let Some(artifact) = self.wanted.first().cloned()
+            && let Some(download) = self.caretaker.fetch(artifact)
+        {
+            self.fetch = Some(Box::pin(download));
+            return;
+        }
+        if !self.chores_are_done {
+            let chores = std::mem::take(&mut self.chores);
+            self.chore = Some(self.caretaker.chore(chores));
+        }
+    }
+
+    /// What was last published.
+    #[must_use]
+    pub fn latest(&self) -> Arc<Status> {
+        self.publisher.latest()
+    }
+}
+
+fn keeper(start: &Start, settings: Settings) -> Keeper {
+    Keeper::new(settings, start.host.clone(), start.node_name.clone())
+}
+
+/// Ends with the download that is under way; never where none is.
+async fn running(download: &mut Option<Download>) -> Result<Supply, ReconcileError> {
+    match download {
+        Some(download) => download.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Ends with the chore that is under way; never where none is.
+async fn ended(chore: &mut Option<JoinHandle<(Chores, Done)>>) -> (Chores, Done) {
+    match chore {
+        Some(chore) => match chore.await {
+            Ok(done) => done,
+            // It panicked, which the log has told: the next round tries again.
+            Err(_) => (Chores::default(), Done::Nothing),
+        },
+        None => std::future::pending().await,
+    }
+}

@@ -7,6 +7,7 @@
 
 mod dir;
 mod error;
+mod identity;
 mod lock;
 mod observe;
 mod root;
@@ -16,8 +17,9 @@ mod walk;
 
 pub use dir::{Dir, Entry};
 pub use error::HostError;
+pub use identity::Identity;
 pub use lock::Lock;
-pub use observe::Reader;
+pub use observe::{Print, Reader, Seen};
 pub use root::{Host, machine_name};
 pub use sys::{Kind, Metadata};
 pub use temp::{Sealed, Spool, Temp};

@@ -4,13 +4,64 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
+use nix::errno::Errno;
+use nix::fcntl::AtFlags;
+use nix::sys::stat::{FileStat, fstatat};
 use sha2::Digest;
 
 use super::sys::{self, Kind, Metadata};
 use super::walk::Trail;
 use super::{Dir, HostError, Temp};
 use crate::model::{FileName, FileState, FileType, Regular};
+
+/// How long a file must have been left alone before its times prove that it is unchanged. The kernel stamps changes
+/// with the time of its last tick, at most 10 ms ago: a second change within one tick leaves no trace in them.
+const SETTLED: Duration = Duration::from_millis(20);
+
+/// By what one can tell, without reading it, that a file is still the one that was read: any write, chmod, chown,
+/// rename or link changes the last of them, and only the kernel sets that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Print {
+    device: u64,
+    inode: u64,
+    size: i64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+/// A regular file as it was read once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    print: Print,
+    regular: Regular,
+}
+
+impl From<&FileStat> for Print {
+    fn from(stat: &FileStat) -> Self {
+        Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            size: stat.st_size,
+            modified: (stat.st_mtime, stat.st_mtime_nsec),
+            changed: (stat.st_ctime, stat.st_ctime_nsec),
+        }
+    }
+}
+
+impl Print {
+    /// Whether a later change is bound to show in the times.
+    fn is_settled(&self, now: SystemTime) -> bool {
+        let (seconds, nanos) = self.changed;
+        let changed = u64::try_from(seconds).ok().zip(u32::try_from(nanos).ok());
+        let since = changed.and_then(|(seconds, nanos)| {
+            let changed = SystemTime::UNIX_EPOCH + Duration::new(seconds, nanos);
+            now.duration_since(changed).ok()
+        });
+        since.is_some_and(|since| since >= SETTLED)
+    }
+}
 
 /// An open regular file, read from its start.
 #[derive(Debug)]
@@ -78,6 +129,43 @@ impl Dir {
         }
     }
 
+    /// The same, where a file that is provably still the one `seen` before is not read again. `seen` is what can be
+    /// relied on the next time; `None` where nothing can.
+    #[must_use]
+    pub fn observe_again(&self, name: &FileName, seen: &mut Option<Seen>) -> FileState {
+        if let (Some(known), Ok(Some(print))) = (&*seen, self.print(name))
+            && known.print == print
+        {
+            return FileState::Regular(known.regular);
+        }
+        *seen = None;
+        let now = SystemTime::now();
+        let before = self.print(name);
+        let state = self.observe(name);
+        if let (FileState::Regular(regular), Ok(Some(print))) = (&state, self.print(name))
+            && before.is_ok_and(|before| before == Some(print))
+            && print.is_settled(now)
+        {
+            *seen = Some(Seen {
+                print,
+                regular: *regular,
+            });
+        }
+        state
+    }
+
+    /// The print of a regular file; `None` where there is none.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub fn print(&self, name: &FileName) -> Result<Option<Print>, HostError> {
+        match fstatat(self.fd(), name.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(stat) if Kind::of(&stat) == Kind::Regular => Ok(Some(Print::from(&stat))),
+            Ok(_) | Err(Errno::ENOENT) => Ok(None),
+            Err(error) => Err(HostError::new("inspect", self.file(name), error)),
+        }
+    }
+
     fn look(&self, name: &FileName) -> Result<FileState, HostError> {
         match self.metadata(name)?.map(|metadata| metadata.kind) {
             None => return Ok(FileState::Absent),
@@ -129,7 +217,7 @@ impl Dir {
                 let refused = other.must_be_regular().map(|()| Vec::new());
                 refused.map_err(|error| HostError::new("read", path, error))
             }
-            None => Err(HostError::new("read", path, nix::errno::Errno::ENOENT)),
+            None => Err(HostError::new("read", path, Errno::ENOENT)),
         }
     }
 

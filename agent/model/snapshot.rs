@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::{Drift, Sha256};
 
 /// The state of everything declared, as observed in one pass.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Snapshot {
     /// Every declared file, in the order of the declaration, the conflist last.

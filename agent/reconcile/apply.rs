@@ -25,6 +25,8 @@ pub(super) struct Bench {
     pub(super) proven: BTreeSet<Sha256>,
     /// The steps that were taken.
     pub(super) taken: Vec<Step>,
+    /// Files that are left alone for now, since somebody keeps undoing what is done to them.
+    pub(super) held: BTreeSet<(Place, FileName)>,
 }
 
 impl Bench {
@@ -71,10 +73,18 @@ impl Bench {
     fn feasible(&self) -> Vec<Step> {
         let blobs = &self.sight.observed.blobs;
         let steps = self.sight.plan.steps.iter().filter(|step| match step {
-            Step::Place { sha256, .. } => blobs.contains(sha256),
-            step => step.is_on_plugin(),
+            Step::Place { plugin, sha256, .. } => {
+                blobs.contains(sha256) && !self.is_held(Place::Bin, plugin.file())
+            }
+            Step::FixPlugin { plugin, .. } => !self.is_held(Place::Bin, plugin.file()),
+            _ => false,
         });
         steps.cloned().collect()
+    }
+
+    fn is_held(&self, place: Place, name: &FileName) -> bool {
+        // Mostly there are none, and then nothing is cloned.
+        !self.held.is_empty() && self.held.contains(&(place, name.clone()))
     }
 
     /// Records what was fetched, and what is about to be placed before any of it is.
@@ -162,20 +172,27 @@ impl Bench {
     }
 
     fn place(&self, bin: &Dir, plugin: &PluginName, sha256: Sha256) -> Result<(), StoreError> {
-        // Two plugins may be the same file under two names (Calico's are): the first takes the spare.
-        let spent = !self.session.store.has(&sha256)?;
+        let store = &self.session.store;
+        if let Some(proven) = self.session.proven_spare(&sha256)
+            && store.place_spare(&sha256, &proven, bin, plugin.file())?
+        {
+            return Ok(());
+        }
+        // Two plugins may be the same file under two names (Calico's are): the first takes the blob.
+        let spent = !store.has(&sha256)? && !store.recall(&sha256)?;
         if spent {
             self.restage(bin, sha256);
+        }
+        if self.session.lasting && !self.proven.contains(&sha256) {
+            let staged = store.stage(&sha256, bin)?;
+            return Ok(staged.publish(bin, plugin.file())?);
         }
         // What was copied back just now nobody has hashed, whatever was proven before.
         let trust = match self.proven.contains(&sha256) && !spent {
             true => Trust::Proven,
             false => Trust::Unproven,
         };
-        self.session
-            .store
-            .place(&sha256, bin, plugin.file(), trust)
-            .map(drop)
+        store.place(&sha256, bin, plugin.file(), trust).map(drop)
     }
 
     /// Puts a spare back from whichever of our plugins has that content: the ledger tells what each was
@@ -201,7 +218,7 @@ impl Bench {
             .sight
             .network
             .as_ref()
-            .and_then(|network| network.rendered.clone().ok());
+            .and_then(|network| network.rendered.as_ref().ok().cloned());
         let Some((declared, rendered)) = session.keeper.settings.network.as_ref().zip(rendered)
         else {
             return Ok(());
@@ -211,7 +228,10 @@ impl Bench {
             .plan
             .steps
             .iter()
-            .filter(|step| step.is_on_conflist())
+            .filter(|step| {
+                step.on_conflist()
+                    .is_some_and(|name| !self.is_held(Place::Conf, name))
+            })
             .cloned()
             .collect();
         for step in steps {

@@ -1,6 +1,6 @@
 //! Making it so: fetch what is missing, place the binaries, write the conflist, look again.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::apply::Bench;
@@ -10,7 +10,7 @@ use super::session::Session;
 use super::{Keeper, Sight, judge, supply};
 use crate::conflist::check_plugins;
 use crate::fetch::Progress;
-use crate::model::{Artifact, FileState, PluginName, Sha256, Snapshot};
+use crate::model::{Artifact, FileName, FileState, Pin, PluginName, Sha256, Snapshot};
 use crate::plan::{Step, plan};
 use crate::store::{Ledger, Place};
 
@@ -22,6 +22,13 @@ const ROUNDS: u32 = 3;
 pub trait Audience {
     /// A download begins. What is returned is told of every step, and dropped at the end.
     fn downloading(&self, artifact: &Artifact) -> Box<dyn Progress + '_>;
+}
+
+/// Nobody watches.
+impl Audience for () {
+    fn downloading(&self, _artifact: &Artifact) -> Box<dyn Progress + '_> {
+        Box::new(())
+    }
 }
 
 /// What a pass may use.
@@ -60,18 +67,49 @@ pub struct Converged {
     pub failures: Vec<ReconcileError>,
 }
 
+/// An artifact whose plugins are in the store by now.
+#[derive(Debug)]
+pub struct Supply {
+    /// What was downloaded.
+    pub fetched: Fetched,
+    pin: Pin,
+    measured: supply::Measured,
+}
+
 /// What one run has gathered so far.
 #[derive(Default)]
-struct Progressed {
-    fetched: Vec<Fetched>,
-    steps: Vec<Step>,
+pub(super) struct Progressed {
+    pub(super) fetched: Vec<Fetched>,
+    pub(super) steps: Vec<Step>,
     /// Blobs that this process wrote or proved itself.
-    proven: BTreeSet<Sha256>,
+    pub(super) proven: BTreeSet<Sha256>,
+    /// Files that are left alone for now.
+    pub(super) held: BTreeSet<(Place, FileName)>,
     failures: Vec<ReconcileError>,
     /// What the plugins in place were when the last pass was through with them.
     seen: BTreeMap<PluginName, FileState>,
     /// What the plugins in place said, and the gates.
-    answers: Answers,
+    pub(super) answers: Answers,
+}
+
+impl Progressed {
+    /// Records what an artifact was found to hold.
+    pub(super) fn supplied(&mut self, supply: Supply, ledger: &mut Ledger) {
+        for (member, measure) in supply.measured {
+            ledger.measured(&supply.pin, &member, measure);
+            self.proven.insert(measure.sha256);
+        }
+        self.fetched.push(supply.fetched);
+    }
+}
+
+impl Sight {
+    /// Plans again with what the ledger and the store have learned.
+    pub(super) fn plan_again(&mut self, keeper: &Keeper, blobs: &BTreeSet<Sha256>) {
+        self.desired = keeper.desired(&self.ledger, self.network.as_ref());
+        self.observed.blobs.extend(blobs);
+        self.plan = plan(&self.desired, &self.observed);
+    }
 }
 
 impl Keeper {
@@ -150,7 +188,7 @@ impl Session {
     }
 
     /// Has some of the plan's steps taken on a thread that may block.
-    async fn work<T: Send + 'static>(
+    pub(super) async fn work<T: Send + 'static>(
         self: &Arc<Self>,
         sight: Sight,
         run: &mut Progressed,
@@ -161,14 +199,16 @@ impl Session {
             sight,
             proven: run.proven.clone(),
             taken: Vec::new(),
+            held: run.held.clone(),
         };
         let (bench, outcome) = blocking(move || {
-            let outcome = steps(&mut bench)?;
+            let outcome = steps(&mut bench);
             Ok((bench, outcome))
         })
         .await?;
+        // Also what was done before it failed.
         run.steps.extend(bench.taken);
-        Ok((bench.sight, outcome))
+        Ok((bench.sight, outcome?))
     }
 
     /// Downloads and unpacks what the plan asks for, then plans again with what is known now.
@@ -183,25 +223,20 @@ impl Session {
             .cloned()
             .collect();
         for artifact in artifacts {
-            match self.fetch(&artifact, &mut sight.ledger, means).await {
-                Ok((fetched, blobs)) => {
-                    run.fetched.push(fetched);
-                    run.proven.extend(blobs);
-                }
+            match self.fetch(&artifact, means).await {
+                Ok(supply) => run.supplied(supply, &mut sight.ledger),
                 Err(error) => run.failures.push(error),
             }
         }
-        sight.desired = self.keeper.desired(&sight.ledger, sight.network.as_ref());
-        sight.observed.blobs.extend(&run.proven);
-        sight.plan = plan(&sight.desired, &sight.observed);
+        sight.plan_again(&self.keeper, &run.proven);
     }
 
-    async fn fetch(
+    /// Downloads an artifact, proves it, and takes its plugins into the store. Beside passes: it may take minutes.
+    pub(super) async fn fetch(
         self: &Arc<Self>,
         artifact: &Artifact,
-        ledger: &mut Ledger,
         means: &Means<'_>,
-    ) -> Result<(Fetched, Vec<Sha256>), ReconcileError> {
+    ) -> Result<Supply, ReconcileError> {
         let bytes = {
             let progress = means.audience.downloading(artifact);
             let settings = &self.keeper.settings;
@@ -225,11 +260,11 @@ impl Session {
         let (session, artifact) = (Arc::clone(self), artifact.clone());
         let pin = artifact.pin;
         let measured = blocking(move || supply::unpack(&artifact, bytes, &session.store)).await?;
-        let blobs = measured.iter().map(|(_, measure)| measure.sha256).collect();
-        for (member, measure) in measured {
-            ledger.measured(&pin, &member, measure);
-        }
-        Ok((fetched, blobs))
+        Ok(Supply {
+            fetched,
+            pin,
+            measured,
+        })
     }
 
     /// Puts spares back into the store and lets go of what is neither declared nor in place: after an
@@ -237,28 +272,17 @@ impl Session {
     /// here may make a right node fail: a full disk costs the spare, not the network.
     fn tidy(&self, seen: &BTreeMap<PluginName, FileState>) -> Result<(), ReconcileError> {
         let mut ledger = self.store.ledger()?;
-        let artifacts = &self.keeper.settings.artifacts;
-        let mut pins: BTreeSet<String> = artifacts
-            .iter()
-            .map(|artifact| artifact.pin.to_string())
-            .collect();
-        let mut blobs: HashSet<Sha256> = HashSet::new();
+        let needed = self.keeper.needed(&ledger);
         let bin = self.keeper.bin_dir()?;
         for wanted in self.keeper.desired(&ledger, None).plugins {
             let name = wanted.plugin.file();
-            blobs.extend(wanted.sha256);
-            let Some(placed) = ledger.find(Place::Bin, name) else {
-                continue;
-            };
-            pins.extend(placed.origin.iter().map(|origin| origin.pin.clone()));
-            blobs.extend(placed.previous);
-            blobs.insert(placed.sha256);
             // One that could not be mended is no copy of itself.
             let right = matches!(
                 seen.get(&wanted.plugin),
                 Some(FileState::Regular(file)) if wanted.sha256 == Some(file.sha256)
             );
-            if wanted.sha256 == Some(placed.sha256)
+            if let Some(placed) = ledger.find(Place::Bin, name)
+                && wanted.sha256 == Some(placed.sha256)
                 && right
                 && let Some(bin) = &bin
                 && let Err(error) = self.store.restage(&placed.sha256, bin, name)
@@ -267,8 +291,11 @@ impl Session {
             }
         }
         let before = ledger.clone();
-        ledger.retain_members(&pins);
-        let kept = self.store.prune(&blobs).and_then(|()| self.store.sync());
+        ledger.retain_members(&needed.pins);
+        let kept = self
+            .store
+            .prune(&needed.digests)
+            .and_then(|()| self.store.sync());
         if let Err(error) = kept {
             tracing::warn!("{error}");
         }
@@ -282,7 +309,7 @@ impl Session {
 }
 
 /// A conflist is never visible while a plugin that it names is absent or wrong, nor before its gates hold.
-fn may_write(sight: &Sight, answers: &Answers) -> bool {
+pub(super) fn may_write(sight: &Sight, answers: &Answers) -> bool {
     let Some(Ok(rendered)) = sight.network.as_ref().map(|network| &network.rendered) else {
         return false;
     };
@@ -298,7 +325,7 @@ fn may_write(sight: &Sight, answers: &Answers) -> bool {
         && check_plugins(&rendered.needed, summary, &supported).is_empty()
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ReconcileError> + Send + 'static,
 ) -> Result<T, ReconcileError> {
     tokio::task::spawn_blocking(work).await?

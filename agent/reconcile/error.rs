@@ -67,6 +67,26 @@ pub enum ReconcileError {
 }
 
 impl ReconcileError {
+    /// A stable label for metrics.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Fetch(error) => error.kind(),
+            Self::Archive { source, .. } => source.kind(),
+            Self::CaFile(_) => "ca-file",
+            _ => "io",
+        }
+    }
+
+    /// Whether another agent holds the state directory.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        match self {
+            Self::Host(error) | Self::Store(StoreError::Host(error)) => error.is_held(),
+            _ => false,
+        }
+    }
+
     /// Whether it was a read-only file system that refused.
     pub(super) fn is_read_only(&self) -> bool {
         match self {

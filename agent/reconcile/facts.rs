@@ -84,7 +84,7 @@ fn env_file(host: &Host, path: &Path) -> Result<Result<Vec<(String, Value)>, Str
 
 /// The name under which kubelet registers a node unless told otherwise: the host name, trimmed and
 /// in lower case (kubelet `nodeutil.GetHostname`).
-fn default_node_name() -> Option<String> {
+pub(super) fn default_node_name() -> Option<String> {
     Some(host::machine_name()?.trim().to_lowercase())
 }
 

@@ -1,13 +1,15 @@
 //! From what was seen and answered to what is true: the snapshot.
 
-use super::network::{NetworkSight, Rendered, Waiting};
+use super::error::ReconcileError;
+use super::network::{NetworkSight, Rendered, Unrendered};
 use super::precedence::View;
 use super::questions::{Answers, Version};
 use super::{Keeper, Sight};
 use crate::config::Network;
 use crate::conflist::{Needed, check_plugins};
 use crate::model::{
-    Check, Drift, FileMode, FileName, FileReport, FileState, PluginName, Sha256, Snapshot, Standing,
+    Candidate, Check, Directory, Drift, EffectiveNetwork, FileMode, FileName, FileReport,
+    FileState, PluginName, Sha256, Snapshot, Standing,
 };
 use crate::plan::compare;
 
@@ -139,6 +141,13 @@ fn binaries(keeper: &Keeper, sight: &Sight, plugins: &[FileReport]) -> Check {
             plugins.len()
         )];
     }
+    failures.extend(sight.dead.iter().map(|dir| {
+        format!(
+            "{} was removed on the host while it is mounted here, so nothing that is put there is seen; mount its \
+             parent directory instead",
+            dir.display()
+        )
+    }));
     Check {
         name: "binaries",
         failures,
@@ -187,9 +196,13 @@ fn conflist_check(file: &FileReport, network: &NetworkSight) -> Check {
                 }),
             );
         }
-        Err(Waiting(reason)) => check
-            .failures
-            .push(format!("cannot be rendered yet: {reason}")),
+        Err(Unrendered::Wrong(ReconcileError::Conflist(findings))) => {
+            let lines = findings
+                .iter()
+                .map(|finding| format!("{}: {}; {}", finding.at, finding.problem, finding.mend));
+            check.failures.extend(lines);
+        }
+        Err(unrendered) => check.failures.push(unrendered.to_string()),
     }
     check
 }
@@ -230,4 +243,42 @@ fn plugins_check(sight: &Sight, network: &NetworkSight, answers: &Answers) -> Ch
         }
     }
     check
+}
+
+/// The configuration directory as the runtimes see it.
+pub(super) fn directory(keeper: &Keeper, sight: &Sight, answers: &Answers) -> Option<Directory> {
+    let (network, declared) = sight
+        .network
+        .as_ref()
+        .zip(keeper.settings.network.as_ref())?;
+    let survey = network.survey();
+    let runtimes = View::of(network, answers).runtimes();
+    let effective = survey.first().and_then(|(file, loaded)| {
+        let loaded = loaded.as_ref().ok()?;
+        Some(EffectiveNetwork {
+            file: file.clone(),
+            name: loaded.name.clone(),
+            cni_version: loaded.version.clone(),
+            chain: loaded.chain.clone(),
+            text: network.content(&file.parse().ok()?).unwrap_or_default(),
+        })
+    });
+    let candidates = survey.into_iter().map(|(name, loaded)| {
+        let (network, error) = match loaded {
+            Ok(network) => (Some(network.name), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        Candidate {
+            ours: name == declared.file_name.as_str(),
+            name,
+            network,
+            error,
+        }
+    });
+    Some(Directory {
+        path: keeper.host.shown(&keeper.settings.paths.conf_dir),
+        runtimes,
+        candidates: candidates.collect(),
+        effective,
+    })
 }

@@ -6,10 +6,14 @@
 //! store), `apply` (steps onto the disk), `converge` and `uninstall` (the orders of steps).
 
 mod apply;
+mod caretaker;
+mod chores;
 mod converge;
 mod error;
 mod facts;
+mod faults;
 mod judge;
+mod memory;
 mod network;
 mod precedence;
 mod questions;
@@ -21,15 +25,20 @@ mod uninstall;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use converge::{Audience, Converged, Fetched, Means};
+pub use caretaker::{Caretaker, Deeds, Held, Pass};
+pub use chores::{Chores, Done};
+pub use converge::{Audience, Converged, Fetched, Means, Supply};
 pub use error::ReconcileError;
-pub use network::{Rendered, Waiting};
+pub use faults::{Fault, Origin};
+pub use network::{Rendered, Unrendered};
 pub use sight::Sight;
 pub use uninstall::{Removal, Uninstalled};
 
+use memory::Memory;
+
 use crate::config::Settings;
 use crate::host::Host;
-use crate::model::Snapshot;
+use crate::model::{FileName, Snapshot};
 
 /// A node and what is declared for it.
 #[derive(Debug, Clone)]
@@ -37,6 +46,7 @@ pub struct Keeper {
     settings: Arc<Settings>,
     host: Host,
     node_name: Option<String>,
+    memory: Memory,
 }
 
 impl Keeper {
@@ -47,6 +57,16 @@ impl Keeper {
             settings: Arc::new(settings),
             host,
             node_name,
+            memory: Memory::default(),
+        }
+    }
+
+    /// The same for an agent that stays: a file is read again only where it may have changed.
+    #[must_use]
+    pub fn remembering(self) -> Self {
+        Self {
+            memory: Memory::of_a_lifetime(),
+            ..self
         }
     }
 
@@ -64,6 +84,29 @@ impl Keeper {
             self.host.shown(&paths.bin_dir),
             self.host.shown(&paths.conf_dir),
         )
+    }
+
+    /// The same, shared.
+    #[must_use]
+    pub fn settings_shared(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings)
+    }
+
+    /// The node's name, where it was told.
+    #[must_use]
+    pub fn node_name(&self) -> Option<String> {
+        self.node_name.clone().or_else(facts::default_node_name)
+    }
+
+    /// The state directory as people see it, the host root in front.
+    #[must_use]
+    pub fn shown_state_dir(&self) -> PathBuf {
+        self.host.shown(&self.settings.paths.state_dir)
+    }
+
+    /// Has a plugin read the next time, whatever its times say.
+    pub fn forget(&self, plugin: &FileName) {
+        self.memory.forget(plugin);
     }
 
     /// Why each gate that does not hold does not, a line each.

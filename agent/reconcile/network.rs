@@ -8,11 +8,12 @@ use super::error::ReconcileError;
 use super::facts::{self, Collected};
 use crate::config::{FactSource, Network};
 use crate::conflist::{
-    ConfDir, DirEntry, DropIns, EntryKind, Needed, RenderError, RenderProblem, Report,
-    earlier_candidates, needed_plugins, render, validate,
+    ConfDir, DirEntry, DropIns, EntryKind, Libcni, LoadError, Needed, Network as LoadedNetwork,
+    RenderError, RenderProblem, Report, earlier_candidates, merged_drop_ins, needed_plugins,
+    render, survey, validate,
 };
 use crate::host::{Dir, Host, Kind};
-use crate::model::{FileName, FileType, Sha256};
+use crate::model::{FileName, FileState, FileType, Sha256};
 
 /// The largest configuration that is read, in bytes: what newer go-cni reads at most (`MaxFileSize`).
 pub(super) const LARGEST_CONFLIST: u64 = 2 << 20;
@@ -23,8 +24,10 @@ pub(super) const ASIDE: &str = ".cni-keeper-disabled";
 /// The conflist and its directory, as seen.
 #[derive(Debug)]
 pub struct NetworkSight {
-    /// The conflist as it would be written, or what it still waits for.
-    pub rendered: Result<Rendered, Waiting>,
+    /// The conflist as it would be written, or why it cannot be.
+    pub rendered: Result<Rendered, Unrendered>,
+    /// Whether the configuration directory does not exist.
+    pub(super) is_absent: bool,
     entries: Vec<DirEntry>,
     host: Host,
     path: PathBuf,
@@ -43,15 +46,21 @@ pub struct Rendered {
     pub needed: Vec<Needed>,
 }
 
-/// Why the conflist cannot be rendered yet: a fact source that is not there yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Waiting(pub String);
+/// Why there is no conflist to write.
+#[derive(Debug, thiserror::Error)]
+pub enum Unrendered {
+    /// A fact source is not there yet.
+    #[error("cannot be rendered yet: {0}")]
+    Waiting(String),
+    /// It asks for a fact that nothing will provide, or has a mistake that a runtime would not forgive.
+    #[error(transparent)]
+    Wrong(ReconcileError),
+}
 
 /// Renders and checks the declared conflist and lists its directory; `None` where none is declared.
 ///
 /// # Errors
-/// When the conflist asks for a fact that nothing will provide, or has a mistake that a runtime would
-/// not forgive; or when the disk refuses.
+/// When the disk refuses.
 pub(super) fn look(keeper: &Keeper) -> Result<Option<NetworkSight>, ReconcileError> {
     let Some(declared) = &keeper.settings.network else {
         return Ok(None);
@@ -59,20 +68,18 @@ pub(super) fn look(keeper: &Keeper) -> Result<Option<NetworkSight>, ReconcileErr
     let Collected { facts, unready } =
         facts::collect(&keeper.settings, &keeper.host, keeper.node_name.as_deref())?;
     let rendered = match render(&declared.conflist, &facts) {
-        Ok(text) => Ok(checked(text)?),
+        Ok(text) => checked(text).map_err(Unrendered::Wrong),
         // The values may well be in a file that is not ready, or still be written to one that is there.
         Err(error) => match unready.or_else(|| awaited(&error, declared, &keeper.host)) {
-            Some(reason) => Err(Waiting(reason)),
-            None => return Err(error.into()),
+            Some(reason) => Err(Unrendered::Waiting(reason)),
+            None => Err(Unrendered::Wrong(error.into())),
         },
     };
-    let entries = match keeper.conf_dir()? {
-        Some(dir) => entries(&dir)?,
-        None => Vec::new(),
-    };
+    let dir = keeper.conf_dir()?;
     Ok(Some(NetworkSight {
         rendered,
-        entries,
+        is_absent: dir.is_none(),
+        entries: dir.as_ref().map_or(Ok(Vec::new()), entries)?,
         host: keeper.host.clone(),
         path: keeper.settings.paths.conf_dir.clone(),
     }))
@@ -148,6 +155,14 @@ fn content(dir: &Dir, name: &OsStr) -> EntryKind {
 }
 
 impl NetworkSight {
+    /// Takes a mistake of the conflist for a failure, where somebody is there to mend it before anything is touched.
+    pub(super) fn must_render(self) -> Result<Self, ReconcileError> {
+        match self.rendered {
+            Err(Unrendered::Wrong(mistake)) => Err(mistake),
+            rendered => Ok(Self { rendered, ..self }),
+        }
+    }
+
     /// Hands the directory, as the runtimes see it, to a question about it.
     pub(super) fn with_dir<T>(&self, question: impl FnOnce(&ConfDir<'_>) -> T) -> T {
         let drop_ins = |name: &str| match self.host.dir(&self.path.join(name)) {
@@ -173,6 +188,54 @@ impl NetworkSight {
             }
             _ => None,
         })
+    }
+
+    /// Every file that the runtimes look at, in their order, and what libcni makes of it.
+    pub(super) fn survey(&self) -> Vec<(String, Result<LoadedNetwork, LoadError>)> {
+        let survey = self.with_dir(|dir| survey(dir, Libcni::V1_3));
+        let named = |(name, loaded): (OsString, _)| (name.to_string_lossy().into_owned(), loaded);
+        survey.into_iter().map(named).collect()
+    }
+
+    /// The same for the files that sort before `ours`.
+    pub(super) fn before(
+        &self,
+        ours: &FileName,
+    ) -> Vec<(String, Result<LoadedNetwork, LoadError>)> {
+        let mut files = self.survey();
+        files.retain(|(name, _)| name.as_str() < ours.as_str());
+        files
+    }
+
+    /// The drop-ins that newer runtimes merge into the declared network, below the directory.
+    pub(super) fn drop_ins(&self) -> Vec<PathBuf> {
+        let Ok(Rendered { report, .. }) = &self.rendered else {
+            return Vec::new();
+        };
+        let Some(summary) = report
+            .summary
+            .as_ref()
+            .filter(|summary| !summary.only_inlined)
+        else {
+            return Vec::new();
+        };
+        let files = self.with_dir(|dir| merged_drop_ins(&summary.name, dir));
+        let network = PathBuf::from(&summary.name);
+        files.into_iter().map(|file| network.join(file)).collect()
+    }
+
+    /// What a file that stands at the declared conflist's name tells of its writer, beyond its owner.
+    pub(super) fn author(&self, name: &FileName, state: &FileState) -> Option<String> {
+        let FileState::Regular(file) = state else {
+            return None;
+        };
+        let files = self.survey();
+        let (_, loaded) = files.iter().find(|(file, _)| *file == *name.as_str())?;
+        let network = loaded.as_ref().ok()?;
+        Some(format!(
+            "uid {}, with the network '{}'",
+            file.owner.uid, network.name
+        ))
     }
 
     /// The foreign configurations that sort before `ours`, in order: as long as one of them is there,

@@ -9,7 +9,7 @@ use crate::conflist::{
     Libcni, Outcome, PassedOver, Standing, Summary, Verdict, check_name_is_free, containerd, crio,
     merged_drop_ins, standing,
 };
-use crate::model::{Check, Effective};
+use crate::model::{Check, Effective, RuntimeView};
 
 /// What every supported runtime makes of the directory, with the name to tell it by.
 pub(super) struct View(Vec<(&'static str, Verdict)>);
@@ -39,6 +39,38 @@ impl View {
             containerd: picked("containerd"),
             crio: picked("CRI-O"),
         }
+    }
+
+    /// What every runtime takes, and why no other file.
+    pub(super) fn runtimes(&self) -> Vec<RuntimeView> {
+        let view = |(runtime, verdict): &(&'static str, Verdict)| {
+            let mut why: Vec<String> = verdict
+                .passed_over
+                .iter()
+                .map(|(file, reason)| format!("{} is passed over: {reason}", file.display()))
+                .collect();
+            let (takes, network) = match &verdict.outcome {
+                Outcome::Picked { file, network } => {
+                    let file = file.to_string_lossy().into_owned();
+                    (Some(file), Some(network.name.clone()))
+                }
+                Outcome::Aborted { file, error } => {
+                    why.push(format!("{} stops the whole load: {error}", file.display()));
+                    (None, None)
+                }
+                Outcome::Nothing => {
+                    why.push("no file is left to load".to_owned());
+                    (None, None)
+                }
+            };
+            RuntimeView {
+                runtime,
+                takes,
+                network,
+                why,
+            }
+        };
+        self.0.iter().map(view).collect()
     }
 
     /// Whether the runtimes take ours. One that is not there, or whose plugins are not, is not said

@@ -9,8 +9,8 @@ use tokio::task::JoinSet;
 use super::error::ReconcileError;
 use super::{Keeper, Sight};
 use crate::conflist::chains_up_to;
-use crate::host::{Dir, Host, HostError, Kind};
-use crate::model::{FileType, PluginName};
+use crate::host::{Dir, Host, HostError, Kind, Print};
+use crate::model::{FileState, FileType, PluginName, Sha256};
 use crate::probe::{VersionError, ask_version, check_gate};
 
 /// How much of a script is read for its first line, in bytes (the kernel's `BINPRM_BUF_SIZE`).
@@ -23,10 +23,21 @@ pub(super) struct Answers {
     pub(super) closed_gates: Vec<String>,
     /// What every plugin that matters answered to VERSION.
     pub(super) versions: BTreeMap<String, Version>,
+    /// The same with what each plugin was when it was asked, so that it need not be asked again.
+    asked: BTreeMap<String, (Identity, Version)>,
+}
+
+/// What a plugin was when it was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Identity {
+    /// A declared one, by its content.
+    Content(Sha256),
+    /// A foreign one, which nobody hashed.
+    File(Print),
 }
 
 /// What came of asking a plugin.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Version {
     /// It is not in the bin directory.
     Absent,
@@ -41,9 +52,27 @@ pub(super) enum Version {
 }
 
 impl Answers {
-    fn was_asked(&self, plugin: &str) -> bool {
-        let answer = self.versions.get(plugin);
-        answer.is_some_and(|version| !matches!(version, Version::Absent | Version::Distrusted))
+    /// Has every plugin asked again that gave no usable answer: what was wrong may have passed.
+    pub(super) fn forget_failures(&mut self) {
+        self.asked
+            .retain(|_, (_, version)| matches!(version, Version::Supports(_)));
+    }
+
+    /// Whether a plugin gave no usable answer.
+    pub(super) fn has_failures(&self) -> bool {
+        let broken = |version: &Version| matches!(version, Version::Broken(_));
+        self.versions.values().any(broken)
+    }
+
+    /// Has every plugin asked again.
+    pub(super) fn forget(&mut self) {
+        self.asked.clear();
+    }
+
+    /// What a plugin answered when it was the same as now.
+    fn known(&self, plugin: &str, identity: Option<Identity>) -> Option<&Version> {
+        let (asked, version) = self.asked.get(plugin)?;
+        (Some(*asked) == identity).then_some(version)
     }
 
     /// The supported versions of a plugin, in the form that the conflist rules ask for them: one that
@@ -69,13 +98,13 @@ impl Answers {
 pub(super) async fn ask(keeper: &Keeper, sight: &Sight) -> Result<Answers, ReconcileError> {
     let answers = Answers {
         closed_gates: closed_gates(keeper).await,
-        versions: BTreeMap::new(),
+        ..Answers::default()
     };
     ask_rest(keeper, sight, answers).await
 }
 
-/// Asks the plugins that were not asked yet. An answer holds as long as the plugin is what it was, and
-/// so does the lack of one: it is why the conflist was not written.
+/// Asks the plugins that were not asked yet, or are others now. An answer holds as long as the plugin is what it
+/// was, and so does the lack of one: it is why the conflist was not written.
 ///
 /// # Errors
 /// When the disk refuses.
@@ -85,24 +114,49 @@ pub(super) async fn ask_rest(
     mut answers: Answers,
 ) -> Result<Answers, ReconcileError> {
     let bin = keeper.bin_dir()?;
-    let mut asked = JoinSet::new();
+    let mut asking = JoinSet::new();
+    answers.versions.clear();
     for plugin in plugins_that_matter(keeper, sight) {
         let version = match place(keeper, bin.as_ref(), sight, &plugin)? {
             Err(version) => version,
-            Ok(_) if answers.was_asked(&plugin) => continue,
             Ok(path) => {
-                let keeper = keeper.clone();
-                asked.spawn(async move { (plugin, version(&keeper, &path).await) });
-                continue;
+                let identity = identity(bin.as_ref(), sight, &plugin)?;
+                match answers.known(&plugin, identity) {
+                    Some(version) => version.clone(),
+                    None => {
+                        let keeper = keeper.clone();
+                        asking.spawn(async move {
+                            let version = version(&keeper, &path).await;
+                            (plugin, identity, version)
+                        });
+                        continue;
+                    }
+                }
             }
         };
         answers.versions.insert(plugin, version);
     }
-    while let Some(answer) = asked.join_next().await {
-        let (plugin, version) = answer?;
+    while let Some(answer) = asking.join_next().await {
+        let (plugin, identity, version) = answer?;
+        if let Some(identity) = identity {
+            answers
+                .asked
+                .insert(plugin.clone(), (identity, version.clone()));
+        }
         answers.versions.insert(plugin, version);
     }
     Ok(answers)
+}
+
+/// What a plugin is now; `None` where nothing would show a change of it, as with what a link leads to.
+fn identity(bin: Option<&Dir>, sight: &Sight, plugin: &str) -> Result<Option<Identity>, HostError> {
+    let (Some(bin), Ok(name)) = (bin, plugin.parse::<PluginName>()) else {
+        return Ok(None);
+    };
+    match sight.observed.plugins.get(&name) {
+        Some(FileState::Regular(file)) => Ok(Some(Identity::Content(file.sha256))),
+        _ => Ok(bin.print(name.file())?.map(Identity::File)),
+    }
 }
 
 fn plugins_that_matter(keeper: &Keeper, sight: &Sight) -> BTreeSet<String> {

@@ -1,32 +1,94 @@
 //! Holding the state directory: one agent at a time, and nothing left over from a killed one.
 
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use super::Keeper;
 use super::error::ReconcileError;
-use super::{Keeper, network};
-use crate::host::Lock;
-use crate::store::Store;
+use super::network::{self, NetworkSight};
+use crate::host::{Lock, Print};
+use crate::model::Sha256;
+use crate::store::{Ledger, Place, Store};
 
 /// The state directory with the lock held. Shared with blocking work, so that the lock outlives it.
+#[derive(Debug)]
 pub(super) struct Session {
     pub(super) keeper: Keeper,
     pub(super) store: Store,
+    /// The spares that were proven, and are still what they were as long as they have this print.
+    pub(super) proven: Mutex<HashMap<Sha256, Print>>,
+    /// Whether the store's own copies must stay, since nobody may be there to fetch them again.
+    pub(super) lasting: bool,
     _lock: Lock,
 }
 
+/// What the store and the ledger must not let go of.
+pub(super) struct Needed {
+    /// Pins as text.
+    pub(super) pins: BTreeSet<String>,
+    /// Contents of plugins.
+    pub(super) digests: HashSet<Sha256>,
+}
+
+impl Session {
+    /// The print of a proven spare. It is for one use: where that fails, the spare is to be proven again.
+    pub(super) fn proven_spare(&self, digest: &Sha256) -> Option<Print> {
+        let mut proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
+        proven.remove(digest)
+    }
+}
+
 impl Keeper {
-    /// Refuses a wrong conflist, takes the lock, and sweeps what a killed run left behind.
+    /// Refuses a wrong conflist, then holds the state directory for one run.
     pub(super) fn open(&self) -> Result<Arc<Session>, ReconcileError> {
-        network::look(self)?;
+        network::look(self)?
+            .map(NetworkSight::must_render)
+            .transpose()?;
+        self.hold(false)
+    }
+
+    /// Takes the lock, and sweeps what a killed run left behind. Blocks.
+    ///
+    /// # Errors
+    /// When another agent is at work ([`ReconcileError::is_held`]), or the disk refuses.
+    pub(super) fn hold(&self, lasting: bool) -> Result<Arc<Session>, ReconcileError> {
         let store = Store::open(&self.host, &self.settings.paths.state_dir)?;
         let lock = store.lock()?;
         self.sweep(&store)?;
+        if lasting {
+            let mut ledger = store.ledger()?;
+            ledger.retain_members(&self.needed(&ledger).pins);
+            store.save(&ledger)?;
+        }
         Ok(Arc::new(Session {
             keeper: self.clone(),
             store,
+            proven: Mutex::default(),
+            lasting,
             _lock: lock,
         }))
     }
+
+    /// What is declared or in place: after an upgrade that failed, the set that is still there can be verified and
+    /// healed as before.
+    pub(super) fn needed(&self, ledger: &Ledger) -> Needed {
+        let artifacts = self.settings.artifacts.iter();
+        let mut needed = Needed {
+            pins: artifacts.map(|artifact| artifact.pin.to_string()).collect(),
+            digests: HashSet::new(),
+        };
+        for wanted in self.desired(ledger, None).plugins {
+            needed.digests.extend(wanted.sha256);
+            if let Some(placed) = ledger.find(Place::Bin, wanted.plugin.file()) {
+                let origin = placed.origin.iter();
+                needed.pins.extend(origin.map(|origin| origin.pin.clone()));
+                needed.digests.extend(placed.previous);
+                needed.digests.insert(placed.sha256);
+            }
+        }
+        needed
+    }
+
     /// Removes the temps that a killed run left, in every directory that is ours to write to. To be
     /// called with the lock held.
     pub(super) fn sweep(&self, store: &Store) -> Result<(), ReconcileError> {

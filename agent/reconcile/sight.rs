@@ -1,6 +1,7 @@
 //! What is declared, what is there, and the steps between: everything that a look at the disk tells.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::PathBuf;
 
 use super::error::ReconcileError;
 use super::network::NetworkSight;
@@ -27,31 +28,44 @@ pub struct Sight {
     pub network: Option<NetworkSight>,
     /// Whether the bin directory itself does not exist.
     pub bin_is_absent: bool,
+    /// Directories that were removed on the host while they are mounted here: what is put into them is lost.
+    pub dead: Vec<PathBuf>,
 }
 
 impl Keeper {
     /// Looks at the disk; changes nothing. Also what `plan` prints.
     ///
     /// # Errors
-    /// When the disk or the ledger cannot be read, or the conflist cannot be rendered.
+    /// When the disk or the ledger cannot be read, or the conflist has a mistake.
     pub async fn sight(&self) -> Result<Sight, ReconcileError> {
         let keeper = self.clone();
-        tokio::task::spawn_blocking(move || keeper.look()).await?
+        let sight = tokio::task::spawn_blocking(move || keeper.look()).await??;
+        let network = sight.network.map(NetworkSight::must_render).transpose()?;
+        Ok(Sight { network, ..sight })
     }
 
-    fn look(&self) -> Result<Sight, ReconcileError> {
-        let Glance { ledger, spares } = Glance::at(&self.host, &self.settings.paths.state_dir)?;
+    /// Looks at the disk, whatever is wrong with the conflist. Blocks.
+    pub(super) fn look(&self) -> Result<Sight, ReconcileError> {
+        let Glance { ledger, blobs } = Glance::at(&self.host, &self.settings.paths.state_dir)?;
         self.must_know_where(&ledger)?;
         let network = network::look(self)?;
         let desired = self.desired(&ledger, network.as_ref());
-        let observed = self.observe(&ledger, &desired, network.as_ref(), spares)?;
+        let observed = self.observe(&ledger, &desired, network.as_ref(), blobs)?;
+        let (bin, conf) = (self.bin_dir()?, self.conf_dir()?);
+        let mut dead = Vec::new();
+        for dir in [&bin, &conf].into_iter().flatten() {
+            if dir.is_dead()? {
+                dead.push(dir.path().to_owned());
+            }
+        }
         Ok(Sight {
             plan: plan(&desired, &observed),
             ledger,
             desired,
             observed,
             network,
-            bin_is_absent: self.bin_dir()?.is_none(),
+            bin_is_absent: bin.is_none(),
+            dead,
         })
     }
 
@@ -115,18 +129,20 @@ impl Keeper {
         ledger: &Ledger,
         desired: &Desired,
         network: Option<&NetworkSight>,
-        spares: HashSet<Sha256>,
+        blobs: HashSet<Sha256>,
     ) -> Result<Observed, ReconcileError> {
         let bin = self.bin_dir()?;
         let conf = self.conf_dir()?;
         let mut observed = Observed {
             placed_plugins: placed(ledger, Place::Bin),
             placed_conflists: placed(ledger, Place::Conf),
-            blobs: spares.into_iter().collect(),
+            blobs: blobs.into_iter().collect(),
             ..Observed::default()
         };
         for wanted in &desired.plugins {
-            let state = state(bin.as_ref(), wanted.plugin.file());
+            let name = wanted.plugin.file();
+            let seen = |bin: &Dir| self.memory.observe(bin, name);
+            let state = bin.as_ref().map_or(FileState::Absent, seen);
             observed.plugins.insert(wanted.plugin.clone(), state);
         }
         let declared = self

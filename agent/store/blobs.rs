@@ -12,19 +12,21 @@ const STATE_MODE: u32 = 0o700;
 /// The directories that lead there are not ours alone: `/opt/cni` holds the bin directory as well.
 const PARENT_MODE: u32 = 0o755;
 const BLOBS: &str = "store";
+const SPARES: &str = "spare";
 
 /// The state directory, opened.
 ///
-/// A blob is a *spare*: it has the plugin mode and the enforced owner. Where the store and the bin
-/// directory share a mount, placing one is a rename, whatever its size; it is then gone from the store
-/// until [`Store::restage`] copies it back from where it was placed. Such a copy is not waited for: it is
-/// read, hashed and made durable when it is needed, and not before.
+/// A blob has the plugin mode and the enforced owner. Where the store and the bin directory share a mount,
+/// placing one is a rename, whatever its size; it is then gone from the store until [`Store::restage`] copies it
+/// back from where it was placed. Such a copy is not waited for: it is read, hashed and made durable when it is
+/// needed, and not before. An agent that stays does better: see [`Store::spare`].
 #[derive(Debug)]
 pub struct Store {
-    state: Dir,
-    blobs: Dir,
-    temps: Dir,
-    owner: Owner,
+    pub(super) state: Dir,
+    pub(super) blobs: Dir,
+    pub(super) spares: Dir,
+    pub(super) temps: Dir,
+    pub(super) owner: Owner,
 }
 
 /// What a state directory holds, as told to commands that change nothing.
@@ -32,8 +34,8 @@ pub struct Store {
 pub struct Glance {
     /// The ledger; empty where there is none.
     pub ledger: Ledger,
-    /// The blobs in the store, by name: none of them was read.
-    pub spares: HashSet<Sha256>,
+    /// The blobs and spares in the store, by name: none of them was read.
+    pub blobs: HashSet<Sha256>,
 }
 
 /// How a blob got to its place.
@@ -70,8 +72,10 @@ impl Glance {
             must_be_private(&state, host.owner())?;
             glance.ledger = Ledger::load(&state)?;
         }
-        if let Some(blobs) = there(&state.join(BLOBS))? {
-            glance.spares = spares(&blobs)?;
+        for part in [BLOBS, SPARES] {
+            if let Some(dir) = there(&state.join(part))? {
+                glance.blobs.extend(digests(&dir)?);
+            }
         }
         Ok(glance)
     }
@@ -91,6 +95,7 @@ impl Store {
         Ok(Self {
             state: dir,
             blobs: host.ensure_dir(&state.join(BLOBS), STATE_MODE)?,
+            spares: host.ensure_dir(&state.join(SPARES), STATE_MODE)?,
             temps: host.ensure_dir(&state.join("tmp"), STATE_MODE)?,
             owner: host.owner(),
         })
@@ -120,13 +125,16 @@ impl Store {
         ledger.save(&self.state, self.owner)
     }
 
-    /// Removes what a killed run left being written. To be called with the lock held. Returns the names.
+    /// Removes what a killed run left being written, and makes durable what it left written. To be called with the
+    /// lock held. Returns the names.
     ///
     /// # Errors
-    /// When a directory cannot be listed or a temp not be removed.
+    /// When a directory cannot be listed, a temp not be removed, or the disk refuses.
     pub fn sweep(&self) -> Result<Vec<String>, HostError> {
         let mut swept = self.temps.sweep()?;
         swept.append(&mut self.state.sweep()?);
+        // A ledger that is the same is not written again.
+        self.state.sync()?;
         Ok(swept)
     }
 
@@ -277,13 +285,15 @@ impl Store {
         )
     }
 
-    /// Removes the blobs that are not in `keep`; files that are not blobs are left alone.
+    /// Removes the blobs and spares that are not in `keep`; files that are neither are left alone.
     ///
     /// # Errors
-    /// When the store cannot be listed or a blob not be removed.
+    /// When the store cannot be listed or a file in it not be removed.
     pub fn prune(&self, keep: &HashSet<Sha256>) -> Result<(), HostError> {
-        for digest in spares(&self.blobs)?.difference(keep) {
-            self.blobs.remove(&FileName::from(digest))?;
+        for dir in [&self.blobs, &self.spares] {
+            for digest in digests(dir)?.difference(keep) {
+                dir.remove(&FileName::from(digest))?;
+            }
         }
         Ok(())
     }
@@ -304,14 +314,19 @@ fn must_be_private(state: &Dir, owner: Owner) -> Result<(), StoreError> {
     })
 }
 
-/// The names in the store that are digests.
-fn spares(blobs: &Dir) -> Result<HashSet<Sha256>, HostError> {
+/// The names in a directory that are digests.
+fn digests(dir: &Dir) -> Result<HashSet<Sha256>, HostError> {
     let digest = |entry: Entry| entry.name.to_str()?.parse().ok();
-    Ok(blobs.entries()?.into_iter().filter_map(digest).collect())
+    Ok(dir.entries()?.into_iter().filter_map(digest).collect())
 }
 
 /// Copies a file to a temp of another directory, and lets it pass only with the digest expected.
-fn copy(from: &Dir, name: &FileName, into: &Dir, expected: &Sha256) -> Result<Temp, StoreError> {
+pub(super) fn copy(
+    from: &Dir,
+    name: &FileName,
+    into: &Dir,
+    expected: &Sha256,
+) -> Result<Temp, StoreError> {
     let mut temp = into.create_temp()?;
     from.copy_to(name, &mut temp)?;
     let actual = temp.sha256();

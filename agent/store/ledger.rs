@@ -277,21 +277,26 @@ impl Ledger {
         serde_json::from_slice(&bytes).map_err(damaged)
     }
 
-    /// Writes the ledger, mode 0600, as everything is written: whole or not at all, and durable.
+    /// Writes the ledger, mode 0600, as everything is written: whole or not at all, and durable. One that is
+    /// there already, as when a file is put back that was placed before, costs no write.
     ///
     /// # Errors
     /// When a step of the writing fails; the ledger on disk is then the one before, or, if only the
     /// last step failed, this one ("durability uncertain").
     pub fn save(&self, state: &Dir, owner: Owner) -> Result<(), StoreError> {
-        let mut temp = state.create_temp()?;
-        let path = temp.path();
-        let write = serde_json::to_vec_pretty(self)
+        let fail = |error| HostError::new("write", state.path().join(FILE), error);
+        let mut text = serde_json::to_vec_pretty(self)
             .map_err(std::io::Error::from)
-            .and_then(|text| {
-                temp.write_all(&text)?;
-                temp.write_all(b"\n")
-            });
-        write.map_err(|error| HostError::new("write", path, error))?;
+            .map_err(fail)?;
+        text.push(b'\n');
+        if state
+            .read(OsStr::new(FILE), MAX_SIZE)
+            .is_ok_and(|there| there == text)
+        {
+            return Ok(());
+        }
+        let mut temp = state.create_temp()?;
+        temp.write_all(&text).map_err(fail)?;
         temp.publish(state, &FileName::fixed(FILE), FileMode::PRIVATE, owner)?;
         Ok(state.sync()?)
     }

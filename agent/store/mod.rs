@@ -3,13 +3,15 @@
 //! ```text
 //! <stateDir>/ledger.json    what is ours, and what a pinned artifact was found to hold
 //! <stateDir>/lock           one agent at a time
-//! <stateDir>/store/<hex>    spares: plugins by the digest of their content
+//! <stateDir>/store/<hex>    blobs: plugins by the digest of their content
+//! <stateDir>/spare/<hex>    spares: the same once more, to be renamed into place by a running agent
 //! <stateDir>/tmp/           files being written
 //! ```
 
 mod blobs;
 mod error;
 mod ledger;
+mod spares;
 
 pub use blobs::{Glance, Placement, Store, Trust};
 pub use error::StoreError;

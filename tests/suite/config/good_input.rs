@@ -94,6 +94,8 @@ fn every_section_arrives_as_written() {
         settings.http.metrics_listen,
         Some(SocketAddr::from(([0, 0, 0, 0], 9001)))
     );
+    let socket = settings.runtime.map(|runtime| runtime.socket);
+    assert_eq!(socket, Some("/run/containerd/containerd.sock".into()));
 }
 
 #[test]
@@ -109,6 +111,7 @@ fn a_profile_and_a_pod_cidr_are_enough() {
         SocketAddr::from(([127, 0, 0, 1], 9742))
     );
     assert_eq!(settings.http.metrics_listen, None);
+    assert_eq!(settings.runtime, None);
     assert_eq!(settings.drift.resync, Duration::from_secs(300));
     assert_eq!(settings.drift.foreign_conflists, ForeignConflists::Report);
     let fetch = Fetch {

@@ -31,6 +31,20 @@ pub(crate) fn in_private_mounts<T: Fn()>(test: &T, body: impl FnOnce(&Path)) {
     again::must_pass(&output.expect("unshare runs"));
 }
 
+/// Runs `body` where the kernel's limits on users (`/proc/sys/user`) are its own to change, in a second run
+/// of `test`. Prints a line and does nothing where that is not permitted.
+pub(crate) fn in_private_limits<T: Fn()>(test: &T, body: impl FnOnce()) {
+    const WRAPPER: [&str; 4] = ["unshare", "--user", "--map-root-user", "--"];
+    if again::is_inside(test) {
+        return body();
+    }
+    if !permitted(&WRAPPER) {
+        super::skipped("a user namespace needs permission and unshare(1)");
+        return;
+    }
+    again::must_pass(&again::command(test, &WRAPPER).output().unwrap());
+}
+
 /// Mounts a tmpfs over a directory; `options` as for `mount -o` (`size=64k,nr_inodes=8`).
 pub(crate) fn mount_tmpfs(over: &Path, options: &str) {
     mount(&["-t", "tmpfs", "-o", options, "none"], over);
@@ -40,6 +54,18 @@ pub(crate) fn mount_tmpfs(over: &Path, options: &str) {
 pub(crate) fn remount(over: &Path, options: &str) {
     mount(&["--bind", &over.to_string_lossy()], over);
     mount(&["-o", &format!("remount,bind,{options}")], over);
+}
+
+/// Shows a directory in the place of another.
+pub(crate) fn bind(from: &Path, over: &Path) {
+    mount(&["--bind", &from.to_string_lossy()], over);
+}
+
+/// Takes the topmost mount off a directory.
+pub(crate) fn unmount(over: &Path) {
+    let output = Command::new("umount").arg(over).output();
+    let output = output.expect("umount(8) runs");
+    assert!(output.status.success(), "umount: {output:?}");
 }
 
 fn mount(arguments: &[&str], over: &Path) {

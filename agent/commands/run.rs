@@ -1,0 +1,95 @@
+//! `run`: the agent that stays.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::{Exit, Failure, declaration, node, signal};
+use crate::cli::Global;
+use crate::config::Settings;
+use crate::daemon::{Daemon, Handle, Start};
+use crate::http::{Server, Surface};
+
+/// Runs it, until the first SIGTERM or SIGINT; what is in place stays.
+pub(super) async fn run(global: &Global) -> Result<Exit, Failure> {
+    let (host, loaded) = node(global)?;
+    let http = loaded.settings.http;
+    let main = Server::bind(http.listen, Surface::Everything)?;
+    let metrics = match http.metrics_listen {
+        Some(listen) => Some(Server::bind(listen, Surface::MetricsOnly)?),
+        None => None,
+    };
+    tracing::info!(address = %main.local_addr(), version = env!("CARGO_PKG_VERSION"), "listening");
+    let again = global.clone();
+    let (daemon, handle) = Daemon::new(Start {
+        settings: loaded.settings,
+        host,
+        node_name: global.node_name.clone(),
+        config: global.config.clone(),
+        reader: Arc::new(move || read(&again)),
+        flags: flags(global),
+    });
+    let (stopping, told) = watch::channel(());
+    let servers = [Some(main), metrics].into_iter().flatten();
+    let servers: Vec<_> = servers
+        .map(|server| tokio::spawn(serve(server, handle.clone(), told.clone())))
+        .collect();
+    daemon.run(signal()).await;
+    tracing::info!("stopping; everything in place stays as it is");
+    drop(stopping);
+    let farewell = async {
+        for server in servers {
+            let _ = server.await;
+        }
+    };
+    // The first signal lets answers under way finish, a second one does not.
+    tokio::select! {
+        () = farewell => {}
+        () = signal() => {}
+    }
+    Ok(Exit::Done)
+}
+
+async fn serve(server: Server, handle: Handle, mut told: watch::Receiver<()>) {
+    let stop = async move {
+        // Ends with the other end.
+        while told.changed().await.is_ok() {}
+    };
+    server.serve(handle, stop).await;
+}
+
+/// Reads the configuration anew; the mistakes in it are what `validate` would print.
+fn read(global: &Global) -> Result<Settings, Vec<String>> {
+    match declaration(global, &global.config) {
+        Ok(loaded) => Ok(loaded.settings),
+        Err(failure) => Err(failure.lines()),
+    }
+}
+
+/// Every flag with the value in force.
+fn flags(global: &Global) -> Vec<(&'static str, String)> {
+    let dir = |dir: &Option<std::path::PathBuf>| {
+        dir.as_deref()
+            .map(Path::display)
+            .map_or_else(String::new, |dir| dir.to_string())
+    };
+    vec![
+        ("config", global.config.display().to_string()),
+        ("host-root", global.host_root.display().to_string()),
+        ("bin-dir", dir(&global.bin_dir)),
+        ("conf-dir", dir(&global.conf_dir)),
+        ("state-dir", dir(&global.state_dir)),
+        ("node-name", global.node_name.clone().unwrap_or_default()),
+        (
+            "log-level",
+            global
+                .log_level
+                .map_or_else(String::new, |level| level.to_string().to_lowercase()),
+        ),
+        (
+            "log-format",
+            format!("{:?}", global.log_format).to_lowercase(),
+        ),
+    ]
+}

@@ -1,0 +1,222 @@
+//! The drift log: what was wrong, since when, and how it ended. Pure: the time is handed in.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::model::{DriftEntry, FileName, Moment, Outcome};
+use crate::plan::Step;
+use crate::reconcile::{Deeds, Fault, Origin};
+use crate::store::Place;
+
+/// How many drifts that are over are remembered.
+const LONGEST: usize = 256;
+/// How many kinds and files are counted apart; foreign files may have any name.
+const MOST_COUNTED: usize = 512;
+/// Under what the rest is counted.
+const OTHERS: &str = "(other files)";
+
+/// The drift log and its counters.
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    /// Drifts that are over, newest first.
+    closed: VecDeque<Arc<DriftEntry>>,
+    open: BTreeMap<Key, Open>,
+    /// Files that were as declared at some time, so that what differs afterwards is drift.
+    right: BTreeSet<PathBuf>,
+    counted: BTreeMap<(&'static str, String), u64>,
+    last_id: u64,
+}
+
+type Key = (PathBuf, &'static str);
+
+#[derive(Debug)]
+struct Open {
+    since: Instant,
+    entry: DriftEntry,
+}
+
+/// When a pass was, and why.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timing {
+    /// When the first sign of a change came.
+    pub(super) since: Instant,
+    /// When the pass was over.
+    pub(super) now: Instant,
+    /// The same for people.
+    pub(super) at: Moment,
+}
+
+/// A file or directory that had drifted and is right again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Repair {
+    /// The directory that it is in.
+    pub(super) place: Place,
+    /// Its name.
+    pub(super) name: String,
+    /// From the first sign of the drift to the durable repair.
+    pub(super) took: Duration,
+}
+
+impl Log {
+    /// Takes in what a pass saw and did. Returns its repairs of what had drifted: what was placed for the first time
+    /// is none.
+    pub(super) fn record(
+        &mut self,
+        deeds: &Deeds,
+        after: &[Fault],
+        timing: Timing,
+        times: impl Fn(&Fault) -> u32,
+    ) -> Vec<Repair> {
+        for fault in deeds.before.iter().chain(after) {
+            self.note(fault, timing, &times);
+        }
+        let still: BTreeSet<(&Path, &str)> = after.iter().map(|it| (&*it.path, it.kind)).collect();
+        let over = |(path, kind): &Key| !still.contains(&(path, kind));
+        let ended: Vec<Key> = self.open.keys().filter(|key| over(key)).cloned().collect();
+        let mended = deeds.mended.unwrap_or(timing.now);
+        let mut repairs = Vec::new();
+        for key in ended {
+            let Some(Open { since, mut entry }) = self.open.remove(&key) else {
+                continue;
+            };
+            let fault = deeds
+                .before
+                .iter()
+                .find(|it| (&it.path, it.kind) == (&key.0, key.1));
+            match fault.and_then(|fault| Some((fault, how(deeds, fault)?))) {
+                Some((fault, how)) => {
+                    let took = mended.saturating_duration_since(since);
+                    entry.outcome = Outcome::Healed { how, took };
+                    entry.after = fault.wanted.clone().or(entry.after);
+                    repairs.push(Repair {
+                        place: fault.place,
+                        name: fault.name.clone(),
+                        took,
+                    });
+                }
+                None => {
+                    let after = timing.now.saturating_duration_since(since);
+                    entry.outcome = Outcome::Gone { after };
+                }
+            }
+            tell(&entry);
+            self.closed.push_front(Arc::new(entry));
+        }
+        self.closed.truncate(LONGEST);
+        repairs
+    }
+
+    fn note(&mut self, fault: &Fault, timing: Timing, times: &impl Fn(&Fault) -> u32) {
+        let key = (fault.path.clone(), fault.kind);
+        let is_drift = match fault.origin {
+            Origin::Changed => true,
+            Origin::Outdated => false,
+            Origin::Unplaced => self.right.contains(&fault.path),
+        };
+        if !is_drift || self.open.contains_key(&key) {
+            return;
+        }
+        self.last_id += 1;
+        self.count(fault.kind, &fault.name);
+        let entry = DriftEntry {
+            id: self.last_id,
+            at: timing.at,
+            path: fault.path.clone(),
+            kind: fault.kind,
+            what: fault.what.clone(),
+            before: fault.before.clone(),
+            after: None,
+            outcome: Outcome::Open { waiting: None },
+            times: times(fault) + 1,
+            by: fault.by.clone(),
+        };
+        tracing::warn!(path = %entry.path.display(), kind = entry.kind, by = entry.by, "drift: {}", entry.what);
+        let since = timing.since;
+        self.open.insert(key, Open { since, entry });
+    }
+
+    fn count(&mut self, kind: &'static str, name: &str) {
+        let known = self.counted.contains_key(&(kind, name.to_owned()));
+        let name = match known || self.counted.len() < MOST_COUNTED {
+            true => name,
+            false => OTHERS,
+        };
+        *self.counted.entry((kind, name.to_owned())).or_default() += 1;
+    }
+
+    /// Records which files are as declared.
+    pub(super) fn are_right(&mut self, files: impl Iterator<Item = PathBuf>) {
+        self.right.extend(files);
+    }
+
+    /// Something else is declared now: what does not match that is no drift.
+    pub(super) fn declared_anew(&mut self) {
+        self.right.clear();
+    }
+
+    /// The log, newest first; what is still open comes before what is over. `waiting` says of a path why it is not
+    /// mended at once.
+    pub(super) fn entries(
+        &self,
+        waiting: impl Fn(&Path) -> Option<String>,
+    ) -> Vec<Arc<DriftEntry>> {
+        let mut open: Vec<DriftEntry> = self.open.values().map(|open| open.entry.clone()).collect();
+        open.sort_by_key(|entry| std::cmp::Reverse(entry.id));
+        for entry in &mut open {
+            entry.outcome = Outcome::Open {
+                waiting: waiting(&entry.path),
+            };
+        }
+        let open = open.into_iter().map(Arc::new);
+        open.chain(self.closed.iter().cloned()).collect()
+    }
+
+    /// What is known of whoever last changed a file.
+    pub(super) fn author(&self, path: &Path) -> Option<String> {
+        let open = self.open.values().map(|open| &open.entry);
+        let closed = self.closed.iter().map(AsRef::as_ref);
+        let mut entries = open.chain(closed).filter(|entry| entry.path == path);
+        entries.find_map(|entry| entry.by.clone())
+    }
+
+    /// Drifts by kind and file name.
+    pub(super) fn counted(&self) -> &BTreeMap<(&'static str, String), u64> {
+        &self.counted
+    }
+}
+
+fn tell(entry: &DriftEntry) {
+    let path = entry.path.display();
+    match &entry.outcome {
+        Outcome::Healed { how, took } => {
+            tracing::info!(%path, kind = entry.kind, ?took, "healed: {how}");
+        }
+        Outcome::Gone { .. } => tracing::info!(%path, kind = entry.kind, "drift is gone"),
+        Outcome::Open { .. } => {}
+    }
+}
+
+/// What was done about a fault; `None` if nothing was.
+fn how(deeds: &Deeds, fault: &Fault) -> Option<&'static str> {
+    let is = |name: &FileName| fault.kind == "dir-missing" || *name.as_str() == *fault.name;
+    deeds
+        .steps
+        .iter()
+        .find_map(|step| match (step, fault.place) {
+            (Step::Place { plugin, .. }, Place::Bin) if is(plugin.file()) => {
+                Some(match deeds.downloaded {
+                    true => "placed after a download",
+                    false => "placed from the store",
+                })
+            }
+            (Step::FixPlugin { plugin, .. }, Place::Bin) if is(plugin.file()) => {
+                Some("mode and owner set")
+            }
+            (Step::WriteConflist { name, .. }, Place::Conf) if is(name) => Some("written"),
+            (Step::FixConflist { name, .. }, Place::Conf) if is(name) => Some("mode and owner set"),
+            (Step::SetAside { name }, Place::Conf) if is(name) => Some("set aside"),
+            _ => None,
+        })
+}

@@ -1,0 +1,222 @@
+//! Everything that the agent knows, put together as one [`Status`].
+
+use std::time::{Instant, SystemTime};
+
+use super::Daemon;
+use super::timers::POLL;
+use crate::config::{DriftPolicy, ForeignConflists};
+use crate::fetch::redacted;
+use crate::model::{
+    Agent, Check, Declared, DeclaredArtifact, Moment, Snapshot, Status, Tally, WatchMode,
+};
+use crate::reconcile::{Keeper, Pass, ReconcileError};
+use crate::store::Place;
+
+/// What is known before the first look: nothing, so the node is not ready.
+pub(super) fn nothing_yet(agent: &Agent, keeper: &Keeper) -> Status {
+    let mut check = Check::new("binaries");
+    check.failures.push("not looked at yet".to_owned());
+    Status {
+        agent: agent.clone(),
+        declared: declared(keeper),
+        looked: Moment(SystemTime::now()),
+        began: Instant::now(),
+        verified: None,
+        passes: 0,
+        snapshot: Snapshot {
+            checks: vec![Check::new("config"), check],
+            ..Snapshot::default()
+        },
+        watch: WatchMode::Events,
+        directory: None,
+        errors: Vec::new(),
+        drift: Vec::new(),
+        tally: tally(),
+    }
+}
+
+/// Counters that are known before anything happened: a series that begins at 1 hides its first step.
+pub(super) fn tally() -> Tally {
+    let mut tally = Tally::default();
+    tally.repairs.extend([("healed", 0), ("failed", 0)]);
+    tally.downloads.insert(("ok", ""), 0);
+    tally
+}
+
+/// What is true after a pass. `stuck` is what keeps it from being mended.
+pub(super) fn status(daemon: &Daemon, pass: Pass, stuck: Option<&str>) -> Status {
+    let mut snapshot = pass.snapshot;
+    if let Some(stuck) = stuck {
+        let mut checks = snapshot.checks.iter_mut();
+        let wrong = checks.position(|check| {
+            matches!(check.name, "binaries" | "conflist") && !check.failures.is_empty()
+        });
+        match wrong {
+            Some(wrong) => snapshot.checks[wrong].failures.push(stuck.to_owned()),
+            None => {
+                if let Some(check) = snapshot.checks.first_mut() {
+                    check.warnings.push(stuck.to_owned());
+                }
+            }
+        }
+    }
+    around(daemon, &mut snapshot);
+    Status {
+        snapshot,
+        directory: pass.directory,
+        ..said(daemon, pass.began)
+    }
+}
+
+/// What is true where the disk cannot be looked at: the files are as they were last seen, and that is no answer.
+pub(super) fn blind(daemon: &Daemon, error: &ReconcileError, began: Instant) -> Status {
+    let before = daemon.publisher.latest();
+    let mut check = Check::new("binaries");
+    check.failures = lines(error);
+    let mut snapshot = Snapshot {
+        files: before.snapshot.files.clone(),
+        checks: vec![check],
+        effective: None,
+    };
+    around(daemon, &mut snapshot);
+    Status {
+        snapshot,
+        ..said(daemon, began)
+    }
+}
+
+/// Everything but what a pass tells.
+fn said(daemon: &Daemon, began: Instant) -> Status {
+    let waiting = daemon.waiting(daemon.troubles.first().map(|trouble| &*trouble.what));
+    let ago = began.elapsed();
+    Status {
+        agent: daemon.agent.clone(),
+        declared: declared(daemon.caretaker.keeper()),
+        looked: Moment(SystemTime::now() - ago),
+        began,
+        verified: daemon.verified,
+        passes: daemon.passes,
+        snapshot: Snapshot::default(),
+        watch: match &daemon.blind {
+            None => WatchMode::Events,
+            Some(reason) => WatchMode::Polling {
+                every_seconds: POLL.as_secs(),
+                reason: reason.clone(),
+            },
+        },
+        directory: None,
+        errors: daemon.troubles.clone(),
+        drift: daemon.log.entries(waiting),
+        tally: daemon.tally.clone(),
+    }
+}
+
+/// Puts the checks that are about the agent itself around those that are about the disk.
+fn around(daemon: &Daemon, snapshot: &mut Snapshot) {
+    let mut config = Check::new("config");
+    config.failures.clone_from(&daemon.refused);
+    config.warnings.extend(daemon.postponed.clone());
+    let mut watch = Check::new("watch");
+    if let Some(reason) = &daemon.blind {
+        watch.warnings.push(format!(
+            "degraded: the disk is looked at every {} s, since changes are not told: {reason}",
+            POLL.as_secs()
+        ));
+    }
+    snapshot.checks.insert(0, config);
+    snapshot.checks.push(watch);
+    snapshot.checks.push(conflict(daemon));
+    let settings = daemon.caretaker.keeper().settings();
+    if settings.runtime.is_some() && settings.network.is_some() {
+        snapshot.checks.push(daemon.runtime.check());
+    }
+}
+
+/// Whether another writer is at work. Without numbers: the sentence has to stay the same as long as it is true.
+fn conflict(daemon: &Daemon) -> Check {
+    let mut check = Check::new("conflict");
+    let (bin, conf) = daemon.caretaker.keeper().shown_dirs();
+    for (place, name) in daemon.patience.conflicts() {
+        let dir = match place {
+            Place::Bin => &bin,
+            Place::Conf => &conf,
+        };
+        let path = dir.join(name.as_str());
+        let by = daemon.log.author(&path);
+        let by = by.map_or("another writer".to_owned(), |by| {
+            format!("another writer ({by})")
+        });
+        check.failures.push(format!(
+            "{by} keeps undoing what cni-keeper (pid {}) does to {}; find and stop one of the two, /drift tells what it does",
+            daemon.agent.pid,
+            path.display()
+        ));
+    }
+    if let Some(error) = daemon.no_hold.as_ref().filter(|error| error.is_held()) {
+        check.failures.push(error.to_string());
+    }
+    check
+}
+
+/// The declaration in force, without secrets.
+fn declared(keeper: &Keeper) -> Declared {
+    let settings = keeper.settings();
+    let (bin_dir, conf_dir) = keeper.shown_dirs();
+    let artifact = |artifact: &crate::model::Artifact| DeclaredArtifact {
+        name: artifact.name.clone(),
+        version: artifact.version.clone(),
+        pin: artifact.pin.to_string(),
+        sources: artifact
+            .sources
+            .iter()
+            .map(|source| redacted(source))
+            .collect(),
+        plugins: artifact
+            .members
+            .iter()
+            .map(|member| member.plugin.to_string())
+            .collect(),
+    };
+    Declared {
+        profile: settings.profile.clone(),
+        policy: match settings.drift.policy {
+            DriftPolicy::Heal => "heal",
+            DriftPolicy::Report => "report",
+        },
+        foreign_conflists: match settings.drift.foreign_conflists {
+            ForeignConflists::Report => "report",
+            ForeignConflists::Disable => "disable",
+        },
+        resync_seconds: settings.drift.resync.as_secs(),
+        bin_dir,
+        conf_dir,
+        state_dir: keeper.shown_state_dir(),
+        artifacts: settings.artifacts.iter().map(artifact).collect(),
+        conflist: settings
+            .network
+            .as_ref()
+            .map(|network| network.file_name.to_string()),
+    }
+}
+
+/// What is wrong, a line for each mistake.
+pub(super) fn lines(error: &ReconcileError) -> Vec<String> {
+    match error {
+        ReconcileError::Conflist(findings) => findings
+            .iter()
+            .map(|finding| {
+                format!(
+                    "network.conflist.{}: {}; {}",
+                    finding.at, finding.problem, finding.mend
+                )
+            })
+            .collect(),
+        ReconcileError::Render(error) => {
+            let problems = error.problems.iter();
+            problems
+                .map(|problem| format!("network.conflist.{problem}"))
+                .collect()
+        }
+        other => vec![other.to_string()],
+    }
+}

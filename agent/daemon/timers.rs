@@ -1,0 +1,284 @@
+//! When the agent turns by itself. Pure: the time is handed in.
+
+use std::time::{Duration, Instant};
+
+/// The pause before something is tried again that did not work; it doubles.
+const RETRY: Duration = Duration::from_millis(500);
+/// What the doubling stops at.
+const LONGEST_RETRY: Duration = Duration::from_secs(15);
+/// The pause after a failed download; it doubles. The download itself has tried every source several times by then.
+const REFETCH: Duration = Duration::from_secs(5);
+/// What the doubling stops at.
+const LONGEST_REFETCH: Duration = Duration::from_secs(300);
+/// The time between two looks where the kernel cannot tell of changes.
+pub(super) const POLL: Duration = Duration::from_secs(2);
+/// The shortest time between two looks that views ask for: a flood of questions shares them.
+const ASKED: Duration = Duration::from_millis(10);
+/// For how many times its own length the agent rests after a turn that found nothing to do, and at most how long: a
+/// flood of events that mean nothing costs a fifth of a core.
+const REST: u32 = 4;
+const LONGEST_REST: Duration = Duration::from_millis(250);
+/// Without any other reason.
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Every time at which the agent wants to be woken.
+#[derive(Debug)]
+pub(super) struct Timers {
+    resync_every: Duration,
+    resync: Instant,
+    retry: Option<Instant>,
+    retries: u32,
+    poll: Option<Instant>,
+    held: Option<Instant>,
+    peace: Option<Instant>,
+    refetch: Option<Instant>,
+    failed_fetches: u32,
+    /// A turn that was put off, and the first sign of what it is for.
+    postponed: Option<(Instant, Option<Instant>)>,
+    resting_until: Instant,
+    last_turn: Instant,
+}
+
+/// What is due.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Due {
+    /// A turn.
+    pub(super) turn: bool,
+    /// A full reading.
+    pub(super) resync: bool,
+    /// Another try at what did not work.
+    pub(super) retry: bool,
+    /// A look in place of the events that do not come.
+    pub(super) poll: bool,
+    /// The first sign of what the turn is for, where it was put off.
+    pub(super) since: Option<Instant>,
+}
+
+impl Timers {
+    pub(super) fn new(now: Instant, resync_every: Duration) -> Self {
+        Self {
+            resync_every,
+            resync: now + resync_every,
+            retry: None,
+            retries: 0,
+            poll: None,
+            held: None,
+            peace: None,
+            refetch: None,
+            failed_fetches: 0,
+            postponed: None,
+            resting_until: now,
+            last_turn: now,
+        }
+    }
+
+    /// Another time between two full readings is declared.
+    pub(super) fn resync_every(&mut self, now: Instant, every: Duration) {
+        self.resync_every = every;
+        self.resync = self.resync.min(now + every);
+    }
+
+    /// The earliest time at which something is due.
+    pub(super) fn next(&self) -> Instant {
+        let others = [self.retry, self.poll, self.held, self.peace, self.refetch];
+        let postponed = self.postponed.map(|(at, _)| at);
+        let others = others.into_iter().chain([postponed]).flatten();
+        others
+            .chain([self.resync])
+            .min()
+            .unwrap_or(self.last_turn + FOREVER)
+    }
+
+    /// What is due by now; what is due once is not due again.
+    pub(super) fn due(&mut self, now: Instant) -> Due {
+        let passed = |timer: &mut Option<Instant>| timer.take_if(|at| *at <= now).is_some();
+        let mut due = Due {
+            retry: passed(&mut self.retry),
+            poll: passed(&mut self.poll),
+            ..Due::default()
+        };
+        let other = [
+            passed(&mut self.held),
+            passed(&mut self.peace),
+            passed(&mut self.refetch),
+        ];
+        if self.resync <= now {
+            self.resync = now + self.resync_every;
+            due.resync = true;
+        }
+        let postponed = self.postponed.take_if(|(at, _)| *at <= now);
+        due.since = postponed.and_then(|(_, since)| since);
+        due.turn =
+            due.retry || due.poll || due.resync || postponed.is_some() || other.contains(&true);
+        due
+    }
+
+    /// Has the next turn follow at once.
+    pub(super) fn at_once(&mut self) {
+        self.postpone(self.last_turn, None);
+    }
+
+    /// Whether a change is looked at at once. The first one always is; one that comes while the agent rests is put
+    /// off until it has rested.
+    pub(super) fn hinted(&mut self, since: Instant, now: Instant) -> bool {
+        if now >= self.resting_until {
+            return true;
+        }
+        self.postpone(self.resting_until, Some(since));
+        false
+    }
+
+    /// Whether a view's question is looked into at once; if not, soon.
+    pub(super) fn asked(&mut self, now: Instant) -> bool {
+        let due = self.last_turn + ASKED;
+        if now >= due {
+            return true;
+        }
+        self.postpone(due, None);
+        false
+    }
+
+    fn postpone(&mut self, at: Instant, since: Option<Instant>) {
+        self.postponed = Some(match self.postponed {
+            Some((earlier, sign)) => (earlier.min(at), sign.or(since)),
+            None => (at, since),
+        });
+    }
+
+    /// A turn was taken. `futile` if it was taken for a change and found nothing to do.
+    pub(super) fn turned(&mut self, began: Instant, now: Instant, futile: bool) {
+        self.last_turn = now;
+        let rest = (now - began).saturating_mul(REST).min(LONGEST_REST);
+        self.resting_until = now + if futile { rest } else { Duration::ZERO };
+        // What was put off is done with this turn, too.
+        self.postponed = None;
+    }
+
+    /// Whether something is to be tried again.
+    pub(super) fn retry(&mut self, now: Instant, wanted: bool) {
+        if !wanted {
+            (self.retry, self.retries) = (None, 0);
+        } else if self.retry.is_none() {
+            let pause = RETRY.saturating_mul(1 << self.retries.min(10));
+            self.retry = Some(now + pause.min(LONGEST_RETRY));
+            self.retries += 1;
+        }
+    }
+
+    /// Whether the disk is to be looked at again and again.
+    pub(super) fn poll(&mut self, now: Instant, wanted: bool) {
+        self.poll = wanted.then(|| now + POLL);
+    }
+
+    /// When the first file may be mended again that is left alone for now.
+    pub(super) const fn held(&mut self, until: Option<Instant>) {
+        self.held = until;
+    }
+
+    /// When a conflict ends.
+    pub(super) const fn peace(&mut self, at: Option<Instant>) {
+        self.peace = at;
+    }
+
+    /// A download ended. `random` spreads the next one over half of the pause, so that a cluster's nodes do not
+    /// come back together.
+    pub(super) fn fetched(&mut self, now: Instant, worked: bool, random: f64) {
+        if worked {
+            (self.refetch, self.failed_fetches) = (None, 0);
+            return;
+        }
+        let pause = REFETCH.saturating_mul(1 << self.failed_fetches.min(10));
+        let pause = pause.min(LONGEST_REFETCH).mul_f64(0.5 + random / 2.0);
+        self.failed_fetches += 1;
+        self.refetch = Some(now + pause);
+    }
+
+    /// Whether a download may begin.
+    pub(super) fn may_fetch(&self, now: Instant) -> bool {
+        self.refetch.is_none_or(|at| at <= now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVERY: Duration = Duration::from_secs(300);
+
+    #[test]
+    fn idle_nothing_is_due_but_the_resync() {
+        let now = Instant::now();
+        let mut timers = Timers::new(now, EVERY);
+        assert_eq!(timers.next(), now + EVERY);
+        assert_eq!(timers.due(now), Due::default());
+        let due = timers.due(now + EVERY);
+        assert!(due.resync && due.turn && !due.retry && !due.poll);
+        assert_eq!(timers.next(), now + 2 * EVERY);
+    }
+
+    #[test]
+    fn a_retry_backs_off_and_starts_over_once_it_worked() {
+        let mut now = Instant::now();
+        let mut timers = Timers::new(now, EVERY);
+        let mut pauses = Vec::new();
+        for _ in 0..7 {
+            timers.retry(now, true);
+            pauses.push(timers.next() - now);
+            now = timers.next();
+            assert!(timers.due(now).retry);
+        }
+        assert_eq!(pauses[..2], [RETRY, 2 * RETRY]);
+        assert_eq!(pauses[6], LONGEST_RETRY);
+        timers.retry(now, false);
+        timers.retry(now, true);
+        assert_eq!(timers.next() - now, RETRY);
+    }
+
+    #[test]
+    fn only_after_a_turn_for_nothing_a_change_has_to_wait() {
+        let start = Instant::now();
+        let mut timers = Timers::new(start, EVERY);
+        let now = start + Duration::from_millis(1);
+        timers.turned(start, now, false);
+        assert!(timers.hinted(now, now));
+        timers.turned(start, now, true);
+        assert!(!timers.hinted(now, now));
+        let rested = timers.next();
+        assert_eq!(rested, now + Duration::from_millis(4));
+        let due = timers.due(rested);
+        assert_eq!((due.turn, due.since), (true, Some(now)));
+        assert!(timers.hinted(rested, rested));
+        assert!(!timers.due(rested).turn);
+    }
+
+    #[test]
+    fn a_flood_of_questions_shares_looks() {
+        let now = Instant::now();
+        let mut timers = Timers::new(now, EVERY);
+        timers.turned(now, now, false);
+        for _ in 0..1000 {
+            assert!(!timers.asked(now));
+        }
+        assert!(timers.due(now + ASKED).turn);
+        assert!(!timers.due(now + ASKED).turn);
+        assert!(timers.asked(now + ASKED));
+    }
+
+    #[test]
+    fn downloads_back_off_and_are_spread() {
+        let now = Instant::now();
+        let mut timers = Timers::new(now, Duration::from_secs(3600));
+        assert!(timers.may_fetch(now));
+        timers.fetched(now, false, 0.0);
+        assert_eq!(timers.next() - now, REFETCH / 2);
+        assert!(!timers.may_fetch(now));
+        timers.fetched(now, false, 1.0);
+        assert_eq!(timers.next() - now, 2 * REFETCH);
+        for _ in 0..20 {
+            timers.fetched(now, false, 1.0);
+        }
+        assert_eq!(timers.next() - now, LONGEST_REFETCH);
+        timers.fetched(now, true, 0.0);
+        assert!(timers.may_fetch(now));
+    }
+}

@@ -1,0 +1,290 @@
+//! One turn of the loop: arm → look → mend → look → publish.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::log::Timing;
+use super::places::Places;
+use super::{Daemon, Reason, keeper, report};
+use crate::model::{FileName, Moment, Standing, Trouble};
+use crate::plan::Step;
+use crate::reconcile::{Caretaker, Fault, Held, Pass, ReconcileError, Supply};
+use crate::store::Place;
+
+/// How many failures are remembered.
+const MOST_TROUBLES: usize = 16;
+
+impl Daemon {
+    /// Takes a turn and publishes what is true; `true` if another one is due at once.
+    pub(super) async fn turn(&mut self, reason: Reason) -> bool {
+        let began = Instant::now();
+        self.take_hold().await;
+        self.arm().await;
+        if reason.ask {
+            self.caretaker.ask_again();
+        }
+        self.patience.settle(began);
+        let held: Held = self
+            .patience
+            .held(began)
+            .map(|(file, _)| file.clone())
+            .collect();
+        let gates = reason.ask || self.fresh;
+        let pass = self.caretaker.pass(held, gates).await;
+        self.passes += 1;
+        if self.fresh && pass.is_ok() {
+            // It remembered nothing yet, so everything was read.
+            self.verified = Some(Moment(SystemTime::now()));
+            self.fresh = false;
+        }
+        match pass {
+            Ok(pass) => self.passed(pass, reason.since, began),
+            Err(error) => {
+                self.trouble(error.to_string());
+                let now = Instant::now();
+                self.timers.turned(began, now, true);
+                self.timers.retry(now, true);
+                let status = report::blind(self, &error, began);
+                self.publisher.publish(status);
+                false
+            }
+        }
+    }
+
+    /// Draws the conclusions of a pass.
+    fn passed(&mut self, pass: Pass, hint: Option<Instant>, began: Instant) -> bool {
+        let now = Instant::now();
+        self.record(&pass, hint.unwrap_or(began), now);
+        let stuck = match (&pass.deeds.failure, &self.no_hold) {
+            (Some(error), _) => Some(error.to_string()),
+            (None, Some(error)) if !pass.snapshot.is_right() => Some(error.to_string()),
+            (None, _) if !pass.wanted.is_empty() => self.no_supply.clone(),
+            _ => None,
+        };
+        if let Some(error) = &pass.deeds.failure {
+            *self.tally.repairs.entry("failed").or_default() += 1;
+            self.trouble(error.to_string());
+        }
+        if !pass.deeds.steps.is_empty() || pass.deeds.downloaded {
+            self.chores.sweep();
+            self.chores_are_done = false;
+        }
+        self.network.clone_from(&pass.network);
+        let changed = hint.is_some() || !pass.deeds.steps.is_empty();
+        self.runtime.turned(pass.expected.clone(), changed, now);
+        self.wanted.clone_from(&pass.wanted);
+        let futile = pass.deeds.steps.is_empty();
+        self.timers.turned(began, now, futile);
+        self.timers.retry(
+            now,
+            pass.waits || pass.deeds.failure.is_some() || self.no_hold.is_some(),
+        );
+        self.timers.poll(now, self.blind.is_some());
+        let next = self.patience.held(now).map(|(_, left)| now + left).min();
+        self.timers.held(next.filter(|_| !pass.after.is_empty()));
+        self.timers.peace(self.patience.next_peace());
+        let again = pass.deeds.again;
+        let status = report::status(self, pass, stuck.as_deref());
+        self.publisher.publish(status);
+        again
+    }
+
+    /// Brings the drift log, the counters and the back-off up to date.
+    fn record(&mut self, pass: &Pass, since: Instant, now: Instant) {
+        let timing = Timing {
+            since,
+            now,
+            at: Moment(SystemTime::now()),
+        };
+        let key = |fault: &Fault| Some((fault.place, fault.name.parse::<FileName>().ok()?));
+        let patience = &self.patience;
+        let times = |fault: &Fault| key(fault).map_or(0, |key| patience.repairs(&key));
+        let repairs = self.log.record(&pass.deeds, &pass.after, timing, times);
+        for repair in repairs {
+            *self.tally.repairs.entry("healed").or_default() += 1;
+            self.tally.repair_seconds.observe(repair.took);
+            let files = match repair.name.parse::<FileName>() {
+                Ok(name) => vec![(repair.place, name)],
+                // A directory: whoever removed it undid everything in it.
+                Err(_) => placed_in(repair.place, &pass.deeds.steps),
+            };
+            for file in files {
+                if self.patience.repaired(file, now) {
+                    self.tally.conflicts += 1;
+                }
+            }
+        }
+        self.tally.drift.clone_from(self.log.counted());
+        let files = pass.snapshot.files.iter();
+        let right = files.filter(|file| file.standing == Standing::Ok);
+        self.log.are_right(right.map(|file| file.path.clone()));
+    }
+
+    /// Takes hold of the state directory, unless it is held already or nothing is to be written.
+    async fn take_hold(&mut self) {
+        let had = self.no_hold.take();
+        if let Err(error) = self.caretaker.take_hold().await {
+            if had.is_none() {
+                tracing::warn!("{error}");
+            }
+            self.no_hold = Some(error);
+        } else if had.is_some() {
+            tracing::info!("the state directory is ours now");
+            self.chores_are_done = false;
+        }
+    }
+
+    /// Watches what is to be watched now, before anything is looked at.
+    async fn arm(&mut self) {
+        let settings = self.caretaker.keeper().settings_shared();
+        let (host, config) = (self.start.host.clone(), self.start.config.clone());
+        let network = self.network.clone();
+        let places = tokio::task::spawn_blocking(move || {
+            Places::of(&settings, &host, &config, network.as_deref())
+        });
+        if let Ok(places) = places.await
+            && places != *self.places
+        {
+            self.places = Arc::new(places);
+        }
+        let armed = self.watch.arm(&self.places.dirs, self.places.interest());
+        let blind = armed.err().map(|error| error.to_string());
+        if blind.is_some() != self.blind.is_some() {
+            match &blind {
+                Some(reason) => tracing::warn!("polling from now on: {reason}"),
+                None => tracing::info!("watching again"),
+            }
+        }
+        self.blind = blind;
+    }
+
+    /// Reads the configuration file anew. One with a mistake changes nothing but the `config` check.
+    pub(super) async fn reload(&mut self) {
+        let reader = Arc::clone(&self.start.reader);
+        let read = tokio::task::spawn_blocking(move || reader()).await;
+        let settings = match read {
+            Ok(Ok(settings)) => settings,
+            Ok(Err(mistakes)) => return self.refuse(mistakes),
+            Err(error) => return self.refuse(vec![error.to_string()]),
+        };
+        if settings == *self.caretaker.keeper().settings() {
+            self.refused.clear();
+            return;
+        }
+        let keeper = keeper(&self.start, settings);
+        // What it says of this node counts as well: a conflist with a mistake, files that lie elsewhere.
+        if let Err(error) = keeper.sight().await {
+            return self.refuse(report::lines(&error));
+        }
+        tracing::info!("the configuration has changed");
+        self.refused.clear();
+        let settings = keeper.settings();
+        self.postponed = (settings.http != self.start.settings.http).then(|| {
+            "http has changed, which takes effect when the agent is started again".to_owned()
+        });
+        self.timers
+            .resync_every(Instant::now(), settings.drift.resync);
+        self.timers.fetched(Instant::now(), true, 0.0);
+        // A download for the former declaration is given up, and a chore is let finish before the lock is given back.
+        self.fetch = None;
+        if let Some(chore) = self.chore.take() {
+            let _ = chore.await;
+        }
+        // The former one goes first: it has the lock.
+        self.caretaker = Caretaker::new(keeper.clone());
+        self.chores = crate::reconcile::Chores::default();
+        self.chores.sweep();
+        self.chores_are_done = false;
+        self.fresh = true;
+        self.log.declared_anew();
+        self.timers.at_once();
+    }
+
+    fn refuse(&mut self, mistakes: Vec<String>) {
+        if self.refused != mistakes {
+            for mistake in &mistakes {
+                tracing::error!("the new configuration is not used: {mistake}");
+            }
+        }
+        self.refused = mistakes;
+        self.timers.at_once();
+    }
+
+    /// Draws the conclusions of a download.
+    pub(super) fn fetched(&mut self, supply: Result<Supply, ReconcileError>, now: Instant) {
+        let worked = supply.is_ok();
+        self.no_supply = None;
+        match supply {
+            Ok(supply) => {
+                *self.tally.downloads.entry(("ok", "")).or_default() += 1;
+                self.tally.download_bytes += supply.fetched.bytes;
+                self.caretaker.supply(supply);
+            }
+            Err(error) => {
+                let count = self.tally.downloads.entry(("failed", error.kind()));
+                *count.or_default() += 1;
+                tracing::warn!("{error}");
+                self.trouble(error.to_string());
+                self.no_supply = Some(error.to_string());
+            }
+        }
+        self.timers.fetched(now, worked, fastrand::f64());
+    }
+
+    /// Remembers a failure, the same one once.
+    fn trouble(&mut self, what: String) {
+        let times = match self.troubles.iter().position(|known| known.what == what) {
+            Some(known) => self.troubles.remove(known).times + 1,
+            None => 1,
+        };
+        let at = Moment(SystemTime::now());
+        self.troubles.insert(0, Trouble { at, what, times });
+        self.troubles.truncate(MOST_TROUBLES);
+    }
+
+    /// Why each file that is not right is not mended at once.
+    pub(super) fn waiting(
+        &self,
+        stuck: Option<&str>,
+    ) -> impl Fn(&std::path::Path) -> Option<String> {
+        let now = Instant::now();
+        let (bin, conf) = self.caretaker.keeper().shown_dirs();
+        let path = |(place, name): &(Place, FileName)| match place {
+            Place::Bin => bin.join(name.as_str()),
+            Place::Conf => conf.join(name.as_str()),
+        };
+        let held: BTreeMap<PathBuf, Duration> = self
+            .patience
+            .held(now)
+            .map(|(file, left)| (path(file), left))
+            .collect();
+        let everywhere = match () {
+            () if self.caretaker.only_looks() => Some("drift.policy is report".to_owned()),
+            () if self.fetch.is_some() => Some("its artifact is being downloaded".to_owned()),
+            () => stuck.map(str::to_owned),
+        };
+        move |path| match held.get(path) {
+            Some(left) => Some(format!(
+                "somebody keeps undoing the repair; the next one is in {:.1} s",
+                left.as_secs_f64()
+            )),
+            None => everywhere.clone(),
+        }
+    }
+}
+
+/// The files of a directory that were put there.
+fn placed_in(place: Place, steps: &[Step]) -> Vec<(Place, FileName)> {
+    let name = |step: &Step| match step {
+        Step::Place { plugin, .. } if place == Place::Bin => Some(plugin.file().clone()),
+        Step::WriteConflist { name, .. } if place == Place::Conf => Some(name.clone()),
+        _ => None,
+    };
+    steps
+        .iter()
+        .filter_map(name)
+        .map(|name| (place, name))
+        .collect()
+}

@@ -1,0 +1,38 @@
+//! Which directory a path leads to, so that another one under the same path can be told from it.
+
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::libc::{dev_t, ino_t};
+use nix::sys::stat::lstat;
+
+use super::HostError;
+use super::sys::Kind;
+use crate::model::FileType;
+
+/// A directory of the machine, by the numbers of its device and inode.
+///
+/// Most file systems give the number of a removed directory to the next one that is made: equal numbers mean
+/// the same directory only where it is known not to have been removed in between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    device: dev_t,
+    inode: ino_t,
+}
+
+impl Identity {
+    /// The directory at a path of the machine; `None` where there is none, or a link instead.
+    ///
+    /// # Errors
+    /// When a part of the path is closed to us.
+    pub fn of(path: &Path) -> Result<Option<Self>, HostError> {
+        match lstat(path) {
+            Ok(stat) if Kind::of(&stat) == Kind::Other(FileType::Directory) => Ok(Some(Self {
+                device: stat.st_dev,
+                inode: stat.st_ino,
+            })),
+            Ok(_) | Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
+            Err(error) => Err(HostError::new("inspect", path, error)),
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! `/statusz` and `/flagz` in the text form that Kubernetes gives them (KEP-4827, KEP-4828).
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::redact;
+use crate::model::Agent;
+
+/// Kubernetes has a sentence like this one in the same place.
+const WARNING: &str = "Warning: this page is for people who look for a fault; its form may change, so do not parse it.";
+
+/// Who is running, since when, and what it serves.
+pub(super) fn statusz(agent: &Agent, up: Duration, paths: &[&str]) -> String {
+    let seconds = up.as_secs();
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    format!(
+        "cni-keeper statusz\n{WARNING}\n\n\
+         Started: {}\n\
+         Up: {hours} hr {minutes:02} min {seconds:02} sec\n\
+         Binary version: {}\n\
+         Node: {}\n\
+         Process: {}\n\
+         Configuration: {}\n\
+         Paths: {}\n",
+        agent.started,
+        agent.version,
+        agent.node.as_deref().unwrap_or("unknown"),
+        agent.pid,
+        agent.config.display(),
+        paths.join(" "),
+    )
+}
+
+/// The flags with the values in force, by name.
+pub(super) fn flagz(agent: &Agent) -> String {
+    let mut flags: Vec<_> = agent.flags.iter().collect();
+    flags.sort();
+    let mut text = format!("cni-keeper flagz\n{WARNING}\n\n");
+    for (name, value) in flags {
+        let value = redact::setting(name, value);
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "{}={value}", name.trim_start_matches('-'));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::model::Moment;
+
+    fn agent() -> Agent {
+        Agent {
+            version: "1.2.3",
+            pid: 42,
+            node: None,
+            started: Moment(SystemTime::UNIX_EPOCH),
+            config: "/etc/cni-keeper/config.yaml".into(),
+            flags: vec![
+                ("--log-level", "info".to_owned()),
+                ("--config", "/etc/cni-keeper/config.yaml".to_owned()),
+                ("--some-token", "S".to_owned()),
+            ],
+        }
+    }
+
+    #[test]
+    fn statusz_has_lines_of_names_and_values() {
+        let text = statusz(&agent(), Duration::from_secs(3_723), &["/livez", "/readyz"]);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "cni-keeper statusz");
+        assert!(lines[1].starts_with("Warning: ") && lines[2].is_empty());
+        for line in [
+            "Started: 1970-01-01T00:00:00.000Z",
+            "Up: 1 hr 02 min 03 sec",
+            "Binary version: 1.2.3",
+            "Node: unknown",
+            "Paths: /livez /readyz",
+        ] {
+            assert!(lines.contains(&line), "no {line:?} in {text}");
+        }
+    }
+
+    #[test]
+    fn flagz_is_sorted_and_keeps_secrets() {
+        let text = flagz(&agent());
+        let flags: Vec<&str> = text.lines().skip(3).collect();
+        let expected = [
+            "config=/etc/cni-keeper/config.yaml",
+            "log-level=info",
+            "some-token=[redacted]",
+        ];
+        assert_eq!(flags, expected);
+    }
+}

@@ -1,0 +1,273 @@
+//! One pass of an agent that stays: look, mend what may be mended now, look again, and say what is true.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::apply::Bench;
+use super::converge::{Means, Progressed, Supply, blocking, may_write};
+use super::error::ReconcileError;
+use super::faults::{Fault, faults};
+use super::questions;
+use super::session::Session;
+use super::{Keeper, Sight, judge};
+use crate::config::DriftPolicy;
+use crate::model::{Artifact, Directory, FileName, Snapshot};
+use crate::plan::Step;
+use crate::probe::{Expected, real};
+use crate::store::Place;
+
+/// A keeper that stays with its node: it holds the state directory where it may, and remembers what it learned.
+pub struct Caretaker {
+    keeper: Keeper,
+    session: Option<Arc<Session>>,
+    run: Progressed,
+    /// Supplies that no pass has recorded yet.
+    supplies: Vec<Supply>,
+}
+
+/// Files that are left alone for now, by directory and name.
+pub type Held = BTreeSet<(Place, FileName)>;
+
+/// What a pass did.
+#[derive(Debug, Default)]
+pub struct Deeds {
+    /// What was wrong before anything was done.
+    pub before: Vec<Fault>,
+    /// What was done, in order.
+    pub steps: Vec<Step>,
+    /// Whether what was placed has just been downloaded.
+    pub downloaded: bool,
+    /// When that was durable; `None` where nothing was done.
+    pub mended: Option<Instant>,
+    /// What kept the pass from doing more.
+    pub failure: Option<ReconcileError>,
+    /// Whether a stored copy turned out to be damaged, so that another pass is due at once.
+    pub again: bool,
+}
+
+/// What a pass did, and what is true afterwards.
+#[derive(Debug)]
+pub struct Pass {
+    /// What was done.
+    pub deeds: Deeds,
+    /// When the look began that the rest was derived from.
+    pub began: Instant,
+    /// What is wrong now.
+    pub after: Vec<Fault>,
+    /// What is true now.
+    pub snapshot: Snapshot,
+    /// The configuration directory as the runtimes see it.
+    pub directory: Option<Directory>,
+    /// What has to be downloaded.
+    pub wanted: Vec<Artifact>,
+    /// Whether something is awaited that no event announces: a gate, a fact, a plugin that gives no answer.
+    pub waits: bool,
+    /// The name of the declared network, where it is known: drop-ins lie in a directory of that name.
+    pub network: Option<String>,
+    /// What the runtime must have loaded, where the conflist is as declared.
+    pub expected: Option<Expected>,
+}
+
+impl Caretaker {
+    /// A caretaker that only looks until it is told to [`Caretaker::take_hold`].
+    #[must_use]
+    pub fn new(keeper: Keeper) -> Self {
+        Self {
+            keeper: keeper.remembering(),
+            session: None,
+            run: Progressed::default(),
+            supplies: Vec::new(),
+        }
+    }
+
+    /// What it cares for.
+    #[must_use]
+    pub const fn keeper(&self) -> &Keeper {
+        &self.keeper
+    }
+
+    pub(super) fn session(&self) -> Option<Arc<Session>> {
+        self.session.clone()
+    }
+
+    /// Whether nothing is to be written, whatever is wrong.
+    #[must_use]
+    pub fn only_looks(&self) -> bool {
+        self.keeper.settings.drift.policy == DriftPolicy::Report
+    }
+
+    /// Takes hold of the state directory, unless nothing is to be written anyway or it is held already.
+    ///
+    /// # Errors
+    /// When another agent is at work ([`ReconcileError::is_held`]), or the disk refuses; it goes on looking then.
+    pub async fn take_hold(&mut self) -> Result<(), ReconcileError> {
+        if self.session.is_none() && !self.only_looks() {
+            let keeper = self.keeper.clone();
+            self.session = Some(blocking(move || keeper.hold(true)).await?);
+        }
+        Ok(())
+    }
+
+    /// Has every plugin asked again that gave no usable answer.
+    pub fn ask_again(&mut self) {
+        self.run.answers.forget_failures();
+    }
+
+    /// Has every plugin asked again; the files are read again by [`super::Chores`].
+    pub fn ask_all_again(&mut self) {
+        self.run.answers.forget();
+    }
+
+    /// Hands over what was downloaded, for the next pass to use.
+    pub fn supply(&mut self, supply: Supply) {
+        self.supplies.push(supply);
+    }
+
+    /// Downloads an artifact into the store, beside whatever passes do meanwhile; `None` without hold of the store.
+    pub fn fetch(
+        &self,
+        artifact: Artifact,
+    ) -> Option<impl Future<Output = Result<Supply, ReconcileError>> + use<>> {
+        let session = Arc::clone(self.session.as_ref()?);
+        Some(async move {
+            let means = Means {
+                offline: false,
+                audience: &(),
+            };
+            session.fetch(&artifact, &means).await
+        })
+    }
+
+    /// One pass. `gates` has the gates asked again also where nothing is to be written.
+    ///
+    /// # Errors
+    /// When the disk cannot be looked at, so that nothing can be said about it.
+    pub async fn pass(&mut self, held: Held, gates: bool) -> Result<Pass, ReconcileError> {
+        let mut began = Instant::now();
+        let mut sight = self.look().await?;
+        let mut deeds = Deeds {
+            before: faults(&self.keeper, &sight),
+            downloaded: !self.supplies.is_empty(),
+            ..Deeds::default()
+        };
+        self.run.held = held;
+        match self.session.clone() {
+            None => self.ask(&sight, gates).await?,
+            Some(session) => match self.mend(&session, sight, gates).await {
+                Ok((seen, sound)) => {
+                    sight = seen;
+                    deeds.again = !sound;
+                }
+                Err(error) => {
+                    deeds.failure = Some(error);
+                    began = Instant::now();
+                    sight = self.look().await?;
+                    self.ask(&sight, false).await?;
+                }
+            },
+        }
+        deeds.steps = std::mem::take(&mut self.run.steps);
+        if !deeds.steps.is_empty() {
+            deeds.mended = Some(Instant::now());
+            began = Instant::now();
+            sight = self.look().await?;
+            self.ask(&sight, false).await?;
+        }
+        Ok(self.told(deeds, began, &sight))
+    }
+
+    /// Derives what is true from the last look.
+    fn told(&self, deeds: Deeds, began: Instant, sight: &Sight) -> Pass {
+        let answers = &self.run.answers;
+        let rendered = sight.network.as_ref().map(|network| &network.rendered);
+        let fetches: Vec<&str> = sight.plan.fetches().collect();
+        let artifacts = self.keeper.settings.artifacts.iter();
+        let wanted = artifacts.filter(|artifact| fetches.contains(&artifact.name.as_str()));
+        let summary = match rendered {
+            Some(Ok(rendered)) => rendered.report.summary.as_ref(),
+            _ => None,
+        };
+        Pass {
+            deeds,
+            began,
+            after: faults(&self.keeper, sight),
+            snapshot: judge::snapshot(&self.keeper, sight, answers),
+            directory: judge::directory(&self.keeper, sight, answers),
+            wanted: wanted.cloned().collect(),
+            waits: !answers.closed_gates.is_empty()
+                || answers.has_failures()
+                || matches!(rendered, Some(Err(_))),
+            network: summary.map(|summary| summary.name.clone()),
+            expected: self.expected(sight),
+        }
+    }
+
+    /// What the runtime must have loaded; `None` as long as the conflist is not in place.
+    fn expected(&self, sight: &Sight) -> Option<Expected> {
+        let settings = &self.keeper.settings;
+        let declared = settings.network.as_ref()?;
+        let rendered = sight.network.as_ref()?.rendered.as_ref().ok()?;
+        let is_missing = sight
+            .plan
+            .steps
+            .iter()
+            .any(|step| step.on_conflist().is_some());
+        let summary = rendered.report.summary.as_ref().filter(|_| !is_missing)?;
+        Some(Expected {
+            file: declared.file_name.to_string(),
+            network: summary.name.clone(),
+            chain: summary.chain.clone(),
+            text: rendered.text.clone(),
+            conf_dir: real(&self.keeper.host, &settings.paths.conf_dir),
+            bin_dir: real(&self.keeper.host, &settings.paths.bin_dir),
+        })
+    }
+
+    /// Mends what may be mended, in the order that is safe. What is returned is good for telling what is true if
+    /// nothing was done, and `false` beside it if a stored copy was found damaged.
+    async fn mend(
+        &mut self,
+        session: &Arc<Session>,
+        mut sight: Sight,
+        gates: bool,
+    ) -> Result<(Sight, bool), ReconcileError> {
+        for supply in self.supplies.drain(..) {
+            self.run.supplied(supply, &mut sight.ledger);
+        }
+        if !self.run.proven.is_empty() {
+            sight.plan_again(&self.keeper, &self.run.proven);
+        }
+        let (mut sight, sound) = match sight.plan.steps.is_empty() && self.run.proven.is_empty() {
+            true => (sight, true),
+            false => session.work(sight, &mut self.run, Bench::binaries).await?,
+        };
+        // Placed by now, or lost: the next pass asks the disk.
+        self.run.proven.clear();
+        let writes = sight
+            .plan
+            .steps
+            .iter()
+            .any(|step| step.on_conflist().is_some());
+        self.ask(&sight, gates || writes).await?;
+        if writes && may_write(&sight, &self.run.answers) {
+            (sight, ()) = session.work(sight, &mut self.run, Bench::conflists).await?;
+        }
+        Ok((sight, sound))
+    }
+
+    /// Asks the plugins that are not known yet; the gates where they matter, or did not hold the last time.
+    async fn ask(&mut self, sight: &Sight, gates: bool) -> Result<(), ReconcileError> {
+        let mut answers = std::mem::take(&mut self.run.answers);
+        if gates || !answers.closed_gates.is_empty() {
+            answers.closed_gates = questions::closed_gates(&self.keeper).await;
+        }
+        self.run.answers = questions::ask_rest(&self.keeper, sight, answers).await?;
+        Ok(())
+    }
+
+    async fn look(&self) -> Result<Sight, ReconcileError> {
+        let keeper = self.keeper.clone();
+        blocking(move || keeper.look()).await
+    }
+}

@@ -1,0 +1,162 @@
+//! What an agent does when nothing is wrong, one small thing at a time: read the plugins anew, keep the store full.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::PoisonError;
+
+use super::Keeper;
+use super::caretaker::Caretaker;
+use super::error::ReconcileError;
+use super::session::Session;
+use crate::host::Dir;
+use crate::model::{FileName, FileState, Sha256};
+use crate::plan::DesiredPlugin;
+
+/// What is to be done when there is time for it.
+#[derive(Debug, Default)]
+pub struct Chores {
+    /// Plugins to be read whatever their times say: a disk can change what nobody wrote.
+    unread: VecDeque<FileName>,
+    /// Copies that could not be made; another try is for the next round.
+    given_up: HashSet<Sha256>,
+    /// Whether copies that nobody needs any more may be there.
+    unswept: bool,
+}
+
+/// What became of one chore.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Done {
+    /// There is none.
+    Nothing,
+    /// It is done; there may be more.
+    One,
+    /// The last plugin of a full reading was read.
+    AllRead,
+    /// A plugin is not what it was when it was last read.
+    Drift,
+}
+
+impl Chores {
+    /// Has every declared plugin read again, and gives every copy another try.
+    pub fn start_over(&mut self, keeper: &Keeper) {
+        let artifacts = &keeper.settings.artifacts;
+        let plugins = artifacts.iter().flat_map(|artifact| &artifact.members);
+        self.unread = plugins.map(|member| member.plugin.file().clone()).collect();
+        self.given_up.clear();
+        self.unswept = true;
+    }
+
+    /// Has the store looked through: something was placed, or something else is declared.
+    pub fn sweep(&mut self) {
+        self.given_up.clear();
+        self.unswept = true;
+    }
+}
+
+impl Caretaker {
+    /// Does one chore on a thread that may block, beside whatever passes do meanwhile. What it takes are moments,
+    /// unless the disk is slow.
+    pub fn chore(&self, mut chores: Chores) -> tokio::task::JoinHandle<(Chores, Done)> {
+        let (keeper, session) = (self.keeper().clone(), self.session());
+        tokio::task::spawn_blocking(move || {
+            let done = keeper.read_one(&mut chores).unwrap_or_else(|| {
+                session.map_or(Done::Nothing, |session| session.tend(&mut chores))
+            });
+            (chores, done)
+        })
+    }
+}
+
+impl Keeper {
+    /// Reads one plugin, if one is left to read.
+    fn read_one(&self, chores: &mut Chores) -> Option<Done> {
+        let name = chores.unread.pop_front()?;
+        let Ok(Some(bin)) = self.bin_dir() else {
+            // Passes tell about that.
+            return Some(Done::One);
+        };
+        let before = self.memory.observe(&bin, &name);
+        self.memory.forget(&name);
+        let changed = self.memory.observe(&bin, &name) != before;
+        Some(match (changed, chores.unread.is_empty()) {
+            (true, _) => Done::Drift,
+            (false, true) => Done::AllRead,
+            (false, false) => Done::One,
+        })
+    }
+}
+
+impl Session {
+    /// Does one thing for the store.
+    fn tend(&self, chores: &mut Chores) -> Done {
+        match self.tend_or_fail(chores) {
+            Ok(done) => done,
+            Err(error) => {
+                tracing::warn!("the store cannot be looked after: {error}");
+                Done::Nothing
+            }
+        }
+    }
+
+    fn tend_or_fail(&self, chores: &mut Chores) -> Result<Done, ReconcileError> {
+        if chores.unswept {
+            chores.unswept = false;
+            self.store
+                .prune(&self.keeper.needed(&self.store.ledger()?).digests)?;
+            return Ok(Done::One);
+        }
+        let Some(bin) = self.keeper.bin_dir()? else {
+            return Ok(Done::Nothing);
+        };
+        let ledger = self.store.ledger()?;
+        for plugin in self.keeper.desired(&ledger, None).plugins {
+            let Some(digest) = plugin
+                .sha256
+                .filter(|digest| !chores.given_up.contains(digest))
+            else {
+                continue;
+            };
+            match self.copy(&bin, &plugin, digest) {
+                Ok(false) => {}
+                Ok(true) => return Ok(Done::One),
+                // A full disk costs the copy, not the network.
+                Err(error) => {
+                    tracing::warn!("no copy of {}: {error}", plugin.plugin);
+                    chores.given_up.insert(digest);
+                }
+            }
+        }
+        Ok(Done::Nothing)
+    }
+
+    /// Makes the copy of a plugin that is missing; `false` if none is.
+    fn copy(
+        &self,
+        bin: &Dir,
+        plugin: &DesiredPlugin,
+        digest: Sha256,
+    ) -> Result<bool, ReconcileError> {
+        let name = plugin.plugin.file();
+        if !self.store.has(&digest)? {
+            let state = self.keeper.memory.observe(bin, name);
+            if !matches!(state, FileState::Regular(file) if file.sha256 == digest) {
+                return Ok(false);
+            }
+            self.store.refill(&digest, bin, name)?;
+            return Ok(true);
+        }
+        if !self.store.reaches(bin) {
+            return Ok(false);
+        }
+        let proven = || self.proven.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = proven().get(&digest).copied();
+        if let Some(print) = known
+            && self.store.is_proven(&digest, &print)?
+        {
+            return Ok(false);
+        }
+        if let Some(print) = self.store.spare(&digest)? {
+            proven().insert(digest, print);
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,238 @@
+//! Everything that is wrong, one by one: what the drift log is made of.
+
+use std::path::PathBuf;
+
+use super::{Keeper, Sight};
+use crate::conflist::{LoadError, Network};
+use crate::model::{Drift, FileMode, FileName, FileState, Owner, Sha256};
+use crate::plan::compare;
+use crate::store::Place;
+
+/// One thing that is wrong with a file or a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The directory that it is in.
+    pub place: Place,
+    /// The file's name; a directory's path.
+    pub name: String,
+    /// The path on the host, `--host-root` included.
+    pub path: PathBuf,
+    /// The kind of drift (design §6), a stable label.
+    pub kind: &'static str,
+    /// The drift as a sentence without its subject.
+    pub what: String,
+    /// What is there.
+    pub before: String,
+    /// What should be, where that can be said.
+    pub wanted: Option<String>,
+    /// What is known of whoever did it.
+    pub by: Option<String>,
+    /// Why this is or is not the doing of somebody else.
+    pub origin: Origin,
+}
+
+/// How something came to be wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// It was right: we placed it, and it is not what we placed. Or it is nothing that we ever place.
+    Changed,
+    /// It is what we placed, and another thing is declared now.
+    Outdated,
+    /// We never placed it.
+    Unplaced,
+}
+
+/// Lists what is wrong, plugins first, then the conflist, then what stands in its way.
+pub(super) fn faults(keeper: &Keeper, sight: &Sight) -> Vec<Fault> {
+    let (bin, conf) = keeper.shown_dirs();
+    let mut found = Vec::new();
+    let ledger = &sight.ledger;
+    if sight.bin_is_absent {
+        found.extend(directory(Place::Bin, bin.clone(), sight));
+    } else {
+        for wanted in &sight.desired.plugins {
+            let name = wanted.plugin.file();
+            let state = sight.observed.plugins.get(&wanted.plugin);
+            let state = state.unwrap_or(&FileState::Absent);
+            if sight.plan.kept.contains(&wanted.plugin) {
+                continue;
+            }
+            let drifts = compare(state, wanted.sha256, FileMode::PLUGIN, sight.desired.owner);
+            let path = bin.join(name.as_str());
+            found.extend(drifts.iter().map(|drift| Fault {
+                origin: origin(sight, Place::Bin, name, drift),
+                ..Fault::of(Place::Bin, name, path.clone(), drift, state, wanted.sha256)
+            }));
+        }
+    }
+    let Some(network) = &sight.network else {
+        return found;
+    };
+    if network.is_absent {
+        found.extend(directory(Place::Conf, conf.clone(), sight));
+    } else if let Some(wanted) = &sight.desired.conflist {
+        let state = sight.observed.conflists.get(&wanted.name);
+        let state = state.unwrap_or(&FileState::Absent);
+        let drifts = compare(state, Some(wanted.sha256), wanted.mode, sight.desired.owner);
+        let path = conf.join(wanted.name.as_str());
+        found.extend(drifts.iter().map(|drift| {
+            Fault {
+                origin: origin(sight, Place::Conf, &wanted.name, drift),
+                by: network
+                    .author(&wanted.name, state)
+                    .or_else(|| author(state)),
+                ..Fault::of(
+                    Place::Conf,
+                    &wanted.name,
+                    path.clone(),
+                    drift,
+                    state,
+                    Some(wanted.sha256),
+                )
+            }
+        }));
+    }
+    let Some(declared) = &keeper.settings.network else {
+        return found;
+    };
+    let is_ours = |name: &str| {
+        let file = name.parse::<FileName>().ok();
+        file.is_some_and(|file| match sight.observed.conflists.get(&file) {
+            Some(FileState::Regular(regular)) => ledger.owns(Place::Conf, &file, &regular.sha256),
+            _ => false,
+        })
+    };
+    for (name, loaded) in network.before(&declared.file_name) {
+        if !is_ours(&name) {
+            found.push(rival(conf.join(&name), name, &loaded));
+        }
+    }
+    found.extend(network.drop_ins().into_iter().map(|path| Fault {
+        place: Place::Conf,
+        name: path.display().to_string(),
+        path: conf.join(&path),
+        kind: "dropin",
+        what: "is merged into the network".to_owned(),
+        before: "a drop-in".to_owned(),
+        wanted: None,
+        by: None,
+        origin: Origin::Changed,
+    }));
+    found
+}
+
+impl Fault {
+    fn of(
+        place: Place,
+        name: &FileName,
+        path: PathBuf,
+        drift: &Drift,
+        state: &FileState,
+        expected: Option<Sha256>,
+    ) -> Self {
+        let (before, wanted) = told(drift);
+        let content = || expected.map(|sha256| format!("sha256 {}", sha256.short()));
+        Self {
+            place,
+            name: name.to_string(),
+            path,
+            kind: drift.kind(),
+            what: drift.to_string(),
+            before,
+            wanted: wanted.or_else(content),
+            by: author(state),
+            origin: Origin::Changed,
+        }
+    }
+}
+
+/// A directory that does not exist, where we placed something in it.
+fn directory(place: Place, path: PathBuf, sight: &Sight) -> Option<Fault> {
+    let was_there = sight.ledger.files().iter().any(|file| file.place == place);
+    Some(Fault {
+        place,
+        name: path.display().to_string(),
+        path,
+        kind: "dir-missing",
+        what: "does not exist".to_owned(),
+        before: "absent".to_owned(),
+        wanted: Some("a directory with what is declared".to_owned()),
+        by: None,
+        origin: match was_there {
+            true => Origin::Changed,
+            false => Origin::Unplaced,
+        },
+    })
+}
+
+fn rival(path: PathBuf, name: String, loaded: &Result<Network, LoadError>) -> Fault {
+    let (kind, what, before) = match loaded {
+        Ok(network) => (
+            "shadowed",
+            format!("sorts before ours, with the network '{}'", network.name),
+            format!("network '{}'", network.name),
+        ),
+        Err(error) => (
+            "runtime-blocked",
+            format!("sorts before ours and does not load: {error}"),
+            "a file that does not load".to_owned(),
+        ),
+    };
+    Fault {
+        place: Place::Conf,
+        name,
+        path,
+        kind,
+        what,
+        before,
+        wanted: None,
+        by: None,
+        origin: Origin::Changed,
+    }
+}
+
+fn origin(sight: &Sight, place: Place, name: &FileName, drift: &Drift) -> Origin {
+    let Some(placed) = sight.ledger.find(place, name) else {
+        return Origin::Unplaced;
+    };
+    match drift {
+        Drift::Content { actual, .. }
+            if placed.sha256 == *actual || placed.previous == Some(*actual) =>
+        {
+            Origin::Outdated
+        }
+        _ => Origin::Changed,
+    }
+}
+
+/// What is there and what should be, in a few words.
+fn told(drift: &Drift) -> (String, Option<String>) {
+    let digest = |sha256: &Sha256| format!("sha256 {}", sha256.short());
+    let owner = |owner: &Owner| format!("{}:{}", owner.uid, owner.gid);
+    match drift {
+        Drift::Missing => ("absent".to_owned(), None),
+        Drift::Content { expected, actual } => (digest(actual), Some(digest(expected))),
+        Drift::Mode { expected, actual } => {
+            (format!("mode {actual}"), Some(format!("mode {expected}")))
+        }
+        Drift::Suid { actual } => (
+            format!("mode {actual}"),
+            Some("no set-uid, set-gid or sticky bit".to_owned()),
+        ),
+        Drift::Owner { expected, actual } => (
+            format!("owner {}", owner(actual)),
+            Some(format!("owner {}", owner(expected))),
+        ),
+        Drift::Type { actual } => (actual.to_string(), None),
+        Drift::Unreadable { .. } => ("unreadable".to_owned(), None),
+        Drift::Unrecorded => ("a file of unknown content".to_owned(), None),
+    }
+}
+
+/// What a file tells of its writer. The kernel keeps no record of who removed one.
+fn author(state: &FileState) -> Option<String> {
+    match state {
+        FileState::Regular(file) => Some(format!("uid {}", file.owner.uid)),
+        _ => None,
+    }
+}

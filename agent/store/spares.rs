@@ -1,0 +1,98 @@
+//! Spares: a second copy of each plugin, proven and durable, that takes its place by one rename.
+//!
+//! Whoever deletes a plugin gets it back for the price of a rename, whatever its size; the blob that the next spare
+//! is made from never leaves the store. So a writer that undoes one repair right after the other can use up the
+//! spare, and never the last copy.
+
+use super::blobs::copy;
+use super::{Store, StoreError};
+use crate::host::{Dir, HostError, Print};
+use crate::model::{FileMode, FileName, FileState, Sha256};
+
+impl Store {
+    /// Copies a plugin that is in place back into the store, if the store does not have it; hashed on the way.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when it is not what it should be; or a failure of the file system.
+    pub fn refill(&self, digest: &Sha256, from: &Dir, name: &FileName) -> Result<(), StoreError> {
+        if self.has(digest)? {
+            return Ok(());
+        }
+        let temp = copy(from, name, &self.temps, digest)?;
+        let sealed = temp.seal(FileMode::PLUGIN, self.owner)?;
+        sealed.publish(&self.blobs, &FileName::from(digest))?;
+        Ok(self.blobs.sync()?)
+    }
+
+    /// Makes sure that there is a spare of a blob, proven by reading it and durable, and returns its print: as long
+    /// as the spare has that, it need not be proven again.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when the blob is not what its name says, which is removed then; or a failure of the
+    /// file system.
+    pub fn spare(&self, digest: &Sha256) -> Result<Option<Print>, StoreError> {
+        let name = FileName::from(digest);
+        match self.spares.observe(&name) {
+            FileState::Regular(there) if there.sha256 == *digest => {
+                self.spares
+                    .set_mode_owner(&name, FileMode::PLUGIN, self.owner)?;
+            }
+            _ => {
+                let temp = match copy(&self.blobs, &name, &self.temps, digest) {
+                    Err(error @ StoreError::Corrupt { .. }) => {
+                        self.blobs.remove(&name)?;
+                        return Err(error);
+                    }
+                    copied => copied?,
+                };
+                temp.publish(&self.spares, &name, FileMode::PLUGIN, self.owner)?;
+            }
+        }
+        self.spares.sync()?;
+        Ok(self.spares.print(&name)?)
+    }
+
+    /// Makes a blob of a spare again, where the blob is lost; `false` if there is no such spare.
+    ///
+    /// # Errors
+    /// When the kernel refuses the rename.
+    pub fn recall(&self, digest: &Sha256) -> Result<bool, HostError> {
+        let name = FileName::from(digest);
+        match self.spares.rename_into(&name, &self.blobs, &name) {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_absent() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a spare is still the one that was proven.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub fn is_proven(&self, digest: &Sha256, proven: &Print) -> Result<bool, HostError> {
+        let print = self.spares.print(&FileName::from(digest))?;
+        Ok(print.as_ref() == Some(proven))
+    }
+
+    /// Renames a proven spare into place; `false` if it is not the one that was proven, or lies on another mount.
+    /// The caller syncs `bin`.
+    ///
+    /// # Errors
+    /// When the kernel refuses the rename.
+    pub fn place_spare(
+        &self,
+        digest: &Sha256,
+        proven: &Print,
+        bin: &Dir,
+        name: &FileName,
+    ) -> Result<bool, HostError> {
+        if !self.is_proven(digest, proven)? {
+            return Ok(false);
+        }
+        match self.spares.rename_into(&FileName::from(digest), bin, name) {
+            Ok(()) => Ok(true),
+            Err(error) if error.crosses_file_systems() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! What the kernel tells of directories, and what of it reaches the loop.
+
+mod changes;
+mod directories;
+mod limits;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cni_keeper::watch::{Hint, Interest, Watch, WatchError};
+use tempfile::TempDir;
+use tokio::runtime::{self, Runtime};
+
+/// Reached only by a hint that never comes.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// `base/top/leaf`, each watched where it is there.
+struct Scene {
+    base: PathBuf,
+    watch: Watch,
+    runtime: Runtime,
+    markers: u32,
+    _dir: Option<TempDir>,
+}
+
+impl Scene {
+    /// With all three directories, watched.
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut scene = Self::within(dir.path());
+        scene._dir = Some(dir);
+        scene.arm().unwrap();
+        scene
+    }
+
+    /// In an empty directory that somebody else removes; not watched yet.
+    fn within(base: &Path) -> Self {
+        let mut runtime = runtime::Builder::new_current_thread();
+        let scene = Self {
+            base: base.canonicalize().unwrap(),
+            watch: Watch::new(),
+            runtime: runtime.enable_time().build().unwrap(),
+            markers: 0,
+            _dir: None,
+        };
+        fs::create_dir_all(scene.leaf()).unwrap();
+        scene
+    }
+
+    fn top(&self) -> PathBuf {
+        self.base.join("top")
+    }
+
+    fn leaf(&self) -> PathBuf {
+        self.base.join("top/leaf")
+    }
+
+    /// A name that matters.
+    fn wanted(&self) -> PathBuf {
+        self.leaf().join("wanted")
+    }
+
+    fn dirs(&self) -> BTreeSet<PathBuf> {
+        let dirs = [self.base.clone(), self.top(), self.leaf()];
+        dirs.into_iter().filter(|dir| dir.is_dir()).collect()
+    }
+
+    /// What the loop does before each look.
+    fn arm(&mut self) -> Result<(), WatchError> {
+        self.watch.arm(&self.dirs(), interest())
+    }
+
+    fn hint(&mut self) -> Hint {
+        let wait = async { tokio::time::timeout(DEADLINE, self.watch.hint()).await };
+        self.runtime.block_on(wait).expect("a hint")
+    }
+
+    /// Everything that is told until now: the kernel keeps events in order, so a last one of our own ends it.
+    /// The directories are armed again at each hint, as by the loop.
+    #[track_caller]
+    fn told(&mut self) -> BTreeSet<PathBuf> {
+        self.markers += 1;
+        let marker = self.base.join(format!("marker-{}", self.markers));
+        // A directory, because that is a single event.
+        fs::create_dir(&marker).unwrap();
+        let mut told = BTreeSet::new();
+        loop {
+            let hint = self.hint();
+            assert!(!hint.rescan, "{hint:?}");
+            let ended = hint.paths.contains(&marker);
+            told.extend(hint.paths);
+            self.arm().unwrap();
+            if ended {
+                told.remove(&marker);
+                return told;
+            }
+        }
+    }
+
+    /// Fails unless a change of this file in the leaf is told, and nothing else.
+    #[track_caller]
+    fn sees_the_leaf(&mut self) {
+        self.told();
+        fs::write(self.wanted(), "seen").unwrap();
+        assert_eq!(self.told(), BTreeSet::from([self.wanted()]));
+    }
+}
+
+/// Names that begin like this matter, wherever they are.
+fn interest() -> Interest {
+    Arc::new(|path| {
+        let names = ["wanted", "marker", "top", "leaf"];
+        names.iter().any(|name| is_called(path, name))
+    })
+}
+
+fn is_called(path: &Path, beginning: &str) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().starts_with(beginning)
+}
