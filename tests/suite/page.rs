@@ -88,7 +88,7 @@ fn drift_is_told_with_its_end_and_its_cause() {
             "bridge is missing open: backing off, tried again in 12 s 2026-11-22 16:03:04 UTC 8 s ago missing absent 7 times in a row, by a program that deletes it",
             "bridge is missing healed in 1.3 ms, placed from the store",
             "portmap has mode 0666, expected 0755 healed in 0.4 ms, mode and owner set",
-            "mode 0666 → 0755",
+            "mode mode 0666 → mode 0755",
             "gone by itself after 1 min",
             "cannot reach mirror.example: no such host; check the DNS of the node 2026-11-22 16:02:42 UTC 30 s ago, 4 times in a row",
             "looking every 2 s, because there are no events: fs.inotify",
