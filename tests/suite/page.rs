@@ -118,7 +118,7 @@ fn what_is_not_there_is_said_in_words() {
     says(
         &page(&status),
         &[
-            "cni-keeper Ready 0 files as declared.",
+            "cni-keeper Ready Nothing is declared.",
             "not yet, then every 5 min",
             "No network is declared",
             "No file is declared.",

@@ -80,9 +80,9 @@ impl Display for Mark {
 /// A tick, an exclamation mark and a cross, each on a disc, and a dot.
 pub(super) const SHAPES: &str = concat!(
     r#"<svg width="0" height="0" class="shapes" aria-hidden="true">"#,
-    r#"<symbol id="good" viewBox="0 0 20 20"><circle cx="10" cy="10" r="10"/><path d="M5.5 10.5l3 3 6-7"/></symbol>"#,
-    r#"<symbol id="odd" viewBox="0 0 20 20"><circle cx="10" cy="10" r="10"/><path d="M10 5v6M10 14.6v.1"/></symbol>"#,
-    r#"<symbol id="bad" viewBox="0 0 20 20"><circle cx="10" cy="10" r="10"/><path d="M6.5 6.5l7 7M13.5 6.5l-7 7"/></symbol>"#,
+    r#"<symbol id="good" viewBox="0 0 20 20"><circle cx="10" cy="10" r="9.7"/><path d="M5.5 10.5l3 3 6-7"/></symbol>"#,
+    r#"<symbol id="odd" viewBox="0 0 20 20"><circle cx="10" cy="10" r="9.7"/><path d="M10 5v6M10 14.6v.1"/></symbol>"#,
+    r#"<symbol id="bad" viewBox="0 0 20 20"><circle cx="10" cy="10" r="9.7"/><path d="M6.5 6.5l7 7M13.5 6.5l-7 7"/></symbol>"#,
     r#"<symbol id="quiet" viewBox="0 0 20 20"><circle cx="10" cy="10" r="4"/></symbol>"#,
     "</svg>\n",
 );
