@@ -31,7 +31,9 @@ impl Daemon {
             .held(began)
             .map(|(file, _)| file.clone())
             .collect();
-        let gates = reason.ask || self.fresh;
+        // A gate that does not answer takes seconds: one that did not hold is asked when something happened.
+        let hinted = reason.since.is_some() && self.caretaker.waits_for_gates();
+        let gates = reason.ask || self.fresh || hinted;
         let pass = self.caretaker.pass(held, gates).await;
         self.passes += 1;
         if self.fresh && pass.is_ok() {
