@@ -1,0 +1,89 @@
+//! Faults 24, 28 to 36, all at once: a storm of damage on the node's disk, and an observer who asks throughout
+//! whether the agent says the truth.
+//!
+//! A storm is a seed: the same one does the same damage in the same order. `CNI_KEEPER_STORM_SEED=7` runs that one
+//! storm instead of the usual ones, and `CNI_KEEPER_STORM_BLOWS=5000` makes storms longer.
+
+mod damage;
+mod observer;
+mod truth;
+
+use std::env;
+
+use fastrand::Rng;
+
+use crate::support::agent::Agent;
+use crate::support::node::{BIN, CONF, Node, STATE};
+use damage::Storm;
+use observer::Observer;
+use truth::Truth;
+
+/// How much damage one storm does, unless told otherwise.
+const BLOWS: u32 = 80;
+
+fn number<T: std::str::FromStr>(variable: &str) -> Option<T> {
+    let value = env::var(variable).ok()?;
+    let number = value.parse().ok();
+    Some(number.unwrap_or_else(|| panic!("{variable} is no number: {value}")))
+}
+
+/// Runs a storm, unless another one is asked for.
+fn storm(seed: u64) {
+    match number("CNI_KEEPER_STORM_SEED") {
+        Some(asked) if asked != seed => println!("skipped: storm {asked} is asked for"),
+        _ => weather(seed),
+    }
+}
+
+fn weather(seed: u64) {
+    println!("storm {seed}: CNI_KEEPER_STORM_SEED={seed}");
+    let node = Node::installed();
+    let truth = Truth::of(&node);
+    let agent = Agent::ready(&node);
+    let observer = Observer::of(agent.address(), truth.clone());
+    let mut storm = Storm::new(&node, Rng::with_seed(seed));
+    for _ in 0..number("CNI_KEEPER_STORM_BLOWS").unwrap_or(BLOWS) {
+        storm.blow(&observer);
+    }
+    storm.abate(&observer);
+    // A file that was broken again and again is a conflict for some time yet, and is mended nevertheless.
+    agent.until("mended after the storm", |agent| {
+        agent.get("/readyz?exclude=conflict").status == 200
+    });
+    assert_eq!(truth.lies(), Vec::<String>::new());
+    let seen = observer.finish();
+    println!("storm {seed}: {seen:?}");
+    assert!(
+        seen.wrong > 0 && seen.right > 0,
+        "nothing was there to be seen: {seen:?}"
+    );
+    storm.nothing_else_was_touched();
+    assert_eq!(agent.downloads(), 0.0);
+    let log = agent.stop();
+    assert!(!log.contains("panicked"), "{log}");
+
+    node.run("verify").exits(0);
+    for dir in [BIN, CONF, &format!("{STATE}/tmp")] {
+        let names = node.names(dir);
+        let temps = names.iter().filter(|name| name.starts_with(TEMP));
+        assert_eq!(temps.count(), 0, "left over in {dir}: {names:?}");
+    }
+}
+
+/// What the names of our own temporary files begin with.
+const TEMP: &str = ".cni-keeper-";
+
+#[test]
+fn storm_1() {
+    storm(1);
+}
+
+#[test]
+fn storm_2() {
+    storm(2);
+}
+
+#[test]
+fn storm_3() {
+    storm(3);
+}
