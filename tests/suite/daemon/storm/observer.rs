@@ -35,7 +35,7 @@ pub(super) struct Seen {
     pub(super) wrong: u32,
     /// Everything was right all the while, and the agent said so.
     pub(super) right: u32,
-    /// It was mended between question and answer, so that either answer is true.
+    /// It was mended meanwhile, so that either answer is true.
     pub(super) mended: u32,
     /// Damage was done between question and answer.
     pub(super) disturbed: u32,
@@ -94,53 +94,70 @@ impl Shared {
     fn watch(&self, agent: SocketAddr, truth: &Truth) -> Seen {
         let fails = Failing(&self.failed);
         let mut seen = Seen::default();
+        let mut before = None;
         while !self.finished.load(Ordering::SeqCst) {
-            self.sample(agent, truth, &mut seen);
+            before = self.sample(agent, truth, before, &mut seen);
             self.samples.fetch_add(1, Ordering::SeqCst);
         }
         std::mem::forget(fails);
         seen
     }
 
-    /// Asks once. If no damage was done meanwhile, only the agent changed anything, and it never breaks what is right:
-    /// what is wrong afterwards was wrong all the while.
-    fn sample(&self, agent: SocketAddr, truth: &Truth, seen: &mut Seen) {
+    /// Asks, and looks at the disk afterwards. If no damage was done meanwhile, only the agent changed anything, and it
+    /// never breaks what is right: what is wrong afterwards was wrong all the while.
+    ///
+    /// `before` is what was seen the last time; there is no time to look before asking, or all would be mended by then.
+    fn sample(
+        &self,
+        agent: SocketAddr,
+        truth: &Truth,
+        before: Option<Look>,
+        seen: &mut Seen,
+    ) -> Option<Look> {
         let blows = *self.blows();
-        let before = truth.lies();
         let answer = match get(agent, QUESTION) {
             Ok(answer) => answer,
-            // Killed with the test that has failed, or has it ended by itself? The test will tell.
-            Err(_) if self.finished.load(Ordering::SeqCst) => return,
+            // Killed with the test, which has failed.
+            Err(_) if self.finished.load(Ordering::SeqCst) => return None,
             Err(error) => panic!("no answer: {error}"),
         };
-        let after = truth.lies();
+        let lies = truth.lies();
         if *self.blows() != blows {
             seen.disturbed += 1;
-            return;
+            return None;
         }
-        let broken: Vec<_> = after.iter().filter(|it| !before.contains(it)).collect();
+        let before = before.filter(|look| look.blows == blows);
+        let was_wrong = |lie| before.as_ref().is_none_or(|look| look.lies.contains(lie));
+        let broken: Vec<_> = lies.iter().filter(|lie| !was_wrong(lie)).collect();
         assert!(broken.is_empty(), "the agent itself broke {broken:?}");
-        let ready = answer.status == 200;
-        let too_slow = answer.body.contains(TOO_SLOW);
-        match (before.is_empty(), after.is_empty()) {
-            (_, false) => {
-                assert!(
-                    !ready,
-                    "it said ready, and all the while this was wrong: {after:?}"
-                );
-                seen.wrong += 1;
-            }
-            (true, true) if too_slow => seen.slow += 1,
-            (true, true) => {
-                assert!(
-                    ready,
-                    "nothing was wrong all the while, and it said {answer:?}"
-                );
-                seen.right += 1;
-            }
-            (false, true) => seen.mended += 1,
+        let is_ready = answer.status == 200;
+        if !lies.is_empty() {
+            assert!(
+                !is_ready,
+                "it said ready, and all the while this was wrong: {lies:?}"
+            );
+            seen.wrong += 1;
+        } else if before.is_none_or(|look| !look.lies.is_empty()) {
+            seen.mended += 1;
+        } else if answer.body.contains(TOO_SLOW) {
+            seen.slow += 1;
+        } else {
+            assert!(
+                is_ready,
+                "all was right all the while, and it said {answer:?}"
+            );
+            seen.right += 1;
         }
+        Some(Look { blows, lies })
     }
+}
+
+/// What the disk was like.
+struct Look {
+    /// After how much damage.
+    blows: u64,
+    /// What was wrong.
+    lies: Vec<String>,
 }
 
 /// Says so when it is dropped by a panic.
