@@ -61,7 +61,9 @@ impl Daemon {
         self.record(&pass, hint.unwrap_or(began), now);
         let stuck = match (&pass.deeds.failure, &self.no_hold) {
             (Some(error), _) => Some(error.to_string()),
-            (None, Some(error)) if !pass.snapshot.is_right() => Some(error.to_string()),
+            (None, Some(error)) if !pass.snapshot.is_right() || !error.is_held() => {
+                Some(error.to_string())
+            }
             (None, _) if !pass.wanted.is_empty() => self.no_supply.clone(),
             _ => None,
         };
