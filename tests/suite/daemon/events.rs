@@ -72,6 +72,12 @@ fn events_alone_have_every_damage_mended() {
     }
 }
 
+/// Nothing wakes it but what happens, and the next full reading.
+#[test]
+fn an_agent_that_has_nothing_to_do_sleeps() {
+    rests(&Agent::ready(&Node::installed()));
+}
+
 /// The directory may be a link, as where a distribution keeps plugins in another place.
 #[test]
 fn a_directory_behind_a_link_is_watched_where_it_is() {
