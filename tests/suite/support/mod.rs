@@ -1,7 +1,8 @@
 //! What the black-box tests share: a hostile server, evil archives, private mounts, kills at every call,
-//! a node in a sandbox.
+//! a node in a sandbox and the agent that stays on it.
 
 pub(crate) mod again;
+pub(crate) mod agent;
 pub(crate) mod archive;
 pub(crate) mod namespace;
 pub(crate) mod node;
