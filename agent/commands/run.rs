@@ -15,9 +15,9 @@ use crate::http::{Server, Surface};
 pub(super) async fn run(global: &Global) -> Result<Exit, Failure> {
     let (host, loaded) = node(global)?;
     let http = loaded.settings.http;
-    let main = Server::bind(http.listen, Surface::Everything).await?;
+    let main = Server::bind(http.listen, Surface::Everything)?;
     let metrics = match http.metrics_listen {
-        Some(listen) => Some(Server::bind(listen, Surface::MetricsOnly).await?),
+        Some(listen) => Some(Server::bind(listen, Surface::MetricsOnly)?),
         None => None,
     };
     tracing::info!(address = %main.local_addr(), version = env!("CARGO_PKG_VERSION"), "listening");

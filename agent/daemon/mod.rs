@@ -9,6 +9,7 @@ mod log;
 mod patience;
 mod places;
 mod report;
+mod runtime;
 mod timers;
 mod turn;
 
@@ -32,6 +33,7 @@ use crate::watch::{Hint, Watch};
 use log::Log;
 use patience::Patience;
 use places::Places;
+use runtime::Runtime;
 use timers::Timers;
 
 /// Reads the configuration anew; `Err` is the mistakes in it, a line each. Blocks.
@@ -73,6 +75,7 @@ pub struct Daemon {
     no_hold: Option<ReconcileError>,
     /// Why the last download brought nothing.
     no_supply: Option<String>,
+    runtime: Runtime,
     patience: Patience<(Place, FileName)>,
     log: Log,
     tally: Tally,
@@ -105,6 +108,7 @@ enum Wake {
     Stop,
     Hint(Hint),
     Asked,
+    Runtime { changed: bool },
     Chore(Chores, Done),
     Fetched(Box<Result<Supply, ReconcileError>>),
     Time,
@@ -139,6 +143,7 @@ impl Daemon {
             postponed: None,
             no_hold: None,
             no_supply: None,
+            runtime: Runtime::default(),
             patience: Patience::new(),
             log: Log::default(),
             tally: report::tally(),
@@ -175,14 +180,17 @@ impl Daemon {
                 }
             }
             self.work_beside();
+            let next = self.timers.next();
+            let next = self.runtime.due().map_or(next, |due| due.min(next));
             let wake = tokio::select! {
                 biased;
                 () = &mut stop => Wake::Stop,
                 hint = self.watch.hint() => Wake::Hint(hint),
                 supply = running(&mut self.fetch) => Wake::Fetched(Box::new(supply)),
                 (chores, done) = ended(&mut self.chore) => Wake::Chore(chores, done),
+                changed = self.runtime.answered() => Wake::Runtime { changed },
                 () = self.publisher.asked() => Wake::Asked,
-                () = tokio::time::sleep_until(self.timers.next().into()) => Wake::Time,
+                () = tokio::time::sleep_until(next.into()) => Wake::Time,
             };
             if matches!(wake, Wake::Stop) {
                 return;
@@ -197,7 +205,11 @@ impl Daemon {
         match wake {
             Wake::Stop => None,
             Wake::Hint(hint) => self.hinted(hint, now).await,
-            Wake::Asked => self.timers.asked(now).then(Reason::default),
+            Wake::Asked => {
+                self.runtime.viewed(now);
+                self.timers.asked(now).then(Reason::default)
+            }
+            Wake::Runtime { changed } => changed.then(Reason::default),
             Wake::Chore(chores, done) => self.chore_done(chores, done),
             Wake::Fetched(supply) => {
                 self.fetch = None;
@@ -263,9 +275,13 @@ impl Daemon {
         self.caretaker.ask_all_again();
     }
 
-    /// Starts what goes on beside turns: a download if one is wanted and due, else a chore. Never both, since chores
+    /// Starts what goes on beside turns: a question to the runtime if it is due; a download if one is wanted and due, else a chore. Never both, since chores
     /// let go of what no ledger knows of yet.
     fn work_beside(&mut self) {
+        if let Some(runtime) = &self.caretaker.keeper().settings().runtime {
+            self.runtime
+                .ask(&self.start.host, &runtime.socket, Instant::now());
+        }
         if self.fetch.is_some() || self.chore.is_some() {
             return;
         }

@@ -40,7 +40,7 @@ impl Daemon {
             self.fresh = false;
         }
         match pass {
-            Ok(pass) => self.passed(pass, reason.since.unwrap_or(began), began),
+            Ok(pass) => self.passed(pass, reason.since, began),
             Err(error) => {
                 self.trouble(error.to_string());
                 let now = Instant::now();
@@ -54,9 +54,9 @@ impl Daemon {
     }
 
     /// Draws the conclusions of a pass.
-    fn passed(&mut self, pass: Pass, since: Instant, began: Instant) -> bool {
+    fn passed(&mut self, pass: Pass, hint: Option<Instant>, began: Instant) -> bool {
         let now = Instant::now();
-        self.record(&pass, since, now);
+        self.record(&pass, hint.unwrap_or(began), now);
         let stuck = match (&pass.deeds.failure, &self.no_hold) {
             (Some(error), _) => Some(error.to_string()),
             (None, Some(error)) if !pass.snapshot.is_right() => Some(error.to_string()),
@@ -72,6 +72,8 @@ impl Daemon {
             self.chores_are_done = false;
         }
         self.network.clone_from(&pass.network);
+        let changed = hint.is_some() || !pass.deeds.steps.is_empty();
+        self.runtime.turned(pass.expected.clone(), changed, now);
         self.wanted.clone_from(&pass.wanted);
         let futile = pass.deeds.steps.is_empty();
         self.timers.turned(began, now, futile);

@@ -14,6 +14,7 @@ use super::{Keeper, Sight, judge};
 use crate::config::DriftPolicy;
 use crate::model::{Artifact, Directory, FileName, Snapshot};
 use crate::plan::Step;
+use crate::probe::{Expected, real};
 use crate::store::Place;
 
 /// A keeper that stays with its node: it holds the state directory where it may, and remembers what it learned.
@@ -64,6 +65,8 @@ pub struct Pass {
     pub waits: bool,
     /// The name of the declared network, where it is known: drop-ins lie in a directory of that name.
     pub network: Option<String>,
+    /// What the runtime must have loaded, where the conflist is as declared.
+    pub expected: Option<Expected>,
 }
 
 impl Caretaker {
@@ -196,7 +199,29 @@ impl Caretaker {
                 || answers.has_failures()
                 || matches!(rendered, Some(Err(_))),
             network: summary.map(|summary| summary.name.clone()),
+            expected: self.expected(sight),
         }
+    }
+
+    /// What the runtime must have loaded; `None` as long as the conflist is not in place.
+    fn expected(&self, sight: &Sight) -> Option<Expected> {
+        let settings = &self.keeper.settings;
+        let declared = settings.network.as_ref()?;
+        let rendered = sight.network.as_ref()?.rendered.as_ref().ok()?;
+        let is_missing = sight
+            .plan
+            .steps
+            .iter()
+            .any(|step| step.on_conflist().is_some());
+        let summary = rendered.report.summary.as_ref().filter(|_| !is_missing)?;
+        Some(Expected {
+            file: declared.file_name.to_string(),
+            network: summary.name.clone(),
+            chain: summary.chain.clone(),
+            text: rendered.text.clone(),
+            conf_dir: real(&self.keeper.host, &settings.paths.conf_dir),
+            bin_dir: real(&self.keeper.host, &settings.paths.bin_dir),
+        })
     }
 
     /// Mends what may be mended, in the order that is safe. What is returned is good for telling what is true if

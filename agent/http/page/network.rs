@@ -71,7 +71,7 @@ fn runtime(page: &mut String, view: &RuntimeView, ours: Option<&str>) -> fmt::Re
     let mark = match (&view.takes, ours) {
         (Some(taken), Some(ours)) if taken == ours => Mark::Good,
         // Nothing was declared that it could take instead.
-        (_, None) => Mark::Good,
+        (_, None) => Mark::Quiet,
         (Some(_) | None, Some(_)) => Mark::Bad,
     };
     write!(
