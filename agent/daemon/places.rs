@@ -53,6 +53,7 @@ impl Places {
             }
             places.conflists.insert(conf);
         }
+        places.reach_name(host, &paths.state_dir);
         for file in awaited(settings) {
             places.reach(host, file);
         }
@@ -65,12 +66,20 @@ impl Places {
     /// Watches a path and what leads to it: the path itself where it is a directory, its parent for when it comes
     /// and goes, or the nearest directory above that is there. Returns where it is, if it is there.
     fn reach(&mut self, host: &Host, path: &Path) -> Option<PathBuf> {
+        let there = self.reach_name(host, path);
+        if let Some(there) = &there
+            && host.dir(path).is_ok()
+        {
+            self.dirs.insert(there.clone());
+        }
+        there
+    }
+
+    /// The same for a directory whose content does not matter, only that it is there.
+    fn reach_name(&mut self, host: &Host, path: &Path) -> Option<PathBuf> {
         let there = host.locate(path).ok();
         if let Some(there) = &there {
             self.add(there);
-            if host.dir(path).is_ok() {
-                self.dirs.insert(there.clone());
-            }
         }
         // As it is spelled, too: a link on the way may come to lead elsewhere.
         for above in path.ancestors().skip(1) {

@@ -19,7 +19,7 @@ pub(super) struct Session {
     pub(super) proven: Mutex<HashMap<Sha256, Print>>,
     /// Whether the store's own copies must stay, since nobody may be there to fetch them again.
     pub(super) lasting: bool,
-    _lock: Lock,
+    lock: Lock,
 }
 
 /// What the store and the ledger must not let go of.
@@ -35,6 +35,27 @@ impl Session {
     pub(super) fn proven_spare(&self, digest: &Sha256) -> Option<Print> {
         let mut proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
         proven.remove(digest)
+    }
+
+    /// Whether the state directory that is held is gone from its path, or keeps nobody out any more. Blocks.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub(super) fn is_lost(&self) -> Result<bool, ReconcileError> {
+        let keeper = &self.keeper;
+        let state = &keeper.settings.paths.state_dir;
+        Ok(self.lock.is_void() || !self.store.is_at(&keeper.host, state)?)
+    }
+
+    /// Writes down again what is ours, where a new state directory knows of nothing.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(super) fn remember(&self, ledger: &Ledger) -> Result<(), ReconcileError> {
+        if self.store.ledger()? == Ledger::default() {
+            self.store.save(ledger)?;
+        }
+        Ok(())
     }
 }
 
@@ -65,7 +86,7 @@ impl Keeper {
             store,
             proven: Mutex::default(),
             lasting,
-            _lock: lock,
+            lock,
         }))
     }
 
