@@ -269,6 +269,7 @@ impl Daemon {
 
     /// Time for a full reading: events may have been lost, and a disk can change what nobody wrote.
     fn resync(&mut self) {
+        self.watch.distrust();
         self.chores.start_over(self.caretaker.keeper());
         self.chores_are_done = false;
         self.watch.distrust();

@@ -1,5 +1,8 @@
 //! The agent that stays: the real program, watching and mending a node's disk.
 
+mod company;
+mod config;
+mod directories;
 mod drift;
 mod events;
 mod storm;
@@ -69,3 +72,10 @@ fn only_drift(agent: &Agent) -> Told {
     assert_eq!(told.len(), 1, "{told:#?}\n{}", agent.log());
     told.remove(0)
 }
+mod faults;
+mod fight;
+mod gates;
+mod limits;
+mod network;
+mod stop;
+mod store;
