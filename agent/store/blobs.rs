@@ -131,19 +131,6 @@ impl Store {
         self.state.lock(&FileName::fixed("lock"))
     }
 
-    /// Whether a part of it was removed while it was open: nothing that is put there would be found again.
-    ///
-    /// # Errors
-    /// When the kernel does not answer.
-    pub fn is_dead(&self) -> Result<bool, HostError> {
-        for dir in [&self.state, &self.blobs, &self.spares, &self.temps] {
-            if dir.is_dead()? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
     /// Reads the ledger.
     ///
     /// # Errors
