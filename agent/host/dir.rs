@@ -82,6 +82,17 @@ impl Dir {
         }
     }
 
+    /// Whether both are one directory, however they were opened.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub fn is(&self, other: &Self) -> Result<bool, HostError> {
+        match (fstat(&self.0.fd), fstat(&other.0.fd)) {
+            (Ok(this), Ok(that)) => Ok((this.st_dev, this.st_ino) == (that.st_dev, that.st_ino)),
+            (Err(error), _) | (_, Err(error)) => Err(self.fail("inspect", error)),
+        }
+    }
+
     /// Whether both lie on one mount, so that a rename leads from one to the other. Device numbers do not
     /// tell: two mounts of one file system share theirs. Where the kernel does not say, it is assumed.
     #[must_use]

@@ -53,7 +53,9 @@ impl Bench {
             .ensure_dir(&self.session.keeper.settings.paths.bin_dir, DIRECTORY_MODE)?;
         let mut staged = self.stage(&bin, &steps)?;
         let mut sound = true;
-        self.session.names_are_durable.store(false, Ordering::Relaxed);
+        self.session
+            .names_are_durable
+            .store(false, Ordering::Relaxed);
         for step in steps {
             match self.take(&bin, &step, &mut staged) {
                 Ok(()) => self.taken.push(step),
@@ -66,7 +68,9 @@ impl Bench {
             }
         }
         bin.sync()?;
-        self.session.names_are_durable.store(true, Ordering::Relaxed);
+        self.session
+            .names_are_durable
+            .store(true, Ordering::Relaxed);
         self.settle(Place::Bin, &placed)?;
         self.sight.plan = plan(&self.sight.desired, &self.sight.observed);
         Ok(sound)

@@ -22,7 +22,7 @@ pub(super) struct Session {
     pub(super) names_are_durable: AtomicBool,
     /// Whether the store's own copies must stay, since nobody may be there to fetch them again.
     pub(super) lasting: bool,
-    _lock: Lock,
+    lock: Lock,
 }
 
 /// What the store and the ledger must not let go of.
@@ -48,6 +48,27 @@ impl Session {
                 bin.sync()?;
             }
             self.names_are_durable.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Whether the state directory that is held is gone from its path, or keeps nobody out any more. Blocks.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub(super) fn is_lost(&self) -> Result<bool, ReconcileError> {
+        let keeper = &self.keeper;
+        let state = &keeper.settings.paths.state_dir;
+        Ok(self.lock.is_void() || !self.store.is_at(&keeper.host, state)?)
+    }
+
+    /// Writes down again what is ours, where a new state directory knows of nothing.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(super) fn remember(&self, ledger: &Ledger) -> Result<(), ReconcileError> {
+        if self.store.ledger()? == Ledger::default() {
+            self.store.save(ledger)?;
         }
         Ok(())
     }
@@ -81,7 +102,7 @@ impl Keeper {
             proven: Mutex::default(),
             names_are_durable: AtomicBool::new(false),
             lasting,
-            _lock: lock,
+            lock,
         };
         if lasting && let Err(error) = session.make_names_durable() {
             // To be tried again when a conflist is to be written, which is when it matters.
