@@ -54,6 +54,7 @@ impl Places {
             }
             places.conflists.insert(conf);
         }
+        places.reach_name(host, &paths.state_dir);
         for file in awaited(settings) {
             places.reach(host, file);
         }
@@ -66,12 +67,20 @@ impl Places {
     /// Watches a path and what leads to it: the path itself where it is a directory, its parent for when it comes
     /// and goes, or the nearest directory above that is there. Returns where it is, if it is there.
     fn reach(&mut self, host: &Host, path: &Path) -> Option<PathBuf> {
+        let there = self.reach_name(host, path);
+        if let Some(there) = &there
+            && host.dir(path).is_ok()
+        {
+            self.dirs.insert(there.clone());
+        }
+        there
+    }
+
+    /// The same for a directory whose content does not matter, only that it is there.
+    fn reach_name(&mut self, host: &Host, path: &Path) -> Option<PathBuf> {
         let there = host.locate(path).ok();
         if let Some(there) = &there {
             self.add(there);
-            if host.dir(path).is_ok() {
-                self.dirs.insert(there.clone());
-            }
         }
         // As it is spelled, too: the nearest directory that is there, and each link on the way, which may come to
         // lead elsewhere. Not all the way up: `/etc` and `/run` are too busy to be watched for nothing.
