@@ -1,6 +1,8 @@
 //! The agent that stays: the real program, watching and mending a node's disk.
 
 mod drift;
+mod fast;
+mod quiet;
 mod storm;
 
 use serde_json::Value;
