@@ -1,5 +1,6 @@
 //! The command line: every flag and environment variable, and nothing about what they do.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
@@ -121,6 +122,18 @@ pub enum Command {
         #[command(flatten)]
         format: Format,
     },
+    /// Ask the running agent how the node stands (exit 0: ready, 1: not ready, 2: it does not answer)
+    Status {
+        /// Where the agent listens [default: http.listen of the configuration]
+        #[arg(long, env = "CNI_KEEPER_STATUS_ADDRESS", value_name = "IP:PORT")]
+        address: Option<SocketAddr>,
+        /// Ask again every second, until ^C; anywhere but on a terminal, show changes only
+        #[arg(long, short)]
+        watch: bool,
+        /// Output.
+        #[command(flatten)]
+        format: Format,
+    },
     /// Print the conflist as it would be written
     Render,
     /// Check a configuration and nothing else
@@ -153,6 +166,7 @@ impl Command {
             Self::Install { format, .. }
             | Self::Plan { format }
             | Self::Verify { format }
+            | Self::Status { format, .. }
             | Self::Validate { format, .. }
             | Self::Uninstall { format }
             | Self::Catalog { format } => Some(format.output),

@@ -8,6 +8,7 @@ mod progress;
 mod render;
 mod run;
 mod show;
+mod status;
 mod uninstall;
 mod validate;
 mod verify;
@@ -60,6 +61,9 @@ enum Failure {
     /// An address cannot be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The running agent says nothing that can be understood.
+    #[error(transparent)]
+    Unheard(#[from] status::Unheard),
     /// The built-in catalog is broken.
     #[error(transparent)]
     Catalog(#[from] crate::config::CatalogError),
@@ -83,9 +87,11 @@ impl Failure {
             | Self::Conflist(_)
             | Self::HostRoot(_)
             | Self::Reconcile(ReconcileError::Moved { .. }) => Exit::Usage,
-            Self::Reconcile(_) | Self::Runtime(_) | Self::Catalog(_) | Self::Bind(_) => {
-                Exit::Failed
-            }
+            Self::Reconcile(_)
+            | Self::Runtime(_)
+            | Self::Bind(_)
+            | Self::Unheard(_)
+            | Self::Catalog(_) => Exit::Failed,
         }
     }
 }
@@ -132,6 +138,8 @@ fn to_its_end(cli: &Cli) -> Result<Exit, Failure> {
         .map_err(Failure::Runtime)?;
     let outcome = runtime.block_on(async {
         tokio::select! {
+            // A command that ends by a signal as it should says so itself.
+            biased;
             outcome = dispatch(cli) => outcome,
             // The agent comes to its own end.
             () = signal(), if !matches!(cli.command, Command::Run) => Err(ReconcileError::Stopped.into()),
@@ -149,6 +157,11 @@ async fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Install { offline, format } => install::run(global, *offline, format.output).await,
         Command::Plan { format } => plan::run(global, format.output).await,
         Command::Verify { format } => verify::run(global, format.output).await,
+        Command::Status {
+            address,
+            watch,
+            format,
+        } => status::run(global, *address, *watch, format.output).await,
         Command::Render => render::run(global).await,
         Command::Validate { file, format } => validate::run(global, file.as_deref(), format.output),
         Command::Uninstall { format } => uninstall::run(global, format.output).await,

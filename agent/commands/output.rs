@@ -12,7 +12,7 @@ use crate::cli::LogFormat;
 pub enum Exit {
     /// What was asked for holds.
     Done,
-    /// `plan`: there are changes; `verify`: there is drift.
+    /// `plan`: there are changes; `verify`: there is drift; `status`: the node is not ready.
     Differs,
     /// It could not be done: the disk, the network, the node.
     Failed,
@@ -41,7 +41,7 @@ pub(super) fn line(line: impl AsRef<str>) {
 
 /// One line that a terminal can be shown: file names, values and what plugins print come from outside, and may
 /// neither break a line in two nor steer the terminal.
-fn plain(text: &str) -> Cow<'_, str> {
+pub(super) fn plain(text: &str) -> Cow<'_, str> {
     if !text.contains(char::is_control) {
         return Cow::Borrowed(text);
     }

@@ -9,6 +9,7 @@ mod log;
 mod patience;
 mod places;
 mod report;
+mod runtime;
 mod timers;
 mod turn;
 
@@ -32,6 +33,7 @@ use crate::watch::{Hint, Watch};
 use log::Log;
 use patience::Patience;
 use places::Places;
+use runtime::Runtime;
 use timers::Timers;
 
 /// Reads the configuration anew; `Err` is the mistakes in it, a line each. Blocks.
@@ -73,6 +75,7 @@ pub struct Daemon {
     no_hold: Option<ReconcileError>,
     /// Why the last download brought nothing.
     no_supply: Option<String>,
+    runtime: Runtime,
     patience: Patience<(Place, FileName)>,
     log: Log,
     tally: Tally,
@@ -105,6 +108,10 @@ enum Wake {
     Stop,
     Hint(Hint),
     Asked,
+    /// The runtime has answered; `told` if somebody wants to know.
+    Runtime {
+        told: bool,
+    },
     Chore(Chores, Done),
     Fetched(Box<Result<Supply, ReconcileError>>),
     Time,
@@ -139,6 +146,7 @@ impl Daemon {
             postponed: None,
             no_hold: None,
             no_supply: None,
+            runtime: Runtime::of(&start.settings),
             patience: Patience::new(),
             log: Log::default(),
             tally: report::tally(),
@@ -175,14 +183,16 @@ impl Daemon {
                 }
             }
             self.work_beside();
+            let next = self.next();
             let wake = tokio::select! {
                 biased;
                 () = &mut stop => Wake::Stop,
                 hint = self.watch.hint() => Wake::Hint(hint),
                 supply = running(&mut self.fetch) => Wake::Fetched(Box::new(supply)),
                 (chores, done) = ended(&mut self.chore) => Wake::Chore(chores, done),
+                told = self.runtime.answered() => Wake::Runtime { told },
                 () = self.publisher.asked() => Wake::Asked,
-                () = tokio::time::sleep_until(self.timers.next().into()) => Wake::Time,
+                () = tokio::time::sleep_until(next.into()) => Wake::Time,
             };
             if matches!(wake, Wake::Stop) {
                 return;
@@ -197,7 +207,13 @@ impl Daemon {
         match wake {
             Wake::Stop => None,
             Wake::Hint(hint) => self.hinted(hint, now).await,
+            Wake::Asked if self.runtime.viewed(now) => {
+                // The turn comes with the runtime's answer, or without it where that takes too long.
+                self.timers.in_time(now + runtime::AWAITED);
+                None
+            }
             Wake::Asked => self.timers.asked(now).then(Reason::default),
+            Wake::Runtime { told } => told.then(Reason::default),
             Wake::Chore(chores, done) => self.chore_done(chores, done),
             Wake::Fetched(supply) => {
                 self.fetch = None;
@@ -258,14 +274,17 @@ impl Daemon {
 
     /// Time for a full reading: events may have been lost, and a disk can change what nobody wrote.
     fn resync(&mut self) {
+        self.watch.distrust();
         self.chores.start_over(self.caretaker.keeper());
         self.chores_are_done = false;
+        self.watch.distrust();
         self.caretaker.ask_all_again();
     }
 
-    /// Starts what goes on beside turns: a download if one is wanted and due, else a chore. Never both, since chores
-    /// let go of what no ledger knows of yet.
+    /// Starts what goes on beside turns: a question to the runtime if it is due; a download if one is wanted and
+    /// due, else a chore. Never both of these, since chores let go of what no ledger knows of yet.
     fn work_beside(&mut self) {
+        self.runtime.ask(&self.start.host, Instant::now());
         if self.fetch.is_some() || self.chore.is_some() {
             return;
         }
@@ -279,6 +298,16 @@ impl Daemon {
         if !self.chores_are_done {
             let chores = std::mem::take(&mut self.chores);
             self.chore = Some(self.caretaker.chore(chores));
+        }
+    }
+
+    /// When something is due by itself.
+    fn next(&self) -> Instant {
+        let next = self.timers.next();
+        // Where no runtime is to be asked, its question stays due and nobody is ever going to put it.
+        match self.caretaker.keeper().settings().runtime {
+            Some(_) => self.runtime.due().map_or(next, |due| due.min(next)),
+            None => next,
         }
     }
 

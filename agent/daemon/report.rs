@@ -126,6 +126,10 @@ fn around(daemon: &Daemon, snapshot: &mut Snapshot) {
     snapshot.checks.insert(0, config);
     snapshot.checks.push(watch);
     snapshot.checks.push(conflict(daemon));
+    let settings = daemon.caretaker.keeper().settings();
+    if settings.runtime.is_some() && settings.network.is_some() {
+        snapshot.checks.push(daemon.runtime.check());
+    }
 }
 
 /// Whether another writer is at work. Without numbers: the sentence has to stay the same as long as it is true.

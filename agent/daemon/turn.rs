@@ -10,7 +10,7 @@ use super::places::Places;
 use super::{Daemon, Reason, keeper, report};
 use crate::model::{FileName, Moment, Standing, Trouble};
 use crate::plan::Step;
-use crate::reconcile::{Caretaker, Fault, Held, Pass, ReconcileError, Supply};
+use crate::reconcile::{Caretaker, Chores, Fault, Held, Pass, ReconcileError, Supply};
 use crate::store::Place;
 
 /// How many failures are remembered.
@@ -31,7 +31,9 @@ impl Daemon {
             .held(began)
             .map(|(file, _)| file.clone())
             .collect();
-        let gates = reason.ask || self.fresh;
+        // A gate that does not answer takes seconds: one that did not hold is asked when something happened.
+        let hinted = reason.since.is_some() && self.caretaker.waits_for_gates();
+        let gates = reason.ask || self.fresh || hinted;
         let pass = self.caretaker.pass(held, gates).await;
         self.passes += 1;
         if self.fresh && pass.is_ok() {
@@ -40,7 +42,7 @@ impl Daemon {
             self.fresh = false;
         }
         match pass {
-            Ok(pass) => self.passed(pass, reason.since.unwrap_or(began), began),
+            Ok(pass) => self.passed(pass, reason.since, began),
             Err(error) => {
                 self.trouble(error.to_string());
                 let now = Instant::now();
@@ -54,12 +56,14 @@ impl Daemon {
     }
 
     /// Draws the conclusions of a pass.
-    fn passed(&mut self, pass: Pass, since: Instant, began: Instant) -> bool {
+    fn passed(&mut self, pass: Pass, hint: Option<Instant>, began: Instant) -> bool {
         let now = Instant::now();
-        self.record(&pass, since, now);
+        self.record(&pass, hint.unwrap_or(began), now);
         let stuck = match (&pass.deeds.failure, &self.no_hold) {
             (Some(error), _) => Some(error.to_string()),
-            (None, Some(error)) if !pass.snapshot.is_right() => Some(error.to_string()),
+            (None, Some(error)) if !pass.snapshot.is_right() || !error.is_held() => {
+                Some(error.to_string())
+            }
             (None, _) if !pass.wanted.is_empty() => self.no_supply.clone(),
             _ => None,
         };
@@ -72,12 +76,18 @@ impl Daemon {
             self.chores_are_done = false;
         }
         self.network.clone_from(&pass.network);
+        let changed = hint.is_some() || !pass.deeds.steps.is_empty();
+        self.runtime.turned(pass.expected.clone(), changed, now);
         self.wanted.clone_from(&pass.wanted);
         let futile = pass.deeds.steps.is_empty();
         self.timers.turned(began, now, futile);
         self.timers.retry(
             now,
-            pass.waits || pass.deeds.failure.is_some() || self.no_hold.is_some(),
+            pass.waits
+                || pass.deeds.failure.is_some()
+                || self.no_hold.is_some()
+                // What could not be read may be readable by now, and no event tells of that.
+                || !self.refused.is_empty(),
         );
         self.timers.poll(now, self.blind.is_some());
         let next = self.patience.held(now).map(|(_, left)| now + left).min();
@@ -122,6 +132,11 @@ impl Daemon {
 
     /// Takes hold of the state directory, unless it is held already or nothing is to be written.
     async fn take_hold(&mut self) {
+        if self.caretaker.has_lost_hold().await {
+            tracing::warn!("the state directory was removed or replaced; it is made anew");
+            self.drop_work().await;
+            self.caretaker.let_go();
+        }
         let had = self.no_hold.take();
         if let Err(error) = self.caretaker.take_hold().await {
             if had.is_none() {
@@ -168,7 +183,10 @@ impl Daemon {
             Err(error) => return self.refuse(vec![error.to_string()]),
         };
         if settings == *self.caretaker.keeper().settings() {
-            self.refused.clear();
+            if !self.refused.is_empty() {
+                tracing::info!("the configuration is the one in force again");
+                self.refused.clear();
+            }
             return;
         }
         let keeper = keeper(&self.start, settings);
@@ -179,25 +197,31 @@ impl Daemon {
         tracing::info!("the configuration has changed");
         self.refused.clear();
         let settings = keeper.settings();
+        self.runtime.declared_anew(settings);
         self.postponed = (settings.http != self.start.settings.http).then(|| {
             "http has changed, which takes effect when the agent is started again".to_owned()
         });
         self.timers
             .resync_every(Instant::now(), settings.drift.resync);
         self.timers.fetched(Instant::now(), true, 0.0);
-        // A download for the former declaration is given up, and a chore is let finish before the lock is given back.
+        self.drop_work().await;
+        // The former one goes first: it has the lock.
+        self.caretaker = Caretaker::new(keeper.clone());
+        self.fresh = true;
+        self.log.declared_anew();
+        self.timers.at_once();
+    }
+
+    /// Ends what goes on beside turns, so that nothing holds the state directory any more: a download is given up, a
+    /// chore is let finish.
+    async fn drop_work(&mut self) {
         self.fetch = None;
         if let Some(chore) = self.chore.take() {
             let _ = chore.await;
         }
-        // The former one goes first: it has the lock.
-        self.caretaker = Caretaker::new(keeper.clone());
-        self.chores = crate::reconcile::Chores::default();
+        self.chores = Chores::default();
         self.chores.sweep();
         self.chores_are_done = false;
-        self.fresh = true;
-        self.log.declared_anew();
-        self.timers.at_once();
     }
 
     fn refuse(&mut self, mistakes: Vec<String>) {

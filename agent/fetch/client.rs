@@ -1,6 +1,7 @@
 //! The HTTP client: HTTP/1.1, rustls with ring, the system's authorities and the operator's own.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder};
@@ -18,15 +19,15 @@ pub(super) fn build(
     settings: &config::Fetch,
     extra_roots: Option<&[u8]>,
 ) -> Result<Client, Failure> {
-    finish(begin(settings, extra_roots)?)
+    finish(begin(settings.connect_timeout, extra_roots)?)
 }
 
 /// Builds a client for what is on this node: as for a download, but past any proxy.
 ///
 /// # Errors
 /// When TLS cannot be set up.
-pub fn local_client(settings: &config::Fetch) -> Result<Client, Failure> {
-    finish(begin(settings, None)?.no_proxy())
+pub fn local_client(connect_timeout: Duration) -> Result<Client, Failure> {
+    finish(begin(connect_timeout, None)?.no_proxy())
 }
 
 fn finish(client: ClientBuilder) -> Result<Client, Failure> {
@@ -35,7 +36,7 @@ fn finish(client: ClientBuilder) -> Result<Client, Failure> {
         .map_err(|error| Failure::Setup(error.to_string()))
 }
 
-fn begin(settings: &config::Fetch, extra_roots: Option<&[u8]>) -> Result<ClientBuilder, Failure> {
+fn begin(connect_timeout: Duration, extra_roots: Option<&[u8]>) -> Result<ClientBuilder, Failure> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -46,7 +47,7 @@ fn begin(settings: &config::Fetch, extra_roots: Option<&[u8]>) -> Result<ClientB
         .tls_backend_preconfigured(tls)
         .user_agent(concat!("cni-keeper/", env!("CARGO_PKG_VERSION")))
         .http1_only()
-        .connect_timeout(settings.connect_timeout)
+        .connect_timeout(connect_timeout)
         // Redirects are followed by our own rules, and a redirect's origin is nobody's business.
         .redirect(Policy::none())
         .referer(false))

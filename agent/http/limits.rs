@@ -25,7 +25,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 64,
-            grace: Duration::from_millis(10),
+            grace: Duration::from_millis(2),
             head: Duration::from_secs(5),
             write: Duration::from_secs(5),
             life: Duration::from_secs(60),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -17,6 +17,9 @@ use super::slots::{Activity, Slots};
 use super::{Limits, Surface};
 use crate::daemon::Handle;
 
+/// How many connections the kernel lets in ahead of us (it may cap this: `net.core.somaxconn`). One that finds
+/// the queue full is tried again after a second, which is all the time that a kubelet gives a probe.
+const BACKLOG: u32 = 4096;
 /// The pause after the kernel could not give a connection: whatever it is short of may be back by then.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -47,13 +50,16 @@ impl Server {
     ///
     /// # Errors
     /// When the address is taken, is none of this machine's, or may not be used.
-    pub async fn bind(listen: SocketAddr, surface: Surface) -> Result<Self, BindError> {
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, as everything that waits for sockets.
+    pub fn bind(listen: SocketAddr, surface: Surface) -> Result<Self, BindError> {
         let failed = |source| BindError {
             setting: surface.setting(),
             address: listen,
             source,
         };
-        let listener = TcpListener::bind(listen).await.map_err(failed)?;
+        let listener = open(listen).map_err(failed)?;
         let local = listener.local_addr().map_err(failed)?;
         Ok(Self {
             listener,
@@ -98,6 +104,17 @@ impl Server {
         drop((door.listener, door.spare, stopping));
         door.slots.finish(self.limits.farewell).await;
     }
+}
+
+fn open(listen: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match listen {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // Connections of an agent that has just ended linger, and are not in the way of the next one.
+    socket.set_reuseaddr(true)?;
+    socket.bind(listen)?;
+    socket.listen(BACKLOG)
 }
 
 /// What every connection gets.

@@ -65,6 +65,7 @@ pub struct Agent {
     /// The configuration file.
     pub config: PathBuf,
     /// Every flag with the value in force.
+    #[serde(serialize_with = "members")]
     pub flags: Vec<(&'static str, String)>,
 }
 
@@ -332,6 +333,14 @@ impl Serialize for Moment {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
+}
+
+/// Names and values as one object.
+fn members<S: Serializer>(
+    pairs: &[(&'static str, String)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(pairs.iter().map(|(name, value)| (name, value)))
 }
 
 /// A duration as a number of seconds, with microseconds.

@@ -92,10 +92,11 @@ pub async fn check(gate: &Gate, host: &Host, settings: &config::Fetch) -> Result
 /// A GET of `url` as written; a redirect is an answer other than 2xx. Messages leave out what may be a secret.
 async fn ask(url: &str, settings: &config::Fetch) -> Result<(), GateError> {
     let shown = fetch::redacted(url);
-    let client = fetch::local_client(settings).map_err(|failure| GateError::Http {
-        url: shown.clone(),
-        reason: failure.to_string(),
-    })?;
+    let client =
+        fetch::local_client(settings.connect_timeout).map_err(|failure| GateError::Http {
+            url: shown.clone(),
+            reason: failure.to_string(),
+        })?;
     match client.get(url).timeout(PATIENCE).send().await {
         Ok(answer) if answer.status().is_success() => Ok(()),
         Ok(answer) => Err(GateError::Status {

@@ -101,12 +101,47 @@ impl Store {
         })
     }
 
+    /// Whether it is still what lies at that path: a package upgrade may remove `/opt/cni` with all that is in it,
+    /// and what is held then takes no file and keeps nobody out.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub fn is_at(&self, host: &Host, state: &Path) -> Result<bool, HostError> {
+        let there = match host.dir(state) {
+            Ok(there) => there,
+            Err(error) if error.is_absent() => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        if !self.state.is(&there)? {
+            return Ok(false);
+        }
+        for dir in [&self.state, &self.blobs, &self.spares, &self.temps] {
+            if dir.is_dead()? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Keeps every other agent out until the lock is dropped.
     ///
     /// # Errors
     /// When another one is in ([`HostError::is_held`]).
     pub fn lock(&self) -> Result<Lock, HostError> {
         self.state.lock(&FileName::fixed("lock"))
+    }
+
+    /// Whether a part of it was removed while it was open: nothing that is put there would be found again.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub fn is_dead(&self) -> Result<bool, HostError> {
+        for dir in [&self.state, &self.blobs, &self.spares, &self.temps] {
+            if dir.is_dead()? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Reads the ledger.

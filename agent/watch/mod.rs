@@ -59,7 +59,8 @@ impl Watch {
     ///
     /// A directory is armed again when its path leads to another one (removed and made again, renamed,
     /// mounted over). For that to be noticed, its parent has to be watched as well, and to come back its own
-    /// path has to be of interest. Costs a stat each where nothing changed. What changes after it returns
+    /// path has to be of interest. No two of them may be one directory under two paths (a bind mount): it would
+    /// be told of under one of the two. Costs a stat each where nothing changed. What changes after it returns
     /// is told, so the disk is to be looked at afterwards.
     ///
     /// # Errors
@@ -118,18 +119,14 @@ impl Watch {
             Some(watcher) => watcher,
             none => none.insert(open(&self.shared)?),
         };
-        // Before the watch is there: events that say it is gone again may come before the call returns.
+        // Before the watch is there: events that say it is gone again may come before the call returns. Should the
+        // path lead to another directory meanwhile, that one is watched, and the next call takes it for new.
         let mut state = self.shared.state();
         state.armed.insert(dir.to_owned(), Some(identity));
         drop(state);
         if let Err(error) = watcher.watch(dir, RecursiveMode::NonRecursive) {
             self.shared.state().armed.remove(dir);
             return WatchError::refused(dir.to_owned(), error).map_or(Ok(()), Err);
-        }
-        if !matches!(Identity::of(dir), Ok(Some(now)) if now == identity) {
-            // It changed under our hands, so it is not known which one is watched.
-            self.shared.state().armed.insert(dir.to_owned(), None);
-            self.shared.tell(dir.to_owned());
         }
         Ok(())
     }

@@ -120,7 +120,7 @@ impl Containerd {
     }
 
     /// Asks it to end and waits until it has.
-    pub(crate) async fn stop(mut self) {
+    pub(crate) async fn stop(&mut self) {
         let pid = Pid::from_raw(self.process.id().try_into().unwrap());
         kill(pid, Signal::SIGTERM).unwrap();
         until("containerd to end", async || {

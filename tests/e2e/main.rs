@@ -17,4 +17,5 @@ mod install;
 mod namespace;
 mod node;
 mod poll;
+mod runtime;
 mod upgrade;

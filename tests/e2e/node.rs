@@ -29,7 +29,7 @@ pub(crate) const CONFLIST: &str = "10-cni-keeper.conflist";
 /// The plugins that are declared.
 pub(crate) const PLUGINS: [&str; 4] = ["bridge", "host-local", "loopback", "portmap"];
 /// The name of the network, which is also the name of the directory of its leases.
-const NETWORK: &str = "pod-network";
+pub(crate) const NETWORK: &str = "pod-network";
 const LEASES: &str = "/var/lib/cni/networks";
 
 /// One private node with a running containerd.
@@ -150,6 +150,12 @@ network:
         .await;
         self.containerd.assert_running();
         condition
+    }
+
+    /// Ends the runtime and starts it again.
+    pub(crate) async fn restart_runtime(&mut self) {
+        self.containerd.stop().await;
+        (self.containerd, self.cri) = Containerd::start(&self.dir).await;
     }
 
     /// What made the runtime load its network anew, since the start.
@@ -298,7 +304,7 @@ network:
 
     /// Stops the runtime and looks for anything that was left: a lease, a network namespace, a mapped port, a
     /// mount, a process.
-    pub(crate) async fn finish(self) {
+    pub(crate) async fn finish(mut self) {
         assert_eq!(
             self.leases(),
             Vec::<String>::new(),

@@ -1,8 +1,19 @@
 //! The agent that stays: the real program, watching and mending a node's disk.
 
+mod company;
+mod config;
+mod directories;
 mod drift;
+mod events;
 mod fast;
+mod faults;
+mod fight;
+mod gates;
+mod limits;
+mod network;
 mod quiet;
+mod stop;
+mod store;
 mod storm;
 
 use serde_json::Value;

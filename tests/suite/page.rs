@@ -68,7 +68,7 @@ fn a_node_that_is_not_ready_begins_with_the_reason_and_how_to_mend_it() {
             &format!("Not ready : {reason}"),
             &format!("What is wrong config {reason} The last good configuration stays in force."),
             "gates file /run/flannel/subnet.env does not exist yet The conflist is written as soon as this holds",
-            "No runtime would load a network.",
+            "containerd would load no network.",
             "containerd takes nothing 05-broken.conf does not load: line 1 column 2",
             "05-broken.conf foreign does not load: line 1 column 2: EOF",
             "10-cni-keeper.conflist declared network pod-network",
@@ -88,7 +88,7 @@ fn drift_is_told_with_its_end_and_its_cause() {
             "bridge is missing open: backing off, tried again in 12 s 2026-11-22 16:03:04 UTC 8 s ago missing absent 7 times in a row, by a program that deletes it",
             "bridge is missing healed in 1.3 ms, placed from the store",
             "portmap has mode 0666, expected 0755 healed in 0.4 ms, mode and owner set",
-            "mode 0666 → 0755",
+            "mode mode 0666 → mode 0755",
             "gone by itself after 1 min",
             "cannot reach mirror.example: no such host; check the DNS of the node 2026-11-22 16:02:42 UTC 30 s ago, 4 times in a row",
             "looking every 2 s, because there are no events: fs.inotify",
@@ -118,7 +118,7 @@ fn what_is_not_there_is_said_in_words() {
     says(
         &page(&status),
         &[
-            "cni-keeper Ready 0 files as declared.",
+            "cni-keeper Ready Nothing is declared.",
             "not yet, then every 5 min",
             "No network is declared",
             "No file is declared.",

@@ -8,6 +8,9 @@ use crate::model::{Check, Status, WatchMode, spoken};
 
 /// The checks in a row.
 pub(super) fn checks(page: &mut String, status: &Status) -> fmt::Result {
+    if status.snapshot.checks.is_empty() {
+        return Ok(());
+    }
     page.push_str(
         "<section aria-labelledby=\"checks\">\n<h2 id=\"checks\">Checks</h2>\n<ul class=\"chips\">\n",
     );

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use super::html::{Mark, code, digest, text};
-use crate::model::{Drift, FileReport, Standing, Status};
+use crate::model::{Drift, FileReport, Sha256, Standing, Status};
 
 /// The files, with what is wrong first.
 pub(super) fn write(page: &mut String, status: &Status) -> fmt::Result {
@@ -90,8 +90,8 @@ fn digests(file: &FileReport) -> String {
         (Some(expected), Some(actual)) if expected == actual => digest(actual),
         (None, Some(actual)) if file.standing == Standing::Kept => digest(actual),
         (expected, actual) => {
-            let told = |digest_of: &Option<_>, nothing: &str| {
-                digest_of.as_ref().map_or(nothing.to_owned(), digest)
+            let told = |one: &Option<Sha256>, none: &str| {
+                one.as_ref().map_or_else(|| none.to_owned(), digest)
             };
             format!(
                 "<span class=\"pair\"><span>expected</span> {}</span><span class=\"pair\"><span>found</span> {}</span>",

@@ -72,7 +72,10 @@ fn first_reason(status: &Status) -> Option<&String> {
 
 /// What "ready" says of this node.
 fn meaning(status: &Status) -> String {
-    let files = count(status.snapshot.files.len(), "file");
+    let files = match status.snapshot.files.len() {
+        0 => return "Nothing is declared.".to_owned(),
+        number => count(number, "file"),
+    };
     let network = status
         .directory
         .as_ref()

@@ -28,7 +28,7 @@ pub(super) fn write(page: &mut String, status: &Status) -> fmt::Result {
 fn seen(page: &mut String, directory: &Directory, ours: Option<&str>) -> fmt::Result {
     match &directory.effective {
         Some(network) => chain(page, network)?,
-        None => page.push_str("<p class=\"nothing\">No runtime would load a network.</p>\n"),
+        None => page.push_str("<p class=\"nothing\">containerd would load no network.</p>\n"),
     }
     page.push_str("<h3>Runtimes</h3>\n<ul class=\"plain\">\n");
     for view in &directory.runtimes {
@@ -71,7 +71,7 @@ fn runtime(page: &mut String, view: &RuntimeView, ours: Option<&str>) -> fmt::Re
     let mark = match (&view.takes, ours) {
         (Some(taken), Some(ours)) if taken == ours => Mark::Good,
         // Nothing was declared that it could take instead.
-        (_, None) => Mark::Good,
+        (_, None) => Mark::Quiet,
         (Some(_) | None, Some(_)) => Mark::Bad,
     };
     write!(

@@ -282,7 +282,7 @@ fn fault_17_two_file_systems_survive_a_kill_at_every_change() {
                 assert_eq!(ended.status, Some(0), "{}", ended.said);
                 scenario.is_done(&node, "untouched");
                 println!("{} kills", nth - 1);
-                assert!(nth > 25, "only {nth}: are the changes still seen?");
+                assert!(nth > 20, "only {nth}: are the changes still seen?");
                 return;
             };
             let at = format!("change {nth}, {change}");

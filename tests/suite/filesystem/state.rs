@@ -83,7 +83,7 @@ fn a_ledger_comes_back_as_it_was_saved() {
     assert_eq!(text["setAside"][0]["original"], "00-y.conflist");
     assert_eq!(
         names(&node.scratch.path().join("state")),
-        ["ledger.json", "store", "tmp"]
+        ["ledger.json", "spare", "store", "tmp"]
     );
 }
 
@@ -269,7 +269,7 @@ fn what_a_killed_run_left_is_swept_from_the_state() {
     }
     fs::write(state.join("tmp/foreign"), "").unwrap();
     assert_eq!(node.store.sweep().unwrap().len(), 2);
-    assert_eq!(names(&state), ["store", "tmp"]);
+    assert_eq!(names(&state), ["spare", "store", "tmp"]);
     assert_eq!(names(&state.join("tmp")), ["foreign"]);
 }
 

@@ -128,7 +128,7 @@ impl Stage {
         assert_eq!(names(&self.bin()), PLUGINS, "{at}");
         assert_eq!(
             names(&self.state()),
-            ["ledger.json", "lock", "store", "tmp"],
+            ["ledger.json", "lock", "spare", "store", "tmp"],
             "{at}"
         );
         assert_eq!(names(&self.state().join("tmp")), [""; 0], "{at}");

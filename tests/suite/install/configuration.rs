@@ -208,7 +208,7 @@ fn paths_of_the_file() {
     assert_eq!(node.names("etc/kubernetes/cni"), ["10-pods.conflist"]);
     assert_eq!(
         node.names("var/lib/keeper"),
-        ["ledger.json", "lock", "store", "tmp"]
+        ["ledger.json", "lock", "spare", "store", "tmp"]
     );
     assert_eq!(node.tree().get("var/lib").mode, 0o755);
     node.run("uninstall").exits(0);

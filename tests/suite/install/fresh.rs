@@ -47,7 +47,10 @@ fn an_empty_node_gets_its_plugins_and_then_its_conflist() {
     assert_eq!((conflist.mode, conflist.owner), (0o600, owner()));
     assert_eq!(node.names(CONF), ["10-pods.conflist"]);
     assert_eq!(node.names(BIN), PLUGINS);
-    assert_eq!(node.names(STATE), ["ledger.json", "lock", "store", "tmp"]);
+    assert_eq!(
+        node.names(STATE),
+        ["ledger.json", "lock", "spare", "store", "tmp"]
+    );
     assert_eq!(node.names(&format!("{STATE}/tmp")), [""; 0]);
 }
 

@@ -100,7 +100,9 @@ fn a_browser_shows_all_of_it_to_everybody() {
         ("/long", hostile(&long), "Not ready: a-name-"),
     ];
     for (path, status, _) in &pages {
-        server.on(path, [html(&page(status))]);
+        // A page that loads itself anew while others are still on their way would be measured half.
+        let lasting = page(status).replace(r#"content="5""#, r#"content="5000""#);
+        server.on(path, [html(&lasting)]);
     }
     let paths = pages.each_ref().map(|(path, _, _)| *path);
     let measure = include_str!("measure.html").replace("PAGES", &format!("{paths:?}"));

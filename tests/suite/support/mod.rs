@@ -12,6 +12,7 @@ pub(crate) mod status;
 pub(crate) mod strace;
 pub(crate) mod tls;
 pub(crate) mod tree;
+pub(crate) mod unasked;
 
 /// Says that a test cannot run here and why. Where all of them must (`CNI_KEEPER_SUITE=require`, which
 /// `scripts/test --all` sets), that is a failure.

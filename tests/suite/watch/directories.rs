@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::hint;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use super::Scene;
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+
+use super::{Scene, interest};
 use crate::support::namespace::{bind, in_private_mounts, mount_tmpfs, unmount};
 
 /// Fault 24: a directory that is removed and made again is told, and watched again.
@@ -91,6 +94,25 @@ fn a_directory_that_was_renamed_away_is_no_longer_told_of() {
     scene.sees_the_leaf();
 }
 
+/// The same by the next arming, where its parent is not watched.
+#[test]
+fn a_directory_that_is_gone_is_no_longer_told_of() {
+    let mut scene = Scene::new();
+    let away = scene.base.join("away");
+    let dirs = BTreeSet::from([scene.base.clone(), scene.leaf()]);
+    scene.watch.arm(&dirs, interest()).unwrap();
+    fs::rename(scene.top(), &away).unwrap();
+    scene.watch.arm(&dirs, interest()).unwrap();
+    fs::write(away.join("leaf/wanted"), "").unwrap();
+    let marker = scene.base.join("marker");
+    fs::create_dir(&marker).unwrap();
+    let mut told = BTreeSet::new();
+    while !told.contains(&marker) {
+        told.append(&mut scene.hint().paths);
+    }
+    assert_eq!(told, BTreeSet::from([marker, scene.top()]));
+}
+
 /// Another directory, renamed over an empty one.
 #[test]
 fn a_directory_renamed_over_is_watched() {
@@ -162,6 +184,35 @@ fn what_is_mounted_again_is_watched_after_a_resync() {
     );
 }
 
+/// One that changes while it is armed is watched, or a hint has it armed again: the loop never waits in vain.
+#[test]
+fn a_directory_that_changes_while_it_is_armed_is_watched() {
+    let mut scene = Scene::new();
+    let (leaf, other) = (scene.leaf(), scene.base.join("other"));
+    fs::create_dir(&other).unwrap();
+    // Without its parents, which would tell.
+    let dirs = BTreeSet::from([scene.leaf()]);
+    for round in 0..1000 {
+        scene.watch.distrust();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                // Sooner or later while it is armed.
+                (0..round).for_each(|_| hint::spin_loop());
+                exchange(&leaf, &other);
+            });
+            scene.watch.arm(&dirs, interest()).unwrap();
+        });
+        let files = (0..).map(|number| leaf.join(format!("wanted-{round}-{number}")));
+        for file in files {
+            fs::create_dir(&file).unwrap();
+            if scene.hint().paths.contains(&file) {
+                break;
+            }
+            scene.watch.arm(&dirs, interest()).unwrap();
+        }
+    }
+}
+
 /// Whatever happens to the directories while they are armed, in the end the last ones are watched.
 #[test]
 fn a_storm_ends_with_the_last_directories_watched() {
@@ -194,4 +245,8 @@ fn a_storm_ends_with_the_last_directories_watched() {
         scene.sees_the_leaf();
         let _ = fs::remove_dir_all(&away);
     }
+}
+
+fn exchange(one: &Path, other: &Path) {
+    renameat2(AT_FDCWD, one, AT_FDCWD, other, RenameFlags::RENAME_EXCHANGE).unwrap();
 }

@@ -1,15 +1,17 @@
 //! What the kernel refuses, and what it drops.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 
 use cni_keeper::watch::{Interest, WatchError};
+use nix::unistd::geteuid;
 
 use super::{DEADLINE, Scene, interest};
 use crate::support::namespace::in_private_limits;
+use crate::support::{again, skipped};
 
 /// Fault 23: when the kernel's queue runs over, a rescan is asked for; and as the news of a directory's end may
 /// be among what is lost, each is armed again.
@@ -30,7 +32,7 @@ fn fault_23_a_queue_that_runs_over_asks_for_a_rescan() {
     for path in &other {
         fs::write(path, "").unwrap();
     }
-    let permissions = fs::Permissions::from_mode(0o600);
+    let permissions = Permissions::from_mode(0o600);
     for number in 0..limit + 8 {
         fs::set_permissions(&other[number as usize % 2], permissions.clone()).unwrap();
     }
@@ -110,6 +112,71 @@ fn fault_25_no_watch() {
         scene.watch.arm(&[scene.leaf()].into(), interest()).unwrap();
         assert_eq!(watches().len(), 1);
     });
+}
+
+/// Fault 25: without a thread to read events there is a reason. notify itself says nothing, and would abort the
+/// agent later.
+#[test]
+fn fault_25_no_thread() {
+    let test = &fault_25_no_thread;
+    if again::is_inside(test) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut scene = Scene::within(dir.path());
+        let open = || fs::read_dir("/proc/self/fd").unwrap().count();
+        let before = open();
+        for _ in 0..3 {
+            let error = scene.arm().unwrap_err();
+            assert!(matches!(error, WatchError::Thread { .. }), "{error}");
+            assert!(error.to_string().contains("pids.max"), "{error}");
+        }
+        assert_eq!(open(), before, "and nothing is left of it");
+        return;
+    }
+    if !geteuid().is_root() {
+        return skipped("to become another user needs root");
+    }
+    // Of a user who may have no more than this one thread, which the test harness does without.
+    let user = [
+        "setpriv",
+        "--reuid=64999",
+        "--regid=64999",
+        "--clear-groups",
+    ];
+    let wrapper = [user.as_slice(), &["prlimit", "--nproc=1:1"]].concat();
+    again::must_pass(&again::command(test, &wrapper).output().unwrap());
+}
+
+/// A directory that is closed to us is named, with what to do; the others are watched.
+#[test]
+fn a_directory_that_is_closed_to_us() {
+    let test = &a_directory_that_is_closed_to_us;
+    if again::is_inside(test) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut scene = Scene::within(dir.path());
+        for (path, mode) in [(scene.leaf(), 0o700), (scene.top(), 0o755)] {
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            chown(&path, Some(1001), None).unwrap();
+        }
+        let error = scene.arm().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "cannot watch {}: Permission denied; run as root, or with CAP_DAC_OVERRIDE",
+                scene.leaf().display()
+            )
+        );
+        assert_eq!(watches().len(), 2);
+        chown(scene.leaf(), Some(0), None).unwrap();
+        scene.arm().unwrap();
+        scene.sees_the_leaf();
+        return;
+    }
+    if !geteuid().is_root() {
+        return skipped("to give files away needs root");
+    }
+    let without = "-dac_override,-dac_read_search";
+    let wrapper = ["setpriv", "--bounding-set", without];
+    again::must_pass(&again::command(test, &wrapper).output().unwrap());
 }
 
 /// Sets a limit of the user namespace that this runs in.

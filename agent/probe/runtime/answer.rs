@@ -1,0 +1,298 @@
+//! The runtime's answer: the messages of `runtime.v1`, and the JSON that containerd puts into them.
+//!
+//! The messages are written by hand with the fields that are used; names and numbers are those of the CRI's own
+//! definition, and every other field is skipped.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use prost::Message;
+use serde::Deserialize;
+
+/// How much of one of the runtime's own sentences is kept, in characters.
+const LONGEST_SENTENCE: usize = 300;
+
+/// The interface of a pod's loopback network, which containerd loads by itself.
+const LOOPBACK: &str = "lo";
+
+/// What a runtime says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuntimeAnswer {
+    /// `RuntimeReady`.
+    pub runtime: Condition,
+    /// `NetworkReady`: what a kubelet makes the node's readiness of. containerd below 2.1 says so while plugins
+    /// are missing, for it looks at the conflist alone.
+    pub network: Condition,
+    /// What its CNI side has loaded; containerd alone tells it.
+    pub cni: Option<CniState>,
+}
+
+/// One condition, as the runtime reports it to a kubelet.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Condition {
+    /// Whether it holds.
+    pub ready: bool,
+    /// Why it does not hold, in the runtime's own words; else empty.
+    pub why: String,
+}
+
+/// What containerd has loaded (`cniconfig` and `lastCNILoadStatus` of its verbose status).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CniState {
+    /// Where it reads networks from.
+    pub conf_dir: PathBuf,
+    /// Where it looks for plugins, in order.
+    pub bin_dirs: Vec<PathBuf>,
+    /// The networks that pods get, in order, the loopback one left out. One, unless it was set to take more.
+    pub networks: Vec<LoadedNetwork>,
+    /// Why its last try to load them failed, in its own words; `None` where it did not.
+    pub failure: Option<String>,
+}
+
+/// A network in the runtime's memory.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LoadedNetwork {
+    /// Its name.
+    pub name: String,
+    /// The types of its plugins, in order.
+    pub chain: Vec<String>,
+    /// The text that it was loaded from. It may hold secrets.
+    pub text: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct StatusRequest {
+    #[prost(bool, tag = "1")]
+    verbose: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct StatusResponse {
+    #[prost(message, optional, tag = "1")]
+    status: Option<RuntimeStatus>,
+    #[prost(map = "string, string", tag = "2")]
+    info: HashMap<String, String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RuntimeStatus {
+    #[prost(message, repeated, tag = "1")]
+    conditions: Vec<RuntimeCondition>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RuntimeCondition {
+    #[prost(string, tag = "1")]
+    kind: String,
+    #[prost(bool, tag = "2")]
+    status: bool,
+    #[prost(string, tag = "3")]
+    reason: String,
+    #[prost(string, tag = "4")]
+    message: String,
+}
+
+/// `cniconfig`, named as Go names fields without tags. Go writes an empty list as `null`.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct CniConfig {
+    plugin_dirs: Option<Vec<PathBuf>>,
+    plugin_conf_dir: PathBuf,
+    networks: Option<Vec<ConfNetwork>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ConfNetwork {
+    config: NetworkConfList,
+    #[serde(rename = "IFName")]
+    interface: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct NetworkConfList {
+    name: String,
+    plugins: Option<Vec<NetworkConf>>,
+    #[serde(default)]
+    source: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct NetworkConf {
+    network: PluginConf,
+}
+
+/// This one has tags.
+#[derive(Deserialize)]
+struct PluginConf {
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+/// The request for everything.
+pub(super) fn verbose_request() -> Vec<u8> {
+    StatusRequest { verbose: true }.encode_to_vec()
+}
+
+/// Reads an answer; `None` where it is none. What else is in it, and is not understood, counts as not said.
+pub(super) fn read(message: &[u8]) -> Option<RuntimeAnswer> {
+    let StatusResponse { status, info } = StatusResponse::decode(message).ok()?;
+    let conditions = status?.conditions;
+    Some(RuntimeAnswer {
+        runtime: condition(&conditions, "RuntimeReady")?,
+        network: condition(&conditions, "NetworkReady")?,
+        cni: cni_state(&info),
+    })
+}
+
+fn condition(all: &[RuntimeCondition], kind: &str) -> Option<Condition> {
+    let found = all.iter().find(|condition| condition.kind == kind)?;
+    let words = [&found.message, &found.reason];
+    let words = words.into_iter().find(|words| !words.is_empty());
+    Some(Condition {
+        ready: found.status,
+        why: words.map(|words| one_line(words)).unwrap_or_default(),
+    })
+}
+
+fn cni_state(info: &HashMap<String, String>) -> Option<CniState> {
+    let config: CniConfig = serde_json::from_str(info.get("cniconfig")?).ok()?;
+    let networks = config.networks.unwrap_or_default().into_iter();
+    let networks = networks
+        .filter(|network| network.interface != LOOPBACK)
+        .map(|network| {
+            let plugins = network.config.plugins.unwrap_or_default();
+            LoadedNetwork {
+                name: network.config.name,
+                chain: plugins
+                    .into_iter()
+                    .map(|plugin| plugin.network.kind)
+                    .collect(),
+                text: network.config.source,
+            }
+        });
+    let last = info.get("lastCNILoadStatus");
+    Some(CniState {
+        conf_dir: config.plugin_conf_dir,
+        bin_dirs: config.plugin_dirs.unwrap_or_default(),
+        networks: networks.collect(),
+        failure: last.filter(|last| *last != "OK").map(|last| one_line(last)),
+    })
+}
+
+/// What somebody else wrote, on one line of bounded length and without control characters.
+pub(super) fn one_line(text: &str) -> String {
+    let words = text.split(|c: char| c.is_control() || c.is_whitespace());
+    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+    let mut line = words.join(" ");
+    if let Some((cut, _)) = line.char_indices().nth(LONGEST_SENTENCE) {
+        line.truncate(cut);
+        line.push('…');
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The answer of containerd 1.6.20 with a network of bridge and portmap.
+    const READY: &[u8] = include_bytes!("../../../tests/suite/runtime/containerd-1.6-ready.bin");
+
+    /// Its answer after net.d was deleted, re-created and filled anew.
+    const BLIND: &[u8] = include_bytes!("../../../tests/suite/runtime/containerd-1.6-blind.bin");
+
+    fn answer(info: &[(&str, &str)]) -> RuntimeAnswer {
+        let condition = |kind: &str| RuntimeCondition {
+            kind: kind.to_owned(),
+            status: true,
+            ..RuntimeCondition::default()
+        };
+        let info = info
+            .iter()
+            .map(|(key, text)| ((*key).to_owned(), (*text).to_owned()));
+        let response = StatusResponse {
+            status: Some(RuntimeStatus {
+                conditions: vec![condition("NetworkReady"), condition("RuntimeReady")],
+            }),
+            info: info.collect(),
+        };
+        read(&response.encode_to_vec()).unwrap()
+    }
+
+    #[test]
+    fn containerd_tells_what_it_has_loaded() {
+        let answer = read(READY).unwrap();
+        assert!(answer.runtime.ready && answer.network.ready);
+        let cni = answer.cni.unwrap();
+        assert_eq!(cni.conf_dir, PathBuf::from("/etc/cni/net.d"));
+        assert_eq!(cni.bin_dirs, [PathBuf::from("/opt/cni/bin")]);
+        assert_eq!(cni.failure, None);
+        let [network] = cni.networks.as_slice() else {
+            panic!(
+                "the loopback network is not one of ours: {:?}",
+                cni.networks
+            )
+        };
+        assert_eq!(network.name, "pod-network");
+        assert_eq!(network.chain, ["bridge", "portmap"]);
+        assert!(network.text.starts_with("{\n  \"cniVersion\": \"1.0.0\""));
+    }
+
+    #[test]
+    fn containerd_tells_why_it_has_loaded_nothing() {
+        let answer = read(BLIND).unwrap();
+        assert!(answer.runtime.ready);
+        assert_eq!(
+            answer.network,
+            Condition {
+                ready: false,
+                why: "Network plugin returns error: cni plugin not initialized".to_owned()
+            }
+        );
+        let cni = answer.cni.unwrap();
+        assert_eq!(cni.networks, []);
+        assert_eq!(
+            cni.failure.as_deref(),
+            Some(
+                "cni config load failed: no network config found in /etc/cni/net.d: cni plugin not initialized: failed to load cni config"
+            )
+        );
+    }
+
+    /// CRI-O tells its configuration and no networks; another containerd may tell them in another way.
+    #[test]
+    fn what_is_not_told_is_not_known() {
+        for info in [
+            &[][..],
+            &[("config", "{}")],
+            &[("cniconfig", "null"), ("lastCNILoadStatus", "OK")],
+            &[("cniconfig", "{\"PluginConfDir\": 7}")],
+            &[("lastCNILoadStatus", "bad")],
+        ] {
+            assert_eq!(answer(info).cni, None, "{info:?}");
+        }
+        let none = r#"{"PluginDirs":null,"PluginConfDir":"/etc/cni/net.d","Networks":null}"#;
+        let cni = answer(&[("cniconfig", none)]).cni.unwrap();
+        assert_eq!((cni.bin_dirs.len(), cni.networks.len()), (0, 0));
+    }
+
+    #[test]
+    fn what_is_no_answer_is_none() {
+        assert_eq!(read(b""), None);
+        assert_eq!(read(b"<html></html>"), None);
+        for end in 0..READY.len() {
+            // No length makes it panic; what is left is not an answer, or a shorter one.
+            let _ = read(&READY[..end]);
+        }
+    }
+
+    #[test]
+    fn the_runtimes_words_stay_on_one_line() {
+        assert_eq!(one_line(" a\n\tb \u{1b}[31m\r"), "a b [31m");
+        assert_eq!(one_line(&"é".repeat(301)).chars().count(), 301);
+        assert!(one_line(&"é".repeat(301)).ends_with('…'));
+    }
+}

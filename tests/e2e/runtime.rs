@@ -1,0 +1,131 @@
+//! What the container runtime says of itself, asked as the daemon asks it.
+
+use std::fs;
+use std::path::Path;
+
+use cni_keeper::host::Host;
+use cni_keeper::probe::{Expected, RuntimeAnswer, ask_runtime, compare};
+
+use crate::namespace::on_a_private_node;
+use crate::node::{BIN_DIR, CONF_DIR, CONFLIST, NETWORK};
+
+const SOCKET: &str = "/run/containerd/containerd.sock";
+
+async fn ask() -> RuntimeAnswer {
+    let host = Host::open(Path::new("/")).unwrap();
+    match ask_runtime(&host, Path::new(SOCKET)).await {
+        Ok(answer) => answer,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// What speaks against the runtime, if what it must have loaded is what is on disk now.
+async fn reasons() -> Vec<String> {
+    let expected = Expected {
+        file: CONFLIST.to_owned(),
+        network: NETWORK.to_owned(),
+        chain: vec!["bridge".to_owned(), "portmap".to_owned()],
+        text: fs::read_to_string(conflist()).unwrap(),
+        conf_dir: CONF_DIR.into(),
+        bin_dir: BIN_DIR.into(),
+    };
+    compare(&ask().await, &expected)
+}
+
+fn conflist() -> std::path::PathBuf {
+    Path::new(CONF_DIR).join(CONFLIST)
+}
+
+fn assert_only(reasons: &[String], parts: &[&str]) {
+    let [reason] = reasons else {
+        panic!("not one reason: {reasons:#?}")
+    };
+    for part in parts {
+        assert!(reason.contains(part), "{part}: {reason}");
+    }
+}
+
+/// The answer is the runtime's own: what it says without a network, with one, and when a foreign file stops it.
+#[test]
+fn the_runtime_says_what_it_has_loaded() {
+    on_a_private_node(the_runtime_says_what_it_has_loaded, async |node| {
+        let answer = ask().await;
+        assert!(answer.runtime.ready);
+        assert!(!answer.network.ready);
+        assert!(answer.network.why.contains("cni plugin not initialized"));
+        let cni = answer.cni.unwrap();
+        assert_eq!(cni.networks, []);
+        assert!(cni.failure.unwrap().contains("no network config found"));
+
+        node.declare("v1");
+        node.keeper("install");
+        node.until_network_ready(true).await;
+        assert_eq!(reasons().await, Vec::<String>::new());
+
+        let broken = Path::new(CONF_DIR).join("05-broken.conflist");
+        fs::write(&broken, "{").unwrap();
+        node.until_network_ready(false).await;
+        assert_only(
+            &reasons().await,
+            &["could not load", "05-broken.conflist", "remove the file"],
+        );
+        fs::remove_file(&broken).unwrap();
+        node.until_network_ready(true).await;
+        assert_eq!(reasons().await, Vec::<String>::new());
+        node.keeper("uninstall");
+    });
+}
+
+/// containerd ignores what is moved in from another directory, and goes on with the network that it has; its own
+/// NetworkReady does not tell.
+#[test]
+fn a_runtime_that_missed_a_change_is_told_of() {
+    on_a_private_node(a_runtime_that_missed_a_change_is_told_of, async |node| {
+        node.declare("v1");
+        node.keeper("install");
+        node.until_network_ready(true).await;
+        let edited = fs::read_to_string(conflist())
+            .unwrap()
+            .replace("10.88.", "10.99.");
+        fs::write("/etc/cni/edited", edited).unwrap();
+        fs::rename("/etc/cni/edited", conflist()).unwrap();
+        assert_only(&reasons().await, &["uses another version of", CONFLIST]);
+        assert!(node.network().await.status);
+        node.keeper("uninstall");
+    });
+}
+
+/// containerd 1.6 and 1.7 lose their watch with the directory. The disk is right again and nothing happens, until
+/// the restart that the reason asks for. From 2.1 on containerd ends instead, and is restarted by its service.
+#[test]
+fn a_runtime_made_blind_is_told_of_until_it_is_restarted() {
+    on_a_private_node(
+        a_runtime_made_blind_is_told_of_until_it_is_restarted,
+        async |node| {
+            node.declare("v1");
+            node.keeper("install");
+            node.until_network_ready(true).await;
+            fs::remove_dir_all(CONF_DIR).unwrap();
+            node.until_network_ready(false).await;
+            node.keeper("install");
+            node.keeper("verify");
+            let blind = [
+                "containerd has not loaded",
+                CONFLIST,
+                "although it is on disk",
+                "cni plugin not initialized",
+                "restart containerd",
+            ];
+            assert_only(&reasons().await, &blind);
+            // A change that it would see if it saw any.
+            fs::write(Path::new(CONF_DIR).join("flag"), []).unwrap();
+            node.keeper("verify");
+            assert_only(&reasons().await, &blind);
+
+            node.restart_runtime().await;
+            node.until_network_ready(true).await;
+            assert_eq!(reasons().await, Vec::<String>::new());
+            node.keeper("uninstall");
+        },
+    );
+}

@@ -1,0 +1,75 @@
+//! The end: answers under way are finished, nothing else is waited for.
+
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use cni_keeper::http::{Limits, Surface};
+
+use super::agent::{Agent, DEADLINE, Looks, ready};
+
+#[test]
+fn a_request_under_way_is_answered_before_the_end() {
+    let (looks, gate) = Looks::gated();
+    let mut agent = Agent::looking(ready(), looks);
+    let mut client = agent.connect();
+    client.ask("/readyz", "");
+    gate.asked.recv_timeout(DEADLINE).unwrap();
+    agent.begin_to_stop();
+    // Whoever comes now is refused: the listener is gone.
+    let started = Instant::now();
+    while TcpStream::connect(agent.address).is_ok() {
+        assert!(started.elapsed() < DEADLINE, "it still listens");
+        std::thread::yield_now();
+    }
+    gate.go.send(()).unwrap();
+    let answer = client.answer();
+    assert_eq!(answer.body, "ok\n");
+    assert_eq!(answer.header("connection"), Some("close"));
+    client.must_end();
+    agent.wait();
+}
+
+/// Neither who says nothing, nor who keeps a connection, nor who has half a head, is waited for.
+#[test]
+fn idle_clients_do_not_delay_the_end() {
+    let patient = Limits {
+        head: DEADLINE,
+        farewell: DEADLINE,
+        ..Limits::default()
+    };
+    let mut agent = Agent::start(ready(), Looks::AtOnce, Surface::Everything, patient);
+    let mut silent = agent.connect();
+    let mut half = agent.connect();
+    half.send("GET /readyz HT");
+    let mut kept = agent.connect();
+    kept.get("/livez");
+    let stopped = Instant::now();
+    agent.begin_to_stop();
+    agent.wait();
+    assert!(stopped.elapsed() < DEADLINE / 2, "{:?}", stopped.elapsed());
+    for client in [&mut silent, &mut half, &mut kept] {
+        client.must_end();
+    }
+}
+
+/// An answer that its client does not take is let go when the time for farewells is over.
+#[test]
+fn a_client_that_does_not_read_does_not_hold_up_the_end() {
+    let limits = Limits {
+        write: DEADLINE * 2,
+        life: DEADLINE * 2,
+        farewell: Duration::from_millis(100),
+        ..Limits::default()
+    };
+    let mut agent = Agent::start(ready(), Looks::AtOnce, Surface::Everything, limits);
+    let client = agent.connect();
+    let request = "GET /nope HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(1_000);
+    let pause = Some(Duration::from_millis(200));
+    client.stream().set_write_timeout(pause).unwrap();
+    // Until neither side can write.
+    while std::io::Write::write_all(&mut client.stream(), request.as_bytes()).is_ok() {}
+    let stopped = Instant::now();
+    agent.begin_to_stop();
+    agent.wait();
+    assert!(stopped.elapsed() < DEADLINE / 2, "{:?}", stopped.elapsed());
+}
