@@ -1,7 +1,8 @@
 //! Fault 36: a writer that is as fast as the agent.
 
 use std::fs;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use super::{BRIDGE, drifts, node};
@@ -17,24 +18,30 @@ fn outlives_a_delete_loop(file: &str) {
     let right = node.tree();
     let agent = Agent::ready(&node);
     let path = node.path(file);
-    let (over, deleted) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (over, deleted) = (AtomicBool::new(false), Mutex::new(0));
+    let look = || {
+        let deleted = deleted.lock().unwrap();
+        (*deleted, path.exists())
+    };
     let mut missing_throughout = 0;
     thread::scope(|scope| {
         // Also where an assertion fails, or the scope would wait for ever.
         let ends = Ends(&over);
         scope.spawn(|| {
             while !over.load(Ordering::SeqCst) {
-                if fs::remove_file(&path).is_ok() {
-                    deleted.fetch_add(1, Ordering::SeqCst);
+                if path.exists() {
+                    let mut deleted = deleted.lock().unwrap();
+                    fs::remove_file(&path).unwrap();
+                    *deleted += 1;
                 }
             }
         });
         for _ in 0..QUESTIONS {
-            let before = (deleted.load(Ordering::SeqCst), path.exists());
+            let before = look();
             let answer = agent.get("/readyz?exclude=conflict");
-            let after = (path.exists(), deleted.load(Ordering::SeqCst));
+            let after = look();
             // It was gone before and is gone afterwards, and nobody took it away in between: it was never there.
-            if before == (after.1, false) && !after.0 {
+            if before == after && !after.1 {
                 assert_eq!(answer.status, 503, "it is missing: {answer:?}");
                 missing_throughout += 1;
             }
@@ -52,7 +59,7 @@ fn outlives_a_delete_loop(file: &str) {
             .all(|drift| drift.kind == "missing" && drift.outcome == "healed")
     );
     // Each try costs twice the patience of the one before: there are few.
-    let repairs = deleted.into_inner();
+    let repairs = deleted.into_inner().unwrap();
     assert_eq!(told.len() as u64, repairs);
     assert!((2..20).contains(&repairs), "{repairs} repairs");
     assert_eq!(told[0].times, repairs, "{:?}", told[0]);
