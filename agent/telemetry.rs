@@ -22,13 +22,15 @@ pub fn init(level: Option<Level>, format: LogFormat) {
     } else {
         Level::INFO
     });
-    let libraries = if level == Level::TRACE {
-        level
+    // notify warns of each directory that is removed: it forgets it twice.
+    let (libraries, notify) = if level == Level::TRACE {
+        (level, level)
     } else {
-        Level::WARN.min(level)
+        (Level::WARN.min(level), Level::ERROR)
     };
     let filter = Targets::new()
         .with_default(LevelFilter::from_level(libraries))
+        .with_target("notify", notify)
         .with_target("cni_keeper", level);
     let lines = match format {
         LogFormat::Text => fmt::layer()

@@ -180,8 +180,7 @@ impl Daemon {
                 }
             }
             self.work_beside();
-            let next = self.timers.next();
-            let next = self.runtime.due().map_or(next, |due| due.min(next));
+            let next = self.next();
             let wake = tokio::select! {
                 biased;
                 () = &mut stop => Wake::Stop,
@@ -273,6 +272,7 @@ impl Daemon {
         self.watch.distrust();
         self.chores.start_over(self.caretaker.keeper());
         self.chores_are_done = false;
+        self.watch.distrust();
         self.caretaker.ask_all_again();
     }
 
@@ -296,6 +296,16 @@ impl Daemon {
         if !self.chores_are_done {
             let chores = std::mem::take(&mut self.chores);
             self.chore = Some(self.caretaker.chore(chores));
+        }
+    }
+
+    /// When something is due by itself.
+    fn next(&self) -> Instant {
+        let next = self.timers.next();
+        // Where no runtime is to be asked, its question stays due and nobody is ever going to put it.
+        match self.caretaker.keeper().settings().runtime {
+            Some(_) => self.runtime.due().map_or(next, |due| due.min(next)),
+            None => next,
         }
     }
 

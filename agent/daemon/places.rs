@@ -1,12 +1,13 @@
 //! Where to watch, and for which names: a change of any other name never wakes the agent.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::{FactSource, Gate, Settings};
-use crate::host::Host;
-use crate::model::FileName;
+use crate::host::{Dir, Host, Kind};
+use crate::model::{FileName, FileType};
 use crate::watch::Interest;
 
 /// The directories to watch and the names that matter in them.
@@ -81,16 +82,18 @@ impl Places {
         if let Some(there) = &there {
             self.add(there);
         }
-        // As it is spelled, too: a link on the way may come to lead elsewhere.
-        for above in path.ancestors().skip(1) {
-            let (Ok(dir), Ok(rest)) = (host.dir(above), path.strip_prefix(above)) else {
+        // As it is spelled, too: the nearest directory that is there, and each link on the way, which may come to
+        // lead elsewhere. Not all the way up: `/etc` and `/run` are too busy to be watched for nothing.
+        let mut nearest = true;
+        for (below, above) in path.ancestors().zip(path.ancestors().skip(1)) {
+            let (Ok(dir), Some(name)) = (host.dir(above), below.file_name()) else {
                 continue;
             };
-            if let Some(next) = rest.iter().next() {
-                self.paths.insert(dir.path().join(next));
+            if nearest || is_link(&dir, name) {
+                self.paths.insert(dir.path().join(name));
+                self.dirs.insert(dir.path().to_owned());
             }
-            self.dirs.insert(dir.path().to_owned());
-            break;
+            nearest = false;
         }
         there
     }
@@ -149,6 +152,12 @@ impl Places {
         let places = Arc::clone(self);
         Arc::new(move |path| places.matters(path))
     }
+}
+
+fn is_link(dir: &Dir, name: &OsStr) -> bool {
+    let name = name.to_str().and_then(|name| name.parse().ok());
+    let found = name.and_then(|name| dir.metadata(&name).ok()?);
+    found.is_some_and(|found| found.kind == Kind::Other(FileType::Symlink))
 }
 
 /// Files on the host that something waits for.

@@ -31,7 +31,9 @@ impl Daemon {
             .held(began)
             .map(|(file, _)| file.clone())
             .collect();
-        let gates = reason.ask || self.fresh;
+        // A gate that does not answer takes seconds: one that did not hold is asked when something happened.
+        let hinted = reason.since.is_some() && self.caretaker.waits_for_gates();
+        let gates = reason.ask || self.fresh || hinted;
         let pass = self.caretaker.pass(held, gates).await;
         self.passes += 1;
         if self.fresh && pass.is_ok() {
@@ -59,7 +61,9 @@ impl Daemon {
         self.record(&pass, hint.unwrap_or(began), now);
         let stuck = match (&pass.deeds.failure, &self.no_hold) {
             (Some(error), _) => Some(error.to_string()),
-            (None, Some(error)) if !pass.snapshot.is_right() => Some(error.to_string()),
+            (None, Some(error)) if !pass.snapshot.is_right() || !error.is_held() => {
+                Some(error.to_string())
+            }
             (None, _) if !pass.wanted.is_empty() => self.no_supply.clone(),
             _ => None,
         };

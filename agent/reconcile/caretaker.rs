@@ -162,7 +162,13 @@ impl Caretaker {
         })
     }
 
-    /// One pass. `gates` has the gates asked again also where nothing is to be written.
+    /// Whether a gate did not hold when it was last asked.
+    #[must_use]
+    pub fn waits_for_gates(&self) -> bool {
+        !self.run.answers.closed_gates.is_empty()
+    }
+
+    /// One pass. `gates` has the gates asked again; those that held are asked anyway before anything is written.
     ///
     /// # Errors
     /// When the disk cannot be looked at, so that nothing can be said about it.
@@ -277,17 +283,18 @@ impl Caretaker {
             .steps
             .iter()
             .any(|step| step.on_conflist().is_some());
-        self.ask(&sight, gates || writes).await?;
+        let gates = gates || (writes && !self.waits_for_gates());
+        self.ask(&sight, gates).await?;
         if writes && may_write(&sight, &self.run.answers) {
             (sight, ()) = session.work(sight, &mut self.run, Bench::conflists).await?;
         }
         Ok((sight, sound))
     }
 
-    /// Asks the plugins that are not known yet; the gates where they matter, or did not hold the last time.
+    /// Asks the plugins that are not known yet, and the gates if they are to be asked.
     async fn ask(&mut self, sight: &Sight, gates: bool) -> Result<(), ReconcileError> {
         let mut answers = std::mem::take(&mut self.run.answers);
-        if gates || !answers.closed_gates.is_empty() {
+        if gates {
             answers.closed_gates = questions::closed_gates(&self.keeper).await;
         }
         self.run.answers = questions::ask_rest(&self.keeper, sight, answers).await?;

@@ -137,6 +137,12 @@ impl Agent {
         value.parse().unwrap()
     }
 
+    /// How many artifacts it has downloaded.
+    #[track_caller]
+    pub(crate) fn downloads(&self) -> f64 {
+        self.metric("cni_keeper_downloads_total{result=\"ok\",reason=\"\"}")
+    }
+
     /// Whether it says that it is ready, in answer to a question asked now.
     #[track_caller]
     pub(crate) fn is_ready(&self) -> bool {
