@@ -108,7 +108,10 @@ enum Wake {
     Stop,
     Hint(Hint),
     Asked,
-    Runtime { changed: bool },
+    /// The runtime has answered; `told` if somebody wants to know.
+    Runtime {
+        told: bool,
+    },
     Chore(Chores, Done),
     Fetched(Box<Result<Supply, ReconcileError>>),
     Time,
@@ -143,7 +146,7 @@ impl Daemon {
             postponed: None,
             no_hold: None,
             no_supply: None,
-            runtime: Runtime::default(),
+            runtime: Runtime::of(&start.settings),
             patience: Patience::new(),
             log: Log::default(),
             tally: report::tally(),
@@ -180,14 +183,15 @@ impl Daemon {
                 }
             }
             self.work_beside();
-            let next = self.next();
+            let next = self.timers.next();
+            let next = self.runtime.due().map_or(next, |due| due.min(next));
             let wake = tokio::select! {
                 biased;
                 () = &mut stop => Wake::Stop,
                 hint = self.watch.hint() => Wake::Hint(hint),
                 supply = running(&mut self.fetch) => Wake::Fetched(Box::new(supply)),
                 (chores, done) = ended(&mut self.chore) => Wake::Chore(chores, done),
-                changed = self.runtime.answered() => Wake::Runtime { changed },
+                told = self.runtime.answered() => Wake::Runtime { told },
                 () = self.publisher.asked() => Wake::Asked,
                 () = tokio::time::sleep_until(next.into()) => Wake::Time,
             };
@@ -204,11 +208,13 @@ impl Daemon {
         match wake {
             Wake::Stop => None,
             Wake::Hint(hint) => self.hinted(hint, now).await,
-            Wake::Asked => {
-                self.runtime.viewed(now);
-                self.timers.asked(now).then(Reason::default)
+            Wake::Asked if self.runtime.viewed(now) => {
+                // The turn comes with the runtime's answer, or without it where that takes too long.
+                self.timers.in_time(now + runtime::AWAITED);
+                None
             }
-            Wake::Runtime { changed } => changed.then(Reason::default),
+            Wake::Asked => self.timers.asked(now).then(Reason::default),
+            Wake::Runtime { told } => told.then(Reason::default),
             Wake::Chore(chores, done) => self.chore_done(chores, done),
             Wake::Fetched(supply) => {
                 self.fetch = None;
@@ -272,17 +278,13 @@ impl Daemon {
         self.watch.distrust();
         self.chores.start_over(self.caretaker.keeper());
         self.chores_are_done = false;
-        self.watch.distrust();
         self.caretaker.ask_all_again();
     }
 
-    /// Starts what goes on beside turns: a question to the runtime if it is due; a download if one is wanted and due, else a chore. Never both, since chores
-    /// let go of what no ledger knows of yet.
+    /// Starts what goes on beside turns: a question to the runtime if it is due; a download if one is wanted and
+    /// due, else a chore. Never both of these, since chores let go of what no ledger knows of yet.
     fn work_beside(&mut self) {
-        if let Some(runtime) = &self.caretaker.keeper().settings().runtime {
-            self.runtime
-                .ask(&self.start.host, &runtime.socket, Instant::now());
-        }
+        self.runtime.ask(&self.start.host, Instant::now());
         if self.fetch.is_some() || self.chore.is_some() {
             return;
         }
@@ -296,16 +298,6 @@ impl Daemon {
         if !self.chores_are_done {
             let chores = std::mem::take(&mut self.chores);
             self.chore = Some(self.caretaker.chore(chores));
-        }
-    }
-
-    /// When something is due by itself.
-    fn next(&self) -> Instant {
-        let next = self.timers.next();
-        // Where no runtime is to be asked, its question stays due and nobody is ever going to put it.
-        match self.caretaker.keeper().settings().runtime {
-            Some(_) => self.runtime.due().map_or(next, |due| due.min(next)),
-            None => next,
         }
     }
 

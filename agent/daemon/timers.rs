@@ -138,6 +138,11 @@ impl Timers {
         false
     }
 
+    /// Has a turn follow by then, if none does before.
+    pub(super) fn in_time(&mut self, at: Instant) {
+        self.postpone(at, None);
+    }
+
     fn postpone(&mut self, at: Instant, since: Option<Instant>) {
         self.postponed = Some(match self.postponed {
             Some((earlier, sign)) => (earlier.min(at), sign.or(since)),

@@ -197,6 +197,7 @@ impl Daemon {
         tracing::info!("the configuration has changed");
         self.refused.clear();
         let settings = keeper.settings();
+        self.runtime.declared_anew(settings);
         self.postponed = (settings.http != self.start.settings.http).then(|| {
             "http has changed, which takes effect when the agent is started again".to_owned()
         });

@@ -87,7 +87,7 @@ impl Dir {
     /// # Errors
     /// When the kernel does not answer.
     pub fn is(&self, other: &Self) -> Result<bool, HostError> {
-        match (fstat(self.fd()), fstat(other.fd())) {
+        match (fstat(&self.0.fd), fstat(&other.0.fd)) {
             (Ok(this), Ok(that)) => Ok((this.st_dev, this.st_ino) == (that.st_dev, that.st_ino)),
             (Err(error), _) | (_, Err(error)) => Err(self.fail("inspect", error)),
         }

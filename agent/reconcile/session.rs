@@ -40,6 +40,18 @@ impl Session {
         proven.remove(digest)
     }
 
+    /// Makes the plugins' names durable, unless they are: a run that was killed may have given them and not come
+    /// that far. Waiting for the disk is most of what it takes to put a conflist back.
+    pub(super) fn make_names_durable(&self) -> Result<(), ReconcileError> {
+        if !self.names_are_durable.load(Ordering::Relaxed) {
+            if let Some(bin) = self.keeper.bin_dir()? {
+                bin.sync()?;
+            }
+            self.names_are_durable.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
     /// Whether the state directory that is held is gone from its path, or keeps nobody out any more. Blocks.
     ///
     /// # Errors
@@ -57,18 +69,6 @@ impl Session {
     pub(super) fn remember(&self, ledger: &Ledger) -> Result<(), ReconcileError> {
         if self.store.ledger()? == Ledger::default() {
             self.store.save(ledger)?;
-        }
-        Ok(())
-    }
-
-    /// Makes the plugins' names durable, unless they are: a run that was killed may have given them and not come
-    /// that far. Waiting for the disk is most of what it takes to put a conflist back.
-    pub(super) fn make_names_durable(&self) -> Result<(), ReconcileError> {
-        if !self.names_are_durable.load(Ordering::Relaxed) {
-            if let Some(bin) = self.keeper.bin_dir()? {
-                bin.sync()?;
-            }
-            self.names_are_durable.store(true, Ordering::Relaxed);
         }
         Ok(())
     }

@@ -1,9 +1,10 @@
 //! Damage, and how long it lasts.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::figures::Sample;
@@ -42,6 +43,24 @@ impl Damage {
             }
         }
     }
+}
+
+/// What the disk alone takes: a small file written, made durable and renamed.
+pub(super) fn by_hand(dir: &Path, count: usize) -> io::Result<Sample> {
+    let (temp, name) = (dir.join("by-hand.tmp"), dir.join("by-hand"));
+    let mut times = Sample::default();
+    for _ in 0..count {
+        let began = Instant::now();
+        let mut file = fs::File::create(&temp)?;
+        file.write_all(&[b' '; 512])?;
+        file.sync_all()?;
+        fs::rename(&temp, &name)?;
+        times.push(began.elapsed());
+        fs::remove_file(&name)?;
+        // As far apart as the repairs are.
+        thread::sleep(Duration::from_millis(50));
+    }
+    Ok(times)
 }
 
 /// Damages files until there are that many measurements, each file once in the life of an agent: the agent waits

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 
 use cost::{flood, idle, memory};
 use figures::{Sample, heading, line};
-use heal::{Damage, heal};
+use heal::{Damage, by_hand, heal};
 use running::Node;
 
 const BIN: &str = "opt/cni/bin";
@@ -64,6 +64,8 @@ fn ready(node: &Node, count: usize) -> io::Result<()> {
 fn conflist(node: &Node, count: usize) -> io::Result<()> {
     let files = [node.path(CONF).join(CONFLIST)];
     heading("heal");
+    let by_hand = by_hand(&node.path(CONF), count)?;
+    line("(a file written, made durable, renamed)", &by_hand, "");
     for (what, damage) in [
         ("conflist deleted", Damage::Delete),
         ("conflist overwritten", Damage::Overwrite),
@@ -82,12 +84,19 @@ fn plugins(node: &Node, count: usize) -> io::Result<()> {
         file.file_name()
             .is_some_and(|name| name.to_string_lossy().starts_with("sized-"))
     });
+    let bytes = fs::metadata(files.first().ok_or(io::ErrorKind::NotFound)?)?.len();
+    let size = bytes / 1_000_000;
+    let to_hold = if size <= 4 { "p99 <= 50" } else { "" };
     for (what, damage) in [
-        ("plugin deleted", Damage::Delete),
-        ("plugin corrupted in place", Damage::Corrupt),
+        ("deleted", Damage::Delete),
+        ("corrupted in place", Damage::Corrupt),
     ] {
         let healed = heal(node, &files, damage, count)?;
-        line(what, &healed.outside, "p99 <= 50 at 4 MB");
+        line(
+            &format!("plugin of {size} MB {what}"),
+            &healed.outside,
+            to_hold,
+        );
         line("  durable, by /drift", &healed.own, "");
     }
     Ok(())

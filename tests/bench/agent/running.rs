@@ -119,14 +119,14 @@ impl Running {
         }
     }
 
-    /// Waits until none of its threads has run for a moment and none waits for the disk.
+    /// Waits until none of its threads has run for a moment, and none wants to.
     pub(super) fn wait_until_idle(&self) -> io::Result<()> {
         let began = Instant::now();
         let (mut last, mut since) = (self.usage()?.cpu, Instant::now());
         while since.elapsed() < CALM {
             thread::sleep(Duration::from_millis(3));
             let now = self.usage()?.cpu;
-            if now != last || self.waits_for_the_disk()? {
+            if now != last || !self.sleeps()? {
                 (last, since) = (now, Instant::now());
             }
             if began.elapsed() > PATIENCE {
@@ -192,11 +192,12 @@ impl Running {
         Ok(usage)
     }
 
-    fn waits_for_the_disk(&self) -> io::Result<bool> {
-        Ok(self.tasks()?.iter().any(|task| {
+    /// Whether all of its threads wait for something to happen: neither for a processor nor for the disk.
+    fn sleeps(&self) -> io::Result<bool> {
+        Ok(self.tasks()?.iter().all(|task| {
             let stat = fs::read_to_string(task.join("stat")).unwrap_or_default();
             stat.rsplit_once(") ")
-                .is_some_and(|(_, rest)| rest.starts_with('D'))
+                .is_none_or(|(_, rest)| rest.starts_with('S'))
         }))
     }
 
