@@ -61,7 +61,7 @@ pub(super) struct Repair {
 
 impl Log {
     /// Takes in what a pass saw and did. Returns its repairs of what had drifted: what was placed for the first time
-    /// is none.
+    /// is none, and what somebody undid before the pass was over is one all the same.
     pub(super) fn record(
         &mut self,
         deeds: &Deeds,
@@ -69,13 +69,20 @@ impl Log {
         timing: Timing,
         times: impl Fn(&Fault) -> u32,
     ) -> Vec<Repair> {
-        for fault in deeds.before.iter().chain(after) {
-            self.note(fault, timing, &times);
+        for fault in &deeds.before {
+            self.note(fault, timing, times(fault));
         }
         let still: BTreeSet<(&Path, &str)> = after.iter().map(|it| (&*it.path, it.kind)).collect();
-        let over = |(path, kind): &Key| !still.contains(&(path, kind));
+        let mended: BTreeSet<(&Path, &str)> = deeds
+            .before
+            .iter()
+            .filter(|fault| how(deeds, fault).is_some())
+            .map(|it| (&*it.path, it.kind))
+            .collect();
+        let over =
+            |(path, kind): &Key| !still.contains(&(path, kind)) || mended.contains(&(path, kind));
         let ended: Vec<Key> = self.open.keys().filter(|key| over(key)).cloned().collect();
-        let mended = deeds.mended.unwrap_or(timing.now);
+        let durable = deeds.mended.unwrap_or(timing.now);
         let mut repairs = Vec::new();
         for key in ended {
             let Some(Open { since, mut entry }) = self.open.remove(&key) else {
@@ -87,7 +94,7 @@ impl Log {
                 .find(|it| (&it.path, it.kind) == (&key.0, key.1));
             match fault.and_then(|fault| Some((fault, how(deeds, fault)?))) {
                 Some((fault, how)) => {
-                    let took = mended.saturating_duration_since(since);
+                    let took = durable.saturating_duration_since(since);
                     entry.outcome = Outcome::Healed { how, took };
                     entry.after = fault.wanted.clone().or(entry.after);
                     repairs.push(Repair {
@@ -105,10 +112,15 @@ impl Log {
             self.closed.push_front(Arc::new(entry));
         }
         self.closed.truncate(LONGEST);
+        for fault in after {
+            let undone = mended.contains(&(&*fault.path, fault.kind));
+            self.note(fault, timing, times(fault) + u32::from(undone));
+        }
         repairs
     }
 
-    fn note(&mut self, fault: &Fault, timing: Timing, times: &impl Fn(&Fault) -> u32) {
+    /// Opens an entry, unless one is open; `repairs` of the file went before.
+    fn note(&mut self, fault: &Fault, timing: Timing, repairs: u32) {
         let key = (fault.path.clone(), fault.kind);
         let is_drift = match fault.origin {
             Origin::Changed => true,
@@ -129,7 +141,7 @@ impl Log {
             before: fault.before.clone(),
             after: None,
             outcome: Outcome::Open { waiting: None },
-            times: times(fault) + 1,
+            times: repairs + 1,
             by: fault.by.clone(),
         };
         tracing::warn!(path = %entry.path.display(), kind = entry.kind, by = entry.by, "drift: {}", entry.what);

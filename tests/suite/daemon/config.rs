@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use crate::support::agent::Agent;
-use crate::support::node::{BIN, CONFLIST, Node};
+use crate::support::node::{BIN, CONFLIST, Node, start};
 use crate::support::pack::{NETWORK, NEXT_PACK, PACK, PLUGINS, other_build, plugin};
 use crate::support::server::{Reply, Server};
 use crate::support::unasked::Right;
@@ -198,7 +198,10 @@ fn fault_56_a_config_map() {
     agent.becomes_unready("bridge is missing");
     assert!(!node.has(BRIDGE));
     // It does not even keep others out.
-    node.run("verify").exits(1);
+    let mut verify = node.keeper("verify");
+    start(verify.env("CNI_KEEPER_CONFIG", map.file()))
+        .end()
+        .exits(1);
 
     // A mistake on the way: the policy stays.
     map.set(&text(&next, NETWORK, "drift: {policy: mend}\n"));
