@@ -64,6 +64,8 @@ pub struct Daemon {
     watch: Watch,
     /// Why the kernel cannot tell of changes.
     blind: Option<String>,
+    /// Whether it can again since then, and something may have happened before.
+    was_blind: bool,
     places: Arc<Places>,
     /// The name of the declared network, as far as it is known.
     network: Option<String>,
@@ -140,6 +142,7 @@ impl Daemon {
             publisher,
             watch: Watch::new(),
             blind: None,
+            was_blind: false,
             places: Arc::default(),
             network: None,
             refused: Vec::new(),
@@ -226,7 +229,8 @@ impl Daemon {
                 if due.resync {
                     self.resync();
                 }
-                if due.poll || (due.turn && !self.refused.is_empty()) {
+                if due.poll || due.resync || (due.turn && !self.refused.is_empty()) {
+                    self.was_blind = false;
                     self.reload().await;
                 }
                 due.turn.then_some(Reason {

@@ -166,7 +166,8 @@ impl Timers {
 
     /// Whether the disk is to be looked at again and again.
     pub(super) fn poll(&mut self, now: Instant, wanted: bool) {
-        self.poll = wanted.then(|| now + POLL);
+        // Turns that are taken for questions do not put it off: they do not read the configuration.
+        self.poll = wanted.then(|| self.poll.unwrap_or(now + POLL));
     }
 
     /// When the first file may be mended again that is left alone for now.
