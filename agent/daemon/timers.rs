@@ -147,8 +147,9 @@ impl Timers {
     /// A turn was taken. `futile` if it was taken for a change and found nothing to do.
     pub(super) fn turned(&mut self, began: Instant, now: Instant, futile: bool) {
         self.last_turn = now;
-        let rest = (now - began).saturating_mul(REST).min(LONGEST_REST);
-        self.resting_until = now + if futile { rest } else { Duration::ZERO };
+        if futile {
+            self.resting_until = now + (now - began).saturating_mul(REST).min(LONGEST_REST);
+        }
         // What was put off is done with this turn, too.
         self.postponed = None;
     }
@@ -246,6 +247,18 @@ mod tests {
         timers.turned(start, start + Duration::from_secs(5), true);
         let longest = start + Duration::from_secs(5) + LONGEST_REST;
         assert_eq!(timers.resting_until(), longest);
+    }
+
+    #[test]
+    fn a_question_neither_makes_a_change_wait_nor_cuts_a_rest_short() {
+        let start = Instant::now();
+        let mut timers = Timers::new(start, EVERY);
+        let now = start + Duration::from_millis(10);
+        timers.turned(start, now, false);
+        assert!(timers.hinted(now, now));
+        timers.turned(start, now, true);
+        timers.turned(now, now, false);
+        assert!(!timers.hinted(now, now));
     }
 
     #[test]

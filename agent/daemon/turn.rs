@@ -82,7 +82,7 @@ impl Daemon {
         let changed = hint.is_some() || !pass.deeds.steps.is_empty();
         self.runtime.turned(pass.expected.clone(), changed, now);
         self.wanted.clone_from(&pass.wanted);
-        let futile = pass.deeds.steps.is_empty();
+        let futile = hint.is_some() && pass.deeds.steps.is_empty();
         self.timers.turned(began, now, futile);
         self.timers.retry(
             now,
