@@ -5,6 +5,15 @@ mod config;
 mod directories;
 mod drift;
 mod events;
+mod fast;
+mod faults;
+mod fight;
+mod gates;
+mod limits;
+mod network;
+mod quiet;
+mod stop;
+mod store;
 mod storm;
 
 use serde_json::Value;
@@ -72,10 +81,3 @@ fn only_drift(agent: &Agent) -> Told {
     assert_eq!(told.len(), 1, "{told:#?}\n{}", agent.log());
     told.remove(0)
 }
-mod faults;
-mod fight;
-mod gates;
-mod limits;
-mod network;
-mod stop;
-mod store;
