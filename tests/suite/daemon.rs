@@ -8,13 +8,16 @@ mod events;
 mod fast;
 mod faults;
 mod fight;
+mod foreign;
 mod gates;
 mod limits;
 mod network;
 mod quiet;
+mod report;
 mod stop;
 mod store;
 mod storm;
+mod unseen;
 
 use serde_json::Value;
 
