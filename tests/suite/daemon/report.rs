@@ -36,10 +36,10 @@ fn damage_is_told_and_stays() {
     let agent = Agent::ready(&node);
     let damage: [(&str, &str, &dyn Fn()); 4] = [
         (BRIDGE, "missing", &|| {
-            fs::remove_file(node.path(BRIDGE)).unwrap()
+            fs::remove_file(node.path(BRIDGE)).unwrap();
         }),
         (CONFLIST, "content", &|| {
-            fs::write(node.path(CONFLIST), "{}").unwrap()
+            fs::write(node.path(CONFLIST), "{}").unwrap();
         }),
         ("opt/cni/bin/loopback", "mode", &|| {
             let closed = fs::Permissions::from_mode(0o600);
