@@ -79,8 +79,13 @@ impl<'a> Storm<'a> {
         storm
     }
 
-    /// Does damage once, and lets the observer see some of what follows.
+    /// Does damage once, and lets the observer see some of what follows. Sometimes there is a calm, in which all can
+    /// become right.
     pub(super) fn blow(&mut self, observer: &Observer) {
+        if self.random.u8(..6) == 0 {
+            self.abate(observer);
+            observer.takes(10);
+        }
         observer.strike(|| {
             self.nothing_else_was_touched();
             // What others do fails, too: the file is gone already, a directory is in the way.
