@@ -52,6 +52,7 @@ struct Told {
     how: Option<String>,
     waiting: Option<String>,
     times: u64,
+    by: Option<String>,
 }
 
 impl From<&Value> for Told {
@@ -68,6 +69,7 @@ impl From<&Value> for Told {
             how: text(&outcome["how"]),
             waiting: text(&outcome["waiting"]),
             times: entry["times"].as_u64().unwrap(),
+            by: text(&entry["by"]),
         }
     }
 }
