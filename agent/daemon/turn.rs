@@ -1,6 +1,6 @@
 //! One turn of the loop: arm → look → mend → look → publish.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -49,6 +49,8 @@ impl Daemon {
                 let now = Instant::now();
                 self.timers.turned(began, now, true);
                 self.timers.retry(now, true);
+                self.timers
+                    .poll(now, self.blind.is_some() || self.was_blind);
                 let status = report::blind(self, &error, began);
                 self.publisher.publish(status);
                 false
@@ -80,7 +82,7 @@ impl Daemon {
         let changed = hint.is_some() || !pass.deeds.steps.is_empty();
         self.runtime.turned(pass.expected.clone(), changed, now);
         self.wanted.clone_from(&pass.wanted);
-        let futile = pass.deeds.steps.is_empty();
+        let futile = hint.is_some() && pass.deeds.steps.is_empty();
         self.timers.turned(began, now, futile);
         self.timers.retry(
             now,
@@ -90,8 +92,11 @@ impl Daemon {
                 // What could not be read may be readable by now, and no event tells of that.
                 || !self.refused.is_empty(),
         );
-        self.timers.poll(now, self.blind.is_some());
-        let next = self.patience.held(now).map(|(_, left)| now + left).min();
+        self.timers
+            .poll(now, self.blind.is_some() || self.was_blind);
+        // As of the beginning: what was left alone in this turn may be due by now.
+        let held = self.patience.held(began);
+        let next = held.map(|(_, left)| began + left).min();
         self.timers.held(next.filter(|_| !pass.after.is_empty()));
         self.timers.peace(self.patience.next_peace());
         let again = pass.deeds.again;
@@ -108,19 +113,20 @@ impl Daemon {
             at: Moment(SystemTime::now()),
         };
         let times = |fault: &Fault| repairs(&self.patience, fault);
-        let repaired = self.log.record(&pass.deeds, &pass.after, timing, times);
-        for repair in repaired {
+        let mut repaired = BTreeSet::new();
+        for repair in self.log.record(&pass.deeds, &pass.after, timing, times) {
             *self.tally.repairs.entry("healed").or_default() += 1;
             self.tally.repair_seconds.observe(repair.took);
-            let files = match repair.name.parse::<FileName>() {
-                Ok(name) => vec![(repair.place, name)],
+            match repair.name.parse::<FileName>() {
+                Ok(name) => _ = repaired.insert((repair.place, name)),
                 // A directory: whoever removed it undid everything in it.
-                Err(_) => placed_in(repair.place, &pass.deeds.steps),
-            };
-            for file in files {
-                if self.patience.repaired(file, now) {
-                    self.tally.conflicts += 1;
-                }
+                Err(_) => repaired.extend(placed_in(repair.place, &pass.deeds.steps)),
+            }
+        }
+        // One that was wrong in two ways was repaired once.
+        for file in repaired {
+            if self.patience.repaired(file, now) {
+                self.tally.conflicts += 1;
             }
         }
         // What is wrong now and was not before came after the repairs.
@@ -163,17 +169,28 @@ impl Daemon {
         let places = tokio::task::spawn_blocking(move || {
             Places::of(&settings, &host, &config, network.as_deref())
         });
-        if let Ok(places) = places.await
-            && places != *self.places
-        {
-            self.places = Arc::new(places);
-        }
+        let known = match places.await {
+            Ok(Ok(places)) => {
+                if places != *self.places {
+                    self.places = Arc::new(places);
+                }
+                Ok(())
+            }
+            // Where it watched until now is better than nowhere.
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
         let armed = self.watch.arm(&self.places.dirs, self.places.interest());
-        let blind = armed.err().map(|error| error.to_string());
+        let armed = armed.map_err(|error| error.to_string());
+        let blind = known.and(armed).err();
         if blind.is_some() != self.blind.is_some() {
             match &blind {
                 Some(reason) => tracing::warn!("polling from now on: {reason}"),
-                None => tracing::info!("watching again"),
+                None => {
+                    tracing::info!("watching again");
+                    // What nobody told of until now is found by one look more.
+                    self.was_blind = true;
+                }
             }
         }
         self.blind = blind;

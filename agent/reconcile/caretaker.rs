@@ -105,14 +105,6 @@ impl Caretaker {
     /// # Errors
     /// When another agent is at work ([`ReconcileError::is_held`]), or the disk refuses; it goes on looking then.
     pub async fn take_hold(&mut self) -> Result<(), ReconcileError> {
-        if let Some(session) = &self.session
-            && session.store.is_dead()?
-        {
-            tracing::warn!(
-                "the state directory was removed; it is made again, and what was placed before is no longer known"
-            );
-            self.session = None;
-        }
         if self.session.is_none() && !self.only_looks() {
             let (keeper, known) = (self.keeper.clone(), self.ledger.clone());
             let hold = move || {

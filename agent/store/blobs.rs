@@ -131,19 +131,6 @@ impl Store {
         self.state.lock(&FileName::fixed("lock"))
     }
 
-    /// Whether a part of it was removed while it was open: nothing that is put there would be found again.
-    ///
-    /// # Errors
-    /// When the kernel does not answer.
-    pub fn is_dead(&self) -> Result<bool, HostError> {
-        for dir in [&self.state, &self.blobs, &self.spares, &self.temps] {
-            if dir.is_dead()? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
     /// Reads the ledger.
     ///
     /// # Errors
@@ -275,10 +262,21 @@ impl Store {
     /// lies on another file system.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] when the blob is not what its name says; or a failure of the file system.
+    /// [`StoreError::Corrupt`] when the blob is not what its name says, which is removed then; or a failure of the
+    /// file system.
     pub fn stage(&self, digest: &Sha256, bin: &Dir) -> Result<Sealed, StoreError> {
-        let temp = copy(&self.blobs, &FileName::from(digest), bin, digest)?;
+        let temp = self.copy_blob(digest, bin)?;
         Ok(temp.seal(FileMode::PLUGIN, self.owner)?)
+    }
+
+    /// Copies a blob; one that is not what its name says is removed, or it would be tried again and again.
+    pub(super) fn copy_blob(&self, digest: &Sha256, into: &Dir) -> Result<Temp, StoreError> {
+        let name = FileName::from(digest);
+        let copied = copy(&self.blobs, &name, into, digest);
+        if let Err(StoreError::Corrupt { .. }) = &copied {
+            self.blobs.remove(&name)?;
+        }
+        copied
     }
 
     /// A spare that the disk would not take is lost, and must not be seen as good again.

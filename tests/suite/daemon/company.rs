@@ -16,7 +16,7 @@ fn fault_6_two_agents() {
     let node = Node::installed();
     let right = Right::of(&node);
     for is_killed in [true, false] {
-        let first = Agent::ready(&node);
+        let first = Agent::stocked(&node);
         let second = Agent::start(&node);
         let told = format!(
             "conflict: cannot lock {}/lock: process {} holds it; two agents must not work on one node, wait for it or \
@@ -50,7 +50,7 @@ fn fault_6_two_agents() {
 #[test]
 fn fault_6_commands_beside_an_agent() {
     let node = Node::installed();
-    let agent = Agent::ready(&node);
+    let agent = Agent::stocked(&node);
     let before = node.tree();
     let told = format!("process {} holds it", agent.id());
     for command in ["install", "uninstall"] {

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use crate::support::agent::Agent;
-use crate::support::node::{BIN, CONFLIST, Node};
+use crate::support::node::{BIN, CONFLIST, Node, start};
 use crate::support::pack::{NETWORK, NEXT_PACK, PACK, PLUGINS, other_build, plugin};
 use crate::support::server::{Reply, Server};
 use crate::support::unasked::Right;
@@ -18,7 +18,7 @@ const LISTEN: &str = "http: {listen: \"127.0.0.1:0\"}\n";
 #[test]
 fn fault_55_a_mistake() {
     let node = Node::installed();
-    let agent = Agent::ready(&node);
+    let agent = Agent::stocked(&node);
     let right = Right::of(&node);
     let good = fs::read_to_string(node.config()).unwrap();
     let config = node.config().display().to_string();
@@ -26,7 +26,7 @@ fn fault_55_a_mistake() {
         |text: &str, key: &str| 1 + text.lines().position(|line| line.contains(key)).unwrap();
     let wrong = [
         // An unknown key.
-        (good.replace("sources:", "sourcez:"), "sourcez"),
+        (format!("{good}drfit: {{}}\n"), "drfit"),
         // A value that is none.
         (format!("{good}drift: {{resync: soon}}\n"), "resync"),
         // A conflist that no runtime would take.
@@ -61,7 +61,7 @@ fn fault_55_a_mistake() {
 #[test]
 fn fault_55_no_configuration() {
     let node = Node::installed();
-    let agent = Agent::ready(&node);
+    let agent = Agent::stocked(&node);
     let right = Right::of(&node);
     let good = fs::read_to_string(node.config()).unwrap();
     let config = node.config();
@@ -96,7 +96,7 @@ fn fault_55_no_configuration() {
 #[test]
 fn fault_55_a_configuration_that_cannot_be_read_for_a_while() {
     let node = Node::installed();
-    let agent = Agent::ready(&node);
+    let agent = Agent::stocked(&node);
     let hidden = node.config().with_extension("away");
     let dir = node.config();
     // The directory that the link leads to is not watched: nothing tells when the file is back.
@@ -198,7 +198,10 @@ fn fault_56_a_config_map() {
     agent.becomes_unready("bridge is missing");
     assert!(!node.has(BRIDGE));
     // It does not even keep others out.
-    node.run("verify").exits(1);
+    let mut verify = node.keeper("verify");
+    start(verify.env("CNI_KEEPER_CONFIG", map.file()))
+        .end()
+        .exits(1);
 
     // A mistake on the way: the policy stays.
     map.set(&text(&next, NETWORK, "drift: {policy: mend}\n"));
@@ -242,7 +245,7 @@ fn a_change_in_the_middle_of_a_download() {
 #[test]
 fn another_address_waits_for_the_next_start() {
     let node = Node::installed();
-    let agent = Agent::ready(&node);
+    let agent = Agent::stocked(&node);
     let text = fs::read_to_string(node.config()).unwrap();
     node.redeclare(&text.replace("127.0.0.1:0", "127.0.0.1:9"));
     agent.until("told", |agent| {

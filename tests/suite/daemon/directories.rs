@@ -8,7 +8,7 @@ use crate::support::namespace::{bind, in_private_mounts};
 use crate::support::node::{BIN, CONF, CONFLIST, Node, STATE};
 use crate::support::pack::{NETWORK, PACK, PLUGINS, plugin};
 use crate::support::tree::Tree;
-use crate::support::unasked::Right;
+use crate::support::unasked::{Right, is_stocked, wipe};
 
 const BRIDGE: &str = "opt/cni/bin/bridge";
 
@@ -25,10 +25,10 @@ fn is_watched(agent: &Agent, node: &Node, right: &Right) {
 #[test]
 fn fault_24_the_bin_directory_is_removed_and_made_again() {
     let node = Node::installed();
-    let agent = Agent::ready(&node);
+    let agent = Agent::stocked(&node);
     let right = Right::of(&node);
     for _ in 0..3 {
-        fs::remove_dir_all(node.path(BIN)).unwrap();
+        wipe(node.path(BIN));
         // It may be back already: whoever comes first makes it.
         let _ = fs::create_dir(node.path(BIN));
         agent.mends(&right, &node);
@@ -41,10 +41,10 @@ fn fault_24_the_bin_directory_is_removed_and_made_again() {
 #[test]
 fn fault_24_directories_that_stay_away() {
     let node = Node::installed();
-    let agent = Agent::ready(&node);
+    let agent = Agent::stocked(&node);
     let right = Right::of(&node);
     for dir in [BIN, CONF, "etc/cni", "etc"] {
-        fs::remove_dir_all(node.path(dir)).unwrap();
+        wipe(node.path(dir));
         agent.mends(&right, &node);
         is_watched(&agent, &node, &right);
     }
@@ -64,15 +64,15 @@ fn fault_24_directories_that_stay_away() {
 #[test]
 fn fault_24_directories_that_are_moved_away() {
     let node = Node::installed();
-    let agent = Agent::ready(&node);
+    let agent = Agent::stocked(&node);
     let right = Right::of(&node);
     for dir in [BIN, CONF] {
-        let aside = node.path("aside");
+        let aside = node.config().with_file_name("aside");
         fs::rename(node.path(dir), &aside).unwrap();
         agent.unasked("made again", || node.has(BRIDGE) && node.has(CONFLIST));
         agent.becomes_ready();
         let moved = Tree::of(&aside, |_| false);
-        fs::remove_dir_all(node.path(dir)).unwrap();
+        wipe(node.path(dir));
         agent.unasked("made again", || node.has(BRIDGE) && node.has(CONFLIST));
         agent.becomes_ready();
         assert_eq!(moved, Tree::of(&aside, |_| false));
@@ -86,10 +86,10 @@ fn fault_24_directories_that_are_moved_away() {
 #[test]
 fn fault_24_the_state_directory_goes_as_well() {
     let node = Node::declared();
-    let agent = Agent::ready(&node);
+    let agent = Agent::stocked(&node);
     let right = Right::of(&node);
     for _ in 0..2 {
-        fs::remove_dir_all(node.path("opt")).unwrap();
+        wipe(node.path("opt"));
         agent.mends(&right, &node);
         is_watched(&agent, &node, &right);
     }
@@ -106,9 +106,9 @@ fn fault_24_the_state_directory_goes_as_well() {
 #[test]
 fn fault_24_nothing_is_left_of_it_anywhere() {
     let node = Node::installed();
-    let agent = Agent::ready(&node);
+    let agent = Agent::stocked(&node);
     let right = Right::of(&node);
-    fs::remove_dir_all(node.path("opt")).unwrap();
+    wipe(node.path("opt"));
     let bin = node.shown(BIN);
     agent.becomes_unready(&format!(
         "binaries: {bin} does not exist, and with it 3 plugins"
@@ -129,18 +129,12 @@ fn fault_24_nothing_is_left_of_it_anywhere() {
 #[test]
 fn fault_24_only_the_state_directory_goes() {
     let node = Node::installed();
-    let agent = Agent::ready(&node);
+    let agent = Agent::stocked(&node);
     let right = Right::of(&node);
-    let copies = |dir: &str| {
-        let entries = fs::read_dir(node.path(STATE).join(dir))
-            .into_iter()
-            .flatten();
-        entries.count()
-    };
     let ways: [(&str, &dyn Fn()); 4] = [
-        ("removed", &|| fs::remove_dir_all(node.path(STATE)).unwrap()),
+        ("removed", &|| wipe(node.path(STATE))),
         ("moved away", &|| {
-            fs::rename(node.path(STATE), node.path("aside")).unwrap()
+            fs::rename(node.path(STATE), node.config().with_file_name("aside")).unwrap()
         }),
         ("emptied", &|| {
             for entry in fs::read_dir(node.path(STATE)).unwrap() {
@@ -159,7 +153,7 @@ fn fault_24_only_the_state_directory_goes() {
             "{way}: {}",
             agent.get("/readyz?verbose").body
         );
-        agent.until(way, |_| copies("store") == 3 && copies("spare") == 3);
+        agent.until(way, |_| is_stocked(&node));
         let told = format!("process {} holds it", agent.id());
         node.run("install").exits(2).says(&told);
         is_watched(&agent, &node, &right);
@@ -169,7 +163,7 @@ fn fault_24_only_the_state_directory_goes() {
         0.0
     );
     agent.stop();
-    fs::remove_dir_all(node.path("aside")).unwrap();
+    fs::remove_dir_all(node.config().with_file_name("aside")).unwrap();
     node.run("verify").exits(0);
 }
 
@@ -189,10 +183,10 @@ fn fault_24_through_a_parent_mount() {
         let (node, host) = mounted(base, "opt/cni");
         bind(&host, &node.path("opt/cni"));
         node.declare_pack();
-        let agent = Agent::ready(&node);
+        let agent = Agent::stocked(&node);
         let right = Right::of(&node);
         node.lose_mirror();
-        fs::remove_dir_all(host.join("bin")).unwrap();
+        wipe(host.join("bin"));
         agent.mends(&right, &node);
         assert_eq!(fs::read(host.join("bin/bridge")).unwrap(), plugin("bridge"));
         is_watched(&agent, &node, &right);
@@ -208,7 +202,7 @@ fn fault_24_a_dead_leaf_mount() {
         bind(&host.join("bin"), &node.path(BIN));
         node.declare(&PACK.artifact(&node.mirror("p.tgz", &PACK.bytes)), NETWORK);
         let agent = Agent::ready(&node);
-        fs::remove_dir_all(host.join("bin")).unwrap();
+        wipe(host.join("bin"));
         fs::create_dir(host.join("bin")).unwrap();
         for name in PLUGINS {
             fs::write(host.join("bin").join(name), plugin(name)).unwrap();

@@ -316,7 +316,10 @@ fn fault_32_a_file_replaced_by_a_directory() {
         assert_eq!(told.before, "a directory");
         fs::remove_dir(node.path(file)).unwrap();
         agent.becomes_ready();
-        assert_eq!(only_drift(&agent).outcome, "healed");
+        // It went away without the agent's doing. Whether it was seen that nothing was there then is chance.
+        let told = drifts(&agent).pop().unwrap();
+        assert_eq!(told.kind, "type");
+        assert!(matches!(&*told.outcome, "gone" | "healed"), "{told:?}");
         assert!(right.looks_like(&node.tree()));
         agent.stop();
     }

@@ -66,7 +66,8 @@ fn fault_9_no_room_for_the_conflist() {
             told.contains("No space left on device; free space or inodes"),
             "{told}"
         );
-        assert_eq!(temps(&node), [""; 0]);
+        // Each question is another try.
+        agent.unasked("no temp", || temps(&node).is_empty());
         assert_eq!(agent.get("/livez").status, 200);
         assert!(agent.metric("cni_keeper_repairs_total{result=\"failed\"}") >= 1.0);
         let open = &agent.drift()[0]["outcome"];
@@ -170,13 +171,10 @@ fn fault_11_a_read_only_disk() {
 #[test]
 fn fault_15_no_descriptors() {
     let node = Node::installed();
-    let agent = Agent::ready(&node);
+    let agent = Agent::stocked(&node);
     let right = Right::of(&node);
-    // For the connection that asks, and for nothing else.
-    let used = fs::read_dir(format!("/proc/{}/fd", agent.id()))
-        .unwrap()
-        .count();
-    limit_files(&agent, used + 1);
+    // None but the one that the server keeps for whoever asks.
+    limit_files(&agent, files(&agent));
     agent.becomes_unready("Too many open files; raise the limit on open files (ulimit -n)");
     assert_eq!(agent.get("/livez").status, 200);
     fs::remove_file(node.path(BRIDGE)).unwrap();
@@ -192,6 +190,16 @@ fn fault_15_no_descriptors() {
         agent.json("/status")["declared"]["resyncSeconds"] == 420
     });
     agent.stop();
+}
+
+/// How many descriptors it has, at the least: some are used for moments only.
+fn files(agent: &Agent) -> usize {
+    let count = || {
+        fs::read_dir(format!("/proc/{}/fd", agent.id()))
+            .unwrap()
+            .count()
+    };
+    (0..1000).map(|_| count()).min().unwrap()
 }
 
 fn limit_files(agent: &Agent, most: usize) {
@@ -247,7 +255,7 @@ fn chattr(change: &str, path: &Path) -> bool {
 #[test]
 fn fault_21_immutable_files() {
     let node = Node::installed();
-    let agent = Agent::ready(&node);
+    let agent = Agent::stocked(&node);
     let right = Right::of(&node);
     for (file, check) in [(BRIDGE, "binaries"), (CONFLIST, "conflist")] {
         let path = node.path(file);
@@ -266,7 +274,8 @@ fn fault_21_immutable_files() {
             "{told}"
         );
         assert_eq!(fs::read(&path).unwrap(), b"theirs");
-        assert_eq!(temps(&node), [""; 0]);
+        // Each question is another try.
+        agent.unasked("no temp", || temps(&node).is_empty());
         drop(held);
         agent.mends(&right, &node);
     }

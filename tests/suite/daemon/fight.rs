@@ -75,7 +75,7 @@ fn drifts(agent: &Agent, path: &str) -> Vec<Value> {
 #[test]
 fn fault_29_a_fight_over_the_conflist() {
     let node = Node::installed();
-    let agent = Agent::ready(&node);
+    let agent = Agent::stocked(&node);
     let right = Right::of(&node);
     let ours = Sha256::of(&node.read(CONFLIST));
     let path = node.shown(CONFLIST);
@@ -100,7 +100,7 @@ fn fault_29_a_fight_over_the_conflist() {
     let theirs = format!("sha256 {}", Sha256::of(THEIRS).short());
     let healed = fought
         .iter()
-        .find(|drift| drift["outcome"]["state"] == "healed")
+        .find(|drift| drift["kind"] == "content" && drift["outcome"]["state"] == "healed")
         .unwrap();
     assert_eq!(healed["before"], theirs, "{healed:#}");
     assert_eq!(
@@ -143,7 +143,7 @@ fn fault_29_a_fight_over_the_conflist() {
 #[test]
 fn fault_29_a_fight_over_a_plugin_ends_after_some_quiet() {
     let node = Node::installed();
-    let agent = Agent::ready(&node);
+    let agent = Agent::stocked(&node);
     let right = Right::of(&node);
     let rival = Rival::at(&node.path(BRIDGE), &other_build("bridge"), Some(1234));
     let told = format!(

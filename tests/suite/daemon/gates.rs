@@ -27,6 +27,9 @@ fn a_file_gate_opens() {
     let agent = Agent::start(&node);
     let told = format!("gates: file {} does not exist yet", node.shown(ENV));
     agent.becomes_unready(&told);
+    agent.until("placed", |agent| {
+        agent.get("/readyz/binaries").status == 200
+    });
     assert_eq!(node.names(BIN), PLUGINS);
     assert!(!node.has(CONF));
     fs::create_dir(node.path("run")).unwrap();

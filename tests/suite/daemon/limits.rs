@@ -25,7 +25,7 @@ fn fault_23_damage_in_a_flood_that_ran_over() {
         node.write(file, b"", 0o600);
     }
     let right = Right::of(&node);
-    let agent = Agent::ready(&node);
+    let agent = Agent::stocked(&node);
     assert_eq!(agent.metric("cni_keeper_watch_overflows_total"), 0.0);
 
     agent.signal(Signal::SIGSTOP);
@@ -84,7 +84,7 @@ fn fault_25_inotify_limits() {
             set_limit(name, low);
             let node = Node::installed();
             let right = Right::of(&node);
-            let agent = Agent::ready(&node);
+            let agent = Agent::stocked(&node);
             let verbose = agent.get("/readyz?verbose").body;
             let line = verbose
                 .lines()

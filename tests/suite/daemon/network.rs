@@ -25,7 +25,7 @@ fn fault_49_offline_with_a_right_disk() {
     assert_eq!(server.count("/p.tgz"), 1);
     server.on("/p.tgz", [Reply::reset()]);
     let right = Right::of(&node);
-    let agent = Agent::ready(&node);
+    let agent = Agent::stocked(&node);
     for name in PLUGINS {
         fs::remove_file(node.path(BIN).join(name)).unwrap();
         agent.mends(&right, &node);
@@ -98,7 +98,7 @@ fn fault_37_a_mirror_that_comes_up_later() {
 #[test]
 fn an_upgrade_without_a_source() {
     let node = Node::installed();
-    let agent = Agent::ready(&node);
+    let agent = Agent::stocked(&node);
     let right = Right::of(&node);
     let good = fs::read_to_string(node.config()).unwrap();
     let server = Server::http();
@@ -134,7 +134,7 @@ fn an_upgrade_without_a_source() {
 #[test]
 fn damage_is_counted() {
     let node = Node::installed();
-    let agent = Agent::ready(&node);
+    let agent = Agent::stocked(&node);
     let right = Right::of(&node);
     let count = |name: &str| agent.metric(&format!("cni_keeper_{name}"));
     assert_eq!(count("repairs_total{result=\"healed\"}"), 0.0);

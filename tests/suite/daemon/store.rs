@@ -8,22 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use cni_keeper::model::Sha256;
 use nix::sys::signal::Signal;
 
 use crate::support::agent::Agent;
-use crate::support::node::{CONFLIST, Node, STATE};
+use crate::support::node::{CONFLIST, Node};
 use crate::support::pack::{PACK, PLUGINS, plugin};
-use crate::support::unasked::Right;
+use crate::support::unasked::{Right, copy, is_stocked};
 
 const BRIDGE: &str = "opt/cni/bin/bridge";
 const DIRS: [&str; 2] = ["store", "spare"];
-
-/// The copy of a plugin in a directory of the store.
-fn copy(node: &Node, dir: &str, name: &str) -> PathBuf {
-    let digest = Sha256::of(&plugin(name)).to_string();
-    node.path(STATE).join(dir).join(digest)
-}
 
 /// Writes other bytes over the first ones; the size stays.
 fn corrupt(path: &PathBuf) {
@@ -31,17 +24,10 @@ fn corrupt(path: &PathBuf) {
     file.write_all(b"corrupt").unwrap();
 }
 
-fn is_sound(node: &Node, dir: &str, name: &str) -> bool {
-    fs::read(copy(node, dir, name)).is_ok_and(|bytes| bytes == plugin(name))
-}
-
 /// Waits until there are two sound copies of everything.
-fn is_stocked(agent: &Agent, node: &Node) {
-    let all = || {
-        let mut copies = PLUGINS.iter().flat_map(|name| DIRS.map(|dir| (dir, name)));
-        copies.all(|(dir, name)| is_sound(node, dir, name))
-    };
-    agent.unasked("two copies of everything", all);
+#[track_caller]
+fn restocks(agent: &Agent, node: &Node) {
+    agent.unasked("two copies of each plugin", || is_stocked(node));
 }
 
 /// Runs `body` while somebody looks at a plugin all the time; fails if it was ever seen with other bytes.
@@ -72,16 +58,15 @@ fn never_wrong(node: &Node, body: impl FnOnce()) {
 #[test]
 fn one_copy_is_damaged() {
     let node = Node::installed();
-    let agent = Agent::ready(&node);
+    let agent = Agent::stocked(&node);
     let right = Right::of(&node);
-    is_stocked(&agent, &node);
     never_wrong(&node, || {
         for dir in DIRS {
             for _ in 0..3 {
-                corrupt(&copy(&node, dir, "bridge"));
+                corrupt(&copy(&node, dir, &plugin("bridge")));
                 fs::remove_file(node.path(BRIDGE)).unwrap();
                 agent.mends(&right, &node);
-                is_stocked(&agent, &node);
+                restocks(&agent, &node);
             }
         }
     });
@@ -99,12 +84,12 @@ fn one_copy_is_damaged() {
 fn a_damaged_spare_is_found_by_the_resync() {
     let node = Node::installed();
     node.declare_more("drift: {resync: 1s}\n");
-    let agent = Agent::ready(&node);
-    is_stocked(&agent, &node);
-    corrupt(&copy(&node, "spare", "bridge"));
-    is_stocked(&agent, &node);
-    fs::remove_file(copy(&node, "store", "bridge")).unwrap();
-    is_stocked(&agent, &node);
+    let agent = Agent::stocked(&node);
+    restocks(&agent, &node);
+    corrupt(&copy(&node, "spare", &plugin("bridge")));
+    restocks(&agent, &node);
+    fs::remove_file(copy(&node, "store", &plugin("bridge"))).unwrap();
+    restocks(&agent, &node);
     agent.stop();
 }
 
@@ -113,13 +98,12 @@ fn a_damaged_spare_is_found_by_the_resync() {
 #[test]
 fn both_copies_are_damaged() {
     let node = Node::installed();
-    let agent = Agent::ready(&node);
+    let agent = Agent::stocked(&node);
     let right = Right::of(&node);
-    is_stocked(&agent, &node);
     never_wrong(&node, || {
         agent.signal(Signal::SIGSTOP);
         for dir in DIRS {
-            corrupt(&copy(&node, dir, "bridge"));
+            corrupt(&copy(&node, dir, &plugin("bridge")));
         }
         fs::remove_file(node.path(BRIDGE)).unwrap();
         agent.signal(Signal::SIGCONT);
@@ -136,7 +120,7 @@ fn both_copies_are_damaged() {
         comes_back(&node);
         agent.mends(&right, &node);
     });
-    is_stocked(&agent, &node);
+    restocks(&agent, &node);
     agent.stop();
 }
 
@@ -145,12 +129,11 @@ fn both_copies_are_damaged() {
 #[test]
 fn nothing_to_mend_with() {
     let node = Node::installed();
-    let agent = Agent::ready(&node);
+    let agent = Agent::stocked(&node);
     let right = Right::of(&node);
-    is_stocked(&agent, &node);
     agent.signal(Signal::SIGSTOP);
     for (dir, name) in PLUGINS.iter().flat_map(|name| DIRS.map(|dir| (dir, name))) {
-        fs::remove_file(copy(&node, dir, name)).unwrap();
+        fs::remove_file(copy(&node, dir, &plugin(name))).unwrap();
     }
     fs::remove_file(node.path(BRIDGE)).unwrap();
     agent.signal(Signal::SIGCONT);
@@ -162,7 +145,7 @@ fn nothing_to_mend_with() {
     assert!(!node.has(BRIDGE) && node.has(CONFLIST));
     comes_back(&node);
     agent.mends(&right, &node);
-    is_stocked(&agent, &node);
+    restocks(&agent, &node);
     agent.stop();
 }
 

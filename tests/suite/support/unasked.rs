@@ -1,14 +1,17 @@
 //! What an agent does by itself: whoever asks it makes it look at the disk, and so sees nothing of that.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use cni_keeper::model::Sha256;
+
 use super::agent::Agent;
-use super::node::{BIN, CONFLIST, Node};
-use super::pack::PLUGINS;
+use super::node::{BIN, CONFLIST, Node, STATE};
+use super::pack::{PLUGINS, plugin};
 use super::tree::Tree;
 
 /// Reached only by what never happens.
@@ -27,6 +30,13 @@ impl Agent {
         }
     }
 
+    /// Starts an agent that is ready, and waits until it has two copies of each plugin beside the one in place.
+    pub(crate) fn stocked(node: &Node) -> Self {
+        let agent = Self::ready(node);
+        agent.unasked("two copies of each plugin", || is_stocked(node));
+        agent
+    }
+
     /// Waits until the agent has made it right by itself; then it is ready, and nothing else was changed.
     #[track_caller]
     pub(crate) fn mends(&self, right: &Right, node: &Node) {
@@ -38,6 +48,34 @@ impl Agent {
             "{:?}",
             right.tree.changes(&now)
         );
+    }
+}
+
+/// Whether there are two sound copies of each plugin in the store.
+pub(crate) fn is_stocked(node: &Node) -> bool {
+    let mut plugins = PLUGINS.iter().map(|name| plugin(name));
+    plugins.all(|content| {
+        let mut copies = ["store", "spare"]
+            .iter()
+            .map(|dir| copy(node, dir, &content));
+        copies.all(|copy| fs::read(copy).is_ok_and(|there| there == content))
+    })
+}
+
+/// Where a copy of this content lies in a part of the store.
+pub(crate) fn copy(node: &Node, part: &str, content: &[u8]) -> PathBuf {
+    let digest = Sha256::of(content).to_string();
+    node.path(STATE).join(part).join(digest)
+}
+
+/// Removes a directory with all that is in it, also while somebody puts something back.
+pub(crate) fn wipe(directory: PathBuf) {
+    while let Err(error) = fs::remove_dir_all(&directory) {
+        match error.kind() {
+            ErrorKind::DirectoryNotEmpty => {}
+            ErrorKind::NotFound => return,
+            _ => panic!("{}: {error}", directory.display()),
+        }
     }
 }
 
