@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{
-    FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, lchown, symlink,
+    FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown, symlink,
 };
 use std::path::{Path, PathBuf};
 
@@ -33,14 +33,14 @@ const BLOWS: [fn(&Path, &mut Rng) -> io::Result<()>; 14] = [
     flip_a_bit,
     flip_a_bit,
     |path, random| in_place(path)?.set_len(random.u64(..2000)),
-    cut_by_name,
+    |path, _| Ok(truncate(no_link(path)?, 0)?),
     |path, _| append(path),
     |path, random| {
         let bits = [0, 0o600, 0o644, 0o666, 0o777, 0o4755, 0o2755];
         let mode = Permissions::from_mode(bits[random.usize(..bits.len())]);
-        in_place(path)?.set_permissions(mode)
+        fs::set_permissions(no_link(path)?, mode)
     },
-    |path, _| lchown(path, Some(1000), None),
+    |path, _| chown(no_link(path)?, Some(1000), None),
     |path, random| {
         fs::rename(
             path,
@@ -200,11 +200,11 @@ fn flip_a_bit(path: &Path, random: &mut Rng) -> io::Result<()> {
     }
 }
 
-/// Without opening it, so that no close is noticed.
-fn cut_by_name(path: &Path) -> io::Result<()> {
-    match fs::symlink_metadata(path)?.is_file() {
-        true => Ok(truncate(path, 0)?),
-        false => Ok(()),
+/// What is there, unless it is a link; only the storm makes those.
+fn no_link(path: &Path) -> io::Result<&Path> {
+    match fs::symlink_metadata(path)?.is_symlink() {
+        true => Err(io::ErrorKind::InvalidInput.into()),
+        false => Ok(path),
     }
 }
 
