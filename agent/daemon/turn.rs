@@ -93,7 +93,9 @@ impl Daemon {
         );
         self.timers
             .poll(now, self.blind.is_some() || self.was_blind);
-        let next = self.patience.held(now).map(|(_, left)| now + left).min();
+        // As of when the pass began: what was left alone then may be due by now, and nothing else would tell.
+        let held = self.patience.held(began);
+        let next = held.map(|(_, left)| began + left).min();
         self.timers.held(next.filter(|_| !pass.after.is_empty()));
         self.timers.peace(self.patience.next_peace());
         let again = pass.deeds.again;
