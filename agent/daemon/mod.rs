@@ -191,7 +191,7 @@ impl Daemon {
             let wake = tokio::select! {
                 biased;
                 () = &mut stop => Wake::Stop,
-                hint = self.watch.hint() => Wake::Hint(hint),
+                hint = hint(&mut self.watch, self.timers.resting_until()) => Wake::Hint(hint),
                 supply = running(&mut self.fetch) => Wake::Fetched(Box::new(supply)),
                 (chores, done) = ended(&mut self.chore) => Wake::Chore(chores, done),
                 told = self.runtime.answered() => Wake::Runtime { told },
@@ -210,7 +210,7 @@ impl Daemon {
         let now = Instant::now();
         match wake {
             Wake::Stop => None,
-            Wake::Hint(hint) => self.hinted(hint, now).await,
+            Wake::Hint(hint) => Some(self.hinted(hint).await),
             Wake::Asked if self.runtime.viewed(now) => {
                 // The turn comes with the runtime's answer, or without it where that takes too long.
                 self.timers.in_time(now + runtime::AWAITED);
@@ -234,14 +234,14 @@ impl Daemon {
                     self.reload().await;
                 }
                 due.turn.then_some(Reason {
-                    since: due.since,
+                    since: None,
                     ask: due.retry || due.resync,
                 })
             }
         }
     }
 
-    async fn hinted(&mut self, hint: Hint, now: Instant) -> Option<Reason> {
+    async fn hinted(&mut self, hint: Hint) -> Reason {
         if hint.rescan {
             self.tally.watch_overflows += 1;
             tracing::warn!("events were lost; everything is looked at again");
@@ -256,11 +256,10 @@ impl Daemon {
         if hint.rescan || hint.paths.iter().any(|path| self.places.is_config(path)) {
             self.reload().await;
         }
-        let immediate = self.timers.hinted(hint.at, now);
-        immediate.then_some(Reason {
+        Reason {
             since: Some(hint.at),
             ask: false,
-        })
+        }
     }
 
     fn chore_done(&mut self, chores: Chores, done: Done) -> Option<Reason> {
@@ -314,6 +313,14 @@ impl Daemon {
 
 fn keeper(start: &Start, settings: Settings) -> Keeper {
     Keeper::new(settings, start.host.clone(), start.node_name.clone())
+}
+
+/// The next hint, once the agent has rested: until then changes add up without waking anybody.
+async fn hint(watch: &mut Watch, rested: Instant) -> Hint {
+    if rested > Instant::now() {
+        tokio::time::sleep_until(rested.into()).await;
+    }
+    watch.hint().await
 }
 
 /// Ends with the download that is under way; never where none is.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::log::Timing;
+use super::patience::Patience;
 use super::places::Places;
 use super::{Daemon, Reason, keeper, report};
 use crate::model::{FileName, Moment, Standing, Trouble};
@@ -81,7 +82,7 @@ impl Daemon {
         let changed = hint.is_some() || !pass.deeds.steps.is_empty();
         self.runtime.turned(pass.expected.clone(), changed, now);
         self.wanted.clone_from(&pass.wanted);
-        let futile = pass.deeds.steps.is_empty();
+        let futile = hint.is_some() && pass.deeds.steps.is_empty();
         self.timers.turned(began, now, futile);
         self.timers.retry(
             now,
@@ -111,12 +112,9 @@ impl Daemon {
             now,
             at: Moment(SystemTime::now()),
         };
-        let key = |fault: &Fault| Some((fault.place, fault.name.parse::<FileName>().ok()?));
-        let patience = &self.patience;
-        let times = |fault: &Fault| key(fault).map_or(0, |key| patience.repairs(&key));
-        let repairs = self.log.record(&pass.deeds, &pass.after, timing, times);
+        let times = |fault: &Fault| repairs(&self.patience, fault);
         let mut repaired = BTreeSet::new();
-        for repair in repairs {
+        for repair in self.log.record(&pass.deeds, &pass.after, timing, times) {
             *self.tally.repairs.entry("healed").or_default() += 1;
             self.tally.repair_seconds.observe(repair.took);
             match repair.name.parse::<FileName>() {
@@ -131,6 +129,13 @@ impl Daemon {
                 self.tally.conflicts += 1;
             }
         }
+        // What is wrong now and was not before came after the repairs.
+        let timing = Timing {
+            since: pass.deeds.mended.unwrap_or(since),
+            ..timing
+        };
+        let times = |fault: &Fault| repairs(&self.patience, fault);
+        self.log.found(&pass.after, timing, times);
         self.tally.drift.clone_from(self.log.counted());
         let files = pass.snapshot.files.iter();
         let right = files.filter(|file| file.standing == Standing::Ok);
@@ -313,6 +318,12 @@ impl Daemon {
             None => everywhere.clone(),
         }
     }
+}
+
+/// How many repairs of a file have followed each other closely.
+fn repairs(patience: &Patience<(Place, FileName)>, fault: &Fault) -> u32 {
+    let name = fault.name.parse::<FileName>().ok();
+    name.map_or(0, |name| patience.repairs(&(fault.place, name)))
 }
 
 /// The files of a directory that were put there.

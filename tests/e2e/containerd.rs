@@ -12,7 +12,8 @@ use crate::cri::Cri;
 use crate::namespace::{find_program, run};
 use crate::poll::until;
 
-const SOCKET: &str = "/run/containerd/containerd.sock";
+/// Where it serves the CRI.
+pub(crate) const SOCKET: &str = "/run/containerd/containerd.sock";
 
 /// Debian's default looks for plugins in `/usr/lib/cni`; a node's looks where the agent installs.
 ///

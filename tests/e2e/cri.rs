@@ -3,6 +3,7 @@
 //! The messages are written by hand, with only the fields that are used: no `protoc`, no build script.
 //! Names and numbers are those of `runtime.v1` in the CRI's own definition.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use prost::Message;
@@ -30,6 +31,7 @@ calls! {
     status = "Status": StatusRequest => StatusResponse;
     run_pod_sandbox = "RunPodSandbox": RunPodSandboxRequest => PodSandboxId;
     pod_sandbox_status = "PodSandboxStatus": PodSandboxId => PodSandboxStatusResponse;
+    list_pod_sandbox = "ListPodSandbox": Empty => ListPodSandboxResponse;
     stop_pod_sandbox = "StopPodSandbox": PodSandboxId => Empty;
     remove_pod_sandbox = "RemovePodSandbox": PodSandboxId => Empty;
     create_container = "CreateContainer": CreateContainerRequest => ContainerId;
@@ -78,6 +80,9 @@ pub(crate) struct StatusRequest {
 pub(crate) struct StatusResponse {
     #[prost(message, optional, tag = "1")]
     pub(crate) status: Option<RuntimeStatus>,
+    /// Where the request was verbose: what the runtime likes to tell, as JSON or plain text.
+    #[prost(map = "string, string", tag = "2")]
+    pub(crate) info: HashMap<String, String>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -146,6 +151,13 @@ pub(crate) struct PortMapping {
 pub(crate) struct LinuxPodSandboxConfig {
     #[prost(string, tag = "1")]
     pub(crate) cgroup_parent: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ListPodSandboxResponse {
+    /// Each is longer than its id, which is the first field of both.
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) items: Vec<PodSandboxId>,
 }
 
 #[derive(Clone, PartialEq, Message)]

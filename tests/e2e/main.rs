@@ -8,14 +8,21 @@
 // Helpers of tests fail loudly too; clippy's own allowance covers the test functions only.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod agent;
 mod archive;
 mod cgroup;
 mod containerd;
 mod cri;
+mod daemon;
+mod http;
 mod inotify;
 mod install;
+mod loaded;
 mod namespace;
 mod node;
+mod observer;
+mod pod;
 mod poll;
 mod runtime;
+mod traffic;
 mod upgrade;

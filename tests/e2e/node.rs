@@ -1,22 +1,16 @@
-//! A node as its parts see it: the runtime's own words, pods, and the agent under test.
+//! A node as its parts see it: the runtime's own words, and the agent under test.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
-use crate::archive::{IMAGE, plugins_tgz, sha256};
+use crate::archive::{plugins_tgz, sha256};
 use crate::containerd::Containerd;
-use crate::cri::{
-    ContainerConfig, ContainerId, ContainerMetadata, CreateContainerRequest, Cri, ExecSyncRequest,
-    ImageSpec, LinuxPodSandboxConfig, PodSandboxConfig, PodSandboxId, PodSandboxMetadata,
-    PortMapping, RunPodSandboxRequest, RuntimeCondition, StatusRequest,
-};
+use crate::cri::{Cri, RuntimeCondition};
+use crate::loaded::Loaded;
 use crate::namespace::run;
 use crate::poll::until;
 
@@ -30,22 +24,14 @@ pub(crate) const CONFLIST: &str = "10-cni-keeper.conflist";
 pub(crate) const PLUGINS: [&str; 4] = ["bridge", "host-local", "loopback", "portmap"];
 /// The name of the network, which is also the name of the directory of its leases.
 pub(crate) const NETWORK: &str = "pod-network";
-const LEASES: &str = "/var/lib/cni/networks";
 
 /// One private node with a running containerd.
 pub(crate) struct Node {
-    containerd: Containerd,
-    cri: Cri,
+    pub(crate) containerd: Containerd,
+    pub(crate) cri: Cri,
     dir: PathBuf,
-    cgroup_parent: String,
-}
-
-/// A sandbox with one container that serves the pod's name over HTTP on port 80.
-pub(crate) struct Pod {
-    sandbox: String,
-    container: String,
-    /// Its address in the pod network.
-    pub(crate) ip: IpAddr,
+    /// The parent of the cgroups of its pods.
+    pub(crate) cgroup_parent: String,
 }
 
 impl Node {
@@ -62,6 +48,11 @@ impl Node {
 
     /// Declares the network with a release of the plugins that differs from others by `version` alone.
     pub(crate) fn declare(&self, version: &str) {
+        self.declare_with(version, "");
+    }
+
+    /// The same, with `more` sections of the configuration.
+    pub(crate) fn declare_with(&self, version: &str, more: &str) {
         let archive = self.dir.join(format!("cni-plugins-{version}.tgz"));
         // One more plugin than is wanted, as in upstream's archives.
         let packed: Vec<&str> = PLUGINS.into_iter().chain(["vlan"]).collect();
@@ -97,6 +88,7 @@ network:
       - type: portmap
         capabilities: {{portMappings: true}}
         snat: true
+{more}
 "#,
             archive = archive.display(),
             digest = sha256(&bytes),
@@ -105,8 +97,14 @@ network:
         fs::write(self.config(), config).unwrap();
     }
 
-    fn config(&self) -> PathBuf {
+    /// The configuration file.
+    pub(crate) fn config(&self) -> PathBuf {
         self.dir.join("config.yaml")
+    }
+
+    /// Where logs go.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Runs the agent's `command` over what is declared; fails unless it ends with success.
@@ -128,12 +126,12 @@ network:
 
     /// What the runtime says about its network right now.
     pub(crate) async fn network(&self) -> RuntimeCondition {
-        let answer = self.cri.status(StatusRequest { verbose: false }).await;
-        let conditions = answer.unwrap().status.unwrap().conditions;
-        conditions
-            .into_iter()
-            .find(|condition| condition.kind == "NetworkReady")
-            .unwrap()
+        self.loaded().await.condition
+    }
+
+    /// The same, with what it has loaded.
+    pub(crate) async fn loaded(&self) -> Loaded {
+        Loaded::ask(&self.cri).await.unwrap()
     }
 
     /// Waits until the runtime says that its network is ready, or that it is not. It is the same containerd
@@ -188,120 +186,6 @@ network:
             .collect()
     }
 
-    /// Runs a pod, with its port 80 mapped to `host_port` of the node.
-    pub(crate) async fn run_pod(&self, name: &str, host_port: u16) -> Pod {
-        let config = PodSandboxConfig {
-            metadata: Some(PodSandboxMetadata {
-                name: name.to_owned(),
-                uid: name.to_owned(),
-                namespace: "default".to_owned(),
-            }),
-            hostname: name.to_owned(),
-            port_mappings: vec![PortMapping {
-                container_port: 80,
-                host_port: host_port.into(),
-            }],
-            linux: Some(LinuxPodSandboxConfig {
-                cgroup_parent: self.cgroup_parent.clone(),
-            }),
-        };
-        let request = RunPodSandboxRequest {
-            config: Some(config.clone()),
-        };
-        let sandbox = match self.cri.run_pod_sandbox(request).await {
-            Ok(answer) => answer.id,
-            Err(error) => panic!(
-                "no sandbox for {name}: {}\n{}",
-                error.message(),
-                self.containerd.log_tail()
-            ),
-        };
-        let serve =
-            format!("echo {name} >/tmp/index.html; exec /bin/busybox httpd -f -p 80 -h /tmp");
-        let container = ContainerConfig {
-            metadata: Some(ContainerMetadata {
-                name: "server".to_owned(),
-            }),
-            image: Some(ImageSpec {
-                image: IMAGE.to_owned(),
-            }),
-            command: ["/bin/busybox", "sh", "-c", &serve]
-                .map(str::to_owned)
-                .to_vec(),
-        };
-        let request = CreateContainerRequest {
-            pod_sandbox_id: sandbox.clone(),
-            config: Some(container),
-            sandbox_config: Some(config),
-        };
-        let container = self.cri.create_container(request).await.unwrap().id;
-        let id = ContainerId {
-            id: container.clone(),
-        };
-        self.cri.start_container(id).await.unwrap();
-        let id = PodSandboxId {
-            id: sandbox.clone(),
-        };
-        let status = self.cri.pod_sandbox_status(id).await.unwrap().status;
-        let ip = status.unwrap().network.unwrap().ip.parse().unwrap();
-        Pod {
-            sandbox,
-            container,
-            ip,
-        }
-    }
-
-    /// The page that `from` gets from `to`, once the server of `to` is up.
-    pub(crate) async fn page_between(&self, from: &Pod, to: &Pod) -> String {
-        let url = format!("http://{}/", to.ip);
-        until("one pod to reach the other", async || {
-            let cmd = ["/bin/busybox", "wget", "-O", "-", &url];
-            let request = ExecSyncRequest {
-                container_id: from.container.clone(),
-                cmd: cmd.map(str::to_owned).to_vec(),
-                timeout: 10,
-            };
-            match self.cri.exec_sync(request).await {
-                Ok(answer) if answer.exit_code == 0 => {
-                    Ok(String::from_utf8(answer.stdout).unwrap())
-                }
-                Ok(answer) => Err(format!(
-                    "exit {}: {}",
-                    answer.exit_code,
-                    String::from_utf8_lossy(&answer.stderr)
-                )),
-                Err(error) => Err(error.to_string()),
-            }
-        })
-        .await
-    }
-
-    /// The page that the node itself gets from an address of its own, which portmap turns towards a pod.
-    pub(crate) async fn page_from_node(&self, address: IpAddr, port: u16) -> String {
-        until("the mapped port to answer", async || {
-            get(SocketAddr::new(address, port)).map_err(|error| error.to_string())
-        })
-        .await
-    }
-
-    /// Stops and removes a pod, as a kubelet does; the runtime calls DEL of the plugins.
-    pub(crate) async fn remove_pod(&self, pod: Pod) {
-        let id = PodSandboxId { id: pod.sandbox };
-        if let Err(error) = self.cri.stop_pod_sandbox(id.clone()).await {
-            panic!("{}\n{}", error.message(), self.containerd.log_tail());
-        }
-        self.cri.remove_pod_sandbox(id).await.unwrap();
-    }
-
-    /// The addresses that host-local has given away and not got back.
-    pub(crate) fn leases(&self) -> Vec<String> {
-        let names = names_in(&Path::new(LEASES).join(NETWORK));
-        names
-            .into_iter()
-            .filter(|name| name.parse::<IpAddr>().is_ok())
-            .collect()
-    }
-
     /// Stops the runtime and looks for anything that was left: a lease, a network namespace, a mapped port, a
     /// mount, a process.
     pub(crate) async fn finish(mut self) {
@@ -345,16 +229,4 @@ pub(crate) fn names_in(dir: &Path) -> Vec<String> {
         .collect();
     names.sort();
     names
-}
-
-/// The body of a GET of `/`.
-fn get(address: SocketAddr) -> std::io::Result<String> {
-    let patience = Duration::from_secs(5);
-    let mut stream = TcpStream::connect_timeout(&address, patience)?;
-    stream.set_read_timeout(Some(patience))?;
-    stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let body = answer.split_once("\r\n\r\n").map(|(_head, body)| body);
-    Ok(body.unwrap_or_default().to_owned())
 }

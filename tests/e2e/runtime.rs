@@ -6,10 +6,9 @@ use std::path::Path;
 use cni_keeper::host::Host;
 use cni_keeper::probe::{Expected, RuntimeAnswer, ask_runtime, compare};
 
+use crate::containerd::SOCKET;
 use crate::namespace::on_a_private_node;
 use crate::node::{BIN_DIR, CONF_DIR, CONFLIST, NETWORK};
-
-const SOCKET: &str = "/run/containerd/containerd.sock";
 
 async fn ask() -> RuntimeAnswer {
     let host = Host::open(Path::new("/")).unwrap();

@@ -31,14 +31,14 @@ fn events_alone_have_every_damage_mended() {
     let damages: &[(&str, &dyn Fn())] = &[
         ("removed", &|| fs::remove_file(node.path(BRIDGE)).unwrap()),
         ("overwritten", &|| {
-            fs::write(node.path(BRIDGE), "x").unwrap()
+            fs::write(node.path(BRIDGE), "x").unwrap();
         }),
         ("mode", &|| chmod(BRIDGE, 0o600)),
         ("conflist", &|| {
-            fs::remove_file(node.path(CONFLIST)).unwrap()
+            fs::remove_file(node.path(CONFLIST)).unwrap();
         }),
         ("conflist edited", &|| {
-            fs::write(node.path(CONFLIST), "{}").unwrap()
+            fs::write(node.path(CONFLIST), "{}").unwrap();
         }),
         ("bin wiped", &|| remove(BIN)),
         ("bin wiped again", &|| remove(BIN)),
