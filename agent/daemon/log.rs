@@ -291,6 +291,7 @@ mod tests {
         let deeds = written(vec![fault()]);
         let repairs = log.record(&deeds, &[fault()], timing(), |_| 4);
         assert_eq!(repairs.len(), 1);
+        log.found(&[fault()], timing(), |_| 5);
         assert_eq!(states(&log), [(6, "open"), (5, "healed")]);
         assert_eq!(log.counted().values().sum::<u64>(), 2);
     }
