@@ -94,7 +94,7 @@ impl Daemon {
         );
         self.timers
             .poll(now, self.blind.is_some() || self.was_blind);
-        // As of when the pass began: what was left alone then may be due by now, and nothing else would tell.
+        // As of the beginning: what was left alone in this turn may be due by now.
         let held = self.patience.held(began);
         let next = held.map(|(_, left)| began + left).min();
         self.timers.held(next.filter(|_| !pass.after.is_empty()));
