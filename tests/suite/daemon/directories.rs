@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use nix::sys::signal::Signal;
+
 use crate::support::agent::Agent;
 use crate::support::namespace::{bind, in_private_mounts};
 use crate::support::node::{BIN, CONF, CONFLIST, Node, STATE};
@@ -44,7 +46,10 @@ fn fault_24_directories_that_stay_away() {
     let agent = Agent::stocked(&node);
     let right = Right::of(&node);
     for dir in [BIN, CONF, "etc/cni", "etc"] {
-        wipe(node.path(dir));
+        // At once, as the agent sees it.
+        agent.signal(Signal::SIGSTOP);
+        fs::remove_dir_all(node.path(dir)).unwrap();
+        agent.signal(Signal::SIGCONT);
         agent.mends(&right, &node);
         is_watched(&agent, &node, &right);
     }
