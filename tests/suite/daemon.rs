@@ -1,5 +1,6 @@
 //! The agent that stays: the real program, watching and mending a node's disk.
 
+mod clock;
 mod company;
 mod config;
 mod directories;
