@@ -279,6 +279,7 @@ impl Daemon {
         self.chores_are_done = false;
         self.watch.distrust();
         self.caretaker.ask_all_again();
+        self.runtime.doubted(Instant::now());
     }
 
     /// Starts what goes on beside turns: a question to the runtime if it is due; a download if one is wanted and
