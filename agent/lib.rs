@@ -1,8 +1,9 @@
-//! cni-keeper: installs the CNI plugins and conflist of a Kubernetes node, verified and atomically.
+//! cni-keeper: installs the CNI plugins and conflist of a Kubernetes node, verified and atomically, and keeps them.
 //!
-//! The rooms, in the one direction that imports may go: `model` (plain data) ← `plan`, `conflist`,
-//! `retry`, `config` (pure policy) ← `host` (the only door to the file system) ← `store`, `fetch`,
-//! `probe` (effects) ← `reconcile` (observe → plan → apply) ← `commands` ← `cli`. A test holds the code to it.
+//! The rooms, in the one direction that imports may go: `model` (plain data) ← `plan`, `conflist`, `retry`, `config`,
+//! `metrics`, `cli` (pure policy and forms) ← `host` (the only door to the file system) ← `store`, `fetch`, `watch` ←
+//! `probe` (questions to the outside) ← `reconcile` (observe → plan → apply) ← `daemon` (the loop) ← `http` (its
+//! views) ← `commands`. A test holds the code to it.
 
 pub mod cli;
 pub mod commands;

@@ -13,7 +13,7 @@ use crate::cli::LogFormat;
 /// Sends log lines to stderr from now on.
 ///
 /// Without a `level`, a terminal gets warnings only: the command's own output says the rest. Our own
-/// lines follow the level; the libraries' are only shown from `warn` up (from `error` up where that warns of nothing), or at `trace` entirely.
+/// lines follow the level; the libraries' are only shown from `warn` up, or at `trace` entirely.
 /// A second call in one process changes nothing.
 pub fn init(level: Option<Level>, format: LogFormat) {
     let is_terminal = std::io::stderr().is_terminal();
@@ -22,20 +22,15 @@ pub fn init(level: Option<Level>, format: LogFormat) {
     } else {
         Level::INFO
     });
-    let libraries = if level == Level::TRACE {
-        level
+    // notify warns of each directory that is removed: it forgets it twice.
+    let (libraries, notify) = if level == Level::TRACE {
+        (level, level)
     } else {
-        Level::WARN.min(level)
-    };
-    // It warns whenever a watched directory is deleted, which the agent tells of in its own words.
-    let watching = if level == Level::TRACE {
-        level
-    } else {
-        Level::ERROR
+        (Level::WARN.min(level), Level::ERROR)
     };
     let filter = Targets::new()
         .with_default(LevelFilter::from_level(libraries))
-        .with_target("notify", watching)
+        .with_target("notify", notify)
         .with_target("cni_keeper", level);
     let lines = match format {
         LogFormat::Text => fmt::layer()

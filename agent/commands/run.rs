@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::{Exit, Failure, declaration, node, signal};
 use crate::cli::Global;
 use crate::config::Settings;
-use crate::daemon::{Daemon, Handle, Start};
+use crate::daemon::{Daemon, Start};
 use crate::http::{Server, Surface};
 
 /// Runs it, until the first SIGTERM or SIGINT; what is in place stays.
@@ -33,30 +33,32 @@ pub(super) async fn run(global: &Global) -> Result<Exit, Failure> {
     let (stopping, told) = watch::channel(());
     let servers = [Some(main), metrics].into_iter().flatten();
     let servers: Vec<_> = servers
-        .map(|server| tokio::spawn(serve(server, handle.clone(), told.clone())))
+        .map(|server| tokio::spawn(server.serve(handle.clone(), until(told.clone()))))
         .collect();
-    daemon.run(signal()).await;
-    tracing::info!("stopping; everything in place stays as it is");
-    drop(stopping);
-    let farewell = async {
+    let to_the_end = async {
+        daemon.run(until(told)).await;
         for server in servers {
             let _ = server.await;
         }
     };
-    // The first signal lets answers under way finish, a second one does not.
     tokio::select! {
-        () = farewell => {}
-        () = signal() => {}
+        () = to_the_end => {}
+        () = two_signals(stopping) => {}
     }
     Ok(Exit::Done)
 }
 
-async fn serve(server: Server, handle: Handle, mut told: watch::Receiver<()>) {
-    let stop = async move {
-        // Ends with the other end.
-        while told.changed().await.is_ok() {}
-    };
-    server.serve(handle, stop).await;
+/// The first signal lets what is under way come to its end; the second one does not.
+async fn two_signals(stopping: watch::Sender<()>) {
+    signal().await;
+    tracing::info!("stopping; everything in place stays as it is");
+    drop(stopping);
+    signal().await;
+}
+
+/// Ends with the other end of the channel.
+async fn until(mut told: watch::Receiver<()>) {
+    while told.changed().await.is_ok() {}
 }
 
 /// Reads the configuration anew; the mistakes in it are what `validate` would print.

@@ -60,8 +60,9 @@ pub(super) struct Repair {
 }
 
 impl Log {
-    /// Takes in what a pass saw and did. Returns its repairs of what had drifted: what was placed for the first time
-    /// is none.
+    /// Takes in what a pass found and what it did about it. Returns its repairs of what had drifted: what was placed
+    /// for the first time is none. One that was undone before anybody looked is a repair all the same, and what undid
+    /// it the next drift.
     pub(super) fn record(
         &mut self,
         deeds: &Deeds,
@@ -69,23 +70,21 @@ impl Log {
         timing: Timing,
         times: impl Fn(&Fault) -> u32,
     ) -> Vec<Repair> {
-        for fault in deeds.before.iter().chain(after) {
-            self.note(fault, timing, &times);
-        }
-        let still: BTreeSet<(&Path, &str)> = after.iter().map(|it| (&*it.path, it.kind)).collect();
-        let over = |(path, kind): &Key| !still.contains(&(path, kind));
-        let ended: Vec<Key> = self.open.keys().filter(|key| over(key)).cloned().collect();
+        self.found(&deeds.before, timing, times);
         let mended = deeds.mended.unwrap_or(timing.now);
         let mut repairs = Vec::new();
-        for key in ended {
+        let keys: Vec<Key> = self.open.keys().cloned().collect();
+        for key in keys {
+            let is_it = |fault: &&Fault| (&fault.path, fault.kind) == (&key.0, key.1);
+            let fault = deeds.before.iter().find(is_it);
+            let repair = fault.and_then(|fault| Some((fault, how(deeds, fault)?)));
+            if repair.is_none() && after.iter().any(|fault| is_it(&fault)) {
+                continue;
+            }
             let Some(Open { since, mut entry }) = self.open.remove(&key) else {
                 continue;
             };
-            let fault = deeds
-                .before
-                .iter()
-                .find(|it| (&it.path, it.kind) == (&key.0, key.1));
-            match fault.and_then(|fault| Some((fault, how(deeds, fault)?))) {
+            match repair {
                 Some((fault, how)) => {
                     let took = mended.saturating_duration_since(since);
                     entry.outcome = Outcome::Healed { how, took };
@@ -106,6 +105,19 @@ impl Log {
         }
         self.closed.truncate(LONGEST);
         repairs
+    }
+
+    /// Takes in what is wrong, as far as it is not known yet. `times` says of a file how many repairs of it have
+    /// followed each other closely.
+    pub(super) fn found(
+        &mut self,
+        faults: &[Fault],
+        timing: Timing,
+        times: impl Fn(&Fault) -> u32,
+    ) {
+        for fault in faults {
+            self.note(fault, timing, &times);
+        }
     }
 
     fn note(&mut self, fault: &Fault, timing: Timing, times: &impl Fn(&Fault) -> u32) {

@@ -64,6 +64,8 @@ pub struct Daemon {
     watch: Watch,
     /// Why the kernel cannot tell of changes.
     blind: Option<String>,
+    /// Whether it can again since then, and something may have happened before.
+    was_blind: bool,
     places: Arc<Places>,
     /// The name of the declared network, as far as it is known.
     network: Option<String>,
@@ -140,6 +142,7 @@ impl Daemon {
             publisher,
             watch: Watch::new(),
             blind: None,
+            was_blind: false,
             places: Arc::default(),
             network: None,
             refused: Vec::new(),
@@ -188,7 +191,7 @@ impl Daemon {
             let wake = tokio::select! {
                 biased;
                 () = &mut stop => Wake::Stop,
-                hint = self.watch.hint() => Wake::Hint(hint),
+                hint = hint(&mut self.watch, self.timers.resting_until()) => Wake::Hint(hint),
                 supply = running(&mut self.fetch) => Wake::Fetched(Box::new(supply)),
                 (chores, done) = ended(&mut self.chore) => Wake::Chore(chores, done),
                 told = self.runtime.answered() => Wake::Runtime { told },
@@ -207,7 +210,7 @@ impl Daemon {
         let now = Instant::now();
         match wake {
             Wake::Stop => None,
-            Wake::Hint(hint) => self.hinted(hint, now).await,
+            Wake::Hint(hint) => Some(self.hinted(hint).await),
             Wake::Asked if self.runtime.viewed(now) => {
                 // The turn comes with the runtime's answer, or without it where that takes too long.
                 self.timers.in_time(now + runtime::AWAITED);
@@ -226,18 +229,19 @@ impl Daemon {
                 if due.resync {
                     self.resync();
                 }
-                if due.poll || (due.turn && !self.refused.is_empty()) {
+                if due.poll || due.resync || (due.turn && !self.refused.is_empty()) {
+                    self.was_blind = false;
                     self.reload().await;
                 }
                 due.turn.then_some(Reason {
-                    since: due.since,
+                    since: None,
                     ask: due.retry || due.resync,
                 })
             }
         }
     }
 
-    async fn hinted(&mut self, hint: Hint, now: Instant) -> Option<Reason> {
+    async fn hinted(&mut self, hint: Hint) -> Reason {
         if hint.rescan {
             self.tally.watch_overflows += 1;
             tracing::warn!("events were lost; everything is looked at again");
@@ -252,11 +256,10 @@ impl Daemon {
         if hint.rescan || hint.paths.iter().any(|path| self.places.is_config(path)) {
             self.reload().await;
         }
-        let immediate = self.timers.hinted(hint.at, now);
-        immediate.then_some(Reason {
+        Reason {
             since: Some(hint.at),
             ask: false,
-        })
+        }
     }
 
     fn chore_done(&mut self, chores: Chores, done: Done) -> Option<Reason> {
@@ -275,9 +278,9 @@ impl Daemon {
 
     /// Time for a full reading: events may have been lost, and a disk can change what nobody wrote.
     fn resync(&mut self) {
+        self.watch.distrust();
         self.chores.start_over(self.caretaker.keeper());
         self.chores_are_done = false;
-        self.watch.distrust();
         self.caretaker.ask_all_again();
         self.runtime.doubted(Instant::now());
     }
@@ -311,6 +314,14 @@ impl Daemon {
 
 fn keeper(start: &Start, settings: Settings) -> Keeper {
     Keeper::new(settings, start.host.clone(), start.node_name.clone())
+}
+
+/// The next hint, once the agent has rested: until then changes add up without waking anybody.
+async fn hint(watch: &mut Watch, rested: Instant) -> Hint {
+    if rested > Instant::now() {
+        tokio::time::sleep_until(rested.into()).await;
+    }
+    watch.hint().await
 }
 
 /// Ends with the download that is under way; never where none is.

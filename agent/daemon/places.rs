@@ -1,12 +1,13 @@
 //! Where to watch, and for which names: a change of any other name never wakes the agent.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::{FactSource, Gate, Settings};
-use crate::host::Host;
-use crate::model::FileName;
+use crate::host::{Dir, Host, HostError, Kind};
+use crate::model::{FileName, FileType};
 use crate::watch::Interest;
 
 /// The directories to watch and the names that matter in them.
@@ -26,15 +27,18 @@ pub(super) struct Places {
 
 impl Places {
     /// Works out where to watch. Blocks for as long as the kernel takes to follow a few paths.
+    ///
+    /// # Errors
+    /// When the machine is short of something (descriptors, memory): what cannot be told then is not gone.
     pub(super) fn of(
         settings: &Settings,
         host: &Host,
         config: &Path,
         network: Option<&str>,
-    ) -> Self {
+    ) -> Result<Self, HostError> {
         let mut places = Self::default();
         let paths = &settings.paths;
-        if let Some(bin) = places.reach(host, &paths.bin_dir) {
+        if let Some(bin) = places.reach(host, &paths.bin_dir)? {
             let members = settings.artifacts.iter().flat_map(|it| &it.members);
             places
                 .paths
@@ -42,48 +46,57 @@ impl Places {
             places.bin = Some(bin);
         }
         if settings.network.is_some()
-            && let Some(conf) = places.reach(host, &paths.conf_dir)
+            && let Some(conf) = places.reach(host, &paths.conf_dir)?
         {
             // libcni merges `<confDir>/<network name>/*.conf`.
             if let Some(network) = network.filter(|name| name.parse::<FileName>().is_ok()) {
                 places.paths.insert(conf.join(network));
-                if places.reach(host, &paths.conf_dir.join(network)).is_some() {
+                if places.reach(host, &paths.conf_dir.join(network))?.is_some() {
                     places.conflists.insert(conf.join(network));
                 }
             }
             places.conflists.insert(conf);
         }
+        places.reach_name(host, &paths.state_dir)?;
         for file in awaited(settings) {
-            places.reach(host, file);
+            places.reach(host, file)?;
         }
-        if let Ok(machine) = Host::open(Path::new("/")) {
-            places.follow(&machine, config);
-        }
-        places
+        places.follow(&Host::open(Path::new("/"))?, config)?;
+        Ok(places)
     }
 
     /// Watches a path and what leads to it: the path itself where it is a directory, its parent for when it comes
     /// and goes, or the nearest directory above that is there. Returns where it is, if it is there.
-    fn reach(&mut self, host: &Host, path: &Path) -> Option<PathBuf> {
-        let there = host.locate(path).ok();
+    fn reach(&mut self, host: &Host, path: &Path) -> Result<Option<PathBuf>, HostError> {
+        let there = self.reach_name(host, path)?;
+        if let Some(there) = &there
+            && known(host.dir(path))?.is_some()
+        {
+            self.dirs.insert(there.clone());
+        }
+        Ok(there)
+    }
+
+    /// The same for a directory whose content does not matter, only that it is there.
+    fn reach_name(&mut self, host: &Host, path: &Path) -> Result<Option<PathBuf>, HostError> {
+        let there = known(host.locate(path))?;
         if let Some(there) = &there {
             self.add(there);
-            if host.dir(path).is_ok() {
-                self.dirs.insert(there.clone());
-            }
         }
-        // As it is spelled, too: a link on the way may come to lead elsewhere.
-        for above in path.ancestors().skip(1) {
-            let (Ok(dir), Ok(rest)) = (host.dir(above), path.strip_prefix(above)) else {
+        // As it is spelled, too: the nearest directory that is there, and each link on the way, which may come to
+        // lead elsewhere. Not all the way up: `/etc` and `/run` are too busy to be watched for nothing.
+        let mut nearest = true;
+        for (below, above) in path.ancestors().zip(path.ancestors().skip(1)) {
+            let (Some(dir), Some(name)) = (known(host.dir(above))?, below.file_name()) else {
                 continue;
             };
-            if let Some(next) = rest.iter().next() {
-                self.paths.insert(dir.path().join(next));
+            if nearest || is_link(&dir, name) {
+                self.paths.insert(dir.path().join(name));
+                self.dirs.insert(dir.path().to_owned());
             }
-            self.dirs.insert(dir.path().to_owned());
-            break;
+            nearest = false;
         }
-        there
+        Ok(there)
     }
 
     fn add(&mut self, path: &Path) {
@@ -95,21 +108,23 @@ impl Places {
 
     /// Watches the configuration file: where it is named, and where it is. A ConfigMap is a link in the directory
     /// that changes to another one, which lies in a directory of its own.
-    fn follow(&mut self, machine: &Host, config: &Path) {
+    fn follow(&mut self, machine: &Host, config: &Path) -> Result<(), HostError> {
         let spelled = std::path::absolute(config).ok();
-        let real = spelled
-            .as_deref()
-            .and_then(|path| machine.locate(path).ok());
+        let real = match &spelled {
+            Some(path) => known(machine.locate(path))?,
+            None => None,
+        };
         for dir in [spelled, real]
             .iter()
             .flatten()
             .filter_map(|path| path.parent())
         {
-            if let Ok(dir) = machine.dir(dir) {
+            if let Some(dir) = known(machine.dir(dir))? {
                 self.dirs.insert(dir.path().to_owned());
                 self.whole.insert(dir.path().to_owned());
             }
         }
+        Ok(())
     }
 
     /// Whether a path belongs to the agent's own configuration.
@@ -140,6 +155,21 @@ impl Places {
         let places = Arc::clone(self);
         Arc::new(move |path| places.matters(path))
     }
+}
+
+/// What a path leads to; `None` where nothing is there, or it is closed to us.
+fn known<T>(found: Result<T, HostError>) -> Result<Option<T>, HostError> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.is_the_machines() => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
+fn is_link(dir: &Dir, name: &OsStr) -> bool {
+    let name = name.to_str().and_then(|name| name.parse().ok());
+    let found = name.and_then(|name| dir.metadata(&name).ok()?);
+    found.is_some_and(|found| found.kind == Kind::Other(FileType::Symlink))
 }
 
 /// Files on the host that something waits for.

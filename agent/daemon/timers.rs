@@ -33,8 +33,8 @@ pub(super) struct Timers {
     peace: Option<Instant>,
     refetch: Option<Instant>,
     failed_fetches: u32,
-    /// A turn that was put off, and the first sign of what it is for.
-    postponed: Option<(Instant, Option<Instant>)>,
+    /// A turn that was put off.
+    postponed: Option<Instant>,
     resting_until: Instant,
     last_turn: Instant,
 }
@@ -50,8 +50,6 @@ pub(super) struct Due {
     pub(super) retry: bool,
     /// A look in place of the events that do not come.
     pub(super) poll: bool,
-    /// The first sign of what the turn is for, where it was put off.
-    pub(super) since: Option<Instant>,
 }
 
 impl Timers {
@@ -80,9 +78,15 @@ impl Timers {
 
     /// The earliest time at which something is due.
     pub(super) fn next(&self) -> Instant {
-        let others = [self.retry, self.poll, self.held, self.peace, self.refetch];
-        let postponed = self.postponed.map(|(at, _)| at);
-        let others = others.into_iter().chain([postponed]).flatten();
+        let others = [
+            self.retry,
+            self.poll,
+            self.held,
+            self.peace,
+            self.refetch,
+            self.postponed,
+        ];
+        let others = others.into_iter().flatten();
         others
             .chain([self.resync])
             .min()
@@ -101,31 +105,24 @@ impl Timers {
             passed(&mut self.held),
             passed(&mut self.peace),
             passed(&mut self.refetch),
+            passed(&mut self.postponed),
         ];
         if self.resync <= now {
             self.resync = now + self.resync_every;
             due.resync = true;
         }
-        let postponed = self.postponed.take_if(|(at, _)| *at <= now);
-        due.since = postponed.and_then(|(_, since)| since);
-        due.turn =
-            due.retry || due.poll || due.resync || postponed.is_some() || other.contains(&true);
+        due.turn = due.retry || due.poll || due.resync || other.contains(&true);
         due
     }
 
     /// Has the next turn follow at once.
     pub(super) fn at_once(&mut self) {
-        self.postpone(self.last_turn, None);
+        self.postpone(self.last_turn);
     }
 
-    /// Whether a change is looked at at once. The first one always is; one that comes while the agent rests is put
-    /// off until it has rested.
-    pub(super) fn hinted(&mut self, since: Instant, now: Instant) -> bool {
-        if now >= self.resting_until {
-            return true;
-        }
-        self.postpone(self.resting_until, Some(since));
-        false
+    /// Until when changes are left to add up. The first one after a turn that had something to do never is.
+    pub(super) const fn resting_until(&self) -> Instant {
+        self.resting_until
     }
 
     /// Whether a view's question is looked into at once; if not, soon.
@@ -134,27 +131,25 @@ impl Timers {
         if now >= due {
             return true;
         }
-        self.postpone(due, None);
+        self.postpone(due);
         false
     }
 
     /// Has a turn follow by then, if none does before.
     pub(super) fn in_time(&mut self, at: Instant) {
-        self.postpone(at, None);
+        self.postpone(at);
     }
 
-    fn postpone(&mut self, at: Instant, since: Option<Instant>) {
-        self.postponed = Some(match self.postponed {
-            Some((earlier, sign)) => (earlier.min(at), sign.or(since)),
-            None => (at, since),
-        });
+    fn postpone(&mut self, at: Instant) {
+        self.postponed = Some(self.postponed.map_or(at, |earlier| earlier.min(at)));
     }
 
     /// A turn was taken. `futile` if it was taken for a change and found nothing to do.
     pub(super) fn turned(&mut self, began: Instant, now: Instant, futile: bool) {
         self.last_turn = now;
-        let rest = (now - began).saturating_mul(REST).min(LONGEST_REST);
-        self.resting_until = now + if futile { rest } else { Duration::ZERO };
+        if futile {
+            self.resting_until = now + (now - began).saturating_mul(REST).min(LONGEST_REST);
+        }
         // What was put off is done with this turn, too.
         self.postponed = None;
     }
@@ -172,7 +167,8 @@ impl Timers {
 
     /// Whether the disk is to be looked at again and again.
     pub(super) fn poll(&mut self, now: Instant, wanted: bool) {
-        self.poll = wanted.then(|| now + POLL);
+        // Turns that are taken for questions do not put it off: they do not read the configuration.
+        self.poll = wanted.then(|| self.poll.unwrap_or(now + POLL));
     }
 
     /// When the first file may be mended again that is left alone for now.
@@ -245,15 +241,24 @@ mod tests {
         let mut timers = Timers::new(start, EVERY);
         let now = start + Duration::from_millis(1);
         timers.turned(start, now, false);
+        assert_eq!(timers.resting_until(), now);
+        timers.turned(start, now, true);
+        assert_eq!(timers.resting_until(), now + Duration::from_millis(4));
+        timers.turned(start, start + Duration::from_secs(5), true);
+        let longest = start + Duration::from_secs(5) + LONGEST_REST;
+        assert_eq!(timers.resting_until(), longest);
+    }
+
+    #[test]
+    fn a_question_neither_makes_a_change_wait_nor_cuts_a_rest_short() {
+        let start = Instant::now();
+        let mut timers = Timers::new(start, EVERY);
+        let now = start + Duration::from_millis(10);
+        timers.turned(start, now, false);
         assert!(timers.hinted(now, now));
         timers.turned(start, now, true);
+        timers.turned(now, now, false);
         assert!(!timers.hinted(now, now));
-        let rested = timers.next();
-        assert_eq!(rested, now + Duration::from_millis(4));
-        let due = timers.due(rested);
-        assert_eq!((due.turn, due.since), (true, Some(now)));
-        assert!(timers.hinted(rested, rested));
-        assert!(!timers.due(rested).turn);
     }
 
     #[test]

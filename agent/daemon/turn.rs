@@ -1,16 +1,17 @@
 //! One turn of the loop: arm → look → mend → look → publish.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::log::Timing;
+use super::patience::Patience;
 use super::places::Places;
 use super::{Daemon, Reason, keeper, report};
 use crate::model::{FileName, Moment, Standing, Trouble};
 use crate::plan::Step;
-use crate::reconcile::{Caretaker, Fault, Held, Pass, ReconcileError, Supply};
+use crate::reconcile::{Caretaker, Chores, Fault, Held, Pass, ReconcileError, Supply};
 use crate::store::Place;
 
 /// How many failures are remembered.
@@ -31,7 +32,9 @@ impl Daemon {
             .held(began)
             .map(|(file, _)| file.clone())
             .collect();
-        let gates = reason.ask || self.fresh;
+        // A gate that does not answer takes seconds: one that did not hold is asked when something happened.
+        let hinted = reason.since.is_some() && self.caretaker.waits_for_gates();
+        let gates = reason.ask || self.fresh || hinted;
         let pass = self.caretaker.pass(held, gates).await;
         self.passes += 1;
         if self.fresh && pass.is_ok() {
@@ -46,6 +49,8 @@ impl Daemon {
                 let now = Instant::now();
                 self.timers.turned(began, now, true);
                 self.timers.retry(now, true);
+                self.timers
+                    .poll(now, self.blind.is_some() || self.was_blind);
                 let status = report::blind(self, &error, began);
                 self.publisher.publish(status);
                 false
@@ -59,7 +64,9 @@ impl Daemon {
         self.record(&pass, hint.unwrap_or(began), now);
         let stuck = match (&pass.deeds.failure, &self.no_hold) {
             (Some(error), _) => Some(error.to_string()),
-            (None, Some(error)) if !pass.snapshot.is_right() => Some(error.to_string()),
+            (None, Some(error)) if !pass.snapshot.is_right() || !error.is_held() => {
+                Some(error.to_string())
+            }
             (None, _) if !pass.wanted.is_empty() => self.no_supply.clone(),
             _ => None,
         };
@@ -75,13 +82,18 @@ impl Daemon {
         let changed = hint.is_some() || !pass.deeds.steps.is_empty();
         self.runtime.turned(pass.expected.clone(), changed, now);
         self.wanted.clone_from(&pass.wanted);
-        let futile = pass.deeds.steps.is_empty();
+        let futile = hint.is_some() && pass.deeds.steps.is_empty();
         self.timers.turned(began, now, futile);
         self.timers.retry(
             now,
-            pass.waits || pass.deeds.failure.is_some() || self.no_hold.is_some(),
+            pass.waits
+                || pass.deeds.failure.is_some()
+                || self.no_hold.is_some()
+                // What could not be read may be readable by now, and no event tells of that.
+                || !self.refused.is_empty(),
         );
-        self.timers.poll(now, self.blind.is_some());
+        self.timers
+            .poll(now, self.blind.is_some() || self.was_blind);
         let next = self.patience.held(now).map(|(_, left)| now + left).min();
         self.timers.held(next.filter(|_| !pass.after.is_empty()));
         self.timers.peace(self.patience.next_peace());
@@ -98,24 +110,30 @@ impl Daemon {
             now,
             at: Moment(SystemTime::now()),
         };
-        let key = |fault: &Fault| Some((fault.place, fault.name.parse::<FileName>().ok()?));
-        let patience = &self.patience;
-        let times = |fault: &Fault| key(fault).map_or(0, |key| patience.repairs(&key));
-        let repairs = self.log.record(&pass.deeds, &pass.after, timing, times);
-        for repair in repairs {
+        let times = |fault: &Fault| repairs(&self.patience, fault);
+        let mut repaired = BTreeSet::new();
+        for repair in self.log.record(&pass.deeds, &pass.after, timing, times) {
             *self.tally.repairs.entry("healed").or_default() += 1;
             self.tally.repair_seconds.observe(repair.took);
-            let files = match repair.name.parse::<FileName>() {
-                Ok(name) => vec![(repair.place, name)],
+            match repair.name.parse::<FileName>() {
+                Ok(name) => _ = repaired.insert((repair.place, name)),
                 // A directory: whoever removed it undid everything in it.
-                Err(_) => placed_in(repair.place, &pass.deeds.steps),
-            };
-            for file in files {
-                if self.patience.repaired(file, now) {
-                    self.tally.conflicts += 1;
-                }
+                Err(_) => repaired.extend(placed_in(repair.place, &pass.deeds.steps)),
             }
         }
+        // One that was wrong in two ways was repaired once.
+        for file in repaired {
+            if self.patience.repaired(file, now) {
+                self.tally.conflicts += 1;
+            }
+        }
+        // What is wrong now and was not before came after the repairs.
+        let timing = Timing {
+            since: pass.deeds.mended.unwrap_or(since),
+            ..timing
+        };
+        let times = |fault: &Fault| repairs(&self.patience, fault);
+        self.log.found(&pass.after, timing, times);
         self.tally.drift.clone_from(self.log.counted());
         let files = pass.snapshot.files.iter();
         let right = files.filter(|file| file.standing == Standing::Ok);
@@ -124,6 +142,11 @@ impl Daemon {
 
     /// Takes hold of the state directory, unless it is held already or nothing is to be written.
     async fn take_hold(&mut self) {
+        if self.caretaker.has_lost_hold().await {
+            tracing::warn!("the state directory was removed or replaced; it is made anew");
+            self.drop_work().await;
+            self.caretaker.let_go();
+        }
         let had = self.no_hold.take();
         if let Err(error) = self.caretaker.take_hold().await {
             if had.is_none() {
@@ -144,17 +167,28 @@ impl Daemon {
         let places = tokio::task::spawn_blocking(move || {
             Places::of(&settings, &host, &config, network.as_deref())
         });
-        if let Ok(places) = places.await
-            && places != *self.places
-        {
-            self.places = Arc::new(places);
-        }
+        let known = match places.await {
+            Ok(Ok(places)) => {
+                if places != *self.places {
+                    self.places = Arc::new(places);
+                }
+                Ok(())
+            }
+            // Where it watched until now is better than nowhere.
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
         let armed = self.watch.arm(&self.places.dirs, self.places.interest());
-        let blind = armed.err().map(|error| error.to_string());
+        let armed = armed.map_err(|error| error.to_string());
+        let blind = known.and(armed).err();
         if blind.is_some() != self.blind.is_some() {
             match &blind {
                 Some(reason) => tracing::warn!("polling from now on: {reason}"),
-                None => tracing::info!("watching again"),
+                None => {
+                    tracing::info!("watching again");
+                    // What nobody told of until now is found by one look more.
+                    self.was_blind = true;
+                }
             }
         }
         self.blind = blind;
@@ -170,7 +204,10 @@ impl Daemon {
             Err(error) => return self.refuse(vec![error.to_string()]),
         };
         if settings == *self.caretaker.keeper().settings() {
-            self.refused.clear();
+            if !self.refused.is_empty() {
+                tracing::info!("the configuration is the one in force again");
+                self.refused.clear();
+            }
             return;
         }
         let keeper = keeper(&self.start, settings);
@@ -188,19 +225,24 @@ impl Daemon {
         self.timers
             .resync_every(Instant::now(), settings.drift.resync);
         self.timers.fetched(Instant::now(), true, 0.0);
-        // A download for the former declaration is given up, and a chore is let finish before the lock is given back.
+        self.drop_work().await;
+        // The former one goes first: it has the lock.
+        self.caretaker = Caretaker::new(keeper.clone());
+        self.fresh = true;
+        self.log.declared_anew();
+        self.timers.at_once();
+    }
+
+    /// Ends what goes on beside turns, so that nothing holds the state directory any more: a download is given up, a
+    /// chore is let finish.
+    async fn drop_work(&mut self) {
         self.fetch = None;
         if let Some(chore) = self.chore.take() {
             let _ = chore.await;
         }
-        // The former one goes first: it has the lock.
-        self.caretaker = Caretaker::new(keeper.clone());
-        self.chores = crate::reconcile::Chores::default();
+        self.chores = Chores::default();
         self.chores.sweep();
         self.chores_are_done = false;
-        self.fresh = true;
-        self.log.declared_anew();
-        self.timers.at_once();
     }
 
     fn refuse(&mut self, mistakes: Vec<String>) {
@@ -274,6 +316,12 @@ impl Daemon {
             None => everywhere.clone(),
         }
     }
+}
+
+/// How many repairs of a file have followed each other closely.
+fn repairs(patience: &Patience<(Place, FileName)>, fault: &Fault) -> u32 {
+    let name = fault.name.parse::<FileName>().ok();
+    name.map_or(0, |name| patience.repairs(&(fault.place, name)))
 }
 
 /// The files of a directory that were put there.

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub struct Dir(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    file: File,
+    fd: OwnedFd,
     path: PathBuf,
     root: Arc<Root>,
     inside: PathBuf,
@@ -44,10 +44,12 @@ pub struct Entry {
 impl Dir {
     pub(super) fn at(root: &Arc<Root>, trail: &Trail<'_>) -> Result<Self, HostError> {
         let path = trail.path();
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+        // Opened for nothing but to be named: opening to read is an event to whoever watches the directory, and so
+        // every look would wake our own watch many times, and CRI-O's.
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
         match open_at(trail.end(), ".", flags, Mode::empty()) {
             Ok(fd) => Ok(Self(Arc::new(Inner {
-                file: fd.into(),
+                fd,
                 inside: trail.inner().to_owned(),
                 root: Arc::clone(root),
                 path,
@@ -74,9 +76,20 @@ impl Dir {
     /// # Errors
     /// When the kernel does not answer.
     pub fn is_dead(&self) -> Result<bool, HostError> {
-        match fstat(&self.0.file) {
+        match fstat(&self.0.fd) {
             Ok(stat) => Ok(stat.st_nlink == 0),
             Err(error) => Err(self.fail("inspect", error)),
+        }
+    }
+
+    /// Whether both are one directory, however they were opened.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub fn is(&self, other: &Self) -> Result<bool, HostError> {
+        match (fstat(&self.0.fd), fstat(&other.0.fd)) {
+            (Ok(this), Ok(that)) => Ok((this.st_dev, this.st_ino) == (that.st_dev, that.st_ino)),
+            (Err(error), _) | (_, Err(error)) => Err(self.fail("inspect", error)),
         }
     }
 
@@ -90,7 +103,7 @@ impl Dir {
 
     /// The number of the mount that the descriptor is on (`mnt_id` in proc_pid_fdinfo(5)).
     fn mount(&self) -> Option<String> {
-        let number = self.0.file.as_raw_fd();
+        let number = self.0.fd.as_raw_fd();
         let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).ok()?;
         let line = info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?;
         Some(line.trim().to_owned())
@@ -101,7 +114,7 @@ impl Dir {
     /// # Errors
     /// When the kernel does not answer.
     pub fn own_metadata(&self) -> Result<Metadata, HostError> {
-        match fstat(&self.0.file) {
+        match fstat(&self.0.fd) {
             Ok(stat) => Ok(Metadata::from(&stat)),
             Err(error) => Err(self.fail("inspect", error)),
         }
@@ -114,9 +127,7 @@ impl Dir {
     /// When the listing fails.
     pub fn entries(&self) -> Result<Vec<Entry>, HostError> {
         let fail = |error| self.fail("list", error);
-        // A descriptor of its own: the position in a listing belongs to the open file.
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
-        let fd = open_at(&self.0.file, ".", flags, Mode::empty()).map_err(fail)?;
+        let fd = self.open_to_read().map_err(fail)?;
         let mut entries = Vec::new();
         for item in nix::dir::Dir::from_fd(fd).map_err(fail)? {
             let item = item.map_err(fail)?;
@@ -243,10 +254,13 @@ impl Dir {
     /// When the disk refuses: what was published is visible, and may not survive a power loss
     /// ("durability uncertain"). Trying again proves nothing, the kernel reports such an error once.
     pub fn sync(&self) -> Result<(), HostError> {
-        self.0
-            .file
-            .sync_all()
-            .map_err(|error| self.fail(SYNC, error))
+        let sync = || File::from(self.open_to_read()?).sync_all();
+        sync().map_err(|error| self.fail(SYNC, error))
+    }
+
+    fn open_to_read(&self) -> nix::Result<OwnedFd> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+        open_at(&self.0.fd, ".", flags, Mode::empty())
     }
 
     pub(super) fn rename(&self, from: &str, to: &Self, name: &FileName) -> Result<(), HostError> {
@@ -277,7 +291,7 @@ impl Dir {
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
-        self.0.file.as_fd()
+        self.0.fd.as_fd()
     }
 
     pub(super) fn root(&self) -> &Root {

@@ -14,7 +14,15 @@ use crate::model::FileName;
 /// removing it would let two processes lock two different files of the same name.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Lock {
+    /// Whether the file was removed, so that it keeps nobody out any more.
+    #[must_use]
+    pub fn is_void(&self) -> bool {
+        fstat(&self.file).is_ok_and(|stat| stat.st_nlink == 0)
+    }
 }
 
 impl Dir {
@@ -35,7 +43,7 @@ impl Dir {
                     let _ = file
                         .set_len(0)
                         .and_then(|()| writeln!(file, "{}", std::process::id()));
-                    Ok(Lock { _file: file })
+                    Ok(Lock { file })
                 }
                 Err(TryLockError::WouldBlock) => Err(held_by(&mut file)),
                 Err(TryLockError::Error(error)) => Err(error),

@@ -62,7 +62,7 @@ fn is_secretive(name: &str) -> bool {
 }
 
 /// A text as it may be shown; owned where something was taken out.
-fn shown(text: &str) -> Cow<'_, str> {
+pub(super) fn shown(text: &str) -> Cow<'_, str> {
     if text.contains("PRIVATE KEY-----") {
         return Cow::Owned(REDACTED.to_owned());
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::error::ReconcileError;
 use super::network::ASIDE;
@@ -52,6 +53,9 @@ impl Bench {
             .ensure_dir(&self.session.keeper.settings.paths.bin_dir, DIRECTORY_MODE)?;
         let mut staged = self.stage(&bin, &steps)?;
         let mut sound = true;
+        self.session
+            .names_are_durable
+            .store(false, Ordering::Relaxed);
         for step in steps {
             match self.take(&bin, &step, &mut staged) {
                 Ok(()) => self.taken.push(step),
@@ -64,6 +68,9 @@ impl Bench {
             }
         }
         bin.sync()?;
+        self.session
+            .names_are_durable
+            .store(true, Ordering::Relaxed);
         self.settle(Place::Bin, &placed)?;
         self.sight.plan = plan(&self.sight.desired, &self.sight.observed);
         Ok(sound)
@@ -277,10 +284,7 @@ impl Bench {
             .ledger
             .intend(Place::Conf, name, rendered.sha256, on_disk, None);
         self.session.store.save(&self.sight.ledger)?;
-        // A run that was killed may have given the plugins their names without making these durable.
-        if let Some(bin) = self.session.keeper.bin_dir()? {
-            bin.sync()?;
-        }
+        self.session.make_names_durable()?;
         let conf = self.conf()?;
         // The temp lies in the configuration directory itself, since containerd does not notice a
         // file that is renamed in from another one.

@@ -15,7 +15,7 @@ use crate::config::DriftPolicy;
 use crate::model::{Artifact, Directory, FileName, Snapshot};
 use crate::plan::Step;
 use crate::probe::{Expected, real};
-use crate::store::Place;
+use crate::store::{Ledger, Place};
 
 /// A keeper that stays with its node: it holds the state directory where it may, and remembers what it learned.
 pub struct Caretaker {
@@ -24,6 +24,8 @@ pub struct Caretaker {
     run: Progressed,
     /// Supplies that no pass has recorded yet.
     supplies: Vec<Supply>,
+    /// What is ours, as of the last look: the state directory may be removed under our hands.
+    ledger: Ledger,
 }
 
 /// Files that are left alone for now, by directory and name.
@@ -78,6 +80,7 @@ impl Caretaker {
             session: None,
             run: Progressed::default(),
             supplies: Vec::new(),
+            ledger: Ledger::default(),
         }
     }
 
@@ -102,19 +105,31 @@ impl Caretaker {
     /// # Errors
     /// When another agent is at work ([`ReconcileError::is_held`]), or the disk refuses; it goes on looking then.
     pub async fn take_hold(&mut self) -> Result<(), ReconcileError> {
-        if let Some(session) = &self.session
-            && session.store.is_dead()?
-        {
-            tracing::warn!(
-                "the state directory was removed; it is made again, and what was placed before is no longer known"
-            );
-            self.session = None;
-        }
         if self.session.is_none() && !self.only_looks() {
-            let keeper = self.keeper.clone();
-            self.session = Some(blocking(move || keeper.hold(true)).await?);
+            let (keeper, known) = (self.keeper.clone(), self.ledger.clone());
+            let hold = move || {
+                let session = keeper.hold(true)?;
+                session.remember(&known)?;
+                Ok(session)
+            };
+            self.session = Some(blocking(hold).await?);
         }
         Ok(())
+    }
+
+    /// Whether the state directory that is held was removed or replaced meanwhile.
+    pub async fn has_lost_hold(&self) -> bool {
+        let Some(session) = self.session.clone() else {
+            return false;
+        };
+        // What cannot be told is no reason to let go: the pass will tell of it.
+        blocking(move || session.is_lost()).await.unwrap_or(false)
+    }
+
+    /// Lets go of the state directory, and of what was downloaded into it.
+    pub fn let_go(&mut self) {
+        self.session = None;
+        self.supplies.clear();
     }
 
     /// Has every plugin asked again that gave no usable answer.
@@ -147,7 +162,13 @@ impl Caretaker {
         })
     }
 
-    /// One pass. `gates` has the gates asked again also where nothing is to be written.
+    /// Whether a gate did not hold when it was last asked.
+    #[must_use]
+    pub fn waits_for_gates(&self) -> bool {
+        !self.run.answers.closed_gates.is_empty()
+    }
+
+    /// One pass. `gates` has the gates asked again; those that held are asked anyway before anything is written.
     ///
     /// # Errors
     /// When the disk cannot be looked at, so that nothing can be said about it.
@@ -182,7 +203,12 @@ impl Caretaker {
             sight = self.look().await?;
             self.ask(&sight, false).await?;
         }
-        Ok(self.told(deeds, began, &sight))
+        let pass = self.told(deeds, began, &sight);
+        // One that knows of nothing was lost between two calls, or has nothing to be remembered.
+        if !sight.ledger.files().is_empty() {
+            self.ledger = sight.ledger;
+        }
+        Ok(pass)
     }
 
     /// Derives what is true from the last look.
@@ -257,17 +283,18 @@ impl Caretaker {
             .steps
             .iter()
             .any(|step| step.on_conflist().is_some());
-        self.ask(&sight, gates || writes).await?;
+        let gates = gates || (writes && !self.waits_for_gates());
+        self.ask(&sight, gates).await?;
         if writes && may_write(&sight, &self.run.answers) {
             (sight, ()) = session.work(sight, &mut self.run, Bench::conflists).await?;
         }
         Ok((sight, sound))
     }
 
-    /// Asks the plugins that are not known yet; the gates where they matter, or did not hold the last time.
+    /// Asks the plugins that are not known yet, and the gates if they are to be asked.
     async fn ask(&mut self, sight: &Sight, gates: bool) -> Result<(), ReconcileError> {
         let mut answers = std::mem::take(&mut self.run.answers);
-        if gates || !answers.closed_gates.is_empty() {
+        if gates {
             answers.closed_gates = questions::closed_gates(&self.keeper).await;
         }
         self.run.answers = questions::ask_rest(&self.keeper, sight, answers).await?;

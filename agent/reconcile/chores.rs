@@ -10,6 +10,7 @@ use super::session::Session;
 use crate::host::Dir;
 use crate::model::{FileName, FileState, Sha256};
 use crate::plan::DesiredPlugin;
+use crate::store::StoreError;
 
 /// What is to be done when there is time for it.
 #[derive(Debug, Default)]
@@ -154,8 +155,12 @@ impl Session {
         {
             return Ok(false);
         }
-        if let Some(print) = self.store.spare(&digest)? {
-            proven().insert(digest, print);
+        match self.store.spare(&digest) {
+            Ok(Some(print)) => drop(proven().insert(digest, print)),
+            Ok(None) => {}
+            // The blob is removed: the next chore makes it again of what is in place.
+            Err(error @ StoreError::Corrupt { .. }) => tracing::warn!("{error}"),
+            Err(error) => return Err(error.into()),
         }
         Ok(true)
     }

@@ -201,6 +201,8 @@ fn origin(sight: &Sight, place: Place, name: &FileName, drift: &Drift) -> Origin
         {
             Origin::Outdated
         }
+        // Another release is declared, and not here yet.
+        Drift::Unrecorded => Origin::Outdated,
         _ => Origin::Changed,
     }
 }

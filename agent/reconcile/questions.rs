@@ -178,18 +178,23 @@ fn plugins_that_matter(keeper: &Keeper, sight: &Sight) -> BTreeSet<String> {
 
 /// Why each gate that does not hold does not, a line each.
 pub(super) async fn closed_gates(keeper: &Keeper) -> Vec<String> {
-    let mut closed = Vec::new();
-    for gate in keeper
-        .settings
-        .network
-        .iter()
-        .flat_map(|network| &network.requires)
-    {
-        if let Err(reason) = check_gate(gate, &keeper.host, &keeper.settings.fetch).await {
-            closed.push(reason.to_string());
-        }
+    // All at once: a gate that does not answer takes seconds.
+    let mut asking = JoinSet::new();
+    let network = keeper.settings.network.iter();
+    let gates = network.flat_map(|network| network.requires.clone());
+    for (number, gate) in gates.enumerate() {
+        let keeper = keeper.clone();
+        asking.spawn(async move {
+            let answer = check_gate(&gate, &keeper.host, &keeper.settings.fetch).await;
+            (number, answer.err().map(|reason| reason.to_string()))
+        });
     }
-    closed
+    let mut answers = asking.join_all().await;
+    answers.sort();
+    answers
+        .into_iter()
+        .filter_map(|(_, reason)| reason)
+        .collect()
 }
 
 /// Where a plugin is that may be asked, or why there is none.

@@ -1,6 +1,7 @@
 //! Holding the state directory: one agent at a time, and nothing left over from a killed one.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Keeper;
@@ -17,9 +18,11 @@ pub(super) struct Session {
     pub(super) store: Store,
     /// The spares that were proven, and are still what they were as long as they have this print.
     pub(super) proven: Mutex<HashMap<Sha256, Print>>,
+    /// Whether the plugins' names are known to be durable, so that a conflist may name them.
+    pub(super) names_are_durable: AtomicBool,
     /// Whether the store's own copies must stay, since nobody may be there to fetch them again.
     pub(super) lasting: bool,
-    _lock: Lock,
+    lock: Lock,
 }
 
 /// What the store and the ledger must not let go of.
@@ -35,6 +38,39 @@ impl Session {
     pub(super) fn proven_spare(&self, digest: &Sha256) -> Option<Print> {
         let mut proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
         proven.remove(digest)
+    }
+
+    /// Makes the plugins' names durable, unless they are: a run that was killed may have given them and not come
+    /// that far. Waiting for the disk is most of what it takes to put a conflist back.
+    pub(super) fn make_names_durable(&self) -> Result<(), ReconcileError> {
+        if !self.names_are_durable.load(Ordering::Relaxed) {
+            if let Some(bin) = self.keeper.bin_dir()? {
+                bin.sync()?;
+            }
+            self.names_are_durable.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Whether the state directory that is held is gone from its path, or keeps nobody out any more. Blocks.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub(super) fn is_lost(&self) -> Result<bool, ReconcileError> {
+        let keeper = &self.keeper;
+        let state = &keeper.settings.paths.state_dir;
+        Ok(self.lock.is_void() || !self.store.is_at(&keeper.host, state)?)
+    }
+
+    /// Writes down again what is ours, where a new state directory knows of nothing.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(super) fn remember(&self, ledger: &Ledger) -> Result<(), ReconcileError> {
+        if self.store.ledger()? == Ledger::default() {
+            self.store.save(ledger)?;
+        }
+        Ok(())
     }
 }
 
@@ -60,13 +96,19 @@ impl Keeper {
             ledger.retain_members(&self.needed(&ledger).pins);
             store.save(&ledger)?;
         }
-        Ok(Arc::new(Session {
+        let session = Session {
             keeper: self.clone(),
             store,
             proven: Mutex::default(),
+            names_are_durable: AtomicBool::new(false),
             lasting,
-            _lock: lock,
-        }))
+            lock,
+        };
+        if lasting && let Err(error) = session.make_names_durable() {
+            // To be tried again when a conflist is to be written, which is when it matters.
+            tracing::warn!("{error}");
+        }
+        Ok(Arc::new(session))
     }
 
     /// What is declared or in place: after an upgrade that failed, the set that is still there can be verified and

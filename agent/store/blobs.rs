@@ -101,25 +101,34 @@ impl Store {
         })
     }
 
+    /// Whether it is still what lies at that path: a package upgrade may remove `/opt/cni` with all that is in it,
+    /// and what is held then takes no file and keeps nobody out.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub fn is_at(&self, host: &Host, state: &Path) -> Result<bool, HostError> {
+        let there = match host.dir(state) {
+            Ok(there) => there,
+            Err(error) if error.is_absent() => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        if !self.state.is(&there)? {
+            return Ok(false);
+        }
+        for dir in [&self.state, &self.blobs, &self.spares, &self.temps] {
+            if dir.is_dead()? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Keeps every other agent out until the lock is dropped.
     ///
     /// # Errors
     /// When another one is in ([`HostError::is_held`]).
     pub fn lock(&self) -> Result<Lock, HostError> {
         self.state.lock(&FileName::fixed("lock"))
-    }
-
-    /// Whether a part of it was removed while it was open: nothing that is put there would be found again.
-    ///
-    /// # Errors
-    /// When the kernel does not answer.
-    pub fn is_dead(&self) -> Result<bool, HostError> {
-        for dir in [&self.state, &self.blobs, &self.spares, &self.temps] {
-            if dir.is_dead()? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     /// Reads the ledger.
@@ -253,10 +262,21 @@ impl Store {
     /// lies on another file system.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] when the blob is not what its name says; or a failure of the file system.
+    /// [`StoreError::Corrupt`] when the blob is not what its name says, which is removed then; or a failure of the
+    /// file system.
     pub fn stage(&self, digest: &Sha256, bin: &Dir) -> Result<Sealed, StoreError> {
-        let temp = copy(&self.blobs, &FileName::from(digest), bin, digest)?;
+        let temp = self.copy_blob(digest, bin)?;
         Ok(temp.seal(FileMode::PLUGIN, self.owner)?)
+    }
+
+    /// Copies a blob; one that is not what its name says is removed, or it would be tried again and again.
+    pub(super) fn copy_blob(&self, digest: &Sha256, into: &Dir) -> Result<Temp, StoreError> {
+        let name = FileName::from(digest);
+        let copied = copy(&self.blobs, &name, into, digest);
+        if let Err(StoreError::Corrupt { .. }) = &copied {
+            self.blobs.remove(&name)?;
+        }
+        copied
     }
 
     /// A spare that the disk would not take is lost, and must not be seen as good again.

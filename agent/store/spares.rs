@@ -38,13 +38,7 @@ impl Store {
                     .set_mode_owner(&name, FileMode::PLUGIN, self.owner)?;
             }
             _ => {
-                let temp = match copy(&self.blobs, &name, &self.temps, digest) {
-                    Err(error @ StoreError::Corrupt { .. }) => {
-                        self.blobs.remove(&name)?;
-                        return Err(error);
-                    }
-                    copied => copied?,
-                };
+                let temp = self.copy_blob(digest, &self.temps)?;
                 temp.publish(&self.spares, &name, FileMode::PLUGIN, self.owner)?;
             }
         }

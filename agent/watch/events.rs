@@ -13,8 +13,8 @@ use tokio::sync::Notify;
 use super::{Hint, Interest};
 use crate::host::Identity;
 
-/// How many paths a hint names. A node has some tens of files that matter.
-const MAX_PATHS: usize = 256;
+/// How many paths a hint names. A node has some tens of files that matter, and reaching this counts as an overflow.
+const MAX_PATHS: usize = 1024;
 
 /// What the two sides share: the thread that reads the events, and the loop that is told.
 #[derive(Default)]

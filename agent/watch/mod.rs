@@ -119,14 +119,19 @@ impl Watch {
             Some(watcher) => watcher,
             none => none.insert(open(&self.shared)?),
         };
-        // Before the watch is there: events that say it is gone again may come before the call returns. Should the
-        // path lead to another directory meanwhile, that one is watched, and the next call takes it for new.
+        // Before the watch is there: events that say it is gone again may come before the call returns.
         let mut state = self.shared.state();
         state.armed.insert(dir.to_owned(), Some(identity));
         drop(state);
         if let Err(error) = watcher.watch(dir, RecursiveMode::NonRecursive) {
             self.shared.state().armed.remove(dir);
             return WatchError::refused(dir.to_owned(), error).map_or(Ok(()), Err);
+        }
+        // The kernel follows the path first and attaches the watch afterwards. What is renamed in between is watched
+        // under a path that leads elsewhere, and no event tells.
+        if !matches!(Identity::of(dir), Ok(Some(now)) if now == identity) {
+            self.shared.state().armed.insert(dir.to_owned(), None);
+            self.shared.tell(dir.to_owned());
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ mod architecture;
 mod config;
 mod conflist;
 mod crash;
+mod daemon;
 mod fetch;
 mod filesystem;
 mod http;

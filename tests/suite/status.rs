@@ -125,13 +125,13 @@ fn drift_is_told_with_its_end() {
     );
     line(
         &told,
-        "bridge is missing open: backing off, tried again in 12 s, 7 times in a row, by a program that deletes it",
+        "open bridge is missing; backing off, tried again in 12 s, 7 times in a row, by a program that deletes it",
     );
     line(
         &told,
-        "bridge is missing healed in 1.3 ms, placed from the store",
+        "healed in 1.3 ms bridge is missing; placed from the store",
     );
-    line(&told, "gone by itself after 1 min");
+    line(&told, "gone after 1 min bridge has sha256");
     line(
         &told,
         "cannot reach mirror.example: no such host; check the DNS of the node (4 times in a row)",

@@ -188,41 +188,42 @@ fn network(directory: &Directory) -> Vec<Vec<Cell>> {
 }
 
 fn log(drifts: &Drifts, now: SystemTime) -> Vec<Vec<Cell>> {
-    drifts
-        .entries
-        .iter()
-        .take(LAST)
-        .map(|drift| {
-            vec![
-                cell(Tone::Soft, ago(&drift.at, now)),
-                cell(Tone::Plain, format!("{} {}", name(&drift.path), drift.what)),
-                end(drift),
-            ]
-        })
-        .collect()
+    let line = |drift: &Drift| {
+        let (end, more) = end(drift);
+        vec![
+            cell(Tone::Soft, ago(&drift.at, now)),
+            end,
+            // What may be long comes last.
+            cell(
+                Tone::Plain,
+                format!("{} {}{more}", name(&drift.path), drift.what),
+            ),
+        ]
+    };
+    drifts.entries.iter().take(LAST).map(line).collect()
 }
 
-fn end(drift: &Drift) -> Cell {
-    let (tone, mut told) = match &drift.outcome {
-        Outcome::Open { waiting: None } => (Tone::Bad, "open".to_owned()),
-        Outcome::Open {
-            waiting: Some(reason),
-        } => (Tone::Bad, format!("open: {reason}")),
-        Outcome::Healed { how, seconds } => {
-            (Tone::Good, format!("healed in {}, {how}", time(*seconds)))
-        }
+/// How it ended, and what else is known of it.
+fn end(drift: &Drift) -> (Cell, String) {
+    let (end, how) = match &drift.outcome {
+        Outcome::Open { waiting } => (cell(Tone::Bad, "open"), waiting.as_ref()),
+        Outcome::Healed { how, seconds } => (
+            cell(Tone::Good, format!("healed in {}", time(*seconds))),
+            Some(how),
+        ),
         Outcome::Gone { seconds } => (
-            Tone::Odd,
-            format!("gone by itself after {}", time(*seconds)),
+            cell(Tone::Odd, format!("gone after {}", time(*seconds))),
+            None,
         ),
     };
+    let mut more = how.map_or_else(String::new, |how| format!("; {how}"));
     if drift.times > 1 {
-        told.push_str(&format!(", {} times in a row", drift.times));
+        more.push_str(&format!(", {} times in a row", drift.times));
     }
     if let Some(by) = &drift.by {
-        told.push_str(&format!(", by {by}"));
+        more.push_str(&format!(", by {by}"));
     }
-    cell(tone, told)
+    (end, more)
 }
 
 fn errors(errors: &[Trouble], now: SystemTime) -> Vec<Vec<Cell>> {

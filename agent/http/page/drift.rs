@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 use std::time::SystemTime;
 
 use super::html::{Mark, code, count, text, time};
-use crate::model::{DriftEntry, Outcome, Sha256, Status, spoken};
+use crate::model::{DriftEntry, Outcome, Status, spoken};
 
 /// How many entries are shown; `/drift` has them all.
 const SHOWN: usize = 30;
@@ -52,10 +52,10 @@ fn entry(page: &mut String, drift: &DriftEntry, now: SystemTime) -> fmt::Result 
         "<p class=\"note\">{} <span class=\"tag\">{}</span> {}",
         time(drift.at, now),
         text(drift.kind),
-        value(&drift.before)
+        code(&drift.before)
     )?;
     if let Some(after) = &drift.after {
-        write!(page, " → {}", value(after))?;
+        write!(page, " → {}", code(after))?;
     }
     page.push_str("</p>\n");
     let times = (drift.times > 1).then(|| format!("{} times in a row", drift.times));
@@ -82,14 +82,6 @@ fn outcome(outcome: &Outcome) -> (Mark, String) {
             Mark::Odd,
             format!("gone by itself after {}", spoken(*after)),
         ),
-    }
-}
-
-/// A digest is shortened, all else is told as it is.
-fn value(value: &str) -> String {
-    match value.parse::<Sha256>() {
-        Ok(digest) => super::html::digest(&digest),
-        Err(_) => code(value),
     }
 }
 

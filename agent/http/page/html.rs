@@ -3,6 +3,7 @@
 use std::fmt::{self, Display, Write};
 use std::time::SystemTime;
 
+use crate::http::redact::shown;
 use crate::model::{Moment, Sha256};
 
 /// How something stands. Its colour never stands alone: a shape and a word go with it.
@@ -15,7 +16,7 @@ pub(super) enum Mark {
     Quiet,
 }
 
-/// A text from anywhere, made safe between tags and between double quotes.
+/// A text from anywhere, made safe between tags and between double quotes, without the secrets in it.
 pub(super) struct Safe<T>(T);
 
 /// Makes a text safe. Whatever was not written in this directory goes through here: file names, reasons, foreign
@@ -89,7 +90,8 @@ pub(super) const SHAPES: &str = concat!(
 
 impl<T: Display> Display for Safe<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(Escape(f), "{}", self.0)
+        // What `/status` does not tell, its reader need not know either.
+        Escape(f).write_str(&shown(&self.0.to_string()))
     }
 }
 
@@ -144,6 +146,16 @@ mod tests {
         assert_eq!(text("a\nb\0\x1b[2J").to_string(), r"a\nb\u{0}\u{1b}[2J");
         assert_eq!(text("conf\u{202e}tsilf").to_string(), r"conf\u{202e}tsilf");
         assert_eq!(text("Überlänge 网络").to_string(), "Überlänge 网络");
+    }
+
+    /// Fault 58: a page is no place for secrets.
+    #[test]
+    fn no_text_holds_a_secret() {
+        let reason = "https://user:HUSH@mirror/p.tgz?sig=HUSH: <no> answer";
+        let shown = text(reason).to_string();
+        assert!(!shown.contains("HUSH"), "{shown}");
+        assert!(shown.contains("mirror/p.tgz"), "{shown}");
+        assert!(shown.ends_with("&lt;no&gt; answer"), "{shown}");
     }
 
     #[test]

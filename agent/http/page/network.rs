@@ -28,7 +28,7 @@ pub(super) fn write(page: &mut String, status: &Status) -> fmt::Result {
 fn seen(page: &mut String, directory: &Directory, ours: Option<&str>) -> fmt::Result {
     match &directory.effective {
         Some(network) => chain(page, network)?,
-        None => page.push_str("<p class=\"nothing\">No runtime would load a network.</p>\n"),
+        None => page.push_str("<p class=\"nothing\">containerd would load no network.</p>\n"),
     }
     page.push_str("<h3>Runtimes</h3>\n<ul class=\"plain\">\n");
     for view in &directory.runtimes {

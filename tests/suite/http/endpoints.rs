@@ -8,7 +8,7 @@ use cni_keeper::daemon::Handle;
 use cni_keeper::http::{Limits, Server, Surface};
 use cni_keeper::model::{DriftEntry, Outcome};
 
-use super::agent::{Agent, Looks, broken, ready};
+use super::agent::{Agent, DEADLINE, Looks, broken, ready};
 
 const PATHS: &[(&str, &str)] = &[
     ("/", "text/html; charset=utf-8"),
@@ -151,12 +151,18 @@ fn pipelined_requests_are_answered_in_their_order() {
 /// As `printf 'GET …' | nc` does, and a probe from the days before HTTP/1.1.
 #[test]
 fn a_client_that_has_said_all_still_gets_its_answer() {
-    let agent = Agent::ready();
+    let (looks, gate) = Looks::gated();
+    let agent = Agent::looking(ready(), looks);
     let mut client = agent.connect();
-    assert_eq!(client.ask("/readyz", "").finish().answer().body, "ok\n");
+    client.ask("/readyz", "").finish();
+    gate.asked.recv_timeout(DEADLINE).unwrap();
+    // The server sees the end of the half before it has its answer.
+    assert_eq!(agent.connect().get("/livez").status, 200);
+    gate.go.send(()).unwrap();
+    assert_eq!(client.answer().body, "ok\n");
     let mut client = agent.connect();
     assert_eq!(
-        client.send("GET /readyz HTTP/1.0\r\n\r\n").answer().status,
+        client.send("GET /livez HTTP/1.0\r\n\r\n").answer().status,
         200
     );
     client.must_end();

@@ -33,6 +33,7 @@ fn a_request_under_way_is_answered_before_the_end() {
 #[test]
 fn idle_clients_do_not_delay_the_end() {
     let patient = Limits {
+        head: DEADLINE,
         farewell: DEADLINE,
         ..Limits::default()
     };

@@ -10,11 +10,6 @@ const ASIDE: &str = "etc/cni/net.d/05-other.conflist.cni-keeper-disabled";
 const OTHER_NETWORK: &str =
     r#"{"cniVersion": "1.0.0", "name": "other", "plugins": [{"type": "bridge"}]}"#;
 
-fn declare_more(node: &Node, more: &str) {
-    let text = fs::read_to_string(node.config()).unwrap();
-    fs::write(node.config(), format!("{text}{more}")).unwrap();
-}
-
 /// Fault 30: named, never touched unless asked to.
 #[test]
 fn fault_30_a_foreign_conflist_that_sorts_before_ours() {
@@ -77,7 +72,7 @@ fn what_sorts_behind_ours_is_left_in_peace() {
 #[test]
 fn rivals_are_set_aside_and_restored() {
     let node = Node::declared();
-    declare_more(&node, "drift: {foreignConflists: disable}\n");
+    node.declare_more("drift: {foreignConflists: disable}\n");
     node.write(RIVAL, OTHER_NETWORK.as_bytes(), 0o640);
     // Hidden files count for the runtimes too.
     let hidden = "etc/cni/net.d/.hidden.conf";
@@ -129,7 +124,7 @@ fn rivals_are_set_aside_and_restored() {
 #[test]
 fn a_rival_that_is_a_link_and_one_with_a_wild_name() {
     let node = Node::declared();
-    declare_more(&node, "drift: {foreignConflists: disable}\n");
+    node.declare_more("drift: {foreignConflists: disable}\n");
     node.write("etc/other/real.conflist", OTHER_NETWORK.as_bytes(), 0o644);
     node.write(CONF, b"", 0o644);
     fs::remove_file(node.path(CONF)).unwrap();
@@ -158,7 +153,7 @@ fn a_rival_that_is_a_link_and_one_with_a_wild_name() {
 #[test]
 fn a_rival_is_told_where_nothing_may_be_written() {
     let node = Node::installed();
-    declare_more(&node, "drift: {policy: report}\n");
+    node.declare_more("drift: {policy: report}\n");
     node.run("install").exits(0);
     node.write(RIVAL, OTHER_NETWORK.as_bytes(), 0o640);
     node.run("install")
@@ -292,7 +287,7 @@ fn an_edited_conflist_under_an_earlier_name_is_set_aside_on_request() {
     node.run("install")
         .exits(2)
         .says("10-pods.conflist sorts before 20-pods.conflist");
-    declare_more(&node, "drift: {foreignConflists: disable}\n");
+    node.declare_more("drift: {foreignConflists: disable}\n");
     node.run("install")
         .exits(0)
         .row("set aside", &node.shown(CONFLIST), "sorts before ours");

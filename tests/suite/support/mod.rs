@@ -1,7 +1,8 @@
 //! What the black-box tests share: a hostile server, evil archives, private mounts, kills at every call,
-//! a node in a sandbox.
+//! a node in a sandbox and the agent that stays on it.
 
 pub(crate) mod again;
+pub(crate) mod agent;
 pub(crate) mod archive;
 pub(crate) mod namespace;
 pub(crate) mod node;
@@ -11,6 +12,7 @@ pub(crate) mod status;
 pub(crate) mod strace;
 pub(crate) mod tls;
 pub(crate) mod tree;
+pub(crate) mod unasked;
 
 /// Says that a test cannot run here and why. Where all of them must (`CNI_KEEPER_SUITE=require`, which
 /// `scripts/test --all` sets), that is a failure.

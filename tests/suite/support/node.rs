@@ -100,6 +100,27 @@ impl Node {
         fs::write(self.config(), format!("{head}{text}")).unwrap();
     }
 
+    /// Declares that the endpoint listens on a free port, unless something is declared of it.
+    pub(crate) fn listen_anywhere(&self) {
+        let text = fs::read_to_string(self.config()).unwrap();
+        if !text.contains("\nhttp:") {
+            self.declare_more("http: {listen: \"127.0.0.1:0\"}\n");
+        }
+    }
+
+    /// Adds to the declaration, in one step as whoever deploys it has to.
+    pub(crate) fn declare_more(&self, more: &str) {
+        let text = fs::read_to_string(self.config()).unwrap();
+        self.redeclare(&format!("{text}{more}"));
+    }
+
+    /// Replaces the whole text of the declaration in one step.
+    pub(crate) fn redeclare(&self, text: &str) {
+        let new = self.config().with_extension("new");
+        fs::write(&new, text).unwrap();
+        fs::rename(new, self.config()).unwrap();
+    }
+
     pub(crate) fn config(&self) -> PathBuf {
         self.base.join("config.yaml")
     }

@@ -123,8 +123,8 @@ pub(crate) fn healed() -> Status {
             healed_by("placed from the store", 1_300),
         ),
         DriftEntry {
-            before: "0666".to_owned(),
-            after: Some("0755".to_owned()),
+            before: "mode 0666".to_owned(),
+            after: Some("mode 0755".to_owned()),
             what: "has mode 0666, expected 0755".to_owned(),
             ..entry(
                 2,
@@ -135,8 +135,8 @@ pub(crate) fn healed() -> Status {
             )
         },
         DriftEntry {
-            before: Sha256::of(b"altered").to_string(),
-            after: Some(Sha256::of(b"bridge").to_string()),
+            before: "sha256 0d1b0a5b3f8e".to_owned(),
+            after: Some("sha256 5c9a7c1b5c0e".to_owned()),
             what: "has sha256 0d1b0a5b3f8e, expected 5c9a7c1b5c0e".to_owned(),
             ..entry(
                 1,
@@ -351,7 +351,7 @@ fn entry(id: u64, seconds: u64, plugin: &str, kind: &'static str, outcome: Outco
         kind,
         what: "is missing".to_owned(),
         before: "absent".to_owned(),
-        after: is_healed.then(|| Sha256::of(plugin.as_bytes()).to_string()),
+        after: is_healed.then(|| format!("sha256 {}", Sha256::of(plugin.as_bytes()).short())),
         outcome,
         times: 1,
         by: None,

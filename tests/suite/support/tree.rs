@@ -78,13 +78,11 @@ impl Tree {
 
     /// Whether it holds the same things, whichever inodes they have by now.
     pub(crate) fn looks_like(&self, other: &Self) -> bool {
-        let looks = |tree: &Self| -> Vec<(String, What, u32, (u32, u32))> {
-            let entries = tree.0.iter();
-            entries
-                .map(|(path, entry)| (path.clone(), entry.what.clone(), entry.mode, entry.owner))
-                .collect()
-        };
-        looks(self) == looks(other)
+        let alike =
+            |((path, entry), (other_path, other)): ((&String, &Entry), (&String, &Entry))| {
+                path == other_path && entry.looks_like(other)
+            };
+        self.0.len() == other.0.len() && self.0.iter().zip(&other.0).all(alike)
     }
 }
 
@@ -109,6 +107,11 @@ impl Entry {
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         }
+    }
+
+    /// Whether it is the same thing, whichever inode it has by now.
+    pub(crate) fn looks_like(&self, other: &Self) -> bool {
+        (&self.what, self.mode, self.owner) == (&other.what, other.mode, other.owner)
     }
 
     fn is_still(&self, after: &Self) -> bool {

@@ -224,20 +224,20 @@ fn changes_between_two_hints_are_one_hint() {
     }
 }
 
-/// Memory is bounded: beyond some hundred names a hint says only that anything may have changed.
+/// Memory is bounded: beyond a thousand names a hint says only that anything may have changed.
 #[test]
 fn more_names_than_a_hint_holds_mean_a_rescan() {
     let mut scene = Scene::new();
     let (last, asked) = ends_with("last");
     scene.watch.arm(&scene.dirs(), last).unwrap();
-    for number in 0..1000 {
+    for number in 0..2000 {
         fs::create_dir(scene.leaf().join(format!("wanted-{number}"))).unwrap();
     }
     fs::create_dir(scene.leaf().join("last")).unwrap();
     asked.recv_timeout(DEADLINE).unwrap();
     let hint = scene.hint();
     assert!(hint.rescan);
-    assert_eq!(hint.paths.len(), 256);
+    assert_eq!(hint.paths.len(), 1024);
 }
 
 /// The loop waits for several things at once, and gives up waiting for this one again and again.

@@ -1,0 +1,83 @@
+//! The agent that stays: the real program, watching and mending a node's disk.
+
+mod company;
+mod config;
+mod directories;
+mod drift;
+mod events;
+mod fast;
+mod faults;
+mod fight;
+mod gates;
+mod limits;
+mod network;
+mod quiet;
+mod stop;
+mod store;
+mod storm;
+
+use serde_json::Value;
+
+use crate::support::agent::Agent;
+use crate::support::node::Node;
+
+const BRIDGE: &str = "opt/cni/bin/bridge";
+const FOREIGN: [&str; 3] = [
+    "opt/cni/bin/cilium-cni",
+    "etc/cni/net.d/99-other.conf",
+    "etc/cni/net.d/README",
+];
+
+/// A node with everything in place, no mirror, and files that are not ours in both directories.
+fn node() -> Node {
+    let node = Node::installed();
+    for file in FOREIGN {
+        node.write(file, b"not ours", 0o640);
+    }
+    node
+}
+
+/// An entry of the drift log.
+#[derive(Debug)]
+struct Told {
+    path: String,
+    kind: String,
+    what: String,
+    before: String,
+    after: Option<String>,
+    outcome: String,
+    how: Option<String>,
+    waiting: Option<String>,
+    times: u64,
+}
+
+impl From<&Value> for Told {
+    fn from(entry: &Value) -> Self {
+        let outcome = &entry["outcome"];
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        Self {
+            path: text(&entry["path"]).unwrap(),
+            kind: text(&entry["kind"]).unwrap(),
+            what: text(&entry["what"]).unwrap(),
+            before: text(&entry["before"]).unwrap(),
+            after: text(&entry["after"]),
+            outcome: text(&outcome["state"]).unwrap(),
+            how: text(&outcome["how"]),
+            waiting: text(&outcome["waiting"]),
+            times: entry["times"].as_u64().unwrap(),
+        }
+    }
+}
+
+/// The drift log, newest first.
+fn drifts(agent: &Agent) -> Vec<Told> {
+    agent.drift().iter().map(Told::from).collect()
+}
+
+/// The one drift that the log tells of.
+#[track_caller]
+fn only_drift(agent: &Agent) -> Told {
+    let mut told = drifts(agent);
+    assert_eq!(told.len(), 1, "{told:#?}\n{}", agent.log());
+    told.remove(0)
+}

@@ -1,0 +1,91 @@
+//! Others beside a running agent: a second one, the commands, somebody on its port.
+
+use std::fs;
+use std::net::TcpListener;
+
+use crate::support::agent::Agent;
+use crate::support::node::{CONFLIST, Node, STATE};
+use crate::support::unasked::Right;
+
+const BRIDGE: &str = "opt/cni/bin/bridge";
+
+/// Fault 6: of two agents the second one touches nothing, is not ready and says who holds the node; when the first
+/// one ends, however it ends, the second one takes over by itself.
+#[test]
+fn fault_6_two_agents() {
+    let node = Node::installed();
+    let right = Right::of(&node);
+    for is_killed in [true, false] {
+        let first = Agent::stocked(&node);
+        let second = Agent::start(&node);
+        let told = format!(
+            "conflict: cannot lock {}/lock: process {} holds it; two agents must not work on one node, wait for it or \
+             stop it\n",
+            node.shown(STATE),
+            first.id()
+        );
+        second.becomes_unready(&told);
+        assert_eq!(second.get("/readyz").body, told, "nothing else is wrong");
+        assert_eq!(second.get("/livez").status, 200);
+        assert!(first.is_ready());
+        // It looks all the same, and leaves mending to the first.
+        fs::remove_file(node.path(CONFLIST)).unwrap();
+        first.unasked("mended", || right.holds());
+        assert!(!second.is_ready() && first.is_ready());
+        assert_eq!(
+            second.metric("cni_keeper_repairs_total{result=\"healed\"}"),
+            0.0
+        );
+        match is_killed {
+            true => first.kill(),
+            false => drop(first.stop()),
+        }
+        fs::remove_file(node.path(BRIDGE)).unwrap();
+        second.mends(&right, &node);
+        second.stop();
+    }
+}
+
+/// Fault 6: what writes is refused beside an agent and names it; what reads works.
+#[test]
+fn fault_6_commands_beside_an_agent() {
+    let node = Node::installed();
+    let agent = Agent::stocked(&node);
+    let before = node.tree();
+    let told = format!("process {} holds it", agent.id());
+    for command in ["install", "uninstall"] {
+        node.run(command).exits(2).says(&told);
+    }
+    for command in ["verify", "plan", "render", "validate"] {
+        node.run(command).exits(0);
+    }
+    let status = format!("status --address {}", agent.address());
+    node.run(&status).exits(0).says("Ready");
+    assert_eq!(before, node.tree());
+    agent.stop();
+    node.run(&status).exits(2);
+    node.run("install").exits(0);
+}
+
+/// Fault 59: an agent that cannot listen ends at once, says on what, and has touched nothing.
+#[test]
+fn fault_59_the_port_is_taken() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    for (setting, http) in [
+        ("http.listen", format!("{{listen: \"{address}\"}}")),
+        (
+            "http.metricsListen",
+            format!("{{listen: \"127.0.0.1:0\", metricsListen: \"{address}\"}}"),
+        ),
+    ] {
+        let node = Node::declared();
+        node.declare_more(&format!("http: {http}\n"));
+        let before = node.whole_tree();
+        node.run("run").exits(2).says(&format!(
+            "error: {setting} {address}: Address already in use; another process listens there (ss -ltnp): stop it, or \
+             choose another port\n"
+        ));
+        assert_eq!(before, node.whole_tree());
+    }
+}

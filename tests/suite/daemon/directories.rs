@@ -1,0 +1,221 @@
+//! Directories that go: removed and made again, moved away, removed under a mount.
+
+use std::fs;
+use std::path::Path;
+
+use crate::support::agent::Agent;
+use crate::support::namespace::{bind, in_private_mounts};
+use crate::support::node::{BIN, CONF, CONFLIST, Node, STATE};
+use crate::support::pack::{NETWORK, PACK, PLUGINS, plugin};
+use crate::support::tree::Tree;
+use crate::support::unasked::{Right, is_stocked, wipe};
+
+const BRIDGE: &str = "opt/cni/bin/bridge";
+
+/// Fails unless a change is seen in the directories that are there now.
+#[track_caller]
+fn is_watched(agent: &Agent, node: &Node, right: &Right) {
+    for file in [BRIDGE, CONFLIST] {
+        fs::remove_file(node.path(file)).unwrap();
+        agent.mends(right, node);
+    }
+}
+
+/// Fault 24: a package upgrade removes `/opt/cni/bin` and makes it again.
+#[test]
+fn fault_24_the_bin_directory_is_removed_and_made_again() {
+    let node = Node::installed();
+    let agent = Agent::stocked(&node);
+    let right = Right::of(&node);
+    for _ in 0..3 {
+        wipe(node.path(BIN));
+        // It may be back already: whoever comes first makes it.
+        let _ = fs::create_dir(node.path(BIN));
+        agent.mends(&right, &node);
+    }
+    is_watched(&agent, &node, &right);
+    agent.stop();
+}
+
+/// Fault 24: nobody makes the directories again but the agent.
+#[test]
+fn fault_24_directories_that_stay_away() {
+    let node = Node::installed();
+    let agent = Agent::stocked(&node);
+    let right = Right::of(&node);
+    for dir in [BIN, CONF, "etc/cni", "etc"] {
+        wipe(node.path(dir));
+        agent.mends(&right, &node);
+        is_watched(&agent, &node, &right);
+    }
+    let drifts = agent.drift();
+    let gone = drifts.iter().filter(|drift| drift["kind"] == "dir-missing");
+    let paths: Vec<&str> = gone.map(|drift| drift["path"].as_str().unwrap()).collect();
+    let (bin, conf) = (node.shown(BIN), node.shown(CONF));
+    assert_eq!(paths, [&conf, &conf, &conf, &bin]);
+    assert_eq!(
+        agent.metric("cni_keeper_downloads_total{result=\"ok\",reason=\"\"}"),
+        0.0
+    );
+    agent.stop();
+}
+
+/// Fault 24: moved away, another one is made; what was moved away is not touched any more.
+#[test]
+fn fault_24_directories_that_are_moved_away() {
+    let node = Node::installed();
+    let agent = Agent::stocked(&node);
+    let right = Right::of(&node);
+    for dir in [BIN, CONF] {
+        let aside = node.config().with_file_name("aside");
+        fs::rename(node.path(dir), &aside).unwrap();
+        agent.unasked("made again", || node.has(BRIDGE) && node.has(CONFLIST));
+        agent.becomes_ready();
+        let moved = Tree::of(&aside, |_| false);
+        wipe(node.path(dir));
+        agent.unasked("made again", || node.has(BRIDGE) && node.has(CONFLIST));
+        agent.becomes_ready();
+        assert_eq!(moved, Tree::of(&aside, |_| false));
+        fs::remove_dir_all(&aside).unwrap();
+    }
+    is_watched(&agent, &node, &right);
+    agent.stop();
+}
+
+/// Fault 24: with `/opt/cni` all copies and the ledger are gone; the source has them.
+#[test]
+fn fault_24_the_state_directory_goes_as_well() {
+    let node = Node::declared();
+    let agent = Agent::stocked(&node);
+    let right = Right::of(&node);
+    for _ in 0..2 {
+        wipe(node.path("opt"));
+        agent.mends(&right, &node);
+        is_watched(&agent, &node, &right);
+    }
+    // It holds the new one, and nobody else gets in.
+    let told = format!("process {} holds it", agent.id());
+    node.run("install").exits(2).says(&told);
+    agent.stop();
+    node.run("verify").exits(0);
+    node.run("uninstall").exits(0);
+    assert!(!node.has(CONFLIST) && !node.has(BRIDGE), "the ledger knew");
+}
+
+/// Fault 24: and if the source is gone too, it lives, says what is missing, and goes on when the source is back.
+#[test]
+fn fault_24_nothing_is_left_of_it_anywhere() {
+    let node = Node::installed();
+    let agent = Agent::stocked(&node);
+    let right = Right::of(&node);
+    wipe(node.path("opt"));
+    let bin = node.shown(BIN);
+    agent.becomes_unready(&format!(
+        "binaries: {bin} does not exist, and with it 3 plugins"
+    ));
+    agent.until("told why", |agent| {
+        agent.get("/readyz?verbose").body.contains("plugins.tgz")
+    });
+    assert_eq!(agent.get("/livez").status, 200);
+    assert!(!agent.is_ready());
+    fs::create_dir(node.config().with_file_name("mirror")).unwrap();
+    node.mirror("plugins.tgz", &PACK.bytes);
+    agent.mends(&right, &node);
+    agent.stop();
+}
+
+/// Fault 24: only the agent's own directory is removed. What is in place stays right and ready, and no source is
+/// needed: the agent knows what it placed, and makes its copies anew.
+#[test]
+fn fault_24_only_the_state_directory_goes() {
+    let node = Node::installed();
+    let agent = Agent::stocked(&node);
+    let right = Right::of(&node);
+    let ways: [(&str, &dyn Fn()); 4] = [
+        ("removed", &|| wipe(node.path(STATE))),
+        ("moved away", &|| {
+            fs::rename(node.path(STATE), node.config().with_file_name("aside")).unwrap()
+        }),
+        ("emptied", &|| {
+            for entry in fs::read_dir(node.path(STATE)).unwrap() {
+                let path = entry.unwrap().path();
+                let _ = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path));
+            }
+        }),
+        ("without its lock", &|| {
+            fs::remove_file(node.path(STATE).join("lock")).unwrap()
+        }),
+    ];
+    for (way, remove) in ways {
+        remove();
+        assert!(
+            agent.is_ready(),
+            "{way}: {}",
+            agent.get("/readyz?verbose").body
+        );
+        agent.until(way, |_| is_stocked(&node));
+        let told = format!("process {} holds it", agent.id());
+        node.run("install").exits(2).says(&told);
+        is_watched(&agent, &node, &right);
+    }
+    assert_eq!(
+        agent.metric("cni_keeper_downloads_total{result=\"ok\",reason=\"\"}"),
+        0.0
+    );
+    agent.stop();
+    fs::remove_dir_all(node.config().with_file_name("aside")).unwrap();
+    node.run("verify").exits(0);
+}
+
+/// A node whose `dir` is a mount of a directory elsewhere on the machine, as a DaemonSet has it.
+fn mounted(base: &Path, dir: &str) -> (Node, std::path::PathBuf) {
+    let node = Node::within(base);
+    let host = base.join("machine");
+    fs::create_dir_all(host.join("bin")).unwrap();
+    fs::create_dir_all(node.path(dir)).unwrap();
+    (node, host)
+}
+
+/// Fault 24: through a mounted parent directory the new one is seen.
+#[test]
+fn fault_24_through_a_parent_mount() {
+    in_private_mounts(&fault_24_through_a_parent_mount, |base| {
+        let (node, host) = mounted(base, "opt/cni");
+        bind(&host, &node.path("opt/cni"));
+        node.declare_pack();
+        let agent = Agent::stocked(&node);
+        let right = Right::of(&node);
+        node.lose_mirror();
+        wipe(host.join("bin"));
+        agent.mends(&right, &node);
+        assert_eq!(fs::read(host.join("bin/bridge")).unwrap(), plugin("bridge"));
+        is_watched(&agent, &node, &right);
+        agent.stop();
+    });
+}
+
+/// Fault 24: a mounted leaf that is removed on the host is dead for good, which is told with what to do; never ready.
+#[test]
+fn fault_24_a_dead_leaf_mount() {
+    in_private_mounts(&fault_24_a_dead_leaf_mount, |base| {
+        let (node, host) = mounted(base, BIN);
+        bind(&host.join("bin"), &node.path(BIN));
+        node.declare(&PACK.artifact(&node.mirror("p.tgz", &PACK.bytes)), NETWORK);
+        let agent = Agent::ready(&node);
+        wipe(host.join("bin"));
+        fs::create_dir(host.join("bin")).unwrap();
+        for name in PLUGINS {
+            fs::write(host.join("bin").join(name), plugin(name)).unwrap();
+        }
+        assert!(!agent.is_ready());
+        let told = format!(
+            "{} was removed on the host while it is mounted here, so nothing that is put there is seen; mount its \
+             parent directory instead",
+            node.shown(BIN)
+        );
+        let answer = agent.get("/readyz?verbose").body;
+        assert!(answer.contains(&told), "{answer}");
+        assert_eq!(agent.get("/livez").status, 200);
+        agent.stop();
+    });
+}

@@ -1,0 +1,270 @@
+//! Every way in which a file can stop being what was declared: seen, mended without any source, and told.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+use std::path::Path;
+
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use nix::sys::stat::Mode;
+use nix::unistd::{mkfifo, truncate};
+
+use super::{BRIDGE, Told, drifts, node, only_drift};
+use crate::support::agent::Agent;
+use crate::support::node::CONFLIST;
+use crate::support::pack::{other_build, plugin};
+
+const PLACED: &str = "placed from the store";
+const WRITTEN: &str = "written";
+const SET: &str = "mode and owner set";
+
+/// Breaks one file under a running agent, and sees it mended by the time it says ready again, without any source.
+/// Returns what the drift log says of it.
+fn heals(file: &str, kind: &str, how: &str, tamper: impl FnOnce(&Path)) -> Told {
+    let node = node();
+    let right = node.tree();
+    let agent = Agent::ready(&node);
+    tamper(&node.path(file));
+    agent.becomes_ready();
+    // That was the answer to a question asked after the damage, so it is about what is there now.
+    let mended = node.tree();
+    assert!(
+        right.get(file).looks_like(mended.get(file)),
+        "{:?}",
+        mended.get(file)
+    );
+    assert_eq!(
+        right.changes(&mended),
+        [file],
+        "nothing else is even touched"
+    );
+
+    let told = only_drift(&agent);
+    assert_eq!((&*told.kind, &*told.outcome), (kind, "healed"), "{told:?}");
+    assert_eq!(told.path, node.shown(file));
+    assert_eq!(told.how.as_deref(), Some(how), "{told:?}");
+    assert_eq!(told.times, 1);
+    let name = file.rsplit_once('/').map_or(file, |(_, name)| name);
+    let counted = format!("cni_keeper_drift_total{{kind=\"{kind}\",file=\"{name}\"}}");
+    assert_eq!(agent.metric(&counted), 1.0);
+    let healed = "cni_keeper_repairs_total{result=\"healed\"}";
+    assert_eq!(agent.metric(healed), 1.0);
+    assert_eq!(agent.downloads(), 0.0);
+    agent.stop();
+    told
+}
+
+fn mode(bits: u32) -> impl Fn(&Path) {
+    move |path| fs::set_permissions(path, fs::Permissions::from_mode(bits)).unwrap()
+}
+
+fn remove(path: &Path) {
+    fs::remove_file(path).unwrap();
+}
+
+/// Puts something in the place of a file in one step.
+fn replace(path: &Path, with: impl FnOnce(&Path)) {
+    let new = path.with_file_name("replacement");
+    with(&new);
+    fs::rename(new, path).unwrap();
+}
+
+/// Puts an empty directory in the place of a file. In one step: an agent that sees the file gone is as fast as
+/// whoever makes the directory next.
+fn exchange_for_directory(path: &Path) {
+    let aside = path.with_file_name("aside");
+    fs::create_dir(&aside).unwrap();
+    let flags = RenameFlags::RENAME_EXCHANGE;
+    renameat2(AT_FDCWD, &aside, AT_FDCWD, path, flags).unwrap();
+    remove(&aside);
+}
+
+fn executable(path: &Path, content: &[u8]) {
+    fs::write(path, content).unwrap();
+    mode(0o755)(path);
+}
+
+fn short(content: &[u8]) -> String {
+    let digest = cni_keeper::model::Sha256::of(content).to_string();
+    format!("sha256 {}", &digest[..12])
+}
+
+#[test]
+fn a_removed_plugin() {
+    let told = heals(BRIDGE, "missing", PLACED, remove);
+    assert_eq!(told.before, "absent");
+    assert_eq!(told.after, Some(short(&plugin("bridge"))));
+}
+
+#[test]
+fn a_removed_conflist() {
+    let told = heals(CONFLIST, "missing", WRITTEN, remove);
+    assert_eq!(told.before, "absent");
+}
+
+/// Fault 32: something else renamed over it.
+#[test]
+fn fault_32_a_plugin_renamed_over() {
+    let other = other_build("bridge");
+    let told = heals(BRIDGE, "content", PLACED, |path| {
+        replace(path, |new| executable(new, &other));
+    });
+    assert_eq!(told.before, short(&other));
+    assert_eq!(told.after, Some(short(&plugin("bridge"))));
+}
+
+/// Fault 32: a hard link of another file in its place, which itself is let be.
+#[test]
+fn fault_32_a_plugin_replaced_by_a_hard_link() {
+    let elsewhere = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let other = elsewhere.path().join("other");
+    executable(&other, b"another one");
+    heals(BRIDGE, "content", PLACED, |path| {
+        replace(path, |new| fs::hard_link(&other, new).unwrap());
+    });
+    assert_eq!(fs::read(other).unwrap(), b"another one");
+}
+
+/// Fault 32: emptied and cut.
+#[test]
+fn fault_32_a_plugin_cut_in_place() {
+    for length in [0, 1000] {
+        let told = heals(BRIDGE, "content", PLACED, |path| {
+            let file = File::options().write(true).open(path).unwrap();
+            file.set_len(length).unwrap();
+        });
+        let cut = usize::try_from(length).unwrap();
+        assert_eq!(told.before, short(&plugin("bridge")[..cut]));
+    }
+}
+
+/// Fault 32: by name, which no writer's close announces.
+#[test]
+fn fault_32_a_plugin_cut_by_its_name() {
+    heals(BRIDGE, "content", PLACED, |path| truncate(path, 0).unwrap());
+}
+
+/// Fault 32.
+#[test]
+fn fault_32_a_plugin_appended_to() {
+    heals(BRIDGE, "content", PLACED, |path| {
+        let mut file = OpenOptions::new().append(true).open(path).unwrap();
+        file.write_all(b"another build").unwrap();
+    });
+}
+
+/// Fault 31: healed without a download, and without the file being written anew.
+#[test]
+fn fault_31_other_permissions() {
+    for bits in [0o644, 0o777, 0o000] {
+        let told = heals(BRIDGE, "mode", SET, mode(bits));
+        assert_eq!(told.before, format!("mode {bits:04o}"));
+        assert_eq!(told.after.as_deref(), Some("mode 0755"));
+    }
+}
+
+/// Fault 31: the conflist, which the runtime's own image may open wide.
+#[test]
+fn fault_31_a_conflist_that_others_may_read() {
+    let told = heals(CONFLIST, "mode", SET, mode(0o644));
+    assert_eq!(told.before, "mode 0644");
+    assert_eq!(told.after.as_deref(), Some("mode 0600"));
+}
+
+/// Fault 31.
+#[test]
+fn fault_31_another_owner() {
+    if !nix::unistd::geteuid().is_root() {
+        return crate::support::skipped("only root gives files away");
+    }
+    for file in [BRIDGE, CONFLIST] {
+        let told = heals(file, "owner", SET, |path| {
+            chown(path, Some(1000), Some(1001)).unwrap();
+        });
+        assert_eq!(told.before, "owner 1000:1001");
+        assert_eq!(told.after.as_deref(), Some("owner 0:0"));
+    }
+}
+
+/// Fault 32: set-uid, set-gid, sticky.
+#[test]
+fn fault_32_a_plugin_that_runs_as_its_owner() {
+    for bits in [0o4755, 0o2755, 0o1755] {
+        let told = heals(BRIDGE, "suid", SET, mode(bits));
+        assert_eq!(told.before, format!("mode {bits:04o}"));
+    }
+}
+
+/// Fault 32: a symlink, even one to the right bytes, is replaced; what it points to is let be.
+#[test]
+fn fault_32_a_file_replaced_by_a_symlink() {
+    let elsewhere = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let target = elsewhere.path().join("target");
+    executable(&target, &plugin("bridge"));
+    for (file, how) in [(BRIDGE, PLACED), (CONFLIST, WRITTEN)] {
+        let told = heals(file, "type", how, |path| {
+            replace(path, |new| symlink(&target, new).unwrap());
+        });
+        assert_eq!(told.before, "a symbolic link");
+    }
+    assert_eq!(fs::read(target).unwrap(), plugin("bridge"));
+    heals(BRIDGE, "type", PLACED, |path| {
+        replace(path, |new| symlink("nowhere", new).unwrap());
+    });
+}
+
+/// Fault 32: nobody may wait for the other end of a pipe.
+#[test]
+fn fault_32_a_file_replaced_by_a_pipe() {
+    for (file, how) in [(BRIDGE, PLACED), (CONFLIST, WRITTEN)] {
+        heals(file, "type", how, |path| {
+            replace(path, |new| mkfifo(new, Mode::S_IRWXU).unwrap());
+        });
+    }
+}
+
+/// Faults 18 and 32: a directory is never removed, whoever put it there; it is told until it is gone.
+#[test]
+fn fault_32_a_file_replaced_by_a_directory() {
+    for (file, check) in [(BRIDGE, "binaries"), (CONFLIST, "conflist")] {
+        let node = node();
+        let right = node.tree();
+        let agent = Agent::ready(&node);
+        exchange_for_directory(&node.path(file));
+        let refused = agent.get(&format!("/readyz/{check}"));
+        assert_eq!(refused.status, 503);
+        assert!(
+            refused
+                .body
+                .contains("a directory is never removed, move it away"),
+            "{refused:?}"
+        );
+        let told = drifts(&agent).remove(0);
+        assert_eq!((&*told.kind, &*told.outcome), ("type", "open"), "{told:?}");
+        assert_eq!(told.before, "a directory");
+        fs::remove_dir(node.path(file)).unwrap();
+        agent.becomes_ready();
+        assert_eq!(only_drift(&agent).outcome, "healed");
+        assert!(right.looks_like(&node.tree()));
+        agent.stop();
+    }
+}
+
+/// Fault 32: edited by an operator: in place, as `tee` does, and by renaming, as editors do.
+#[test]
+fn an_edited_conflist() {
+    let edit = |path: &Path| {
+        let text = fs::read_to_string(path).unwrap();
+        text.replace("10.88.0.0", "10.99.0.0")
+    };
+    heals(CONFLIST, "content", WRITTEN, |path| {
+        fs::write(path, edit(path)).unwrap();
+    });
+    heals(CONFLIST, "content", WRITTEN, |path| {
+        let text = edit(path);
+        replace(path, |new| {
+            fs::write(new, text).unwrap();
+            mode(0o600)(new);
+        });
+    });
+}

@@ -1,0 +1,283 @@
+//! A disk that refuses, and a process that runs out of something.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::support::agent::Agent;
+use crate::support::namespace::{in_private_mounts, mount_tmpfs, remount, unmount};
+use crate::support::node::{BIN, CONF, CONFLIST, Node, STATE};
+use crate::support::pack::{PACK, PLUGINS};
+use crate::support::skipped;
+use crate::support::unasked::Right;
+
+const BRIDGE: &str = "opt/cni/bin/bridge";
+
+/// Damages the node while the agent cannot act.
+fn behind_its_back(agent: &Agent, damage: impl FnOnce()) {
+    agent.signal(Signal::SIGSTOP);
+    damage();
+    agent.signal(Signal::SIGCONT);
+}
+
+/// Fills a file system to its last byte.
+fn fill(path: &Path) {
+    let mut file = fs::File::create(path).unwrap();
+    for size in [4096, 64, 1] {
+        let piece = vec![b'x'; size];
+        while file.write_all(&piece).is_ok() {}
+    }
+}
+
+/// The names in the directories that temps are made in.
+fn temps(node: &Node) -> Vec<String> {
+    let tmp = format!("{STATE}/tmp");
+    let names = [BIN, CONF, &tmp].into_iter().filter(|dir| node.has(dir));
+    let names = names.flat_map(|dir| node.names(dir));
+    names
+        .filter(|name| name.starts_with(".cni-keeper-"))
+        .collect()
+}
+
+/// Fault 9: the disk is full when the conflist is to be written: the reason is told, nothing is left over, and it is
+/// written by itself once there is room.
+#[test]
+fn fault_9_no_room_for_the_conflist() {
+    in_private_mounts(&fault_9_no_room_for_the_conflist, |base| {
+        let node = Node::within(base);
+        node.declare_pack();
+        fs::create_dir_all(node.path("etc/cni")).unwrap();
+        mount_tmpfs(&node.path("etc/cni"), "size=64k");
+        let agent = Agent::ready(&node);
+        let right = Right::of(&node);
+        let filler = node.path("etc/cni/filler");
+        behind_its_back(&agent, || {
+            fs::remove_file(node.path(CONFLIST)).unwrap();
+            fill(&filler);
+        });
+        agent.becomes_unready("conflist: ");
+        let told = agent.get("/readyz/conflist?verbose").body;
+        assert!(
+            told.contains("No space left on device; free space or inodes"),
+            "{told}"
+        );
+        // Each question is another try.
+        agent.unasked("no temp", || temps(&node).is_empty());
+        assert_eq!(agent.get("/livez").status, 200);
+        assert!(agent.metric("cni_keeper_repairs_total{result=\"failed\"}") >= 1.0);
+        let open = &agent.drift()[0]["outcome"];
+        let waiting = open["waiting"].as_str().unwrap();
+        assert!(waiting.contains("No space left on device"), "{open}");
+        fs::remove_file(filler).unwrap();
+        agent.mends(&right, &node);
+        agent.stop();
+    });
+}
+
+/// Fault 9: a disk without room for copies costs the copies. A plugin that is lost then comes from the source, and the
+/// node is not ready before.
+#[test]
+fn fault_9_no_room_for_copies() {
+    in_private_mounts(&fault_9_no_room_for_copies, |base| {
+        let node = Node::within(base);
+        fs::create_dir_all(node.path("opt/cni")).unwrap();
+        let plugins: u64 = PLUGINS
+            .iter()
+            .map(|name| {
+                fs::metadata(Path::new("/usr/lib/cni").join(name))
+                    .unwrap()
+                    .len()
+            })
+            .sum();
+        // The archive, a temp at a time and the set itself; not the set twice.
+        let room = plugins + PACK.bytes.len() as u64 + (plugins / 3);
+        mount_tmpfs(&node.path("opt/cni"), &format!("size={}k", room / 1024));
+        node.declare_pack();
+        let agent = Agent::ready(&node);
+        let right = Right::of(&node);
+        let filler = node.path("opt/cni/filler");
+        behind_its_back(&agent, || {
+            let copies = ["store", "spare"].map(|dir| node.path(STATE).join(dir));
+            for copy in copies.iter().flat_map(|dir| fs::read_dir(dir).unwrap()) {
+                fs::remove_file(copy.unwrap().path()).unwrap();
+            }
+            fs::remove_file(node.path(BRIDGE)).unwrap();
+            fill(&filler);
+        });
+        agent.becomes_unready("binaries: ");
+        agent.until("told", |agent| {
+            agent
+                .get("/readyz?verbose")
+                .body
+                .contains("No space left on device")
+        });
+        assert!(!agent.is_ready() && agent.get("/livez").status == 200);
+        fs::remove_file(filler).unwrap();
+        agent.mends(&right, &node);
+        agent.stop();
+    });
+}
+
+/// Fault 11: on a read-only disk that is right the agent is ready; on one that is wrong it is not, says why, and does
+/// not spin. When the disk takes changes again, it mends by itself.
+#[test]
+fn fault_11_a_read_only_disk() {
+    in_private_mounts(&fault_11_a_read_only_disk, |base| {
+        let node = Node::within(base);
+        node.declare_pack();
+        node.run("install").exits(0);
+        node.lose_mirror();
+        let right = Right::of(&node);
+        node.listen_anywhere();
+        remount(&node.root(), "ro");
+        let agent = Agent::ready(&node);
+        assert_eq!(agent.get("/readyz").body, "ok\n");
+        agent.stop();
+
+        unmount(&node.root());
+        fs::write(node.path(CONFLIST), "{}").unwrap();
+        fs::remove_file(node.path(BRIDGE)).unwrap();
+        remount(&node.root(), "ro");
+        let agent = Agent::start(&node);
+        agent.becomes_unready("binaries: ");
+        let told = agent.get("/readyz?verbose").body;
+        assert!(
+            told.contains("Read-only file system; mount it read-write"),
+            "{told}"
+        );
+        assert_eq!(agent.get("/livez").status, 200);
+        // Half a second, a second, two …; each question is a look, too.
+        let before = agent.passes();
+        thread::sleep(Duration::from_secs(3));
+        let passes = agent.passes() - before;
+        assert!(passes < 10, "{passes} looks in three seconds");
+
+        Command::new("mount")
+            .args(["-o", "remount,bind,rw"])
+            .arg(node.root())
+            .status()
+            .unwrap();
+        agent.mends(&right, &node);
+        agent.stop();
+    });
+}
+
+/// Fault 15: without descriptors the agent says so, is never ready while something is wrong, answers, and recovers.
+#[test]
+fn fault_15_no_descriptors() {
+    let node = Node::installed();
+    let agent = Agent::stocked(&node);
+    let right = Right::of(&node);
+    // None but the one that the server keeps for whoever asks.
+    limit_files(&agent, files(&agent));
+    agent.becomes_unready("Too many open files; raise the limit on open files (ulimit -n)");
+    assert_eq!(agent.get("/livez").status, 200);
+    fs::remove_file(node.path(BRIDGE)).unwrap();
+    node.declare_more("drift: {resync: 7m}\n");
+    for _ in 0..20 {
+        assert!(!agent.is_ready());
+        assert!(!node.has(BRIDGE));
+    }
+    limit_files(&agent, 1024);
+    agent.mends(&right, &node);
+    // The configuration could not be read either.
+    agent.until("in force", |agent| {
+        agent.json("/status")["declared"]["resyncSeconds"] == 420
+    });
+    agent.stop();
+}
+
+/// How many descriptors it has, at the least: some are used for moments only.
+fn files(agent: &Agent) -> usize {
+    let count = || {
+        fs::read_dir(format!("/proc/{}/fd", agent.id()))
+            .unwrap()
+            .count()
+    };
+    (0..1000).map(|_| count()).min().unwrap()
+}
+
+fn limit_files(agent: &Agent, most: usize) {
+    let limit = format!("--nofile={most}:4096");
+    let pid = agent.id().to_string();
+    let status = Command::new("prlimit")
+        .args(["--pid", &pid, &limit])
+        .status();
+    assert!(status.unwrap().success());
+}
+
+/// Fault 20: a directory from which nothing may be run is a reason of its own.
+#[test]
+fn fault_20_plugins_that_may_not_be_run() {
+    in_private_mounts(&fault_20_plugins_that_may_not_be_run, |base| {
+        let node = Node::within(base);
+        node.declare_pack();
+        node.run("install").exits(0);
+        let right = Right::of(&node);
+        remount(&node.path(BIN), "noexec");
+        let agent = Agent::start(&node);
+        agent.becomes_unready(
+            "plugins: bridge: it cannot be run: Permission denied; look at its mode, or is its directory mounted noexec?",
+        );
+        // No event tells that it is over.
+        unmount(&node.path(BIN));
+        agent.mends(&right, &node);
+        agent.stop();
+    });
+}
+
+/// A file that nobody may change; as any other when dropped.
+struct Immutable(PathBuf);
+
+impl Immutable {
+    fn new(path: &Path) -> Option<Self> {
+        chattr("+i", path).then(|| Self(path.to_owned()))
+    }
+}
+
+impl Drop for Immutable {
+    fn drop(&mut self) {
+        chattr("-i", &self.0);
+    }
+}
+
+fn chattr(change: &str, path: &Path) -> bool {
+    let output = Command::new("chattr").arg(change).arg(path).output();
+    output.is_ok_and(|output| output.status.success())
+}
+
+/// Fault 21: a wrong file that nobody may change is told with the reason, and mended once it may be changed.
+#[test]
+fn fault_21_immutable_files() {
+    let node = Node::installed();
+    let agent = Agent::stocked(&node);
+    let right = Right::of(&node);
+    for (file, check) in [(BRIDGE, "binaries"), (CONFLIST, "conflist")] {
+        let path = node.path(file);
+        let mut held = None;
+        behind_its_back(&agent, || {
+            fs::write(&path, "theirs").unwrap();
+            held = Immutable::new(&path);
+        });
+        let Some(held) = held else {
+            return skipped("this file system knows no immutable files");
+        };
+        agent.becomes_unready(&format!("{check}: "));
+        let told = agent.get(&format!("/readyz/{check}?verbose")).body;
+        assert!(
+            told.contains("Operation not permitted; look for an immutable flag (lsattr)"),
+            "{told}"
+        );
+        assert_eq!(fs::read(&path).unwrap(), b"theirs");
+        // Each question is another try.
+        agent.unasked("no temp", || temps(&node).is_empty());
+        drop(held);
+        agent.mends(&right, &node);
+    }
+    agent.stop();
+}

@@ -1,0 +1,169 @@
+//! Another writer that undoes every repair.
+
+use std::fs;
+use std::os::unix::fs::chown;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+
+use cni_keeper::model::Sha256;
+use serde_json::Value;
+
+use crate::support::agent::Agent;
+use crate::support::node::{CONFLIST, Node};
+use crate::support::pack::{other_build, plugin};
+use crate::support::unasked::Right;
+
+const BRIDGE: &str = "opt/cni/bin/bridge";
+const THEIRS: &[u8] = br#"{"cniVersion":"1.0.0","name":"theirs","plugins":[{"type":"bridge"}]}"#;
+
+/// Somebody who puts their own file in the place of ours as soon as it is not theirs; stops when dropped.
+struct Rival {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<u64>>,
+}
+
+impl Rival {
+    fn at(path: &Path, content: &[u8], owner: Option<u32>) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (path, content, told) = (path.to_owned(), content.to_vec(), Arc::clone(&stop));
+        let thread = thread::spawn(move || {
+            let mut writes = 0;
+            let new = path.with_extension("theirs");
+            while !told.load(Ordering::Relaxed) {
+                if fs::read(&path).ok().as_ref() != Some(&content) {
+                    fs::write(&new, &content).unwrap();
+                    if owner.is_some() {
+                        chown(&new, owner, owner).unwrap();
+                    }
+                    fs::rename(&new, &path).unwrap();
+                    writes += 1;
+                }
+                thread::yield_now();
+            }
+            writes
+        });
+        Self {
+            stop,
+            thread: Some(thread),
+        }
+    }
+
+    /// Ends it, and returns how often it wrote.
+    fn gives_up(mut self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+impl Drop for Rival {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The drifts of a file in the log, newest first.
+fn drifts(agent: &Agent, path: &str) -> Vec<Value> {
+    let mut drifts = agent.drift();
+    drifts.retain(|drift| drift["path"] == path);
+    drifts
+}
+
+/// Fault 29: whoever keeps undoing a repair is named with the file, and gets fewer and fewer repairs to undo. No
+/// other file waits for that. When it is over, the node is right again by itself.
+#[test]
+fn fault_29_a_fight_over_the_conflist() {
+    let node = Node::installed();
+    let agent = Agent::stocked(&node);
+    let right = Right::of(&node);
+    let ours = Sha256::of(&node.read(CONFLIST));
+    let path = node.shown(CONFLIST);
+    let rival = Rival::at(&node.path(CONFLIST), THEIRS, None);
+    let told = format!(
+        "keeps undoing what cni-keeper (pid {}) does to {path}",
+        agent.id()
+    );
+    agent.until("named", |agent| {
+        let answer = agent.get("/readyz/conflict");
+        answer.status == 503 && answer.body.contains(&told)
+    });
+    let named = agent.get("/readyz/conflict").body;
+    assert!(
+        named.starts_with("conflict: another writer (uid "),
+        "{named}"
+    );
+    assert_eq!(agent.metric("cni_keeper_conflist_conflicts_total"), 1.0);
+
+    // Both contents are told, and that the repair waits.
+    let fought = drifts(&agent, &path);
+    let theirs = format!("sha256 {}", Sha256::of(THEIRS).short());
+    let healed = fought
+        .iter()
+        .find(|drift| drift["kind"] == "content" && drift["outcome"]["state"] == "healed")
+        .unwrap();
+    assert_eq!(healed["before"], theirs, "{healed:#}");
+    assert_eq!(
+        healed["after"],
+        format!("sha256 {}", ours.short()),
+        "{healed:#}"
+    );
+    assert!(fought[0]["times"].as_u64().unwrap() >= 5, "{:#}", fought[0]);
+    let waits = |agent: &Agent| {
+        let newest = drifts(agent, &path).remove(0);
+        let waiting = newest["outcome"]["waiting"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        waiting.starts_with("somebody keeps undoing the repair; the next one is in ")
+    };
+    agent.until("waiting", waits);
+
+    // Another file is mended between two repairs of this one.
+    let healed_before = |agent: &Agent| drifts(agent, &path).len();
+    agent.find("mended meanwhile", |agent| {
+        let before = healed_before(agent);
+        fs::remove_file(node.path(BRIDGE)).unwrap();
+        agent.unasked("mended", || node.has(BRIDGE));
+        (healed_before(agent) == before).then_some(())
+    });
+
+    let writes = rival.gives_up();
+    // 20 ms, 40 ms, 80 ms …: fifteen doublings are eleven minutes.
+    assert!((5..15).contains(&writes), "{writes} repairs were undone");
+    agent.unasked("mended for good", || right.holds());
+    assert!(
+        agent.get("/readyz/conflict").status == 503,
+        "it could go on at any moment"
+    );
+    agent.stop();
+}
+
+/// Fault 29: a fight over a plugin names its writer by the owner of what is found; it ends when a repair has lasted.
+#[test]
+fn fault_29_a_fight_over_a_plugin_ends_after_some_quiet() {
+    let node = Node::installed();
+    let agent = Agent::stocked(&node);
+    let right = Right::of(&node);
+    let rival = Rival::at(&node.path(BRIDGE), &other_build("bridge"), Some(1234));
+    let told = format!(
+        "another writer (uid 1234) keeps undoing what cni-keeper (pid {}) does to {}; find and stop one of the two, \
+         /drift tells what it does",
+        agent.id(),
+        node.shown(BRIDGE)
+    );
+    agent.until("named", |agent| {
+        agent.get("/readyz?verbose").body.contains(&told)
+    });
+    rival.gives_up();
+    agent.unasked("mended for good", || right.holds());
+    assert_eq!(node.read(BRIDGE), plugin("bridge"));
+    agent.becomes_ready();
+    assert!(
+        agent
+            .get("/readyz?verbose")
+            .body
+            .contains("[+]conflict ok\n")
+    );
+    agent.stop();
+}

@@ -1,0 +1,128 @@
+//! What the kernel does not tell: a queue that runs over, limits that leave nothing to watch with.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+
+use nix::sys::signal::Signal;
+
+use crate::support::agent::Agent;
+use crate::support::namespace::in_private_limits;
+use crate::support::node::{BIN, CONF, CONFLIST, Node};
+use crate::support::unasked::Right;
+
+const BRIDGE: &str = "opt/cni/bin/bridge";
+
+/// Fault 23: what was damaged while the kernel's queue ran over is mended, although no event tells of it; and a
+/// directory that was replaced meanwhile is watched.
+#[test]
+fn fault_23_damage_in_a_flood_that_ran_over() {
+    let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+    let limit: u32 = limit.trim().parse().unwrap();
+    let node = Node::installed();
+    let flood = ["flood-1", "flood-2"].map(|name| format!("{BIN}/{name}"));
+    for file in &flood {
+        node.write(file, b"", 0o600);
+    }
+    let right = Right::of(&node);
+    let agent = Agent::stocked(&node);
+    assert_eq!(agent.metric("cni_keeper_watch_overflows_total"), 0.0);
+
+    agent.signal(Signal::SIGSTOP);
+    agent.unasked("stopped", || is_stopped(&agent));
+    // The kernel merges only what repeats the event before. None of these names wakes the agent.
+    for number in 0..limit + 8 {
+        let path = node.path(&flood[number as usize % 2]);
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let mut bridge = OpenOptions::new()
+        .write(true)
+        .open(node.path(BRIDGE))
+        .unwrap();
+    bridge.write_all(b"damaged").unwrap();
+    drop(bridge);
+    fs::remove_dir_all(node.path(CONF)).unwrap();
+    fs::create_dir(node.path(CONF)).unwrap();
+    agent.signal(Signal::SIGCONT);
+
+    agent.mends(&right, &node);
+    assert!(agent.metric("cni_keeper_watch_overflows_total") >= 1.0);
+    for file in [CONFLIST, BRIDGE] {
+        fs::remove_file(node.path(file)).unwrap();
+        agent.mends(&right, &node);
+    }
+    agent.stop();
+}
+
+/// Whether every thread of it is.
+fn is_stopped(agent: &Agent) -> bool {
+    let tasks = fs::read_dir(format!("/proc/{}/task", agent.id())).unwrap();
+    let mut stats =
+        tasks.map(|task| fs::read_to_string(task.unwrap().path().join("stat")).unwrap());
+    stats.all(|stat| stat.rsplit(") ").next().unwrap().starts_with('T'))
+}
+
+/// Fault 25: without an inotify instance, and with too few watches, the agent is ready and says that it is degraded;
+/// it mends what it finds when it looks, and comes back to events when the limit is lifted.
+#[test]
+fn fault_25_inotify_limits() {
+    in_private_limits(&fault_25_inotify_limits, || {
+        let told = [
+            (
+                "max_inotify_instances",
+                0,
+                "no inotify instance (Too many open files); raise fs.inotify.max_user_instances",
+            ),
+            (
+                "max_inotify_watches",
+                1,
+                "the limit on inotify watches is reached; raise fs.inotify.max_user_watches",
+            ),
+        ];
+        for (name, low, reason) in told {
+            let usual = limit(name);
+            set_limit(name, low);
+            let node = Node::installed();
+            let right = Right::of(&node);
+            let agent = Agent::stocked(&node);
+            let verbose = agent.get("/readyz?verbose").body;
+            let line = verbose
+                .lines()
+                .find(|line| line.starts_with("[+]watch ok: degraded"))
+                .unwrap();
+            assert!(line.contains(reason), "{line}");
+            assert_eq!(agent.metric("cni_keeper_watch_mode{mode=\"polling\"}"), 1.0);
+            assert_eq!(agent.metric("cni_keeper_watch_mode{mode=\"events\"}"), 0.0);
+            assert_eq!(agent.json("/status")["watch"]["mode"], "polling");
+
+            for file in [BRIDGE, CONFLIST] {
+                fs::remove_file(node.path(file)).unwrap();
+                agent.mends(&right, &node);
+            }
+            // The configuration is no exception.
+            node.declare_more("drift: {resync: 7m}\n");
+            agent.until("seen by polling", |agent| {
+                agent.json("/status")["declared"]["resyncSeconds"] == 420
+            });
+
+            set_limit(name, usual);
+            agent.until("watching", |agent| {
+                agent.json("/status")["watch"]["mode"] == "events"
+            });
+            assert!(agent.get("/readyz?verbose").body.contains("[+]watch ok\n"));
+            fs::remove_file(node.path(BRIDGE)).unwrap();
+            agent.mends(&right, &node);
+            agent.stop();
+        }
+    });
+}
+
+fn limit(name: &str) -> u32 {
+    let text = fs::read_to_string(format!("/proc/sys/user/{name}")).unwrap();
+    text.trim().parse().unwrap()
+}
+
+/// Sets a limit of the user namespace that this runs in.
+fn set_limit(name: &str, value: u32) {
+    fs::write(format!("/proc/sys/user/{name}"), value.to_string()).unwrap();
+}

@@ -1,0 +1,161 @@
+//! Sources that are not there, and a disk that needs none; and what the counters say of it.
+
+use std::fs;
+
+use crate::support::agent::Agent;
+use crate::support::node::{BIN, CONFLIST, Node};
+use crate::support::pack::{NETWORK, NEXT_PACK, PACK, PLUGINS};
+use crate::support::server::{Reply, Server};
+use crate::support::unasked::Right;
+
+const BRIDGE: &str = "opt/cni/bin/bridge";
+/// So that a test need not wait for the fifth attempt.
+const ONE_TRY: &str = "fetch: {attempts: 1}\n";
+const DOWNLOADED: &str = "cni_keeper_downloads_total{result=\"ok\",reason=\"\"}";
+
+/// Fault 49: on a node whose disk is right nothing is asked of the network, and everything but a lost copy is mended
+/// without it.
+#[test]
+fn fault_49_offline_with_a_right_disk() {
+    let server = Server::http();
+    server.on("/p.tgz", [Reply::ok(&PACK.bytes)]);
+    let node = Node::empty();
+    node.declare(&PACK.artifact(&server.url("/p.tgz")), NETWORK);
+    node.run("install").exits(0);
+    assert_eq!(server.count("/p.tgz"), 1);
+    server.on("/p.tgz", [Reply::reset()]);
+    let right = Right::of(&node);
+    let agent = Agent::stocked(&node);
+    for name in PLUGINS {
+        fs::remove_file(node.path(BIN).join(name)).unwrap();
+        agent.mends(&right, &node);
+    }
+    assert_eq!(agent.metric(DOWNLOADED), 0.0);
+    agent.stop();
+    assert_eq!(server.count("/p.tgz"), 1);
+}
+
+/// Fault 37: without DNS at boot the agent lives and says what it waits for; once there is a source that answers, it
+/// installs by itself.
+#[test]
+fn fault_37_no_dns_at_boot() {
+    let node = Node::empty();
+    node.declare(
+        &PACK.artifact("http://mirror.invalid/p.tgz"),
+        &format!("{NETWORK}{ONE_TRY}"),
+    );
+    let agent = Agent::start(&node);
+    agent.becomes_unready("binaries: ");
+    agent.until("told", |agent| {
+        agent.get("/readyz?verbose").body.contains("mirror.invalid")
+    });
+    assert_eq!(agent.get("/livez").status, 200);
+    assert!(!node.has(CONFLIST));
+    let good = node.mirror("plugins.tgz", &PACK.bytes);
+    let text = fs::read_to_string(node.config()).unwrap();
+    node.redeclare(&text.replace("http://mirror.invalid/p.tgz", &good));
+    agent.unasked("installed", || node.has(CONFLIST));
+    agent.becomes_ready();
+    agent.stop();
+}
+
+/// Fault 37: a mirror that comes up later is found by itself, after few questions.
+#[test]
+fn fault_37_a_mirror_that_comes_up_later() {
+    let server = Server::http();
+    server.on("/p.tgz", [Reply::status(503), Reply::ok(&PACK.bytes)]);
+    let node = Node::empty();
+    node.declare(
+        &PACK.artifact(&server.url("/p.tgz")),
+        &format!("{NETWORK}{ONE_TRY}"),
+    );
+    let agent = Agent::start(&node);
+    agent.until("told", |agent| {
+        agent.get("/readyz?verbose").body.contains("503")
+    });
+    assert!(!agent.is_ready());
+    agent.unasked("installed", || node.has(CONFLIST));
+    agent.becomes_ready();
+    assert_eq!(server.count("/p.tgz"), 2);
+    assert_eq!(agent.metric(DOWNLOADED), 1.0);
+    let failed = agent.get("/metrics").body;
+    let failed = failed
+        .lines()
+        .find(|line| line.starts_with("cni_keeper_downloads_total{result=\"failed\""));
+    assert!(
+        failed.is_some_and(|line| line.ends_with(" 1")),
+        "{failed:?}"
+    );
+    assert_eq!(
+        agent.metric("cni_keeper_download_bytes_total"),
+        PACK.bytes.len() as f64
+    );
+    agent.stop();
+}
+
+/// An upgrade whose source does not answer: the former release stays in place whole, the node is not ready and says
+/// why, questions do not bring the source more requests, and the way back needs no network.
+#[test]
+fn an_upgrade_without_a_source() {
+    let node = Node::installed();
+    let agent = Agent::stocked(&node);
+    let right = Right::of(&node);
+    let good = fs::read_to_string(node.config()).unwrap();
+    let server = Server::http();
+    server.on("/next.tgz", [Reply::status(500)]);
+    let next = NEXT_PACK.artifact(&server.url("/next.tgz"));
+    node.declare(
+        &next,
+        &format!("{NETWORK}{ONE_TRY}http: {{listen: \"127.0.0.1:0\"}}\n"),
+    );
+    agent.becomes_unready("binaries: ");
+    agent.until("told", |agent| {
+        agent.get("/readyz?verbose").body.contains("next.tgz")
+    });
+    for _ in 0..50 {
+        assert!(!agent.is_ready());
+    }
+    assert!(right.holds());
+    assert!(
+        server.count("/next.tgz") < 5,
+        "{} requests",
+        server.count("/next.tgz")
+    );
+    node.redeclare(&good);
+    agent.mends(&right, &node);
+    for name in PLUGINS {
+        fs::remove_file(node.path(BIN).join(name)).unwrap();
+        agent.mends(&right, &node);
+    }
+    agent.stop();
+}
+
+/// The counters after damage that is known.
+#[test]
+fn damage_is_counted() {
+    let node = Node::installed();
+    let agent = Agent::stocked(&node);
+    let right = Right::of(&node);
+    let count = |name: &str| agent.metric(&format!("cni_keeper_{name}"));
+    assert_eq!(count("repairs_total{result=\"healed\"}"), 0.0);
+    assert_eq!(count("repair_duration_seconds_count"), 0.0);
+    for _ in 0..2 {
+        fs::remove_file(node.path(BRIDGE)).unwrap();
+        agent.mends(&right, &node);
+    }
+    fs::write(node.path(CONFLIST), "{}").unwrap();
+    agent.mends(&right, &node);
+    assert_eq!(count("drift_total{kind=\"missing\",file=\"bridge\"}"), 2.0);
+    assert_eq!(
+        count("drift_total{kind=\"content\",file=\"10-pods.conflist\"}"),
+        1.0
+    );
+    assert_eq!(count("repairs_total{result=\"healed\"}"), 3.0);
+    assert_eq!(count("repairs_total{result=\"failed\"}"), 0.0);
+    assert_eq!(count("repair_duration_seconds_count"), 3.0);
+    assert_eq!(count("conflist_conflicts_total"), 0.0);
+    assert_eq!(count("ready"), 1.0);
+    assert_eq!(count("check_ok{check=\"binaries\"}"), 1.0);
+    assert!(count("last_verified_timestamp_seconds") > 1.7e9);
+    agent.stop();
+}

@@ -1,0 +1,106 @@
+//! What is no drift costs nothing: no work, no write, no readiness.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+
+use super::{BRIDGE, drifts, node};
+use crate::support::agent::Agent;
+use crate::support::node::{CONFLIST, Node};
+use crate::support::pack::plugin;
+
+/// So many questions in a row, each answered after one look at the disk, is what "it does nothing by itself" means
+/// here. An agent that is woken by what it does itself looks all the time.
+const QUIET: u64 = 20;
+
+/// Waits until the agent looks only because it is asked to.
+fn settles(agent: &Agent) {
+    agent.until("quiet", |agent| {
+        let before = agent.passes();
+        (1..=QUIET).all(|looks| agent.passes() == before + looks)
+    });
+}
+
+/// Fault 28: what the agent itself writes, at the start and to mend, wakes it at most once.
+#[test]
+fn fault_28_its_own_writes_do_not_keep_it_busy() {
+    let node = Node::declared();
+    let agent = Agent::ready(&node);
+    settles(&agent);
+    for file in [BRIDGE, CONFLIST] {
+        fs::remove_file(node.path(file)).unwrap();
+        agent.becomes_ready();
+        settles(&agent);
+    }
+    assert_eq!(drifts(&agent).len(), 2, "nothing was mended twice");
+    // To have placed what was never there is no repair.
+    let log = agent.stop();
+    assert_eq!(log.matches("healed: ").count(), 2, "{log}");
+}
+
+/// Fault 35: a hundred writes beside ours, each followed by the question whether all is well.
+#[test]
+fn fault_35_unrelated_files_cost_nothing() {
+    let node = node();
+    // The spares are made by now.
+    let agent = Agent::ready(&node);
+    settles(&agent);
+    let right = node.whole_tree();
+    let before = agent.passes();
+    let files = [
+        "opt/cni/bin/cilium-cni",
+        "opt/cni/bin/.tmp-cilium-cni",
+        "etc/cni/net.d/README",
+        "etc/cni/net.d/calico-kubeconfig",
+    ];
+    for write in 0..100_u32 {
+        for file in files {
+            node.write(file, &write.to_le_bytes(), 0o600);
+        }
+        let answer = agent.get("/readyz");
+        assert_eq!(answer.status, 200, "write {write}: {answer:?}");
+    }
+    assert_eq!(
+        agent.passes(),
+        before + 101,
+        "it looks because it is asked, never because of them"
+    );
+    // A file that the runtimes read as well is looked at, and that is all.
+    for write in 0..100_u32 {
+        node.write("etc/cni/net.d/99-other.conf", &write.to_le_bytes(), 0o640);
+        assert!(agent.is_ready(), "write {write}");
+    }
+    let changed = right.changes(&node.whole_tree());
+    let others = |path: &&String| files.contains(&path.as_str()) || path.ends_with("99-other.conf");
+    assert_eq!(changed.iter().find(|path| !others(path)), None);
+    assert_eq!(drifts(&agent).len(), 0);
+    agent.stop();
+}
+
+/// Fault 33: a file written as `cp` does it: emptied, filled little by little, closed at last. Whenever in between the
+/// agent looks, there is one heal, and the writer writes on into a file that nobody sees any more.
+#[test]
+fn fault_33_a_slow_rewrite_in_place_is_one_heal() {
+    for file in [BRIDGE, CONFLIST] {
+        for asked_in_between in [false, true] {
+            let node = node();
+            let right = node.tree();
+            let agent = Agent::ready(&node);
+            let mut options = OpenOptions::new();
+            options.write(true).truncate(true);
+            let mut writer = options.open(node.path(file)).unwrap();
+            if asked_in_between {
+                agent.becomes_ready();
+            }
+            for chunk in plugin("host-local").chunks(1 << 20) {
+                writer.write_all(chunk).unwrap();
+            }
+            drop(writer);
+            agent.becomes_ready();
+            settles(&agent);
+            assert!(right.looks_like(&node.tree()));
+            let told = super::only_drift(&agent);
+            assert_eq!((&*told.kind, &*told.outcome), ("content", "healed"));
+            agent.stop();
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Copies that are damaged or gone: whatever is mended with them is right, or is not mended with them.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use nix::sys::signal::Signal;
+
+use crate::support::agent::Agent;
+use crate::support::node::{CONFLIST, Node};
+use crate::support::pack::{PACK, PLUGINS, plugin};
+use crate::support::unasked::{Right, copy, is_stocked};
+
+const BRIDGE: &str = "opt/cni/bin/bridge";
+const DIRS: [&str; 2] = ["store", "spare"];
+
+/// Writes other bytes over the first ones; the size stays.
+fn corrupt(path: &PathBuf) {
+    let mut file = OpenOptions::new().write(true).open(path).unwrap();
+    file.write_all(b"corrupt").unwrap();
+}
+
+/// Waits until there are two sound copies of everything.
+#[track_caller]
+fn restocks(agent: &Agent, node: &Node) {
+    agent.unasked("two copies of each plugin", || is_stocked(node));
+}
+
+/// Runs `body` while somebody looks at a plugin all the time; fails if it was ever seen with other bytes.
+fn never_wrong(node: &Node, body: impl FnOnce()) {
+    let stop = Arc::new(AtomicBool::new(false));
+    let (path, told) = (node.path(BRIDGE), Arc::clone(&stop));
+    let right = plugin("bridge");
+    let observer = thread::spawn(move || {
+        let mut seen = 0_u32;
+        while !told.load(Ordering::Relaxed) {
+            // A plugin is executable from the moment it has its name.
+            let state = fs::metadata(&path).map(|metadata| metadata.mode() & 0o777);
+            assert!(state.is_err() || state.is_ok_and(|mode| mode == 0o755));
+            if let Ok(bytes) = fs::read(&path) {
+                assert!(bytes == right, "wrong bytes were visible");
+                seen += 1;
+            }
+        }
+        seen
+    });
+    body();
+    stop.store(true, Ordering::Relaxed);
+    assert!(observer.join().unwrap() > 0);
+}
+
+/// One copy or the other is damaged in place: a lost plugin is right again all the same, at no moment there are wrong
+/// bytes, and afterwards there are two sound copies again.
+#[test]
+fn one_copy_is_damaged() {
+    let node = Node::installed();
+    let agent = Agent::stocked(&node);
+    let right = Right::of(&node);
+    never_wrong(&node, || {
+        for dir in DIRS {
+            for _ in 0..3 {
+                corrupt(&copy(&node, dir, &plugin("bridge")));
+                fs::remove_file(node.path(BRIDGE)).unwrap();
+                agent.mends(&right, &node);
+                restocks(&agent, &node);
+            }
+        }
+    });
+    assert!(
+        agent
+            .get("/metrics")
+            .body
+            .contains("cni_keeper_downloads_total{result=\"ok\",reason=\"\"} 0\n")
+    );
+    agent.stop();
+}
+
+/// A copy that is damaged while nothing is to be mended is found and replaced at the next full reading.
+#[test]
+fn a_damaged_spare_is_found_by_the_resync() {
+    let node = Node::installed();
+    node.declare_more("drift: {resync: 1s}\n");
+    let agent = Agent::stocked(&node);
+    restocks(&agent, &node);
+    corrupt(&copy(&node, "spare", &plugin("bridge")));
+    restocks(&agent, &node);
+    fs::remove_file(copy(&node, "store", &plugin("bridge"))).unwrap();
+    restocks(&agent, &node);
+    agent.stop();
+}
+
+/// Both copies are damaged, and the source is gone: nothing wrong is put in place, the reason is told, nothing crashes;
+/// the source back, all is mended.
+#[test]
+fn both_copies_are_damaged() {
+    let node = Node::installed();
+    let agent = Agent::stocked(&node);
+    let right = Right::of(&node);
+    never_wrong(&node, || {
+        agent.signal(Signal::SIGSTOP);
+        for dir in DIRS {
+            corrupt(&copy(&node, dir, &plugin("bridge")));
+        }
+        fs::remove_file(node.path(BRIDGE)).unwrap();
+        agent.signal(Signal::SIGCONT);
+        agent.becomes_unready("bridge is missing");
+        agent.until("told", |agent| {
+            agent.get("/readyz?verbose").body.contains("plugins.tgz")
+        });
+        assert!(!node.has(BRIDGE));
+        // The rest is mended as ever.
+        for file in ["opt/cni/bin/loopback", "opt/cni/bin/host-local"] {
+            fs::remove_file(node.path(file)).unwrap();
+            agent.unasked("mended", || node.has(file));
+        }
+        comes_back(&node);
+        agent.mends(&right, &node);
+    });
+    restocks(&agent, &node);
+    agent.stop();
+}
+
+/// All copies and every source are gone: a lost plugin is told with the reason, nothing crashes, and the source back,
+/// it is mended.
+#[test]
+fn nothing_to_mend_with() {
+    let node = Node::installed();
+    let agent = Agent::stocked(&node);
+    let right = Right::of(&node);
+    agent.signal(Signal::SIGSTOP);
+    for (dir, name) in PLUGINS.iter().flat_map(|name| DIRS.map(|dir| (dir, name))) {
+        fs::remove_file(copy(&node, dir, &plugin(name))).unwrap();
+    }
+    fs::remove_file(node.path(BRIDGE)).unwrap();
+    agent.signal(Signal::SIGCONT);
+    agent.becomes_unready("bridge is missing");
+    agent.until("told", |agent| {
+        agent.get("/readyz?verbose").body.contains("plugins.tgz")
+    });
+    assert_eq!(agent.get("/livez").status, 200);
+    assert!(!node.has(BRIDGE) && node.has(CONFLIST));
+    comes_back(&node);
+    agent.mends(&right, &node);
+    restocks(&agent, &node);
+    agent.stop();
+}
+
+/// Puts the mirror back.
+fn comes_back(node: &Node) {
+    fs::create_dir(node.config().with_file_name("mirror")).unwrap();
+    node.mirror("plugins.tgz", &PACK.bytes);
+}

@@ -1,0 +1,76 @@
+//! Faults 24, 28 to 36, all at once: a storm of damage on the node's disk, and an observer who asks throughout
+//! whether the agent says the truth.
+//!
+//! A storm is a seed: the same one does the same damage in the same order. `CNI_KEEPER_STORM_SEED=7` runs that one
+//! storm instead of the usual ones, and `CNI_KEEPER_STORM_BLOWS=5000` makes storms longer.
+
+mod damage;
+mod observer;
+mod truth;
+
+use std::env;
+
+use fastrand::Rng;
+
+use crate::support::agent::Agent;
+use crate::support::node::{BIN, CONF, Node, STATE};
+use damage::Storm;
+use observer::Observer;
+use truth::Truth;
+
+/// How much damage one storm does, unless told otherwise.
+const BLOWS: u64 = 80;
+/// What the names of our own temporary files begin with.
+const TEMP: &str = ".cni-keeper-";
+
+/// The storms of a usual run.
+const SEEDS: [u64; 3] = [1, 2, 3];
+
+#[test]
+fn it_never_says_ready_while_something_is_wrong() {
+    let asked = number("CNI_KEEPER_STORM_SEED").map(|seed| vec![seed]);
+    for seed in asked.unwrap_or(SEEDS.to_vec()) {
+        storm(seed);
+    }
+}
+
+fn number(variable: &str) -> Option<u64> {
+    let value = env::var(variable).ok()?;
+    let number = value.parse().ok();
+    Some(number.unwrap_or_else(|| panic!("{variable} is no number: {value}")))
+}
+
+fn storm(seed: u64) {
+    println!("storm {seed}: CNI_KEEPER_STORM_SEED={seed}");
+    let node = Node::installed();
+    let truth = Truth::of(&node);
+    let agent = Agent::ready(&node);
+    let observer = Observer::of(agent.address(), truth.clone());
+    let mut storm = Storm::new(&node, Rng::with_seed(seed));
+    for _ in 0..number("CNI_KEEPER_STORM_BLOWS").unwrap_or(BLOWS) {
+        storm.blow(&observer);
+    }
+    storm.abate(&observer);
+    // A file that was broken again and again is a conflict for some time yet, and is mended nevertheless.
+    agent.until("mended after the storm", |agent| {
+        agent.get("/readyz?exclude=conflict").status == 200
+    });
+    assert_eq!(truth.lies(), Vec::<String>::new());
+    let seen = observer.finish();
+    println!("storm {seed}: {seen:?}");
+    assert!(
+        seen.wrong > 0 && seen.right > 0,
+        "nothing was there to be seen: {seen:?}"
+    );
+    storm.nothing_else_was_touched();
+    assert_eq!(agent.downloads(), 0.0);
+    let log = agent.stop();
+    assert!(!log.contains("panicked"), "{log}");
+
+    node.run("verify").exits(0);
+    for dir in [BIN, CONF, &format!("{STATE}/tmp")] {
+        let names = node.names(dir);
+        let temps = names.iter().filter(|name| name.starts_with(TEMP));
+        assert_eq!(temps.count(), 0, "left over in {dir}: {names:?}");
+    }
+}

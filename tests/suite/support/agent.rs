@@ -1,0 +1,280 @@
+//! A running agent, and what it says: asked over its own endpoint, as everybody asks it.
+
+use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use super::node::Node;
+
+/// What any wait may take. Reached only by what would take for ever, on the slowest of machines.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// `cni-keeper run`, at work on a node. Killed when it is let go of.
+pub(crate) struct Agent {
+    child: Child,
+    address: SocketAddr,
+    log: Arc<Mutex<String>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+/// An answer of the endpoint.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl Agent {
+    /// Starts it and waits until it listens; it need not be ready by then. Where the declaration says nothing of
+    /// the endpoint, it is given a free port.
+    pub(crate) fn start(node: &Node) -> Self {
+        node.listen_anywhere();
+        Self::spawn(&mut node.keeper("run"))
+    }
+
+    /// Starts it and waits until it is ready.
+    pub(crate) fn ready(node: &Node) -> Self {
+        let agent = Self::start(node);
+        agent.becomes_ready();
+        agent
+    }
+
+    /// Starts a command that ends up as the agent, and waits until it listens.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        let mut child = command
+            .env("CNI_KEEPER_LOG_FORMAT", "json")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stderr = child.stderr.take().unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let (listens, address) = channel();
+        let reader = {
+            let log = Arc::clone(&log);
+            thread::spawn(move || collect(stderr, &log, &listens))
+        };
+        let Ok(address) = address.recv_timeout(DEADLINE) else {
+            let _ = child.kill();
+            let status = child.wait();
+            let said = log.lock().unwrap();
+            panic!("it does not listen ({status:?}), and said:\n{said}");
+        };
+        Self {
+            child,
+            address,
+            log,
+            reader: Some(reader),
+        }
+    }
+
+    /// Where it listens.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal).unwrap();
+    }
+
+    /// All that it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Asks for a path and expects an answer.
+    #[track_caller]
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        match get(self.address, path) {
+            Ok(answer) => answer,
+            Err(error) => panic!("GET {path}: {error}\n--- log\n{}", self.log()),
+        }
+    }
+
+    /// Asks for a JSON document.
+    #[track_caller]
+    pub(crate) fn json(&self, path: &str) -> Value {
+        let answer = self.get(path);
+        assert_eq!(answer.status, 200, "{path}: {answer:?}");
+        serde_json::from_str(&answer.body).unwrap()
+    }
+
+    /// The entries of `/drift`, newest first. It tells of the latest look; whoever wants one of their own asks
+    /// `/readyz` before.
+    #[track_caller]
+    pub(crate) fn drift(&self) -> Vec<Value> {
+        self.json("/drift")["entries"].as_array().unwrap().clone()
+    }
+
+    /// How many looks at the disk it has taken, the one for this answer included.
+    #[track_caller]
+    pub(crate) fn passes(&self) -> u64 {
+        self.json("/status")["passes"].as_u64().unwrap()
+    }
+
+    /// The value of a metric, by its name with labels as it stands in the text.
+    #[track_caller]
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let text = self.get("/metrics").body;
+        let mut lines = text.lines().filter_map(|line| line.rsplit_once(' '));
+        let value = lines.find(|(had, _)| *had == name).map(|(_, value)| value);
+        let value = value.unwrap_or_else(|| panic!("no {name} in\n{text}"));
+        value.parse().unwrap()
+    }
+
+    /// How many artifacts it has downloaded.
+    #[track_caller]
+    pub(crate) fn downloads(&self) -> f64 {
+        self.metric("cni_keeper_downloads_total{result=\"ok\",reason=\"\"}")
+    }
+
+    /// Whether it says that it is ready, in answer to a question asked now.
+    #[track_caller]
+    pub(crate) fn is_ready(&self) -> bool {
+        self.get("/readyz").status == 200
+    }
+
+    /// Waits until it is ready.
+    #[track_caller]
+    pub(crate) fn becomes_ready(&self) {
+        self.until("ready", Self::is_ready);
+    }
+
+    /// Waits until it is not ready for this reason: a part of what `/readyz` answers.
+    #[track_caller]
+    pub(crate) fn becomes_unready(&self, reason: &str) {
+        self.until(&format!("not ready: {reason}"), |agent| {
+            let answer = agent.get("/readyz");
+            answer.status == 503 && answer.body.contains(reason)
+        });
+    }
+
+    /// Waits until something holds that the agent is asked about: it lets itself be asked only so often.
+    #[track_caller]
+    pub(crate) fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+        self.find(what, |agent| holds(agent).then_some(()));
+    }
+
+    /// Waits until something is there that the agent is asked for.
+    #[track_caller]
+    pub(crate) fn find<T>(&self, what: &str, find: impl Fn(&Self) -> Option<T>) -> T {
+        let start = Instant::now();
+        while start.elapsed() < DEADLINE {
+            if let Some(found) = find(self) {
+                return found;
+            }
+        }
+        self.fail(&format!("never {what}"));
+    }
+
+    /// Fails with all that the agent says.
+    #[track_caller]
+    pub(crate) fn fail(&self, what: &str) -> ! {
+        let mut told = String::new();
+        for path in ["/readyz?verbose", "/drift"] {
+            let body = get(self.address, path).map(|answer| answer.body);
+            writeln!(told, "--- {path}\n{body:?}").unwrap();
+        }
+        panic!("{what}\n{told}--- log\n{}", self.log());
+    }
+
+    /// Tells it to stop, and expects that it does so of its own accord. Returns all that it logged.
+    #[track_caller]
+    pub(crate) fn stop(mut self) -> String {
+        self.signal(Signal::SIGTERM);
+        let status = self.ended();
+        let log = self.log();
+        assert_eq!(status.code(), Some(0), "{status}\n{log}");
+        log
+    }
+
+    /// Kills it as the kernel does when memory runs out.
+    pub(crate) fn kill(mut self) {
+        self.signal(Signal::SIGKILL);
+        self.ended();
+    }
+
+    /// Waits for its end, and for the last that it had to say.
+    #[track_caller]
+    fn ended(&mut self) -> ExitStatus {
+        let (done, ended) = channel();
+        let reader = self.reader.take().unwrap();
+        // The log ends with the process.
+        thread::spawn(move || done.send(reader.join()));
+        if ended.recv_timeout(DEADLINE).is_err() {
+            self.fail("no end");
+        }
+        self.child.wait().unwrap()
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().try_into().unwrap())
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // It may have ended already, and is no zombie afterwards.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            println!("--- log of the agent\n{}", self.log());
+        }
+    }
+}
+
+/// Asks an endpoint for a path.
+pub(crate) fn get(address: SocketAddr, path: &str) -> std::io::Result<Answer> {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    ask(address, &request)
+}
+
+/// Says something to an endpoint and returns what it answers.
+pub(crate) fn ask(address: SocketAddr, request: &str) -> std::io::Result<Answer> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(DEADLINE))?;
+    stream.write_all(request.as_bytes())?;
+    let mut said = String::new();
+    stream.read_to_string(&mut said)?;
+    let (head, body) = said.split_once("\r\n\r\n").unwrap_or((&said, ""));
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
+    let status = status.ok_or_else(|| std::io::Error::other(format!("no answer: {said:?}")))?;
+    Ok(Answer {
+        status,
+        head: head.to_owned(),
+        body: body.to_owned(),
+    })
+}
+
+/// Reads the log to its end, and tells of the address in it.
+fn collect(stderr: ChildStderr, log: &Mutex<String>, listens: &Sender<SocketAddr>) {
+    for line in BufReader::new(stderr).lines() {
+        let Ok(line) = line else { return };
+        writeln!(log.lock().unwrap(), "{line}").unwrap();
+        let event: Value = serde_json::from_str(&line).unwrap_or_default();
+        if event["message"] == "listening"
+            && let Some(address) = event["address"].as_str()
+        {
+            // Nobody asks twice.
+            let _ = listens.send(address.parse().unwrap());
+        }
+    }
+}
