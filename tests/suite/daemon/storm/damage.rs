@@ -47,7 +47,7 @@ const BLOWS: [fn(&Path, &mut Rng) -> io::Result<()>; 14] = [
         )
     },
     |path, _| replace(path, |new| fs::write(new, "something else")),
-    |path, _| replace(path, |new| symlink("/bin/true", new)),
+    |path, _| replace(path, |new| symlink("nowhere", new)),
     |path, _| replace(path, |new| Ok(mkfifo(new, Mode::S_IRWXU)?)),
     |path, _| {
         fs::remove_file(path)?;
