@@ -94,7 +94,9 @@ impl Daemon {
         );
         self.timers
             .poll(now, self.blind.is_some() || self.was_blind);
-        let next = self.patience.held(now).map(|(_, left)| now + left).min();
+        // As of the beginning: what was left alone in this turn may be due by now.
+        let held = self.patience.held(began);
+        let next = held.map(|(_, left)| began + left).min();
         self.timers.held(next.filter(|_| !pass.after.is_empty()));
         self.timers.peace(self.patience.next_peace());
         let again = pass.deeds.again;
