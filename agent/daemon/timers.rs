@@ -241,7 +241,7 @@ mod tests {
         let mut timers = Timers::new(start, EVERY);
         let now = start + Duration::from_millis(1);
         timers.turned(start, now, false);
-        assert_eq!(timers.resting_until(), now);
+        assert!(timers.resting_until() <= now);
         timers.turned(start, now, true);
         assert_eq!(timers.resting_until(), now + Duration::from_millis(4));
         timers.turned(start, start + Duration::from_secs(5), true);
