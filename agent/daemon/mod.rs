@@ -282,6 +282,7 @@ impl Daemon {
         self.chores.start_over(self.caretaker.keeper());
         self.chores_are_done = false;
         self.caretaker.ask_all_again();
+        self.runtime.doubted(Instant::now());
     }
 
     /// Starts what goes on beside turns: a question to the runtime if it is due; a download if one is wanted and

@@ -20,7 +20,7 @@ const STALE: Duration = Duration::from_secs(1);
 /// For how long it waits: an answer takes a few milliseconds, and a client of ours has little patience itself.
 pub(super) const AWAITED: Duration = Duration::from_millis(300);
 /// The pause before a runtime is asked again that did not have it right; it doubles.
-const AGAIN: Duration = Duration::from_millis(500);
+const AGAIN: Duration = Duration::from_millis(100);
 /// What the doubling stops at.
 const LONGEST: Duration = Duration::from_secs(15);
 
@@ -81,6 +81,13 @@ impl Runtime {
             };
             let owed = *self.owed.get_or_insert(now);
             self.due = Some((now + delay).min(owed + PUT_OFF));
+        }
+    }
+
+    /// Time for a full reading: what was last known may be outdated.
+    pub(super) fn doubted(&mut self, now: Instant) {
+        if self.expected.is_some() {
+            self.due.get_or_insert(now);
         }
     }
 
@@ -253,6 +260,18 @@ mod tests {
         let later = soon + LOADING + STALE;
         assert!(runtime.viewed(later));
         assert_eq!(runtime.due(), Some(later));
+    }
+
+    #[test]
+    fn a_full_reading_asks_as_well() {
+        let now = Instant::now();
+        let mut runtime = found_right(now);
+        runtime.doubted(now);
+        assert_eq!(runtime.due(), Some(now));
+        answer(&mut runtime, now, Vec::new());
+        runtime.turned(None, true, now);
+        runtime.doubted(now);
+        assert_eq!(runtime.due(), None, "the disk is wrong");
     }
 
     /// Whoever has restarted the runtime and looks again must not be told what was true before.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::agent::Agent;
+use crate::containerd::SOCKET;
 use crate::namespace::on_a_private_node;
 use crate::node::{BIN_DIR, CONF_DIR, CONFLIST, Node, names_in};
 use crate::observer::{Observer, Seen};
@@ -20,7 +21,6 @@ const ASK: &str = "runtime: {endpoint: \"unix:///run/containerd/containerd.sock\
 /// For how long the agent may call the node ready while containerd says otherwise. It asks 100 ms after a change;
 /// the rest is for a machine that is busy with other tests.
 const LONGEST_LIE: Duration = Duration::from_secs(1);
-
 /// How often a node under siege is damaged.
 const DAMAGES: usize = 8;
 
@@ -37,12 +37,8 @@ fn a_damaged_node_comes_back_and_the_runtime_agrees() {
         async |node| {
             let (agent, seen) = besieged(node, ASK).await;
             assert!(seen.longest_lie < LONGEST_LIE, "{seen:?}");
-            assert!(
-                agent
-                    .get("/readyz?verbose")
-                    .body
-                    .contains("[+]runtime ok\n")
-            );
+            let checks = agent.get("/readyz?verbose").body;
+            assert!(checks.contains("[+]runtime ok\n"), "{checks}");
             leave(node, agent).await;
         },
     );
@@ -61,6 +57,110 @@ fn a_damaged_node_comes_back_without_a_word_to_the_runtime() {
             tokio::time::sleep(Duration::from_secs(1)).await;
             let ticks = agent.ticks() - before;
             assert!(ticks <= 5, "{ticks} hundredths of an idle second");
+            leave(node, agent).await;
+        },
+    );
+}
+
+/// containerd up to 1.7 loses its watch with net.d. Without the `runtime` check the agent tells of the disk, which is
+/// right; with it, what is to be done, until that is done.
+#[test]
+fn a_runtime_that_went_blind_is_told_of_where_it_is_asked() {
+    on_a_private_node(
+        a_runtime_that_went_blind_is_told_of_where_it_is_asked,
+        async |node| {
+            node.declare("v1");
+            let agent = Agent::start(node);
+            agent.until_ready().await;
+            node.until_network_ready(true).await;
+            let traffic = Traffic::start(node).await;
+
+            // Held up for so long that containerd sees the directory go before it is there again.
+            agent.signal(Signal::SIGSTOP);
+            remove_dir(CONF_DIR);
+            node.until_network_ready(false).await;
+            agent.signal(Signal::SIGCONT);
+            agent.until_ready().await;
+            node.keeper("verify");
+            let loaded = node.loaded().await;
+            assert!(!loaded.is_ours(), "{loaded:?}");
+            let error = node.try_pod("hopeless", 18083).await.err().unwrap();
+            assert!(error.contains("cni plugin not initialized"), "{error}");
+            let answer = agent.get("/readyz?verbose");
+            assert_eq!(answer.status, 200);
+            assert!(!answer.body.contains("runtime"), "{}", answer.body);
+
+            node.declare_with("v1", ASK);
+            let reason = agent
+                .until_unready("runtime: containerd has not loaded")
+                .await;
+            for part in [CONFLIST, "although it is on disk", "restart containerd"] {
+                assert!(reason.contains(part), "{part}: {reason}");
+            }
+            assert_eq!(agent.get("/readyz?exclude=runtime").status, 200);
+
+            node.stop_runtime().await;
+            agent.until_unready(&format!("runtime: {SOCKET} ")).await;
+            node.start_runtime().await;
+            agent.until_ready().await;
+            recovers(node, &agent, &traffic, "containerd was restarted").await;
+            node.remove_failed_pods(&traffic.pods()).await;
+
+            // With the agent awake it is a race whether containerd loads the new conflist before it loses its watch.
+            // Ready or not, both agree.
+            remove_dir(CONF_DIR);
+            let agree = async || {
+                let ready = agent.get("/readyz").status == 200;
+                let loaded = node.loaded().await;
+                match ready == loaded.is_ours() && conf(CONFLIST).exists() {
+                    true => Ok(()),
+                    false => Err(format!("ready: {ready}; {loaded:?}")),
+                }
+            };
+            until("agent and runtime to agree", agree).await;
+            node.restart_runtime().await;
+            agent.until_ready().await;
+            recovers(node, &agent, &traffic, "containerd was restarted again").await;
+
+            traffic.finish(node).await;
+            leave(node, agent).await;
+        },
+    );
+}
+
+/// containerd up to 1.7 never looks at plugins: it calls itself ready while no pod can be run.
+#[test]
+fn a_missing_plugin_is_told_of_while_the_runtime_is_content() {
+    on_a_private_node(
+        a_missing_plugin_is_told_of_while_the_runtime_is_content,
+        async |node| {
+            node.declare("v1");
+            node.keeper("install");
+            node.until_network_ready(true).await;
+            node.declare_with("v1", &format!("{ASK}drift: {{policy: report}}\n"));
+            let agent = Agent::start(node);
+            agent.until_ready().await;
+
+            fs::remove_file(bin("bridge")).unwrap();
+            let answer = agent.get("/readyz?verbose");
+            assert_eq!(answer.status, 503);
+            for line in [
+                "[-]binaries failed: /opt/cni/bin/bridge is missing",
+                "[+]runtime ok\n",
+            ] {
+                assert!(answer.body.contains(line), "{line}: {}", answer.body);
+            }
+            let loaded = node.loaded().await;
+            assert!(loaded.is_ours(), "{loaded:?}");
+            let error = node.try_pod("hopeless", 18083).await.err().unwrap();
+            assert!(error.contains("failed to find plugin"), "{error}");
+            assert!(!bin("bridge").exists(), "nothing is to be written");
+
+            node.declare_with("v1", ASK);
+            agent.until_ready().await;
+            node.remove_failed_pods(&[]).await;
+            let pod = node.run_pod("hopeful", 18083).await;
+            node.remove_pod(pod).await;
             leave(node, agent).await;
         },
     );
@@ -102,7 +202,7 @@ async fn besieged(node: &mut Node, more: &str) -> (Agent, Seen) {
     recovers(node, &agent, &traffic, "another network was there").await;
 
     let seen = observer.finish();
-    assert!(seen.samples > 100, "{seen:?}");
+    assert!(seen.samples > 10, "{seen:?}");
     // A node that is right does not become unready again by itself.
     assert!(seen.outages <= DAMAGES, "{seen:?}");
     traffic.finish(node).await;
@@ -114,6 +214,8 @@ async fn besieged(node: &mut Node, more: &str) -> (Agent, Seen) {
 /// run, talks to the old ones and is removed.
 async fn recovers(node: &mut Node, agent: &Agent, traffic: &Traffic, damage: &str) {
     agent.until_ready().await;
+    // What it has not seen yet could take the network away once more.
+    node.reloads().await;
     until(damage, async || {
         let loaded = node.loaded().await;
         loaded.is_ours().then_some(()).ok_or(format!("{loaded:?}"))
@@ -132,15 +234,14 @@ async fn recovers(node: &mut Node, agent: &Agent, traffic: &Traffic, damage: &st
 
 /// Waits until containerd has `network` in place of ours, or none; the agent is not ready meanwhile and names the file.
 async fn blocked(node: &Node, agent: &Agent, network: Option<&str>) {
-    let loaded = until("containerd to load the foreign file", async || {
+    until("containerd to load the foreign file", async || {
         let loaded = node.loaded().await;
-        match loaded.network.as_deref() == network {
-            true => Ok(loaded),
-            false => Err(format!("{loaded:?}")),
-        }
+        // It lets go of a network a moment before it says why.
+        let is_told = (loaded.last == "OK") == network.is_some();
+        let is_there = loaded.network.as_deref() == network && is_told;
+        is_there.then_some(()).ok_or(format!("{loaded:?}"))
     })
     .await;
-    assert_eq!(loaded.last == "OK", network.is_some(), "{loaded:?}");
     let answer = agent.get("/readyz");
     assert_eq!(answer.status, 503);
     let names_it = |line: &str| line.starts_with("precedence: ") && line.contains("05-foreign");
@@ -214,108 +315,4 @@ fn create_dir(dir: &str) {
     if let Err(error) = fs::create_dir(dir) {
         assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{dir}: {error}");
     }
-}
-
-/// containerd up to 1.7 loses its watch with net.d. Without the `runtime` check the agent tells of the disk, which is
-/// right; with it, what is to be done, until that is done.
-#[test]
-fn a_runtime_that_went_blind_is_told_of_where_it_is_asked() {
-    on_a_private_node(
-        a_runtime_that_went_blind_is_told_of_where_it_is_asked,
-        async |node| {
-            node.declare("v1");
-            let agent = Agent::start(node);
-            agent.until_ready().await;
-            node.until_network_ready(true).await;
-            let traffic = Traffic::start(node).await;
-
-            // Held up for so long that containerd sees the directory go before it is there again.
-            agent.signal(Signal::SIGSTOP);
-            remove_dir(CONF_DIR);
-            node.until_network_ready(false).await;
-            agent.signal(Signal::SIGCONT);
-            agent.until_ready().await;
-            node.keeper("verify");
-            let loaded = node.loaded().await;
-            assert!(!loaded.is_ours(), "{loaded:?}");
-            let error = node.try_pod("hopeless", 18083).await.err().unwrap();
-            assert!(error.contains("cni plugin not initialized"), "{error}");
-            let answer = agent.get("/readyz?verbose");
-            assert_eq!(
-                (answer.status, answer.body.contains("runtime")),
-                (200, false)
-            );
-
-            node.declare_with("v1", ASK);
-            let reason = agent
-                .until_unready("runtime: containerd has not loaded")
-                .await;
-            for part in [CONFLIST, "although it is on disk", "restart containerd"] {
-                assert!(reason.contains(part), "{part}: {reason}");
-            }
-            assert_eq!(agent.get("/readyz?exclude=runtime").status, 200);
-
-            node.restart_runtime().await;
-            agent.until_ready().await;
-            recovers(node, &agent, &traffic, "containerd was restarted").await;
-            node.remove_failed_pods(&traffic.pods()).await;
-
-            // With the agent awake it is a race whether containerd loads the new conflist before it loses its watch.
-            // Ready or not, both agree.
-            remove_dir(CONF_DIR);
-            let agree = async || {
-                let ready = agent.get("/readyz").status == 200;
-                let loaded = node.loaded().await;
-                match ready == loaded.is_ours() && conf(CONFLIST).exists() {
-                    true => Ok(()),
-                    false => Err(format!("ready: {ready}; {loaded:?}")),
-                }
-            };
-            until("agent and runtime to agree", agree).await;
-            node.restart_runtime().await;
-            agent.until_ready().await;
-            recovers(node, &agent, &traffic, "containerd was restarted again").await;
-
-            traffic.finish(node).await;
-            leave(node, agent).await;
-        },
-    );
-}
-
-/// containerd up to 1.7 never looks at plugins: it calls itself ready while no pod can be run.
-#[test]
-fn a_missing_plugin_is_told_of_while_the_runtime_is_content() {
-    on_a_private_node(
-        a_missing_plugin_is_told_of_while_the_runtime_is_content,
-        async |node| {
-            node.declare("v1");
-            node.keeper("install");
-            node.until_network_ready(true).await;
-            node.declare_with("v1", &format!("{ASK}drift: {{policy: report}}\n"));
-            let agent = Agent::start(node);
-            agent.until_ready().await;
-
-            fs::remove_file(bin("bridge")).unwrap();
-            let answer = agent.get("/readyz?verbose");
-            assert_eq!(answer.status, 503);
-            for line in [
-                "[-]binaries failed: /opt/cni/bin/bridge is missing",
-                "[+]runtime ok\n",
-            ] {
-                assert!(answer.body.contains(line), "{line}: {}", answer.body);
-            }
-            let loaded = node.loaded().await;
-            assert!(loaded.is_ours(), "{loaded:?}");
-            let error = node.try_pod("hopeless", 18083).await.err().unwrap();
-            assert!(error.contains("failed to find plugin"), "{error}");
-            assert!(!bin("bridge").exists(), "nothing is to be written");
-
-            node.declare_with("v1", ASK);
-            agent.until_ready().await;
-            node.remove_failed_pods(&[]).await;
-            let pod = node.run_pod("hopeful", 18083).await;
-            node.remove_pod(pod).await;
-            leave(node, agent).await;
-        },
-    );
 }

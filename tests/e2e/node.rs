@@ -152,7 +152,17 @@ network:
 
     /// Ends the runtime and starts it again.
     pub(crate) async fn restart_runtime(&mut self) {
+        self.stop_runtime().await;
+        self.start_runtime().await;
+    }
+
+    /// Ends the runtime; pods stay.
+    pub(crate) async fn stop_runtime(&mut self) {
         self.containerd.stop().await;
+    }
+
+    /// Starts the runtime that was ended.
+    pub(crate) async fn start_runtime(&mut self) {
         (self.containerd, self.cri) = Containerd::start(&self.dir).await;
     }
 

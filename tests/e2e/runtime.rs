@@ -9,6 +9,7 @@ use cni_keeper::probe::{Expected, RuntimeAnswer, ask_runtime, compare};
 use crate::containerd::SOCKET;
 use crate::namespace::on_a_private_node;
 use crate::node::{BIN_DIR, CONF_DIR, CONFLIST, NETWORK};
+use crate::poll::until;
 
 async fn ask() -> RuntimeAnswer {
     let host = Host::open(Path::new("/")).unwrap();
@@ -35,13 +36,17 @@ fn conflist() -> std::path::PathBuf {
     Path::new(CONF_DIR).join(CONFLIST)
 }
 
-fn assert_only(reasons: &[String], parts: &[&str]) {
-    let [reason] = reasons else {
-        panic!("not one reason: {reasons:#?}")
-    };
-    for part in parts {
-        assert!(reason.contains(part), "{part}: {reason}");
-    }
+/// Waits until one thing speaks against it, in words that hold all `parts`. A moment before containerd tells why it
+/// let go of a network, there is none and no reason.
+async fn until_only(parts: &[&str]) {
+    until("the runtime's own reason", async || {
+        let reasons = reasons().await;
+        match &reasons[..] {
+            [reason] if parts.iter().all(|part| reason.contains(part)) => Ok(()),
+            _ => Err(format!("{reasons:#?}")),
+        }
+    })
+    .await;
 }
 
 /// The answer is the runtime's own: what it says without a network, with one, and when a foreign file stops it.
@@ -64,10 +69,7 @@ fn the_runtime_says_what_it_has_loaded() {
         let broken = Path::new(CONF_DIR).join("05-broken.conflist");
         fs::write(&broken, "{").unwrap();
         node.until_network_ready(false).await;
-        assert_only(
-            &reasons().await,
-            &["could not load", "05-broken.conflist", "remove the file"],
-        );
+        until_only(&["could not load", "05-broken.conflist", "remove the file"]).await;
         fs::remove_file(&broken).unwrap();
         node.until_network_ready(true).await;
         assert_eq!(reasons().await, Vec::<String>::new());
@@ -88,7 +90,7 @@ fn a_runtime_that_missed_a_change_is_told_of() {
             .replace("10.88.", "10.99.");
         fs::write("/etc/cni/edited", edited).unwrap();
         fs::rename("/etc/cni/edited", conflist()).unwrap();
-        assert_only(&reasons().await, &["uses another version of", CONFLIST]);
+        until_only(&["uses another version of", CONFLIST]).await;
         assert!(node.network().await.status);
         node.keeper("uninstall");
     });
@@ -115,11 +117,11 @@ fn a_runtime_made_blind_is_told_of_until_it_is_restarted() {
                 "cni plugin not initialized",
                 "restart containerd",
             ];
-            assert_only(&reasons().await, &blind);
+            until_only(&blind).await;
             // A change that it would see if it saw any.
             fs::write(Path::new(CONF_DIR).join("flag"), []).unwrap();
             node.keeper("verify");
-            assert_only(&reasons().await, &blind);
+            until_only(&blind).await;
 
             node.restart_runtime().await;
             node.until_network_ready(true).await;
