@@ -232,3 +232,82 @@ fn how(deeds: &Deeds, fault: &Fault) -> Option<&'static str> {
             _ => None,
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Drift;
+
+    fn fault() -> Fault {
+        Fault {
+            place: Place::Conf,
+            name: "10-pods.conflist".to_owned(),
+            path: "/etc/cni/net.d/10-pods.conflist".into(),
+            kind: "missing",
+            what: "is missing".to_owned(),
+            before: "absent".to_owned(),
+            wanted: None,
+            by: None,
+            origin: Origin::Changed,
+        }
+    }
+
+    fn written(before: Vec<Fault>) -> Deeds {
+        let step = Step::WriteConflist {
+            name: "10-pods.conflist".parse().unwrap(),
+            drift: Drift::Missing,
+            foreign: false,
+        };
+        Deeds {
+            before,
+            steps: vec![step],
+            ..Deeds::default()
+        }
+    }
+
+    fn timing() -> Timing {
+        Timing {
+            since: Instant::now(),
+            now: Instant::now(),
+            at: Moment(std::time::SystemTime::now()),
+        }
+    }
+
+    fn states(log: &Log) -> Vec<(u32, &'static str)> {
+        let entries = log.entries(|_| None);
+        let state = |entry: &Arc<DriftEntry>| match entry.outcome {
+            Outcome::Open { .. } => (entry.times, "open"),
+            Outcome::Healed { .. } => (entry.times, "healed"),
+            Outcome::Gone { .. } => (entry.times, "gone"),
+        };
+        entries.iter().map(state).collect()
+    }
+
+    /// Fault 29: whoever is quick enough to undo a repair before the pass has looked again must not get the next one
+    /// at once.
+    #[test]
+    fn a_repair_that_is_undone_at_once_is_a_repair() {
+        let mut log = Log::default();
+        let deeds = written(vec![fault()]);
+        let repairs = log.record(&deeds, &[fault()], timing(), |_| 4);
+        assert_eq!(repairs.len(), 1);
+        log.found(&[fault()], timing(), |_| 5);
+        assert_eq!(states(&log), [(6, "open"), (5, "healed")]);
+        assert_eq!(log.counted().values().sum::<u64>(), 2);
+    }
+
+    #[test]
+    fn what_was_not_repaired_stays_open() {
+        let mut log = Log::default();
+        let nothing = Deeds {
+            before: vec![fault()],
+            ..Deeds::default()
+        };
+        for _ in 0..2 {
+            assert!(log.record(&nothing, &[fault()], timing(), |_| 0).is_empty());
+            assert_eq!(states(&log), [(1, "open")]);
+        }
+        assert!(log.record(&nothing, &[], timing(), |_| 0).is_empty());
+        assert_eq!(states(&log), [(1, "gone")]);
+    }
+}

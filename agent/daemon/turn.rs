@@ -260,6 +260,9 @@ impl Daemon {
     /// Draws the conclusions of a download.
     pub(super) fn fetched(&mut self, supply: Result<Supply, ReconcileError>, now: Instant) {
         let worked = supply.is_ok();
+        self.chores
+            .cramped(supply.as_ref().is_err_and(ReconcileError::is_full));
+        self.chores_are_done = false;
         self.no_supply = None;
         match supply {
             Ok(supply) => {

@@ -56,6 +56,12 @@ impl HostError {
         self.errno() == Some(Errno::EROFS)
     }
 
+    /// Whether the file system has no room left, or this user may not use it.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self.errno(), Some(Errno::ENOSPC | Errno::EDQUOT))
+    }
+
     /// Whether the machine is short of something or fails, whatever path it was asked for.
     #[must_use]
     pub fn is_the_machines(&self) -> bool {

@@ -51,15 +51,19 @@ impl From<&FileStat> for Print {
 }
 
 impl Print {
-    /// Whether a later change is bound to show in the times.
+    /// Whether a later change is bound to show in the times. It is stamped with the time of then, which is not that of
+    /// a change long ago, and not that of one yet to come: such are found where the clock was set back.
     fn is_settled(&self, now: SystemTime) -> bool {
         let (seconds, nanos) = self.changed;
         let changed = u64::try_from(seconds).ok().zip(u32::try_from(nanos).ok());
-        let since = changed.and_then(|(seconds, nanos)| {
+        changed.is_some_and(|(seconds, nanos)| {
             let changed = SystemTime::UNIX_EPOCH + Duration::new(seconds, nanos);
-            now.duration_since(changed).ok()
-        });
-        since.is_some_and(|since| since >= SETTLED)
+            let between = match now.duration_since(changed) {
+                Ok(since) => since,
+                Err(ahead) => ahead.duration(),
+            };
+            between >= SETTLED
+        })
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Chores {
     given_up: HashSet<Sha256>,
     /// Whether copies that nobody needs any more may be there.
     unswept: bool,
+    /// Whether a download found no room, so that no copies are to be made.
+    cramped: bool,
 }
 
 /// What became of one chore.
@@ -44,6 +46,11 @@ impl Chores {
         self.unread = plugins.map(|member| member.plugin.file().clone()).collect();
         self.given_up.clear();
         self.unswept = true;
+    }
+
+    /// Says whether a download finds no room: then there are better uses for it than second copies.
+    pub fn cramped(&mut self, cramped: bool) {
+        self.cramped = cramped;
     }
 
     /// Has the store looked through: something was placed, or something else is declared.
@@ -104,6 +111,12 @@ impl Session {
             self.store
                 .prune(&self.keeper.needed(&self.store.ledger()?).digests)?;
             return Ok(Done::One);
+        }
+        if chores.cramped {
+            return Ok(match self.store.drop_spares()? {
+                true => Done::One,
+                false => Done::Nothing,
+            });
         }
         let Some(bin) = self.keeper.bin_dir()? else {
             return Ok(Done::Nothing);

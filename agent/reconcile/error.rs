@@ -87,6 +87,15 @@ impl ReconcileError {
         }
     }
 
+    /// Whether there was no room for it on the disk.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Host(error) | Self::Store(StoreError::Host(error)) => error.is_full(),
+            _ => false,
+        }
+    }
+
     /// Whether it was a read-only file system that refused.
     pub(super) fn is_read_only(&self) -> bool {
         match self {

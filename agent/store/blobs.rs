@@ -348,7 +348,7 @@ fn must_be_private(state: &Dir, owner: Owner) -> Result<(), StoreError> {
 }
 
 /// The names in a directory that are digests.
-fn digests(dir: &Dir) -> Result<HashSet<Sha256>, HostError> {
+pub(super) fn digests(dir: &Dir) -> Result<HashSet<Sha256>, HostError> {
     let digest = |entry: Entry| entry.name.to_str()?.parse().ok();
     Ok(dir.entries()?.into_iter().filter_map(digest).collect())
 }

@@ -4,7 +4,7 @@
 //! is made from never leaves the store. So a writer that undoes one repair right after the other can use up the
 //! spare, and never the last copy.
 
-use super::blobs::copy;
+use super::blobs::{copy, digests};
 use super::{Store, StoreError};
 use crate::host::{Dir, HostError, Print};
 use crate::model::{FileMode, FileName, FileState, Sha256};
@@ -44,6 +44,18 @@ impl Store {
         }
         self.spares.sync()?;
         Ok(self.spares.print(&name)?)
+    }
+
+    /// Removes every spare whose blob is there: what a download needs is needed more. `true` if there was one.
+    ///
+    /// # Errors
+    /// When the spares cannot be listed or one not be removed.
+    pub fn drop_spares(&self) -> Result<bool, HostError> {
+        let mut dropped = false;
+        for digest in digests(&self.spares)? {
+            dropped |= self.has(&digest)? && self.spares.remove(&FileName::from(&digest))?;
+        }
+        Ok(dropped)
     }
 
     /// Makes a blob of a spare again, where the blob is lost; `false` if there is no such spare.

@@ -1,5 +1,6 @@
 //! The agent that stays: the real program, watching and mending a node's disk.
 
+mod clock;
 mod company;
 mod config;
 mod directories;
@@ -8,13 +9,16 @@ mod events;
 mod fast;
 mod faults;
 mod fight;
+mod foreign;
 mod gates;
 mod limits;
 mod network;
 mod quiet;
+mod report;
 mod stop;
 mod store;
 mod storm;
+mod unseen;
 
 use serde_json::Value;
 
@@ -49,6 +53,7 @@ struct Told {
     how: Option<String>,
     waiting: Option<String>,
     times: u64,
+    by: Option<String>,
 }
 
 impl From<&Value> for Told {
@@ -65,6 +70,7 @@ impl From<&Value> for Told {
             how: text(&outcome["how"]),
             waiting: text(&outcome["waiting"]),
             times: entry["times"].as_u64().unwrap(),
+            by: text(&entry["by"]),
         }
     }
 }

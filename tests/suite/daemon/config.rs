@@ -165,11 +165,11 @@ fn fault_56_a_config_map() {
 
     // The next release: placed without anybody asking, and nothing of it was drift.
     map.set(&text(&next, NETWORK, ""));
-    let is_next = |name: &&str| {
+    let is_next = |name: &str| {
         let placed = fs::read(node.path(&format!("{BIN}/{name}")));
         placed.is_ok_and(|placed| placed == other_build(name))
     };
-    agent.unasked("upgraded", || PLUGINS.iter().all(|name| is_next(&name)));
+    agent.unasked("upgraded", || PLUGINS.iter().all(|name| is_next(name)));
     agent.becomes_ready();
     assert_eq!(agent.drift().len(), 0, "{:?}", agent.drift());
 
@@ -209,7 +209,7 @@ fn fault_56_a_config_map() {
     assert!(!agent.is_ready() && !node.has(BRIDGE));
 
     map.set(&text(&next, NETWORK, ""));
-    agent.unasked("mended", || is_next(&"bridge"));
+    agent.unasked("mended", || is_next("bridge"));
     agent.becomes_ready();
     agent.stop();
 }

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use nix::sys::signal::Signal;
+
 use crate::support::agent::Agent;
 use crate::support::namespace::{bind, in_private_mounts};
 use crate::support::node::{BIN, CONF, CONFLIST, Node, STATE};
@@ -28,7 +30,7 @@ fn fault_24_the_bin_directory_is_removed_and_made_again() {
     let agent = Agent::stocked(&node);
     let right = Right::of(&node);
     for _ in 0..3 {
-        wipe(node.path(BIN));
+        wipe(&node.path(BIN));
         // It may be back already: whoever comes first makes it.
         let _ = fs::create_dir(node.path(BIN));
         agent.mends(&right, &node);
@@ -44,7 +46,10 @@ fn fault_24_directories_that_stay_away() {
     let agent = Agent::stocked(&node);
     let right = Right::of(&node);
     for dir in [BIN, CONF, "etc/cni", "etc"] {
-        wipe(node.path(dir));
+        // At once, as the agent sees it.
+        agent.signal(Signal::SIGSTOP);
+        fs::remove_dir_all(node.path(dir)).unwrap();
+        agent.signal(Signal::SIGCONT);
         agent.mends(&right, &node);
         is_watched(&agent, &node, &right);
     }
@@ -72,7 +77,7 @@ fn fault_24_directories_that_are_moved_away() {
         agent.unasked("made again", || node.has(BRIDGE) && node.has(CONFLIST));
         agent.becomes_ready();
         let moved = Tree::of(&aside, |_| false);
-        wipe(node.path(dir));
+        wipe(&node.path(dir));
         agent.unasked("made again", || node.has(BRIDGE) && node.has(CONFLIST));
         agent.becomes_ready();
         assert_eq!(moved, Tree::of(&aside, |_| false));
@@ -89,7 +94,7 @@ fn fault_24_the_state_directory_goes_as_well() {
     let agent = Agent::stocked(&node);
     let right = Right::of(&node);
     for _ in 0..2 {
-        wipe(node.path("opt"));
+        wipe(&node.path("opt"));
         agent.mends(&right, &node);
         is_watched(&agent, &node, &right);
     }
@@ -108,7 +113,7 @@ fn fault_24_nothing_is_left_of_it_anywhere() {
     let node = Node::installed();
     let agent = Agent::stocked(&node);
     let right = Right::of(&node);
-    wipe(node.path("opt"));
+    wipe(&node.path("opt"));
     let bin = node.shown(BIN);
     agent.becomes_unready(&format!(
         "binaries: {bin} does not exist, and with it 3 plugins"
@@ -132,9 +137,9 @@ fn fault_24_only_the_state_directory_goes() {
     let agent = Agent::stocked(&node);
     let right = Right::of(&node);
     let ways: [(&str, &dyn Fn()); 4] = [
-        ("removed", &|| wipe(node.path(STATE))),
+        ("removed", &|| wipe(&node.path(STATE))),
         ("moved away", &|| {
-            fs::rename(node.path(STATE), node.config().with_file_name("aside")).unwrap()
+            fs::rename(node.path(STATE), node.config().with_file_name("aside")).unwrap();
         }),
         ("emptied", &|| {
             for entry in fs::read_dir(node.path(STATE)).unwrap() {
@@ -143,7 +148,7 @@ fn fault_24_only_the_state_directory_goes() {
             }
         }),
         ("without its lock", &|| {
-            fs::remove_file(node.path(STATE).join("lock")).unwrap()
+            fs::remove_file(node.path(STATE).join("lock")).unwrap();
         }),
     ];
     for (way, remove) in ways {
@@ -186,7 +191,7 @@ fn fault_24_through_a_parent_mount() {
         let agent = Agent::stocked(&node);
         let right = Right::of(&node);
         node.lose_mirror();
-        wipe(host.join("bin"));
+        wipe(&host.join("bin"));
         agent.mends(&right, &node);
         assert_eq!(fs::read(host.join("bin/bridge")).unwrap(), plugin("bridge"));
         is_watched(&agent, &node, &right);
@@ -202,7 +207,7 @@ fn fault_24_a_dead_leaf_mount() {
         bind(&host.join("bin"), &node.path(BIN));
         node.declare(&PACK.artifact(&node.mirror("p.tgz", &PACK.bytes)), NETWORK);
         let agent = Agent::ready(&node);
-        wipe(host.join("bin"));
+        wipe(&host.join("bin"));
         fs::create_dir(host.join("bin")).unwrap();
         for name in PLUGINS {
             fs::write(host.join("bin").join(name), plugin(name)).unwrap();

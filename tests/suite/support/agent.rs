@@ -30,7 +30,6 @@ pub(crate) struct Agent {
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    pub(crate) head: String,
     pub(crate) body: String,
 }
 
@@ -259,7 +258,6 @@ pub(crate) fn ask(address: SocketAddr, request: &str) -> std::io::Result<Answer>
     let status = status.ok_or_else(|| std::io::Error::other(format!("no answer: {said:?}")))?;
     Ok(Answer {
         status,
-        head: head.to_owned(),
         body: body.to_owned(),
     })
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -69,8 +69,8 @@ pub(crate) fn copy(node: &Node, part: &str, content: &[u8]) -> PathBuf {
 }
 
 /// Removes a directory with all that is in it, also while somebody puts something back.
-pub(crate) fn wipe(directory: PathBuf) {
-    while let Err(error) = fs::remove_dir_all(&directory) {
+pub(crate) fn wipe(directory: &Path) {
+    while let Err(error) = fs::remove_dir_all(directory) {
         match error.kind() {
             ErrorKind::DirectoryNotEmpty => {}
             ErrorKind::NotFound => return,

@@ -1,0 +1,156 @@
+//! Files of others in the configuration directory, seen by an agent that stays.
+
+use std::fs;
+
+use super::{Told, drifts, node, only_drift};
+use crate::support::agent::Agent;
+use crate::support::node::{CONF, Node};
+
+const RIVAL: &str = "etc/cni/net.d/05-other.conflist";
+const ASIDE: &str = "etc/cni/net.d/05-other.conflist.cni-keeper-disabled";
+const OTHER_NETWORK: &str =
+    r#"{"cniVersion": "1.0.0", "name": "other", "plugins": [{"type": "bridge"}]}"#;
+const DISABLE: &str = "drift: {foreignConflists: disable}\n";
+
+/// Puts a file before ours and takes it away again. It is told as long as it is there, and never touched.
+fn is_told(file: &str, content: &str, kind: &str, reason: &str) -> Told {
+    let node = node();
+    let right = node.tree();
+    let agent = Agent::ready(&node);
+    node.write(file, content.as_bytes(), 0o640);
+    let disturbed = node.tree();
+    let answer = agent.get("/readyz");
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert!(answer.body.contains(reason), "{answer:?}");
+    let told = only_drift(&agent);
+    assert_eq!((&*told.kind, &*told.outcome), (kind, "open"), "{told:?}");
+    assert_eq!(told.path, node.shown(file));
+    assert_eq!(agent.get("/livez").status, 200);
+    assert_eq!(disturbed.changes(&node.tree()), Vec::<String>::new());
+
+    fs::remove_file(node.path(file)).unwrap();
+    assert!(agent.is_ready());
+    assert_eq!(only_drift(&agent).outcome, "gone");
+    // A directory that was made for it may stay.
+    let left = right.changes(&node.tree());
+    assert!(left.iter().all(|path| file.starts_with(path)), "{left:?}");
+    agent.stop();
+    told
+}
+
+/// Fault 30: named, never deleted.
+#[test]
+fn fault_30_a_conflist_that_sorts_before_ours() {
+    let told = is_told(
+        RIVAL,
+        OTHER_NETWORK,
+        "shadowed",
+        "05-other.conflist sorts before 10-pods.conflist, so containerd takes its network 'other'",
+    );
+    assert_eq!(told.before, "network 'other'");
+    assert_eq!(told.what, "sorts before ours, with the network 'other'");
+}
+
+/// Fault 34: one that stops containerd altogether. It stops nothing here.
+#[test]
+fn fault_34_a_malformed_file_that_sorts_before_ours() {
+    for content in ["", "{\"name\": ", "[]", "\u{feff}{}", "{\"plugins\": 3}"] {
+        let told = is_told(
+            RIVAL,
+            content,
+            "runtime-blocked",
+            "05-other.conflist sorts before 10-pods.conflist and does not load",
+        );
+        assert!(
+            told.what
+                .starts_with("sorts before ours and does not load: ")
+        );
+    }
+}
+
+/// Fault 34: behind ours it stops no runtime, and whoever looks for it finds it.
+#[test]
+fn fault_34_a_malformed_file_that_sorts_behind_ours() {
+    let node = node();
+    let agent = Agent::ready(&node);
+    node.write("etc/cni/net.d/20-late.conflist", b"{\"name\": ", 0o644);
+    assert!(agent.is_ready());
+    let view = agent.json("/conflist");
+    assert_eq!(view["file"], "10-pods.conflist");
+    let candidates = view["candidates"].as_array().unwrap();
+    let late = candidates
+        .iter()
+        .find(|it| it["name"] == "20-late.conflist");
+    assert_ne!(late.unwrap()["error"], serde_json::Value::Null);
+    assert_eq!(drifts(&agent).len(), 0);
+    agent.stop();
+}
+
+/// What lies in a directory of the network's name becomes a part of it.
+#[test]
+fn a_drop_in() {
+    let told = is_told(
+        "etc/cni/net.d/pod-network/10-sneaky.conf",
+        r#"{"type": "tuning"}"#,
+        "dropin",
+        "pod-network/10-sneaky.conf is merged into the network",
+    );
+    assert_eq!(told.before, "a drop-in");
+}
+
+/// Fault 30, opted in: set aside as soon as it comes, given back on the way out.
+#[test]
+fn fault_30_a_rival_is_set_aside_when_that_is_declared() {
+    let node = node();
+    node.declare_more(DISABLE);
+    let agent = Agent::ready(&node);
+    let right = node.tree();
+    node.write(RIVAL, OTHER_NETWORK.as_bytes(), 0o640);
+    let disturbed = node.tree();
+    agent.becomes_ready();
+    let told = only_drift(&agent);
+    assert_eq!(
+        (&*told.kind, told.how.as_deref()),
+        ("shadowed", Some("set aside"))
+    );
+    assert_eq!(right.changes(&node.tree()), [ASIDE]);
+    assert_eq!(node.read(ASIDE), OTHER_NETWORK.as_bytes());
+    // One that would stop the runtime as well.
+    node.write("etc/cni/net.d/06-broken.conf", b"{", 0o640);
+    agent.becomes_ready();
+    let told = drifts(&agent).remove(0);
+    assert_eq!(
+        (&*told.kind, told.how.as_deref()),
+        ("runtime-blocked", Some("set aside"))
+    );
+    agent.stop();
+
+    node.run("uninstall").exits(0);
+    let after = node.tree();
+    assert!(after.get(RIVAL).looks_like(disturbed.get(RIVAL)));
+    assert_eq!(node.read("etc/cni/net.d/06-broken.conf"), b"{");
+    let ours = |name: &String| name.contains("keeper") || name == "10-pods.conflist";
+    assert!(!node.names(CONF).iter().any(ours));
+}
+
+/// The setting is switched while the agent runs: on, and what is there is set aside; off, and what comes stays.
+#[test]
+fn setting_rivals_aside_is_switched_while_it_runs() {
+    let node = Node::installed();
+    node.write(RIVAL, OTHER_NETWORK.as_bytes(), 0o640);
+    let agent = Agent::start(&node);
+    agent.becomes_unready("05-other.conflist sorts before");
+    let declared = fs::read_to_string(node.config()).unwrap();
+    node.declare_more(DISABLE);
+    agent.becomes_ready();
+    assert!(node.has(ASIDE) && !node.has(RIVAL));
+
+    node.redeclare(&declared);
+    agent.until("told to leave rivals alone", |agent| {
+        agent.json("/status")["declared"]["foreignConflists"] == "report"
+    });
+    node.write(RIVAL, OTHER_NETWORK.as_bytes(), 0o640);
+    agent.becomes_unready("05-other.conflist sorts before");
+    assert!(node.has(RIVAL) && node.has(ASIDE));
+    agent.stop();
+}

@@ -1,0 +1,101 @@
+//! `drift.policy: report`: an agent that looks, tells, and writes nothing.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::{BRIDGE, Told, drifts, node};
+use crate::support::agent::Agent;
+use crate::support::node::{BIN, CONFLIST, Node, STATE};
+
+const REPORT: &str = "drift: {policy: report}\n";
+
+/// On a machine where nothing was ever installed: not even a state directory is made.
+#[test]
+fn an_empty_machine_stays_empty() {
+    let node = Node::declared();
+    node.declare_more(REPORT);
+    let agent = Agent::start(&node);
+    agent.becomes_unready("opt/cni/bin does not exist, and with it 3 plugins");
+    // As long as it is asked, it looks.
+    for _ in 0..10 {
+        assert!(!agent.is_ready());
+    }
+    assert_eq!(node.tree().paths(), Vec::<&str>::new());
+    assert!(!node.has(STATE));
+    assert_eq!(agent.downloads(), 0.0);
+    agent.stop();
+    assert_eq!(node.whole_tree().paths(), Vec::<&str>::new());
+}
+
+/// Where everything is in place, every damage is told with the reason why it stays, and stays.
+#[test]
+fn damage_is_told_and_stays() {
+    let node = node();
+    node.declare_more(REPORT);
+    let before = node.whole_tree();
+    let agent = Agent::ready(&node);
+    let damage: [(&str, &str, &dyn Fn()); 4] = [
+        (BRIDGE, "missing", &|| {
+            fs::remove_file(node.path(BRIDGE)).unwrap();
+        }),
+        (CONFLIST, "content", &|| {
+            fs::write(node.path(CONFLIST), "{}").unwrap();
+        }),
+        ("opt/cni/bin/loopback", "mode", &|| {
+            let closed = fs::Permissions::from_mode(0o600);
+            fs::set_permissions(node.path("opt/cni/bin/loopback"), closed).unwrap();
+        }),
+        ("etc/cni/net.d/00-rival.conf", "runtime-blocked", &|| {
+            node.write("etc/cni/net.d/00-rival.conf", b"{", 0o600);
+        }),
+    ];
+    for (file, kind, strike) in &damage {
+        strike();
+        let damaged = node.whole_tree();
+        let answer = agent.get("/readyz");
+        assert_eq!(answer.status, 503);
+        let told = drifts(&agent);
+        let is_it = |told: &&Told| told.path == node.shown(file) && told.kind == *kind;
+        let told = told.iter().find(is_it).unwrap_or_else(|| agent.fail(kind));
+        assert_eq!(told.outcome, "open");
+        assert_eq!(told.waiting.as_deref(), Some("drift.policy is report"));
+        assert_eq!(damaged, node.whole_tree(), "nothing is written");
+    }
+    assert_eq!(drifts(&agent).len(), damage.len());
+    let mut files: Vec<&str> = damage.iter().map(|(file, ..)| *file).collect();
+    files.sort_unstable();
+    let mut changed = before.changes(&node.whole_tree());
+    changed.sort();
+    assert_eq!(changed, files);
+    let healed = "cni_keeper_repairs_total{result=\"healed\"}";
+    assert_eq!(agent.metric(healed), 0.0);
+    agent.stop();
+}
+
+/// Switched on while it runs, it stops mending; switched off, it mends what it had only told of.
+#[test]
+fn the_policy_is_switched_while_it_runs() {
+    let node = node();
+    let right = node.tree();
+    let agent = Agent::ready(&node);
+    let heal = fs::read_to_string(node.config()).unwrap();
+    node.declare_more(REPORT);
+    agent.until("told only to report", |agent| {
+        agent.json("/status")["declared"]["policy"] == "report"
+    });
+    fs::remove_dir_all(node.path(BIN)).unwrap();
+    agent.becomes_unready("opt/cni/bin does not exist, and with it 3 plugins");
+    assert!(!node.has(BIN));
+    let told = drifts(&agent).remove(0);
+    assert_eq!((&*told.kind, &*told.outcome), ("dir-missing", "open"));
+
+    node.redeclare(&heal);
+    agent.becomes_ready();
+    let told = drifts(&agent).remove(0);
+    assert_eq!((&*told.kind, &*told.outcome), ("dir-missing", "healed"));
+    let lost = right.changes(&node.tree());
+    // What others had there is gone with the directory; nobody but they can bring it back.
+    assert!(lost.contains(&"opt/cni/bin/cilium-cni".to_owned()));
+    assert_eq!(node.names(BIN), crate::support::pack::PLUGINS);
+    agent.stop();
+}

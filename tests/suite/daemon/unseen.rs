@@ -1,0 +1,166 @@
+//! Changes that no event tells of: the next look finds them by what the kernel notes of a file, and the full reading
+//! finds what leaves no note at all.
+
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+use super::{BRIDGE, node, only_drift};
+use crate::support::again::has_program;
+use crate::support::agent::Agent;
+use crate::support::node::{BIN, CONFLIST, Node};
+use crate::support::pack::plugin;
+use crate::support::skipped;
+use crate::support::unasked::Right;
+
+/// Another name of a file, in a directory that nobody watches: what is done through it is no event in ours.
+struct Alias {
+    path: PathBuf,
+    _dir: TempDir,
+}
+
+impl Alias {
+    fn of(node: &Node, file: &str) -> Self {
+        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let path = dir.path().join("alias");
+        fs::hard_link(node.path(file), &path).unwrap();
+        Self { path, _dir: dir }
+    }
+
+    /// Changes one bit: the size stays the same, and the time of the last change is put back.
+    fn flip_a_bit(&self) {
+        let file = File::options().read(true).write(true).open(&self.path);
+        let file = file.unwrap();
+        let before = file.metadata().unwrap();
+        let (mut byte, last) = ([0], before.len() - 1);
+        file.read_exact_at(&mut byte, last).unwrap();
+        file.write_all_at(&[byte[0] ^ 1], last).unwrap();
+        file.set_modified(before.modified().unwrap()).unwrap();
+    }
+}
+
+/// Fault 27: the same size, the same time, and no event: whoever asks gets no lie, since the kernel keeps a time that
+/// nobody else can set.
+#[test]
+fn fault_27_the_same_size_and_time_are_not_believed() {
+    for file in [BRIDGE, CONFLIST] {
+        let node = node();
+        node.declare_more("drift: {resync: 1h}\n");
+        let right = node.tree();
+        let agent = Agent::ready(&node);
+        let alias = Alias::of(&node, file);
+        let linked = fs::metadata(node.path(file)).unwrap();
+        alias.flip_a_bit();
+        let flipped = fs::metadata(node.path(file)).unwrap();
+        let known = |it: &fs::Metadata| (it.ino(), it.len(), it.modified().unwrap());
+        assert_eq!(known(&flipped), known(&linked));
+        agent.becomes_ready();
+        assert!(right.looks_like(&node.tree()));
+        let told = only_drift(&agent);
+        assert_eq!((&*told.kind, &*told.outcome), ("content", "healed"));
+        agent.stop();
+    }
+}
+
+/// Fault 26: nobody tells, nobody asks: the next full look mends it.
+#[test]
+fn fault_26_a_lost_event_is_made_up_for() {
+    for file in [BRIDGE, CONFLIST] {
+        let node = node();
+        node.declare_more("drift: {resync: 300ms}\n");
+        let right = Right::of(&node);
+        let agent = Agent::ready(&node);
+        Alias::of(&node, file).flip_a_bit();
+        agent.mends(&right, &node);
+        let told = only_drift(&agent);
+        assert_eq!((&*told.kind, &*told.outcome), ("content", "healed"));
+        agent.stop();
+    }
+}
+
+/// Somebody who has a file mapped into memory and can change it without any call to the kernel.
+struct Mapping(Child);
+
+impl Mapping {
+    /// Opens and maps a file, and touches its last byte. From then on, until the page is written back, the kernel does
+    /// not notice what is written to it.
+    fn of(path: &Path) -> Self {
+        const PROGRAM: &str = "\
+import mmap, sys
+file = open(sys.argv[1], 'r+b')
+mapped = mmap.mmap(file.fileno(), 0)
+mapped[-1] = mapped[-1]
+print('touched', flush=True)
+sys.stdin.readline()
+mapped[-1] ^= 1
+print('changed', flush=True)
+sys.stdin.readline()
+";
+        let child = Command::new("python3")
+            .args(["-c", PROGRAM])
+            .arg(path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut mapping = Self(child);
+        mapping.says("touched\n");
+        mapping
+    }
+
+    /// Changes the last byte.
+    fn change(&mut self) {
+        let stdin = self.0.stdin.as_mut().unwrap();
+        stdin.write_all(b"\n").unwrap();
+        self.says("changed\n");
+    }
+
+    fn says(&mut self, line: &str) {
+        let mut said = String::new();
+        // It says one line at a time and waits, so nothing is read ahead.
+        let mut stdout = BufReader::new(self.0.stdout.as_mut().unwrap());
+        stdout.read_line(&mut said).unwrap();
+        assert_eq!(said, line);
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Fault 27: a change that leaves no trace but itself, as a failing disk makes one. The full reading finds it.
+#[test]
+fn fault_27_what_leaves_no_trace_is_found_by_reading() {
+    if !has_program("python3") {
+        return skipped("python3 is needed to write to a file through a mapping");
+    }
+    let node = node();
+    node.declare_more("drift: {resync: 2s}\n");
+    let agent = Agent::ready(&node);
+    let path = node.path(BRIDGE);
+    let mut mapping = Mapping::of(&path);
+    // The touch left a trace, and what is read for it is known by the time that trace is old enough to be believed.
+    for _ in 0..10 {
+        assert!(agent.is_ready());
+    }
+    let touched = fs::metadata(&path).unwrap();
+    mapping.change();
+    let changed = fs::metadata(&path).unwrap();
+    let traces = |it: &fs::Metadata| (it.ino(), it.len(), it.mtime_nsec(), it.ctime_nsec());
+    assert_eq!(traces(&changed), traces(&touched), "no trace is left");
+
+    agent.unasked("read and mended", || node.read(BRIDGE) == plugin("bridge"));
+    agent.becomes_ready();
+    let told = only_drift(&agent);
+    assert_eq!((&*told.kind, &*told.outcome), ("content", "healed"));
+    drop(mapping);
+    assert_eq!(node.names(BIN).len(), 4);
+    agent.stop();
+}
