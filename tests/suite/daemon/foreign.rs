@@ -106,7 +106,6 @@ fn fault_30_a_rival_is_set_aside_when_that_is_declared() {
     let agent = Agent::ready(&node);
     let right = node.tree();
     node.write(RIVAL, OTHER_NETWORK.as_bytes(), 0o640);
-    let disturbed = node.tree();
     agent.becomes_ready();
     let told = only_drift(&agent);
     assert_eq!(
@@ -115,6 +114,8 @@ fn fault_30_a_rival_is_set_aside_when_that_is_declared() {
     );
     assert_eq!(right.changes(&node.tree()), [ASIDE]);
     assert_eq!(node.read(ASIDE), OTHER_NETWORK.as_bytes());
+    let aside = node.tree().get(ASIDE).clone();
+    assert_eq!(aside.mode, 0o640);
     // One that would stop the runtime as well.
     node.write("etc/cni/net.d/06-broken.conf", b"{", 0o640);
     agent.becomes_ready();
@@ -127,7 +128,7 @@ fn fault_30_a_rival_is_set_aside_when_that_is_declared() {
 
     node.run("uninstall").exits(0);
     let after = node.tree();
-    assert!(after.get(RIVAL).looks_like(disturbed.get(RIVAL)));
+    assert!(after.get(RIVAL).looks_like(&aside));
     assert_eq!(node.read("etc/cni/net.d/06-broken.conf"), b"{");
     let ours = |name: &String| name.contains("keeper") || name == "10-pods.conflist";
     assert!(!node.names(CONF).iter().any(ours));
