@@ -1,6 +1,7 @@
 //! Files of others in the configuration directory, seen by an agent that stays.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use super::{Told, drifts, node, only_drift};
 use crate::support::agent::Agent;
@@ -12,12 +13,22 @@ const OTHER_NETWORK: &str =
     r#"{"cniVersion": "1.0.0", "name": "other", "plugins": [{"type": "bridge"}]}"#;
 const DISABLE: &str = "drift: {foreignConflists: disable}\n";
 
+/// Puts a file there in one step: else the agent may see it while it is still empty.
+fn put(node: &Node, file: &str, content: &str) {
+    let new = node.config().with_file_name("new");
+    fs::write(&new, content).unwrap();
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o640)).unwrap();
+    let path = node.path(file);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::rename(new, path).unwrap();
+}
+
 /// Puts a file before ours and takes it away again. It is told as long as it is there, and never touched.
 fn is_told(file: &str, content: &str, kind: &str, reason: &str) -> Told {
     let node = node();
     let right = node.tree();
     let agent = Agent::ready(&node);
-    node.write(file, content.as_bytes(), 0o640);
+    put(&node, file, content);
     let disturbed = node.tree();
     let answer = agent.get("/readyz");
     assert_eq!(answer.status, 503, "{answer:?}");
@@ -105,8 +116,7 @@ fn fault_30_a_rival_is_set_aside_when_that_is_declared() {
     node.declare_more(DISABLE);
     let agent = Agent::ready(&node);
     let right = node.tree();
-    node.write(RIVAL, OTHER_NETWORK.as_bytes(), 0o640);
-    let disturbed = node.tree();
+    put(&node, RIVAL, OTHER_NETWORK);
     agent.becomes_ready();
     let told = only_drift(&agent);
     assert_eq!(
@@ -115,8 +125,10 @@ fn fault_30_a_rival_is_set_aside_when_that_is_declared() {
     );
     assert_eq!(right.changes(&node.tree()), [ASIDE]);
     assert_eq!(node.read(ASIDE), OTHER_NETWORK.as_bytes());
+    let aside = node.tree().get(ASIDE).clone();
+    assert_eq!(aside.mode, 0o640);
     // One that would stop the runtime as well.
-    node.write("etc/cni/net.d/06-broken.conf", b"{", 0o640);
+    put(&node, "etc/cni/net.d/06-broken.conf", "{");
     agent.becomes_ready();
     let told = drifts(&agent).remove(0);
     assert_eq!(
@@ -127,7 +139,7 @@ fn fault_30_a_rival_is_set_aside_when_that_is_declared() {
 
     node.run("uninstall").exits(0);
     let after = node.tree();
-    assert!(after.get(RIVAL).looks_like(disturbed.get(RIVAL)));
+    assert!(after.get(RIVAL).looks_like(&aside));
     assert_eq!(node.read("etc/cni/net.d/06-broken.conf"), b"{");
     let ours = |name: &String| name.contains("keeper") || name == "10-pods.conflist";
     assert!(!node.names(CONF).iter().any(ours));
@@ -137,7 +149,7 @@ fn fault_30_a_rival_is_set_aside_when_that_is_declared() {
 #[test]
 fn setting_rivals_aside_is_switched_while_it_runs() {
     let node = Node::installed();
-    node.write(RIVAL, OTHER_NETWORK.as_bytes(), 0o640);
+    put(&node, RIVAL, OTHER_NETWORK);
     let agent = Agent::start(&node);
     agent.becomes_unready("05-other.conflist sorts before");
     let declared = fs::read_to_string(node.config()).unwrap();
@@ -149,7 +161,7 @@ fn setting_rivals_aside_is_switched_while_it_runs() {
     agent.until("told to leave rivals alone", |agent| {
         agent.json("/status")["declared"]["foreignConflists"] == "report"
     });
-    node.write(RIVAL, OTHER_NETWORK.as_bytes(), 0o640);
+    put(&node, RIVAL, OTHER_NETWORK);
     agent.becomes_unready("05-other.conflist sorts before");
     assert!(node.has(RIVAL) && node.has(ASIDE));
     agent.stop();
