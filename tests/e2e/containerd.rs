@@ -120,10 +120,15 @@ impl Containerd {
         lines[lines.len().saturating_sub(40)..].join("\n")
     }
 
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.process.id().try_into().unwrap());
+        kill(pid, signal).unwrap();
+    }
+
     /// Asks it to end and waits until it has.
     pub(crate) async fn stop(&mut self) {
-        let pid = Pid::from_raw(self.process.id().try_into().unwrap());
-        kill(pid, Signal::SIGTERM).unwrap();
+        self.signal(Signal::SIGTERM);
         until("containerd to end", async || {
             match self.process.try_wait().unwrap() {
                 Some(_) => Ok(()),

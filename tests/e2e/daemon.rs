@@ -39,6 +39,12 @@ fn a_damaged_node_comes_back_and_the_runtime_agrees() {
             assert!(seen.longest_lie < LONGEST_LIE, "{seen:?}");
             let checks = agent.get("/readyz?verbose").body;
             assert!(checks.contains("[+]runtime ok\n"), "{checks}");
+            // One that hangs is a reason like any other, and holds nothing up.
+            node.containerd.signal(Signal::SIGSTOP);
+            let silent = format!("runtime: {SOCKET} did not answer");
+            agent.until_unready(&silent).await;
+            node.containerd.signal(Signal::SIGCONT);
+            agent.until_ready().await;
             leave(node, agent).await;
         },
     );
