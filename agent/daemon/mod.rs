@@ -264,8 +264,9 @@ impl Daemon {
 
     fn chore_done(&mut self, chores: Chores, done: Done) -> Option<Reason> {
         self.chore = None;
-        self.chores = chores;
-        self.chores_are_done = done == Done::Nothing;
+        let meanwhile = std::mem::replace(&mut self.chores, chores);
+        let more = self.chores.add(meanwhile);
+        self.chores_are_done = done == Done::Nothing && !more;
         match done {
             Done::Nothing | Done::One => None,
             Done::AllRead => {

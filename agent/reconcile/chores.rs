@@ -48,6 +48,18 @@ impl Chores {
         self.unswept = true;
     }
 
+    /// Adds what was asked for while a chore was under way; `true` if anything was.
+    pub fn add(&mut self, meanwhile: Self) -> bool {
+        let more = meanwhile.unswept || !meanwhile.unread.is_empty();
+        if more {
+            self.sweep();
+        }
+        if !meanwhile.unread.is_empty() {
+            self.unread = meanwhile.unread;
+        }
+        more
+    }
+
     /// Says whether a download finds no room: then there are better uses for it than second copies.
     pub fn cramped(&mut self, cramped: bool) {
         self.cramped = cramped;
@@ -176,5 +188,28 @@ impl Session {
             Err(error) => return Err(error.into()),
         }
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for_meanwhile_is_not_forgotten() {
+        let mut chores = Chores::default();
+        assert!(!chores.add(Chores::default()));
+        let mut sweep = Chores::default();
+        sweep.sweep();
+        assert!(chores.add(sweep));
+        assert!(chores.unswept);
+        let reading = Chores {
+            unread: ["bridge".parse().unwrap()].into(),
+            ..Chores::default()
+        };
+        assert!(chores.add(reading));
+        assert_eq!(chores.unread.len(), 1);
+        assert!(!chores.add(Chores::default()));
+        assert_eq!(chores.unread.len(), 1);
     }
 }

