@@ -25,6 +25,16 @@ need_rust() {
   command -v cc >/dev/null || need gcc libc6-dev
 }
 
+# The release build, static: it needs nothing of the machine or image that it runs on, and maps less. For a target
+# that is named, since cargo would give the flag to procedural macros as well otherwise, which cannot be static.
+triple=$(PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin rustc --version --verbose 2>/dev/null | sed -n 's/^host: //p') || true
+# shellcheck disable=SC2034 # for the scripts that source this
+readonly triple release=$target/$triple/release
+build_release() {
+  RUSTFLAGS="${RUSTFLAGS-} -C target-feature=+crt-static" \
+    cargo build --release --locked --quiet --target "$triple" "$@"
+}
+
 # need PACKAGE...: installs the Debian packages that are missing, as root; otherwise says which.
 need() {
   local package
