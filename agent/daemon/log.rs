@@ -168,17 +168,17 @@ impl Log {
         self.right.clear();
     }
 
-    /// The log, newest first; what is still open comes before what is over. `waiting` says of a path why it is not
+    /// The log, newest first; what is still open comes before what is over. `waiting` says of one why it is not
     /// mended at once.
     pub(super) fn entries(
         &self,
-        waiting: impl Fn(&Path) -> Option<String>,
+        waiting: impl Fn(&DriftEntry) -> Option<String>,
     ) -> Vec<Arc<DriftEntry>> {
         let mut open: Vec<DriftEntry> = self.open.values().map(|open| open.entry.clone()).collect();
         open.sort_by_key(|entry| std::cmp::Reverse(entry.id));
         for entry in &mut open {
             entry.outcome = Outcome::Open {
-                waiting: waiting(&entry.path),
+                waiting: waiting(entry),
             };
         }
         let open = open.into_iter().map(Arc::new);

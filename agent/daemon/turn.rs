@@ -9,7 +9,8 @@ use super::log::Timing;
 use super::patience::Patience;
 use super::places::Places;
 use super::{Daemon, Reason, keeper, report};
-use crate::model::{FileName, Moment, Standing, Trouble};
+use crate::config::ForeignConflists;
+use crate::model::{DriftEntry, FileName, Moment, Standing, Trouble};
 use crate::plan::Step;
 use crate::reconcile::{Caretaker, Chores, Fault, Held, Pass, ReconcileError, Supply};
 use crate::store::Place;
@@ -293,11 +294,9 @@ impl Daemon {
     }
 
     /// Why each file that is not right is not mended at once.
-    pub(super) fn waiting(
-        &self,
-        stuck: Option<&str>,
-    ) -> impl Fn(&std::path::Path) -> Option<String> {
+    pub(super) fn waiting(&self, stuck: Option<&str>) -> impl Fn(&DriftEntry) -> Option<String> {
         let now = Instant::now();
+        let settings = self.caretaker.keeper().settings();
         let (bin, conf) = self.caretaker.keeper().shown_dirs();
         let path = |(place, name): &(Place, FileName)| match place {
             Place::Bin => bin.join(name.as_str()),
@@ -313,7 +312,13 @@ impl Daemon {
             () if self.fetch.is_some() => Some("its artifact is being downloaded".to_owned()),
             () => stuck.map(str::to_owned),
         };
-        move |path| match held.get(path) {
+        let are_left = settings.drift.foreign_conflists == ForeignConflists::Report;
+        move |entry| match held.get(&entry.path) {
+            _ if are_left && matches!(entry.kind, "shadowed" | "runtime-blocked") => {
+                Some("drift.foreignConflists is report".to_owned())
+            }
+            // Nobody but its owner takes it away.
+            _ if entry.kind == "dropin" => None,
             Some(left) => Some(format!(
                 "somebody keeps undoing the repair; the next one is in {:.1} s",
                 left.as_secs_f64()
