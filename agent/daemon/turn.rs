@@ -312,7 +312,8 @@ impl Daemon {
             () if self.fetch.is_some() => Some("its artifact is being downloaded".to_owned()),
             () => stuck.map(str::to_owned),
         };
-        let are_left = settings.drift.foreign_conflists == ForeignConflists::Report;
+        let are_left = settings.drift.foreign_conflists == ForeignConflists::Report
+            && !self.caretaker.only_looks();
         move |entry| match held.get(&entry.path) {
             _ if are_left && matches!(entry.kind, "shadowed" | "runtime-blocked") => {
                 Some("drift.foreignConflists is report".to_owned())
