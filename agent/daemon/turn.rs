@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::gates::Gates;
 use super::log::Timing;
 use super::patience::Patience;
 use super::places::Places;
@@ -33,9 +34,13 @@ impl Daemon {
             .held(began)
             .map(|(file, _)| file.clone())
             .collect();
-        // A gate that does not answer takes seconds: one that did not hold is asked when something happened.
-        let hinted = reason.since.is_some() && self.caretaker.waits_for_gates();
-        let gates = reason.ask || self.fresh || hinted;
+        // A gate that does not answer takes seconds, in which nothing must have to wait to be mended: one that did not
+        // hold is asked beside turns, also when something happened.
+        let closed = self.caretaker.waits_for_gates() && !self.fresh && !reason.opened;
+        if closed && (reason.ask || reason.since.is_some()) {
+            self.gates.ask(self.caretaker.keeper());
+        }
+        let gates = self.fresh || reason.opened || (reason.ask && !closed);
         let pass = self.caretaker.pass(held, gates).await;
         self.passes += 1;
         if self.fresh && pass.is_ok() {
@@ -240,6 +245,7 @@ impl Daemon {
     /// chore is let finish.
     async fn drop_work(&mut self) {
         self.fetch = None;
+        self.gates = Gates::default();
         if let Some(chore) = self.chore.take() {
             let _ = chore.await;
         }
