@@ -1,9 +1,13 @@
 //! Log lines on stderr.
 
+use std::fmt::{Debug, Result};
 use std::io::IsTerminal as _;
 
 use tracing::Level;
+use tracing::field::Field;
+use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::format;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt, registry};
@@ -34,6 +38,7 @@ pub fn init(level: Option<Level>, format: LogFormat) {
         .with_target("cni_keeper", level);
     let lines = match format {
         LogFormat::Text => fmt::layer()
+            .fmt_fields(format::debug_fn(write_field).delimited(" "))
             .with_writer(std::io::stderr)
             .with_target(false)
             .with_ansi(is_terminal)
@@ -46,4 +51,60 @@ pub fn init(level: Option<Level>, format: LogFormat) {
     };
     // Fails only where a subscriber is set already, which is then the one that serves.
     let _ = registry().with(lines.with_filter(filter)).try_init();
+}
+
+/// One field, on the same line whatever it holds: a file of others may have a line break or an escape sequence in its
+/// name, which must neither look like another line nor reach a terminal.
+fn write_field(writer: &mut format::Writer<'_>, field: &Field, value: &dyn Debug) -> Result {
+    match field.name() {
+        "message" => {}
+        name => write!(writer, "{name}=")?,
+    }
+    for character in format!("{value:?}").chars() {
+        match character.is_control() {
+            true => write!(writer, "{}", character.escape_debug())?,
+            false => writer.write_char(character)?,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What others wrote begins no line of the log, and sends nothing to a terminal.
+    #[test]
+    fn a_hostile_name_stays_on_its_line() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let layer = fmt::layer()
+            .fmt_fields(format::debug_fn(write_field).delimited(" "))
+            .with_ansi(false)
+            .with_writer(move || writer.clone());
+        let path = std::path::Path::new("/etc/05-x\nERROR \u{1b}[31mfalse.conf");
+        tracing::subscriber::with_default(registry().with(layer), || {
+            tracing::warn!(path = %path.display(), kind = "shadowed", "drift: network '{}'", "a\nb\u{9b}");
+        });
+        let written = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(written.lines().count(), 1, "{written}");
+        let end = r#"drift: network 'a\nb\u{9b}' path=/etc/05-x\nERROR \u{1b}[31mfalse.conf kind="shadowed""#;
+        assert!(written.trim_end().ends_with(end), "{written}");
+    }
 }

@@ -12,6 +12,8 @@ use crate::store::Place;
 
 /// How many drifts that are over are remembered.
 const LONGEST: usize = 256;
+/// Kinds of drift in files that are not declared. No more of them are open than are remembered when they are over.
+const FOREIGN: [&str; 3] = ["shadowed", "runtime-blocked", "dropin"];
 /// How many kinds and files are counted apart; foreign files may have any name.
 const MOST_COUNTED: usize = 512;
 /// Under what the rest is counted.
@@ -127,7 +129,7 @@ impl Log {
             Origin::Outdated => false,
             Origin::Unplaced => self.right.contains(&fault.path),
         };
-        if !is_drift || self.open.contains_key(&key) {
+        if !is_drift || self.open.contains_key(&key) || self.is_one_too_many(fault) {
             return;
         }
         self.last_id += 1;
@@ -149,6 +151,11 @@ impl Log {
         self.open.insert(key, Open { since, entry });
     }
 
+    /// Of what is declared everything is told; how much others put beside it is up to them.
+    fn is_one_too_many(&self, fault: &Fault) -> bool {
+        FOREIGN.contains(&fault.kind) && self.open.len() >= LONGEST
+    }
+
     fn count(&mut self, kind: &'static str, name: &str) {
         let known = self.counted.contains_key(&(kind, name.to_owned()));
         let name = match known || self.counted.len() < MOST_COUNTED {
@@ -168,17 +175,17 @@ impl Log {
         self.right.clear();
     }
 
-    /// The log, newest first; what is still open comes before what is over. `waiting` says of a path why it is not
+    /// The log, newest first; what is still open comes before what is over. `waiting` says of one why it is not
     /// mended at once.
     pub(super) fn entries(
         &self,
-        waiting: impl Fn(&Path) -> Option<String>,
+        waiting: impl Fn(&DriftEntry) -> Option<String>,
     ) -> Vec<Arc<DriftEntry>> {
         let mut open: Vec<DriftEntry> = self.open.values().map(|open| open.entry.clone()).collect();
         open.sort_by_key(|entry| std::cmp::Reverse(entry.id));
         for entry in &mut open {
             entry.outcome = Outcome::Open {
-                waiting: waiting(&entry.path),
+                waiting: waiting(entry),
             };
         }
         let open = open.into_iter().map(Arc::new);
@@ -294,6 +301,25 @@ mod tests {
         log.found(&[fault()], timing(), |_| 5);
         assert_eq!(states(&log), [(6, "open"), (5, "healed")]);
         assert_eq!(log.counted().values().sum::<u64>(), 2);
+    }
+
+    /// A directory full of foreign files neither floods the log nor hides what is wrong with ours.
+    #[test]
+    fn there_is_an_end_to_foreign_files_and_none_to_ours() {
+        let mut log = Log::default();
+        let rival = |number: usize| Fault {
+            name: format!("{number}.conf"),
+            path: format!("/etc/cni/net.d/{number}.conf").into(),
+            kind: "shadowed",
+            ..fault()
+        };
+        let faults: Vec<Fault> = (0..2 * LONGEST).map(rival).chain([fault()]).collect();
+        for _ in 0..2 {
+            log.found(&faults, timing(), |_| 0);
+        }
+        assert_eq!(log.counted().values().sum::<u64>(), LONGEST as u64 + 1);
+        let entries = log.entries(|_| None);
+        assert_eq!((entries.len(), entries[0].kind), (LONGEST + 1, "missing"));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! (where to watch), `patience` (how long to wait for a file that somebody keeps undoing), `log` (what drifted and how
 //! it ended), `report` (all of it as one [`Status`]), `handle` (what the views hold of it).
 
+mod gates;
 mod handle;
 mod log;
 mod patience;
@@ -30,6 +31,7 @@ use crate::reconcile::{Caretaker, Chores, Done, Keeper, ReconcileError, Supply};
 use crate::store::Place;
 use crate::watch::{Hint, Watch};
 
+use gates::Gates;
 use log::Log;
 use patience::Patience;
 use places::Places;
@@ -92,6 +94,7 @@ pub struct Daemon {
     chores_are_done: bool,
     wanted: Vec<crate::model::Artifact>,
     fetch: Option<Download>,
+    gates: Gates,
 }
 
 type Download = Pin<Box<dyn Future<Output = Result<Supply, ReconcileError>>>>;
@@ -103,6 +106,8 @@ struct Reason {
     since: Option<Instant>,
     /// Whether gates are asked, and plugins that gave no answer.
     ask: bool,
+    /// Whether gates that did not hold do now: they are asked once more before anything is written.
+    opened: bool,
 }
 
 /// What the agent was woken by.
@@ -116,6 +121,8 @@ enum Wake {
     },
     Chore(Chores, Done),
     Fetched(Box<Result<Supply, ReconcileError>>),
+    /// Why each gate that does not hold does not.
+    Gates(Vec<String>),
     Time,
 }
 
@@ -163,6 +170,7 @@ impl Daemon {
             chores_are_done: false,
             wanted: Vec::new(),
             fetch: None,
+            gates: Gates::default(),
             start,
         };
         (daemon, handle)
@@ -173,8 +181,8 @@ impl Daemon {
         let mut stop = std::pin::pin!(stop);
         self.chores.sweep();
         let mut reason = Some(Reason {
-            since: None,
             ask: true,
+            ..Reason::default()
         });
         loop {
             if let Some(reason) = reason.take() {
@@ -194,6 +202,7 @@ impl Daemon {
                 hint = hint(&mut self.watch, self.timers.resting_until()) => Wake::Hint(hint),
                 supply = running(&mut self.fetch) => Wake::Fetched(Box::new(supply)),
                 (chores, done) = ended(&mut self.chore) => Wake::Chore(chores, done),
+                closed = self.gates.answered() => Wake::Gates(closed),
                 told = self.runtime.answered() => Wake::Runtime { told },
                 () = self.publisher.asked() => Wake::Asked,
                 () = tokio::time::sleep_until(next.into()) => Wake::Time,
@@ -224,6 +233,15 @@ impl Daemon {
                 self.fetched(*supply, now);
                 Some(Reason::default())
             }
+            Wake::Gates(closed) => {
+                let opened = closed.is_empty();
+                self.gates.ask_on(self.caretaker.keeper());
+                let is_news = self.caretaker.gates_answered(closed);
+                is_news.then_some(Reason {
+                    opened,
+                    ..Reason::default()
+                })
+            }
             Wake::Time => {
                 let due = self.timers.due(now);
                 if due.resync {
@@ -234,8 +252,8 @@ impl Daemon {
                     self.reload().await;
                 }
                 due.turn.then_some(Reason {
-                    since: None,
                     ask: due.retry || due.resync,
+                    ..Reason::default()
                 })
             }
         }
@@ -258,7 +276,7 @@ impl Daemon {
         }
         Reason {
             since: Some(hint.at),
-            ask: false,
+            ..Reason::default()
         }
     }
 

@@ -64,7 +64,7 @@ pub(super) fn status(daemon: &Daemon, pass: Pass, stuck: Option<&str>) -> Status
     Status {
         snapshot,
         directory: pass.directory,
-        ..said(daemon, pass.began)
+        ..said(daemon, pass.began, stuck)
     }
 }
 
@@ -81,13 +81,13 @@ pub(super) fn blind(daemon: &Daemon, error: &ReconcileError, began: Instant) -> 
     around(daemon, &mut snapshot);
     Status {
         snapshot,
-        ..said(daemon, began)
+        ..said(daemon, began, Some(&error.to_string()))
     }
 }
 
-/// Everything but what a pass tells.
-fn said(daemon: &Daemon, began: Instant) -> Status {
-    let waiting = daemon.waiting(daemon.troubles.first().map(|trouble| &*trouble.what));
+/// Everything but what a pass tells. `stuck` is what keeps drift from being mended now; what once did is no reason.
+fn said(daemon: &Daemon, began: Instant, stuck: Option<&str>) -> Status {
+    let waiting = daemon.waiting(stuck);
     let ago = began.elapsed();
     Status {
         agent: daemon.agent.clone(),

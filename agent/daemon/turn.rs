@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::gates::Gates;
 use super::log::Timing;
 use super::patience::Patience;
 use super::places::Places;
 use super::{Daemon, Reason, keeper, report};
-use crate::model::{FileName, Moment, Standing, Trouble};
+use crate::config::ForeignConflists;
+use crate::model::{DriftEntry, FileName, Moment, Standing, Trouble};
 use crate::plan::Step;
 use crate::reconcile::{Caretaker, Chores, Fault, Held, Pass, ReconcileError, Supply};
 use crate::store::Place;
@@ -31,9 +33,13 @@ impl Daemon {
             .held(began)
             .map(|(file, _)| file.clone())
             .collect();
-        // A gate that does not answer takes seconds: one that did not hold is asked when something happened.
-        let hinted = reason.since.is_some() && self.caretaker.waits_for_gates();
-        let gates = reason.ask || self.fresh || hinted;
+        // A gate that does not answer takes seconds, in which nothing must have to wait to be mended: one that did not
+        // hold is asked beside turns, also when something happened.
+        let closed = self.caretaker.waits_for_gates() && !self.fresh && !reason.opened;
+        if closed && (reason.ask || reason.since.is_some()) {
+            self.gates.ask(self.caretaker.keeper());
+        }
+        let gates = self.fresh || reason.opened || (reason.ask && !closed);
         let pass = self.caretaker.pass(held, gates).await;
         self.passes += 1;
         if self.fresh && pass.is_ok() {
@@ -245,6 +251,7 @@ impl Daemon {
     /// chore is let finish.
     async fn drop_work(&mut self) {
         self.fetch = None;
+        self.gates = Gates::default();
         if let Some(chore) = self.chore.take() {
             let _ = chore.await;
         }
@@ -299,11 +306,9 @@ impl Daemon {
     }
 
     /// Why each file that is not right is not mended at once.
-    pub(super) fn waiting(
-        &self,
-        stuck: Option<&str>,
-    ) -> impl Fn(&std::path::Path) -> Option<String> {
+    pub(super) fn waiting(&self, stuck: Option<&str>) -> impl Fn(&DriftEntry) -> Option<String> {
         let now = Instant::now();
+        let settings = self.caretaker.keeper().settings();
         let (bin, conf) = self.caretaker.keeper().shown_dirs();
         let path = |(place, name): &(Place, FileName)| match place {
             Place::Bin => bin.join(name.as_str()),
@@ -319,7 +324,14 @@ impl Daemon {
             () if self.fetch.is_some() => Some("its artifact is being downloaded".to_owned()),
             () => stuck.map(str::to_owned),
         };
-        move |path| match held.get(path) {
+        let are_left = settings.drift.foreign_conflists == ForeignConflists::Report
+            && !self.caretaker.only_looks();
+        move |entry| match held.get(&entry.path) {
+            _ if are_left && matches!(entry.kind, "shadowed" | "runtime-blocked") => {
+                Some("drift.foreignConflists is report".to_owned())
+            }
+            // Nobody but its owner takes it away.
+            _ if entry.kind == "dropin" => None,
             Some(left) => Some(format!(
                 "somebody keeps undoing the repair; the next one is in {:.1} s",
                 left.as_secs_f64()

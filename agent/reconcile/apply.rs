@@ -309,7 +309,11 @@ impl Bench {
 
     fn set_aside(&mut self, name: &FileName) -> Result<(), ReconcileError> {
         let conf = self.conf()?;
-        let aside = free_name(&conf, name)?;
+        // Whoever keeps writing the same file again does not fill the directory.
+        let aside = match self.set_aside_before(&conf, name)? {
+            Some(same) => same,
+            None => free_name(&conf, name)?,
+        };
         self.sight.ledger.record_aside(aside.clone(), name.clone());
         self.session.store.save(&self.sight.ledger)?;
         conf.rename_into(name, &conf, &aside)?;
@@ -320,6 +324,25 @@ impl Bench {
             "foreign configuration set aside"
         );
         Ok(())
+    }
+
+    /// The name of a file that was set aside from there before, and is the same to the last byte.
+    fn set_aside_before(&self, conf: &Dir, name: &FileName) -> Result<Option<FileName>, HostError> {
+        let size = |name| {
+            conf.metadata(name)
+                .map(|found| found.map(|found| found.size))
+        };
+        let now = size(name)?;
+        let asides = self.sight.ledger.set_aside().iter();
+        for aside in asides.filter(|aside| aside.original == *name) {
+            if size(&aside.name)? == now
+                && let FileState::Regular(file) = conf.observe(name)
+                && conf.observe(&aside.name) == FileState::Regular(file)
+            {
+                return Ok(Some(aside.name.clone()));
+            }
+        }
+        Ok(None)
     }
 
     fn conf(&self) -> Result<Dir, HostError> {

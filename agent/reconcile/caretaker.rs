@@ -167,6 +167,17 @@ impl Caretaker {
         !self.run.answers.closed_gates.is_empty()
     }
 
+    /// Takes in why each gate that does not hold does not; `true` if that is news. That all hold is left for a pass to
+    /// see for itself.
+    pub fn gates_answered(&mut self, closed: Vec<String>) -> bool {
+        if closed.is_empty() {
+            return self.waits_for_gates();
+        }
+        let is_news = self.run.answers.closed_gates != closed;
+        self.run.answers.closed_gates = closed;
+        is_news
+    }
+
     /// One pass. `gates` has the gates asked again; those that held are asked anyway before anything is written.
     ///
     /// # Errors

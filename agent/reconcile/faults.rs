@@ -80,7 +80,8 @@ pub(super) fn faults(keeper: &Keeper, sight: &Sight) -> Vec<Fault> {
                 origin: origin(sight, Place::Conf, &wanted.name, drift),
                 by: network
                     .author(&wanted.name, state)
-                    .or_else(|| author(state)),
+                    .filter(|_| tells_of_its_writer(drift))
+                    .or_else(|| author(drift, state)),
                 ..Fault::of(
                     Place::Conf,
                     &wanted.name,
@@ -140,7 +141,7 @@ impl Fault {
             what: drift.to_string(),
             before,
             wanted: wanted.or_else(content),
-            by: author(state),
+            by: author(drift, state),
             origin: Origin::Changed,
         }
     }
@@ -232,9 +233,16 @@ fn told(drift: &Drift) -> (String, Option<String>) {
 }
 
 /// What a file tells of its writer. The kernel keeps no record of who removed one.
-fn author(state: &FileState) -> Option<String> {
+fn author(drift: &Drift, state: &FileState) -> Option<String> {
     match state {
-        FileState::Regular(file) => Some(format!("uid {}", file.owner.uid)),
+        FileState::Regular(file) if tells_of_its_writer(drift) => {
+            Some(format!("uid {}", file.owner.uid))
+        }
         _ => None,
     }
+}
+
+/// Whether the owner of a file is the one to ask. Who gave it to another owner is not: that takes root.
+const fn tells_of_its_writer(drift: &Drift) -> bool {
+    !matches!(drift, Drift::Owner { .. })
 }

@@ -141,13 +141,15 @@ fn binaries(keeper: &Keeper, sight: &Sight, plugins: &[FileReport]) -> Check {
             plugins.len()
         )];
     }
-    failures.extend(sight.dead.iter().map(|dir| {
+    // First, since it is why: a short answer tells of the first failure only.
+    let dead = sight.dead.iter().map(|dir| {
         format!(
             "{} was removed on the host while it is mounted here, so nothing that is put there is seen; mount its \
              parent directory instead",
             dir.display()
         )
-    }));
+    });
+    failures.splice(..0, dead);
     Check {
         name: "binaries",
         failures,

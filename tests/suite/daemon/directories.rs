@@ -225,6 +225,9 @@ fn fault_24_a_dead_leaf_mount() {
         );
         let answer = agent.get("/readyz?verbose").body;
         assert!(answer.contains(&told), "{answer}");
+        // The short answer has room for one reason: this one.
+        let answer = agent.get("/readyz").body;
+        assert!(answer.starts_with(&format!("binaries: {told}")), "{answer}");
         assert_eq!(agent.get("/livez").status, 200);
         agent.stop();
     });

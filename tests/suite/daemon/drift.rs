@@ -253,6 +253,7 @@ fn fault_31_another_owner() {
         });
         assert_eq!(told.before, "owner 1000:1001");
         assert_eq!(told.after.as_deref(), Some("owner 0:0"));
+        assert_eq!(told.by, None, "the new owner did not do it");
     }
 }
 

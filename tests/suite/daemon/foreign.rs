@@ -36,6 +36,8 @@ fn is_told(file: &str, content: &str, kind: &str, reason: &str) -> Told {
     let told = only_drift(&agent);
     assert_eq!((&*told.kind, &*told.outcome), (kind, "open"), "{told:?}");
     assert_eq!(told.path, node.shown(file));
+    let left_alone = Some("drift.foreignConflists is report").filter(|_| kind != "dropin");
+    assert_eq!(told.waiting.as_deref(), left_alone);
     assert_eq!(agent.get("/livez").status, 200);
     assert_eq!(disturbed.changes(&node.tree()), Vec::<String>::new());
 
@@ -143,6 +145,26 @@ fn fault_30_a_rival_is_set_aside_when_that_is_declared() {
     assert_eq!(node.read("etc/cni/net.d/06-broken.conf"), b"{");
     let ours = |name: &String| name.contains("keeper") || name == "10-pods.conflist";
     assert!(!node.names(CONF).iter().any(ours));
+}
+
+/// Fault 30: somebody who keeps writing the same file does not fill the directory with what is set aside.
+#[test]
+fn fault_30_the_same_rival_is_set_aside_under_the_same_name() {
+    let node = node();
+    node.declare_more(DISABLE);
+    let agent = Agent::ready(&node);
+    let right = node.tree();
+    for _ in 0..3 {
+        put(&node, RIVAL, OTHER_NETWORK);
+        agent.becomes_ready();
+    }
+    assert_eq!(right.changes(&node.tree()), [ASIDE]);
+    // Another content is another file: nothing of anybody's is lost.
+    put(&node, RIVAL, "{");
+    agent.becomes_ready();
+    assert_eq!(node.read(ASIDE), OTHER_NETWORK.as_bytes());
+    assert_eq!(node.read(&format!("{ASIDE}-2")), b"{");
+    agent.stop();
 }
 
 /// The setting is switched while the agent runs: on, and what is there is set aside; off, and what comes stays.

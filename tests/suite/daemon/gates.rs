@@ -40,6 +40,29 @@ fn a_file_gate_opens() {
     agent.stop();
 }
 
+/// A gate that takes a connection and gives no answer is told as closed; repairs and questions do not wait for it.
+#[test]
+fn a_gate_that_hangs_keeps_nobody_waiting() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let node = waiting_for(&format!("  requires: [{{http: \"http://{address}/\"}}]\n"));
+    let agent = Agent::start(&node);
+    agent.becomes_unready("did not answer within");
+    agent.until("placed", |agent| {
+        agent.get("/readyz/binaries").status == 200
+    });
+    for plugin in PLUGINS {
+        fs::remove_file(node.path(BIN).join(plugin)).unwrap();
+        agent.until("mended", |agent| {
+            let answer = agent.get("/readyz/binaries");
+            assert!(!answer.body.contains("look: "), "{plugin}: {answer:?}");
+            answer.status == 200
+        });
+    }
+    assert!(!node.has(CONF));
+    agent.stop();
+}
+
 /// A gate that closes again takes nothing away that is in place; it is told, and once it opens, all is well again.
 #[test]
 fn a_tcp_gate_opens_and_closes() {
