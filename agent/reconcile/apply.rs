@@ -186,16 +186,16 @@ impl Bench {
             return Ok(());
         }
         // Two plugins may be the same file under two names (Calico's are): the first takes the blob.
-        let spent = !store.has(&sha256)? && !store.recall(&sha256)?;
-        if spent {
+        let is_there = store.has(&sha256)?;
+        if !is_there && !store.recall(&sha256)? {
             self.restage(bin, sha256);
         }
         if self.session.lasting && !self.proven.contains(&sha256) {
             let staged = store.stage(&sha256, bin)?;
             return Ok(staged.publish(bin, plugin.file())?);
         }
-        // What was copied back just now nobody has hashed, whatever was proven before.
-        let trust = match self.proven.contains(&sha256) && !spent {
+        // What came back just now, a spare or a copy, nobody has hashed, whatever was proven before.
+        let trust = match self.proven.contains(&sha256) && is_there {
             true => Trust::Proven,
             false => Trust::Unproven,
         };

@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 
 use crate::support::agent::Agent;
 use crate::support::node::{CONFLIST, Node};
-use crate::support::pack::{PACK, PLUGINS, plugin};
+use crate::support::pack::{NETWORK, PACK, PLUGINS, plugin};
 use crate::support::unasked::{Right, copy, is_stocked};
 
 const BRIDGE: &str = "opt/cni/bin/bridge";
@@ -120,6 +120,36 @@ fn both_copies_are_damaged() {
         comes_back(&node);
         agent.mends(&right, &node);
     });
+    restocks(&agent, &node);
+    agent.stop();
+}
+
+/// One file under two names, downloaded again: the first name takes the copy that was just proven, and what is left for
+/// the second is a damaged one of long ago.
+#[test]
+fn a_damaged_copy_beside_a_proven_one() {
+    let node = Node::empty();
+    let mut artifact = PACK.artifact(&node.mirror("plugins.tgz", &PACK.bytes));
+    artifact.plugins = "[{member: bridge, as: another}, bridge, host-local, loopback]".to_owned();
+    node.declare(&artifact, NETWORK);
+    Agent::stocked(&node).stop();
+    corrupt(&copy(&node, "spare", &plugin("bridge")));
+    fs::remove_file(copy(&node, "store", &plugin("bridge"))).unwrap();
+    for dir in DIRS {
+        fs::remove_file(copy(&node, dir, &plugin("loopback"))).unwrap();
+    }
+    for name in ["another", "bridge", "loopback"] {
+        fs::remove_file(node.path("opt/cni/bin").join(name)).unwrap();
+    }
+    let agent = Agent::start(&node);
+    agent.becomes_ready();
+    assert_eq!(agent.downloads(), 1.0);
+    let wrong = |entry: &super::Told| entry.kind == "content";
+    let drifts = super::drifts(&agent);
+    assert!(
+        !drifts.iter().any(wrong),
+        "wrong bytes were visible: {drifts:#?}"
+    );
     restocks(&agent, &node);
     agent.stop();
 }
