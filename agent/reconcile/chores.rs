@@ -95,8 +95,7 @@ impl Keeper {
             return Some(Done::One);
         };
         let before = self.memory.observe(&bin, &name);
-        self.memory.forget(&name);
-        let changed = self.memory.observe(&bin, &name) != before;
+        let changed = self.memory.read(&bin, &name) != before;
         Some(match (changed, chores.unread.is_empty()) {
             (true, _) => Done::Drift,
             (false, true) => Done::AllRead,

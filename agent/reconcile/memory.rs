@@ -19,10 +19,20 @@ impl Memory {
 
     /// The state of a plugin, read only where it may have changed.
     pub(super) fn observe(&self, bin: &Dir, name: &FileName) -> FileState {
+        let files = self.0.as_ref();
+        let seen = files.and_then(|files| held(files).get(name).copied());
+        self.observe_after(bin, name, seen)
+    }
+
+    /// The state of a plugin, read whatever its times say, and whatever others remember of it meanwhile.
+    pub(super) fn read(&self, bin: &Dir, name: &FileName) -> FileState {
+        self.observe_after(bin, name, None)
+    }
+
+    fn observe_after(&self, bin: &Dir, name: &FileName, mut seen: Option<Seen>) -> FileState {
         let Some(files) = &self.0 else {
             return bin.observe(name);
         };
-        let mut seen = held(files).get(name).copied();
         // Not while the lock is held: another thread may want to know of another file.
         let state = bin.observe_again(name, &mut seen);
         match seen {
