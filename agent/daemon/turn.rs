@@ -23,7 +23,8 @@ impl Daemon {
     /// Takes a turn and publishes what is true; `true` if another one is due at once.
     pub(super) async fn turn(&mut self, reason: Reason) -> bool {
         let began = Instant::now();
-        self.prepare().await;
+        self.take_hold().await;
+        self.arm().await;
         if reason.ask {
             self.caretaker.ask_again();
         }
@@ -147,32 +148,13 @@ impl Daemon {
         self.log.are_right(right.map(|file| file.path.clone()));
     }
 
-    /// Sees to it that everything is held and watched before anything is looked at.
-    async fn prepare(&mut self) {
-        let settings = self.caretaker.keeper().settings_shared();
-        let (host, config) = (self.start.host.clone(), self.start.config.clone());
-        let network = self.network.clone();
-        let lost = self.caretaker.lost_hold();
-        // One way to the other thread and back for both: it is a good part of what a turn takes.
-        let seen = tokio::task::spawn_blocking(move || {
-            let places = Places::of(&settings, &host, &config, network.as_deref());
-            (places, lost())
-        });
-        let (places, lost) = match seen.await {
-            Ok((places, lost)) => (places.map_err(|error| error.to_string()), lost),
-            Err(error) => (Err(error.to_string()), false),
-        };
-        if lost {
+    /// Takes hold of the state directory, unless it is held already or nothing is to be written.
+    async fn take_hold(&mut self) {
+        if self.caretaker.has_lost_hold().await {
             tracing::warn!("the state directory was removed or replaced; it is made anew");
             self.drop_work().await;
             self.caretaker.let_go();
         }
-        self.take_hold().await;
-        self.arm(places);
-    }
-
-    /// Takes hold of the state directory, unless it is held already or nothing is to be written.
-    async fn take_hold(&mut self) {
         let had = self.no_hold.take();
         if let Err(error) = self.caretaker.take_hold().await {
             if had.is_none() {
@@ -185,13 +167,25 @@ impl Daemon {
         }
     }
 
-    /// Watches where it is to be watched now; where that is not known, it is better to go on as before than nowhere.
-    fn arm(&mut self, places: Result<Places, String>) {
-        let known = places.map(|places| {
-            if places != *self.places {
-                self.places = Arc::new(places);
-            }
+    /// Watches what is to be watched now, before anything is looked at.
+    async fn arm(&mut self) {
+        let settings = self.caretaker.keeper().settings_shared();
+        let (host, config) = (self.start.host.clone(), self.start.config.clone());
+        let network = self.network.clone();
+        let places = tokio::task::spawn_blocking(move || {
+            Places::of(&settings, &host, &config, network.as_deref())
         });
+        let known = match places.await {
+            Ok(Ok(places)) => {
+                if places != *self.places {
+                    self.places = Arc::new(places);
+                }
+                Ok(())
+            }
+            // Where it watched until now is better than nowhere.
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
         let armed = self.watch.arm(&self.places.dirs, self.places.interest());
         let armed = armed.map_err(|error| error.to_string());
         let blind = known.and(armed).err();

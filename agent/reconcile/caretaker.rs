@@ -117,12 +117,13 @@ impl Caretaker {
         Ok(())
     }
 
-    /// Whether the state directory that is held was removed or replaced meanwhile: to be asked on a thread that may
-    /// block.
-    pub fn lost_hold(&self) -> impl FnOnce() -> bool + Send + use<> {
-        let session = self.session.clone();
+    /// Whether the state directory that is held was removed or replaced meanwhile.
+    pub async fn has_lost_hold(&self) -> bool {
+        let Some(session) = self.session.clone() else {
+            return false;
+        };
         // What cannot be told is no reason to let go: the pass will tell of it.
-        move || session.is_some_and(|session| session.is_lost().unwrap_or(false))
+        blocking(move || session.is_lost()).await.unwrap_or(false)
     }
 
     /// Lets go of the state directory, and of what was downloaded into it.
