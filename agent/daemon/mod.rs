@@ -14,7 +14,7 @@ mod runtime;
 mod timers;
 mod turn;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::Settings;
 use crate::host::Host;
-use crate::model::{Agent, FileName, Moment, Status, Tally, Trouble};
+use crate::model::{Agent, Artifact, FileName, Moment, Status, Tally, Trouble};
 use crate::reconcile::{Caretaker, Chores, Done, Keeper, ReconcileError, Supply};
 use crate::store::Place;
 use crate::watch::{Hint, Watch};
@@ -77,8 +77,8 @@ pub struct Daemon {
     postponed: Option<String>,
     /// Why the state directory is not ours to write to.
     no_hold: Option<ReconcileError>,
-    /// Why the last download brought nothing.
-    no_supply: Option<String>,
+    /// Why the last download of each artifact brought nothing.
+    no_supply: BTreeMap<String, String>,
     runtime: Runtime,
     patience: Patience<(Place, FileName)>,
     log: Log,
@@ -92,12 +92,15 @@ pub struct Daemon {
     chores: Chores,
     chore: Option<JoinHandle<(Chores, Done)>>,
     chores_are_done: bool,
-    wanted: Vec<crate::model::Artifact>,
+    wanted: Vec<Artifact>,
+    /// The artifacts that were asked for since the last pause.
+    tried: BTreeSet<String>,
     fetch: Option<Download>,
     gates: Gates,
 }
 
-type Download = Pin<Box<dyn Future<Output = Result<Supply, ReconcileError>>>>;
+/// The name of the artifact, and what comes of it.
+type Download = Pin<Box<dyn Future<Output = (String, Result<Supply, ReconcileError>)>>>;
 
 /// Why a turn is taken.
 #[derive(Debug, Default)]
@@ -120,7 +123,7 @@ enum Wake {
         told: bool,
     },
     Chore(Chores, Done),
-    Fetched(Box<Result<Supply, ReconcileError>>),
+    Fetched(String, Box<Result<Supply, ReconcileError>>),
     /// Why each gate that does not hold does not.
     Gates(Vec<String>),
     Time,
@@ -155,7 +158,7 @@ impl Daemon {
             refused: Vec::new(),
             postponed: None,
             no_hold: None,
-            no_supply: None,
+            no_supply: BTreeMap::new(),
             runtime: Runtime::of(&start.settings),
             patience: Patience::new(),
             log: Log::default(),
@@ -169,6 +172,7 @@ impl Daemon {
             chore: None,
             chores_are_done: false,
             wanted: Vec::new(),
+            tried: BTreeSet::new(),
             fetch: None,
             gates: Gates::default(),
             start,
@@ -200,7 +204,7 @@ impl Daemon {
                 biased;
                 () = &mut stop => Wake::Stop,
                 hint = hint(&mut self.watch, self.timers.resting_until()) => Wake::Hint(hint),
-                supply = running(&mut self.fetch) => Wake::Fetched(Box::new(supply)),
+                (name, supply) = running(&mut self.fetch) => Wake::Fetched(name, Box::new(supply)),
                 (chores, done) = ended(&mut self.chore) => Wake::Chore(chores, done),
                 closed = self.gates.answered() => Wake::Gates(closed),
                 told = self.runtime.answered() => Wake::Runtime { told },
@@ -210,7 +214,10 @@ impl Daemon {
             if matches!(wake, Wake::Stop) {
                 return;
             }
+            // To read a configuration anew is to look at the disk, too, which need not answer.
+            self.publisher.busy(true);
             reason = self.woken(wake).await;
+            self.publisher.busy(false);
         }
     }
 
@@ -228,9 +235,9 @@ impl Daemon {
             Wake::Asked => self.timers.asked(now).then(Reason::default),
             Wake::Runtime { told } => told.then(Reason::default),
             Wake::Chore(chores, done) => self.chore_done(chores, done),
-            Wake::Fetched(supply) => {
+            Wake::Fetched(name, supply) => {
                 self.fetch = None;
-                self.fetched(*supply, now);
+                self.fetched(name, *supply, now);
                 Some(Reason::default())
             }
             Wake::Gates(closed) => {
@@ -311,17 +318,30 @@ impl Daemon {
         if self.fetch.is_some() || self.chore.is_some() {
             return;
         }
-        if self.timers.may_fetch(Instant::now())
-            && let Some(artifact) = self.wanted.first().cloned()
-            && let Some(download) = self.caretaker.fetch(artifact)
+        if let Some(artifact) = self.next_download(Instant::now())
+            && let Some(download) = self.caretaker.fetch(artifact.clone())
         {
-            self.fetch = Some(Box::pin(download));
+            let name = artifact.name;
+            self.tried.insert(name.clone());
+            self.fetch = Some(Box::pin(async move { (name, download.await) }));
             return;
         }
         if !self.chores_are_done {
             let chores = std::mem::take(&mut self.chores);
             self.chore = Some(self.caretaker.chore(chores));
         }
+    }
+
+    /// What to download now: each artifact that is wanted once, so that one that cannot be had does not keep the others
+    /// waiting; then, after a pause, each of them again.
+    fn next_download(&mut self, now: Instant) -> Option<Artifact> {
+        let is_new = |artifact: &&Artifact| !self.tried.contains(&artifact.name);
+        if let Some(artifact) = self.wanted.iter().find(is_new) {
+            return Some(artifact.clone());
+        }
+        let artifact = self.wanted.first().filter(|_| self.timers.may_fetch(now))?;
+        self.tried.clear();
+        Some(artifact.clone())
     }
 
     /// What was last published.
@@ -344,7 +364,7 @@ async fn hint(watch: &mut Watch, rested: Instant) -> Hint {
 }
 
 /// Ends with the download that is under way; never where none is.
-async fn running(download: &mut Option<Download>) -> Result<Supply, ReconcileError> {
+async fn running(download: &mut Option<Download>) -> (String, Result<Supply, ReconcileError>) {
     match download {
         Some(download) => download.await,
         None => std::future::pending().await,

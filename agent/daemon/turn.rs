@@ -11,7 +11,7 @@ use super::patience::Patience;
 use super::places::Places;
 use super::{Daemon, Reason, keeper, report};
 use crate::config::ForeignConflists;
-use crate::model::{DriftEntry, FileName, Moment, Standing, Trouble};
+use crate::model::{Artifact, DriftEntry, FileName, Moment, Standing, Trouble};
 use crate::plan::Step;
 use crate::reconcile::{Caretaker, Chores, Fault, Held, Pass, ReconcileError, Supply};
 use crate::store::Place;
@@ -73,8 +73,10 @@ impl Daemon {
             (None, Some(error)) if !pass.snapshot.is_right() || !error.is_held() => {
                 Some(error.to_string())
             }
-            (None, _) if !pass.wanted.is_empty() => self.no_supply.clone(),
-            _ => None,
+            (None, _) => {
+                let mut wanted = pass.wanted.iter();
+                wanted.find_map(|artifact| self.no_supply.get(&artifact.name).cloned())
+            }
         };
         if let Some(error) = &pass.deeds.failure {
             *self.tally.repairs.entry("failed").or_default() += 1;
@@ -87,7 +89,7 @@ impl Daemon {
         self.network.clone_from(&pass.network);
         let changed = hint.is_some() || !pass.deeds.steps.is_empty();
         self.runtime.turned(pass.expected.clone(), changed, now);
-        self.wanted.clone_from(&pass.wanted);
+        self.wants(&pass, now);
         let futile = hint.is_some() && pass.deeds.steps.is_empty();
         self.timers.turned(began, now, futile);
         self.timers.retry(
@@ -109,6 +111,22 @@ impl Daemon {
         let status = report::status(self, pass, stuck.as_deref());
         self.publisher.publish(status);
         again
+    }
+
+    /// Takes in what has to be downloaded.
+    fn wants(&mut self, pass: &Pass, now: Instant) {
+        self.wanted.clone_from(&pass.wanted);
+        // What was downloaded in vain, since the disk did not take it or lost it, is not fetched again without a pause.
+        let in_vain = |artifact: &Artifact| {
+            self.tried.contains(&artifact.name) && !self.no_supply.contains_key(&artifact.name)
+        };
+        if self.wanted.is_empty() {
+            self.tried.clear();
+            self.no_supply.clear();
+            self.timers.fetched(now, true, 0.0);
+        } else if pass.deeds.downloaded && self.wanted.iter().any(in_vain) {
+            self.timers.fetched(now, false, fastrand::f64());
+        }
     }
 
     /// Brings the drift log, the counters and the back-off up to date.
@@ -233,6 +251,8 @@ impl Daemon {
         self.timers
             .resync_every(Instant::now(), settings.drift.resync);
         self.timers.fetched(Instant::now(), true, 0.0);
+        self.tried.clear();
+        self.no_supply.clear();
         self.drop_work().await;
         // The former one goes first: it has the lock.
         self.caretaker = Caretaker::new(keeper.clone());
@@ -265,14 +285,18 @@ impl Daemon {
     }
 
     /// Draws the conclusions of a download.
-    pub(super) fn fetched(&mut self, supply: Result<Supply, ReconcileError>, now: Instant) {
-        let worked = supply.is_ok();
+    pub(super) fn fetched(
+        &mut self,
+        artifact: String,
+        supply: Result<Supply, ReconcileError>,
+        now: Instant,
+    ) {
         self.chores
             .cramped(supply.as_ref().is_err_and(ReconcileError::is_full));
         self.chores_are_done = false;
-        self.no_supply = None;
         match supply {
             Ok(supply) => {
+                self.no_supply.remove(&artifact);
                 *self.tally.downloads.entry(("ok", "")).or_default() += 1;
                 self.tally.download_bytes += supply.fetched.bytes;
                 self.caretaker.supply(supply);
@@ -282,10 +306,10 @@ impl Daemon {
                 *count.or_default() += 1;
                 tracing::warn!("{error}");
                 self.trouble(error.to_string());
-                self.no_supply = Some(error.to_string());
+                self.no_supply.insert(artifact, error.to_string());
+                self.timers.fetched(now, false, fastrand::f64());
             }
         }
-        self.timers.fetched(now, worked, fastrand::f64());
     }
 
     /// Remembers a failure, the same one once.

@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::support::agent::Agent;
 use crate::support::node::{BIN, CONFLIST, Node};
-use crate::support::pack::{NETWORK, NEXT_PACK, PACK, PLUGINS};
+use crate::support::pack::{NETWORK, NEXT_PACK, PACK, PLUGINS, Pack, plugin};
 use crate::support::server::{Reply, Server};
 use crate::support::unasked::Right;
 
@@ -90,6 +90,28 @@ fn fault_37_a_mirror_that_comes_up_later() {
         agent.metric("cni_keeper_download_bytes_total"),
         PACK.bytes.len() as f64
     );
+    agent.stop();
+}
+
+/// An artifact that cannot be had does not keep the others from being fetched, whichever is declared first; the one is
+/// asked for again and again, with pauses.
+#[test]
+fn one_of_two_artifacts_cannot_be_had() {
+    let node = Node::empty();
+    let server = Server::http();
+    server.on("/dead.tgz", [Reply::status(503)]);
+    let dead = Pack::new(&["portmap"], plugin).artifact(&server.url("/dead.tgz"));
+    let dead = dead.to_string().replace("cni-plugins", "dead");
+    let good = PACK.artifact(&node.mirror("plugins.tgz", &PACK.bytes));
+    let good = good.to_string().replace("artifacts:\n", "");
+    node.declare_text(&format!("{dead}{good}{NETWORK}{ONE_TRY}"));
+    let agent = Agent::start(&node);
+    agent.unasked("installed", || node.has(CONFLIST));
+    agent.becomes_unready("portmap is missing");
+    assert_eq!(agent.downloads(), 1.0);
+    let count = server.count("/dead.tgz");
+    assert!((1..4).contains(&count), "{count} requests");
+    agent.unasked("asked again", || server.count("/dead.tgz") > count);
     agent.stop();
 }
 
