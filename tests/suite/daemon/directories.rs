@@ -3,8 +3,6 @@
 use std::fs;
 use std::path::Path;
 
-use nix::sys::signal::Signal;
-
 use crate::support::agent::Agent;
 use crate::support::namespace::{bind, in_private_mounts};
 use crate::support::node::{BIN, CONF, CONFLIST, Node, STATE};
@@ -47,9 +45,9 @@ fn fault_24_directories_that_stay_away() {
     let right = Right::of(&node);
     for dir in [BIN, CONF, "etc/cni", "etc"] {
         // At once, as the agent sees it.
-        agent.signal(Signal::SIGSTOP);
-        fs::remove_dir_all(node.path(dir)).unwrap();
-        agent.signal(Signal::SIGCONT);
+        agent.behind_its_back(|| {
+            fs::remove_dir_all(node.path(dir)).unwrap();
+        });
         agent.mends(&right, &node);
         is_watched(&agent, &node, &right);
     }

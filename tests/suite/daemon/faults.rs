@@ -7,23 +7,15 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
-
 use crate::support::agent::Agent;
 use crate::support::namespace::{in_private_mounts, mount_tmpfs, remount, unmount};
 use crate::support::node::{BIN, CONF, CONFLIST, Node, STATE};
-use crate::support::pack::{PACK, PLUGINS};
+use crate::support::pack::{NETWORK, NEXT_PACK, PACK, PLUGINS};
+use crate::support::server::{Reply, Server};
 use crate::support::skipped;
 use crate::support::unasked::Right;
 
 const BRIDGE: &str = "opt/cni/bin/bridge";
-
-/// Damages the node while the agent cannot act.
-fn behind_its_back(agent: &Agent, damage: impl FnOnce()) {
-    agent.signal(Signal::SIGSTOP);
-    damage();
-    agent.signal(Signal::SIGCONT);
-}
 
 /// Fills a file system to its last byte.
 fn fill(path: &Path) {
@@ -56,7 +48,7 @@ fn fault_9_no_room_for_the_conflist() {
         let agent = Agent::ready(&node);
         let right = Right::of(&node);
         let filler = node.path("etc/cni/filler");
-        behind_its_back(&agent, || {
+        agent.behind_its_back(|| {
             fs::remove_file(node.path(CONFLIST)).unwrap();
             fill(&filler);
         });
@@ -100,8 +92,14 @@ fn fault_9_no_room_for_copies() {
         node.declare_pack();
         let agent = Agent::ready(&node);
         let right = Right::of(&node);
+        // One that is on its way would be a copy all the same.
+        agent.unasked("no more copies are tried", || {
+            let log = agent.log();
+            let given_up = |name: &str| log.contains(&format!("no copy of {name}: "));
+            given_up(PLUGINS.last().unwrap()) && temps(&node).is_empty()
+        });
         let filler = node.path("opt/cni/filler");
-        behind_its_back(&agent, || {
+        agent.behind_its_back(|| {
             let copies = ["store", "spare"].map(|dir| node.path(STATE).join(dir));
             for copy in copies.iter().flat_map(|dir| fs::read_dir(dir).unwrap()) {
                 fs::remove_file(copy.unwrap().path()).unwrap();
@@ -260,7 +258,7 @@ fn fault_21_immutable_files() {
     for (file, check) in [(BRIDGE, "binaries"), (CONFLIST, "conflist")] {
         let path = node.path(file);
         let mut held = None;
-        behind_its_back(&agent, || {
+        agent.behind_its_back(|| {
             fs::write(&path, "theirs").unwrap();
             held = Immutable::new(&path);
         });
@@ -279,5 +277,31 @@ fn fault_21_immutable_files() {
         drop(held);
         agent.mends(&right, &node);
     }
+    agent.stop();
+}
+
+/// Fault 21: what was downloaded cannot be recorded, so nothing of it is placed. The source is not asked for it again
+/// and again without a pause; the ledger free, all is installed.
+#[test]
+fn fault_21_an_immutable_ledger() {
+    let node = Node::installed();
+    let agent = Agent::stocked(&node);
+    let Some(held) = Immutable::new(&node.path(STATE).join("ledger.json")) else {
+        return skipped("this file system knows no immutable files");
+    };
+    let server = Server::http();
+    server.on("/next.tgz", [Reply::ok(&NEXT_PACK.bytes)]);
+    let next = NEXT_PACK.artifact(&server.url("/next.tgz"));
+    node.redeclare(&format!("apiVersion: cni-keeper/v1alpha1\nkind: NodeNetwork\n{next}{NETWORK}http: {{listen: \"127.0.0.1:0\"}}\n"));
+    agent.until("told", |agent| {
+        agent.get("/readyz?verbose").body.contains("lsattr")
+    });
+    for _ in 0..100 {
+        assert!(!agent.is_ready());
+    }
+    let count = server.count("/next.tgz");
+    assert!(count < 3, "{count} requests");
+    drop(held);
+    agent.becomes_ready();
     agent.stop();
 }

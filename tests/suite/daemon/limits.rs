@@ -4,8 +4,6 @@ use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 
-use nix::sys::signal::Signal;
-
 use crate::support::agent::Agent;
 use crate::support::namespace::in_private_limits;
 use crate::support::node::{BIN, CONF, CONFLIST, Node};
@@ -28,22 +26,21 @@ fn fault_23_damage_in_a_flood_that_ran_over() {
     let agent = Agent::stocked(&node);
     assert_eq!(agent.metric("cni_keeper_watch_overflows_total"), 0.0);
 
-    agent.signal(Signal::SIGSTOP);
-    agent.unasked("stopped", || is_stopped(&agent));
-    // The kernel merges only what repeats the event before. None of these names wakes the agent.
-    for number in 0..limit + 8 {
-        let path = node.path(&flood[number as usize % 2]);
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
-    }
-    let mut bridge = OpenOptions::new()
-        .write(true)
-        .open(node.path(BRIDGE))
-        .unwrap();
-    bridge.write_all(b"damaged").unwrap();
-    drop(bridge);
-    fs::remove_dir_all(node.path(CONF)).unwrap();
-    fs::create_dir(node.path(CONF)).unwrap();
-    agent.signal(Signal::SIGCONT);
+    agent.behind_its_back(|| {
+        // The kernel merges only what repeats the event before. None of these names wakes the agent.
+        for number in 0..limit + 8 {
+            let path = node.path(&flood[number as usize % 2]);
+            fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        let mut bridge = OpenOptions::new()
+            .write(true)
+            .open(node.path(BRIDGE))
+            .unwrap();
+        bridge.write_all(b"damaged").unwrap();
+        drop(bridge);
+        fs::remove_dir_all(node.path(CONF)).unwrap();
+        fs::create_dir(node.path(CONF)).unwrap();
+    });
 
     agent.mends(&right, &node);
     assert!(agent.metric("cni_keeper_watch_overflows_total") >= 1.0);
@@ -52,14 +49,6 @@ fn fault_23_damage_in_a_flood_that_ran_over() {
         agent.mends(&right, &node);
     }
     agent.stop();
-}
-
-/// Whether every thread of it is.
-fn is_stopped(agent: &Agent) -> bool {
-    let tasks = fs::read_dir(format!("/proc/{}/task", agent.id())).unwrap();
-    let mut stats =
-        tasks.map(|task| fs::read_to_string(task.unwrap().path().join("stat")).unwrap());
-    stats.all(|stat| stat.rsplit(") ").next().unwrap().starts_with('T'))
 }
 
 /// Fault 25: without an inotify instance, and with too few watches, the agent is ready and says that it is degraded;

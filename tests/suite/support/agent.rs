@@ -1,6 +1,7 @@
 //! A running agent, and what it says: asked over its own endpoint, as everybody asks it.
 
 use std::fmt::Write as _;
+use std::fs;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
@@ -89,6 +90,23 @@ impl Agent {
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill(self.pid(), signal).unwrap();
+    }
+
+    /// Does something while the agent cannot act: a signal is on its way for a moment, so that every thread is seen
+    /// to stand still before.
+    pub(crate) fn behind_its_back<T>(&self, deed: impl FnOnce() -> T) -> T {
+        self.signal(Signal::SIGSTOP);
+        self.unasked("stopped", || self.is_stopped());
+        let done = deed();
+        self.signal(Signal::SIGCONT);
+        done
+    }
+
+    fn is_stopped(&self) -> bool {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.id())).unwrap();
+        let mut stats = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("stat")));
+        // One that ends meanwhile has not stopped.
+        stats.all(|stat| stat.is_ok_and(|stat| stat.rsplit(") ").next().unwrap().starts_with('T')))
     }
 
     /// All that it has logged so far.

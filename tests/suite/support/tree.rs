@@ -1,6 +1,6 @@
 //! What a directory holds, to tell afterwards what was changed in it and what was not even touched.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -77,12 +77,22 @@ impl Tree {
     }
 
     /// Whether it holds the same things, whichever inodes they have by now.
-    pub(crate) fn looks_like(&self, other: &Self) -> bool {
-        let alike =
-            |((path, entry), (other_path, other)): ((&String, &Entry), (&String, &Entry))| {
-                path == other_path && entry.looks_like(other)
-            };
-        self.0.len() == other.0.len() && self.0.iter().zip(&other.0).all(alike)
+    pub(crate) fn looks_like(&self, after: &Self) -> bool {
+        self.differences(after).is_empty()
+    }
+
+    /// What is not the same thing any more, whichever inodes there are by now: what was there and what is.
+    pub(crate) fn differences<'a>(
+        &'a self,
+        after: &'a Self,
+    ) -> Vec<(&'a str, Option<&'a Entry>, Option<&'a Entry>)> {
+        let paths: BTreeSet<&String> = self.0.keys().chain(after.0.keys()).collect();
+        let both = |path: &'a String| (path.as_str(), self.0.get(path), after.0.get(path));
+        let differs = |(_, old, new): &(&str, Option<&Entry>, Option<&Entry>)| match (old, new) {
+            (Some(old), Some(new)) => !old.looks_like(new),
+            _ => true,
+        };
+        paths.into_iter().map(both).filter(differs).collect()
     }
 }
 

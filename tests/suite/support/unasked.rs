@@ -43,11 +43,8 @@ impl Agent {
         self.unasked("as declared", || right.holds());
         self.becomes_ready();
         let now = node.tree();
-        assert!(
-            right.tree.looks_like(&now),
-            "{:?}",
-            right.tree.changes(&now)
-        );
+        let differences = right.tree.differences(&now);
+        assert!(differences.is_empty(), "{differences:#?}");
     }
 }
 
