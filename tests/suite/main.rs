@@ -14,6 +14,7 @@ mod fetch;
 mod filesystem;
 mod http;
 mod install;
+mod kube;
 mod metrics;
 mod page;
 mod runtime;
