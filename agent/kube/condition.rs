@@ -100,9 +100,10 @@ impl Condition {
     pub fn patch(&mut self, time: SystemTime) -> Option<Value> {
         let (wanted, _) = self.wanted.as_ref()?;
         let now = humantime::format_rfc3339_seconds(time).to_string();
-        let known = [&self.there, &self.told].into_iter().flatten();
-        let known = known.cloned().find(|(ready, _)| *ready == wanted.ready);
-        let since = known.map_or_else(|| now.clone(), |(_, since)| since);
+        let is_same = |known: &&(bool, String)| known.0 == wanted.ready;
+        let there = self.there.as_ref().filter(is_same);
+        let known = there.or_else(|| self.told.as_ref().filter(is_same));
+        let since = known.map_or_else(|| now.clone(), |(_, since)| since.clone());
         self.told = Some((wanted.ready, since.clone()));
         Some(json!({"status": {"conditions": [{
             "type": TYPE,

@@ -32,7 +32,7 @@ const LONGEST_MESSAGE: usize = 1000;
 const LONGEST_NAME: usize = 200;
 
 /// What is to be told, and what was.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Events {
     /// The drifts that were taken in.
     seen: BTreeSet<u64>,
@@ -74,19 +74,6 @@ pub struct Announcement {
     pub exists: bool,
     /// What is sent.
     pub body: Value,
-}
-
-impl Default for Events {
-    fn default() -> Self {
-        Self {
-            seen: BTreeSet::new(),
-            begun: false,
-            conflicts: Vec::new(),
-            series: BTreeMap::new(),
-            full: None,
-            pause: Pause::default(),
-        }
-    }
 }
 
 impl Events {
