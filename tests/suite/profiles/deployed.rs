@@ -8,7 +8,7 @@ use cni_keeper::config::{FactSource, Gate, PROFILES};
 use cni_keeper::model::Arch;
 use serde_json::Value;
 
-use super::{completed, data, loaded, repository};
+use super::{completed, data, loaded, node, repository};
 
 /// What the base mounts already.
 const MOUNTED: [&str; 2] = ["/etc/cni", "/opt/cni"];
@@ -39,7 +39,7 @@ fn directories_of(profile: &str) -> BTreeSet<PathBuf> {
     });
     let facts = network.facts.iter().filter_map(|source| match source {
         FactSource::EnvFile(path) => Some(path),
-        FactSource::Values(_) => None,
+        FactSource::Values(_) | FactSource::KubernetesNode => None,
     });
     gates
         .chain(facts)
@@ -59,6 +59,36 @@ fn every_profile_has_an_overlay_that_asks_for_what_is_missing() {
         for request in requests(&data(profile.text)) {
             assert!(asked.contains(&request), "{}: {request}", profile.name);
         }
+    }
+}
+
+/// As it lies there, an overlay is valid, or refused for exactly what it asks for, each by the line to replace.
+#[test]
+fn validate_names_what_is_still_to_be_filled_in() {
+    for profile in &PROFILES {
+        let text = overlay(profile.name, "config.yaml");
+        let node = node(&text);
+        let shown = node.config().display().to_string();
+        let expected: BTreeSet<String> = requests(&data(&text))
+            .into_iter()
+            .map(|request| {
+                let line = text.lines().position(|line| line.contains(&request));
+                format!("{shown}:{}: {request}", line.unwrap() + 1)
+            })
+            .collect();
+        let outcome = node.run("validate");
+        outcome.exits(if expected.is_empty() { 0 } else { 64 });
+        // Between line and request stands the key.
+        let told: BTreeSet<String> = outcome
+            .errors()
+            .into_iter()
+            .map(|error| {
+                let (place, request) = error.split_once("FILL-IN: ").unwrap();
+                let line = place.split(": ").next().unwrap();
+                format!("{line}: FILL-IN: {request}")
+            })
+            .collect();
+        assert_eq!(told, expected, "{}", profile.name);
     }
 }
 
