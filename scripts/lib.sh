@@ -74,6 +74,26 @@ need_promtool() {
   rm -r "$dir"
 }
 
+# Puts Helm's own library, as the Python module that tests/manifests/helm.py calls, where python3 finds it. There is no
+# Debian package of Helm; the module is taken by its digest.
+need_helm() {
+  [[ $(uname -m) == x86_64 ]] || die 'the library of Helm is to be had for x86-64 only; run this there'
+  need python3 python3-pip python3-yaml
+  local pins=$repo/tests/manifests/helm-requirements.txt
+  local module=$target/tools/helm
+  export PYTHONPATH=$module
+  cmp --quiet "$pins" "$module/pins" && return
+  step 'Unpacking the library of Helm'
+  rm -rf "$module"
+  # Debian's own python3, the one that python3-yaml belongs to, whatever else is on the path.
+  /usr/bin/python3 -m pip --quiet --disable-pip-version-check --no-cache-dir install --root-user-action=ignore \
+    --no-deps --only-binary=:all: --require-hashes --requirement "$pins" --target "$module" ||
+    die 'pip could not install the library of Helm; mend that by hand and run this again'
+  # The wheel holds the same library three times, 85 MB each.
+  find "$module" -name 'libhelm_c.so.*' -delete
+  cp "$pins" "$module/pins"
+}
+
 # Without apt's own user, who cannot write to a private directory.
 apt_download() {
   apt-get -qq -o APT::Sandbox::User=root download "$@" </dev/null

@@ -1,0 +1,269 @@
+#!/usr/bin/python3
+"""The Helm chart, rendered by Helm itself: the same objects as kustomize makes, and no bad value gets through.
+
+Needs kubectl, and the module that scripts/lib.sh's need_helm puts in place; scripts/manifests brings both.
+"""
+
+import re
+import subprocess
+import unittest
+from pathlib import Path
+
+import helm
+import helm_python
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+MANIFESTS = REPOSITORY / "manifests"
+
+# What makes the rest of the values acceptable where a test is about something else.
+API = {"kubernetesApi": {"enabled": True}}
+
+
+def kustomized(directory):
+    """The objects that `kubectl kustomize` makes of a directory below manifests/."""
+    made = subprocess.run(
+        ["kubectl", "kustomize", MANIFESTS / directory], check=True, capture_output=True, text=True
+    )
+    return [document for document in yaml.safe_load_all(made.stdout) if document]
+
+
+def values(text):
+    """Values as they are given on the command line: KEY=JSON."""
+    return helm_python.parse_set_json(text)
+
+
+def comparable(objects):
+    """The objects by kind and name, without what is a matter of the tool and not of the cluster."""
+    # Helm makes a release's namespace itself, and NOTES.txt has the label to put on it.
+    kept = [o for o in objects if o["kind"] != "Namespace"]
+    return {(o["kind"], o["metadata"]["name"]): normal(o) for o in kept}
+
+
+def normal(value, key=None):
+    """Lists of named things in the order of their names, configurations as trees, the tool's own label left out."""
+    if isinstance(value, dict):
+        kept = {k: normal(v, k) for k, v in value.items() if k != "app.kubernetes.io/managed-by"}
+        return {k: v for k, v in kept.items() if v not in ({}, [], None)}
+    if isinstance(value, list):
+        items = [normal(item) for item in value]
+        named = all(isinstance(item, dict) and "name" in item for item in items)
+        return sorted(items, key=lambda item: item.get("mountPath", item["name"])) if named else items
+    if key == "config.yaml":
+        return normal(yaml.safe_load(value))
+    if isinstance(value, str) and value.startswith("FILL-IN: "):
+        # The mend is told in the words of each tool.
+        return "FILL-IN"
+    return value
+
+
+class Equivalence(unittest.TestCase):
+    maxDiff = None
+
+    def same(self, directory, given):
+        ours = comparable(helm.objects(given))
+        theirs = comparable(kustomized(directory))
+        self.assertEqual(sorted(ours), sorted(theirs))
+        for which, expected in theirs.items():
+            self.assertEqual(ours[which], expected, which)
+
+    def test_the_defaults_are_the_base(self):
+        self.same("base", {})
+
+    def test_a_difference_would_be_noticed(self):
+        with self.assertRaises(AssertionError):
+            self.same("base", {"maxUnavailable": "20%"})
+        with self.assertRaises(AssertionError):
+            self.same("base", values('config.drift={"policy":"report"}'))
+        with self.assertRaises(AssertionError):
+            self.same("base", API)
+
+
+class Refusals(unittest.TestCase):
+    """Values, and what the refusal says: the key and the reason."""
+
+    SCHEMA = {
+        'imag={"tag":"1"}': ["imag", "not allowed"],
+        'image={"tga":"1"}': ["/image", "tga", "not allowed"],
+        'image={"digest":"sha256:abc"}': ["/image/digest", "does not match pattern"],
+        'image={"pullPolicy":"Sometimes"}': ["/image/pullPolicy", "must be one of", "IfNotPresent"],
+        'image={"tag":1.0}': ["/image/tag", "want string"],
+        'nameOverride="Keeper_2"': ["/nameOverride", "does not match pattern"],
+        'kubernetesApi={"enabled":"yes"}': ["/kubernetesApi/enabled", "got string, want boolean"],
+        'hostDirectories=["opt/cni"]': ["/hostDirectories/0", "does not match pattern"],
+        'hostDirectories=["/"]': ["/hostDirectories/0", "does not match pattern"],
+        'hostDirectories=["/opt/../etc"]': ["/hostDirectories/0", "does not match pattern"],
+        "hostDirectories=[]": ["/hostDirectories", "minItems"],
+        'proxy={"https":"proxy:3128"}': ["/proxy/https", "does not match pattern"],
+        'logLevel="verbose"': ["/logLevel", "must be one of"],
+        'maxUnavailable="0%"': ["/maxUnavailable", "does not match pattern"],
+        "maxUnavailable=0": ["/maxUnavailable", "minimum"],
+        'resources={"limits":{"memory":"64 MB"}}': ["/resources/limits/memory", "does not match pattern"],
+        'resources={"limit":{}}': ["/resources", "limit", "not allowed"],
+        'tolerations=[{"operator":"exists"}]': ["/tolerations/0/operator", "must be one of"],
+        'extraEnv=[{"value":"a"}]': ["/extraEnv/0", "missing property 'name'"],
+        'podMonitor={"interval":"30"}': ["/podMonitor/interval", "does not match pattern"],
+        'dashboard={"labels":{"a":1}}': ["/dashboard/labels/a", "want string"],
+        "config=null": ["config"],
+        'config={"apiVersion":"cni-keeper/v2"}': ["/config/apiVersion", "cni-keeper/v1alpha1"],
+        'config={"profile":"flanel"}': ["/config/profile", "must be one of", "flannel"],
+        'config={"drfit":{}}': ["/config", "drfit", "not allowed"],
+        'config={"drift":{"policy":"mend"}}': ["/config/drift/policy", "must be one of", "heal"],
+        'config={"drift":{"resync":"5 minutes"}}': ["/config/drift/resync", "does not match pattern"],
+        'config={"drift":{"resync":"0s"}}': ["/config/drift/resync", "does not match pattern"],
+        'config={"paths":{"binDir":"opt/cni/bin"}}': ["/config/paths/binDir", "does not match pattern"],
+        'config={"http":{"listen":9742}}': ["/config/http/listen", "want string"],
+        'config={"http":{"listen":"localhost:9742"}}': ["/config/http/listen", "does not match pattern"],
+        'config={"network":{"fileName":"10-a.conf"}}': ["/config/network/fileName", "does not match pattern"],
+        'config={"network":{"fileMode":600}}': ["/config/network/fileMode", "want string"],
+        'config={"network":{"podRanges":["10.244.0.0"]}}': ["/config/network/podRanges/0", "pattern"],
+        'config={"network":{"facts":[{"kubernetes":"pod"}]}}': ["/config/network/facts/0/kubernetes", "node"],
+        'config={"network":{"conflist":{"name":"a","plugins":[{}]}}}': ["/plugins/0", "missing property 'type'"],
+        'config={"artifacts":[{"name":"a","version":"1","sources":["https://h/a"],"plugins":["a"]}]}': [
+            "/config/artifacts/0",
+            "missing property 'sha256'",
+        ],
+        'config={"artifacts":[{"name":"a","version":"1","sources":["ftp://h/a"],"plugins":["a"]}]}': [
+            "/config/artifacts/0/sources/0",
+            "does not match pattern",
+        ],
+        'config={"kubernetes":{"server":"http://10.0.0.1"}}': ["/config/kubernetes/server", "pattern"],
+    }
+
+    TEMPLATES = {
+        'config={"paths":{"binDir":"/var/lib/rancher/k3s/data/cni"}}': [
+            "hostDirectories: none holds config.paths.binDir, /var/lib/rancher/k3s/data/cni;"
+            " add /var/lib/rancher/k3s/data"
+        ],
+        'hostDirectories=["/opt/cni","/etc/cni/net.d"]': ["config.paths.confDir, /etc/cni/net.d; add /etc/cni"],
+        'hostDirectories=["/opt/cn","/etc/cni"]': ["config.paths.binDir, /opt/cni/bin; add /opt/cni"],
+        'config={"paths":{"stateDir":"/var/lib/cni-keeper"}}': ["config.paths.stateDir", "add /var/lib"],
+        'config={"network":{"requires":[{"file":"/run/flannel/subnet.env"}]}}': [
+            "config.network.requires, /run/flannel/subnet.env; add /run/flannel"
+        ],
+        'config={"network":{"facts":[{"envFile":"/run/flannel/subnet.env"}]}}': ["config.network.facts", "add /run/flannel"],
+        'config={"runtime":{"endpoint":"unix:///run/containerd/containerd.sock"}}': [
+            "config.runtime.endpoint, /run/containerd/containerd.sock; add /run/containerd"
+        ],
+        'config={"network":{"facts":[{"kubernetes":"node"}]}}': ["config.network.facts", "kubernetesApi.enabled=true"],
+        'config={"kubernetes":{"events":true}}': ["config.kubernetes", "kubernetesApi.enabled=true"],
+        'podMonitor={"enabled":true}': ["podMonitor.enabled", "set config.http.metricsListen"],
+    }
+
+    def test_the_schema_names_key_and_reason(self):
+        self.refused(self.SCHEMA)
+
+    def test_values_that_do_not_go_together_are_refused(self):
+        self.refused(self.TEMPLATES)
+
+    def refused(self, table):
+        for given, expected in table.items():
+            with self.subTest(given):
+                with self.assertRaises(helm_python.HelmError) as refusal:
+                    helm.objects(values(given))
+                for part in expected:
+                    self.assertIn(part, str(refusal.exception))
+
+
+class Chart(unittest.TestCase):
+    def test_helm_lint_finds_nothing(self):
+        self.assertEqual(helm.findings(), [])
+        self.assertNotEqual(helm.findings({"imag": {}}), [])
+
+    def test_every_configuration_of_the_repository_is_a_value(self):
+        """The schema is not stricter than the agent, and so not behind it."""
+        readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+        examples = re.findall(r"```yaml\n(apiVersion: cni-keeper/.*?)```", readme, re.DOTALL)
+        files = sorted(MANIFESTS.rglob("config.yaml")) + sorted((REPOSITORY / "agent/config/profiles").glob("*.yaml"))
+        self.assertGreaterEqual(len(examples), 2)
+        self.assertGreaterEqual(len(files), 4)
+        texts = [(f"README.md, {n}", text) for n, text in enumerate(examples)]
+        texts += [(str(file), file.read_text(encoding="utf-8")) for file in files]
+        with helm_python.Chart.load(helm.CHART) as chart:
+            for where, text in texts:
+                with self.subTest(where):
+                    chart.validate_schema({"config": yaml.safe_load(text)})
+
+    def test_the_schema_knows_the_profiles_of_the_agent(self):
+        with helm_python.Chart.load(helm.CHART) as chart:
+            known = chart.schema["definitions"]["config"]["properties"]["profile"]["enum"]
+        built_in = [file.stem for file in (REPOSITORY / "agent/config/profiles").glob("*.yaml")]
+        self.assertEqual(sorted(known), sorted(built_in))
+
+    def test_the_chart_has_the_version_of_the_agent(self):
+        cargo = (REPOSITORY / "Cargo.toml").read_text(encoding="utf-8")
+        version = re.search(r'^version = "(.+)"$', cargo, re.MULTILINE).group(1)
+        with helm_python.Chart.load(helm.CHART) as chart:
+            self.assertEqual(chart.metadata["appVersion"], version)
+
+    def test_the_notes_list_what_is_to_be_filled_in(self):
+        notes = helm.rendered()["NOTES.txt"]
+        self.assertIn("config.network.facts[0].values.node.podCIDR: the pod range", notes)
+        filled = values('config.network.facts=[{"values":{"node.podCIDR":"10.244.0.0/24"}}]')
+        self.assertNotIn("FIRST", helm.rendered(filled)["NOTES.txt"])
+
+    def test_probes_ask_where_the_agent_listens(self):
+        for listen, host, port in [
+            ("127.0.0.1:9000", "127.0.0.1", 9000),
+            ("[::1]:9742", "::1", 9742),
+            ("0.0.0.0:9742", "127.0.0.1", 9742),
+        ]:
+            pod = daemonset(values(f'config.http={{"listen":"{listen}"}}'))
+            for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+                asked = pod["containers"][0][probe]["httpGet"]
+                self.assertEqual((asked["host"], asked["port"]), (host, port))
+
+    def test_an_image_is_named_by_digest_before_tag(self):
+        digest = "sha256:" + "a" * 64
+        for given, image in [
+            ({}, "cni-keeper:0.1.0"),
+            ({"repository": "mirror.example:5000/a/cni-keeper", "tag": "1"}, "mirror.example:5000/a/cni-keeper:1"),
+            ({"tag": "1", "digest": digest}, f"cni-keeper@{digest}"),
+        ]:
+            self.assertEqual(daemonset({"image": given})["containers"][0]["image"], image)
+
+    def test_a_second_release_shares_no_object_and_no_pod(self):
+        one, other = comparable(helm.objects(API)), comparable(helm.objects(API | {"nameOverride": "keeper-gpu"}))
+        self.assertFalse(set(one) & set(other))
+        selectors = [o["spec"]["selector"] for os in (one, other) for o in os.values() if o["kind"] == "DaemonSet"]
+        self.assertNotEqual(*selectors)
+
+    def test_what_is_off_by_default_is_there_when_asked_for(self):
+        kinds = [o["kind"] for o in helm.objects()]
+        self.assertEqual(sorted(kinds), ["ConfigMap", "DaemonSet", "ServiceAccount"])
+        given = {
+            "podMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+            "prometheusRule": {"enabled": True},
+            "dashboard": {"enabled": True, "annotations": {"folder": "Nodes"}},
+            "config": {"http": {"metricsListen": "0.0.0.0:9743"}},
+        }
+        made = comparable(helm.objects(given))
+        monitor = made["PodMonitor", "cni-keeper"]
+        self.assertEqual(monitor["metadata"]["labels"]["release"], "prometheus")
+        endpoint = monitor["spec"]["podMetricsEndpoints"][0]
+        ports = daemonset(given)["containers"][0]["ports"]
+        self.assertEqual(ports, [{"name": endpoint["port"], "containerPort": 9743}])
+        alerts = yaml.safe_load((MANIFESTS / "monitoring/alerts.yaml").read_text(encoding="utf-8"))
+        self.assertEqual(made["PrometheusRule", "cni-keeper"]["spec"], alerts)
+        dashboard = (MANIFESTS / "monitoring/dashboard.json").read_text(encoding="utf-8")
+        self.assertEqual(made["ConfigMap", "cni-keeper-dashboard"]["data"]["cni-keeper.json"].strip(), dashboard.strip())
+
+    def test_rights_are_those_that_the_configuration_needs(self):
+        for given, expected in [
+            ({}, {"nodes": ["get"]}),
+            ({"condition": True}, {"nodes": ["get"], "nodes/status": ["patch"]}),
+            ({"events": True}, {"nodes": ["get"], "events": ["create", "patch"]}),
+            ({"removeTaint": "cni-keeper.dev/not-ready"}, {"nodes": ["get", "patch"]}),
+        ]:
+            role = comparable(helm.objects(API | {"config": {"kubernetes": given}}))["ClusterRole", "cni-keeper"]
+            granted = {rule["resources"][0]: rule["verbs"] for rule in role["rules"]}
+            self.assertEqual(granted, expected)
+
+
+def daemonset(given):
+    """The pod of the DaemonSet."""
+    return comparable(helm.objects(given))["DaemonSet", "cni-keeper"]["spec"]["template"]["spec"]
+
+
+if __name__ == "__main__":
+    unittest.main()
