@@ -4,8 +4,10 @@
 Needs kubectl, and the module that scripts/lib.sh's need_helm puts in place; scripts/manifests brings both.
 """
 
+import os
 import re
 import subprocess
+import tempfile
 import unittest
 from pathlib import Path
 
@@ -20,11 +22,29 @@ MANIFESTS = REPOSITORY / "manifests"
 API = {"kubernetesApi": {"enabled": True}}
 
 
-def kustomized(directory):
-    """The objects that `kubectl kustomize` makes of a directory below manifests/."""
-    made = subprocess.run(
-        ["kubectl", "kustomize", MANIFESTS / directory], check=True, capture_output=True, text=True
-    )
+# What the component kubernetes-api gives all the rights to.
+ALL_OF_API = {
+    "apiVersion": "cni-keeper/v1alpha1",
+    "kind": "NodeNetwork",
+    "profile": "reference-bridge",
+    "network": {"facts": [{"kubernetes": "node"}]},
+    "kubernetes": {"condition": True, "events": True, "removeTaint": "cni-keeper.dev/not-ready"},
+}
+
+
+def kustomized(*components, config=None):
+    """The objects that `kubectl kustomize` makes of the base with components, and with another configuration."""
+    with tempfile.TemporaryDirectory() as overlay:
+        kustomization = {
+            "resources": [os.path.relpath(MANIFESTS / "base", overlay)],
+            "components": [os.path.relpath(MANIFESTS / component, overlay) for component in components],
+        }
+        if config:
+            (Path(overlay) / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+            replaced = {"name": "cni-keeper", "behavior": "replace", "files": ["config.yaml"]}
+            kustomization |= {"namespace": "cni-keeper", "configMapGenerator": [replaced]}
+        (Path(overlay) / "kustomization.yaml").write_text(yaml.safe_dump(kustomization), encoding="utf-8")
+        made = subprocess.run(["kubectl", "kustomize", overlay], check=True, capture_output=True, text=True)
     return [document for document in yaml.safe_load_all(made.stdout) if document]
 
 
@@ -60,23 +80,47 @@ def normal(value, key=None):
 class Equivalence(unittest.TestCase):
     maxDiff = None
 
-    def same(self, directory, given):
+    def same(self, expected, given):
         ours = comparable(helm.objects(given))
-        theirs = comparable(kustomized(directory))
+        theirs = comparable(expected)
         self.assertEqual(sorted(ours), sorted(theirs))
         for which, expected in theirs.items():
             self.assertEqual(ours[which], expected, which)
 
     def test_the_defaults_are_the_base(self):
-        self.same("base", {})
+        self.same(kustomized(), {})
+
+    def test_uninstall_is_its_component(self):
+        self.same(kustomized("components/uninstall"), {"uninstall": True})
+
+    def test_proxy_and_private_authorities_are_their_components(self):
+        given = {"proxySecret": "cni-keeper-proxy", "caConfigMap": "cni-keeper-ca"}
+        self.same(kustomized("components/proxy", "components/private-ca"), given)
+
+    def test_the_api_is_its_components(self):
+        rights = [f"components/kubernetes-{part}" for part in ("api", "reports", "taint")]
+        self.same(kustomized(*rights, config=ALL_OF_API), API | {"config": ALL_OF_API})
+        facts = ALL_OF_API | {"kubernetes": None}
+        self.same(kustomized(rights[0], config=facts), API | {"config": facts})
+
+    def test_monitoring_is_its_component(self):
+        config = yaml.safe_load((MANIFESTS / "base/config.yaml").read_text(encoding="utf-8"))
+        config["http"] = {"metricsListen": "0.0.0.0:9743"}
+        enabled = {"enabled": True}
+        given = {"config": config, "podMonitor": enabled, "prometheusRule": enabled, "dashboard": enabled}
+        self.same(kustomized("monitoring", config=config), given)
 
     def test_a_difference_would_be_noticed(self):
-        with self.assertRaises(AssertionError):
-            self.same("base", {"maxUnavailable": "20%"})
-        with self.assertRaises(AssertionError):
-            self.same("base", values('config.drift={"policy":"report"}'))
-        with self.assertRaises(AssertionError):
-            self.same("base", API)
+        base = kustomized()
+        for given in (
+            {"maxUnavailable": "20%"},
+            {"hostDirectories": ["/opt/cni", "/etc/cni", "/run/flannel"]},
+            values('config.drift={"policy":"report"}'),
+            {"uninstall": True},
+            API,
+        ):
+            with self.subTest(given), self.assertRaises(AssertionError):
+                self.same(base, given)
 
 
 class Refusals(unittest.TestCase):
@@ -94,7 +138,7 @@ class Refusals(unittest.TestCase):
         'hostDirectories=["/"]': ["/hostDirectories/0", "does not match pattern"],
         'hostDirectories=["/opt/../etc"]': ["/hostDirectories/0", "does not match pattern"],
         "hostDirectories=[]": ["/hostDirectories", "minItems"],
-        'proxy={"https":"proxy:3128"}': ["/proxy/https", "does not match pattern"],
+        'proxySecret="http://proxy:3128"': ["/proxySecret", "does not match pattern"],
         'logLevel="verbose"': ["/logLevel", "must be one of"],
         'maxUnavailable="0%"': ["/maxUnavailable", "does not match pattern"],
         "maxUnavailable=0": ["/maxUnavailable", "minimum"],
@@ -250,13 +294,13 @@ class Chart(unittest.TestCase):
 
     def test_rights_are_those_that_the_configuration_needs(self):
         for given, expected in [
-            ({}, {"nodes": ["get"]}),
-            ({"condition": True}, {"nodes": ["get"], "nodes/status": ["patch"]}),
-            ({"events": True}, {"nodes": ["get"], "events": ["create", "patch"]}),
-            ({"removeTaint": "cni-keeper.dev/not-ready"}, {"nodes": ["get", "patch"]}),
+            ({}, [("nodes", "get")]),
+            ({"condition": True}, [("nodes", "get"), ("nodes/status", "patch")]),
+            ({"events": True}, [("nodes", "get"), ("events", "create"), ("events", "patch")]),
+            ({"removeTaint": "cni-keeper.dev/not-ready"}, [("nodes", "get"), ("nodes", "patch")]),
         ]:
             role = comparable(helm.objects(API | {"config": {"kubernetes": given}}))["ClusterRole", "cni-keeper"]
-            granted = {rule["resources"][0]: rule["verbs"] for rule in role["rules"]}
+            granted = [(resource, verb) for rule in role["rules"] for resource in rule["resources"] for verb in rule["verbs"]]
             self.assertEqual(granted, expected)
 
 
