@@ -48,8 +48,8 @@ pub struct Global {
     /// Instead of paths.stateDir
     #[arg(long, global = true, env = "CNI_KEEPER_STATE_DIR", value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
-    /// The fact node.name, where it is not the machine's own host name
-    #[arg(long, global = true, env = "NODE_NAME", value_name = "NAME")]
+    /// The node's name in Kubernetes and the fact node.name, where it is not the machine's own host name
+    #[arg(long, global = true, env = "CNI_KEEPER_NODE_NAME", value_name = "NAME")]
     pub node_name: Option<String>,
     /// How much to log: error, warn, info, debug or trace [default: warn on a terminal, else info]
     #[arg(

@@ -7,9 +7,11 @@ use serde_json::json;
 
 use super::{Exit, Failure, declaration, output, show};
 use crate::cli::{Global, Output};
-use crate::config::{FactSource, Loaded};
-use crate::conflist::{Severity, needed_plugins, validate_template};
-use crate::model::PluginName;
+use crate::config::{FactSource, Loaded, Network};
+use crate::conflist::{
+    Facts, Finding, Severity, check_ranges, fill_known, needed_plugins, validate_template,
+};
+use crate::model::{NodeFacts, PluginName};
 
 /// Runs it.
 pub(super) fn run(global: &Global, file: Option<&Path>, format: Output) -> Result<Exit, Failure> {
@@ -17,19 +19,15 @@ pub(super) fn run(global: &Global, file: Option<&Path>, format: Output) -> Resul
     let loaded = match declaration(global, file) {
         Err(Failure::Config(errors)) if format == Output::Json => {
             let lines: Vec<String> = errors.all().iter().map(ToString::to_string).collect();
-            output::json(&json!({ "valid": false, "errors": lines, "warnings": [] }));
+            output::json(&json!({ "valid": false, "errors": lines, "warnings": [], "notes": [] }));
             return Ok(Exit::Usage);
         }
         other => other?,
     };
-    let template = loaded
-        .settings
-        .network
-        .as_ref()
-        .map(|network| &network.conflist);
-    let findings = template
-        .map(|template| validate_template(template, |name| may_come(&loaded, name)))
-        .unwrap_or_default();
+    let (findings, notes) = match &loaded.settings.network {
+        Some(network) => judged(&loaded, network),
+        None => (Vec::new(), Vec::new()),
+    };
     let told = |severity: Severity| -> Vec<String> {
         findings
             .iter()
@@ -48,7 +46,7 @@ pub(super) fn run(global: &Global, file: Option<&Path>, format: Output) -> Resul
     match format {
         Output::Json => {
             output::json(
-                &json!({ "valid": errors.is_empty(), "errors": errors, "warnings": warnings }),
+                &json!({ "valid": errors.is_empty(), "errors": errors, "warnings": warnings, "notes": notes }),
             );
         }
         Output::Text => {
@@ -59,6 +57,9 @@ pub(super) fn run(global: &Global, file: Option<&Path>, format: Output) -> Resul
                 .iter()
                 .for_each(|error| output::complaint(global.log_format, error));
             if errors.is_empty() {
+                for note in &notes {
+                    output::line(format!("note: {note}"));
+                }
                 output::line(format!("{}: valid", file.display()));
             }
         }
@@ -70,6 +71,39 @@ pub(super) fn run(global: &Global, file: Option<&Path>, format: Output) -> Resul
     })
 }
 
+/// What can be said of the conflist away from any node, and what cannot.
+fn judged(loaded: &Loaded, network: &Network) -> (Vec<Finding>, Vec<String>) {
+    let mut findings = validate_template(&network.conflist, |name| may_come(loaded, name));
+    let (filled, unknown) = fill_known(&network.conflist, &given(network));
+    findings.extend(check_ranges(
+        &filled,
+        &network.pod_ranges,
+        &network.reserved,
+    ));
+    if unknown.is_empty() {
+        return (findings, Vec::new());
+    }
+    let names: Vec<String> = unknown.into_iter().collect();
+    let note = format!(
+        "only known on a node: {}; `cni-keeper render` there shows and checks the conflist with them",
+        names.join(", ")
+    );
+    (findings, vec![note])
+}
+
+/// The facts that the configuration itself gives, unless a source behind them may override them.
+fn given(network: &Network) -> Facts {
+    let mut given = Facts::new();
+    for source in &network.facts {
+        match source {
+            FactSource::Values(values) => given.extend(values.clone()),
+            FactSource::EnvFile(_) => given.retain(|name, _| name.contains('.')),
+            FactSource::KubernetesNode => given.retain(|name, _| !NodeFacts::provide(name)),
+        }
+    }
+    given
+}
+
 /// Whether a node could know a fact: its own and the environment's always, a file's as it is written.
 fn may_come(loaded: &Loaded, name: &str) -> bool {
     let network = loaded.settings.network.iter();
@@ -78,6 +112,7 @@ fn may_come(loaded: &Loaded, name: &str) -> bool {
         .any(|source| match source {
             FactSource::Values(values) => values.contains_key(name),
             FactSource::EnvFile(_) => !name.contains('.'),
+            FactSource::KubernetesNode => NodeFacts::provide(name),
         });
     declared || name.starts_with("env.") || ["node.name", "host.mtu", "host.arch"].contains(&name)
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::catalog::PROFILES;
 use super::error::{ConfigErrors, Problems, suggestion};
+use super::fill_in::fill_ins;
 use super::merge::lay_over;
 use super::overrides::Overrides;
 use super::settings::Settings;
@@ -41,7 +42,7 @@ impl Loaded {
 /// `file` is for messages only; nothing is opened.
 ///
 /// # Errors
-/// All mistakes found. A file that is no YAML has one; so has one with an unknown profile, because what
+/// All mistakes found. Where values are still to be filled in, all of those and nothing else. A file that is no YAML has one; so has one with an unknown profile, because what
 /// follows would be noise.
 pub fn load(text: &str, file: &Path, overrides: &Overrides) -> Result<Loaded, ConfigErrors> {
     let tree = parse(text, Origin::File)
@@ -64,6 +65,11 @@ pub fn load(text: &str, file: &Path, overrides: &Overrides) -> Result<Loaded, Co
             on_profile(name, node, &tree, &mut problems)
         }),
     };
+    // What is still to be filled in cannot be right, and hides what is wrong.
+    let open = fill_ins(merged.as_ref().unwrap_or(&tree));
+    if open.count() > 0 {
+        return Err(open.into_errors(file, profile));
+    }
     let settings = merged.and_then(|merged| settings(&merged, overrides, &mut problems));
     match settings {
         Some(settings) => Ok(Loaded {

@@ -52,19 +52,23 @@ fn drop_stale_pins(below: &mut Node, above: &Node) {
     let Yaml::Map(entries) = &mut below.value else {
         return;
     };
-    if new_version {
-        entries.retain(|(key, _)| key != "sha256" && key != "sha512");
-    }
-    for (key, node) in entries {
+    entries.retain_mut(|(key, node)| {
         let other = match key.as_str() {
             "sha256" => above.get("sha512"),
             "sha512" => above.get("sha256"),
-            _ => None,
+            _ => return true,
         };
-        if let (Some(other), Yaml::Map(pins)) = (other, &mut node.value) {
-            pins.retain(|(arch, _)| other.get(arch).is_none());
+        match &mut node.value {
+            Yaml::Map(pins) => {
+                if let Some(other) = other {
+                    pins.retain(|(arch, _)| other.get(arch).is_none());
+                }
+                !new_version
+            }
+            // Not a pin but the request for one, of whatever version.
+            _ => other.is_none(),
         }
-    }
+    });
 }
 
 #[cfg(test)]
@@ -135,6 +139,25 @@ mod tests {
             ),
             json!({"artifacts": [{"name": "p", "version": "v1", "sha256": {"amd64": "z", "arm64": "y"}}]})
         );
+    }
+
+    /// A profile of a plugin without public pins asks for one, until one is given.
+    #[test]
+    fn a_request_for_a_pin_stays_until_there_is_one() {
+        let profile = "artifacts: [{name: p, version: v1, sha256: 'FILL-IN: it'}]";
+        assert_eq!(
+            merged(profile, "artifacts: [{name: p, version: v2}]"),
+            json!({"artifacts": [{"name": "p", "version": "v2", "sha256": "FILL-IN: it"}]})
+        );
+        for algorithm in ["sha256", "sha512"] {
+            assert_eq!(
+                merged(
+                    profile,
+                    &format!("artifacts: [{{name: p, {algorithm}: {{amd64: 'x'}}}}]")
+                ),
+                json!({"artifacts": [{"name": "p", "version": "v1", algorithm: {"amd64": "x"}}]})
+            );
+        }
     }
 
     #[test]

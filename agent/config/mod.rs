@@ -6,6 +6,8 @@
 mod artifacts;
 mod catalog;
 mod error;
+mod fill_in;
+mod kubernetes;
 mod load;
 mod merge;
 mod network;
@@ -26,6 +28,6 @@ pub use error::{ConfigError, ConfigErrors};
 pub use load::{Loaded, load};
 pub use overrides::Overrides;
 pub use settings::{
-    Drift, DriftPolicy, FactSource, Fetch, ForeignConflists, Gate, Http, Network, Paths, Runtime,
-    Settings,
+    Drift, DriftPolicy, FactSource, Fetch, ForeignConflists, Gate, Http, Kubernetes, Network,
+    Paths, Runtime, Settings,
 };

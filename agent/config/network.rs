@@ -10,13 +10,21 @@ use super::read::Fields;
 use super::settings::{FactSource, Gate, Network};
 use super::source::check_web;
 use super::tree::{Node, Yaml};
-use crate::model::{FileMode, FileName};
+use crate::model::{Cidr, FileMode, FileName};
 
 const FILE_NAME: &str = "10-cni-keeper.conflist";
 
 /// Reads `network`.
 pub(super) fn network(node: &Node, problems: &mut Problems) -> Option<Network> {
-    let keys = ["fileName", "fileMode", "requires", "facts", "conflist"];
+    let keys = [
+        "fileName",
+        "fileMode",
+        "requires",
+        "facts",
+        "podRanges",
+        "reserved",
+        "conflist",
+    ];
     let fields = node.fields(&keys, problems)?;
     let file_name = match fields.get("fileName") {
         Some(node) => file_name(node, problems),
@@ -28,6 +36,12 @@ pub(super) fn network(node: &Node, problems: &mut Problems) -> Option<Network> {
     };
     let requires = list(&fields, "requires", problems, gate);
     let facts = list(&fields, "facts", problems, fact_source);
+    let range = |node: &Node, problems: &mut Problems| node.parse::<Cidr>("", problems);
+    let reserved = list(&fields, "reserved", problems, range);
+    let pod_ranges = list(&fields, "podRanges", problems, range);
+    if let (Some(pods), Some(reserved)) = (&pod_ranges, &reserved) {
+        not_reserved(&fields, pods, reserved, problems);
+    }
     let mend = "write the network configuration list to install, or leave 'network' out to install plugins only";
     let conflist = fields
         .require("conflist", mend, problems)
@@ -37,6 +51,8 @@ pub(super) fn network(node: &Node, problems: &mut Problems) -> Option<Network> {
         file_mode: file_mode?,
         requires: requires?,
         facts: facts?,
+        pod_ranges: pod_ranges?,
+        reserved: reserved?,
         conflist: conflist?,
     })
 }
@@ -111,6 +127,22 @@ fn only_key<'a>(
     }
 }
 
+/// No pod range has an address in common with a reserved one.
+fn not_reserved(fields: &Fields<'_>, pods: &[Cidr], reserved: &[Cidr], problems: &mut Problems) {
+    let written = fields.get("podRanges").map(|node| &node.value);
+    let Some(Yaml::List(written)) = written else {
+        return;
+    };
+    for (node, pods) in written.iter().zip(pods) {
+        for reserved in reserved.iter().filter(|reserved| reserved.overlaps(pods)) {
+            problems.add(
+                &node.at,
+                format!("{pods} overlaps {reserved}, which network.reserved keeps free; give pods other addresses"),
+            );
+        }
+    }
+}
+
 fn gate(node: &Node, problems: &mut Problems) -> Option<Gate> {
     let (kind, value) = only_key(node, &["file", "tcp", "unix", "http"], problems)?;
     match kind {
@@ -150,10 +182,17 @@ fn check_tcp(text: &str) -> Result<(), String> {
 }
 
 fn fact_source(node: &Node, problems: &mut Problems) -> Option<FactSource> {
-    let (kind, value) = only_key(node, &["envFile", "values"], problems)?;
-    if kind == "envFile" {
-        return path_of(value, problems).map(FactSource::EnvFile);
+    let (kind, value) = only_key(node, &["envFile", "values", "kubernetes"], problems)?;
+    match kind {
+        "envFile" => path_of(value, problems).map(FactSource::EnvFile),
+        "kubernetes" => value
+            .choice(&[("node", ())], problems)
+            .map(|()| FactSource::KubernetesNode),
+        _ => values(value, problems),
     }
+}
+
+fn values(value: &Node, problems: &mut Problems) -> Option<FactSource> {
     let before = problems.count();
     let mut values: BTreeMap<String, Value> = BTreeMap::new();
     for (name, node) in value.entries(problems)? {

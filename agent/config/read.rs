@@ -149,6 +149,18 @@ impl Node {
         found.map(|(_, value)| *value)
     }
 
+    /// `true` or `false`.
+    pub(super) fn flag(&self, problems: &mut Problems) -> Option<bool> {
+        match &self.value {
+            Yaml::Bool(value) => Some(*value),
+            other => {
+                let found = other.kind();
+                problems.add(&self.at, format!("expected true or false, found {found}"));
+                None
+            }
+        }
+    }
+
     /// A number, or text such as `512MiB`, as it stands in the file: for what is checked further, so that a
     /// bare number gets the fitting message.
     pub(super) fn number_or_text<'a>(&'a self, problems: &mut Problems) -> Option<&'a str> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::model::{Arch, Artifact, FileMode, FileName};
+use crate::model::{Arch, Artifact, Cidr, FileMode, FileName};
 
 /// A whole configuration: profile, file, environment and flags merged and checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +30,8 @@ pub struct Settings {
     pub http: Http,
     /// The container runtime to ask what it has loaded; `None` asks nobody.
     pub runtime: Option<Runtime>,
+    /// What is asked of the Kubernetes API, and told to it; nothing by default.
+    pub kubernetes: Kubernetes,
 }
 
 /// Host paths, absolute and normalised, before `--host-root` is put in front.
@@ -54,8 +56,21 @@ pub struct Network {
     pub requires: Vec<Gate>,
     /// Where the values of `${…}` come from; a later source overrides an earlier one.
     pub facts: Vec<FactSource>,
+    /// The cluster's pod ranges: every range that the conflist gives addresses from lies inside one of them. Empty
+    /// where they are not declared.
+    pub pod_ranges: Vec<Cidr>,
+    /// Ranges that pods must not get addresses from, such as those that a platform keeps for itself.
+    pub reserved: Vec<Cidr>,
     /// The conflist with its placeholders, in the operator's own order of keys.
     pub conflist: Value,
+}
+
+impl Network {
+    /// Whether the node object in the Kubernetes API is a source of facts.
+    #[must_use]
+    pub fn asks_for_the_node(&self) -> bool {
+        self.facts.contains(&FactSource::KubernetesNode)
+    }
 }
 
 /// A condition that must hold before the conflist is written.
@@ -78,6 +93,9 @@ pub enum FactSource {
     EnvFile(PathBuf),
     /// Values written in the configuration itself.
     Values(BTreeMap<String, Value>),
+    /// This node's object in the Kubernetes API: `node.podCIDR`, `node.podCIDRs`, `node.labels.KEY` and
+    /// `node.annotations.KEY`.
+    KubernetesNode,
 }
 
 /// What to do about drift.
@@ -143,4 +161,32 @@ pub struct Runtime {
     /// The unix socket on which it serves CRI v1, absolute (prefixed by `--host-root`). Written as a kubelet
     /// is given it: `unix:///run/containerd/containerd.sock`.
     pub socket: PathBuf,
+}
+
+/// The Kubernetes API: how it is reached, and what it is told about this node.
+///
+/// Files are the agent's own, not below `--host-root`: a pod has its ServiceAccount mounted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kubernetes {
+    /// Whether the node gets the condition `cni-keeper.dev/Ready`.
+    pub condition: bool,
+    /// Whether drift and conflicts become Events of the node.
+    pub events: bool,
+    /// The key of the startup taint that is removed once the node is ready.
+    pub remove_taint: Option<String>,
+    /// The API server as `https://HOST:PORT`; `None` for the one that every pod is told of
+    /// (`KUBERNETES_SERVICE_HOST` and `KUBERNETES_SERVICE_PORT`).
+    pub server: Option<String>,
+    /// A PEM file with the authorities that its certificate may come from; nobody else is trusted.
+    pub ca_file: PathBuf,
+    /// A file with the bearer token, read anew for each request since it is replaced before it expires.
+    pub token_file: PathBuf,
+}
+
+impl Kubernetes {
+    /// Whether the API is to be told anything.
+    #[must_use]
+    pub const fn reports(&self) -> bool {
+        self.condition || self.events || self.remove_taint.is_some()
+    }
 }

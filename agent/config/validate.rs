@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::artifacts::artifacts;
 use super::error::Problems;
+use super::kubernetes::kubernetes;
 use super::network::network;
 use super::overrides::Overrides;
 use super::paths::{path_of, paths, socket_of};
@@ -16,7 +17,7 @@ use super::units::{duration, size};
 use crate::model::Arch;
 
 /// The keys of a whole file.
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "apiVersion",
     "kind",
     "profile",
@@ -27,6 +28,7 @@ const KEYS: [&str; 10] = [
     "fetch",
     "http",
     "runtime",
+    "kubernetes",
 ];
 
 /// Reads everything; `None` if a mistake was noted.
@@ -59,6 +61,7 @@ pub(super) fn settings(
         Some(node) => runtime(node, problems).map(Some),
         None => Some(None),
     };
+    let kubernetes = kubernetes(&fields, problems);
     if let (Some([]), Some(None)) = (artifacts.as_deref(), &network) {
         problems.add(
             fields.at,
@@ -81,6 +84,7 @@ pub(super) fn settings(
         fetch: fetch?,
         http: http?,
         runtime: runtime?,
+        kubernetes: kubernetes?,
     })
 }
 
@@ -99,7 +103,7 @@ fn exactly(fields: &Fields<'_>, key: &str, want: &str, problems: &mut Problems) 
 }
 
 /// The fields of an optional section; `None` if it is no mapping.
-fn section<'a>(
+pub(super) fn section<'a>(
     root: &Fields<'a>,
     key: &str,
     known: &[&str],
@@ -112,7 +116,7 @@ fn section<'a>(
 }
 
 /// The value of a key, or the default where section or key is left out; `None` after a mistake.
-fn value<T>(
+pub(super) fn value<T>(
     section: Option<&Fields<'_>>,
     key: &str,
     default: T,

@@ -12,6 +12,7 @@ mod node;
 mod parse;
 mod plugin;
 mod precedence;
+mod ranges;
 mod render;
 mod template;
 mod validate;
@@ -26,7 +27,8 @@ pub use precedence::{
     Answers, Outcome, PassedOver, Standing, Verdict, chains_up_to, containerd, crio,
     earlier_candidates, merged_drop_ins, standing, survey,
 };
+pub use ranges::check_ranges;
 pub use render::{Facts, RenderError, RenderProblem, render};
-pub use template::validate_template;
+pub use template::{fill_known, validate_template};
 pub use validate::{Finding, Report, Severity, Summary, validate};
 pub use version::SPEC_VERSIONS;

@@ -45,6 +45,32 @@ pub fn validate_template(template: &Value, may_come: impl Fn(&str) -> bool) -> V
     findings
 }
 
+/// A template with the facts filled in that are known; what it asks for beyond them stays as it is.
+///
+/// Returns it with the names that it asks for beyond them.
+#[must_use]
+pub fn fill_known(template: &Value, known: &Facts) -> (Value, BTreeSet<String>) {
+    let unknown: BTreeSet<String> = match render(template, known) {
+        Ok(_) => BTreeSet::new(),
+        Err(error) => {
+            let names = error.problems.into_iter();
+            names
+                .filter_map(|problem| match problem {
+                    RenderProblem::Unknown { name, .. } => Some(name),
+                    _ => None,
+                })
+                .collect()
+        }
+    };
+    let mut facts = known.clone();
+    let placeholder = |name: &String| (name.clone(), Value::from(format!("${{{name}}}")));
+    facts.extend(unknown.iter().map(placeholder));
+    let filled = render(template, &facts).ok();
+    let filled = filled.and_then(|text| serde_json::from_str(&text).ok());
+    // What cannot be filled in for another reason has been told as a mistake.
+    (filled.unwrap_or_else(|| template.clone()), unknown)
+}
+
 /// The places of every string that has a placeholder in it.
 fn placeholders(value: &Value, at: String, found: &mut BTreeSet<String>) {
     match value {
@@ -97,6 +123,21 @@ mod tests {
         let findings = validate_template(&template, |name| name.starts_with("env."));
         assert_eq!(findings.len(), 1);
         assert_eq!(findings[0].at, "plugins[0].mtu");
+    }
+
+    #[test]
+    fn what_is_known_is_filled_in_and_the_rest_named() {
+        let template = json!({ "a": "${x}", "b": "${node.podCIDR}", "c": "at ${y}, $${z}" });
+        let known = Facts::from([("x".to_owned(), json!(7))]);
+        let (filled, unknown) = fill_known(&template, &known);
+        assert_eq!(
+            filled,
+            json!({ "a": 7, "b": "${node.podCIDR}", "c": "at ${y}, ${z}" })
+        );
+        assert_eq!(
+            unknown.into_iter().collect::<Vec<_>>(),
+            ["node.podCIDR", "y"]
+        );
     }
 
     #[test]

@@ -178,7 +178,7 @@ fn awaited(settings: &Settings) -> impl Iterator<Item = &Path> {
     network.flat_map(|network| {
         let facts = network.facts.iter().filter_map(|fact| match fact {
             FactSource::EnvFile(path) => Some(path.as_path()),
-            FactSource::Values(_) => None,
+            FactSource::Values(_) | FactSource::KubernetesNode => None,
         });
         let gates = network.requires.iter().filter_map(|gate| match gate {
             Gate::File(path) | Gate::Unix(path) => Some(path.as_path()),

@@ -3,9 +3,11 @@
 //! Nothing here touches the disk, the network or the clock.
 
 mod artifact;
+mod cidr;
 mod digest;
 mod drift;
 mod name;
+mod node;
 mod observed;
 mod snapshot;
 mod spelling;
@@ -13,9 +15,11 @@ mod spoken;
 mod status;
 
 pub use artifact::{Arch, Artifact, Format, IfPresent, Member, UnknownArch};
+pub use cidr::{Cidr, CidrError};
 pub use digest::{DigestError, Pin, Sha256};
 pub use drift::Drift;
 pub use name::{FileMode, FileName, NameError, PluginName};
+pub use node::NodeFacts;
 pub use observed::{FileState, FileType, Owner, Regular};
 pub use snapshot::{Check, Effective, FileReport, Snapshot, Standing};
 pub use spelling::{distance, nearest};

@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::config::{FactSource, Settings};
 use crate::conflist::{Facts, parse_env_file};
 use crate::host::{self, Host, HostError};
+use crate::model::NodeFacts;
 
 /// The largest envFile that is read, in bytes; real ones have a few lines.
 const LARGEST_ENV_FILE: u64 = 64 * 1024;
@@ -34,6 +35,7 @@ pub(super) fn collect(
     settings: &Settings,
     host: &Host,
     node_name: Option<&str>,
+    node: Option<&NodeFacts>,
 ) -> Result<Collected, HostError> {
     let mut facts = Facts::new();
     let mut unready = None;
@@ -58,6 +60,7 @@ pub(super) fn collect(
                         .map(|(name, value)| (name.clone(), value.clone())),
                 );
             }
+            FactSource::KubernetesNode => facts.extend(node.iter().flat_map(|node| node.facts())),
             FactSource::EnvFile(path) => match env_file(host, path)? {
                 Ok(values) => facts.extend(values),
                 Err(reason) => {

@@ -15,6 +15,7 @@ mod faults;
 mod judge;
 mod memory;
 mod network;
+mod node;
 mod precedence;
 mod questions;
 mod session;
@@ -31,6 +32,7 @@ pub use converge::{Audience, Converged, Fetched, Means, Supply};
 pub use error::ReconcileError;
 pub use faults::{Fault, Origin};
 pub use network::{Rendered, Unrendered};
+pub use node::Known;
 pub use sight::Sight;
 pub use uninstall::{Removal, Uninstalled};
 
@@ -46,6 +48,7 @@ pub struct Keeper {
     settings: Arc<Settings>,
     host: Host,
     node_name: Option<String>,
+    node: Known,
     memory: Memory,
 }
 
@@ -57,8 +60,15 @@ impl Keeper {
             settings: Arc::new(settings),
             host,
             node_name,
+            node: Known::default(),
             memory: Memory::default(),
         }
+    }
+
+    /// The same with what is known of the node; whoever learns more of it tells that to `node`.
+    #[must_use]
+    pub fn knowing(self, node: Known) -> Self {
+        Self { node, ..self }
     }
 
     /// The same for an agent that stays: a file is read again only where it may have changed.

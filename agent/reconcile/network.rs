@@ -8,12 +8,12 @@ use super::error::ReconcileError;
 use super::facts::{self, Collected};
 use crate::config::{FactSource, Network};
 use crate::conflist::{
-    ConfDir, DirEntry, DropIns, EntryKind, Libcni, LoadError, Needed, Network as LoadedNetwork,
-    RenderError, RenderProblem, Report, earlier_candidates, merged_drop_ins, needed_plugins,
-    render, survey, validate,
+    ConfDir, DirEntry, DropIns, EntryKind, Finding, Libcni, LoadError, Needed,
+    Network as LoadedNetwork, RenderError, RenderProblem, Report, check_ranges, earlier_candidates,
+    merged_drop_ins, needed_plugins, render, survey, validate,
 };
 use crate::host::{Dir, Host, Kind};
-use crate::model::{FileName, FileState, FileType, Sha256};
+use crate::model::{FileName, FileState, FileType, NodeFacts, Sha256};
 
 /// The largest configuration that is read, in bytes: what newer go-cni reads at most (`MaxFileSize`).
 pub(super) const LARGEST_CONFLIST: u64 = 2 << 20;
@@ -65,12 +65,16 @@ pub(super) fn look(keeper: &Keeper) -> Result<Option<NetworkSight>, ReconcileErr
     let Some(declared) = &keeper.settings.network else {
         return Ok(None);
     };
-    let Collected { facts, unready } =
-        facts::collect(&keeper.settings, &keeper.host, keeper.node_name.as_deref())?;
+    let Collected { facts, unready } = facts::collect(
+        &keeper.settings,
+        &keeper.host,
+        keeper.node_name.as_deref(),
+        keeper.node.facts().as_ref(),
+    )?;
     let rendered = match render(&declared.conflist, &facts) {
-        Ok(text) => checked(text).map_err(Unrendered::Wrong),
+        Ok(text) => checked(text, declared).map_err(Unrendered::Wrong),
         // The values may well be in a file that is not ready, or still be written to one that is there.
-        Err(error) => match unready.or_else(|| awaited(&error, declared, &keeper.host)) {
+        Err(error) => match unready.or_else(|| awaited(&error, declared, keeper)) {
             Some(reason) => Err(Unrendered::Waiting(reason)),
             None => Err(Unrendered::Wrong(error.into())),
         },
@@ -85,38 +89,56 @@ pub(super) fn look(keeper: &Keeper) -> Result<Option<NetworkSight>, ReconcileErr
     }))
 }
 
-/// Why an unknown fact may still come: a declared envFile could get it. Names with a dot are never there.
-fn awaited(error: &RenderError, declared: &Network, host: &Host) -> Option<String> {
-    let file = declared
-        .facts
-        .iter()
-        .rev()
-        .find_map(|source| match source {
-            FactSource::EnvFile(path) => Some(path),
-            FactSource::Values(_) => None,
-        })?;
-    let unknown = error.problems.iter().map(|problem| match problem {
-        RenderProblem::Unknown { name, .. } if !name.contains('.') => Some(name.as_str()),
-        _ => None,
+/// Why unknown facts may still come: the node's object in the API could get those that it provides, and a declared
+/// envFile the others. Names with a dot are never in a file.
+fn awaited(error: &RenderError, declared: &Network, keeper: &Keeper) -> Option<String> {
+    let file = declared.facts.iter().rev().find_map(|source| match source {
+        FactSource::EnvFile(path) => Some(path),
+        FactSource::Values(_) | FactSource::KubernetesNode => None,
     });
-    let names: Vec<&str> = unknown.collect::<Option<_>>()?;
-    Some(format!(
-        "{} does not set {} yet",
-        host.shown(file).display(),
-        names.join(", ")
-    ))
+    let (mut of_node, mut of_file) = (Vec::new(), Vec::new());
+    for problem in &error.problems {
+        match problem {
+            RenderProblem::Unknown { name, .. }
+                if declared.asks_for_the_node() && NodeFacts::provide(name) =>
+            {
+                of_node.push(name.as_str());
+            }
+            RenderProblem::Unknown { name, .. } if !name.contains('.') => {
+                of_file.push(name.as_str())
+            }
+            _ => return None,
+        }
+    }
+    let mut reasons = Vec::new();
+    if !of_file.is_empty() {
+        let shown = keeper.host.shown(file?);
+        reasons.push(format!(
+            "{} does not set {} yet",
+            shown.display(),
+            of_file.join(", ")
+        ));
+    }
+    if !of_node.is_empty() {
+        reasons.push(keeper.node.why_unknown(&of_node));
+    }
+    Some(reasons.join("; "))
 }
 
-fn checked(text: String) -> Result<Rendered, ReconcileError> {
+fn checked(text: String, declared: &Network) -> Result<Rendered, ReconcileError> {
     let report = validate(text.as_bytes());
-    if !report.is_valid() {
-        return Err(ReconcileError::Conflist(report.errors().cloned().collect()));
+    // The validator says what is wrong with a text that does not parse.
+    let conflist = serde_json::from_str(&text).unwrap_or_default();
+    let mut mistakes: Vec<Finding> = report.errors().cloned().collect();
+    mistakes.extend(check_ranges(
+        &conflist,
+        &declared.pod_ranges,
+        &declared.reserved,
+    ));
+    if !mistakes.is_empty() {
+        return Err(ReconcileError::Conflist(mistakes));
     }
-    let needed = match serde_json::from_str(&text) {
-        Ok(conflist) => needed_plugins(&conflist),
-        // The validator has just read it.
-        Err(_) => Vec::new(),
-    };
+    let needed = needed_plugins(&conflist);
     Ok(Rendered {
         sha256: Sha256::of(text.as_bytes()),
         text,

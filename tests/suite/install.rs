@@ -11,5 +11,6 @@ mod network;
 mod output;
 mod plugins;
 mod precedence;
+mod ranges;
 mod store;
 mod uninstall;

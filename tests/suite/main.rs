@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod architecture;
+mod capabilities;
 mod config;
 mod conflist;
 mod crash;

@@ -188,3 +188,30 @@ fn a_mistake_in_a_flag_names_the_flag() {
         assert_eq!(said_of(WHOLE, &overrides), expected);
     }
 }
+
+/// An overlay as it is delivered: the operator learns of everything that is missing at once.
+#[test]
+fn all_that_is_to_be_filled_in_is_told_with_line_key_and_hint_and_nothing_else() {
+    let text = "\
+apiVersion: cni-keeper/v1alpha1
+kind: NodeNetwork
+profile: reference-brige
+network:
+  podRanges: [\"FILL-IN: the cluster's pod range\"]
+  facts:
+    - values: {node.podCIDR: \"FILL-IN: this node's part of it\"}
+drift:
+  policy: nonsense
+artifacts:
+  - name: cni-plugins
+    sources:
+      - \"FILL-IN: a mirror that the nodes can reach\"
+";
+    let expected = "\
+config.yaml:5: network.podRanges[0]: FILL-IN: the cluster's pod range
+config.yaml:7: network.facts[0].values.node.podCIDR: FILL-IN: this node's part of it
+config.yaml:13: artifacts[0].sources[0]: FILL-IN: a mirror that the nodes can reach";
+    assert_eq!(said_of(text, &Overrides::default()), expected);
+    let known_profile = text.replace("reference-brige", "reference-bridge");
+    assert_eq!(said_of(&known_profile, &Overrides::default()), expected);
+}

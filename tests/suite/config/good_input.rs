@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cni_keeper::config::{
-    DriftPolicy, FactSource, Fetch, ForeignConflists, Gate, Overrides, PROFILES, catalog, load,
+    DriftPolicy, FactSource, Fetch, ForeignConflists, Gate, Kubernetes, Overrides, PROFILES,
+    catalog, load,
 };
 use cni_keeper::model::{Arch, Format, IfPresent, Pin};
 use serde_json::json;
@@ -112,6 +113,11 @@ fn a_profile_and_a_pod_cidr_are_enough() {
     );
     assert_eq!(settings.http.metrics_listen, None);
     assert_eq!(settings.runtime, None);
+    assert!(!settings.kubernetes.reports(), "the API is told nothing");
+    assert_eq!(settings.kubernetes.server, None);
+    let account = Path::new("/var/run/secrets/kubernetes.io/serviceaccount");
+    assert_eq!(settings.kubernetes.ca_file, account.join("ca.crt"));
+    assert_eq!(settings.kubernetes.token_file, account.join("token"));
     assert_eq!(settings.drift.resync, Duration::from_secs(300));
     assert_eq!(settings.drift.foreign_conflists, ForeignConflists::Report);
     let fetch = Fetch {
@@ -364,4 +370,42 @@ fn a_finding_in_the_conflist_leads_to_its_line() {
     // The profile brings the conflist: the nearest thing in the file is the section.
     let least = load_text(LEAST).unwrap();
     assert_eq!(least.line_of("network.conflist.plugins[0].type"), Some(4));
+}
+
+#[test]
+fn the_cluster_can_be_asked_and_told() {
+    let text = "\
+apiVersion: cni-keeper/v1alpha1
+kind: NodeNetwork
+profile: reference-bridge
+network:
+  podRanges: [10.244.0.0/16, \"fd00:10::/56\"]
+  reserved: [169.254.0.0/16]
+  facts:
+    - kubernetes: node
+kubernetes:
+  condition: true
+  events: true
+  removeTaint: cni-keeper.dev/not-ready
+  server: https://[fd00::1]:6443
+  caFile: /etc/ca.pem
+  tokenFile: /run/token
+";
+    let settings = load_text(text).unwrap().settings;
+    let network = settings.network.unwrap();
+    assert!(network.asks_for_the_node());
+    let ranges: Vec<String> = network.pod_ranges.iter().map(ToString::to_string).collect();
+    assert_eq!(ranges, ["10.244.0.0/16", "fd00:10::/56"]);
+    assert_eq!(network.reserved, ["169.254.0.0/16".parse().unwrap()]);
+    assert_eq!(
+        settings.kubernetes,
+        Kubernetes {
+            condition: true,
+            events: true,
+            remove_taint: Some("cni-keeper.dev/not-ready".to_owned()),
+            server: Some("https://[fd00::1]:6443".to_owned()),
+            ca_file: "/etc/ca.pem".into(),
+            token_file: "/run/token".into(),
+        }
+    );
 }

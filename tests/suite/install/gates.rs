@@ -184,7 +184,7 @@ fn facts_from_everywhere() {
     );
     std::fs::write(node.config(), text).unwrap();
     let mut command = node.keeper("render --node-name w1");
-    let rendered = start(command.env("ZONE", "b").env("NODE_NAME", "no")).end();
+    let rendered = start(command.env("ZONE", "b").env("CNI_KEEPER_NODE_NAME", "no")).end();
     let bridge = &rendered.exits(0).json()["plugins"][0];
     assert_eq!(bridge["bridge"], "br-w1-b");
     assert_eq!(bridge["vlan"], 7);

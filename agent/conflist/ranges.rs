@@ -1,0 +1,232 @@
+//! The address ranges that a conflist gives to pods, held against those of the cluster.
+
+use serde_json::Value;
+
+use super::json::{element, fold, member};
+use super::validate::Finding;
+use crate::model::Cidr;
+
+/// The keys of an `ipam` object that hold a range: host-local's `subnet`, also in its `ranges`, and weave's.
+const SUBNET: &str = "subnet";
+const RANGES: &str = "ranges";
+
+/// The keys of calico-ipam that list pools, by name or by range.
+const POOLS: [&str; 2] = ["ipv4_pools", "ipv6_pools"];
+
+/// How the values of `subnet` begin that calico replaces itself (`usePodCidr`, `usePodCidrIPv6`).
+const POD_CIDR: &str = "usePodCidr";
+
+/// What speaks against the ranges that a conflist's IPAM plugins give addresses from: each must lie inside one of
+/// `pods`, unless that is empty, and have no address in common with any of `reserved`.
+///
+/// Keys are matched without regard to case, as host-local's are by Go. A value with a placeholder is left alone.
+#[must_use]
+pub fn check_ranges(conflist: &Value, pods: &[Cidr], reserved: &[Cidr]) -> Vec<Finding> {
+    if pods.is_empty() && reserved.is_empty() {
+        return Vec::new();
+    }
+    let mut ranges = Vec::new();
+    search(conflist, "", &mut ranges);
+    let mut findings = Vec::new();
+    for Found { at, text, is_range } in ranges {
+        match Cidr::lenient(text) {
+            Some(range) => findings.extend(judged(&at, &range, pods, reserved)),
+            None if is_range => findings.push(Finding::error(
+                at,
+                format!("'{text}' is not a range of addresses"),
+                "write one such as 10.244.1.0/24",
+            )),
+            None => {}
+        }
+    }
+    findings
+}
+
+/// A text that stands for a range.
+struct Found<'a> {
+    at: String,
+    text: &'a str,
+    /// Whether nothing else can stand there.
+    is_range: bool,
+}
+
+fn judged(at: &str, range: &Cidr, pods: &[Cidr], reserved: &[Cidr]) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = reserved
+        .iter()
+        .filter(|reserved| reserved.overlaps(range))
+        .map(|reserved| {
+            Finding::error(
+                at,
+                format!("{range} overlaps {reserved}, which network.reserved keeps free"),
+                "give pods other addresses",
+            )
+        })
+        .collect();
+    if !pods.is_empty() && !pods.iter().any(|pods| pods.contains(range)) {
+        findings.push(Finding::error(
+            at,
+            format!(
+                "{range} does not lie inside network.podRanges ({})",
+                listed(pods)
+            ),
+            "correct one of the two",
+        ));
+    }
+    findings
+}
+
+/// `a, b`.
+fn listed(ranges: &[Cidr]) -> String {
+    let ranges: Vec<String> = ranges.iter().map(ToString::to_string).collect();
+    ranges.join(", ")
+}
+
+/// Looks for `ipam` objects wherever they stand: flannel and multus have them below `delegate` and `delegates`.
+fn search<'a>(value: &'a Value, at: &str, found: &mut Vec<Found<'a>>) {
+    match value {
+        Value::Object(members) => {
+            for (key, value) in members {
+                let here = member(at, key);
+                if fold(key) == "ipam" {
+                    of_ipam(value, &here, found);
+                }
+                search(value, &here, found);
+            }
+        }
+        Value::Array(elements) => {
+            for (index, value) in elements.iter().enumerate() {
+                search(value, &element(at, index), found);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn of_ipam<'a>(ipam: &'a Value, at: &str, found: &mut Vec<Found<'a>>) {
+    let Value::Object(members) = ipam else {
+        return;
+    };
+    for (key, value) in members {
+        let (here, key) = (member(at, key), fold(key));
+        if key == SUBNET {
+            note(value, &here, true, found);
+        } else if key == RANGES {
+            each(value, &here, |set, at| {
+                each(set, at, |range, at| {
+                    for (key, value) in range.as_object().into_iter().flatten() {
+                        if fold(key) == SUBNET {
+                            note(value, &member(at, key), true, found);
+                        }
+                    }
+                });
+            });
+        } else if POOLS.contains(&key.as_str()) {
+            each(value, &here, |pool, at| note(pool, at, false, found));
+        }
+    }
+}
+
+fn each<'a>(list: &'a Value, at: &str, mut visit: impl FnMut(&'a Value, &str)) {
+    for (index, value) in list.as_array().into_iter().flatten().enumerate() {
+        visit(value, &element(at, index));
+    }
+}
+
+fn note<'a>(value: &'a Value, at: &str, is_range: bool, found: &mut Vec<Found<'a>>) {
+    if let Value::String(text) = value
+        && !text.contains("${")
+    {
+        found.push(Found {
+            at: at.to_owned(),
+            text,
+            is_range: is_range && !text.starts_with(POD_CIDR),
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn ranges(texts: &[&str]) -> Vec<Cidr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn said(conflist: &Value, pods: &[&str], reserved: &[&str]) -> Vec<String> {
+        let findings = check_ranges(conflist, &ranges(pods), &ranges(reserved));
+        findings.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn every_subnet_lies_inside_one_of_the_pod_ranges() {
+        let conflist = json!({"plugins": [{"type": "bridge", "ipam": {
+            "type": "host-local",
+            "ranges": [[{"subnet": "10.244.1.0/24"}, {"Subnet": "10.9.1.0/24"}], [{"subnet": "fd00:10::/64"}]],
+        }}]});
+        assert_eq!(
+            said(&conflist, &["10.244.0.0/16", "fd00:10::/56"], &[]),
+            [
+                "error: plugins[0].ipam.ranges[0][1].Subnet: 10.9.1.0/24 does not lie inside network.podRanges \
+                 (10.244.0.0/16, fd00:10::/56); correct one of the two"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_reserved_range_is_named_with_what_overlaps_it() {
+        let conflist =
+            json!({"plugins": [{"type": "bridge", "ipam": {"subnet": "172.16.0.0/12"}}]});
+        assert_eq!(
+            said(
+                &conflist,
+                &[],
+                &["169.254.0.0/16", "172.30.0.0/16", "172.31.0.0/16"]
+            ),
+            [
+                "error: plugins[0].ipam.subnet: 172.16.0.0/12 overlaps 172.30.0.0/16, which network.reserved keeps \
+                 free; give pods other addresses",
+                "error: plugins[0].ipam.subnet: 172.16.0.0/12 overlaps 172.31.0.0/16, which network.reserved keeps \
+                 free; give pods other addresses",
+            ]
+        );
+        assert!(said(&conflist, &["172.16.0.0/12"], &["fd00::/8"]).is_empty());
+    }
+
+    #[test]
+    fn ranges_are_found_in_delegates_and_pools() {
+        let conflist = json!({"plugins": [
+            {"type": "flannel", "delegate": {"IPAM": {"subnet": "10.9.0.0/24"}}},
+            {"type": "calico", "ipam": {"ipv4_pools": ["10.9.0.0/16", "default-ipv4-ippool"], "ipv6_pools": ["fd09::/64"]}},
+        ]});
+        let at: Vec<String> = check_ranges(&conflist, &ranges(&["10.244.0.0/16"]), &[])
+            .into_iter()
+            .map(|finding| finding.at)
+            .collect();
+        assert_eq!(
+            at,
+            [
+                "plugins[0].delegate.IPAM.subnet",
+                "plugins[1].ipam.ipv4_pools[0]",
+                "plugins[1].ipam.ipv6_pools[0]",
+            ]
+        );
+    }
+
+    /// What cannot be held against the cluster's ranges must not pass for right.
+    #[test]
+    fn a_subnet_that_is_no_range_is_refused_unless_it_is_filled_in_later() {
+        let with = |subnet: &str| json!({"plugins": [{"ipam": {"subnet": subnet}}]});
+        for later in ["${node.podCIDR}", "usePodCidr", "usePodCidrIPv6"] {
+            assert!(
+                said(&with(later), &["10.0.0.0/8"], &[]).is_empty(),
+                "{later}"
+            );
+        }
+        for bad in ["", "10.244.0.0", "10.244.0.0/99"] {
+            assert_eq!(said(&with(bad), &["10.0.0.0/8"], &[]).len(), 1, "{bad}");
+            assert!(said(&with(bad), &[], &[]).is_empty(), "not asked for");
+        }
+    }
+}

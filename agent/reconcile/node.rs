@@ -1,0 +1,121 @@
+//! What is known of the node from the Kubernetes API, for whoever renders the conflist.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::model::NodeFacts;
+
+/// What the API last said of the node, or why it said nothing. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Known(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    facts: Option<NodeFacts>,
+    failure: Option<String>,
+}
+
+impl Known {
+    /// Takes in an answer, or why there is none: what was known before stays then. `true` if that is news.
+    pub fn learn(&self, answer: Result<NodeFacts, String>) -> bool {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match answer {
+            Ok(facts) => {
+                state.failure = None;
+                state.facts.replace(facts) != state.facts
+            }
+            Err(failure) => {
+                let is_news = state.facts.is_none() && state.failure.as_ref() != Some(&failure);
+                state.failure = Some(failure);
+                is_news
+            }
+        }
+    }
+
+    /// What is known.
+    #[must_use]
+    pub fn facts(&self) -> Option<NodeFacts> {
+        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.facts.clone()
+    }
+
+    /// Why facts of these names are not known, and how they come to be: each name is one that
+    /// [`NodeFacts::provide`] knows.
+    pub(super) fn why_unknown(&self, names: &[&str]) -> String {
+        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&state.facts, &state.failure) {
+            (Some(facts), _) => {
+                let mut reasons: Vec<String> =
+                    names.iter().map(|name| lacks(&facts.node, name)).collect();
+                reasons.dedup();
+                reasons.join("; ")
+            }
+            (None, Some(failure)) => format!("{} is not known yet: {failure}", names.join(", ")),
+            (None, None) => format!(
+                "{} is not known yet: the Kubernetes API has not answered",
+                names.join(", ")
+            ),
+        }
+    }
+}
+
+/// What a node lacks, and who can give it that.
+fn lacks(node: &str, name: &str) -> String {
+    if let Some(key) = name.strip_prefix("node.labels.") {
+        return format!(
+            "node {node} has no label {key}; set it: kubectl label node {node} {key}=VALUE"
+        );
+    }
+    if let Some(key) = name.strip_prefix("node.annotations.") {
+        return format!(
+            "node {node} has no annotation {key}; set it: kubectl annotate node {node} {key}=VALUE"
+        );
+    }
+    format!(
+        "node {node} has no podCIDR; where no controller assigns one, give it a range of its own: \
+         kubectl patch node {node} -p '{{\"spec\":{{\"podCIDR\":\"RANGE\"}}}}'"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(cidr: Option<&str>) -> NodeFacts {
+        NodeFacts {
+            node: "a".to_owned(),
+            pod_cidr: cidr.map(str::to_owned),
+            ..NodeFacts::default()
+        }
+    }
+
+    #[test]
+    fn a_failure_takes_nothing_back() {
+        let known = Known::default();
+        assert!(known.learn(Err("refused".to_owned())));
+        assert!(!known.learn(Err("refused".to_owned())));
+        assert!(known.why_unknown(&["node.podCIDR"]).ends_with(": refused"));
+        assert!(known.learn(Ok(facts(None))));
+        assert!(known.learn(Ok(facts(Some("10.244.1.0/24")))));
+        assert!(!known.learn(Ok(facts(Some("10.244.1.0/24")))));
+        assert!(!known.learn(Err("refused".to_owned())));
+        assert_eq!(known.facts(), Some(facts(Some("10.244.1.0/24"))));
+    }
+
+    #[test]
+    fn what_a_node_lacks_is_said_with_the_command_that_gives_it() {
+        let known = Known::default();
+        let why = known.why_unknown(&["node.podCIDR"]);
+        assert_eq!(
+            why,
+            "node.podCIDR is not known yet: the Kubernetes API has not answered"
+        );
+        known.learn(Ok(facts(None)));
+        let why = known.why_unknown(&["node.podCIDR", "node.podCIDRs", "node.labels.rack"]);
+        assert_eq!(
+            why,
+            "node a has no podCIDR; where no controller assigns one, give it a range of its own: \
+             kubectl patch node a -p '{\"spec\":{\"podCIDR\":\"RANGE\"}}'; \
+             node a has no label rack; set it: kubectl label node a rack=VALUE"
+        );
+    }
+}
