@@ -4,6 +4,7 @@
 Needs kubectl, and the module that scripts/lib.sh's need_helm puts in place; scripts/manifests brings both.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -32,8 +33,19 @@ ALL_OF_API = {
 }
 
 
+# Helm makes a release's namespace itself, and NOTES.txt has the label to put on it. The other two are asked for by one
+# platform each, whose values say how to apply them.
+NOT_OF_THE_CHART = ("Namespace", "ResourceQuota", "SecurityContextConstraints")
+
+
+def kustomize(directory):
+    """The objects that `kubectl kustomize` makes of a directory."""
+    made = subprocess.run(["kubectl", "kustomize", directory], check=True, capture_output=True, text=True)
+    return [document for document in yaml.safe_load_all(made.stdout) if document]
+
+
 def kustomized(*components, config=None):
-    """The objects that `kubectl kustomize` makes of the base with components, and with another configuration."""
+    """Those of the base with components, and with another configuration."""
     with tempfile.TemporaryDirectory() as overlay:
         kustomization = {
             "resources": [os.path.relpath(MANIFESTS / "base", overlay)],
@@ -44,8 +56,7 @@ def kustomized(*components, config=None):
             replaced = {"name": "cni-keeper", "behavior": "replace", "files": ["config.yaml"]}
             kustomization |= {"namespace": "cni-keeper", "configMapGenerator": [replaced]}
         (Path(overlay) / "kustomization.yaml").write_text(yaml.safe_dump(kustomization), encoding="utf-8")
-        made = subprocess.run(["kubectl", "kustomize", overlay], check=True, capture_output=True, text=True)
-    return [document for document in yaml.safe_load_all(made.stdout) if document]
+        return kustomize(overlay)
 
 
 def values(text):
@@ -55,8 +66,10 @@ def values(text):
 
 def comparable(objects):
     """The objects by kind and name, without what is a matter of the tool and not of the cluster."""
-    # Helm makes a release's namespace itself, and NOTES.txt has the label to put on it.
-    kept = [o for o in objects if o["kind"] != "Namespace"]
+    kept = [o for o in objects if o["kind"] not in NOT_OF_THE_CHART]
+    for one in kept:
+        if one["kind"] == "DaemonSet":
+            one["spec"]["template"]["spec"] = by_path(one["spec"]["template"]["spec"])
     return {(o["kind"], o["metadata"]["name"]): normal(o) for o in kept}
 
 
@@ -75,6 +88,14 @@ def normal(value, key=None):
         # The mend is told in the words of each tool.
         return "FILL-IN"
     return value
+
+
+def by_path(pod):
+    """The pod with each directory of the node called by its path."""
+    names = {volume["name"]: volume["hostPath"]["path"] for volume in pod["volumes"] if "hostPath" in volume}
+    text = json.dumps({part: pod[part] for part in ("volumes", "containers")})
+    renamed = re.sub(r'"name": "([^"]+)"', lambda found: f'"name": "{names.get(found[1], found[1])}"', text)
+    return pod | json.loads(renamed)
 
 
 class Equivalence(unittest.TestCase):
@@ -100,7 +121,7 @@ class Equivalence(unittest.TestCase):
     def test_the_api_is_its_components(self):
         rights = [f"components/kubernetes-{part}" for part in ("api", "reports", "taint")]
         self.same(kustomized(*rights, config=ALL_OF_API), API | {"config": ALL_OF_API})
-        facts = ALL_OF_API | {"kubernetes": None}
+        facts = {key: value for key, value in ALL_OF_API.items() if key != "kubernetes"}
         self.same(kustomized(rights[0], config=facts), API | {"config": facts})
 
     def test_monitoring_is_its_component(self):
@@ -109,6 +130,22 @@ class Equivalence(unittest.TestCase):
         enabled = {"enabled": True}
         given = {"config": config, "podMonitor": enabled, "prometheusRule": enabled, "dashboard": enabled}
         self.same(kustomized("monitoring", config=config), given)
+
+    def test_each_profile_is_its_overlay(self):
+        overlays = sorted((MANIFESTS / "profiles").glob("*/kustomization.yaml"))
+        self.assertGreaterEqual(len(overlays), 8)
+        for overlay in overlays:
+            with self.subTest(overlay.parent.name):
+                config = yaml.safe_load(overlay.with_name("config.yaml").read_text(encoding="utf-8"))
+                self.same(kustomize(overlay.parent), {"config": config})
+
+    def test_each_platform_is_its_overlay(self):
+        overlays = sorted(path.parent for path in (MANIFESTS / "overlays").glob("*/kustomization.yaml"))
+        platforms = sorted(path.stem for path in (helm.CHART / "platforms").iterdir())
+        self.assertEqual([overlay.name for overlay in overlays], platforms)
+        for overlay in overlays:
+            with self.subTest(overlay.name):
+                self.same(kustomize(overlay), helm.values_of([helm.CHART / f"platforms/{overlay.name}.yaml"]))
 
     def test_a_difference_would_be_noticed(self):
         base = kustomized()
@@ -137,6 +174,8 @@ class Refusals(unittest.TestCase):
         'hostDirectories=["opt/cni"]': ["/hostDirectories/0", "does not match pattern"],
         'hostDirectories=["/"]': ["/hostDirectories/0", "does not match pattern"],
         'hostDirectories=["/opt/../etc"]': ["/hostDirectories/0", "does not match pattern"],
+        'hostDirectories=[{"path":"opt/cni"}]': ["/hostDirectories/0/path", "does not match pattern"],
+        'hostDirectories=[{"path":"/opt/cni","mode":"ro"}]': ["/hostDirectories/0", "mode", "not allowed"],
         "hostDirectories=[]": ["/hostDirectories", "minItems"],
         'proxySecret="http://proxy:3128"': ["/proxySecret", "does not match pattern"],
         'logLevel="verbose"': ["/logLevel", "must be one of"],
@@ -163,10 +202,10 @@ class Refusals(unittest.TestCase):
         'config={"network":{"podRanges":["10.244.0.0"]}}': ["/config/network/podRanges/0", "pattern"],
         'config={"network":{"facts":[{"kubernetes":"pod"}]}}': ["/config/network/facts/0/kubernetes", "node"],
         'config={"network":{"conflist":{"name":"a","plugins":[{}]}}}': ["/plugins/0", "missing property 'type'"],
-        'config={"artifacts":[{"name":"a","version":"1","sources":["https://h/a"],"plugins":["a"]}]}': [
-            "/config/artifacts/0",
-            "missing property 'sha256'",
-        ],
+        'config={"artifacts":[{"version":"1"}]}': ["/config/artifacts/0", "missing property 'name'"],
+        'config={"artifacts":[{"name":"a","sha256":{"x86_64":"a"}}]}': ["/config/artifacts/0/sha256", "x86_64"],
+        'config={"artifacts":[{"name":"a","sha256":"abc"}]}': ["/config/artifacts/0/sha256", "pattern '^FILL-IN:'"],
+        'config={"artifacts":[{"name":"a","sha256":{"amd64":"abc"}}]}': ["/sha256/amd64", "does not match pattern"],
         'config={"artifacts":[{"name":"a","version":"1","sources":["ftp://h/a"],"plugins":["a"]}]}': [
             "/config/artifacts/0/sources/0",
             "does not match pattern",
