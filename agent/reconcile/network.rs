@@ -105,7 +105,7 @@ fn awaited(error: &RenderError, declared: &Network, keeper: &Keeper) -> Option<S
                 of_node.push(name.as_str());
             }
             RenderProblem::Unknown { name, .. } if !name.contains('.') => {
-                of_file.push(name.as_str())
+                of_file.push(name.as_str());
             }
             _ => return None,
         }
