@@ -4,8 +4,11 @@
 Needs kubectl, and the module that scripts/lib.sh's need_helm puts in place; scripts/manifests brings both.
 """
 
+import json
+import os
 import re
 import subprocess
+import tempfile
 import unittest
 from pathlib import Path
 
@@ -20,12 +23,40 @@ MANIFESTS = REPOSITORY / "manifests"
 API = {"kubernetesApi": {"enabled": True}}
 
 
-def kustomized(directory):
-    """The objects that `kubectl kustomize` makes of a directory below manifests/."""
-    made = subprocess.run(
-        ["kubectl", "kustomize", MANIFESTS / directory], check=True, capture_output=True, text=True
-    )
+# What the component kubernetes-api gives all the rights to.
+ALL_OF_API = {
+    "apiVersion": "cni-keeper/v1alpha1",
+    "kind": "NodeNetwork",
+    "profile": "reference-bridge",
+    "network": {"facts": [{"kubernetes": "node"}]},
+    "kubernetes": {"condition": True, "events": True, "removeTaint": "cni-keeper.dev/not-ready"},
+}
+
+
+# Helm makes a release's namespace itself, and NOTES.txt has the label to put on it. The other two are asked for by one
+# platform each, whose values say how to apply them.
+NOT_OF_THE_CHART = ("Namespace", "ResourceQuota", "SecurityContextConstraints")
+
+
+def kustomize(directory):
+    """The objects that `kubectl kustomize` makes of a directory."""
+    made = subprocess.run(["kubectl", "kustomize", directory], check=True, capture_output=True, text=True)
     return [document for document in yaml.safe_load_all(made.stdout) if document]
+
+
+def kustomized(*components, config=None):
+    """Those of the base with components, and with another configuration."""
+    with tempfile.TemporaryDirectory() as overlay:
+        kustomization = {
+            "resources": [os.path.relpath(MANIFESTS / "base", overlay)],
+            "components": [os.path.relpath(MANIFESTS / component, overlay) for component in components],
+        }
+        if config:
+            (Path(overlay) / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+            replaced = {"name": "cni-keeper", "behavior": "replace", "files": ["config.yaml"]}
+            kustomization |= {"namespace": "cni-keeper", "configMapGenerator": [replaced]}
+        (Path(overlay) / "kustomization.yaml").write_text(yaml.safe_dump(kustomization), encoding="utf-8")
+        return kustomize(overlay)
 
 
 def values(text):
@@ -35,8 +66,10 @@ def values(text):
 
 def comparable(objects):
     """The objects by kind and name, without what is a matter of the tool and not of the cluster."""
-    # Helm makes a release's namespace itself, and NOTES.txt has the label to put on it.
-    kept = [o for o in objects if o["kind"] != "Namespace"]
+    kept = [o for o in objects if o["kind"] not in NOT_OF_THE_CHART]
+    for one in kept:
+        if one["kind"] == "DaemonSet":
+            one["spec"]["template"]["spec"] = by_path(one["spec"]["template"]["spec"])
     return {(o["kind"], o["metadata"]["name"]): normal(o) for o in kept}
 
 
@@ -57,26 +90,76 @@ def normal(value, key=None):
     return value
 
 
+def by_path(pod):
+    """The pod with each directory of the node called by its path."""
+    names = {volume["name"]: volume["hostPath"]["path"] for volume in pod["volumes"] if "hostPath" in volume}
+    text = json.dumps({part: pod[part] for part in ("volumes", "containers")})
+    renamed = re.sub(r'"name": "([^"]+)"', lambda found: f'"name": "{names.get(found[1], found[1])}"', text)
+    return pod | json.loads(renamed)
+
+
 class Equivalence(unittest.TestCase):
     maxDiff = None
 
-    def same(self, directory, given):
+    def same(self, expected, given):
         ours = comparable(helm.objects(given))
-        theirs = comparable(kustomized(directory))
+        theirs = comparable(expected)
         self.assertEqual(sorted(ours), sorted(theirs))
         for which, expected in theirs.items():
             self.assertEqual(ours[which], expected, which)
 
     def test_the_defaults_are_the_base(self):
-        self.same("base", {})
+        self.same(kustomized(), {})
+
+    def test_uninstall_is_its_component(self):
+        self.same(kustomized("components/uninstall"), {"uninstall": True})
+
+    def test_proxy_and_private_authorities_are_their_components(self):
+        given = {"proxySecret": "cni-keeper-proxy", "caConfigMap": "cni-keeper-ca"}
+        self.same(kustomized("components/proxy", "components/private-ca"), given)
+
+    def test_the_api_is_its_components(self):
+        rights = [f"components/kubernetes-{part}" for part in ("api", "reports", "taint")]
+        self.same(kustomized(*rights, config=ALL_OF_API), API | {"config": ALL_OF_API})
+        facts = {key: value for key, value in ALL_OF_API.items() if key != "kubernetes"}
+        self.same(kustomized(rights[0], config=facts), API | {"config": facts})
+
+    def test_monitoring_is_its_component(self):
+        config = yaml.safe_load((MANIFESTS / "base/config.yaml").read_text(encoding="utf-8"))
+        config["http"] = {"metricsListen": "0.0.0.0:9743"}
+        enabled = {"enabled": True}
+        given = {"config": config, "podMonitor": enabled, "prometheusRule": enabled, "dashboard": enabled}
+        self.same(kustomized("monitoring", config=config), given)
+
+    def test_each_profile_is_its_overlay(self):
+        overlays = sorted((MANIFESTS / "profiles").glob("*/kustomization.yaml"))
+        self.assertGreaterEqual(len(overlays), 8)
+        for overlay in overlays:
+            with self.subTest(overlay.parent.name):
+                config = yaml.safe_load(overlay.with_name("config.yaml").read_text(encoding="utf-8"))
+                facts = config.get("network", {}).get("facts", [])
+                api = API if {"kubernetes": "node"} in facts else {}
+                self.same(kustomize(overlay.parent), api | {"config": config})
+
+    def test_each_platform_is_its_overlay(self):
+        overlays = sorted(path.parent for path in (MANIFESTS / "overlays").glob("*/kustomization.yaml"))
+        platforms = sorted(path.stem for path in (helm.CHART / "platforms").iterdir())
+        self.assertEqual([overlay.name for overlay in overlays], platforms)
+        for overlay in overlays:
+            with self.subTest(overlay.name):
+                self.same(kustomize(overlay), helm.values_of([helm.CHART / f"platforms/{overlay.name}.yaml"]))
 
     def test_a_difference_would_be_noticed(self):
-        with self.assertRaises(AssertionError):
-            self.same("base", {"maxUnavailable": "20%"})
-        with self.assertRaises(AssertionError):
-            self.same("base", values('config.drift={"policy":"report"}'))
-        with self.assertRaises(AssertionError):
-            self.same("base", API)
+        base = kustomized()
+        for given in (
+            {"maxUnavailable": "20%"},
+            {"hostDirectories": ["/opt/cni", "/etc/cni", "/run/flannel"]},
+            values('config.drift={"policy":"report"}'),
+            {"uninstall": True},
+            API,
+        ):
+            with self.subTest(given), self.assertRaises(AssertionError):
+                self.same(base, given)
 
 
 class Refusals(unittest.TestCase):
@@ -93,8 +176,10 @@ class Refusals(unittest.TestCase):
         'hostDirectories=["opt/cni"]': ["/hostDirectories/0", "does not match pattern"],
         'hostDirectories=["/"]': ["/hostDirectories/0", "does not match pattern"],
         'hostDirectories=["/opt/../etc"]': ["/hostDirectories/0", "does not match pattern"],
+        'hostDirectories=[{"path":"opt/cni"}]': ["/hostDirectories/0/path", "does not match pattern"],
+        'hostDirectories=[{"path":"/opt/cni","mode":"ro"}]': ["/hostDirectories/0", "mode", "not allowed"],
         "hostDirectories=[]": ["/hostDirectories", "minItems"],
-        'proxy={"https":"proxy:3128"}': ["/proxy/https", "does not match pattern"],
+        'proxySecret="http://proxy:3128"': ["/proxySecret", "does not match pattern"],
         'logLevel="verbose"': ["/logLevel", "must be one of"],
         'maxUnavailable="0%"': ["/maxUnavailable", "does not match pattern"],
         "maxUnavailable=0": ["/maxUnavailable", "minimum"],
@@ -119,10 +204,10 @@ class Refusals(unittest.TestCase):
         'config={"network":{"podRanges":["10.244.0.0"]}}': ["/config/network/podRanges/0", "pattern"],
         'config={"network":{"facts":[{"kubernetes":"pod"}]}}': ["/config/network/facts/0/kubernetes", "node"],
         'config={"network":{"conflist":{"name":"a","plugins":[{}]}}}': ["/plugins/0", "missing property 'type'"],
-        'config={"artifacts":[{"name":"a","version":"1","sources":["https://h/a"],"plugins":["a"]}]}': [
-            "/config/artifacts/0",
-            "missing property 'sha256'",
-        ],
+        'config={"artifacts":[{"version":"1"}]}': ["/config/artifacts/0", "missing property 'name'"],
+        'config={"artifacts":[{"name":"a","sha256":{"x86_64":"a"}}]}': ["/config/artifacts/0/sha256", "x86_64"],
+        'config={"artifacts":[{"name":"a","sha256":"abc"}]}': ["/config/artifacts/0/sha256", "pattern '^FILL-IN:'"],
+        'config={"artifacts":[{"name":"a","sha256":{"amd64":"abc"}}]}': ["/sha256/amd64", "does not match pattern"],
         'config={"artifacts":[{"name":"a","version":"1","sources":["ftp://h/a"],"plugins":["a"]}]}': [
             "/config/artifacts/0/sources/0",
             "does not match pattern",
@@ -250,13 +335,13 @@ class Chart(unittest.TestCase):
 
     def test_rights_are_those_that_the_configuration_needs(self):
         for given, expected in [
-            ({}, {"nodes": ["get"]}),
-            ({"condition": True}, {"nodes": ["get"], "nodes/status": ["patch"]}),
-            ({"events": True}, {"nodes": ["get"], "events": ["create", "patch"]}),
-            ({"removeTaint": "cni-keeper.dev/not-ready"}, {"nodes": ["get", "patch"]}),
+            ({}, [("nodes", "get")]),
+            ({"condition": True}, [("nodes", "get"), ("nodes/status", "patch")]),
+            ({"events": True}, [("nodes", "get"), ("events", "create"), ("events", "patch")]),
+            ({"removeTaint": "cni-keeper.dev/not-ready"}, [("nodes", "get"), ("nodes", "patch")]),
         ]:
             role = comparable(helm.objects(API | {"config": {"kubernetes": given}}))["ClusterRole", "cni-keeper"]
-            granted = {rule["resources"][0]: rule["verbs"] for rule in role["rules"]}
+            granted = [(resource, verb) for rule in role["rules"] for resource in rule["resources"] for verb in rule["verbs"]]
             self.assertEqual(granted, expected)
 
 

@@ -23,9 +23,41 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end }}
 
+{{/* The directories of the node that are mounted, each as a map: the values' own, and those where the daemon beside a
+profile leaves what the conflist waits for. */}}
+{{- define "cni-keeper.directories" -}}
+{{- $daemons := dict "calico" (list "/var/lib/calico") "canal" (list "/run/flannel" "/var/lib/calico") "cilium" (list "/run/cilium") "flannel" (list "/run/flannel") "romana" (list "/run/romana") -}}
+{{- $directories := list -}}
+{{- $paths := list -}}
+{{- range .Values.hostDirectories -}}
+  {{- $directory := dict "path" . -}}
+  {{- if kindIs "map" . -}}{{- $directory = . -}}{{- end -}}
+  {{- $directories = append $directories $directory -}}
+  {{- $paths = append $paths $directory.path -}}
+{{- end -}}
+{{- range index $daemons (default "" .Values.config.profile) -}}
+  {{- if not (has . $paths) -}}
+    {{- $directories = append $directories (dict "path" . "readOnly" true) -}}
+  {{- end -}}
+{{- end -}}
+{{- toYaml $directories -}}
+{{- end }}
+
 {{/* The name of the volume that holds a directory of the node: /etc/cni is etc-cni. */}}
 {{- define "cni-keeper.volume" -}}
 {{ . | trimPrefix "/" | lower | replace "/" "-" | replace "." "-" | replace "_" "-" | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{/* The configuration. The reference profiles need this node's pod range; who gives no fact is asked for one. */}}
+{{- define "cni-keeper.config" -}}
+{{- $config := deepCopy .Values.config -}}
+{{- $network := default dict $config.network -}}
+{{- if and (hasPrefix "reference-" (default "" $config.profile)) (not $network.facts) (not $network.conflist) -}}
+  {{- $ask := "FILL-IN: the pod range of the cluster's only node, such as 10.244.0.0/24; with more nodes, set kubernetesApi.enabled=true and config.network.facts=[{kubernetes: node}]" -}}
+  {{- $fact := dict "values" (dict "node.podCIDR" $ask) -}}
+  {{- $_ := set $config "network" (merge (dict "facts" (list $fact)) $network) -}}
+{{- end -}}
+{{- toYaml $config -}}
 {{- end }}
 
 {{/* Where the agent serves: config.http.listen or its default. */}}
@@ -52,18 +84,12 @@ httpGet:
   path: {{ .path }}
 {{- end }}
 
-{{/* What of the configuration asks the API server: "true" or nothing. */}}
-{{- define "cni-keeper.asksForFacts" -}}
-{{- $network := default dict .Values.config.network -}}
-{{- range $network.facts }}{{ if hasKey . "kubernetes" }}true{{ end }}{{ end -}}
-{{- end }}
-
 {{/* Refuses a path of the configuration, `path` under the key `key`, that no mounted directory holds. */}}
 {{- define "cni-keeper.held" -}}
 {{- $path := .path | trimPrefix "unix://" -}}
 {{- $held := hasPrefix "FILL-IN: " $path -}}
 {{- range .directories -}}
-  {{- if hasPrefix (printf "%s/" .) $path -}}{{- $held = true -}}{{- end -}}
+  {{- if hasPrefix (printf "%s/" .path) $path -}}{{- $held = true -}}{{- end -}}
 {{- end -}}
 {{- if not $held -}}
   {{- fail (printf "hostDirectories: none holds %s, %s; add %s" .key $path (dir $path)) -}}
@@ -73,7 +99,7 @@ httpGet:
 {{/* Refuses what no schema can: values that do not go together. */}}
 {{- define "cni-keeper.check" -}}
 {{- $config := .Values.config -}}
-{{- $directories := .Values.hostDirectories -}}
+{{- $directories := include "cni-keeper.directories" . | fromYamlArray -}}
 {{- $paths := default dict $config.paths -}}
 {{- $binDir := default "/opt/cni/bin" $paths.binDir -}}
 {{- $confDir := default "/etc/cni/net.d" $paths.confDir -}}
@@ -103,8 +129,10 @@ httpGet:
   {{- if $config.kubernetes -}}
     {{- fail "config.kubernetes: the agent has no right to speak to the API server; set kubernetesApi.enabled=true as well" -}}
   {{- end -}}
-  {{- if include "cni-keeper.asksForFacts" . -}}
+  {{- range $network.facts -}}
+    {{- if .kubernetes -}}
     {{- fail "config.network.facts: the agent has no right to ask the API server; set kubernetesApi.enabled=true as well" -}}
+    {{- end -}}
   {{- end -}}
 {{- end -}}
 {{- end }}
