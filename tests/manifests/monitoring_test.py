@@ -93,12 +93,22 @@ class Rules(unittest.TestCase):
                 for text in rule["annotations"].values():
                     self.assertNotIn("\n", text.strip())
 
-    def test_the_operators_object_holds_the_same(self):
-        """Made anew by: f=manifests/monitoring; sed -i '/^spec:/q' $f/prometheus-rule.yaml;
-        sed 's/^./  &/' $f/alerts.yaml >>$f/prometheus-rule.yaml"""
+class Copies(unittest.TestCase):
+    """Neither Helm nor kustomize takes files from outside its directory. Made anew by:
+
+    cd manifests/monitoring; cp alerts.yaml dashboard.json ../helm/cni-keeper/files
+    sed -i '/^spec:/q' prometheus-rule.yaml; sed 's/^./  &/' alerts.yaml >>prometheus-rule.yaml
+    """
+
+    def test_the_chart_has_the_same_alerts_and_dashboard(self):
+        for name in ("alerts.yaml", "dashboard.json"):
+            copy = (REPOSITORY / "manifests/helm/cni-keeper/files" / name).read_text(encoding="utf-8")
+            self.assertEqual(copy, (MONITORING / name).read_text(encoding="utf-8"), self.__doc__)
+
+    def test_the_operators_object_holds_the_same_alerts(self):
         embedded = (MONITORING / "prometheus-rule.yaml").read_text(encoding="utf-8").split("\nspec:\n", 1)[1]
         plain = (MONITORING / "alerts.yaml").read_text(encoding="utf-8")
-        self.assertEqual(re.sub("^  ", "", embedded, flags=re.MULTILINE), plain, self._testMethodDoc)
+        self.assertEqual(re.sub("^  ", "", embedded, flags=re.MULTILINE), plain, self.__doc__)
 
 
 class Dashboard(unittest.TestCase):
