@@ -38,10 +38,19 @@ pub enum FetchError {
 
 impl FetchError {
     /// A stable label for metrics: that of the last source's reason, or `spool`.
+    ///
+    /// A wrong digest goes before any other reason. It alone can mean that somebody tampers, and must not hide behind
+    /// a second mirror that is only down.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Sources { tried, .. } => tried.last().map_or("url", |last| last.reason.kind()),
+            Self::Sources { tried, .. } => {
+                let mut kinds = tried.iter().map(|tried| tried.reason.kind());
+                let wrong = kinds
+                    .clone()
+                    .find(|kind| *kind == FailureClass::Digest.kind());
+                wrong.or_else(|| kinds.next_back()).unwrap_or("url")
+            }
             Self::Spool { .. } => "spool",
         }
     }
@@ -228,7 +237,8 @@ impl Failure {
     }
 
     /// Sorts an error from before the answer's body.
-    pub(super) fn before_body(error: reqwest::Error, url: &Url, connect_timeout: Duration) -> Self {
+    #[must_use]
+    pub fn before_body(error: reqwest::Error, url: &Url, connect_timeout: Duration) -> Self {
         // The client's own message repeats the URL, query and all.
         let source = error.without_url();
         let host = url.host_str().unwrap_or_default().to_owned();
@@ -256,7 +266,8 @@ impl Failure {
     }
 
     /// Sorts an error from within the answer's body, of which `position` bytes are here.
-    pub(super) fn within_body(error: reqwest::Error, position: u64, want: Option<u64>) -> Self {
+    #[must_use]
+    pub fn within_body(error: reqwest::Error, position: u64, want: Option<u64>) -> Self {
         let source = error.without_url();
         if broken(&source) {
             return Self::Reset { position, source };

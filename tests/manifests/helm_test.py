@@ -269,6 +269,13 @@ class Chart(unittest.TestCase):
                 with self.subTest(where):
                     chart.validate_schema({"config": yaml.safe_load(text)})
 
+    def test_the_examples_of_its_readme_are_accepted(self):
+        examples = re.findall(r"```yaml\n(.*?)```", (helm.CHART / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+        self.assertGreaterEqual(len(examples), 3)
+        for example in examples:
+            with self.subTest(example):
+                self.assertTrue(helm.objects(yaml.safe_load(example)))
+
     def test_the_schema_knows_the_profiles_of_the_agent(self):
         with helm_python.Chart.load(helm.CHART) as chart:
             known = chart.schema["definitions"]["config"]["properties"]["profile"]["enum"]
