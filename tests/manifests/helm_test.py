@@ -112,7 +112,13 @@ class Equivalence(unittest.TestCase):
         self.same(kustomized(), {})
 
     def test_uninstall_is_its_component(self):
-        self.same(kustomized("components/uninstall"), {"uninstall": True})
+        """Its DaemonSet has another name, so that it can take the place of the agents' when Helm applies it."""
+        text = json.dumps(kustomized("components/uninstall"))
+        expected = json.loads(text.replace('component": "agent"', 'component": "uninstall"'))
+        for one in expected:
+            if one["kind"] == "DaemonSet":
+                one["metadata"]["name"] = "cni-keeper-uninstall"
+        self.same(expected, {"uninstall": True})
 
     def test_proxy_and_private_authorities_are_their_components(self):
         given = {"proxySecret": "cni-keeper-proxy", "caConfigMap": "cni-keeper-ca"}
