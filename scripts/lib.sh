@@ -94,6 +94,19 @@ need_helm() {
   cp "$pins" "$module/pins"
 }
 
+# Puts kubectl on the path, with a kustomize that knows components: the one of Debian 12 is too old.
+need_kubectl() {
+  PATH=$target/tools:$PATH
+  [[ -x $target/tools/kubectl ]] && return
+  step 'Unpacking kubectl'
+  local dir
+  dir=$(mktemp -d)
+  unpack_from trixie kubectl "$dir" ||
+    die "kubectl of Debian 13 could not be downloaded; put a kubectl at $target/tools/kubectl and run this again"
+  install -D "$dir/usr/bin/kubectl" "$target/tools/kubectl"
+  rm -r "$dir"
+}
+
 # Without apt's own user, who cannot write to a private directory.
 apt_download() {
   apt-get -qq -o APT::Sandbox::User=root download "$@" </dev/null
@@ -119,22 +132,28 @@ debian_plugins_version() {
   printf 'v%s\n' "${version%%[+-]*}"
 }
 
-# newest_plugins DIRECTORY: unpacks there the newest build of the reference plugins that Debian has, from the
-# archive that this machine uses anyway. Installs nothing, and fails where that cannot be had.
-newest_plugins() {
-  local apt=$1/apt archive
+# unpack_from SUITE PACKAGE DIRECTORY: unpacks a package there as another suite of Debian has it, from the archive that
+# this machine uses anyway. Installs nothing, and fails where that cannot be had.
+unpack_from() {
+  local apt=$3/apt archive
   # shellcheck disable=SC2016 # apt's own fields
   archive=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE)' |
     awk -v release="$(. /etc/os-release && printf %s "$VERSION_CODENAME")" '$2 == release { print $1; exit }')
   [[ $archive ]] || return 1
   mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
-  printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s sid main\n' "$archive" >"$apt/sources.list"
+  printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' "$archive" "$1" >"$apt/sources.list"
+  # Nor is what is installed here to be preferred.
+  : >"$apt/status"
   local -a private=(apt-get -qq -o "Dir::Etc::SourceList=$apt/sources.list" -o Dir::Etc::SourceParts=/dev/null
-    -o "Dir::State::Lists=$apt/lists" -o "Dir::Cache=$apt/cache" -o APT::Sandbox::User=root)
+    -o "Dir::State::Lists=$apt/lists" -o "Dir::State::Status=$apt/status" -o "Dir::Cache=$apt/cache"
+    -o APT::Sandbox::User=root)
   "${private[@]}" update >/dev/null 2>&1 || return 1
-  (cd "$apt" && "${private[@]}" download containernetworking-plugins >/dev/null 2>&1) || return 1
-  dpkg-deb --extract "$apt"/containernetworking-plugins_*.deb "$1" && rm -r "$apt"
+  (cd "$apt" && "${private[@]}" download "$2" >/dev/null 2>&1) || return 1
+  dpkg-deb --extract "$apt/$2"_*.deb "$3" && rm -r "$apt"
 }
+
+# newest_plugins DIRECTORY: unpacks there the newest build of the reference plugins that Debian has.
+newest_plugins() { unpack_from sid containernetworking-plugins "$1"; }
 
 # pack_plugins FILE [DIRECTORY]: packs builds of the reference plugins, Debian's installed ones by default, as
 # upstream packs a release: with `./` before each name, a README and a LICENSE among them, all owned by root.

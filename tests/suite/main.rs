@@ -17,6 +17,7 @@ mod http;
 mod install;
 mod metrics;
 mod page;
+mod profiles;
 mod runtime;
 mod status;
 mod support;
