@@ -158,7 +158,7 @@ class Rendered(unittest.TestCase):
         self.assertLessEqual({f"overlays/{platform}" for platform in platforms}, set(kinds_of("Kustomization")))
 
     def test_an_operators_own_overlay_takes_any_of_them(self):
-        """As the comments on top say: an image by another name, in a namespace of another name."""
+        """As the comments on top say: an image by another name."""
         for directory in kinds_of("Kustomization"):
             with self.subTest(directory), tempfile.TemporaryDirectory() as overlay:
                 kustomization = {
@@ -363,7 +363,7 @@ class Noticed(unittest.TestCase):
 def tearDownModule():
     made = [rendered(*parts) for parts in deployments()]
     objects = sum(len(objects) for objects in made)
-    print(f"{len(made)} deployments, {objects} objects, against Kubernetes {', '.join(schemas.VERSIONS)}")
+    print(f"\n{len(made)} deployments, {objects} objects, against Kubernetes {', '.join(schemas.VERSIONS)}")
 
 
 if __name__ == "__main__":
