@@ -2,7 +2,7 @@
 //!
 //! The rooms, in the one direction that imports may go: `model` (plain data) ← `plan`, `conflist`, `retry`, `config`,
 //! `metrics`, `cli` (pure policy and forms) ← `host` (the only door to the file system) ← `store`, `fetch`, `watch` ←
-//! `probe` (questions to the outside) ← `reconcile` (observe → plan → apply) ← `daemon` (the loop) ← `http` (its
+//! `probe`, `kube` (questions to the outside) ← `reconcile` (observe → plan → apply) ← `daemon` (the loop) ← `http` (its
 //! views) ← `commands`. A test holds the code to it.
 
 pub mod cli;
@@ -13,6 +13,7 @@ pub mod daemon;
 pub mod fetch;
 pub mod host;
 pub mod http;
+pub mod kube;
 pub mod metrics;
 pub mod model;
 pub mod plan;

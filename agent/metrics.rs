@@ -124,6 +124,16 @@ fn since_the_start(status: &Status, text: &mut Exposition) {
         "Bytes that were downloaded and whose digest was the pinned one.",
     )
     .sample(&[], tally.download_bytes);
+    if let Some(api) = &status.kubernetes {
+        let mut requests = text.family(
+            "kubernetes_requests_total",
+            "counter",
+            "Requests to the Kubernetes API, by verb and result: ok, or the reason of a failure.",
+        );
+        for ((verb, result), count) in &api.requests {
+            requests.sample(&[("verb", verb), ("result", result)], count);
+        }
+    }
 }
 
 /// The keys that are there from the start, then those that came up since.

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::progress::Terminal;
-use super::{Exit, Failure, keeper, located, output, plan, show};
+use super::{Exit, Failure, informed, keeper, located, output, plan, show};
 use crate::cli::{Global, Output};
 use crate::config::DriftPolicy;
 use crate::model::{Snapshot, Standing};
@@ -11,7 +11,10 @@ use crate::reconcile::{Converged, Keeper, Means};
 
 /// Runs it.
 pub(super) async fn run(global: &Global, offline: bool, format: Output) -> Result<Exit, Failure> {
-    let (keeper, loaded) = keeper(global)?;
+    let (keeper, loaded) = match offline {
+        true => keeper(global)?,
+        false => informed(global).await?,
+    };
     if keeper.settings().drift.policy == DriftPolicy::Report {
         tracing::warn!("drift.policy is report: nothing is changed, this is only the plan");
         let planned = plan::run(global, format).await?;

@@ -24,7 +24,8 @@ use crate::cli::{Cli, Command, Global, Output};
 use crate::config::{ConfigErrors, Loaded, Overrides, load};
 use crate::host::{Host, HostError};
 use crate::http::BindError;
-use crate::reconcile::{Keeper, ReconcileError};
+use crate::kube::{self, Api, Purpose};
+use crate::reconcile::{Keeper, Known, ReconcileError};
 use crate::telemetry;
 
 /// The largest configuration file that is read, in bytes: what a ConfigMap can hold.
@@ -229,6 +230,27 @@ fn keeper(global: &Global) -> Result<(Keeper, Loaded), Failure> {
     let (host, loaded) = node(global)?;
     let keeper = Keeper::new(loaded.settings.clone(), host, global.node_name.clone());
     Ok((keeper, loaded))
+}
+
+/// The same with what the Kubernetes API says of the node, where the conflist depends on that; what it said before
+/// does where it says nothing.
+async fn informed(global: &Global) -> Result<(Keeper, Loaded), Failure> {
+    let (keeper, loaded) = keeper(global)?;
+    if !keeper.asks_for_the_node() {
+        return Ok((keeper, loaded));
+    }
+    let name = keeper.node_name();
+    let api = Api::new(
+        loaded.settings.kubernetes.clone(),
+        name.clone(),
+        kube::Log::default(),
+    );
+    let known = Known::default();
+    known.learn(match api.node(Purpose::NodeFacts).await {
+        Ok(node) => Ok(node.into_facts(name.unwrap_or_default())),
+        Err(error) => Err(error.to_string()),
+    });
+    Ok((keeper.knowing(known), loaded))
 }
 
 /// Puts file and line before what the conflist rules found.

@@ -3,14 +3,14 @@
 use serde_json::json;
 use similar::TextDiff;
 
-use super::{Exit, Failure, keeper, located, output, show};
+use super::{Exit, Failure, informed, located, output, show};
 use crate::cli::{Global, Output};
 use crate::plan::Step;
 use crate::reconcile::{Keeper, Sight, Unrendered};
 
 /// Runs it.
 pub(super) async fn run(global: &Global, format: Output) -> Result<Exit, Failure> {
-    let (keeper, loaded) = keeper(global)?;
+    let (keeper, loaded) = informed(global).await?;
     let sight = keeper
         .sight()
         .await

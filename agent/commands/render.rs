@@ -1,11 +1,11 @@
 //! `render`: the conflist as it would be written.
 
-use super::{Exit, Failure, keeper, located, output};
+use super::{Exit, Failure, informed, located, output};
 use crate::cli::Global;
 
 /// Runs it.
 pub(super) async fn run(global: &Global) -> Result<Exit, Failure> {
-    let (keeper, loaded) = keeper(global)?;
+    let (keeper, loaded) = informed(global).await?;
     let sight = keeper
         .sight()
         .await

@@ -2,12 +2,12 @@
 
 use serde_json::json;
 
-use super::{Exit, Failure, keeper, located, output, show};
+use super::{Exit, Failure, informed, located, output, show};
 use crate::cli::{Global, Output};
 
 /// Runs it.
 pub(super) async fn run(global: &Global, format: Output) -> Result<Exit, Failure> {
-    let (keeper, loaded) = keeper(global)?;
+    let (keeper, loaded) = informed(global).await?;
     let snapshot = keeper
         .verify()
         .await

@@ -7,6 +7,7 @@
 mod gates;
 mod handle;
 mod log;
+mod node;
 mod patience;
 mod places;
 mod report;
@@ -26,13 +27,15 @@ use tokio::task::JoinHandle;
 
 use crate::config::Settings;
 use crate::host::Host;
+use crate::kube::{self, Api};
 use crate::model::{Agent, Artifact, FileName, Moment, Status, Tally, Trouble};
-use crate::reconcile::{Caretaker, Chores, Done, Keeper, ReconcileError, Supply};
+use crate::reconcile::{Caretaker, Chores, Done, Keeper, Known, ReconcileError, Supply};
 use crate::store::Place;
 use crate::watch::{Hint, Watch};
 
 use gates::Gates;
 use log::Log;
+use node::Node;
 use patience::Patience;
 use places::Places;
 use runtime::Runtime;
@@ -80,6 +83,9 @@ pub struct Daemon {
     /// Why the last download of each artifact brought nothing.
     no_supply: BTreeMap<String, String>,
     runtime: Runtime,
+    /// What came of all requests to the Kubernetes API.
+    requests: kube::Log,
+    node: Node,
     patience: Patience<(Place, FileName)>,
     log: Log,
     tally: Tally,
@@ -126,6 +132,8 @@ enum Wake {
     Fetched(String, Box<Result<Supply, ReconcileError>>),
     /// Why each gate that does not hold does not.
     Gates(Vec<String>),
+    /// The Kubernetes API has told of the node, or has not; whether that is news.
+    Node(bool),
     Time,
 }
 
@@ -134,7 +142,10 @@ impl Daemon {
     #[must_use]
     pub fn new(start: Start) -> (Self, Handle) {
         let now = Instant::now();
-        let keeper = keeper(&start, start.settings.clone());
+        let known = Known::default();
+        let keeper = keeper(&start, start.settings.clone(), known.clone());
+        let requests = kube::Log::default();
+        let node = Node::of(&keeper, api(&keeper, &requests), known, now);
         let agent = Agent {
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
@@ -160,6 +171,8 @@ impl Daemon {
             no_hold: None,
             no_supply: BTreeMap::new(),
             runtime: Runtime::of(&start.settings),
+            requests,
+            node,
             patience: Patience::new(),
             log: Log::default(),
             tally: report::tally(),
@@ -199,7 +212,8 @@ impl Daemon {
             }
             self.work_beside();
             let next = self.timers.next();
-            let next = self.runtime.due().map_or(next, |due| due.min(next));
+            let others = [self.runtime.due(), self.node.due()];
+            let next = others.into_iter().flatten().fold(next, Instant::min);
             let wake = tokio::select! {
                 biased;
                 () = &mut stop => Wake::Stop,
@@ -207,6 +221,7 @@ impl Daemon {
                 (name, supply) = running(&mut self.fetch) => Wake::Fetched(name, Box::new(supply)),
                 (chores, done) = ended(&mut self.chore) => Wake::Chore(chores, done),
                 closed = self.gates.answered() => Wake::Gates(closed),
+                news = self.node.answered() => Wake::Node(news),
                 told = self.runtime.answered() => Wake::Runtime { told },
                 () = self.publisher.asked() => Wake::Asked,
                 () = tokio::time::sleep_until(next.into()) => Wake::Time,
@@ -248,6 +263,11 @@ impl Daemon {
                     opened,
                     ..Reason::default()
                 })
+            }
+            Wake::Node(news) => {
+                // Also what is no news: it may not have been written down yet.
+                self.caretaker.remember_node().await;
+                news.then(Reason::default)
             }
             Wake::Time => {
                 let due = self.timers.due(now);
@@ -309,12 +329,14 @@ impl Daemon {
         self.chores_are_done = false;
         self.caretaker.ask_all_again();
         self.runtime.doubted(Instant::now());
+        self.node.doubted(Instant::now());
     }
 
     /// Starts what goes on beside turns: a question to the runtime if it is due; a download if one is wanted and
     /// due, else a chore. Never both of these, since chores let go of what no ledger knows of yet.
     fn work_beside(&mut self) {
         self.runtime.ask(&self.start.host, Instant::now());
+        self.node.ask(Instant::now());
         if self.fetch.is_some() || self.chore.is_some() {
             return;
         }
@@ -344,6 +366,12 @@ impl Daemon {
         Some(artifact.clone())
     }
 
+    /// Whether anything is asked of the Kubernetes API or told to it.
+    fn uses_the_api(&self) -> bool {
+        let keeper = self.caretaker.keeper();
+        keeper.asks_for_the_node() || keeper.settings().kubernetes.reports()
+    }
+
     /// What was last published.
     #[must_use]
     pub fn latest(&self) -> Arc<Status> {
@@ -351,8 +379,14 @@ impl Daemon {
     }
 }
 
-fn keeper(start: &Start, settings: Settings) -> Keeper {
-    Keeper::new(settings, start.host.clone(), start.node_name.clone())
+fn keeper(start: &Start, settings: Settings, known: Known) -> Keeper {
+    Keeper::new(settings, start.host.clone(), start.node_name.clone()).knowing(known)
+}
+
+/// The Kubernetes API as it is declared to be reached.
+fn api(keeper: &Keeper, requests: &kube::Log) -> Api {
+    let settings = keeper.settings().kubernetes.clone();
+    Api::new(settings, keeper.node_name(), requests.clone())
 }
 
 /// The next hint, once the agent has rested: until then changes add up without waking anybody.

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::gates::Gates;
 use super::log::Timing;
+use super::node::Node;
 use super::patience::Patience;
 use super::places::Places;
-use super::{Daemon, Reason, keeper, report};
+use super::{Daemon, Reason, api, keeper, report};
 use crate::config::ForeignConflists;
 use crate::model::{Artifact, DriftEntry, FileName, Moment, Standing, Trouble};
 use crate::plan::Step;
@@ -89,6 +90,7 @@ impl Daemon {
         self.network.clone_from(&pass.network);
         let changed = hint.is_some() || !pass.deeds.steps.is_empty();
         self.runtime.turned(pass.expected.clone(), changed, now);
+        self.node.turned(pass.waits_for_facts, now, fastrand::f64());
         self.wants(&pass, now);
         let futile = hint.is_some() && pass.deeds.steps.is_empty();
         self.timers.turned(began, now, futile);
@@ -236,7 +238,7 @@ impl Daemon {
             }
             return;
         }
-        let keeper = keeper(&self.start, settings);
+        let keeper = keeper(&self.start, settings, self.node.known());
         // What it says of this node counts as well: a conflist with a mistake, files that lie elsewhere.
         if let Err(error) = keeper.sight().await {
             return self.refuse(report::lines(&error));
@@ -245,6 +247,8 @@ impl Daemon {
         self.refused.clear();
         let settings = keeper.settings();
         self.runtime.declared_anew(settings);
+        let api = api(&keeper, &self.requests);
+        self.node = Node::of(&keeper, api, self.node.known(), Instant::now());
         self.postponed = (settings.http != self.start.settings.http).then(|| {
             "http has changed, which takes effect when the agent is started again".to_owned()
         });

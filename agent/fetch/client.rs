@@ -19,7 +19,7 @@ pub(super) fn build(
     settings: &config::Fetch,
     extra_roots: Option<&[u8]>,
 ) -> Result<Client, Failure> {
-    finish(begin(settings.connect_timeout, extra_roots)?)
+    finish(begin(settings.connect_timeout, roots(extra_roots)?)?)
 }
 
 /// Builds a client for what is on this node: as for a download, but past any proxy.
@@ -27,7 +27,24 @@ pub(super) fn build(
 /// # Errors
 /// When TLS cannot be set up.
 pub fn local_client(connect_timeout: Duration) -> Result<Client, Failure> {
-    finish(begin(connect_timeout, None)?.no_proxy())
+    finish(begin(connect_timeout, roots(None)?)?.no_proxy())
+}
+
+/// Builds a client for an API server, which trusts the authorities in `ca`, a PEM file's content, and no others: any
+/// of the system's could otherwise have a token of ours.
+///
+/// `proxied` lets the proxies of the environment stand between, as far as `NO_PROXY` does not except the server.
+///
+/// # Errors
+/// [`Failure::CaFile`] when there is no certificate in `ca`; [`Failure::Setup`] when TLS cannot be set up.
+pub fn api_client(connect_timeout: Duration, ca: &[u8], proxied: bool) -> Result<Client, Failure> {
+    let mut roots = RootCertStore::empty();
+    add(&mut roots, ca)?;
+    let client = begin(connect_timeout, roots)?;
+    finish(match proxied {
+        true => client,
+        false => client.no_proxy(),
+    })
 }
 
 fn finish(client: ClientBuilder) -> Result<Client, Failure> {
@@ -36,12 +53,12 @@ fn finish(client: ClientBuilder) -> Result<Client, Failure> {
         .map_err(|error| Failure::Setup(error.to_string()))
 }
 
-fn begin(connect_timeout: Duration, extra_roots: Option<&[u8]>) -> Result<ClientBuilder, Failure> {
+fn begin(connect_timeout: Duration, roots: RootCertStore) -> Result<ClientBuilder, Failure> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| Failure::Setup(error.to_string()))?
-        .with_root_certificates(roots(extra_roots)?)
+        .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(Client::builder()
         .tls_backend_preconfigured(tls)
@@ -58,7 +75,14 @@ fn begin(connect_timeout: Duration, extra_roots: Option<&[u8]>) -> Result<Client
 fn roots(extra: Option<&[u8]>) -> Result<RootCertStore, Failure> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let Some(pem) = extra else { return Ok(roots) };
+    if let Some(pem) = extra {
+        add(&mut roots, pem)?;
+    }
+    Ok(roots)
+}
+
+/// Adds every certificate of a PEM text, of which there is at least one.
+fn add(roots: &mut RootCertStore, pem: &[u8]) -> Result<(), Failure> {
     let before = roots.len();
     for certificate in CertificateDer::pem_slice_iter(pem) {
         certificate
@@ -69,7 +93,7 @@ fn roots(extra: Option<&[u8]>) -> Result<RootCertStore, Failure> {
     if roots.len() == before {
         return Err(Failure::CaFile("no CERTIFICATE block in it".to_owned()));
     }
-    Ok(roots)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -237,7 +237,8 @@ impl Failure {
     }
 
     /// Sorts an error from before the answer's body.
-    pub(super) fn before_body(error: reqwest::Error, url: &Url, connect_timeout: Duration) -> Self {
+    #[must_use]
+    pub fn before_body(error: reqwest::Error, url: &Url, connect_timeout: Duration) -> Self {
         // The client's own message repeats the URL, query and all.
         let source = error.without_url();
         let host = url.host_str().unwrap_or_default().to_owned();
@@ -265,7 +266,8 @@ impl Failure {
     }
 
     /// Sorts an error from within the answer's body, of which `position` bytes are here.
-    pub(super) fn within_body(error: reqwest::Error, position: u64, want: Option<u64>) -> Self {
+    #[must_use]
+    pub fn within_body(error: reqwest::Error, position: u64, want: Option<u64>) -> Self {
         let source = error.without_url();
         if broken(&source) {
             return Self::Reset { position, source };

@@ -23,7 +23,7 @@ use std::path::Path;
 
 pub use archive::{ArchiveError, MemberSink, read_members};
 pub use caps::{Cap, Limits};
-pub use client::local_client;
+pub use client::{api_client, local_client};
 pub use download::{Means, download};
 pub use elf::NotAPlugin;
 pub use failure::{Failure, FetchError, TimeLimit, Tried, WrongDigest};

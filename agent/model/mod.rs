@@ -2,6 +2,7 @@
 //!
 //! Nothing here touches the disk, the network or the clock.
 
+mod api_use;
 mod artifact;
 mod cidr;
 mod digest;
@@ -14,6 +15,7 @@ mod spelling;
 mod spoken;
 mod status;
 
+pub use api_use::{ApiOutcome, ApiUse};
 pub use artifact::{Arch, Artifact, Format, IfPresent, Member, UnknownArch};
 pub use cidr::{Cidr, CidrError};
 pub use digest::{DigestError, Pin, Sha256};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Serialize, Serializer};
 
-use super::Snapshot;
+use super::{ApiUse, Snapshot};
 
 /// A point in time for people and scripts; RFC 3339 in UTC. Nothing is ever measured with it: clocks jump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +40,9 @@ pub struct Status {
     /// The configuration directory as the runtimes see it; `None` where no network is declared or it could not be
     /// looked at.
     pub directory: Option<Directory>,
+    /// How asking and telling the Kubernetes API goes; `None` where nothing is declared that needs it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kubernetes: Option<ApiUse>,
     /// The last failures of the agent's own work, newest first, a bounded number.
     pub errors: Vec<Trouble>,
     /// The drift log, newest first, a bounded number.

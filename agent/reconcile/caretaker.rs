@@ -10,7 +10,7 @@ use super::error::ReconcileError;
 use super::faults::{Fault, faults};
 use super::questions;
 use super::session::Session;
-use super::{Keeper, Sight, judge};
+use super::{Keeper, Sight, Unrendered, judge};
 use crate::config::DriftPolicy;
 use crate::model::{Artifact, Directory, FileName, Snapshot};
 use crate::plan::Step;
@@ -65,6 +65,8 @@ pub struct Pass {
     pub wanted: Vec<Artifact>,
     /// Whether something is awaited that no event announces: a gate, a fact, a plugin that gives no answer.
     pub waits: bool,
+    /// Whether what it waits for are values of the conflist.
+    pub waits_for_facts: bool,
     /// The name of the declared network, where it is known: drop-ins lie in a directory of that name.
     pub network: Option<String>,
     /// What the runtime must have loaded, where the conflist is as declared.
@@ -162,6 +164,16 @@ impl Caretaker {
         })
     }
 
+    /// Writes down what is known of the node, where the state directory is held.
+    pub async fn remember_node(&self) {
+        let Some(session) = self.session.clone() else {
+            return;
+        };
+        if let Err(error) = blocking(move || session.remember_node()).await {
+            tracing::warn!("{error}");
+        }
+    }
+
     /// Whether a gate did not hold when it was last asked.
     #[must_use]
     pub fn waits_for_gates(&self) -> bool {
@@ -243,6 +255,7 @@ impl Caretaker {
             waits: !answers.closed_gates.is_empty()
                 || answers.has_failures()
                 || matches!(rendered, Some(Err(_))),
+            waits_for_facts: matches!(rendered, Some(Err(Unrendered::Waiting(_)))),
             network: summary.map(|summary| summary.name.clone()),
             expected: self.expected(sight),
         }

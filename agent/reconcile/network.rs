@@ -69,7 +69,7 @@ pub(super) fn look(keeper: &Keeper) -> Result<Option<NetworkSight>, ReconcileErr
         &keeper.settings,
         &keeper.host,
         keeper.node_name.as_deref(),
-        keeper.node.facts().as_ref(),
+        keeper.known_node()?.as_ref(),
     )?;
     let rendered = match render(&declared.conflist, &facts) {
         Ok(text) => checked(text, declared).map_err(Unrendered::Wrong),

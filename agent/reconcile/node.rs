@@ -2,7 +2,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::session::Session;
+use super::{Keeper, ReconcileError};
+use crate::config::Network;
 use crate::model::NodeFacts;
+use crate::store::remembered_node;
 
 /// What the API last said of the node, or why it said nothing. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -55,6 +59,47 @@ impl Known {
                 names.join(", ")
             ),
         }
+    }
+}
+
+impl Keeper {
+    /// Whether the conflist depends on the node's object in the Kubernetes API.
+    #[must_use]
+    pub fn asks_for_the_node(&self) -> bool {
+        let network = self.settings.network.as_ref();
+        network.is_some_and(Network::asks_for_the_node)
+    }
+
+    /// What is known of the node: what was learned, else what was once written down. Blocks.
+    ///
+    /// # Errors
+    /// When what was written down cannot be read.
+    pub(super) fn known_node(&self) -> Result<Option<NodeFacts>, ReconcileError> {
+        if !self.asks_for_the_node() {
+            return Ok(None);
+        }
+        if let (None, Some(node)) = (self.node.facts(), self.node_name()) {
+            let state = &self.settings.paths.state_dir;
+            if let Some(facts) = remembered_node(&self.host, state, &node)? {
+                self.node.learn(Ok(facts));
+            }
+        }
+        Ok(self.node.facts())
+    }
+}
+
+impl Session {
+    /// Writes down what is known of the node, so that the next start needs no API server. Blocks.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(super) fn remember_node(&self) -> Result<(), ReconcileError> {
+        if self.keeper.asks_for_the_node()
+            && let Some(facts) = self.keeper.node.facts()
+        {
+            self.store.remember_node(&facts)?;
+        }
+        Ok(())
     }
 }
 

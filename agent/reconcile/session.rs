@@ -104,6 +104,10 @@ impl Keeper {
             lasting,
             lock,
         };
+        if let Err(error) = session.remember_node() {
+            // It is for the next start, and no reason not to begin.
+            tracing::warn!("{error}");
+        }
         if lasting && let Err(error) = session.make_names_durable() {
             // To be tried again when a conflist is to be written, which is when it matters.
             tracing::warn!("{error}");

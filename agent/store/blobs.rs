@@ -333,7 +333,7 @@ impl Store {
 }
 
 /// The ledger says what a pinned artifact's plugins are: whoever can write it decides what is placed.
-fn must_be_private(state: &Dir, owner: Owner) -> Result<(), StoreError> {
+pub(super) fn must_be_private(state: &Dir, owner: Owner) -> Result<(), StoreError> {
     let found = state.own_metadata()?;
     let ours = found.owner.uid == 0 || found.owner.uid == owner.uid;
     if ours && found.mode & 0o022 == 0 {

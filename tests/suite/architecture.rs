@@ -9,7 +9,7 @@ const FLOORS: &[&[&str]] = &[
     &["cli", "config", "conflist", "metrics", "plan", "retry"],
     &["host"],
     &["fetch", "store", "telemetry", "watch"],
-    &["probe"],
+    &["kube", "probe"],
     &["reconcile"],
     &["daemon"],
     &["http"],

@@ -61,6 +61,7 @@ fn started() -> Status {
         directory: None,
         errors: Vec::new(),
         drift: Vec::new(),
+        kubernetes: None,
         tally: Tally::default(),
     }
 }

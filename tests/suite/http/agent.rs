@@ -220,6 +220,7 @@ pub(super) fn ready() -> Status {
         }),
         errors: Vec::new(),
         drift: Vec::new(),
+        kubernetes: None,
         tally: Tally::default(),
     }
 }

@@ -118,6 +118,21 @@ fn every_overlay_mounts_what_its_conflist_waits_for() {
     }
 }
 
+/// An overlay has the right to ask the API server where its configuration does, and nowhere else.
+#[test]
+fn only_who_asks_the_api_server_may() {
+    for profile in &PROFILES {
+        let config = data(&overlay(profile.name, "config.yaml"));
+        let facts = config["network"]["facts"].as_array();
+        let asks = facts.is_some_and(|facts| facts.iter().any(|fact| fact["kubernetes"] == "node"));
+        let kustomization = data(&overlay(profile.name, "kustomization.yaml"));
+        let components = kustomization["components"].as_array();
+        let may =
+            components.is_some_and(|list| list.contains(&"../../components/kubernetes-api".into()));
+        assert_eq!(may, asks, "{}", profile.name);
+    }
+}
+
 /// The table says of each what runs beside it and how that is kept from installing.
 #[test]
 fn the_table_has_a_row_for_every_profile() {

@@ -24,7 +24,7 @@ fn every_profile_installs_what_its_chain_needs() {
                 .into_iter()
                 .map(|needed| needed.plugin.as_str().to_owned())
                 .collect();
-            // weave-net gives out addresses itself, and is told to call weave-ipam by other networks' chains.
+            // weave-net gives out addresses itself; weave-ipam is there for chains of other plugins, as the project has it.
             let extra: BTreeSet<&str> = installed.difference(&needed).map(String::as_str).collect();
             let expected: &[&str] = match profile.name {
                 "weave" => &["weave-ipam"],

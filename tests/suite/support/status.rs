@@ -101,6 +101,7 @@ pub(crate) fn ready() -> Status {
         }),
         errors: Vec::new(),
         drift: Vec::new(),
+        kubernetes: None,
         tally: Tally::default(),
     }
 }
