@@ -146,6 +146,9 @@ pub enum Command {
     },
     /// Take away the conflist, then the binaries that are still what was placed
     Uninstall {
+        /// Then wait for SIGTERM: a pod of a DaemonSet that ended would be started again
+        #[arg(long)]
+        stay: bool,
         /// Output.
         #[command(flatten)]
         format: Format,
@@ -168,7 +171,7 @@ impl Command {
             | Self::Verify { format }
             | Self::Status { format, .. }
             | Self::Validate { format, .. }
-            | Self::Uninstall { format }
+            | Self::Uninstall { format, .. }
             | Self::Catalog { format } => Some(format.output),
             Self::Run | Self::Render => None,
         }

@@ -165,7 +165,7 @@ async fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         } => status::run(global, *address, *watch, format.output).await,
         Command::Render => render::run(global).await,
         Command::Validate { file, format } => validate::run(global, file.as_deref(), format.output),
-        Command::Uninstall { format } => uninstall::run(global, format.output).await,
+        Command::Uninstall { stay, format } => uninstall::run(global, *stay, format.output).await,
         Command::Catalog { format } => catalog::run(format.output),
     }
 }

@@ -2,19 +2,26 @@
 
 use serde_json::json;
 
-use super::{Exit, Failure, keeper, output};
+use super::{Exit, Failure, keeper, output, signal};
 use crate::cli::{Global, Output};
 use crate::reconcile::Removal;
 
-/// Runs it.
-pub(super) async fn run(global: &Global, format: Output) -> Result<Exit, Failure> {
+/// Runs it. With `stay`, it ends when it is told to.
+pub(super) async fn run(global: &Global, stay: bool, format: Output) -> Result<Exit, Failure> {
     let (keeper, _) = keeper(global)?;
-    let done = keeper.uninstall().await?;
-    if format == Output::Json {
-        output::json(&json!({ "removals": done.removals }));
-        return Ok(Exit::Done);
+    let removals = keeper.uninstall().await?.removals;
+    match format {
+        Output::Json => output::json(&json!({ "removals": removals })),
+        Output::Text => tell(&removals),
     }
-    for removal in &done.removals {
+    if stay {
+        signal().await;
+    }
+    Ok(Exit::Done)
+}
+
+fn tell(removals: &[Removal]) {
+    for removal in removals {
         output::line(match removal {
             Removal::Removed { path } => format!("removed   {}", path.display()),
             Removal::Gone { path } => {
@@ -25,8 +32,8 @@ pub(super) async fn run(global: &Global, format: Output) -> Result<Exit, Failure
         });
     }
     let spared = |removal: &Removal| matches!(removal, Removal::Spared { .. });
-    let is_spared = done.removals.iter().any(spared);
-    output::line(match (done.removals.is_empty(), is_spared) {
+    let is_spared = removals.iter().any(spared);
+    output::line(match (removals.is_empty(), is_spared) {
         (true, _) => "nothing to do: no file here was placed by cni-keeper",
         (false, false) => {
             "done: nothing that cni-keeper placed is left; directories and foreign files are untouched"
@@ -35,5 +42,4 @@ pub(super) async fn run(global: &Global, format: Output) -> Result<Exit, Failure
             "done: only what is spared above is left; directories and foreign files are untouched"
         }
     });
-    Ok(Exit::Done)
 }

@@ -16,7 +16,7 @@ pub struct Profile {
 }
 
 /// Every built-in profile.
-pub const PROFILES: [Profile; 3] = [
+pub const PROFILES: [Profile; 8] = [
     Profile {
         name: "reference-bridge",
         about: "upstream's bridge, host-local and portmap; routes between nodes are yours",
@@ -31,6 +31,31 @@ pub const PROFILES: [Profile; 3] = [
         name: "flannel",
         about: "the flannel plugin over bridge, host-local and portmap; runs beside kube-flannel",
         text: include_str!("profiles/flannel.yaml"),
+    },
+    Profile {
+        name: "calico",
+        about: "calico and calico-ipam v3.20, and portmap; runs beside calico-node",
+        text: include_str!("profiles/calico.yaml"),
+    },
+    Profile {
+        name: "canal",
+        about: "calico v3.20 over host-local, and portmap; runs beside canal, flanneld with calico-node",
+        text: include_str!("profiles/canal.yaml"),
+    },
+    Profile {
+        name: "weave",
+        about: "weave-net and portmap; runs beside weave-kube; the plugin's digest is yours to supply",
+        text: include_str!("profiles/weave.yaml"),
+    },
+    Profile {
+        name: "romana",
+        about: "legacy: romana; runs beside romana-agent; the plugin's digest is yours to supply",
+        text: include_str!("profiles/romana.yaml"),
+    },
+    Profile {
+        name: "cilium",
+        about: "cilium-cni; runs beside cilium-agent; the plugin's digest is yours to supply",
+        text: include_str!("profiles/cilium.yaml"),
     },
 ];
 

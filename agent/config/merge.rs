@@ -29,11 +29,10 @@ pub(super) fn lay_over(below: &mut Node, above: Node) {
 
 /// An artifact of the profile's name changes that artifact; any other is added behind.
 fn lay_artifact(artifacts: &mut Vec<Node>, above: Node) {
-    let name = above.get("name").map(|name| &name.value);
+    let name = text(&above, "name");
     let slot = artifacts.iter_mut().find(|below| {
         // Only what is still the profile's: a second one of the same name in the file is a mistake to report.
-        let theirs = below.get("name").map(|name| &name.value);
-        below.at.origin == Origin::Profile && theirs.is_some() && theirs == name
+        below.at.origin == Origin::Profile && name.is_some() && text(below, "name") == name
     });
     match slot {
         Some(slot) => {
@@ -44,27 +43,38 @@ fn lay_artifact(artifacts: &mut Vec<Node>, above: Node) {
     }
 }
 
+/// The text under a key, with quotes or without.
+fn text<'a>(artifact: &'a Node, key: &str) -> Option<&'a str> {
+    match &artifact.get(key)?.value {
+        Yaml::Text { text, .. } => Some(text),
+        _ => None,
+    }
+}
+
 /// A pin belongs to a version, and an architecture has one: what the file says anew is not inherited.
 fn drop_stale_pins(below: &mut Node, above: &Node) {
-    let differs =
-        |version: &Node| Some(&version.value) != below.get("version").map(|old| &old.value);
-    let new_version = above.get("version").is_some_and(differs);
+    let new_version =
+        above.get("version").is_some() && text(above, "version") != text(below, "version");
     let Yaml::Map(entries) = &mut below.value else {
         return;
     };
-    if new_version {
-        entries.retain(|(key, _)| key != "sha256" && key != "sha512");
-    }
-    for (key, node) in entries {
+    entries.retain_mut(|(key, node)| {
         let other = match key.as_str() {
             "sha256" => above.get("sha512"),
             "sha512" => above.get("sha256"),
-            _ => None,
+            _ => return true,
         };
-        if let (Some(other), Yaml::Map(pins)) = (other, &mut node.value) {
-            pins.retain(|(arch, _)| other.get(arch).is_none());
+        match &mut node.value {
+            Yaml::Map(pins) => {
+                if let Some(other) = other {
+                    pins.retain(|(arch, _)| other.get(arch).is_none());
+                }
+                !new_version
+            }
+            // Not a pin but the request for one, of whatever version.
+            _ => other.is_none(),
         }
-    }
+    });
 }
 
 #[cfg(test)]
@@ -135,6 +145,36 @@ mod tests {
             ),
             json!({"artifacts": [{"name": "p", "version": "v1", "sha256": {"amd64": "z", "arm64": "y"}}]})
         );
+    }
+
+    #[test]
+    fn quotes_make_no_other_artifact_and_no_other_version() {
+        assert_eq!(
+            merged(
+                "artifacts: [{name: p, version: v1, sha256: {amd64: 'x'}}]",
+                r#"{"artifacts": [{"name": "p", "version": "v1", "sources": ["m"]}]}"#
+            ),
+            json!({"artifacts": [{"name": "p", "version": "v1", "sha256": {"amd64": "x"}, "sources": ["m"]}]})
+        );
+    }
+
+    /// A profile of a plugin without public pins asks for one, until one is given.
+    #[test]
+    fn a_request_for_a_pin_stays_until_there_is_one() {
+        let profile = "artifacts: [{name: p, version: v1, sha256: 'FILL-IN: it'}]";
+        assert_eq!(
+            merged(profile, "artifacts: [{name: p, version: v2}]"),
+            json!({"artifacts": [{"name": "p", "version": "v2", "sha256": "FILL-IN: it"}]})
+        );
+        for algorithm in ["sha256", "sha512"] {
+            assert_eq!(
+                merged(
+                    profile,
+                    &format!("artifacts: [{{name: p, {algorithm}: {{amd64: 'x'}}}}]")
+                ),
+                json!({"artifacts": [{"name": "p", "version": "v1", algorithm: {"amd64": "x"}}]})
+            );
+        }
     }
 
     #[test]

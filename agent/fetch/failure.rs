@@ -38,10 +38,19 @@ pub enum FetchError {
 
 impl FetchError {
     /// A stable label for metrics: that of the last source's reason, or `spool`.
+    ///
+    /// A wrong digest goes before any other reason. It alone can mean that somebody tampers, and must not hide behind
+    /// a second mirror that is only down.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Sources { tried, .. } => tried.last().map_or("url", |last| last.reason.kind()),
+            Self::Sources { tried, .. } => {
+                let mut kinds = tried.iter().map(|tried| tried.reason.kind());
+                let wrong = kinds
+                    .clone()
+                    .find(|kind| *kind == FailureClass::Digest.kind());
+                wrong.or_else(|| kinds.next_back()).unwrap_or("url")
+            }
             Self::Spool { .. } => "spool",
         }
     }

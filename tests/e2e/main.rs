@@ -23,6 +23,7 @@ mod node;
 mod observer;
 mod pod;
 mod poll;
+mod profiles;
 mod runtime;
 mod traffic;
 mod upgrade;

@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod architecture;
+mod capabilities;
 mod config;
 mod conflist;
 mod crash;
@@ -17,6 +18,7 @@ mod install;
 mod kube;
 mod metrics;
 mod page;
+mod profiles;
 mod runtime;
 mod status;
 mod support;

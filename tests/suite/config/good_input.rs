@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cni_keeper::config::{
-    DriftPolicy, FactSource, Fetch, ForeignConflists, Gate, Kubernetes, Overrides, PROFILES,
-    catalog, load,
+    DriftPolicy, FactSource, Fetch, ForeignConflists, Gate, Kubernetes, Overrides, load,
 };
 use cni_keeper::model::{Arch, Format, IfPresent, Pin};
 use serde_json::json;
@@ -134,92 +133,6 @@ fn a_profile_and_a_pod_cidr_are_enough() {
     assert_eq!(network.file_mode.to_string(), "0600");
     assert_eq!(network.conflist["plugins"][0]["type"], "bridge");
     assert_eq!(network.conflist["plugins"][0]["mtu"], "${host.mtu}");
-}
-
-#[test]
-fn every_profile_loads_wherever_it_has_pins_and_installs_what_its_chain_names() {
-    for profile in &PROFILES {
-        let text = format!(
-            "apiVersion: cni-keeper/v1alpha1\nkind: NodeNetwork\nprofile: {}\n",
-            profile.name
-        );
-        for arch in [Arch::Amd64, Arch::Arm64, Arch::Arm, Arch::Ppc64le] {
-            let settings = load_for(&text, arch).unwrap().settings;
-            assert_eq!(settings, {
-                // The profile's own text is a whole file, too.
-                let mut alone = load_for(profile.text, arch).unwrap().settings;
-                alone.profile = Some(profile.name.to_owned());
-                alone
-            });
-            let installed: Vec<&str> = settings
-                .artifacts
-                .iter()
-                .flat_map(|artifact| &artifact.members)
-                .map(|member| member.plugin.as_str())
-                .collect();
-            let conflist = settings.network.unwrap().conflist;
-            for plugin in conflist["plugins"].as_array().unwrap() {
-                let kind = plugin["type"].as_str().unwrap();
-                assert!(installed.contains(&kind), "{}: {kind}", profile.name);
-            }
-            assert!(installed.contains(&"loopback"), "{}", profile.name);
-            assert!(installed.contains(&"host-local"), "{}", profile.name);
-        }
-    }
-}
-
-/// A pin that is in a profile is in the catalog, for the same asset; and one in the catalog is in the profile.
-#[test]
-fn the_pins_of_each_profile_are_those_of_the_catalog() {
-    let catalog = catalog().unwrap();
-    let releases = || {
-        catalog
-            .projects
-            .iter()
-            .flat_map(|project| &project.releases)
-    };
-    for profile in &PROFILES {
-        let mut compared = 0;
-        for arch in Arch::ALL {
-            let Ok(loaded) = load_for(profile.text, arch) else {
-                continue;
-            };
-            for artifact in loaded.settings.artifacts {
-                let (release, asset) = releases()
-                    .flat_map(|release| release.assets.iter().map(move |asset| (release, asset)))
-                    .find(|(release, asset)| release.url_of(asset) == artifact.sources[0])
-                    .unwrap();
-                assert!(release.advised);
-                assert_eq!(artifact.pin.to_string(), format!("sha256:{}", asset.sha256));
-                assert_eq!(artifact.version, release.version);
-                compared += 1;
-            }
-        }
-        let known = if profile.name == "flannel" { 8 } else { 5 };
-        assert_eq!(compared, known, "{}", profile.name);
-    }
-}
-
-#[test]
-fn the_flannel_profile_waits_for_the_daemon() {
-    let text = "apiVersion: cni-keeper/v1alpha1\nkind: NodeNetwork\nprofile: flannel\n";
-    let network = load_text(text).unwrap().settings.network.unwrap();
-    assert_eq!(network.file_name.as_str(), "10-flannel.conflist");
-    assert_eq!(
-        network.requires,
-        [Gate::File("/run/flannel/subnet.env".into())]
-    );
-    assert_eq!(
-        network.conflist,
-        json!({
-            "name": "cbr0",
-            "cniVersion": "0.3.1",
-            "plugins": [
-                {"type": "flannel", "delegate": {"hairpinMode": true, "isDefaultGateway": true}},
-                {"type": "portmap", "capabilities": {"portMappings": true}},
-            ]
-        })
-    );
 }
 
 #[test]

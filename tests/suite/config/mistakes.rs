@@ -12,7 +12,7 @@ pub(super) const MISTAKES: &[(&str, &str, &str)] = &[
     ("kind: NodeNetwork", "kind:",
      "config.yaml:2: kind: missing; write kind: NodeNetwork"),
     ("kind: NodeNetwork", "kind: NodeNetwork\nprofile: reference-brige",
-     "config.yaml:3: profile: no profile is called 'reference-brige'; there are reference-bridge, reference-ptp, flannel; did you mean 'reference-bridge'?"),
+     "config.yaml:3: profile: no profile is called 'reference-brige'; there are reference-bridge, reference-ptp, flannel, calico, canal, weave, romana, cilium; did you mean 'reference-bridge'?"),
     ("kind: NodeNetwork", "kind: NodeNetwork\nprofile: [flannel]",
      "config.yaml:3: profile: expected text, found a list"),
     ("paths:\n", "path:\n",

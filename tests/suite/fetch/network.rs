@@ -263,7 +263,9 @@ async fn fault_48_a_wrong_digest_goes_to_the_next_source() {
         &sources[1],
     );
 
-    let case = Case::new(&content, &sources[..1]);
+    // A source that is merely down does not hide it from the metrics.
+    let sources = [sources[0].clone(), server.url("/gone")];
+    let case = Case::new(&content, &sources);
     let error = case.run().await.err().unwrap();
     assert_eq!(error.kind(), "digest");
     let actual = Pin::Sha256(sha2::Sha256::digest(b"other bytes").into());

@@ -249,19 +249,16 @@ fn the_mode_of_the_conflist_is_a_setting() {
     assert_eq!(node.tree().get(CONFLIST).mode, 0o644);
 }
 
-/// Every built-in profile is valid once the node's own values are given.
+/// The reference profiles lack the one value that only an operator knows. A file that is named counts before the
+/// environment's.
 #[test]
-fn profiles_are_valid() {
+fn reference_profiles_are_valid_with_a_range() {
     let node = Node::empty();
-    let catalog = node.run("catalog -o json").json();
-    for profile in catalog["profiles"].as_array().unwrap() {
-        let name = profile["name"].as_str().unwrap();
-        if name.starts_with("reference") {
-            node.declare_text(&format!("profile: {name}\n"));
-            node.run("validate").exits(64).says(
-                "no source here knows the fact 'node.podCIDR'; give it under network.facts: - values: {node.podCIDR: …}",
-            );
-        }
+    for name in ["reference-bridge", "reference-ptp"] {
+        node.declare_text(&format!("profile: {name}\n"));
+        node.run("validate").exits(64).says(
+            "no source here knows the fact 'node.podCIDR'; give it under network.facts: - values: {node.podCIDR: …}",
+        );
         node.declare_text(&format!(
             "profile: {name}\nnetwork: {{facts: [{{values: {{node.podCIDR: 10.1.0.0/24}}}}]}}\n"
         ));

@@ -1,6 +1,11 @@
 //! Taking away what is ours and nothing else.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::support::node::{BIN, CONF, CONFLIST, Node, STATE};
 use crate::support::pack::{NETWORK, PACK, PLUGINS, other_build};
@@ -46,6 +51,28 @@ fn it_removes_what_was_placed_and_nothing_else() {
     );
     assert!(everything.looks_like(&node.whole_tree()));
     assert_eq!(after, node.tree());
+}
+
+/// In a pod of a DaemonSet: it stays when all is done, since it would be started again otherwise, and ends well when it
+/// is told to.
+#[test]
+fn it_stays_where_that_is_asked_for() {
+    let node = Node::installed();
+    let mut uninstall = node.keeper("uninstall --stay");
+    let mut uninstall = uninstall.stdout(Stdio::piped()).spawn().unwrap();
+    let said = BufReader::new(uninstall.stdout.take().unwrap()).lines();
+    let last = said
+        .map(Result::unwrap)
+        .find(|line| !line.starts_with("removed"));
+    assert!(last.unwrap().starts_with("done: nothing"));
+    assert!(!node.has(CONFLIST) && !node.has(BRIDGE));
+    assert_eq!(uninstall.try_wait().unwrap(), None);
+    kill(
+        Pid::from_raw(uninstall.id().try_into().unwrap()),
+        Signal::SIGTERM,
+    )
+    .unwrap();
+    assert_eq!(uninstall.wait().unwrap().code(), Some(0));
 }
 
 /// Fault 60: an edited file belongs to whoever edited it; it is spared and named.

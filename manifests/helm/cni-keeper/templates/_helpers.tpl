@@ -1,0 +1,160 @@
+{{- define "cni-keeper.name" -}}
+{{ default .Chart.Name .Values.nameOverride }}
+{{- end }}
+
+{{/* What takes the agents' files away is a DaemonSet of its own, in the place of theirs. Helm applies on the server, where
+a probe that is given up leaves its defaults behind, and is refused for what it lacks. */}}
+{{- define "cni-keeper.daemonset" -}}
+{{ include "cni-keeper.name" . }}{{ if .Values.uninstall }}-uninstall{{ end }}
+{{- end }}
+
+{{/* What the DaemonSet finds its pods by, which can never be changed. */}}
+{{- define "cni-keeper.selector" -}}
+app.kubernetes.io/name: {{ include "cni-keeper.name" . }}
+app.kubernetes.io/component: {{ if .Values.uninstall }}uninstall{{ else }}agent{{ end }}
+{{- end }}
+
+{{- define "cni-keeper.labels" -}}
+{{ include "cni-keeper.selector" . }}
+app.kubernetes.io/part-of: cni-keeper
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+
+{{- define "cni-keeper.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
+{{- end -}}
+{{- end }}
+
+{{/* The directories of the node that are mounted, each as a map: the values' own, and those where the daemon beside a
+profile leaves what the conflist waits for. */}}
+{{- define "cni-keeper.directories" -}}
+{{- $daemons := dict "calico" (list "/var/lib/calico") "canal" (list "/run/flannel" "/var/lib/calico") "cilium" (list "/run/cilium") "flannel" (list "/run/flannel") "romana" (list "/run/romana") -}}
+{{- $directories := list -}}
+{{- $paths := list -}}
+{{- range .Values.hostDirectories -}}
+  {{- $directory := dict "path" . -}}
+  {{- if kindIs "map" . -}}{{- $directory = . -}}{{- end -}}
+  {{- $directories = append $directories $directory -}}
+  {{- $paths = append $paths $directory.path -}}
+{{- end -}}
+{{- range index $daemons (default "" .Values.config.profile) -}}
+  {{- if not (has . $paths) -}}
+    {{- $directories = append $directories (dict "path" . "readOnly" true) -}}
+  {{- end -}}
+{{- end -}}
+{{- toYaml $directories -}}
+{{- end }}
+
+{{/* The name of the volume that holds a directory of the node: /etc/cni is etc-cni. */}}
+{{- define "cni-keeper.volume" -}}
+{{ . | trimPrefix "/" | lower | replace "/" "-" | replace "." "-" | replace "_" "-" | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{/* The configuration. The reference profiles need this node's pod range; who gives no fact is asked for one. */}}
+{{- define "cni-keeper.config" -}}
+{{- $config := deepCopy .Values.config -}}
+{{- $network := default dict $config.network -}}
+{{- if and (hasPrefix "reference-" (default "" $config.profile)) (not $network.facts) (not $network.conflist) -}}
+  {{- $ask := "FILL-IN: the pod range of the cluster's only node, such as 10.244.0.0/24; with more nodes, set kubernetesApi.enabled=true and config.network.facts=[{kubernetes: node}]" -}}
+  {{- $fact := dict "values" (dict "node.podCIDR" $ask) -}}
+  {{- $_ := set $config "network" (merge (dict "facts" (list $fact)) $network) -}}
+{{- end -}}
+{{- toYaml $config -}}
+{{- end }}
+
+{{/* Where the agent serves: config.http.listen or its default. */}}
+{{- define "cni-keeper.listen" -}}
+{{- $http := default dict .Values.config.http -}}
+{{ default "127.0.0.1:9742" $http.listen }}
+{{- end }}
+
+{{/* The port behind the last colon, and the address before it without the brackets of IPv6. */}}
+{{- define "cni-keeper.port" -}}
+{{ regexFind "[0-9]+$" . }}
+{{- end }}
+{{- define "cni-keeper.address" -}}
+{{ regexReplaceAll ":[0-9]+$" . "" | trimPrefix "[" | trimSuffix "]" }}
+{{- end }}
+
+{{/* What one probe asks, on the node's loopback since there may be no other way to the agent. */}}
+{{- define "cni-keeper.probe" -}}
+{{- $listen := include "cni-keeper.listen" .root -}}
+{{- $address := include "cni-keeper.address" $listen -}}
+httpGet:
+  host: {{ if or (eq $address "0.0.0.0") (eq $address "::") }}127.0.0.1{{ else }}{{ $address | quote }}{{ end }}
+  port: {{ include "cni-keeper.port" $listen }}
+  path: {{ .path }}
+{{- end }}
+
+{{/* Refuses a path of the configuration, `path` under the key `key`, that no mounted directory holds. */}}
+{{- define "cni-keeper.held" -}}
+{{- $path := .path | trimPrefix "unix://" -}}
+{{- $held := hasPrefix "FILL-IN: " $path -}}
+{{- range .directories -}}
+  {{- if hasPrefix (printf "%s/" .path) $path -}}{{- $held = true -}}{{- end -}}
+{{- end -}}
+{{- if not $held -}}
+  {{- fail (printf "hostDirectories: none holds %s, %s; add %s" .key $path (dir $path)) -}}
+{{- end -}}
+{{- end }}
+
+{{/* Refuses what no schema can: values that do not go together. */}}
+{{- define "cni-keeper.check" -}}
+{{- $config := .Values.config -}}
+{{- $directories := include "cni-keeper.directories" . | fromYamlArray -}}
+{{- $paths := default dict $config.paths -}}
+{{- $binDir := default "/opt/cni/bin" $paths.binDir -}}
+{{- $confDir := default "/etc/cni/net.d" $paths.confDir -}}
+{{- $stateDir := default (printf "%s/.cni-keeper" (dir $binDir)) $paths.stateDir -}}
+{{- $network := default dict $config.network -}}
+{{- range $key, $path := dict "binDir" $binDir "confDir" $confDir "stateDir" $stateDir -}}
+  {{- include "cni-keeper.held" (dict "key" (printf "config.paths.%s" $key) "path" $path "directories" $directories) -}}
+{{- end -}}
+{{- range $network.requires -}}
+  {{- with coalesce .file .unix -}}
+    {{- include "cni-keeper.held" (dict "key" "config.network.requires" "path" . "directories" $directories) -}}
+  {{- end -}}
+{{- end -}}
+{{- range $network.facts -}}
+  {{- with .envFile -}}
+    {{- include "cni-keeper.held" (dict "key" "config.network.facts" "path" . "directories" $directories) -}}
+  {{- end -}}
+{{- end -}}
+{{- with $config.runtime -}}
+  {{- include "cni-keeper.held" (dict "key" "config.runtime.endpoint" "path" .endpoint "directories" $directories) -}}
+{{- end -}}
+{{- $http := default dict $config.http -}}
+{{- if and .Values.podMonitor.enabled (not $http.metricsListen) -}}
+  {{- fail "podMonitor.enabled: Prometheus cannot reach the agent on loopback; set config.http.metricsListen as well, such as 0.0.0.0:9743" -}}
+{{- end -}}
+{{- if not .Values.kubernetesApi.enabled -}}
+  {{- if $config.kubernetes -}}
+    {{- fail "config.kubernetes: the agent has no right to speak to the API server; set kubernetesApi.enabled=true as well" -}}
+  {{- end -}}
+  {{- range $network.facts -}}
+    {{- if .kubernetes -}}
+    {{- fail "config.network.facts: the agent has no right to ask the API server; set kubernetesApi.enabled=true as well" -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* A line for each string of the tree `value`, found at `at`, that waits for the operator. */}}
+{{- define "cni-keeper.fillIns" -}}
+{{- $at := .at -}}
+{{- if kindIs "map" .value -}}
+  {{- range $key, $value := .value -}}
+    {{- include "cni-keeper.fillIns" (dict "at" (printf "%s.%s" $at $key) "value" $value) -}}
+  {{- end -}}
+{{- else if kindIs "slice" .value -}}
+  {{- range $index, $value := .value -}}
+    {{- include "cni-keeper.fillIns" (dict "at" (printf "%s[%d]" $at $index) "value" $value) -}}
+  {{- end -}}
+{{- else if hasPrefix "FILL-IN: " (toString .value) }}
+  {{ $at }}: {{ trimPrefix "FILL-IN: " .value }}
+{{- end -}}
+{{- end }}

@@ -1,0 +1,393 @@
+#!/usr/bin/python3
+"""Every kustomization: rendered by kubectl, held against the API's own schemas, against the rules, and its
+configuration against the agent.
+
+scripts/manifests runs it and brings what it needs.
+"""
+
+import copy
+import json
+import os
+import re
+import subprocess
+import tempfile
+import unittest
+from functools import cache, reduce
+from operator import getitem
+from pathlib import Path
+
+import rules
+import schemas
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+MANIFESTS = REPOSITORY / "manifests"
+
+# What an operator might put where a configuration says FILL-IN, by the place.
+ANSWERS = (
+    (r"network\.podRanges\[\d+\]", "10.244.0.0/16"),
+    (r"network\.facts\[\d+\]\.values\.node\.podCIDR", "10.244.1.0/24"),
+    (r"network\.facts\[\d+\]\.values\.romana\.etcdEndpoints", ["http://10.96.0.88:12379"]),
+    (r"artifacts\[\d+\]\.version", "v1.0.0"),
+    (r"artifacts\[\d+\]\.sources\[\d+\]", "https://mirror.example/{arch}/{version}.tgz"),
+    (r"artifacts\[\d+\]\.sha256", {"amd64": "ab" * 32, "arm64": "cd" * 32}),
+)
+
+
+def kinds_of(kind):
+    """The directories with a kustomization of that kind, by their path below manifests."""
+    files = sorted(MANIFESTS.rglob("kustomization.yaml"))
+    chosen = [file for file in files if yaml.safe_load(file.read_text(encoding="utf-8"))["kind"] == kind]
+    return [str(file.parent.relative_to(MANIFESTS)) for file in chosen]
+
+
+def kustomize(directory):
+    made = subprocess.run(["kubectl", "kustomize", directory], capture_output=True, text=True, check=False)
+    if made.returncode:
+        raise AssertionError(made.stderr)
+    return [document for document in yaml.safe_load_all(made.stdout) if document]
+
+
+@cache
+def rendered(*parts):
+    """The first of the directories with the components that follow; not to be changed."""
+    if len(parts) == 1:
+        return kustomize(MANIFESTS / parts[0])
+    with tempfile.TemporaryDirectory() as overlay:
+        base, *components = [os.path.relpath(MANIFESTS / part, overlay) for part in parts]
+        text = yaml.safe_dump({"resources": [base], "components": components})
+        (Path(overlay) / "kustomization.yaml").write_text(text, encoding="utf-8")
+        return kustomize(overlay)
+
+
+def deployments():
+    """All that is there to be applied: what stands in the repository, and the base with each component."""
+    for directory in kinds_of("Kustomization"):
+        yield (directory,)
+    for component in kinds_of("Component"):
+        below = ("base",)
+        if component.startswith("components/kubernetes-") and component != "components/kubernetes-api":
+            below = ("base", "components/kubernetes-api")
+        yield (*below, component)
+    yield ("overlays/aks-byocni", "components/kubernetes-reports", "components/kubernetes-taint")
+    yield ("overlays/k3s", "components/uninstall")
+
+
+def validate(text):
+    """What `cni-keeper validate` says of a configuration."""
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory) / "config.yaml"
+        file.write_text(text, encoding="utf-8")
+        ran = subprocess.run(
+            [rules.KEEPER, "validate", "--output", "json", file], capture_output=True, text=True, check=False, env={}
+        )
+        said = json.loads(ran.stdout)
+        said["errors"] = [error.removeprefix(f"{file}:") for error in said["errors"]]
+        return ran.returncode, said
+
+
+def open_questions(text):
+    """Where a configuration says FILL-IN: the line, the keys that lead there and the text of each."""
+
+    def search(node, keys):
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                yield from search(value, (*keys, key.value))
+        elif isinstance(node, yaml.SequenceNode):
+            for index, value in enumerate(node.value):
+                yield from search(value, (*keys, index))
+        elif node.value.startswith("FILL-IN: "):
+            yield node.start_mark.line + 1, keys, node.value
+
+    return list(search(yaml.compose(text), ()))
+
+
+def place(keys):
+    """As the agent writes it."""
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")
+
+
+def answered(text):
+    """The configuration with an answer to each."""
+    tree = yaml.safe_load(text)
+    for _, keys, _ in open_questions(text):
+        *path, last = keys
+        answers = (answer for where, answer in ANSWERS if re.fullmatch(where, place(keys)))
+        reduce(getitem, path, tree)[last] = next(answers)
+    return tree
+
+
+class Rendered(unittest.TestCase):
+    def test_the_schemas_of_the_api_know_every_field(self):
+        for parts in deployments():
+            for one in filter(schemas.has, rendered(*parts)):
+                for version in schemas.VERSIONS:
+                    with self.subTest(" + ".join(parts), kind=one["kind"], version=version):
+                        self.assertEqual(schemas.mistakes(one, version), [])
+
+    def test_the_rules_hold(self):
+        for parts in deployments():
+            with self.subTest(" + ".join(parts)):
+                self.assertEqual(rules.broken(rendered(*parts)), [])
+
+    def test_no_component_is_without_effect(self):
+        """kustomize says nothing of a patch that finds nothing to change."""
+        for *below, component in (parts for parts in deployments() if len(parts) > 1):
+            with self.subTest(component):
+                self.assertNotEqual(rendered(*below, component), rendered(*below))
+
+    def test_who_has_a_token_needs_it(self):
+        for directory in kinds_of("Kustomization"):
+            with self.subTest(directory):
+                objects = rendered(directory)
+                self.assertEqual(bool(rules.tokens(objects)), rules.asks_the_api(objects))
+
+    def test_each_step_of_rights_adds_its_own(self):
+        steps = [f"components/kubernetes-{part}" for part in ("api", "reports", "taint")]
+        granted = []
+        for count in (1, 2, 3):
+            role = rules.of_kind(rendered("base", *steps[:count]), "ClusterRole")[0]
+            granted.append({(r, v) for rule in role["rules"] for r in rule["resources"] for v in rule["verbs"]})
+        self.assertEqual(granted[0], {("nodes", "get")})
+        self.assertEqual(
+            granted[1] - granted[0], {("nodes/status", "patch"), ("events", "create"), ("events", "patch")}
+        )
+        self.assertEqual(granted[2] - granted[1], {("nodes", "patch")})
+
+    def test_all_the_platforms_are_there(self):
+        platforms = "aks-byocni mke-unmanaged k3s microk8s openshift gke-cos airgap-seed report-only".split()
+        self.assertLessEqual({f"overlays/{platform}" for platform in platforms}, set(kinds_of("Kustomization")))
+
+    def test_an_operators_own_overlay_takes_any_of_them(self):
+        """As the comments on top say: an image by another name."""
+        for directory in kinds_of("Kustomization"):
+            with self.subTest(directory), tempfile.TemporaryDirectory() as overlay:
+                kustomization = {
+                    "resources": [os.path.relpath(MANIFESTS / directory, overlay)],
+                    "images": [{"name": "cni-keeper", "newName": "mirror.example/cni-keeper", "newTag": "9"}],
+                }
+                (Path(overlay) / "kustomization.yaml").write_text(yaml.safe_dump(kustomization), encoding="utf-8")
+                self.assertEqual(rules.agent(kustomize(overlay))["image"], "mirror.example/cni-keeper:9")
+
+    def test_the_example_of_the_readme(self):
+        text = re.search(r"```yaml\n(.*?)```", (MANIFESTS / "README.md").read_text(encoding="utf-8"), re.DOTALL)[1]
+        with tempfile.TemporaryDirectory() as overlay:
+            text = text.replace("../cni-keeper/manifests", os.path.relpath(MANIFESTS, overlay))
+            (Path(overlay) / "kustomization.yaml").write_text(text, encoding="utf-8")
+            (Path(overlay) / "config.yaml").write_text("mine: yes", encoding="utf-8")
+            objects = kustomize(overlay)
+        self.assertEqual(rules.agent(objects)["image"], "registry.example/cni-keeper:0.1.0")
+        self.assertEqual(rules.configuration(objects), "mine: yes")
+        self.assertEqual(len(rules.of_kind(objects, "ClusterRole")[0]["rules"]), 3)
+
+    def test_the_readme_lists_them_all(self):
+        text = (MANIFESTS / "README.md").read_text(encoding="utf-8")
+        listed = set(re.findall(r"\]\(((?:overlays|components)/[^)]+)\)", text))
+        there = {directory for kind in ("Kustomization", "Component") for directory in kinds_of(kind)}
+        self.assertEqual(listed, {directory for directory in there if re.match("overlays|components", directory)})
+
+
+class Configurations(unittest.TestCase):
+    def test_validate_names_exactly_what_is_to_be_filled_in(self):
+        for directory in kinds_of("Kustomization"):
+            with self.subTest(directory):
+                text = rules.configuration(rendered(directory))
+                code, said = validate(text)
+                expected = [f"{line}: {place(keys)}: {what}" for line, keys, what in open_questions(text)]
+                self.assertEqual(said["errors"], expected)
+                self.assertEqual((code, said["valid"]), (64, False) if expected else (0, True))
+
+    def test_filled_in_they_are_valid(self):
+        for directory in kinds_of("Kustomization"):
+            with self.subTest(directory):
+                code, said = validate(yaml.safe_dump(answered(rules.configuration(rendered(directory)))))
+                self.assertEqual((code, said["errors"], said["warnings"]), (0, [], []))
+
+    def test_only_what_the_operator_alone_knows_is_asked_for(self):
+        asked = {
+            "overlays/aks-byocni": {"artifacts[0].sources[0]", "network.podRanges[0]"},
+            "overlays/mke-unmanaged": {"artifacts[0].sources[0]", "network.podRanges[0]"},
+            "overlays/k3s": set(),
+            "overlays/microk8s": set(),
+            "overlays/openshift": {"network.podRanges[0]"},
+            "overlays/gke-cos": {"network.podRanges[0]"},
+            "overlays/airgap-seed": {"network.podRanges[0]"},
+            "overlays/report-only": {"network.podRanges[0]"},
+        }
+        for directory, places in asked.items():
+            text = rules.configuration(rendered(directory))
+            self.assertEqual({place(keys) for _, keys, _ in open_questions(text)}, places, directory)
+
+    def test_aks_refuses_the_ranges_that_azure_keeps(self):
+        config = answered(rules.configuration(rendered("overlays/aks-byocni")))
+        for taken in ("169.254.0.0/16", "172.30.0.0/16", "172.31.0.0/16", "192.0.2.0/24"):
+            config["network"]["podRanges"] = [taken]
+            code, said = validate(yaml.safe_dump(config))
+            self.assertEqual(code, 64, taken)
+            self.assertTrue(any(error.count(taken) == 2 for error in said["errors"]), said["errors"])
+        # One that holds a reserved one is no better.
+        config["network"]["podRanges"] = ["172.16.0.0/12"]
+        code, said = validate(yaml.safe_dump(config))
+        self.assertEqual(code, 64)
+        self.assertTrue(any("172.30.0.0/16" in error for error in said["errors"]), said["errors"])
+
+    def test_images_of_platforms_keep_their_own_plugins(self):
+        for platform in ("aks-byocni", "gke-cos"):
+            config = yaml.safe_load(rules.configuration(rendered(f"overlays/{platform}")))
+            self.assertEqual([artifact["ifPresent"] for artifact in config["artifacts"]], ["keep"])
+
+    def test_without_a_way_out_nothing_is_downloaded(self):
+        config = yaml.safe_load(rules.configuration(rendered("overlays/airgap-seed")))
+        sources = [source for artifact in config["artifacts"] for source in artifact["sources"]]
+        self.assertEqual([source for source in sources if not source.startswith("file:///seed/")], [])
+        self.assertTrue(sources)
+
+
+def at(start, path, value):
+    """A change of one field; None takes it away. `~` stands for a slash within a key."""
+
+    def apply(objects):
+        *steps, last = [int(step) if step.isdigit() else step.replace("~", "/") for step in path.split("/")]
+        parent = reduce(getitem, steps, start(objects))
+        if value is None:
+            del parent[last]
+        else:
+            parent[last] = value
+
+    return apply
+
+
+def first(kind, path, value):
+    return at(lambda objects: rules.of_kind(objects, kind)[0], path, value)
+
+
+def change(path, value):
+    """One field of the pod, or of its container: `agent/…`."""
+    whose, _, rest = path.partition("/")
+    return at({"agent": rules.agent, "pod": rules.pod}[whose], rest, value)
+
+
+def spec(path, value):
+    return first("DaemonSet", path, value)
+
+
+def mount(on_node, inside=None, **more):
+    """One more directory of the node."""
+
+    def apply(objects):
+        rules.pod(objects)["volumes"].append({"name": "more", "hostPath": {"path": on_node}})
+        rules.agent(objects)["volumeMounts"].append({"name": "more", "mountPath": inside or f"/host{on_node}"} | more)
+
+    return apply
+
+
+def leaf(objects):
+    """The directory itself in place of its parent."""
+    volume = next(v for v in rules.pod(objects)["volumes"] if v["name"] == "opt-cni")
+    volume["hostPath"]["path"] += "/bin"
+    next(m for m in rules.agent(objects)["volumeMounts"] if m["name"] == "opt-cni")["mountPath"] += "/bin"
+
+
+def writable(objects):
+    for mounted in rules.agent(objects)["volumeMounts"]:
+        mounted.pop("readOnly", None)
+
+
+class Noticed(unittest.TestCase):
+    """The rules and schemas are no decoration: each of these is noticed, by the rule that is for it."""
+
+    CHANGES = [
+        ("one_agent", "base", change("agent/args", ["run"])),
+        ("one_agent", "base", change("agent/command", ["/bin/sh"])),
+        ("one_agent", "base", change("agent/image", "cni-keeper:latest")),
+        ("one_agent", "base", change("pod/initContainers", [])),
+        ("labels", "base", first("ConfigMap", "metadata/labels", {})),
+        ("labels", "base", first("Namespace", "metadata/labels/app.kubernetes.io~version", "0")),
+        ("namespaces", "base", first("ServiceAccount", "metadata/namespace", "default")),
+        ("namespaces", "overlays/openshift", first("SecurityContextConstraints", "metadata/namespace", "cni-keeper")),
+        ("namespaces", "base", first("Namespace", "metadata/labels/pod-security.kubernetes.io~enforce", "baseline")),
+        ("selector", "base", spec("spec/selector/matchLabels", rules.LABELS)),
+        ("selector", "base", spec("spec/template/metadata/labels", {})),
+        ("rollout", "base", spec("spec/updateStrategy", {"type": "OnDelete"})),
+        ("before_the_network", "base", change("pod/hostNetwork", False)),
+        ("before_the_network", "base", change("pod/dnsPolicy", "ClusterFirst")),
+        ("before_the_network", "base", change("pod/tolerations", None)),
+        ("before_the_network", "base", change("pod/nodeSelector", None)),
+        ("confinement", "base", change("pod/hostPID", True)),
+        ("confinement", "base", change("pod/securityContext", {})),
+        ("confinement", "base", change("agent/securityContext/privileged", True)),
+        ("confinement", "base", change("agent/securityContext/allowPrivilegeEscalation", None)),
+        ("confinement", "base", change("agent/securityContext/readOnlyRootFilesystem", False)),
+        ("confinement", "base", change("agent/securityContext/capabilities", {"add": ["SYS_ADMIN"], "drop": ["ALL"]})),
+        ("confinement", "base", change("agent/securityContext/capabilities", {"add": rules.CAPABILITIES})),
+        ("confinement", "base", change("agent/securityContext/seLinuxOptions", {"type": "spc_t"})),
+        ("confinement", "overlays/openshift", first("SecurityContextConstraints", "allowPrivilegedContainer", True)),
+        ("confinement", "overlays/openshift", first("SecurityContextConstraints", "volumes", ["*"])),
+        ("resources", "base", change("agent/resources/limits/memory", "1Gi")),
+        ("resources", "base", change("agent/resources", None)),
+        ("token", "base", change("pod/automountServiceAccountToken", True)),
+        ("token", "base", first("ServiceAccount", "automountServiceAccountToken", True)),
+        ("token", "base", change("pod/serviceAccountName", "default")),
+        ("token", "overlays/k3s", first("ClusterRole", "rules/0/verbs", ["get", "list"])),
+        ("token", "overlays/k3s", first("ClusterRole", "rules/0/resources", ["*"])),
+        ("token", "overlays/k3s", first("ClusterRoleBinding", "subjects", [])),
+        ("token", "overlays/k3s", lambda objects: rules.tokens(objects)[0].update(expirationSeconds=86400)),
+        ("token", "overlays/k3s", lambda objects: objects.remove(rules.of_kind(objects, "ClusterRoleBinding")[0])),
+        ("probes", "base", change("agent/readinessProbe/httpGet/host", None)),
+        ("probes", "base", change("agent/livenessProbe/httpGet/path", "/readyz")),
+        ("probes", "base", change("agent/startupProbe", None)),
+        ("config_map", "base", first("ConfigMap", "data/more.yaml", "")),
+        ("config_map", "base", lambda objects: rules.agent(objects)["volumeMounts"][0].update(subPath="config.yaml")),
+        ("environment", "base", lambda objects: rules.agent(objects)["env"][0].update(name="CNI_KEEPER_NODENAME")),
+        ("mounts", "base", leaf),
+        ("mounts", "base", mount("/run/containerd")),
+        ("mounts", "base", mount("/etc")),
+        ("mounts", "base", mount("/run/flannel", "/run/flannel")),
+        ("mounts", "profiles/flannel", lambda objects: rules.agent(objects)["volumeMounts"].pop()),
+        ("mounts", "overlays/report-only", writable),
+    ]
+
+    MISSPELT = [
+        change("agent/livenesProbe", {}),
+        change("agent/securityContext/readOnlyRootFileSystem", True),
+        change("agent/resources/limits", ["64Mi"]),
+        change("pod/hostNetwork", "yes"),
+        change("pod/terminationGracePeriodSeconds", "30s"),
+        spec("spec/updateStrategy/rollingUpdate/maxUnavailable", True),
+        first("ServiceAccount", "automountServiceAccountTokens", False),
+        first("ConfigMap", "data/config.yaml", {}),
+    ]
+
+    def test_by_the_rules(self):
+        for number, (rule, directory, apply) in enumerate(self.CHANGES):
+            with self.subTest(rule, number=number):
+                objects = copy.deepcopy(rendered(directory))
+                apply(objects)
+                found = [line.split(":")[0] for line in rules.broken(objects)]
+                self.assertIn(rule, found)
+
+    def test_every_rule_has_something_to_notice(self):
+        self.assertEqual({rule for rule, _, _ in self.CHANGES}, {rule.__name__ for rule in rules.RULES})
+
+    def test_by_the_schemas(self):
+        for number, apply in enumerate(self.MISSPELT):
+            for version in schemas.VERSIONS:
+                with self.subTest(number=number, version=version):
+                    objects = copy.deepcopy(rendered("base"))
+                    apply(objects)
+                    self.assertTrue([line for one in objects for line in schemas.mistakes(one, version)])
+
+    def test_a_configuration_that_is_wrong(self):
+        config = answered(rules.configuration(rendered("overlays/aks-byocni")))
+        config["drfit"] = {}
+        self.assertEqual(validate(yaml.safe_dump(config))[0], 64)
+
+
+def tearDownModule():
+    made = [rendered(*parts) for parts in deployments()]
+    objects = sum(len(objects) for objects in made)
+    print(f"\n{len(made)} deployments, {objects} objects, against Kubernetes {', '.join(schemas.VERSIONS)}")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,137 @@
+//! The profiles at work: the plugins come first, and the conflist once the daemon beside them is up.
+//!
+//! Plugins that are in images only are stood in for by a script that answers `VERSION`; the reference plugins are
+//! Debian's. Those speak CNI up to 1.0.0, so reference-bridge and reference-ptp, which offer 1.1.0 as well, are left to
+//! the end-to-end tests.
+
+use std::fs;
+use std::os::unix::net::UnixListener;
+
+use cni_keeper::config::{Gate, PROFILES};
+use cni_keeper::model::Sha256;
+use serde_json::{Value, json};
+
+use super::{SUBNET_ENV, completed, data, golden, loaded};
+use crate::support::archive::Tar;
+use crate::support::node::{BIN, CONF, Node};
+use crate::support::pack::{arch, plugin};
+use crate::support::server::{Reply, Server};
+
+/// A plugin that is only asked for its versions here.
+const STAND_IN: &[u8] = br#"#!/bin/sh
+echo '{"cniVersion": "0.3.1", "supportedVersions": ["0.1.0", "0.2.0", "0.3.0", "0.3.1"]}'
+"#;
+
+/// The completed profile with every artifact on the local mirror, and gates on this machine.
+fn declare(node: &Node, name: &str, text: &str, server: &Server) {
+    let mut config = data(&completed(name));
+    let mut profile = data(text);
+    let artifacts = profile["artifacts"].as_array().unwrap();
+    config["artifacts"] = artifacts
+        .iter()
+        .map(|artifact| supplied(node, artifact))
+        .collect();
+    let requires = profile["network"]["requires"].take();
+    let here = requires
+        .to_string()
+        .replace("http://127.0.0.1:6784/status", &server.url("/status"));
+    let here: Value = serde_json::from_str(&here).unwrap();
+    if config["network"].is_null() {
+        config["network"] = json!({});
+    }
+    config["network"]["requires"] = here;
+    // JSON is YAML, too.
+    fs::write(node.config(), config.to_string()).unwrap();
+}
+
+/// An artifact as an operator overrides it: another version, from elsewhere, with a digest of its own.
+fn supplied(node: &Node, artifact: &Value) -> Value {
+    let name = artifact["name"].as_str().unwrap();
+    let bytes = if artifact["format"] == "raw" {
+        STAND_IN.to_vec()
+    } else {
+        let mut members: Vec<&str> = artifact["plugins"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|item| item["member"].as_str().or(item.as_str()).unwrap())
+            .collect();
+        members.dedup();
+        let tar = members
+            .into_iter()
+            .fold(Tar::like_upstream(), |tar, member| {
+                let content = match name {
+                    "cni-plugins" => plugin(member),
+                    _ => STAND_IN.to_vec(),
+                };
+                tar.file(&format!("./{member}"), &content)
+            });
+        tar.gz()
+    };
+    json!({
+        "name": name,
+        "version": "v0",
+        "sources": [node.mirror(name, &bytes)],
+        "format": artifact.get("format").unwrap_or(&json!("tar.gz")),
+        "sha256": {arch().as_str(): Sha256::of(&bytes).to_string()},
+    })
+}
+
+/// Whatever serves a socket stays until the test is over.
+fn open(node: &Node, gate: &Gate, server: &Server) -> Option<UnixListener> {
+    match gate {
+        Gate::File(path) => {
+            let inside = path.strip_prefix("/").unwrap();
+            node.write(inside.to_str().unwrap(), SUBNET_ENV.as_bytes(), 0o600);
+            None
+        }
+        Gate::Unix(path) => {
+            let path = node.path(path.strip_prefix("/").unwrap().to_str().unwrap());
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            Some(UnixListener::bind(path).unwrap())
+        }
+        Gate::Http(_) => {
+            server.on("/status", [Reply::ok(b"up")]);
+            None
+        }
+        Gate::Tcp(address) => panic!("no profile waits for {address}"),
+    }
+}
+
+#[test]
+fn the_conflist_comes_when_the_daemon_is_up() {
+    for profile in PROFILES
+        .iter()
+        .filter(|profile| !profile.name.starts_with("reference-"))
+    {
+        // The kernel takes 107 bytes of path for a socket.
+        let dir = tempfile::tempdir().unwrap();
+        let node = Node::within(dir.path());
+        let server = Server::http();
+        server.on("/status", [Reply::status(503)]);
+        declare(&node, profile.name, profile.text, &server);
+        let settings = loaded(&fs::read_to_string(node.config()).unwrap(), arch()).settings;
+        let network = settings.network.unwrap();
+
+        assert!(!network.requires.is_empty(), "{}", profile.name);
+        let mut listeners = Vec::new();
+        for gate in &network.requires {
+            let shut = node.run("install --node-name node-1");
+            shut.exits(2).says("error: gates: ");
+            assert!(!node.path(CONF).join(network.file_name.as_str()).exists());
+            listeners.push(open(&node, gate, &server));
+        }
+        let members = settings
+            .artifacts
+            .iter()
+            .flat_map(|artifact| &artifact.members);
+        let mut plugins: Vec<&str> = members.map(|member| member.plugin.as_str()).collect();
+        plugins.sort_unstable();
+        assert_eq!(node.names(BIN), plugins, "before the conflist");
+
+        node.run("install --node-name node-1").exits(0);
+        let conflist = node.path(CONF).join(network.file_name.as_str());
+        assert_eq!(fs::read_to_string(conflist).unwrap(), golden(profile.name));
+        node.run("verify --node-name node-1").exits(0);
+    }
+}
