@@ -1,8 +1,9 @@
 //! The running agent: arm the watch → look → mend → publish → wait, for as long as it lives.
 //!
-//! One task does all of it, one thing after the other; only downloads and chores go on beside it. Its parts: `places`
-//! (where to watch), `patience` (how long to wait for a file that somebody keeps undoing), `log` (what drifted and how
-//! it ended), `report` (all of it as one [`Status`]), `handle` (what the views hold of it).
+//! One task does all of it, one thing after the other; only downloads, chores and questions to others go on beside it.
+//! Its parts: `places` (where to watch), `patience` (how long to wait for a file that somebody keeps undoing), `log`
+//! (what drifted and how it ended), `gates`, `runtime` and `node` (questions to others), `report` (all of it as one
+//! [`Status`]), `handle` (what the views hold of it), `reports` (what the Kubernetes API is told of it).
 
 mod gates;
 mod handle;

@@ -131,7 +131,13 @@ impl Content {
     fn of(checks: &[Check]) -> Self {
         let failed = |check: &&Check| !check.failures.is_empty();
         let failed: Vec<&Check> = checks.iter().filter(failed).collect();
-        let Some(first) = failed.first() else {
+        // A conflist that waits for its gates is not written: they are the reason.
+        let gates = failed.iter().find(|check| check.name == "gates");
+        let first = failed.first().map(|first| match first.name {
+            "conflist" => gates.unwrap_or(first),
+            _ => first,
+        });
+        let Some(first) = first else {
             return Self {
                 ready: true,
                 reason: "AsDeclared",
@@ -294,6 +300,19 @@ mod tests {
             condition.due(),
             Some(now + HEARTBEAT),
             "what is written is true again"
+        );
+    }
+
+    #[test]
+    fn a_conflist_that_waits_for_its_gates_is_told_as_waiting() {
+        let mut checks = failing("conflist", &["x is missing"]);
+        assert_eq!(Content::of(&checks).reason, "ConflistNotAsDeclared");
+        checks.extend(failing("gates", &["y does not exist"]));
+        let content = Content::of(&checks);
+        assert_eq!(content.reason, "Waiting");
+        assert_eq!(
+            content.message,
+            "conflist: x is missing\ngates: y does not exist"
         );
     }
 

@@ -71,6 +71,9 @@ fn a_node_gets_the_range_that_the_cluster_assigned_to_it() {
         .end()
         .exits(1)
         .says("node.podCIDR is not known yet");
+
+    start(&mut in_cluster(&node, "uninstall")).end().exits(0);
+    assert!(!node.has(&format!("{STATE}/node.json")));
 }
 
 /// The ranges of the cluster hold for what the API says as well.

@@ -25,8 +25,8 @@ fn each_refusal_has_its_own_reason() {
         ),
         (
             Reply::ok(forbidden).with_status(403),
-            "does not let us get nodes (403): nodes \"worker-1\" is forbidden: User \"x\" cannot get resource; grant \
-             the ClusterRole of manifests/components/kubernetes-api: resources: [nodes], verbs: [get]",
+            "does not let us get nodes (403): nodes \"worker-1\" is forbidden: User \"x\" cannot get resource; \
+             manifests/components/kubernetes-api grants it: resources: [nodes], verbs: [get]",
         ),
         (
             Reply::status(404),
@@ -55,6 +55,15 @@ fn each_refusal_has_its_own_reason() {
             .says(said)
             .does_not_say(TOKEN);
     }
+}
+
+#[test]
+fn an_api_server_that_says_nothing_is_given_up_on() {
+    let (node, cluster) = member(NETWORK, "");
+    cluster.server.on(NODE, [Reply::silent()]);
+    render(&node)
+        .exits(2)
+        .says(&format!("{} did not answer within 10 s", cluster.url()));
 }
 
 #[test]
