@@ -127,6 +127,11 @@ httpGet:
 {{- with $config.runtime -}}
   {{- include "cni-keeper.held" (dict "key" "config.runtime.endpoint" "path" .endpoint "directories" $directories) -}}
 {{- end -}}
+{{- range $label, $_ := .Values.podLabels -}}
+  {{- if hasPrefix "app.kubernetes.io/" $label -}}
+    {{- fail (printf "podLabels: %s is one of the chart's own, by which the DaemonSet finds its pods; leave it out" $label) -}}
+  {{- end -}}
+{{- end -}}
 {{- $http := default dict $config.http -}}
 {{- if and .Values.podMonitor.enabled (not $http.metricsListen) -}}
   {{- fail "podMonitor.enabled: Prometheus cannot reach the agent on loopback; set config.http.metricsListen as well, such as 0.0.0.0:9743" -}}
