@@ -75,23 +75,38 @@ need_promtool() {
 }
 
 # Puts Helm's own library, as the Python module that tests/manifests/helm.py calls, where python3 finds it. There is no
-# Debian package of Helm; the module is taken by its digest.
+# Debian package of Helm.
 need_helm() {
   [[ $(uname -m) == x86_64 ]] || die 'the library of Helm is to be had for x86-64 only; run this there'
-  need python3 python3-pip python3-yaml
-  local pins=$repo/tests/manifests/helm-requirements.txt
   local module=$target/tools/helm
   export PYTHONPATH=$module
-  cmp --quiet "$pins" "$module/pins" && return
-  step 'Unpacking the library of Helm'
-  rm -rf "$module"
-  # Debian's own python3, the one that python3-yaml belongs to, whatever else is on the path.
-  /usr/bin/python3 -m pip --quiet --disable-pip-version-check --no-cache-dir install --root-user-action=ignore \
-    --no-deps --only-binary=:all: --require-hashes --requirement "$pins" --target "$module" ||
-    die 'pip could not install the library of Helm; mend that by hand and run this again'
+  from_pypi helm "$module" install --target "$module"
   # The wheel holds the same library three times, 85 MB each.
   find "$module" -name 'libhelm_c.so.*' -delete
-  cp "$pins" "$module/pins"
+}
+
+# Sets SCHEMAS to the file with the schemas of the API of many versions of Kubernetes, for tests/manifests/schemas.py.
+need_schemas() {
+  local dir=$target/tools/schemas
+  from_pypi schemas "$dir" download --dest "$dir"
+  SCHEMAS=$(echo "$dir"/*.whl)
+  export SCHEMAS
+}
+
+# from_pypi NAME DIRECTORY PIP-COMMAND...: has pip put there what tests/manifests/NAME-requirements.txt names, by its
+# digest, unless it is there already.
+from_pypi() {
+  local pins=$repo/tests/manifests/$1-requirements.txt
+  cmp --quiet "$pins" "$2/pins" && return
+  need python3 python3-pip
+  step "Downloading $1 by ${pins##*/}"
+  rm -rf "$2"
+  mkdir -p "$2"
+  # Debian's own python3, the one that its packages of modules belong to, whatever else is on the path.
+  PIP_ROOT_USER_ACTION=ignore /usr/bin/python3 -m pip --quiet --disable-pip-version-check --no-cache-dir "${@:3}" \
+    --no-deps --only-binary=:all: --require-hashes --requirement "$pins" ||
+    die "pip could not download what ${pins##*/} names; mend that by hand and run this again"
+  cp "$pins" "$2/pins"
 }
 
 # Puts kubectl on the path, with a kustomize that knows components: the one of Debian 12 is too old.

@@ -69,7 +69,7 @@ def deployments():
         if component.startswith("components/kubernetes-") and component != "components/kubernetes-api":
             below = ("base", "components/kubernetes-api")
         yield (*below, component)
-    yield ("overlays/aks-byocni", "components/kubernetes-reports", "components/kubernetes-taint", "components/private-ca")
+    yield ("overlays/aks-byocni", "components/kubernetes-reports", "components/kubernetes-taint")
     yield ("overlays/k3s", "components/uninstall")
 
 
@@ -112,7 +112,8 @@ def answered(text):
     tree = yaml.safe_load(text)
     for _, keys, _ in open_questions(text):
         *path, last = keys
-        reduce(getitem, path, tree)[last] = next(answer for where, answer in ANSWERS if re.fullmatch(where, place(keys)))
+        answers = (answer for where, answer in ANSWERS if re.fullmatch(where, place(keys)))
+        reduce(getitem, path, tree)[last] = next(answers)
     return tree
 
 
@@ -158,7 +159,7 @@ class Rendered(unittest.TestCase):
         self.assertLessEqual({f"overlays/{platform}" for platform in platforms}, set(kinds_of("Kustomization")))
 
     def test_an_operators_own_overlay_takes_any_of_them(self):
-        """As the comments on top say: an image by another name, in a namespace of another name."""
+        """As the comments on top say: an image by another name."""
         for directory in kinds_of("Kustomization"):
             with self.subTest(directory), tempfile.TemporaryDirectory() as overlay:
                 kustomization = {
@@ -167,6 +168,23 @@ class Rendered(unittest.TestCase):
                 }
                 (Path(overlay) / "kustomization.yaml").write_text(yaml.safe_dump(kustomization), encoding="utf-8")
                 self.assertEqual(rules.agent(kustomize(overlay))["image"], "mirror.example/cni-keeper:9")
+
+    def test_the_example_of_the_readme(self):
+        text = re.search(r"```yaml\n(.*?)```", (MANIFESTS / "README.md").read_text(encoding="utf-8"), re.DOTALL)[1]
+        with tempfile.TemporaryDirectory() as overlay:
+            text = text.replace("../cni-keeper/manifests", os.path.relpath(MANIFESTS, overlay))
+            (Path(overlay) / "kustomization.yaml").write_text(text, encoding="utf-8")
+            (Path(overlay) / "config.yaml").write_text("mine: yes", encoding="utf-8")
+            objects = kustomize(overlay)
+        self.assertEqual(rules.agent(objects)["image"], "registry.example/cni-keeper:0.1.0")
+        self.assertEqual(rules.configuration(objects), "mine: yes")
+        self.assertEqual(len(rules.of_kind(objects, "ClusterRole")[0]["rules"]), 3)
+
+    def test_the_readme_lists_them_all(self):
+        text = (MANIFESTS / "README.md").read_text(encoding="utf-8")
+        listed = set(re.findall(r"\]\(((?:overlays|components)/[^)]+)\)", text))
+        there = {directory for kind in ("Kustomization", "Component") for directory in kinds_of(kind)}
+        self.assertEqual(listed, {directory for directory in there if re.match("overlays|components", directory)})
 
 
 class Configurations(unittest.TestCase):
@@ -270,6 +288,11 @@ def leaf(objects):
     next(m for m in rules.agent(objects)["volumeMounts"] if m["name"] == "opt-cni")["mountPath"] += "/bin"
 
 
+def writable(objects):
+    for mounted in rules.agent(objects)["volumeMounts"]:
+        mounted.pop("readOnly", None)
+
+
 class Noticed(unittest.TestCase):
     """The rules and schemas are no decoration: each of these is noticed, by the rule that is for it."""
 
@@ -321,7 +344,7 @@ class Noticed(unittest.TestCase):
         ("mounts", "base", mount("/etc")),
         ("mounts", "base", mount("/run/flannel", "/run/flannel")),
         ("mounts", "profiles/flannel", lambda objects: rules.agent(objects)["volumeMounts"].pop()),
-        ("mounts", "overlays/report-only", lambda objects: [m.pop("readOnly", 0) for m in rules.agent(objects)["volumeMounts"]]),
+        ("mounts", "overlays/report-only", writable),
     ]
 
     MISSPELT = [
@@ -363,7 +386,7 @@ class Noticed(unittest.TestCase):
 def tearDownModule():
     made = [rendered(*parts) for parts in deployments()]
     objects = sum(len(objects) for objects in made)
-    print(f"{len(made)} deployments, {objects} objects, against Kubernetes {', '.join(schemas.VERSIONS)}")
+    print(f"\n{len(made)} deployments, {objects} objects, against Kubernetes {', '.join(schemas.VERSIONS)}")
 
 
 if __name__ == "__main__":

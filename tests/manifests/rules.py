@@ -59,7 +59,8 @@ def directories(objects):
     config = yaml.safe_load(configuration(objects))
     layers = [config]
     if profile := config.get("profile"):
-        layers.append(yaml.safe_load((REPOSITORY / f"agent/config/profiles/{profile}.yaml").read_text(encoding="utf-8")))
+        built_in = REPOSITORY / f"agent/config/profiles/{profile}.yaml"
+        layers.append(yaml.safe_load(built_in.read_text(encoding="utf-8")))
 
     def value(section, key, default):
         return next((layer[section][key] for layer in layers if key in (layer.get(section) or {})), default)
@@ -104,14 +105,17 @@ def asks_the_api(objects):
 
 
 def tokens(objects):
-    projected = [v["projected"]["sources"] for v in pod(objects)["volumes"] if "projected" in v]
-    return [source["serviceAccountToken"] for sources in projected for source in sources if "serviceAccountToken" in source]
+    projected = [volume["projected"]["sources"] for volume in pod(objects)["volumes"] if "projected" in volume]
+    kind = "serviceAccountToken"
+    return [source[kind] for sources in projected for source in sources if kind in source]
 
 
 def one_agent(objects):
     """One DaemonSet of one container, which runs the program below the mounts of the node."""
-    if len(of_kind(objects, "DaemonSet")) != 1 or len(pod(objects)["containers"]) != 1 or "initContainers" in pod(objects):
+    if len(of_kind(objects, "DaemonSet")) != 1 or len(pod(objects)["containers"]) != 1:
         yield "not one DaemonSet with one container"
+    if "initContainers" in pod(objects):
+        yield "init containers"
     if agent(objects)["name"] != "agent" or "command" in agent(objects):
         yield "the container is not `agent`, or not the image's own program"
     if agent(objects)["args"] not in (["run", "--host-root", "/host"], ["uninstall", "--stay", "--host-root", "/host"]):
@@ -176,7 +180,8 @@ def confinement(objects):
     for key in ("hostPID", "hostIPC", "shareProcessNamespace"):
         if pod(objects).get(key):
             yield key
-    if pod(objects)["securityContext"] != {"runAsUser": 0, "runAsGroup": 0, "seccompProfile": {"type": "RuntimeDefault"}}:
+    expected = {"runAsUser": 0, "runAsGroup": 0, "seccompProfile": {"type": "RuntimeDefault"}}
+    if pod(objects)["securityContext"] != expected:
         yield f"securityContext of the pod: {pod(objects)['securityContext']}"
     had = dict(agent(objects)["securityContext"])
     linux = had.pop("seLinuxOptions", None)

@@ -24,8 +24,9 @@ WITHOUT_SCHEMA = {
 
 @functools.cache
 def _read(version, name):
+    directory = f"kubernetes_validate/kubernetes-json-schema/v{version}.0-local-strict"
     with zipfile.ZipFile(WHEEL) as wheel:
-        return json.loads(wheel.read(f"kubernetes_validate/kubernetes-json-schema/v{version}.0-local-strict/{name}.json"))
+        return json.loads(wheel.read(f"{directory}/{name}.json"))
 
 
 @functools.cache
