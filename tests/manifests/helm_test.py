@@ -397,8 +397,8 @@ class Chart(unittest.TestCase):
         self.assertEqual(ports, [{"name": endpoint["port"], "containerPort": 9743}])
         alerts = yaml.safe_load((MANIFESTS / "monitoring/alerts.yaml").read_text(encoding="utf-8"))
         self.assertEqual(made["PrometheusRule", "cni-keeper"]["spec"], alerts)
-        dashboard = (MANIFESTS / "monitoring/dashboard.json").read_text(encoding="utf-8")
-        self.assertEqual(made["ConfigMap", "cni-keeper-dashboard"]["data"]["cni-keeper.json"].strip(), dashboard.strip())
+        dashboard = json.loads((MANIFESTS / "monitoring/dashboard.json").read_text(encoding="utf-8"))
+        self.assertEqual(json.loads(made["ConfigMap", "cni-keeper-dashboard"]["data"]["cni-keeper.json"]), dashboard)
 
     def test_rights_are_those_that_the_configuration_needs(self):
         for given, expected in [
