@@ -239,6 +239,7 @@ class Refusals(unittest.TestCase):
         'resources={"limit":{}}': ["/resources", "limit", "not allowed"],
         'tolerations=[{"operator":"exists"}]': ["/tolerations/0/operator", "must be one of"],
         'extraEnv=[{"value":"a"}]': ["/extraEnv/0", "missing property 'name'"],
+        'podMonitor={"apiVersion":"v1"}': ["/podMonitor/apiVersion", "must be one of"],
         'podMonitor={"interval":"30"}': ["/podMonitor/interval", "does not match pattern"],
         'dashboard={"labels":{"a":1}}': ["/dashboard/labels/a", "want string"],
         "config=null": ["config"],
@@ -396,9 +397,13 @@ class Chart(unittest.TestCase):
         made = comparable(helm.objects(given))
         monitor = made["PodMonitor", "cni-keeper"]
         self.assertEqual(monitor["metadata"]["labels"]["release"], "prometheus")
+        self.assertNotIn("labelLimit", monitor["spec"])
         endpoint = monitor["spec"]["podMetricsEndpoints"][0]
         ports = daemonset(given)["containers"][0]["ports"]
         self.assertEqual(ports, [{"name": endpoint["port"], "containerPort": 9743}])
+        azure = given | {"podMonitor": given["podMonitor"] | {"apiVersion": "azmonitoring.coreos.com/v1"}}
+        monitor = comparable(helm.objects(azure))["PodMonitor", "cni-keeper"]
+        self.assertEqual((monitor["apiVersion"], monitor["spec"]["labelLimit"]), ("azmonitoring.coreos.com/v1", 63))
         alerts = yaml.safe_load((MANIFESTS / "monitoring/alerts.yaml").read_text(encoding="utf-8"))
         self.assertEqual(made["PrometheusRule", "cni-keeper"]["spec"], alerts)
         dashboard = json.loads((MANIFESTS / "monitoring/dashboard.json").read_text(encoding="utf-8"))
