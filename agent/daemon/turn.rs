@@ -260,6 +260,7 @@ impl Daemon {
         self.drop_work().await;
         // The former one goes first: it has the lock.
         self.caretaker = Caretaker::new(keeper.clone());
+        self.report();
         self.fresh = true;
         self.log.declared_anew();
         self.timers.at_once();

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """The Helm chart, rendered by Helm itself: the same objects as kustomize makes, and no bad value gets through.
 
-Needs kubectl, and the module that scripts/lib.sh's need_helm puts in place; scripts/manifests brings both.
+scripts/manifests runs it and brings what it needs.
 """
 
 import json
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import helm
 import helm_python
+import schemas
 import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -22,6 +23,47 @@ MANIFESTS = REPOSITORY / "manifests"
 # What makes the rest of the values acceptable where a test is about something else.
 API = {"kubernetesApi": {"enabled": True}}
 
+
+# Whatever can be switched on or added.
+EVERYTHING = {
+    "nameOverride": "keeper-gpu",
+    "image": {"digest": "sha256:" + "a" * 64, "pullPolicy": "Always"},
+    "imagePullSecrets": [{"name": "registry"}],
+    "config": {
+        "network": {"facts": [{"kubernetes": "node"}], "requires": [{"unix": "/run/gate/socket"}]},
+        "http": {"listen": "[::1]:9742", "metricsListen": "[::]:9743"},
+        "kubernetes": {"condition": True, "events": True, "removeTaint": "cni-keeper.dev/not-ready"},
+        "runtime": {"endpoint": "unix:///run/containerd/containerd.sock"},
+    },
+    "hostDirectories": [
+        "/opt/cni",
+        "/etc/cni",
+        {"path": "/run/containerd", "type": "Directory", "readOnly": True},
+        {"path": "/run/gate", "mountPropagation": "HostToContainer"},
+    ],
+    "kubernetesApi": {"enabled": True},
+    "uninstall": False,
+    "proxySecret": "proxy",
+    "caConfigMap": "authorities",
+    "logLevel": "debug",
+    "logFormat": "json",
+    "extraEnv": [{"name": "A", "value": "b"}],
+    "extraVolumes": [{"name": "seed", "emptyDir": {}}],
+    "extraVolumeMounts": [{"name": "seed", "mountPath": "/seed"}],
+    "affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}},
+    "nodeSelector": {"accelerator": "gpu"},
+    "tolerations": [{"key": "gpu", "operator": "Equal", "value": "yes", "effect": "NoExecute", "tolerationSeconds": 9}],
+    "priorityClassName": "system-cluster-critical",
+    "maxUnavailable": 1,
+    "terminationGracePeriodSeconds": 60,
+    "resources": {"requests": {"cpu": 0.1, "memory": "32Mi"}, "limits": {"memory": "64Mi"}},
+    "podLabels": {"team": "platform"},
+    "podAnnotations": {"note": "a: b"},
+    "seLinuxOptions": {"type": "spc_t"},
+    "podMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+    "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
+    "dashboard": {"enabled": True, "annotations": {"folder": "Nodes"}},
+}
 
 # What the component kubernetes-api gives all the rights to.
 ALL_OF_API = {
@@ -112,7 +154,13 @@ class Equivalence(unittest.TestCase):
         self.same(kustomized(), {})
 
     def test_uninstall_is_its_component(self):
-        self.same(kustomized("components/uninstall"), {"uninstall": True})
+        """Its DaemonSet has another name, so that it can take the place of the agents' when Helm applies it."""
+        text = json.dumps(kustomized("components/uninstall"))
+        expected = json.loads(text.replace('component": "agent"', 'component": "uninstall"'))
+        for one in expected:
+            if one["kind"] == "DaemonSet":
+                one["metadata"]["name"] = "cni-keeper-uninstall"
+        self.same(expected, {"uninstall": True})
 
     def test_proxy_and_private_authorities_are_their_components(self):
         given = {"proxySecret": "cni-keeper-proxy", "caConfigMap": "cni-keeper-ca"}
@@ -287,6 +335,15 @@ class Chart(unittest.TestCase):
         version = re.search(r'^version = "(.+)"$', cargo, re.MULTILINE).group(1)
         with helm_python.Chart.load(helm.CHART) as chart:
             self.assertEqual(chart.metadata["appVersion"], version)
+
+    def test_the_api_takes_all_that_it_can_render_to(self):
+        for given in ({}, EVERYTHING, EVERYTHING | {"uninstall": True}):
+            objects = helm.objects(given)
+            for version in schemas.VERSIONS:
+                found = [m for one in objects if schemas.has(one) for m in schemas.mistakes(one, version)]
+                self.assertEqual(found, [], version)
+        with helm_python.Chart.load(helm.CHART) as chart:
+            self.assertEqual(set(EVERYTHING), set(chart.schema["properties"]) - {"global"})
 
     def test_the_notes_list_what_is_to_be_filled_in(self):
         notes = helm.rendered()["NOTES.txt"]

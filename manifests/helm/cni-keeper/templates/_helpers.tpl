@@ -2,10 +2,16 @@
 {{ default .Chart.Name .Values.nameOverride }}
 {{- end }}
 
+{{/* What takes the agents' files away is a DaemonSet of its own, in the place of theirs. Helm applies on the server, where
+a probe that is given up leaves its defaults behind, and is refused for what it lacks. */}}
+{{- define "cni-keeper.daemonset" -}}
+{{ include "cni-keeper.name" . }}{{ if .Values.uninstall }}-uninstall{{ end }}
+{{- end }}
+
 {{/* What the DaemonSet finds its pods by, which can never be changed. */}}
 {{- define "cni-keeper.selector" -}}
 app.kubernetes.io/name: {{ include "cni-keeper.name" . }}
-app.kubernetes.io/component: agent
+app.kubernetes.io/component: {{ if .Values.uninstall }}uninstall{{ else }}agent{{ end }}
 {{- end }}
 
 {{- define "cni-keeper.labels" -}}
