@@ -304,6 +304,15 @@ impl Daemon {
                 self.no_supply.remove(&artifact);
                 *self.tally.downloads.entry(("ok", "")).or_default() += 1;
                 self.tally.download_bytes += supply.fetched.bytes;
+                // It went well, and yet somebody serves what is not pinned: that is not to pass in silence.
+                if supply.fetched.impostors > 0 {
+                    let count = self
+                        .tally
+                        .downloads
+                        .entry(("failed", "digest"))
+                        .or_default();
+                    *count += u64::from(supply.fetched.impostors);
+                }
                 self.caretaker.supply(supply);
             }
             Err(error) => {
