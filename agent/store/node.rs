@@ -35,12 +35,16 @@ impl Store {
         Ok(self.state.sync()?)
     }
 
-    /// Removes what was written down of the node.
+    /// Removes what was written down of the node, if anything was.
     ///
     /// # Errors
     /// When the disk refuses.
     pub fn forget_node(&self) -> Result<(), HostError> {
-        self.state.remove(&FileName::fixed(FILE)).map(drop)
+        let name = FileName::fixed(FILE);
+        match self.state.metadata(&name)? {
+            Some(_) => self.state.remove(&name).map(drop),
+            None => Ok(()),
+        }
     }
 }
 
