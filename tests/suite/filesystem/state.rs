@@ -48,8 +48,8 @@ impl Node {
     }
 }
 
-/// What is written to a spare right after it was made, or right after it was proven, never passes for proven: times
-/// tell of a change only some milliseconds after the one before.
+/// What is written to a spare right after it was made, or right after it was proven, never passes for proven: it is
+/// read between the two, and not before a change is bound to show in its times.
 #[test]
 fn a_spare_is_never_proven_by_what_it_was_made_of() {
     let node = Node::new();
@@ -59,13 +59,16 @@ fn a_spare_is_never_proven_by_what_it_was_made_of() {
         .path()
         .join("state/spare")
         .join(digest.to_string());
-    let mut proven = 0;
-    let mut made = 0;
+    let (mut proven, mut made) = (0, 0);
+    // Whether it has to be made before it can be proven.
+    let mut wrong = true;
     while proven < 3 {
         match node.store.spare(&digest).unwrap() {
             Spare::Proven(print) => {
                 assert_eq!(fs::read(&spare).unwrap(), b"plugin");
+                assert!(!wrong, "nobody has read what was made");
                 proven += 1;
+                wrong = true;
                 fs::write(&spare, b"wrong!").unwrap();
                 assert!(!node.store.is_proven(&digest, &print).unwrap());
                 let placed = node
@@ -76,7 +79,8 @@ fn a_spare_is_never_proven_by_what_it_was_made_of() {
             Spare::Made => {
                 made += 1;
                 // Every other one is damaged at once.
-                if made % 2 == 1 {
+                wrong = made % 2 == 1;
+                if wrong {
                     fs::write(&spare, b"wrong!").unwrap();
                 }
             }
