@@ -7,6 +7,7 @@ use crate::support::cluster::{Cluster, EVENTS, NODE, STATUS, node_with};
 use crate::support::node::{BIN, CONF, CONFLIST, Node};
 use crate::support::pack::NETWORK;
 use crate::support::server::Reply;
+use crate::support::unasked::is_stocked;
 
 use super::facts::{agent, member};
 
@@ -102,6 +103,7 @@ fn drift_becomes_an_event_of_the_node_and_the_same_again_does_not() {
     cluster.takes_changes();
     let agent = agent(&node);
     agent.becomes_ready();
+    unasked(&agent, "two copies of each plugin", || is_stocked(&node));
     for _ in 0..3 {
         std::fs::remove_file(node.path(&format!("{BIN}/bridge"))).unwrap();
         agent.becomes_ready();
