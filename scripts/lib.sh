@@ -147,24 +147,38 @@ debian_plugins_version() {
   printf 'v%s\n' "${version%%[+-]*}"
 }
 
-# unpack_from SUITE PACKAGE DIRECTORY: unpacks a package there as another suite of Debian has it, from the archive that
-# this machine uses anyway. Installs nothing, and fails where that cannot be had.
-unpack_from() {
-  local apt=$3/apt archive
+# private_apt DIRECTORY TYPE SUITE: sets `private` to an apt-get with lists and a cache of its own below DIRECTORY, which
+# knows nothing but that suite of Debian, as TYPE (deb or deb-src), in the archive that this machine uses anyway.
+private_apt() {
+  local apt=$1/apt archive
   # shellcheck disable=SC2016 # apt's own fields
   archive=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE)' |
-    awk -v release="$(. /etc/os-release && printf %s "$VERSION_CODENAME")" '$2 == release { print $1; exit }')
+    awk -v release="$(debian_release)" '$2 == release { print $1; exit }')
   [[ $archive ]] || return 1
   mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
-  printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' "$archive" "$1" >"$apt/sources.list"
+  printf '%s [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' "$2" "$archive" "$3" \
+    >"$apt/sources.list"
   # Nor is what is installed here to be preferred.
   : >"$apt/status"
-  local -a private=(apt-get -qq -o "Dir::Etc::SourceList=$apt/sources.list" -o Dir::Etc::SourceParts=/dev/null
+  private=(apt-get -qq -o "Dir::Etc::SourceList=$apt/sources.list" -o Dir::Etc::SourceParts=/dev/null
     -o "Dir::State::Lists=$apt/lists" -o "Dir::State::Status=$apt/status" -o "Dir::Cache=$apt/cache"
     -o APT::Sandbox::User=root)
-  "${private[@]}" update >/dev/null 2>&1 || return 1
-  (cd "$apt" && "${private[@]}" download "$2" >/dev/null 2>&1) || return 1
-  dpkg-deb --extract "$apt/$2"_*.deb "$3" && rm -r "$apt"
+  "${private[@]}" update >/dev/null 2>&1
+}
+
+# The name of the release that this machine is.
+debian_release() {
+  # shellcheck source=/dev/null
+  (. /etc/os-release && printf '%s\n' "$VERSION_CODENAME")
+}
+
+# unpack_from SUITE PACKAGE DIRECTORY: unpacks a package there as another suite of Debian has it. Installs nothing, and
+# fails where that cannot be had.
+unpack_from() {
+  local -a private
+  private_apt "$3" deb "$1" || return 1
+  (cd "$3/apt" && "${private[@]}" download "$2" >/dev/null 2>&1) || return 1
+  dpkg-deb --extract "$3/apt/$2"_*.deb "$3" && rm -r "$3/apt"
 }
 
 # newest_plugins DIRECTORY: unpacks there the newest build of the reference plugins that Debian has.
