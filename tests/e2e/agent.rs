@@ -14,7 +14,7 @@ use crate::node::Node;
 use crate::poll::until;
 
 /// The default of `http.listen`: the node's own network namespace is private to the test.
-pub(crate) const ADDRESS: SocketAddr =
+const ADDRESS: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9742);
 
 /// A running `cni-keeper run`; killed when dropped.
