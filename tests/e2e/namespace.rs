@@ -30,20 +30,24 @@ const REQUIRE: &str = "CNI_KEEPER_E2E";
 const DONE: &str = "done";
 /// For a whole scenario, which takes seconds; every wait in it has a shorter deadline of its own.
 const DEADLINE: Duration = Duration::from_secs(300);
+/// For one that tells of its steps, which is for those that take long.
+const LONG_DEADLINE: Duration = Duration::from_secs(1200);
 
 /// Where root finds programs, whatever the caller's own path: containerd looks for runc, and plugins for iptables.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Names a directory to look into first: another containerd than the installed one, with its shim and `ctr`. The
-/// tests of a blind runtime do not hold for 2.1, which ends where others go blind.
-const OTHER: &str = "CNI_KEEPER_E2E_CONTAINERD";
+/// Each names directories to look into first. The one: another containerd than the installed one, with its shim and
+/// `ctr`; the tests of a blind runtime do not hold for 2.1, which ends where others go blind. The other: the programs
+/// of Kubernetes, which no package installs.
+const OTHERS: [&str; 2] = ["CNI_KEEPER_E2E_CONTAINERD", "CNI_KEEPER_E2E_KUBERNETES"];
 
 /// The search path on the node.
 fn path() -> String {
-    match env::var(OTHER) {
-        Ok(dir) => format!("{dir}:{PATH}"),
-        Err(_) => PATH.to_owned(),
+    let mut path = String::new();
+    for dirs in OTHERS.iter().filter_map(|other| env::var(other).ok()) {
+        path = format!("{path}{dirs}:");
     }
+    path + PATH
 }
 
 const UNSHARE: [&str; 10] = [
@@ -77,7 +81,15 @@ const PROGRAMS: [(&str, &str); 7] = [
 pub(crate) fn on_a_private_node<T: Fn()>(test: T, scenario: impl AsyncFnOnce(&mut Node)) {
     match env::var_os(INSIDE) {
         Some(dir) => inside(Path::new(&dir), scenario),
-        None => outside(name_of(&test)),
+        None => outside(name_of(&test), None),
+    }
+}
+
+/// The same for a scenario that takes minutes: what it writes to standard error is seen at once.
+pub(crate) fn on_a_private_node_for_long<T: Fn()>(test: T, scenario: impl AsyncFnOnce(&mut Node)) {
+    match env::var_os(INSIDE) {
+        Some(dir) => inside(Path::new(&dir), scenario),
+        None => outside(name_of(&test), Some(Stdio::inherit())),
     }
 }
 
@@ -87,7 +99,7 @@ fn name_of<T>(_test: &T) -> &'static str {
     path.split_once("::").map_or(path, |(_crate, rest)| rest)
 }
 
-fn outside(test: &str) {
+fn outside(test: &str, told: Option<Stdio>) {
     if let Some(reason) = obstacle() {
         assert!(
             env::var_os(REQUIRE).is_none_or(|value| value != "require"),
@@ -102,20 +114,31 @@ fn outside(test: &str) {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let log = dir.path().join("test.log");
     let output = File::create(&log).unwrap();
+    let deadline = if told.is_some() {
+        LONG_DEADLINE
+    } else {
+        DEADLINE
+    };
     let mut child = Command::new("unshare")
         .args(UNSHARE)
         .arg(env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture", "--test-threads=1"])
+        .args([
+            "--exact",
+            test,
+            "--include-ignored",
+            "--nocapture",
+            "--test-threads=1",
+        ])
         .env("PATH", path())
         .env(INSIDE, dir.path())
         .env(CGROUP, parent.path())
         // Held open for as long as this run lives: its end is the sign to stop.
         .stdin(Stdio::piped())
         .stdout(output.try_clone().unwrap())
-        .stderr(output)
+        .stderr(told.unwrap_or_else(|| output.into()))
         .spawn()
         .unwrap();
-    let in_time = ended_in_time(&mut child);
+    let in_time = ended_in_time(&mut child, deadline);
     // Waiting closes its standard input, which ends it if it still runs.
     let status = child.wait().unwrap();
     assert!(
@@ -132,10 +155,10 @@ fn outside(test: &str) {
 }
 
 /// Whether the run inside ends before its deadline.
-fn ended_in_time(child: &mut Child) -> bool {
+fn ended_in_time(child: &mut Child, deadline: Duration) -> bool {
     let start = Instant::now();
     while child.try_wait().unwrap().is_none() {
-        if start.elapsed() > DEADLINE {
+        if start.elapsed() > deadline {
             return false;
         }
         std::thread::sleep(Duration::from_millis(50));

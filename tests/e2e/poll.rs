@@ -8,13 +8,22 @@ const DEADLINE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Asks until the answer is `Ok`; past the deadline, fails with the last `Err`.
-pub(crate) async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Result<T, String>) -> T {
+pub(crate) async fn until<T>(what: &str, ask: impl AsyncFnMut() -> Result<T, String>) -> T {
+    until_within(DEADLINE, what, ask).await
+}
+
+/// The same with another deadline, for what takes several programs.
+pub(crate) async fn until_within<T>(
+    deadline: Duration,
+    what: &str,
+    mut ask: impl AsyncFnMut() -> Result<T, String>,
+) -> T {
     let start = Instant::now();
     loop {
         match ask().await {
             Ok(answer) => return answer,
-            Err(reason) if start.elapsed() > DEADLINE => {
-                panic!("waited {DEADLINE:?} for {what}: {reason}")
+            Err(reason) if start.elapsed() > deadline => {
+                panic!("waited {deadline:?} for {what}: {reason}")
             }
             Err(_) => tokio::time::sleep(PAUSE).await,
         }

@@ -1,0 +1,68 @@
+# The image: the static program, the authorities that it trusts and, for a site without a way out, archives to install
+# from. Nothing else: no shell, no library, no package manager.
+#
+#   docker buildx build --platform linux/amd64,linux/arm64 --tag cni-keeper:0.1.0 .
+#
+# Whatever the platform, it is compiled on the machine's own, with a linker for the other. Without that image to
+# compile in, or for other content:
+#   --build-arg BUILDER=IMAGE   another one: Debian with Rust and a C compiler
+#   --build-arg BINARY=IMAGE    one that holds /cni-keeper and /ca-certificates.crt: nothing is compiled
+#   --build-arg SEED=seed       bakes in the directory `seed` beside this file, as /seed, where a configuration finds
+#                               it as file:///seed/…; what it finds there has to match its pins like anything else
+ARG BUILDER=rust:1.95-bookworm
+ARG BINARY=build
+ARG SEED=no-seed
+
+FROM --platform=$BUILDPLATFORM ${BUILDER} AS build
+# Of the target; builders that know of none build for their own machine.
+ARG TARGETARCH
+WORKDIR /src
+COPY Cargo.toml Cargo.lock ./
+COPY agent agent
+# For a target that is named: cargo gives the flags for a static program to procedural macros as well otherwise.
+# Of ring, a part is C and assembly, which is why a C compiler for the target is needed beside the linker.
+RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target,sharing=locked \
+    set -eu; \
+    native=$(dpkg --print-architecture); \
+    case ${TARGETARCH:=$native} in \
+      amd64) cpu=x86_64; gcc=x86-64-linux-gnu; rustflags=CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU ;; \
+      arm64) cpu=aarch64; gcc=aarch64-linux-gnu; rustflags=CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU ;; \
+      *) echo "no recipe for $TARGETARCH: add its triple to the Dockerfile" >&2; exit 1 ;; \
+    esac; \
+    triple=$cpu-unknown-linux-gnu; \
+    apt-get -qq update; \
+    apt-get -qq install --no-install-recommends ca-certificates; \
+    if [ "$TARGETARCH" != "$native" ]; then \
+      apt-get -qq install --no-install-recommends "gcc-$gcc" "libc6-dev-$TARGETARCH-cross"; \
+      rustup target add "$triple"; \
+      export "${rustflags}_LINKER=$cpu-linux-gnu-gcc" "CC_$(echo "$triple" | tr - _)=$cpu-linux-gnu-gcc"; \
+    fi; \
+    export "${rustflags}_RUSTFLAGS=-C target-feature=+crt-static"; \
+    cargo build --release --locked --bin cni-keeper --target "$triple"; \
+    cp "target/$triple/release/cni-keeper" /cni-keeper; \
+    cp /etc/ssl/certs/ca-certificates.crt /ca-certificates.crt
+
+FROM ${BINARY} AS binary
+
+FROM scratch AS no-seed
+WORKDIR /seed
+
+FROM scratch AS seed
+COPY seed /seed
+
+FROM ${SEED} AS archives
+
+FROM scratch
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="cni-keeper" \
+      org.opencontainers.image.description="Installs the CNI plugins and conflist of a Kubernetes node, verified and atomically, and keeps them that way." \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+COPY --from=binary /ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+COPY --from=binary /cni-keeper /cni-keeper
+COPY --from=archives /seed /seed
+# The files that it places on the node belong to root, and so do the directories that it places them in.
+USER 0:0
+ENTRYPOINT ["/cni-keeper"]

@@ -1,0 +1,158 @@
+//! What the operator applies: the base with an image, a configuration and a mirror of the node's own.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+
+use super::image::seeded;
+use crate::archive::{DEBIAN_PLUGINS, plugins_tgz, sha256};
+use crate::namespace::{find_program, run};
+use crate::node::PLUGINS;
+
+/// Where the mirror serves; nothing else is in the node's network.
+const MIRROR: &str = "127.0.0.1:8800";
+/// The image, as scripts/e2e-kubernetes names it.
+const IMAGE: &str = "localhost/cni-keeper";
+
+/// What is declared; changed and applied again.
+#[derive(Debug, Clone)]
+pub(crate) struct Declared {
+    /// The tag of the agent's image.
+    pub(crate) agent: &'static str,
+    /// Where the plugins come from.
+    pub(crate) plugins: Plugins,
+    /// `keep` or `replace`.
+    pub(crate) if_present: &'static str,
+    /// Where the node's pod range is known from: an item of `network.facts`.
+    pub(crate) facts: &'static str,
+    /// What stands in the configuration besides, perhaps wrongly.
+    pub(crate) more: &'static str,
+    /// The components of the manifests that are used.
+    pub(crate) components: &'static [&'static str],
+}
+
+/// A release of the plugins.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Plugins {
+    /// From the mirror; of that version, which stands behind each program as well.
+    Mirrored(&'static str),
+    /// From the agent's own image: Debian's builds as they are.
+    Seeded,
+}
+
+impl Plugins {
+    /// What the last bytes of `plugin` are then.
+    pub(crate) fn tail(self, plugin: &str) -> Vec<u8> {
+        match self {
+            Self::Mirrored(version) => version.into(),
+            Self::Seeded => {
+                let program = fs::read(Path::new(DEBIAN_PLUGINS).join(plugin)).unwrap();
+                program[program.len() - 4096..].to_vec()
+            }
+        }
+    }
+}
+
+/// The directory of the operator, with a mirror beside it.
+pub(crate) struct Operator {
+    dir: PathBuf,
+    mirror: Option<Child>,
+}
+
+impl Operator {
+    /// Copies the manifests to where they can be built upon, and has the mirror serve.
+    pub(crate) fn new(dir: &Path) -> Self {
+        let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests");
+        let text = |path: &Path| path.to_str().unwrap().to_owned();
+        run("busybox", &["cp", "-r", &text(&manifests), &text(dir)]);
+        let mirror = dir.join("mirror");
+        fs::create_dir(&mirror).unwrap();
+        let mirror = Command::new(find_program("busybox").unwrap())
+            .args(["httpd", "-f", "-p", MIRROR, "-h"])
+            .arg(&mirror)
+            .spawn()
+            .unwrap();
+        Self {
+            dir: dir.to_owned(),
+            mirror: Some(mirror),
+        }
+    }
+
+    /// Writes a kustomization of what is declared, and returns its directory, for `kubectl apply -k`.
+    pub(crate) fn write(&self, declared: &Declared) -> String {
+        let arch = cni_keeper::model::Arch::of_this_program().unwrap();
+        let (version, sources, digest) = match declared.plugins {
+            Plugins::Mirrored(version) => {
+                let archive = plugins_tgz(&PLUGINS, version.as_bytes());
+                let name = format!("mirror/cni-plugins-linux-{arch}-{version}.tgz");
+                fs::write(self.dir.join(name), &archive).unwrap();
+                (
+                    version.to_owned(),
+                    format!("http://{MIRROR}"),
+                    sha256(&archive),
+                )
+            }
+            Plugins::Seeded => {
+                let seed = seeded();
+                let name = seed.file_stem().unwrap().to_str().unwrap();
+                let (_, version) = name.rsplit_once('-').unwrap();
+                let digest = sha256(&fs::read(&seed).unwrap());
+                (version.to_owned(), "file:///seed".to_owned(), digest)
+            }
+        };
+
+        let mut config = format!(
+            "apiVersion: cni-keeper/v1alpha1
+kind: NodeNetwork
+profile: reference-bridge
+artifacts:
+  - name: cni-plugins
+    version: {version}
+    sources: [\"{sources}/cni-plugins-linux-{{arch}}-{{version}}.tgz\"]
+    sha256: {{{arch}: {digest}}}
+    ifPresent: {if_present}
+network:
+  facts:
+    - {facts}
+",
+            facts = declared.facts,
+            if_present = declared.if_present,
+        );
+        writeln!(config, "{}", declared.more).unwrap();
+        let overlay = self.dir.join("overlay");
+        fs::create_dir_all(&overlay).unwrap();
+        fs::write(overlay.join("config.yaml"), config).unwrap();
+        let components: Vec<String> = declared
+            .components
+            .iter()
+            .map(|component| format!("../manifests/components/{component}"))
+            .collect();
+        let kustomization = format!(
+            "apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources: [../manifests/base]
+components: [{components}]
+configMapGenerator:
+  - name: cni-keeper
+    namespace: cni-keeper
+    behavior: replace
+    files: [config.yaml]
+    options: {{disableNameSuffixHash: true}}
+images:
+  - {{name: cni-keeper, newName: {IMAGE}, newTag: {agent}}}
+",
+            components = components.join(", "),
+            agent = declared.agent,
+        );
+        fs::write(overlay.join("kustomization.yaml"), kustomization).unwrap();
+        overlay.to_str().unwrap().to_owned()
+    }
+
+    /// Ends the mirror.
+    pub(crate) fn end_mirror(&mut self) {
+        let mut mirror = self.mirror.take().unwrap();
+        mirror.kill().unwrap();
+        mirror.wait().unwrap();
+    }
+}

@@ -1,0 +1,109 @@
+//! The agent as the kubelet runs it: what it is, and what it costs.
+
+use std::fs;
+use std::path::Path;
+
+use nix::unistd::Pid;
+
+use crate::agent::readiness;
+use crate::http::Answer;
+use crate::poll::until;
+
+/// How its command line begins.
+const COMMAND: &[u8] = b"/cni-keeper\0run\0";
+
+/// What the container of the agent has used since it was started.
+#[derive(Debug)]
+pub(crate) struct Cost {
+    /// The most memory, with what the kernel keeps for it.
+    pub(crate) memory: u64,
+    /// The limit of that.
+    pub(crate) limit: u64,
+    /// In nanoseconds.
+    pub(crate) cpu: u64,
+    /// How often it had to wait for its next share of the processor.
+    pub(crate) throttled: u64,
+}
+
+/// The running agent; fails unless there is one and no other.
+pub(crate) fn agent() -> Result<Pid, String> {
+    let running: Vec<Pid> = fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok())
+        .filter(|pid| {
+            fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(COMMAND))
+        })
+        .map(Pid::from_raw)
+        .collect();
+    match running[..] {
+        [agent] => Ok(agent),
+        _ => Err(format!("{running:?} are running")),
+    }
+}
+
+/// Waits for one that was not there `before`.
+pub(crate) async fn until_another(before: Pid) -> Pid {
+    until("another agent to run", async || match agent()? {
+        same if same == before => Err("it is the same".to_owned()),
+        other => Ok(other),
+    })
+    .await
+}
+
+/// Waits until it is ready.
+pub(crate) async fn until_ready() {
+    until("the agent to be ready", async || match readiness() {
+        Some(Answer { status: 200, .. }) => Ok(()),
+        answer => Err(format!("{answer:?}")),
+    })
+    .await;
+}
+
+/// Waits until it is not ready for one reason alone, which begins like that, and returns the reason.
+pub(crate) async fn until_unready(because: &str) -> String {
+    until(because, async || match readiness() {
+        Some(Answer { status: 503, body }) if body.starts_with(because) => Ok(body),
+        answer => Err(format!("{answer:?}")),
+    })
+    .await
+}
+
+/// What it has cost.
+pub(crate) fn cost(agent: Pid) -> Cost {
+    let groups = fs::read_to_string(format!("/proc/{agent}/cgroup")).unwrap();
+    let root = Path::new("/sys/fs/cgroup");
+    let of = |controller: &str| {
+        groups.lines().find_map(|line| {
+            let mut fields = line.splitn(3, ':');
+            let (_, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
+            controllers
+                .split(',')
+                .any(|name| name == controller)
+                .then(|| root.join(controllers).join(&path[1..]))
+        })
+    };
+    let number = |text: String| text.trim().parse().unwrap();
+    let field = |text: String, name: &str| {
+        let mut lines = text.lines().map(|line| line.split_once(' ').unwrap());
+        let found = lines.find(|(key, _)| *key == name);
+        found.map_or(0, |(_, value)| value.parse::<u64>().unwrap())
+    };
+    let read = |dir: &Path, file: &str| fs::read_to_string(dir.join(file)).unwrap();
+    match (of("memory"), of("cpuacct"), of("cpu")) {
+        (Some(memory), Some(cpuacct), Some(cpu)) => Cost {
+            memory: number(read(&memory, "memory.max_usage_in_bytes")),
+            limit: number(read(&memory, "memory.limit_in_bytes")),
+            cpu: number(read(&cpuacct, "cpuacct.usage")),
+            throttled: field(read(&cpu, "cpu.stat"), "nr_throttled"),
+        },
+        _ => {
+            let one = of("").unwrap();
+            Cost {
+                memory: number(read(&one, "memory.peak")),
+                limit: number(read(&one, "memory.max")),
+                cpu: field(read(&one, "cpu.stat"), "usage_usec") * 1000,
+                throttled: field(read(&one, "cpu.stat"), "nr_throttled"),
+            }
+        }
+    }
+}

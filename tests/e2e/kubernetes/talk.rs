@@ -1,0 +1,113 @@
+//! Two pods that a deployment might have put there: one pings the other and gets its page, without a pause.
+
+use serde_json::{Value, json};
+
+use super::kubectl::Kubectl;
+use crate::archive::IMAGE;
+use crate::poll::until;
+
+const PINGED: &str = "pinged";
+const PINGING: &str = "pinging";
+
+/// The talk of two pods.
+pub(crate) struct Talk;
+
+impl Talk {
+    /// Has them talk. Every line of what they say is kept by the kubelet.
+    pub(crate) async fn start(kubectl: &Kubectl) -> Self {
+        let pinged = run_pod(kubectl, PINGED).await;
+        let ip = pinged["status"]["podIP"].as_str().unwrap();
+        let page = format!("/bin/busybox wget -q -O - http://{ip}/");
+        let pages = format!(
+            "while true; do
+               if [ \"$({page})\" = {PINGED} ]; then echo got; else echo lost; fi
+               /bin/busybox sleep 0.05
+             done"
+        );
+        let ping = format!("exec /bin/busybox ping -i 0.05 {ip}");
+        create(
+            kubectl,
+            PINGING,
+            &[container("ping", &ping), container("pages", &pages)],
+        );
+        kubectl.until_pod_ready("default", PINGING).await;
+        let talk = Self;
+        talk.goes_on(kubectl).await;
+        talk
+    }
+
+    /// Waits until they have talked on, then demands that nothing was lost since they began, and tells how much
+    /// that was.
+    pub(crate) async fn goes_on(&self, kubectl: &Kubectl) -> String {
+        let (pings, pages) = (said(kubectl, "ping").len(), said(kubectl, "pages").len());
+        let (pings, pages) = until("two pods to go on talking", async || {
+            let (pings_now, pages_now) = (said(kubectl, "ping"), said(kubectl, "pages"));
+            // The first line of ping is a heading.
+            if pings_now.len() > pings + 1 && pages_now.len() > pages {
+                Ok((pings_now, pages_now))
+            } else {
+                Err(format!("{:?} {:?}", pings_now.last(), pages_now.last()))
+            }
+        })
+        .await;
+        let answered: Vec<usize> = pings
+            .iter()
+            .filter_map(|line| line.split_once("seq="))
+            .map(|(_, rest)| rest.split(' ').next().unwrap().parse().unwrap())
+            .collect();
+        let sent = 0..=answered[answered.len() - 1];
+        let lost: Vec<usize> = sent.filter(|number| !answered.contains(number)).collect();
+        assert!(lost.is_empty(), "of {} packets: {lost:?}", answered.len());
+        let lost: Vec<&String> = pages.iter().filter(|line| *line != "got").collect();
+        assert!(lost.is_empty(), "of {} pages: {lost:#?}", pages.len());
+        format!(
+            "{} packets and {} pages, none lost",
+            answered.len(),
+            pages.len()
+        )
+    }
+
+    /// Removes both.
+    pub(crate) fn end(self, kubectl: &Kubectl) {
+        kubectl.delete(&["--grace-period=1", "pod", PINGED, PINGING]);
+    }
+}
+
+/// Runs a pod that serves its name on port 80, and returns it once it is ready.
+pub(crate) async fn run_pod(kubectl: &Kubectl, name: &str) -> Value {
+    create_pod(kubectl, name);
+    kubectl.until_pod_ready("default", name).await
+}
+
+/// Creates such a pod, and no more.
+pub(crate) fn create_pod(kubectl: &Kubectl, name: &str) {
+    let serve = format!("echo {name} >/tmp/index.html; exec /bin/busybox httpd -f -p 80 -h /tmp");
+    create(kubectl, name, &[container("serve", &serve)]);
+}
+
+fn create(kubectl: &Kubectl, name: &str, containers: &[Value]) {
+    let pod = json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name},
+        "spec": {"containers": containers, "automountServiceAccountToken": false},
+    });
+    kubectl.apply(&pod);
+}
+
+fn container(name: &str, script: &str) -> Value {
+    json!({
+        "name": name,
+        "image": IMAGE,
+        "imagePullPolicy": "Never",
+        "command": ["/bin/busybox", "sh", "-c", script],
+    })
+}
+
+/// The whole lines that a container has written.
+fn said(kubectl: &Kubectl, container: &str) -> Vec<String> {
+    let text = kubectl.try_run(&["logs", PINGING, container]);
+    let text = text.unwrap_or_default();
+    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+    whole.lines().map(str::to_owned).collect()
+}
