@@ -239,10 +239,33 @@ fn http(root: &Fields<'_>, problems: &mut Problems) -> Option<Http> {
         problems,
         |node, problems| read_address(node, problems).map(Some),
     );
+    let (listen, metrics_listen) = (listen?, metrics?);
+    if let Some(metrics) = metrics_listen
+        && clash(listen, metrics)
+        && let Some(node) = section.and_then(|section| section.get("metricsListen"))
+    {
+        let mend = "give it a port of its own";
+        problems.add(
+            &node.at,
+            format!("{metrics} takes the port of listen, {listen}; {mend}"),
+        );
+        return None;
+    }
     Some(Http {
-        listen: listen?,
-        metrics_listen: metrics?,
+        listen,
+        metrics_listen,
     })
+}
+
+/// Whether not both can be listened on; port 0 is a free one each time.
+fn clash(one: SocketAddr, other: SocketAddr) -> bool {
+    // All addresses of IPv6 are those of IPv4 as well, unless the kernel is told otherwise.
+    let covers = |all: SocketAddr, one: SocketAddr| {
+        all.ip().is_unspecified() && (all.is_ipv6() || one.is_ipv4())
+    };
+    one.port() != 0
+        && one.port() == other.port()
+        && (one.ip() == other.ip() || covers(one, other) || covers(other, one))
 }
 
 fn runtime(node: &Node, problems: &mut Problems) -> Option<Runtime> {

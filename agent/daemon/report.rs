@@ -53,7 +53,13 @@ pub(super) fn status(daemon: &Daemon, pass: Pass, stuck: Option<&str>) -> Status
             matches!(check.name, "binaries" | "conflist") && !check.failures.is_empty()
         });
         match wrong {
-            Some(wrong) => snapshot.checks[wrong].failures.push(stuck.to_owned()),
+            Some(wrong) => {
+                // What no source gives is the cause of what is missing: the short form of /readyz has room for one.
+                let failures = &mut snapshot.checks[wrong].failures;
+                let unsupplied = daemon.no_supply.values().any(|why| why == stuck);
+                let at = if unsupplied { 0 } else { failures.len() };
+                failures.insert(at, stuck.to_owned());
+            }
             None => {
                 if let Some(check) = snapshot.checks.first_mut() {
                     check.warnings.push(stuck.to_owned());

@@ -220,6 +220,7 @@ class Refusals(unittest.TestCase):
     SCHEMA = {
         'imag={"tag":"1"}': ["imag", "not allowed"],
         'image={"tga":"1"}': ["/image", "tga", "not allowed"],
+        'image={"repository":"registry.example:5000/cni-keeper:0.1.0"}': ["/image/repository", "does not match pattern"],
         'image={"digest":"sha256:abc"}': ["/image/digest", "does not match pattern"],
         'image={"pullPolicy":"Sometimes"}': ["/image/pullPolicy", "must be one of", "IfNotPresent"],
         'image={"tag":1.0}': ["/image/tag", "want string"],
@@ -289,6 +290,16 @@ class Refusals(unittest.TestCase):
         'config={"kubernetes":{"events":true}}': ["config.kubernetes", "kubernetesApi.enabled=true"],
         'podLabels={"app.kubernetes.io/name":"a"}': ["podLabels: app.kubernetes.io/name", "leave it out"],
         'podMonitor={"enabled":true}': ["podMonitor.enabled", "set config.http.metricsListen"],
+        'hostDirectories=["/opt/cni","/opt/cni/bin","/etc/cni"]': ["/opt/cni/bin is config.paths.binDir", "alone, /opt/cni"],
+        'hostDirectories=["/opt/cni","/opt-cni","/etc/cni"]': ["/opt-cni would be the volume opt-cni", "/opt/cni;"],
+        'hostDirectories=["/opt/cni","/etc/cni",{"path":"/opt/cni","readOnly":true}]': ["/opt/cni would be the volume"],
+        'hostDirectories=["/opt/cni","/etc/cni","/config"]': ["/config would be the volume config", "the chart's own"],
+        'extraVolumes=[{"name":"opt-cni","emptyDir":{}}]': ["extraVolumes", "opt-cni is there already, /opt/cni"],
+        'podLabels={"app.kubernetes.io/name":"a"}': ["podLabels: app.kubernetes.io/name", "the chart's own"],
+        'dashboard={"labels":{"app.kubernetes.io/version":"2"}}': ["dashboard.labels: app.kubernetes.io/version"],
+        'config={"http":{"listen":"127.0.0.1:0"}}': ["config.http.listen: 127.0.0.1:0", "from 1 to 65535"],
+        'config={"http":{"metricsListen":"0.0.0.0:97430"}}': ["config.http.metricsListen: 0.0.0.0:97430", "65535"],
+        'config={"http":{"metricsListen":"0.0.0.0:9742"}}': ["config.http.metricsListen", "config.http.listen, 127.0.0.1:9742"],
     }
 
     def test_the_schema_names_key_and_reason(self):
@@ -296,6 +307,12 @@ class Refusals(unittest.TestCase):
 
     def test_values_that_do_not_go_together_are_refused(self):
         self.refused(self.TEMPLATES)
+
+    def test_what_only_this_node_can_reach_is_not_to_be_scraped(self):
+        for listen in ("127.0.0.1:9743", "127.1.2.3:9743", "[::1]:9743"):
+            given = {"podMonitor": {"enabled": True}, "config": {"http": {"metricsListen": listen}}}
+            with self.subTest(listen), self.assertRaisesRegex(helm_python.HelmError, "podMonitor.enabled: Prometheus cannot"):
+                helm.objects(given)
 
     def refused(self, table):
         for given, expected in table.items():
@@ -358,6 +375,23 @@ class Chart(unittest.TestCase):
         self.assertIn("config.network.facts[0].values.node.podCIDR: the pod range", notes)
         filled = values('config.network.facts=[{"values":{"node.podCIDR":"10.244.0.0/24"}}]')
         self.assertNotIn("FIRST", helm.rendered(filled)["NOTES.txt"])
+
+    def test_the_notes_tell_of_profiles_that_are_not_complete(self):
+        profiles = sorted((REPOSITORY / "agent/config/profiles").glob("*.yaml"))
+        for profile in profiles:
+            with self.subTest(profile.stem):
+                complete = "FILL-IN" not in profile.read_text(encoding="utf-8")
+                facts = {"network": {"facts": [{"values": {"node.podCIDR": "10.244.0.0/24"}}]}}
+                config = {"profile": profile.stem} | (facts if profile.stem.startswith("reference-") else {})
+                self.assertEqual("FIRST" not in helm.rendered({"config": config})["NOTES.txt"], complete)
+                artifact = {"name": profile.stem, "version": "1", "sources": ["https://mirror.example/a"]}
+                artifact["sha256"] = {"amd64": 64 * "0"}
+                facts = {"facts": [{"values": {"node.podCIDR": "10.244.0.0/24", "romana.etcdEndpoints": []}}]}
+                given = helm.rendered({"config": config | {"artifacts": [artifact], "network": facts}})["NOTES.txt"]
+                self.assertNotIn("FIRST", given)
+
+    def test_big_numbers_stay_whole(self):
+        self.assertEqual(daemonset({"terminationGracePeriodSeconds": 10**7})["terminationGracePeriodSeconds"], 10**7)
 
     def test_probes_ask_where_the_agent_listens(self):
         for listen, host, port in [

@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import tempfile
+import textwrap
 import unittest
 from functools import cache, reduce
 from operator import getitem
@@ -179,6 +180,28 @@ class Rendered(unittest.TestCase):
         self.assertEqual(rules.agent(objects)["image"], "registry.example/cni-keeper:0.1.0")
         self.assertEqual(rules.configuration(objects), "mine: yes")
         self.assertEqual(len(rules.of_kind(objects, "ClusterRole")[0]["rules"]), 3)
+
+    def test_the_readme_gives_no_two_nodes_one_range(self):
+        """Run for a cluster where some nodes have a range already, as after the autoscaler added one."""
+        readme = (MANIFESTS / "README.md").read_text(encoding="utf-8")
+        script = textwrap.dedent(re.search(r"( *next=\$\(kubectl.*?done\n)", readme, re.DOTALL)[1])
+        kubectl = """kubectl() {
+          case $* in
+            *jsonpath*) printf '%s\\n' 10.244.3.0/24 '' 10.244.11.0/24 '' ;;
+            *go-template*) printf 'b d ' ;;
+            *) printf '%s\\n' "$*" ;;
+          esac
+        }
+        """
+        said = subprocess.run(["bash", "-euc", kubectl + script], capture_output=True, check=True, text=True).stdout
+        given = [(words[2], json.loads(" ".join(words[6:]))["spec"]) for words in map(str.split, said.splitlines())]
+        self.assertEqual(
+            given,
+            [(node, {"podCIDR": cidr, "podCIDRs": [cidr]}) for node, cidr in (("b", "10.244.12.0/24"), ("d", "10.244.13.0/24"))],
+        )
+        fresh = kubectl.replace("10.244.3.0/24 '' 10.244.11.0/24 ''", "''")
+        said = subprocess.run(["bash", "-euc", fresh + script], capture_output=True, check=True, text=True).stdout
+        self.assertEqual(re.findall(r'podCIDR": "(.*?)"', said), ["10.244.0.0/24", "10.244.1.0/24"])
 
     def test_the_readme_lists_them_all(self):
         text = (MANIFESTS / "README.md").read_text(encoding="utf-8")

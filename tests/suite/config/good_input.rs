@@ -99,6 +99,14 @@ fn every_section_arrives_as_written() {
 }
 
 #[test]
+fn one_port_of_two_addresses_is_no_clash() {
+    for metrics in ["127.0.0.2:9742", "[::1]:9742", "0.0.0.0:9743"] {
+        let text = format!("{LEAST}http: {{metricsListen: \"{metrics}\"}}\n");
+        assert!(load_text(&text).is_ok(), "{metrics}");
+    }
+}
+
+#[test]
 fn a_profile_and_a_pod_cidr_are_enough() {
     let settings = load_text(LEAST).unwrap().settings;
     assert_eq!(settings.profile.as_deref(), Some("reference-bridge"));

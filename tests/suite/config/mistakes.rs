@@ -195,6 +195,8 @@ pub(super) const MISTAKES: &[(&str, &str, &str)] = &[
      "config.yaml:58: fetch.caFiles: unknown key; did you mean 'caFile'?"),
     ("listen: 127.0.0.1:9000", "listen: localhost:9000",
      "config.yaml:60: http.listen: 'localhost:9000' is not an address to listen on; write an IP address and a port, such as 127.0.0.1:9742"),
+    ("metricsListen: 0.0.0.0:9001", "metricsListen: 0.0.0.0:9000",
+     "config.yaml:61: http.metricsListen: 0.0.0.0:9000 takes the port of listen, 127.0.0.1:9000; give it a port of its own"),
     ("metricsListen: 0.0.0.0:9001", "metricsListen: 9001",
      "config.yaml:61: http.metricsListen: '9001' is not an address to listen on; write an IP address and a port, such as 127.0.0.1:9742"),
     ("endpoint: unix:///run/containerd/containerd.sock", "endpoint: /run/containerd/containerd.sock",

@@ -51,7 +51,7 @@ profile leaves what the conflist waits for. */}}
 
 {{/* The name of the volume that holds a directory of the node: /etc/cni is etc-cni. */}}
 {{- define "cni-keeper.volume" -}}
-{{ . | trimPrefix "/" | lower | replace "/" "-" | replace "." "-" | replace "_" "-" | trunc 63 | trimSuffix "-" }}
+{{ . | trimPrefix "/" | lower | replace "/" "-" | replace "." "-" | replace "_" "-" | trunc 63 | trimAll "-" }}
 {{- end }}
 
 {{/* The configuration. The reference profiles need this node's pod range; who gives no fact is asked for one. */}}
@@ -93,12 +93,42 @@ httpGet:
 {{/* Refuses a path of the configuration, `path` under the key `key`, that no mounted directory holds. */}}
 {{- define "cni-keeper.held" -}}
 {{- $path := .path | trimPrefix "unix://" -}}
-{{- $held := hasPrefix "FILL-IN: " $path -}}
+{{- $held := hasPrefix "FILL-IN:" $path -}}
 {{- range .directories -}}
   {{- if hasPrefix (printf "%s/" .path) $path -}}{{- $held = true -}}{{- end -}}
 {{- end -}}
 {{- if not $held -}}
   {{- fail (printf "hostDirectories: none holds %s, %s; add %s" .key $path (dir $path)) -}}
+{{- end -}}
+{{- end }}
+
+{{/* Refuses two volumes of one name, which the API server would, without a word on where they come from. */}}
+{{- define "cni-keeper.checkVolumes" -}}
+{{- $taken := dict "config" "the chart's own" "kubernetes-api" "the chart's own" "ca" "the chart's own" -}}
+{{- range .directories -}}
+  {{- $path := .path -}}
+  {{- $name := include "cni-keeper.volume" $path -}}
+  {{- with get $taken $name -}}
+    {{- fail (printf "hostDirectories: %s would be the volume %s, which is %s; leave one of them out, or mount a directory above both" $path $name .) -}}
+  {{- end -}}
+  {{- $_ := set $taken $name $path -}}
+{{- end -}}
+{{- range .root.Values.extraVolumes -}}
+  {{- if hasKey $taken .name -}}
+    {{- fail (printf "extraVolumes: the volume %s is there already, %s; call yours otherwise" .name (get $taken .name)) -}}
+  {{- end -}}
+  {{- $_ := set $taken .name "one of extraVolumes" -}}
+{{- end -}}
+{{- end }}
+
+{{/* Refuses labels that are the chart's own: a pod would not be found by its DaemonSet. */}}
+{{- define "cni-keeper.checkLabels" -}}
+{{- range $key, $labels := dict "podLabels" .podLabels "podMonitor.labels" .podMonitor.labels "prometheusRule.labels" .prometheusRule.labels "dashboard.labels" .dashboard.labels -}}
+  {{- range $label, $_ := $labels -}}
+    {{- if has $label (list "app.kubernetes.io/name" "app.kubernetes.io/component" "app.kubernetes.io/part-of" "app.kubernetes.io/version" "app.kubernetes.io/managed-by") -}}
+      {{- fail (printf "%s: %s is the chart's own label, by which objects are found; take another" $key $label) -}}
+    {{- end -}}
+  {{- end -}}
 {{- end -}}
 {{- end }}
 
@@ -127,13 +157,28 @@ httpGet:
 {{- with $config.runtime -}}
   {{- include "cni-keeper.held" (dict "key" "config.runtime.endpoint" "path" .endpoint "directories" $directories) -}}
 {{- end -}}
-{{- range $label, $_ := .Values.podLabels -}}
-  {{- if hasPrefix "app.kubernetes.io/" $label -}}
-    {{- fail (printf "podLabels: %s is one of the chart's own, by which the DaemonSet finds its pods; leave it out" $label) -}}
+{{- range $key, $path := dict "binDir" $binDir "confDir" $confDir -}}
+  {{- range $directories -}}
+    {{- if eq .path (trimSuffix "/" $path) -}}
+      {{- fail (printf "hostDirectories: %s is config.paths.%s itself, which a package upgrade deletes and makes again; who has mounted it keeps the deleted one. Mount its parent alone, %s" .path $key (dir .path)) -}}
+    {{- end -}}
   {{- end -}}
 {{- end -}}
+{{- include "cni-keeper.checkLabels" .Values -}}
+{{- include "cni-keeper.checkVolumes" (dict "root" . "directories" $directories) -}}
 {{- $http := default dict $config.http -}}
-{{- if and .Values.podMonitor.enabled (not $http.metricsListen) -}}
+{{- $listen := include "cni-keeper.listen" . -}}
+{{- range $key, $at := dict "listen" $listen "metricsListen" $http.metricsListen -}}
+  {{- if and $at (or (lt (include "cni-keeper.port" $at | int) 1) (gt (include "cni-keeper.port" $at | int) 65535)) -}}
+    {{- fail (printf "config.http.%s: %s has no port that can be asked; write one from 1 to 65535" $key $at) -}}
+  {{- end -}}
+{{- end -}}
+{{- with $http.metricsListen -}}
+  {{- if eq (include "cni-keeper.port" .) (include "cni-keeper.port" $listen) -}}
+    {{- fail (printf "config.http.metricsListen: %s has the port of config.http.listen, %s; give it another" . $listen) -}}
+  {{- end -}}
+{{- end -}}
+{{- if and .Values.podMonitor.enabled (regexMatch "^($|127\\.|\\[::1\\])" (default "" $http.metricsListen)) -}}
   {{- fail "podMonitor.enabled: Prometheus cannot reach the agent on loopback; set config.http.metricsListen as well, such as 0.0.0.0:9743" -}}
 {{- end -}}
 {{- if not .Values.kubernetesApi.enabled -}}
@@ -159,7 +204,24 @@ httpGet:
   {{- range $index, $value := .value -}}
     {{- include "cni-keeper.fillIns" (dict "at" (printf "%s[%d]" $at $index) "value" $value) -}}
   {{- end -}}
-{{- else if hasPrefix "FILL-IN: " (toString .value) }}
-  {{ $at }}: {{ trimPrefix "FILL-IN: " .value }}
+{{- else if hasPrefix "FILL-IN:" (toString .value) }}
+  {{ $at }}: {{ trimPrefix "FILL-IN:" .value | trim }}
+{{- end -}}
+{{- end }}
+
+{{/* A line for what a profile itself waits for: its plugin is published in an image only, so the digest is the operator's. */}}
+{{- define "cni-keeper.profileAsks" -}}
+{{- $profile := default "" .Values.config.profile -}}
+{{- if has $profile (list "cilium" "romana" "weave") -}}
+  {{- $given := false -}}
+  {{- range .Values.config.artifacts -}}
+    {{- if and (eq .name $profile) .sources (or .sha256 .sha512) (or .version (eq $profile "weave")) -}}{{- $given = true -}}{{- end -}}
+  {{- end -}}
+  {{- if eq $profile "romana" -}}
+    {{- $given = and $given (get (default dict .Values.config.network) "facts") -}}
+  {{- end -}}
+  {{- if not $given }}
+  config: the plugin of {{ $profile }} on a mirror of yours, with its digest, and more; manifests/profiles/{{ $profile }}/config.yaml has what to write
+  {{- end -}}
 {{- end -}}
 {{- end }}
