@@ -115,6 +115,12 @@ impl Publisher {
         Arc::clone(&self.status.borrow())
     }
 
+    /// What is published, from now on.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Status>> {
+        self.status.subscribe()
+    }
+
     /// Waits until a view wants to know more than what was published last.
     pub async fn asked(&self) {
         self.shared.look.notified().await;

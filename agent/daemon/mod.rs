@@ -1,8 +1,9 @@
 //! The running agent: arm the watch → look → mend → publish → wait, for as long as it lives.
 //!
-//! One task does all of it, one thing after the other; only downloads and chores go on beside it. Its parts: `places`
-//! (where to watch), `patience` (how long to wait for a file that somebody keeps undoing), `log` (what drifted and how
-//! it ended), `report` (all of it as one [`Status`]), `handle` (what the views hold of it).
+//! One task does all of it, one thing after the other; only downloads, chores and questions to others go on beside it.
+//! Its parts: `places` (where to watch), `patience` (how long to wait for a file that somebody keeps undoing), `log`
+//! (what drifted and how it ended), `gates`, `runtime` and `node` (questions to others), `report` (all of it as one
+//! [`Status`]), `handle` (what the views hold of it), `reports` (what the Kubernetes API is told of it).
 
 mod gates;
 mod handle;
@@ -11,6 +12,7 @@ mod node;
 mod patience;
 mod places;
 mod report;
+mod reports;
 mod runtime;
 mod timers;
 mod turn;
@@ -38,6 +40,7 @@ use log::Log;
 use node::Node;
 use patience::Patience;
 use places::Places;
+use reports::Reports;
 use runtime::Runtime;
 use timers::Timers;
 
@@ -86,6 +89,7 @@ pub struct Daemon {
     /// What came of all requests to the Kubernetes API.
     requests: kube::Log,
     node: Node,
+    reports: Reports,
     patience: Patience<(Place, FileName)>,
     log: Log,
     tally: Tally,
@@ -173,6 +177,7 @@ impl Daemon {
             runtime: Runtime::of(&start.settings),
             requests,
             node,
+            reports: Reports::default(),
             patience: Patience::new(),
             log: Log::default(),
             tally: report::tally(),
@@ -197,6 +202,7 @@ impl Daemon {
     pub async fn run(mut self, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
         self.chores.sweep();
+        self.report();
         let mut reason = Some(Reason {
             ask: true,
             ..Reason::default()
@@ -364,6 +370,15 @@ impl Daemon {
         let artifact = self.wanted.first().filter(|_| self.timers.may_fetch(now))?;
         self.tried.clear();
         Some(artifact.clone())
+    }
+
+    /// Has the Kubernetes API told what is declared to be told.
+    fn report(&mut self) {
+        let keeper = self.caretaker.keeper();
+        let api = api(keeper, &self.requests);
+        let settings = &keeper.settings().kubernetes;
+        self.reports
+            .declared(settings, &api, self.publisher.subscribe());
     }
 
     /// Whether anything is asked of the Kubernetes API or told to it.

@@ -260,6 +260,7 @@ impl Daemon {
         self.drop_work().await;
         // The former one goes first: it has the lock.
         self.caretaker = Caretaker::new(keeper.clone());
+        self.report();
         self.fresh = true;
         self.log.declared_anew();
         self.timers.at_once();
@@ -303,6 +304,15 @@ impl Daemon {
                 self.no_supply.remove(&artifact);
                 *self.tally.downloads.entry(("ok", "")).or_default() += 1;
                 self.tally.download_bytes += supply.fetched.bytes;
+                // It went well, and yet somebody serves what is not pinned: that is not to pass in silence.
+                if supply.fetched.impostors > 0 {
+                    let count = self
+                        .tally
+                        .downloads
+                        .entry(("failed", "digest"))
+                        .or_default();
+                    *count += u64::from(supply.fetched.impostors);
+                }
                 self.caretaker.supply(supply);
             }
             Err(error) => {

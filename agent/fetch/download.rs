@@ -55,6 +55,7 @@ pub async fn download<S: Spool>(
         client: None,
     };
     let mut intake = Intake::new(spool, artifact.pin);
+    let mut impostors = 0;
     let kept = |source| FetchError::Spool {
         artifact: artifact.name.clone(),
         source,
@@ -72,7 +73,7 @@ pub async fn download<S: Spool>(
                 continue;
             }
             match visitor.visit(source, index, intake).await.map_err(kept)? {
-                Visited::Got(verified) => return Ok(verified),
+                Visited::Got(verified) => return Ok(verified.after(impostors)),
                 Visited::Failed(back, failure) => {
                     tracing::warn!(
                         artifact = artifact.name,
@@ -80,6 +81,7 @@ pub async fn download<S: Spool>(
                         kind = failure.kind(),
                         "download failed: {failure}"
                     );
+                    impostors += u32::from(matches!(failure, Failure::Digest(_)));
                     source.failed(failure, &means.backoff, Instant::now());
                     intake = *back;
                 }

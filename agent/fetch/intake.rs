@@ -20,6 +20,7 @@ pub struct Verified<S> {
     spool: S,
     bytes: u64,
     source: String,
+    impostors: u32,
 }
 
 impl<S> Verified<S> {
@@ -33,6 +34,17 @@ impl<S> Verified<S> {
     #[must_use]
     pub fn source(&self) -> &str {
         &self.source
+    }
+
+    /// How many sources before that one gave bytes that are not the pinned ones.
+    #[must_use]
+    pub const fn impostors(&self) -> u32 {
+        self.impostors
+    }
+
+    /// The same, after so many sources that gave other bytes.
+    pub(super) fn after(self, impostors: u32) -> Self {
+        Self { impostors, ..self }
     }
 
     /// The bytes, read from the start.
@@ -181,6 +193,7 @@ impl<S: Spool> Intake<S> {
             spool: self.spool,
             bytes: self.position,
             source,
+            impostors: 0,
         }))
     }
 

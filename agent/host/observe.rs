@@ -67,6 +67,14 @@ impl Print {
     }
 }
 
+impl Seen {
+    /// As long as the file has this print, it is what was read.
+    #[must_use]
+    pub const fn print(&self) -> Print {
+        self.print
+    }
+}
+
 /// An open regular file, read from its start.
 #[derive(Debug)]
 pub struct Reader {

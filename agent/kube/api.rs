@@ -284,6 +284,7 @@ async fn answer(
 /// Reads an answer's body, up to what an object can be.
 async fn body(response: &mut Response, server: &str) -> Result<Vec<u8>, KubeError> {
     let mut body = Vec::new();
+    let want = response.content_length();
     loop {
         match response.chunk().await {
             Ok(None) => return Ok(body),
@@ -298,7 +299,7 @@ async fn body(response: &mut Response, server: &str) -> Result<Vec<u8>, KubeErro
                 let got = u64::try_from(body.len()).unwrap_or(u64::MAX);
                 return Err(KubeError::Unreachable {
                     server: server.to_owned(),
-                    failure: Failure::within_body(error, got, response.content_length()),
+                    failure: Failure::within_body(error, got, want),
                 });
             }
         }

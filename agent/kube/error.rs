@@ -74,8 +74,9 @@ pub enum KubeError {
     },
     /// 403.
     #[error(
-        "{server} does not let us {verb} {resource} (403){said}; grant the ClusterRole of \
-             manifests/components/kubernetes-api: resources: [{resource}], verbs: [{verb}]"
+        "{server} does not let us {verb} {resource} (403){said}; manifests/components/{} grants it: \
+         resources: [{resource}], verbs: [{verb}]",
+        component(verb, resource)
     )]
     Forbidden {
         /// The server.
@@ -185,6 +186,15 @@ pub(super) fn quoted(message: &str) -> String {
     }
 }
 
+/// The component of the manifests that has the rule.
+fn component(verb: &str, resource: &str) -> &'static str {
+    match (verb, resource) {
+        ("get", _) => "kubernetes-api",
+        ("patch", "nodes") => "kubernetes-taint",
+        _ => "kubernetes-reports",
+    }
+}
+
 /// What to do about something that is not there.
 fn missing(resource: &str) -> &'static str {
     match resource {
@@ -235,8 +245,8 @@ mod tests {
         };
         assert_eq!(
             error.to_string(),
-            "https://10.96.0.1:443 does not let us patch nodes/status (403): User \"x\" cannot patch; grant the \
-             ClusterRole of manifests/components/kubernetes-api: resources: [nodes/status], verbs: [patch]"
+            "https://10.96.0.1:443 does not let us patch nodes/status (403): User \"x\" cannot patch; \
+             manifests/components/kubernetes-reports grants it: resources: [nodes/status], verbs: [patch]"
         );
         assert_eq!(error.kind(), "forbidden");
     }

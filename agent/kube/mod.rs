@@ -4,12 +4,19 @@
 //! here is waited for by whoever keeps the node as it is declared.
 
 mod api;
+mod condition;
 mod endpoint;
 mod error;
+mod events;
 mod log;
 mod node;
+mod pause;
+mod taint;
 
 pub use api::Api;
+pub use condition::Condition;
 pub use error::KubeError;
+pub use events::{Announcement, Events, NAMESPACE};
 pub use log::{Log, Purpose};
 pub use node::Node;
+pub use taint::{Taint, removal};

@@ -270,7 +270,8 @@ pub struct Tally {
     pub repair_seconds: Histogram,
     /// How often the kernel's event queue ran over.
     pub watch_overflows: u64,
-    /// Downloads by result (`ok`, `failed`) and reason (a failure's stable label; empty for `ok`).
+    /// Downloads by result (`ok`, `failed`) and reason (a failure's stable label; empty for `ok`). A source that gave
+    /// other bytes than the pinned ones counts as a failure of its own, also where the next one had them.
     pub downloads: BTreeMap<(&'static str, &'static str), u64>,
     /// Bytes that were downloaded and proven.
     pub download_bytes: u64,

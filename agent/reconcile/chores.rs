@@ -2,6 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use super::Keeper;
 use super::caretaker::Caretaker;
@@ -10,7 +11,10 @@ use super::session::Session;
 use crate::host::Dir;
 use crate::model::{FileName, FileState, Sha256};
 use crate::plan::DesiredPlugin;
-use crate::store::StoreError;
+use crate::store::{Spare, StoreError};
+
+/// How long to wait for the times of a copy that was just made to settle, before it is read again.
+const SETTLING: Duration = Duration::from_millis(5);
 
 /// What is to be done when there is time for it.
 #[derive(Debug, Default)]
@@ -36,6 +40,16 @@ pub enum Done {
     AllRead,
     /// A plugin is not what it was when it was last read.
     Drift,
+}
+
+/// How a plugin's copies in the store stand.
+enum Copied {
+    /// There is nothing to do for them now.
+    Both,
+    /// One step was made.
+    One,
+    /// One is too young to be proven.
+    Unsettled,
 }
 
 impl Chores {
@@ -133,6 +147,7 @@ impl Session {
             return Ok(Done::Nothing);
         };
         let ledger = self.store.ledger()?;
+        let mut unsettled = false;
         for plugin in self.keeper.desired(&ledger, None).plugins {
             let Some(digest) = plugin
                 .sha256
@@ -141,8 +156,9 @@ impl Session {
                 continue;
             };
             match self.copy(&bin, &plugin, digest) {
-                Ok(false) => {}
-                Ok(true) => return Ok(Done::One),
+                Ok(Copied::Both) => {}
+                Ok(Copied::One) => return Ok(Done::One),
+                Ok(Copied::Unsettled) => unsettled = true,
                 // A full disk costs the copy, not the network.
                 Err(error) => {
                     tracing::warn!("no copy of {}: {error}", plugin.plugin);
@@ -150,43 +166,48 @@ impl Session {
                 }
             }
         }
+        if unsettled {
+            std::thread::sleep(SETTLING);
+            return Ok(Done::One);
+        }
         Ok(Done::Nothing)
     }
 
-    /// Makes the copy of a plugin that is missing; `false` if none is.
+    /// Makes the copy of a plugin that is missing.
     fn copy(
         &self,
         bin: &Dir,
         plugin: &DesiredPlugin,
         digest: Sha256,
-    ) -> Result<bool, ReconcileError> {
+    ) -> Result<Copied, ReconcileError> {
         let name = plugin.plugin.file();
         if !self.store.has(&digest)? {
             let state = self.keeper.memory.observe(bin, name);
             if !matches!(state, FileState::Regular(file) if file.sha256 == digest) {
-                return Ok(false);
+                return Ok(Copied::Both);
             }
             self.store.refill(&digest, bin, name)?;
-            return Ok(true);
+            return Ok(Copied::One);
         }
         if !self.store.reaches(bin) {
-            return Ok(false);
+            return Ok(Copied::Both);
         }
         let proven = || self.proven.lock().unwrap_or_else(PoisonError::into_inner);
         let known = proven().get(&digest).copied();
         if let Some(print) = known
             && self.store.is_proven(&digest, &print)?
         {
-            return Ok(false);
+            return Ok(Copied::Both);
         }
         match self.store.spare(&digest) {
-            Ok(Some(print)) => drop(proven().insert(digest, print)),
-            Ok(None) => {}
+            Ok(Spare::Proven(print)) => drop(proven().insert(digest, print)),
+            Ok(Spare::Made) => {}
+            Ok(Spare::Unsettled) => return Ok(Copied::Unsettled),
             // The blob is removed: the next chore makes it again of what is in place.
             Err(error @ StoreError::Corrupt { .. }) => tracing::warn!("{error}"),
             Err(error) => return Err(error.into()),
         }
-        Ok(true)
+        Ok(Copied::One)
     }
 }
 

@@ -52,6 +52,8 @@ pub struct Fetched {
     pub source: String,
     /// The pin that it matched.
     pub pin: String,
+    /// How many sources before that one gave other bytes than the pinned ones.
+    pub impostors: u32,
 }
 
 /// What was done, and what is true afterwards.
@@ -248,6 +250,7 @@ impl Session {
             bytes: bytes.bytes(),
             source: bytes.source().to_owned(),
             pin: artifact.pin.to_string(),
+            impostors: bytes.impostors(),
         };
         tracing::info!(
             artifact = fetched.artifact,

@@ -1,7 +1,7 @@
 //! One pass over a node: observe → plan → apply → say what is true now.
 //!
-//! The commands are thin readings of this room. Its parts: `sight` (what is declared and what is there; `facts`
-//! and `network` feed it), `questions` (what has to be asked: gates, plugins), `judge` (both into a [`Snapshot`];
+//! The commands are thin readings of this room. Its parts: `sight` (what is declared and what is there; `facts`,
+//! `node` and `network` feed it), `questions` (what has to be asked: gates, plugins), `judge` (both into a [`Snapshot`];
 //! `precedence` is its view of the runtimes), `session` (the state directory, held), `supply` (artifacts into the
 //! store), `apply` (steps onto the disk), `converge` and `uninstall` (the orders of steps).
 

@@ -19,3 +19,4 @@ pub use blobs::{Glance, Placement, Store, Trust};
 pub use error::StoreError;
 pub use ledger::{Dirs, Ledger, Measure, Origin, Place, Placed, SetAside};
 pub use node::remembered_node;
+pub use spares::Spare;

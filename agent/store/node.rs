@@ -34,6 +34,14 @@ impl Store {
         temp.publish(&self.state, &name, FileMode::PRIVATE, self.owner)?;
         Ok(self.state.sync()?)
     }
+
+    /// Removes what was written down of the node.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn forget_node(&self) -> Result<(), HostError> {
+        self.state.remove(&FileName::fixed(FILE)).map(drop)
+    }
 }
 
 /// What was last written down of the node of this name; `None` where nothing of use is there.

@@ -9,6 +9,17 @@ use super::{Store, StoreError};
 use crate::host::{Dir, HostError, Print};
 use crate::model::{FileMode, FileName, FileState, Sha256};
 
+/// How far a spare has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spare {
+    /// It was read and is durable: as long as it has this print, it need not be proven again.
+    Proven(Print),
+    /// It was made or changed just now, and is to be proven by reading it once its times have settled.
+    Made,
+    /// It was made so short a while ago that another change would not show in its times.
+    Unsettled,
+}
+
 impl Store {
     /// Copies a plugin that is in place back into the store, if the store does not have it; hashed on the way.
     ///
@@ -24,16 +35,26 @@ impl Store {
         Ok(self.blobs.sync()?)
     }
 
-    /// Makes sure that there is a spare of a blob, proven by reading it and durable, and returns its print: as long
-    /// as the spare has that, it need not be proven again.
+    /// Brings the spare of a blob one step further: makes it, or proves it by reading it. What is made here is not
+    /// proven by that: until its print is taken, anybody could write to it, and the print would be that of what they
+    /// wrote.
     ///
     /// # Errors
     /// [`StoreError::Corrupt`] when the blob is not what its name says, which is removed then; or a failure of the
     /// file system.
-    pub fn spare(&self, digest: &Sha256) -> Result<Option<Print>, StoreError> {
+    pub fn spare(&self, digest: &Sha256) -> Result<Spare, StoreError> {
         let name = FileName::from(digest);
-        match self.spares.observe(&name) {
+        let mut seen = None;
+        match self.spares.observe_again(&name, &mut seen) {
             FileState::Regular(there) if there.sha256 == *digest => {
+                if (there.mode, there.owner) == (FileMode::PLUGIN.bits(), self.owner) {
+                    let Some(seen) = seen else {
+                        return Ok(Spare::Unsettled);
+                    };
+                    self.spares.make_durable(&name)?;
+                    self.spares.sync()?;
+                    return Ok(Spare::Proven(seen.print()));
+                }
                 self.spares
                     .set_mode_owner(&name, FileMode::PLUGIN, self.owner)?;
             }
@@ -42,8 +63,7 @@ impl Store {
                 temp.publish(&self.spares, &name, FileMode::PLUGIN, self.owner)?;
             }
         }
-        self.spares.sync()?;
-        Ok(self.spares.print(&name)?)
+        Ok(Spare::Made)
     }
 
     /// Removes every spare whose blob is there: what a download needs is needed more. `true` if there was one.

@@ -15,6 +15,7 @@ mod fetch;
 mod filesystem;
 mod http;
 mod install;
+mod kube;
 mod metrics;
 mod page;
 mod profiles;

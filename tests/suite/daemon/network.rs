@@ -93,6 +93,26 @@ fn fault_37_a_mirror_that_comes_up_later() {
     agent.stop();
 }
 
+/// Fault 48: a mirror that serves something else is counted, also where the next one has what is pinned.
+#[test]
+fn fault_48_a_wrong_digest_is_counted_although_another_source_is_right() {
+    let server = Server::http();
+    server.on("/wrong.tgz", [Reply::ok(b"something else")]);
+    server.on("/p.tgz", [Reply::ok(&PACK.bytes)]);
+    let node = Node::empty();
+    let mut artifact = PACK.artifact(&server.url("/wrong.tgz"));
+    artifact.sources.push(server.url("/p.tgz"));
+    node.declare(&artifact, NETWORK);
+    let agent = Agent::start(&node);
+    agent.becomes_ready();
+    assert_eq!(agent.metric(DOWNLOADED), 1.0);
+    assert_eq!(
+        agent.metric("cni_keeper_downloads_total{result=\"failed\",reason=\"digest\"}"),
+        1.0
+    );
+    agent.stop();
+}
+
 /// An artifact that cannot be had does not keep the others from being fetched, whichever is declared first; the one is
 /// asked for again and again, with pauses.
 #[test]

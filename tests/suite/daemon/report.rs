@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use super::{BRIDGE, Told, drifts, node};
 use crate::support::agent::Agent;
+use crate::support::namespace::{bind, in_private_mounts, remount};
 use crate::support::node::{BIN, CONFLIST, Node, STATE};
 
 const REPORT: &str = "drift: {policy: report}\n";
@@ -70,6 +71,31 @@ fn damage_is_told_and_stays() {
     let healed = "cni_keeper_repairs_total{result=\"healed\"}";
     assert_eq!(agent.metric(healed), 0.0);
     agent.stop();
+}
+
+/// As manifests/overlays/report-only has it: what it sees of the node is mounted read-only, and it misses nothing.
+#[test]
+fn a_node_that_is_mounted_read_only() {
+    in_private_mounts(&a_node_that_is_mounted_read_only, |scratch| {
+        let node = Node::within(scratch);
+        node.declare_pack();
+        node.run("install").exits(0);
+        node.declare_more(REPORT);
+        node.listen_anywhere();
+        let view = scratch.join("view");
+        fs::create_dir(&view).unwrap();
+        bind(&node.root(), &view);
+        remount(&view, "ro");
+        let before = node.whole_tree();
+        let agent = Agent::spawn(node.keeper("run").env("CNI_KEEPER_HOST_ROOT", &view));
+        agent.becomes_ready();
+        assert_eq!(before, node.whole_tree());
+        fs::remove_file(node.path(BRIDGE)).unwrap();
+        let answer = agent.get("/readyz");
+        assert_eq!(answer.status, 503);
+        assert!(answer.body.contains("bridge is missing"), "{answer:?}");
+        agent.stop();
+    });
 }
 
 /// Switched on while it runs, it stops mending; switched off, it mends what it had only told of.

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use cni_keeper::fetch::{Failure, Refusal, TimeLimit, Tried};
+use cni_keeper::fetch::{Failure, Refusal, TimeLimit, Tried, Verified};
 use cni_keeper::model::Pin;
 use sha2::Digest;
 
@@ -257,11 +257,9 @@ async fn fault_48_a_wrong_digest_goes_to_the_next_source() {
     server.on("/bad", [Reply::ok(b"other bytes")]);
     server.on("/a", [Reply::ok(&content)]);
     let sources = [server.url("/bad"), server.url("/a")];
-    got(
-        Case::new(&content, &sources).run().await,
-        &content,
-        &sources[1],
-    );
+    let found = Case::new(&content, &sources).run().await;
+    assert_eq!(found.as_ref().ok().map(Verified::impostors), Some(1));
+    got(found, &content, &sources[1]);
 
     // A source that is merely down does not hide it from the metrics.
     let sources = [sources[0].clone(), server.url("/gone")];

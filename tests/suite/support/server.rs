@@ -14,8 +14,10 @@ use std::time::Duration;
 /// A request as it came, header names in lower case.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
+    pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) headers: HashMap<String, String>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Request {
@@ -224,16 +226,21 @@ struct Shared {
 impl Server {
     /// Plain HTTP.
     pub(crate) fn http() -> Self {
-        Self::start("http", None)
+        Self::start("http", "127.0.0.1:0", None)
     }
 
     /// HTTPS with this certificate and key.
     pub(crate) fn https(tls: rustls::ServerConfig) -> Self {
-        Self::start("https", Some(Arc::new(tls)))
+        Self::start("https", "127.0.0.1:0", Some(Arc::new(tls)))
     }
 
-    fn start(scheme: &'static str, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    /// The same on an address of one's choice.
+    pub(crate) fn https_at(address: &str, tls: rustls::ServerConfig) -> Self {
+        Self::start("https", address, Some(Arc::new(tls)))
+    }
+
+    fn start(scheme: &'static str, address: &str, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
         let theirs = Arc::clone(&shared);
@@ -269,6 +276,11 @@ impl Server {
     /// The URL of a path, with another name for the host.
     pub(crate) fn url_as(&self, host: &str, path: &str) -> String {
         format!("{}://{host}:{}{path}", self.scheme, self.address.port())
+    }
+
+    /// Where it listens.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// All requests so far, in order.
@@ -334,7 +346,11 @@ fn answer(shared: &Shared, stream: &mut (impl Read + Write)) {
     let Some(first) = read_until(stream, b"\r\n") else {
         return;
     };
-    let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
+    let mut words = first.split(' ').map(str::to_owned);
+    let (method, path) = (
+        words.next().unwrap_or_default(),
+        words.next().unwrap_or_default(),
+    );
     let reply = shared.next_reply(&path);
     // Closing with the rest of the request unread makes the kernel send a reset.
     let rest = match reply.manner {
@@ -342,12 +358,20 @@ fn answer(shared: &Shared, stream: &mut (impl Read + Write)) {
         _ => read_until(stream, b"\r\n\r\n"),
     };
     let headers = rest.iter().flat_map(|rest| rest.lines());
+    let headers: HashMap<String, String> = headers
+        .filter_map(|line| line.split_once(": "))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+        .collect();
+    let length = headers.get("content-length");
+    let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+    if stream.read_exact(&mut body).is_err() {
+        return;
+    }
     let request = Request {
+        method,
         path,
-        headers: headers
-            .filter_map(|line| line.split_once(": "))
-            .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
-            .collect(),
+        headers,
+        body,
     };
     shared.requests.lock().unwrap().push(request.clone());
     shared.arrived.notify_all();

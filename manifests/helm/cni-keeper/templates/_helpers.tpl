@@ -2,8 +2,8 @@
 {{ default .Chart.Name .Values.nameOverride }}
 {{- end }}
 
-{{/* What takes the agents' files away is a DaemonSet of its own, in the place of theirs. Helm applies on the server, where
-a probe that is given up leaves its defaults behind, and is refused for what it lacks. */}}
+{{/* What takes the agents' files away is a DaemonSet of its own, in the place of theirs. Helm applies on the server, and
+older API servers cannot take a probe away there: its defaults stay, and are refused (kubernetes/kubernetes#99037). */}}
 {{- define "cni-keeper.daemonset" -}}
 {{ include "cni-keeper.name" . }}{{ if .Values.uninstall }}-uninstall{{ end }}
 {{- end }}
