@@ -288,7 +288,6 @@ class Refusals(unittest.TestCase):
         ],
         'config={"network":{"facts":[{"kubernetes":"node"}]}}': ["config.network.facts", "kubernetesApi.enabled=true"],
         'config={"kubernetes":{"events":true}}': ["config.kubernetes", "kubernetesApi.enabled=true"],
-        'podLabels={"app.kubernetes.io/name":"a"}': ["podLabels: app.kubernetes.io/name", "leave it out"],
         'podMonitor={"enabled":true}': ["podMonitor.enabled", "set config.http.metricsListen"],
         'hostDirectories=["/opt/cni","/opt/cni/bin","/etc/cni"]': ["/opt/cni/bin is config.paths.binDir", "alone, /opt/cni"],
         'hostDirectories=["/opt/cni","/opt-cni","/etc/cni"]': ["/opt-cni would be the volume opt-cni", "/opt/cni;"],
