@@ -116,3 +116,8 @@ impl Drop for Agent {
 pub(crate) fn readiness() -> Option<Answer> {
     get(ADDRESS, "/readyz").ok()
 }
+
+/// What `/status` answers; `None` where nobody listens.
+pub(crate) fn status() -> Option<Answer> {
+    get(ADDRESS, "/status").ok()
+}

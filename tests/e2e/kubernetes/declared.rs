@@ -1,6 +1,5 @@
 //! What the operator applies: the base with an image, a configuration and a mirror of the node's own.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -79,8 +78,8 @@ impl Operator {
         }
     }
 
-    /// Writes a kustomization of what is declared, and returns its directory, for `kubectl apply -k`.
-    pub(crate) fn write(&self, declared: &Declared) -> String {
+    /// The configuration of what is declared, and its archive on the mirror.
+    fn config(&self, declared: &Declared) -> String {
         let arch = cni_keeper::model::Arch::of_this_program().unwrap();
         let (version, sources, digest) = match declared.plugins {
             Plugins::Mirrored(version) => {
@@ -102,7 +101,7 @@ impl Operator {
             }
         };
 
-        let mut config = format!(
+        format!(
             "apiVersion: cni-keeper/v1alpha1
 kind: NodeNetwork
 profile: reference-bridge
@@ -115,14 +114,29 @@ artifacts:
 network:
   facts:
     - {facts}
+{more}
 ",
             facts = declared.facts,
             if_present = declared.if_present,
-        );
-        writeln!(config, "{}", declared.more).unwrap();
+            more = declared.more,
+        )
+    }
+
+    /// Writes the values of a Helm release of what is declared, and returns their file.
+    pub(crate) fn values(&self, declared: &Declared) -> String {
+        let config = self.config(declared).replace('\n', "\n  ");
+        let agent = declared.agent;
+        let values = format!("image: {{repository: {IMAGE}, tag: {agent}}}\nconfig:\n  {config}\n");
+        let file = self.dir.join("values.yaml");
+        fs::write(&file, values).unwrap();
+        file.to_str().unwrap().to_owned()
+    }
+
+    /// Writes a kustomization of what is declared, and returns its directory, for `kubectl apply -k`.
+    pub(crate) fn write(&self, declared: &Declared) -> String {
         let overlay = self.dir.join("overlay");
         fs::create_dir_all(&overlay).unwrap();
-        fs::write(overlay.join("config.yaml"), config).unwrap();
+        fs::write(overlay.join("config.yaml"), self.config(declared)).unwrap();
         let components: Vec<String> = declared
             .components
             .iter()

@@ -28,6 +28,21 @@ impl Kubectl {
         }
     }
 
+    /// Has Helm do something for the same user; or why it does not.
+    pub(crate) fn helm(&self, args: &[&str]) -> Result<(), String> {
+        let helm = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/manifests/helm.py");
+        // Debian's own, which its modules belong to.
+        let output = Command::new("/usr/bin/python3")
+            .arg(helm)
+            .args(args)
+            .arg("--kubeconfig")
+            .arg(&self.config)
+            .output()
+            .unwrap();
+        let said = || String::from_utf8_lossy(&output.stderr).into_owned();
+        output.status.success().then_some(()).ok_or_else(said)
+    }
+
     /// What it prints, or what it says went wrong.
     pub(crate) fn try_run(&self, args: &[&str]) -> Result<String, String> {
         let output = Command::new(find_program("kubectl").unwrap())

@@ -4,8 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use nix::unistd::Pid;
+use serde_json::Value;
 
-use crate::agent::readiness;
+use crate::agent::{readiness, status};
 use crate::http::Answer;
 use crate::poll::until;
 
@@ -66,6 +67,20 @@ pub(crate) async fn until_unready(because: &str) -> String {
         answer => Err(format!("{answer:?}")),
     })
     .await
+}
+
+/// Waits until a full reading every so many seconds is what is declared.
+pub(crate) async fn until_resync(seconds: u64) {
+    until("the configuration to be in force", async || {
+        let status = status().ok_or("no answer")?;
+        let status: Value =
+            serde_json::from_str(&status.body).map_err(|error| error.to_string())?;
+        let declared = &status["declared"]["resyncSeconds"];
+        (*declared == seconds)
+            .then_some(())
+            .ok_or_else(|| declared.to_string())
+    })
+    .await;
 }
 
 /// What it has cost.

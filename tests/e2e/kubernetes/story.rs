@@ -13,7 +13,7 @@ use super::cluster::{Cluster, NODE};
 use super::declared::{Declared, Operator, Plugins};
 use super::image::{VERSIONS, archive};
 use super::kubectl::{NAMESPACE, condition};
-use super::pod::{agent, cost, until_another, until_ready, until_unready};
+use super::pod::{agent, cost, until_another, until_ready, until_resync, until_unready};
 use super::talk::{Talk, create_pod, run_pod};
 use crate::archive::DEBIAN_PLUGINS;
 use crate::containerd::SOCKET;
@@ -337,7 +337,47 @@ impl Story {
         let overlay = self.operator.write(&self.declared);
         self.cluster.kubectl.delete(&["--kustomize", &overlay]);
         self.tell("nothing of it is left in the cluster");
+        self.by_helm().await;
         self.cluster.stop().await;
+    }
+
+    /// The chart on the same node: from NotReady to Ready, another configuration without a new pod, and its end, which
+    /// leaves the network.
+    async fn by_helm(&mut self) {
+        let helm = |what, declared: &Declared| {
+            let values = self.operator.values(declared);
+            self.cluster.kubectl.helm(&[what, "--values", &values])
+        };
+        self.declared.facts = WRITTEN;
+        self.declared.more = "";
+        helm("install", &self.declared).unwrap();
+        self.roll_out();
+        self.until_placed().await;
+        self.until_node("True", "").await;
+        self.tell("helm install: node Ready");
+
+        let before = agent().unwrap();
+        self.declared.more = "drift: {policy: heel}";
+        let refused = helm("upgrade", &self.declared).unwrap_err();
+        assert!(refused.contains("config/drift/policy"), "{refused}");
+        self.declared.more = "drift: {resync: 4m}";
+        helm("upgrade", &self.declared).unwrap();
+        until_resync(240).await;
+        until_ready().await;
+        assert_eq!(agent().unwrap(), before, "no roll-out for a configuration");
+        self.tell(
+            "helm upgrade: a mistake is refused, and what is right is in force without a roll-out",
+        );
+
+        self.cluster.kubectl.helm(&["uninstall"]).unwrap();
+        until("the agent to be gone", async || match agent() {
+            Ok(agent) => Err(format!("{agent}")),
+            Err(_) => Ok(()),
+        })
+        .await;
+        self.until_placed().await;
+        self.until_node("True", "").await;
+        self.tell("helm uninstall: the network stays");
     }
 }
 
