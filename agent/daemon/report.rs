@@ -53,12 +53,10 @@ pub(super) fn status(daemon: &Daemon, pass: Pass, stuck: Option<&str>) -> Status
             matches!(check.name, "binaries" | "conflist") && !check.failures.is_empty()
         });
         match wrong {
+            // What is wrong and why it stays so in one, since the short form of /readyz has room for one.
             Some(wrong) => {
-                // What no source gives is the cause of what is missing: the short form of /readyz has room for one.
                 let failures = &mut snapshot.checks[wrong].failures;
-                let unsupplied = daemon.no_supply.values().any(|why| why == stuck);
-                let at = if unsupplied { 0 } else { failures.len() };
-                failures.insert(at, stuck.to_owned());
+                failures[0] = format!("{}; {stuck}", failures[0]);
             }
             None => {
                 if let Some(check) = snapshot.checks.first_mut() {

@@ -127,9 +127,7 @@ fn one_of_two_artifacts_cannot_be_had() {
     node.declare_text(&format!("{dead}{good}{NETWORK}{ONE_TRY}"));
     let agent = Agent::start(&node);
     agent.unasked("installed", || node.has(CONFLIST));
-    agent.becomes_unready("binaries: cannot fetch dead: ");
-    let told = agent.get("/readyz?verbose").body;
-    assert!(told.contains("portmap is missing"), "{told}");
+    agent.becomes_unready("portmap is missing; cannot fetch dead: ");
     assert_eq!(agent.downloads(), 1.0);
     let count = server.count("/dead.tgz");
     assert!((1..4).contains(&count), "{count} requests");
