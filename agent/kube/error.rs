@@ -132,7 +132,10 @@ pub enum KubeError {
         limit: usize,
     },
     /// Not what was asked for.
-    #[error("{server} sends something else than a node ({source}); check that it is an API server")]
+    #[error(
+        "{server} sends something else than a node{}; check that it is an API server",
+        quoted(&source.to_string())
+    )]
     Garbled {
         /// The server.
         server: String,

@@ -35,6 +35,12 @@ impl Known {
         }
     }
 
+    /// Takes in what was once written down; an answer that came meanwhile is newer.
+    fn recall(&self, facts: NodeFacts) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.facts.get_or_insert(facts);
+    }
+
     /// What is known.
     #[must_use]
     pub fn facts(&self) -> Option<NodeFacts> {
@@ -81,7 +87,7 @@ impl Keeper {
         if let (None, Some(node)) = (self.node.facts(), self.node_name()) {
             let state = &self.settings.paths.state_dir;
             if let Some(facts) = remembered_node(&self.host, state, &node)? {
-                self.node.learn(Ok(facts));
+                self.node.recall(facts);
             }
         }
         Ok(self.node.facts())
@@ -144,6 +150,17 @@ mod tests {
         assert!(!known.learn(Ok(facts(Some("10.244.1.0/24")))));
         assert!(!known.learn(Err("refused".to_owned())));
         assert_eq!(known.facts(), Some(facts(Some("10.244.1.0/24"))));
+    }
+
+    #[test]
+    fn what_was_written_down_gives_way_to_an_answer_and_is_none_itself() {
+        let known = Known::default();
+        known.learn(Err("refused".to_owned()));
+        known.recall(facts(Some("10.244.1.0/24")));
+        assert_eq!(known.facts(), Some(facts(Some("10.244.1.0/24"))));
+        assert!(known.learn(Ok(facts(Some("10.244.2.0/24")))));
+        known.recall(facts(Some("10.244.1.0/24")));
+        assert_eq!(known.facts(), Some(facts(Some("10.244.2.0/24"))));
     }
 
     #[test]
