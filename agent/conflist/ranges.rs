@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::json::{element, fold, member};
 use super::validate::Finding;
-use crate::model::Cidr;
+use crate::model::{Cidr, CidrError};
 
 /// The keys of an `ipam` object that hold a range: host-local's `subnet`, also in its `ranges`, and weave's.
 const SUBNET: &str = "subnet";
@@ -16,26 +16,30 @@ const POOLS: [&str; 2] = ["ipv4_pools", "ipv6_pools"];
 /// How the values of `subnet` begin that calico replaces itself (`usePodCidr`, `usePodCidrIPv6`).
 const POD_CIDR: &str = "usePodCidr";
 
+/// The IPAM plugin that is particular about its ranges.
+const HOST_LOCAL: &str = "host-local";
+
 /// What speaks against the ranges that a conflist's IPAM plugins give addresses from: each must lie inside one of
-/// `pods`, unless that is empty, and have no address in common with any of `reserved`.
+/// `pods`, unless that is empty, and have no address in common with any of `reserved`. Those of host-local must in any
+/// case be what it takes: with others, every ADD fails.
 ///
 /// Keys are matched without regard to case, as host-local's are by Go. A value with a placeholder is left alone.
 #[must_use]
 pub fn check_ranges(conflist: &Value, pods: &[Cidr], reserved: &[Cidr]) -> Vec<Finding> {
-    if pods.is_empty() && reserved.is_empty() {
-        return Vec::new();
-    }
     let mut ranges = Vec::new();
     search(conflist, "", &mut ranges);
+    let is_asked = !(pods.is_empty() && reserved.is_empty());
     let mut findings = Vec::new();
-    for Found { at, text, is_range } in ranges {
+    for Found { at, text, kind } in ranges {
+        if kind == Kind::HostLocal
+            && let Some(finding) = refused(&at, text)
+        {
+            findings.push(finding);
+            continue;
+        }
         match Cidr::lenient(text) {
             Some(range) => findings.extend(judged(&at, &range, pods, reserved)),
-            None if is_range => findings.push(Finding::error(
-                at,
-                format!("'{text}' is not a range of addresses"),
-                "write one such as 10.244.1.0/24",
-            )),
+            None if kind == Kind::Subnet && is_asked => findings.push(no_range(&at, text)),
             None => {}
         }
     }
@@ -46,8 +50,45 @@ pub fn check_ranges(conflist: &Value, pods: &[Cidr], reserved: &[Cidr]) -> Vec<F
 struct Found<'a> {
     at: String,
     text: &'a str,
-    /// Whether nothing else can stand there.
-    is_range: bool,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// One of host-local's.
+    HostLocal,
+    /// Nothing but a range can stand there.
+    Subnet,
+    /// The name of something can stand there as well.
+    Pool,
+}
+
+/// Why host-local refuses a range at ADD (`Range.Canonicalize` in its allocator).
+fn refused(at: &str, text: &str) -> Option<Finding> {
+    match text.parse::<Cidr>() {
+        Ok(range) if range.holds_a_pod() => None,
+        Ok(range) => Some(Finding::error(
+            at,
+            format!(
+                "{range} is too small for host-local, which keeps the first and last address free"
+            ),
+            "give it a larger one",
+        )),
+        Err(CidrError::HostBits { text, network }) => Some(Finding::error(
+            at,
+            format!("'{text}' has bits set behind its prefix, which host-local refuses"),
+            format!("write {network}"),
+        )),
+        Err(CidrError::NoRange(text)) => Some(no_range(at, &text)),
+    }
+}
+
+fn no_range(at: &str, text: &str) -> Finding {
+    Finding::error(
+        at,
+        format!("'{text}' is not a range of addresses"),
+        "write one such as 10.244.1.0/24",
+    )
 }
 
 fn judged(at: &str, range: &Cidr, pods: &[Cidr], reserved: &[Cidr]) -> Vec<Finding> {
@@ -106,22 +147,27 @@ fn of_ipam<'a>(ipam: &'a Value, at: &str, found: &mut Vec<Found<'a>>) {
     let Value::Object(members) = ipam else {
         return;
     };
+    let is_type = |(key, value): (&String, &Value)| fold(key) == "type" && *value == HOST_LOCAL;
+    let kind = match members.iter().any(is_type) {
+        true => Kind::HostLocal,
+        false => Kind::Subnet,
+    };
     for (key, value) in members {
         let (here, key) = (member(at, key), fold(key));
         if key == SUBNET {
-            note(value, &here, true, found);
+            note(value, &here, kind, found);
         } else if key == RANGES {
             each(value, &here, |set, at| {
                 each(set, at, |range, at| {
                     for (key, value) in range.as_object().into_iter().flatten() {
                         if fold(key) == SUBNET {
-                            note(value, &member(at, key), true, found);
+                            note(value, &member(at, key), kind, found);
                         }
                     }
                 });
             });
         } else if POOLS.contains(&key.as_str()) {
-            each(value, &here, |pool, at| note(pool, at, false, found));
+            each(value, &here, |pool, at| note(pool, at, Kind::Pool, found));
         }
     }
 }
@@ -132,14 +178,15 @@ fn each<'a>(list: &'a Value, at: &str, mut visit: impl FnMut(&'a Value, &str)) {
     }
 }
 
-fn note<'a>(value: &'a Value, at: &str, is_range: bool, found: &mut Vec<Found<'a>>) {
+fn note<'a>(value: &'a Value, at: &str, kind: Kind, found: &mut Vec<Found<'a>>) {
     if let Value::String(text) = value
         && !text.contains("${")
+        && !text.starts_with(POD_CIDR)
     {
         found.push(Found {
             at: at.to_owned(),
             text,
-            is_range: is_range && !text.starts_with(POD_CIDR),
+            kind,
         });
     }
 }
@@ -227,6 +274,31 @@ mod tests {
         for bad in ["", "10.244.0.0", "10.244.0.0/99"] {
             assert_eq!(said(&with(bad), &["10.0.0.0/8"], &[]).len(), 1, "{bad}");
             assert!(said(&with(bad), &[], &[]).is_empty(), "not asked for");
+        }
+    }
+
+    /// As host-local itself answers to an ADD with them.
+    #[test]
+    fn what_host_local_refuses_is_refused_whatever_is_asked_for() {
+        let with = |kind: &str, subnet: &str| json!({"plugins": [{"ipam": {"type": kind, "ranges": [[{"subnet": subnet}]]}}]});
+        for (bad, why) in [
+            ("10.244.1.5/24", "write 10.244.1.0/24"),
+            ("10.244.1.0/31", "too small"),
+            ("fd00::/128", "too small"),
+            ("10.244.1.0", "not a range"),
+            ("", "not a range"),
+        ] {
+            let said = said(&with("host-local", bad), &[], &[]);
+            assert!(said.len() == 1 && said[0].contains(why), "{bad}: {said:?}");
+            assert_eq!(check_ranges(&with("another", bad), &[], &[]), []);
+        }
+        for good in [
+            "10.244.1.0/24",
+            "10.244.1.0/30",
+            "fd00:10::/64",
+            "usePodCidr",
+        ] {
+            assert_eq!(said(&with("host-local", good), &[], &[]), [""; 0], "{good}");
         }
     }
 }

@@ -45,6 +45,16 @@ impl Cidr {
         self.length <= other.length && prefix(other.network, self.length) == self.network
     }
 
+    /// Whether there is an address in it besides the first and the last, which stand for the network and for everybody.
+    #[must_use]
+    pub const fn holds_a_pod(&self) -> bool {
+        let bits = match self.network {
+            IpAddr::V4(_) => 32,
+            IpAddr::V6(_) => 128,
+        };
+        self.length <= bits - 2
+    }
+
     /// Whether the two have an address in common.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
