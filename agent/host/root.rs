@@ -6,7 +6,7 @@ use std::sync::Arc;
 use nix::unistd::{getegid, geteuid};
 
 use super::observe::Reader;
-use super::walk::Root;
+use super::walk::{Make, Root};
 use super::{Dir, HostError};
 use crate::model::Owner;
 
@@ -78,13 +78,30 @@ impl Host {
 
     /// Opens a directory, making it and its parents where they are missing.
     ///
-    /// Only what is missing gets `mode`; what is there stays as it is (`/etc/cni` made by containerd
-    /// is 0700, and that is its business). Each new directory is durable before this returns.
+    /// Only if it is missing it gets `mode`; the parents that are get 0755, since others have business in them. What
+    /// is there stays as it is (`/etc/cni` made by containerd is 0700, and that is its business). Each new directory
+    /// is durable before this returns.
     ///
     /// # Errors
     /// When a part cannot be made, or is there and not a directory.
     pub fn ensure_dir(&self, path: &Path, mode: u32) -> Result<Dir, HostError> {
-        Dir::at(&self.root, &self.root.walk(path, Some(mode))?)
+        let parents = true;
+        Dir::at(
+            &self.root,
+            &self.root.walk(path, Some(Make { mode, parents }))?,
+        )
+    }
+
+    /// The same for a directory inside one of ours, which is not made: if it is gone, that is to be known.
+    ///
+    /// # Errors
+    /// As [`Host::ensure_dir`], and when a parent is missing ([`HostError::is_absent`]).
+    pub fn ensure_inner_dir(&self, path: &Path, mode: u32) -> Result<Dir, HostError> {
+        let parents = false;
+        Dir::at(
+            &self.root,
+            &self.root.walk(path, Some(Make { mode, parents }))?,
+        )
     }
 
     /// Reads a small file whole, through links.

@@ -37,6 +37,18 @@ pub(super) struct Trail<'r> {
     inner: PathBuf,
 }
 
+/// The directories that lead to ours belong to others as well.
+const PARENT_MODE: u32 = 0o755;
+
+/// What to do where directories are missing.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Make {
+    /// The mode of the last one.
+    pub(super) mode: u32,
+    /// Whether those that lead to it are made as well.
+    pub(super) parents: bool,
+}
+
 impl Root {
     pub(super) fn open(path: &Path) -> Result<Self, HostError> {
         let fail = |error| HostError::new("open the host root", path, error);
@@ -62,8 +74,8 @@ impl Root {
     }
 
     /// Follows `path`, which counts from this root whether it begins with `/` or not. With `make`,
-    /// directories that are missing are made with that mode, each durable before the next.
-    pub(super) fn walk(&self, path: &Path, make: Option<u32>) -> Result<Trail<'_>, HostError> {
+    /// directories that are missing are made, each durable before the next.
+    pub(super) fn walk(&self, path: &Path, make: Option<Make>) -> Result<Trail<'_>, HostError> {
         let mut trail = self.trail();
         let mut links = 0;
         let mut ahead: VecDeque<OsString> = components(path);
@@ -75,9 +87,10 @@ impl Root {
             let here = trail.path().join(&name);
             let fail = |error| HostError::new("find", &here, error);
             let next = match trail.enter(&name) {
-                Err(Errno::ENOENT) if make.is_some() => {
-                    trail.make(&name, make.unwrap_or_default())?
-                }
+                Err(Errno::ENOENT) => match make.and_then(|make| make.mode(ahead.is_empty())) {
+                    Some(mode) => trail.make(&name, mode)?,
+                    None => return Err(fail(Errno::ENOENT)),
+                },
                 result => result.map_err(fail)?,
             };
             if Kind::of(&fstat(&next).map_err(fail)?) == Kind::Other(FileType::Symlink) {
@@ -98,6 +111,17 @@ impl Root {
             }
         }
         Ok(trail)
+    }
+}
+
+impl Make {
+    /// The mode of a directory that is missing; `None` where it is not to be made.
+    const fn mode(self, is_last: bool) -> Option<u32> {
+        match (is_last, self.parents) {
+            (true, _) => Some(self.mode),
+            (false, true) => Some(PARENT_MODE),
+            (false, false) => None,
+        }
     }
 }
 

@@ -9,8 +9,6 @@ use crate::model::{FileMode, FileName, FileState, Owner, Sha256};
 
 /// Only root has business in there.
 const STATE_MODE: u32 = 0o700;
-/// The directories that lead there are not ours alone: `/opt/cni` holds the bin directory as well.
-const PARENT_MODE: u32 = 0o755;
 const BLOBS: &str = "store";
 const SPARES: &str = "spare";
 
@@ -87,16 +85,13 @@ impl Store {
     /// # Errors
     /// When a part of it cannot be made or opened, or others may write to it.
     pub fn open(host: &Host, state: &Path) -> Result<Self, StoreError> {
-        if let Some(parent) = state.parent() {
-            host.ensure_dir(parent, PARENT_MODE)?;
-        }
         let dir = host.ensure_dir(state, STATE_MODE)?;
         must_be_private(&dir, host.owner())?;
         Ok(Self {
             state: dir,
-            blobs: host.ensure_dir(&state.join(BLOBS), STATE_MODE)?,
-            spares: host.ensure_dir(&state.join(SPARES), STATE_MODE)?,
-            temps: host.ensure_dir(&state.join("tmp"), STATE_MODE)?,
+            blobs: host.ensure_inner_dir(&state.join(BLOBS), STATE_MODE)?,
+            spares: host.ensure_inner_dir(&state.join(SPARES), STATE_MODE)?,
+            temps: host.ensure_inner_dir(&state.join("tmp"), STATE_MODE)?,
             owner: host.owner(),
         })
     }

@@ -133,6 +133,18 @@ fn missing_directories_are_made_and_others_left_alone() {
     );
     host.ensure_dir(Path::new("/etc/cni/net.d"), 0o711).unwrap();
     assert_eq!(mode("etc/cni/net.d"), 0o755);
+    // Those that lead there are not only ours, whatever the last one is for.
+    let state = Path::new("/var/lib/.state");
+    let error = host
+        .ensure_inner_dir(&state.join("store"), 0o700)
+        .unwrap_err();
+    assert!(error.is_absent() && !scratch.path().join("var").exists());
+    host.ensure_dir(state, 0o700).unwrap();
+    host.ensure_inner_dir(&state.join("store"), 0o700).unwrap();
+    assert_eq!(
+        ["var", "var/lib", "var/lib/.state", "var/lib/.state/store"].map(mode),
+        [0o755, 0o755, 0o700, 0o700]
+    );
     let dir = host.ensure_dir(Path::new("/opt/cni/bin"), 0o755).unwrap();
     assert_eq!(
         dir.path(),
