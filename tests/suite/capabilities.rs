@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::support::agent::Agent;
-use crate::support::node::{BIN, CONF, CONFLIST, Node};
+use crate::support::node::{BIN, CONF, CONFLIST, Node, behind};
 use crate::support::pack::{PLUGINS, other_build};
 use crate::support::skipped;
 
@@ -127,24 +127,14 @@ fn confined(node: &Node, arguments: &str, capabilities: &[String]) -> Command {
     let bounds = capabilities.iter().fold("-all".to_owned(), |set, one| {
         format!("{set},+{}", one.to_lowercase())
     });
-    let keeper = node.keeper(arguments);
-    let mut command = Command::new("setpriv");
-    command
-        .args([
-            "--bounding-set",
-            &bounds,
-            "--inh-caps=-all",
-            "--no-new-privs",
-        ])
-        .arg(keeper.get_program())
-        .args(keeper.get_args())
-        .env_clear()
-        .envs(
-            keeper
-                .get_envs()
-                .filter_map(|(name, value)| Some((name, value?))),
-        );
-    command
+    let mut setpriv = Command::new("setpriv");
+    setpriv.args([
+        "--bounding-set",
+        &bounds,
+        "--inh-caps=-all",
+        "--no-new-privs",
+    ]);
+    behind(setpriv, &node.keeper(arguments))
 }
 
 fn agent(node: &Node, capabilities: &[String]) -> Agent {

@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::support::agent::Agent;
-use crate::support::node::{BIN, CONF, CONFLIST, Node};
+use crate::support::node::{BIN, CONF, CONFLIST, Node, behind};
 use crate::support::pack::{NETWORK, PACK, PLUGINS, plugin};
 use crate::support::server::{Reply, Server};
 use crate::support::strace;
@@ -135,18 +135,11 @@ fn killed_in_the_middle_of_mending() {
 
 /// Runs an agent that is killed at the `nth` call of a kind; `false` if it gets through before.
 fn is_killed_at(node: &Node, call: &str, nth: usize, through: impl Fn() -> bool) -> bool {
-    let keeper = node.keeper("run");
-    let mut tracer = Command::new("strace")
+    let mut strace = Command::new("strace");
+    strace
         .args(["-f", "-qq", "-o", "/dev/null", &format!("--trace={call}")])
-        .arg(format!("--inject={call}:signal=SIGKILL:when={nth}"))
-        .arg(keeper.get_program())
-        .args(keeper.get_args())
-        .env_clear()
-        .envs(
-            keeper
-                .get_envs()
-                .filter_map(|(key, value)| Some((key, value?))),
-        )
+        .arg(format!("--inject={call}:signal=SIGKILL:when={nth}"));
+    let mut tracer = behind(strace, &node.keeper("run"))
         .stderr(Stdio::null())
         .spawn()
         .unwrap();

@@ -202,6 +202,17 @@ impl Node {
     }
 }
 
+/// The command behind another one that runs it, and with nothing but its own environment.
+pub(crate) fn behind(mut wrapper: Command, command: &Command) -> Command {
+    let envs = command.get_envs();
+    wrapper
+        .arg(command.get_program())
+        .args(command.get_args())
+        .env_clear()
+        .envs(envs.filter_map(|(name, value)| Some((name, value?))));
+    wrapper
+}
+
 /// Starts a command; what it says is collected.
 pub(crate) fn start(command: &mut Command) -> Running {
     let child = command
