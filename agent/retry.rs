@@ -43,6 +43,14 @@ pub enum FailureClass {
     Io,
     /// The extra certificate authorities of the configuration cannot be used.
     CaFile,
+    /// The server asks for credentials that it was not given, or refuses those that it was given.
+    Auth,
+    /// No connection to the proxy, or none through it.
+    Proxy,
+    /// The proxy asks for credentials that it was not given, or refuses those that it was given.
+    ProxyAuth,
+    /// What a registry gave under the pinned digest is no image that can be used here.
+    Image,
 }
 
 /// What to do with a source after a failure.
@@ -80,6 +88,10 @@ impl FailureClass {
             Self::Url => "url",
             Self::Io => "io",
             Self::CaFile => "ca-file",
+            Self::Auth => "auth",
+            Self::Proxy => "proxy",
+            Self::ProxyAuth => "proxy-auth",
+            Self::Image => "image",
         }
     }
 
@@ -96,7 +108,8 @@ impl FailureClass {
             | Self::Reset
             | Self::Protocol
             | Self::Truncated
-            | Self::TooSlow => Verdict::Retry { after: None },
+            | Self::TooSlow
+            | Self::Proxy => Verdict::Retry { after: None },
             // RFC 9110 and 6585: Request Timeout, Too Early and Too Many Requests pass, as do server errors,
             // except for Not Implemented and HTTP Version Not Supported, which are about what the server is.
             Self::Status(501 | 505) => Verdict::NextSource,
@@ -111,7 +124,10 @@ impl FailureClass {
             | Self::Digest
             | Self::Url
             | Self::Io
-            | Self::CaFile => Verdict::NextSource,
+            | Self::CaFile
+            | Self::Auth
+            | Self::ProxyAuth
+            | Self::Image => Verdict::NextSource,
         }
     }
 }
@@ -174,7 +190,7 @@ mod tests {
     use super::*;
 
     const ASKED: Option<Duration> = Some(Duration::from_secs(7));
-    const PASSING: [FailureClass; 7] = [
+    const PASSING: [FailureClass; 8] = [
         FailureClass::Dns,
         FailureClass::Connect,
         FailureClass::Timeout,
@@ -182,8 +198,9 @@ mod tests {
         FailureClass::Protocol,
         FailureClass::Truncated,
         FailureClass::TooSlow,
+        FailureClass::Proxy,
     ];
-    const LASTING: [FailureClass; 10] = [
+    const LASTING: [FailureClass; 13] = [
         FailureClass::TlsUnknownCa,
         FailureClass::TlsExpired,
         FailureClass::TlsName,
@@ -194,6 +211,9 @@ mod tests {
         FailureClass::Url,
         FailureClass::Io,
         FailureClass::CaFile,
+        FailureClass::Auth,
+        FailureClass::ProxyAuth,
+        FailureClass::Image,
     ];
 
     #[test]

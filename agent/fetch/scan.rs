@@ -35,7 +35,7 @@ impl<'a> Wanted<'a> {
         for member in &artifact.members {
             let path = match artifact.format {
                 Format::Raw => artifact.name.clone(),
-                Format::Tar | Format::TarGz => {
+                Format::Tar | Format::TarGz | Format::Image => {
                     normal(member.path.as_bytes()).unwrap_or_else(|| member.path.clone())
                 }
             };
@@ -115,6 +115,8 @@ pub(super) fn scan(
             let inflated = MultiGzDecoder::new(BufReader::with_capacity(PACKED, packed));
             scan.tar(Meter::new(inflated, count, *limits))
         }
+        // Its layers are read one by one, each with the format that its own bytes show.
+        Format::Image => Err(Stop::from(io::Error::from(io::ErrorKind::Unsupported))),
     };
     match outcome {
         Err(Stop::Bad(error)) => Err(error),

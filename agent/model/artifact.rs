@@ -101,6 +101,8 @@ pub enum Format {
     Tar,
     /// The plugin itself.
     Raw,
+    /// A container image or OCI artifact: members are files of its file system, whichever layer they come from.
+    Image,
 }
 
 impl fmt::Display for Format {
@@ -109,6 +111,7 @@ impl fmt::Display for Format {
             Self::TarGz => "tar.gz",
             Self::Tar => "tar",
             Self::Raw => "raw",
+            Self::Image => "image",
         })
     }
 }
@@ -126,7 +129,7 @@ pub enum IfPresent {
 /// One plugin of an artifact: which archive member it is, and the name it gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
-    /// The member's path in the archive, without a leading `./`; not used for [`Format::Raw`].
+    /// The member's path in the archive or image, without a leading `./` or `/`; not used for [`Format::Raw`].
     pub path: String,
     /// The name that it gets in the bin directory.
     pub plugin: PluginName,
@@ -143,9 +146,9 @@ pub struct Artifact {
     pub version: String,
     /// The architecture that its binaries must have.
     pub arch: Arch,
-    /// The digest of the artifact as downloaded.
+    /// The digest of the artifact as downloaded; of an image that of the index or manifest that its reference names.
     pub pin: Pin,
-    /// `https://`, `http://` or `file://` URLs, tried in order.
+    /// `https://`, `http://` or `file://` URLs, tried in order; of an image `oci://REGISTRY/REPOSITORY@DIGEST`.
     pub sources: Vec<String>,
     /// How it is packed.
     pub format: Format,

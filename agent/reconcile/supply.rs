@@ -23,7 +23,7 @@ pub(super) type Measured = Vec<(String, Measure)>;
 pub(super) fn ledger_key<'a>(artifact: &Artifact, member: &'a Member) -> &'a str {
     match artifact.format {
         Format::Raw => member.plugin.as_str(),
-        Format::TarGz | Format::Tar => &member.path,
+        Format::TarGz | Format::Tar | Format::Image => &member.path,
     }
 }
 
