@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::error::Problems;
+use super::mirrors::Mirrors;
 use super::pins::{artifact_pin, member_pin};
 use super::read::Fields;
 use super::source::{check_source, fill, guess_format};
@@ -21,12 +22,17 @@ const KEYS: [&str; 8] = [
 ];
 
 /// Reads the whole list for one architecture. Every artifact is looked at, and every mistake noted.
-pub(super) fn artifacts(node: &Node, arch: Arch, problems: &mut Problems) -> Option<Vec<Artifact>> {
+pub(super) fn artifacts(
+    node: &Node,
+    arch: Arch,
+    mirrors: &Mirrors,
+    problems: &mut Problems,
+) -> Option<Vec<Artifact>> {
     let before = problems.count();
     let mut list: Vec<Artifact> = Vec::new();
     let mut owners: BTreeMap<PluginName, String> = BTreeMap::new();
     for item in node.items(problems)? {
-        let Some(artifact) = artifact(item, arch, problems) else {
+        let Some(artifact) = artifact(item, arch, mirrors, problems) else {
             continue;
         };
         if list.iter().any(|other| other.name == artifact.name) {
@@ -54,7 +60,12 @@ pub(super) fn artifacts(node: &Node, arch: Arch, problems: &mut Problems) -> Opt
     (problems.count() == before).then_some(list)
 }
 
-fn artifact(node: &Node, arch: Arch, problems: &mut Problems) -> Option<Artifact> {
+fn artifact(
+    node: &Node,
+    arch: Arch,
+    mirrors: &Mirrors,
+    problems: &mut Problems,
+) -> Option<Artifact> {
     let fields = node.fields(&KEYS, problems)?;
     let name = fields
         .require("name", "give the artifact a name of its own", problems)
@@ -87,7 +98,7 @@ fn artifact(node: &Node, arch: Arch, problems: &mut Problems) -> Option<Artifact
         version: version.to_owned(),
         arch,
         pin: pin?,
-        sources: sources?,
+        sources: mirrors.before(sources?),
         format: format?,
         if_present: if_present?,
         members: members?,

@@ -59,6 +59,7 @@ fn started() -> Status {
         },
         watch: WatchMode::Events,
         directory: None,
+        downloads: Vec::new(),
         errors: Vec::new(),
         drift: Vec::new(),
         kubernetes: None,
