@@ -69,6 +69,7 @@ pub(super) async fn download(
         health: &keeper.health,
         progress,
         backoff: Backoff::default(),
+        spread: &keeper.spread,
     };
     let temps = store.temps();
     let spool = || temps.spool().map_err(|error| error.source);
