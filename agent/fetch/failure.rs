@@ -23,6 +23,15 @@ pub enum FetchError {
         /// Every source that was tried, in order, with the last reason for each.
         tried: Vec<Tried>,
     },
+    /// A copy of what was proven cannot be kept.
+    #[error("cannot keep a copy of {artifact}: {source}")]
+    Copy {
+        /// The operator's name for it.
+        artifact: String,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
     /// The bytes cannot be kept on this node; another source would not help.
     #[error(
         "cannot keep the download of {artifact}: {source}; look at the space and health of the file system that holds paths.stateDir"
@@ -51,7 +60,7 @@ impl FetchError {
                     .find(|kind| *kind == FailureClass::Digest.kind());
                 wrong.or_else(|| kinds.next_back()).unwrap_or("url")
             }
-            Self::Spool { .. } => "spool",
+            Self::Copy { .. } | Self::Spool { .. } => "spool",
         }
     }
 }

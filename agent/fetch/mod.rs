@@ -25,6 +25,8 @@ mod small;
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 
+use crate::model::Pin;
+
 pub use archive::{ArchiveError, MemberSink, read_members};
 pub use caps::{Cap, Limits};
 pub use client::{api_client, local_client};
@@ -72,6 +74,24 @@ pub trait FileSource {
         }
         Ok(content)
     }
+}
+
+/// Keeps copies of what was downloaded.
+pub trait Keep {
+    /// Takes all of something, once it was proven as far as it can be.
+    ///
+    /// # Errors
+    /// As the kernel gives them; the download then fails.
+    fn keep(&self, what: Kept<'_>, bytes: &mut dyn Read) -> io::Result<()>;
+}
+
+/// What a copy is known by.
+#[derive(Debug, Clone, Copy)]
+pub enum Kept<'a> {
+    /// Its digest, which matched.
+    Blob(&'a Pin),
+    /// The URL that it is declared by; nothing was proven.
+    Url(&'a str),
 }
 
 /// Somebody who watches a download, such as a progress bar.
