@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use super::access::access;
 use super::artifacts::artifacts;
 use super::error::Problems;
 use super::kubernetes::kubernetes;
@@ -185,6 +186,8 @@ fn fetch(root: &Fields<'_>, problems: &mut Problems) -> Option<Fetch> {
         "attempts",
         "maxSize",
         "caFile",
+        "access",
+        "registryConfig",
     ];
     let section = section(root, "fetch", &keys, problems)?;
     let section = section.as_ref();
@@ -213,9 +216,13 @@ fn fetch(root: &Fields<'_>, problems: &mut Problems) -> Option<Fetch> {
         }
         (bytes > 0).then_some(bytes)
     });
-    let ca_file = value(section, "caFile", None, problems, |node, problems| {
-        path_of(node, problems).map(Some)
-    });
+    let mut file = |key: &str| {
+        value(section, key, None, problems, |node, problems| {
+            path_of(node, problems).map(Some)
+        })
+    };
+    let (ca_file, registry_config) = (file("caFile"), file("registryConfig"));
+    let access = value(section, "access", Vec::new(), problems, access);
     Some(Fetch {
         connect_timeout: connect?,
         read_timeout: read?,
@@ -224,6 +231,8 @@ fn fetch(root: &Fields<'_>, problems: &mut Problems) -> Option<Fetch> {
         attempts: attempts?,
         max_size: max_size?,
         ca_file: ca_file?,
+        access: access?,
+        registry_config: registry_config?,
     })
 }
 

@@ -93,6 +93,8 @@ fn settings() -> config::Fetch {
         attempts: NonZeroU32::MIN,
         max_size: 64 << 20,
         ca_file: None,
+        access: Vec::new(),
+        registry_config: None,
     }
 }
 
