@@ -49,6 +49,8 @@ pub enum FailureClass {
     Proxy,
     /// The proxy asks for credentials that it was not given, or refuses those that it was given.
     ProxyAuth,
+    /// The environment names a proxy that cannot be used.
+    ProxySetting,
     /// What a registry gave under the pinned digest is no image that can be used here.
     Image,
 }
@@ -91,6 +93,7 @@ impl FailureClass {
             Self::Auth => "auth",
             Self::Proxy => "proxy",
             Self::ProxyAuth => "proxy-auth",
+            Self::ProxySetting => "proxy-setting",
             Self::Image => "image",
         }
     }
@@ -127,6 +130,7 @@ impl FailureClass {
             | Self::CaFile
             | Self::Auth
             | Self::ProxyAuth
+            | Self::ProxySetting
             | Self::Image => Verdict::NextSource,
         }
     }
@@ -200,7 +204,7 @@ mod tests {
         FailureClass::TooSlow,
         FailureClass::Proxy,
     ];
-    const LASTING: [FailureClass; 13] = [
+    const LASTING: [FailureClass; 14] = [
         FailureClass::TlsUnknownCa,
         FailureClass::TlsExpired,
         FailureClass::TlsName,
@@ -213,6 +217,7 @@ mod tests {
         FailureClass::CaFile,
         FailureClass::Auth,
         FailureClass::ProxyAuth,
+        FailureClass::ProxySetting,
         FailureClass::Image,
     ];
 

@@ -3,12 +3,13 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use reqwest::{Client, Url};
+use reqwest::Url;
 
+use super::access::Access;
 use super::exchange::Exchange;
 use super::intake::{Intake, Judged, Verified};
 use super::redact::redacted;
-use super::{Failure, FetchError, FileSource, Progress, Spool, Tried, WrongDigest, client};
+use super::{Failure, FetchError, FileSource, Progress, Spool, Tried, WrongDigest};
 use crate::config;
 use crate::model::Artifact;
 use crate::retry::{Backoff, FailureClass, Verdict};
@@ -52,7 +53,7 @@ pub async fn download<S: Spool>(
     let mut visitor = Visitor {
         artifact,
         means,
-        client: None,
+        access: Access::new(means.settings, means.extra_roots, means.files),
     };
     let mut intake = Intake::new(spool, artifact.pin);
     let mut impostors = 0;
@@ -168,8 +169,7 @@ enum Visited<S> {
 struct Visitor<'a> {
     artifact: &'a Artifact,
     means: &'a Means<'a>,
-    /// Built for the first http(s) source: reading the system's authorities takes milliseconds and memory.
-    client: Option<Client>,
+    access: Access<'a>,
 }
 
 impl Visitor<'_> {
@@ -230,16 +230,8 @@ impl Visitor<'_> {
         };
         match url.scheme() {
             "http" | "https" => {
-                let settings = self.means.settings;
-                let client = match self.client.take() {
-                    Some(client) => client,
-                    None => match client::build(settings, self.means.extra_roots) {
-                        Ok(client) => client,
-                        Err(failure) => return Ok((intake, Err(failure))),
-                    },
-                };
-                let client = self.client.insert(client);
-                let exchange = Exchange::begin(client, settings, self.means.progress);
+                let (settings, progress) = (self.means.settings, self.means.progress);
+                let exchange = Exchange::begin(&self.access, settings, progress);
                 exchange.run(url, index, intake).await
             }
             "file" => self.copy(url, intake).await,

@@ -4,6 +4,7 @@
 //! decompressed before the pinned digest matched. Files belong to `host`, so both ends are small traits here:
 //! a [`Spool`] takes the archive's bytes, a [`MemberSink`] the plugins', a [`FileSource`] opens `file://` sources.
 
+mod access;
 mod archive;
 mod caps;
 mod client;
@@ -11,12 +12,15 @@ mod download;
 mod elf;
 mod exchange;
 mod failure;
+mod handshake;
 mod intake;
 mod pace;
+mod proxy;
 mod range;
 mod redact;
 mod redirect;
 mod scan;
+mod tunnel;
 
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
