@@ -11,6 +11,7 @@ mod fill_in;
 mod kubernetes;
 mod load;
 mod merge;
+mod mirrors;
 mod network;
 mod overrides;
 mod paths;

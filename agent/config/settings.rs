@@ -25,6 +25,8 @@ pub struct Settings {
     pub network: Option<Network>,
     /// What to do about drift.
     pub drift: Drift,
+    /// Directories of this machine that are asked for an artifact, by its digest, before any of its sources.
+    pub seeds: Vec<PathBuf>,
     /// How to download.
     pub fetch: Fetch,
     /// Where the daemon serves.

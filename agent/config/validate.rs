@@ -2,12 +2,14 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::access::access;
 use super::artifacts::artifacts;
 use super::error::Problems;
 use super::kubernetes::kubernetes;
+use super::mirrors::{Mirrors, mirrors};
 use super::network::network;
 use super::overrides::Overrides;
 use super::paths::{path_of, paths, socket_of};
@@ -18,12 +20,14 @@ use super::units::{duration, size};
 use crate::model::Arch;
 
 /// The keys of a whole file.
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 13] = [
     "apiVersion",
     "kind",
     "profile",
     "paths",
     "artifacts",
+    "seeds",
+    "mirrors",
     "network",
     "drift",
     "fetch",
@@ -47,8 +51,18 @@ pub(super) fn settings(
         .map_err(|error| problems.add(fields.at, format!("this node: {error}")))
         .ok();
     let paths = paths(&fields, overrides, problems);
+    let mirrors = match fields.get("mirrors") {
+        Some(node) => mirrors(node, problems),
+        None => Some(Mirrors::default()),
+    };
+    let seeds = seeds(&fields, overrides, problems);
     let artifacts = match (fields.get("artifacts"), arch) {
-        (Some(node), Some(arch)) => artifacts(node, arch, problems),
+        (Some(node), Some(arch)) => artifacts(
+            node,
+            arch,
+            mirrors.as_ref().unwrap_or(&Mirrors::default()),
+            problems,
+        ),
         _ => Some(Vec::new()),
     };
     let network = match fields.get("network") {
@@ -82,6 +96,7 @@ pub(super) fn settings(
         artifacts: artifacts?,
         network: network?,
         drift: drift?,
+        seeds: seeds?,
         fetch: fetch?,
         http: http?,
         runtime: runtime?,
@@ -128,6 +143,21 @@ pub(super) fn value<T>(
         Some(node) => read(node, problems),
         None => Some(default),
     }
+}
+
+/// Directories with artifacts by their digest; those of flags go before those of the file.
+fn seeds(
+    root: &Fields<'_>,
+    overrides: &Overrides,
+    problems: &mut Problems,
+) -> Option<Vec<PathBuf>> {
+    let mut seeds = overrides.seeds.clone();
+    if let Some(node) = root.get("seeds") {
+        let items = node.items(problems)?;
+        let all: Vec<_> = items.iter().map(|item| path_of(item, problems)).collect();
+        seeds.extend(all.into_iter().collect::<Option<Vec<_>>>()?);
+    }
+    Some(seeds)
 }
 
 fn drift(root: &Fields<'_>, problems: &mut Problems) -> Option<Drift> {

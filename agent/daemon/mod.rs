@@ -30,7 +30,7 @@ use tokio::task::JoinHandle;
 use crate::config::Settings;
 use crate::host::Host;
 use crate::kube::{self, Api};
-use crate::model::{Agent, Artifact, FileName, Moment, Status, Tally, Trouble};
+use crate::model::{Agent, Artifact, DownloadOutcome, FileName, Moment, Status, Tally, Trouble};
 use crate::reconcile::{Caretaker, Chores, Done, Keeper, Known, ReconcileError, Supply};
 use crate::store::Place;
 use crate::watch::{Hint, Watch};
@@ -85,6 +85,8 @@ pub struct Daemon {
     no_hold: Option<ReconcileError>,
     /// Why the last download of each artifact brought nothing.
     no_supply: BTreeMap<String, String>,
+    /// What came of the last download of each artifact.
+    downloads: BTreeMap<String, DownloadOutcome>,
     runtime: Runtime,
     /// What came of all requests to the Kubernetes API.
     requests: kube::Log,
@@ -174,6 +176,7 @@ impl Daemon {
             postponed: None,
             no_hold: None,
             no_supply: BTreeMap::new(),
+            downloads: BTreeMap::new(),
             runtime: Runtime::of(&start.settings),
             requests,
             node,

@@ -12,7 +12,7 @@ use super::patience::Patience;
 use super::places::Places;
 use super::{Daemon, Reason, api, keeper, report};
 use crate::config::ForeignConflists;
-use crate::model::{Artifact, DriftEntry, FileName, Moment, Standing, Trouble};
+use crate::model::{Artifact, DownloadOutcome, DriftEntry, FileName, Moment, Standing, Trouble};
 use crate::plan::Step;
 use crate::reconcile::{Caretaker, Chores, Fault, Held, Pass, ReconcileError, Supply};
 use crate::store::Place;
@@ -257,6 +257,7 @@ impl Daemon {
         self.timers.fetched(Instant::now(), true, 0.0);
         self.tried.clear();
         self.no_supply.clear();
+        self.downloads.clear();
         self.drop_work().await;
         // The former one goes first: it has the lock.
         self.caretaker = Caretaker::new(keeper.clone());
@@ -299,19 +300,20 @@ impl Daemon {
         self.chores
             .cramped(supply.as_ref().is_err_and(ReconcileError::is_full));
         self.chores_are_done = false;
+        self.asked(&artifact, &supply);
         match supply {
             Ok(supply) => {
                 self.no_supply.remove(&artifact);
                 *self.tally.downloads.entry(("ok", "")).or_default() += 1;
                 self.tally.download_bytes += supply.fetched.bytes;
                 // It went well, and yet somebody serves what is not pinned: that is not to pass in silence.
-                if supply.fetched.impostors > 0 {
-                    let count = self
-                        .tally
-                        .downloads
-                        .entry(("failed", "digest"))
-                        .or_default();
-                    *count += u64::from(supply.fetched.impostors);
+                let failures = supply.fetched.tried.iter();
+                let impostors = failures
+                    .filter(|failure| failure.reason == "digest")
+                    .count();
+                if impostors > 0 {
+                    let failed = self.tally.downloads.entry(("failed", "digest"));
+                    *failed.or_default() += impostors as u64;
                 }
                 self.caretaker.supply(supply);
             }
@@ -324,6 +326,29 @@ impl Daemon {
                 self.timers.fetched(now, false, fastrand::f64());
             }
         }
+    }
+
+    /// Takes in how the sources of a download answered.
+    fn asked(&mut self, artifact: &str, supply: &Result<Supply, ReconcileError>) {
+        let outcome = DownloadOutcome {
+            artifact: artifact.to_owned(),
+            at: Moment(SystemTime::now()),
+            from: supply.as_ref().ok().map(|it| it.fetched.source.clone()),
+            error: supply
+                .as_ref()
+                .err()
+                .filter(|error| error.source_failures().is_empty())
+                .map(ToString::to_string),
+            failures: match supply {
+                Ok(supply) => supply.fetched.tried.clone(),
+                Err(error) => error.source_failures(),
+            },
+        };
+        for failure in &outcome.failures {
+            let key = (failure.source.clone(), failure.reason);
+            *self.tally.source_failures.entry(key).or_default() += 1;
+        }
+        self.downloads.insert(artifact.to_owned(), outcome);
     }
 
     /// Remembers a failure, the same one once.

@@ -1,7 +1,6 @@
 //! Who is asked as whom: the client for a URL, the headers that go with it, and the proxy between.
 
 use std::cell::OnceCell;
-use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,6 +14,8 @@ use super::proxy::Proxies;
 use super::{Failure, FileSource, client};
 use crate::config;
 
+/// The largest CA file that is read, in bytes; the system's whole bundle has about 200 KiB.
+const LARGEST_CA_FILE: u64 = 4 << 20;
 /// The largest file of headers that is read, in bytes.
 const LARGEST_HEADERS: u64 = 64 << 10;
 /// The largest file with a certificate or key, in bytes; a chain of four has about 8 KiB.
@@ -48,7 +49,6 @@ const RESERVED: [HeaderName; 19] = [
 /// longer: secrets may be replaced, and a client's authorities take memory.
 pub(super) struct Access<'a> {
     settings: &'a config::Fetch,
-    extra_roots: Option<&'a [u8]>,
     files: &'a dyn FileSource,
     proxies: Arc<Proxies>,
     /// Reading the system's authorities takes milliseconds.
@@ -66,15 +66,9 @@ struct Pass {
 }
 
 impl<'a> Access<'a> {
-    /// `extra_roots` is the content of `fetch.caFile`.
-    pub(super) fn new(
-        settings: &'a config::Fetch,
-        extra_roots: Option<&'a [u8]>,
-        files: &'a dyn FileSource,
-    ) -> Self {
+    pub(super) fn new(settings: &'a config::Fetch, files: &'a dyn FileSource) -> Self {
         Self {
             settings,
-            extra_roots,
             files,
             proxies: Arc::new(Proxies::from_env()),
             roots: OnceCell::new(),
@@ -125,9 +119,9 @@ impl<'a> Access<'a> {
             path: path.display().to_string(),
             why,
         };
-        let read = |key: &str, path: &Path, cap| {
-            let content = self.content(path, cap);
-            content.map_err(|why| broken(key, path, why))
+        let read = |key: &str, path: &Path, limit| {
+            let content = self.files.read(path, limit);
+            content.map_err(|error| broken(key, path, format!("it cannot be read: {error}")))
         };
         let headers = match &rule.headers_file {
             Some(path) => headers(&read("headersFile", path, LARGEST_HEADERS)?)
@@ -153,31 +147,26 @@ impl<'a> Access<'a> {
         Ok(Pass { headers, client })
     }
 
+    fn roots(&self) -> Result<Arc<RootCertStore>, Failure> {
+        let extra = match &self.settings.ca_file {
+            Some(path) => {
+                let read = self.files.read(path, LARGEST_CA_FILE);
+                Some(read.map_err(|error| Failure::CaFile(error.to_string()))?)
+            }
+            None => None,
+        };
+        client::roots(extra.as_deref()).map(Arc::new)
+    }
+
     fn client(
         &self,
         identity: Option<client::Identity>,
         misfit: impl FnOnce(rustls::Error) -> Failure,
     ) -> Result<Client, Failure> {
-        let roots = get_or_try(&self.roots, || {
-            client::roots(self.extra_roots).map(Arc::new)
-        })?;
+        let roots = get_or_try(&self.roots, || self.roots())?;
         let tls = client::tls(Arc::clone(roots), identity).map_err(misfit)?;
         let proxies = Arc::clone(&self.proxies);
         client::build(self.settings.connect_timeout, tls, proxies)
-    }
-
-    /// A whole file that is no larger than `cap` bytes.
-    fn content(&self, path: &Path, cap: u64) -> Result<Vec<u8>, String> {
-        let mut content = Vec::new();
-        let read = |content: &mut Vec<u8>| -> io::Result<u64> {
-            let file = self.files.open(path)?;
-            Ok(file.take(cap + 1).read_to_end(content)? as u64)
-        };
-        match read(&mut content) {
-            Ok(length) if length > cap => Err(format!("it is larger than {cap} bytes")),
-            Ok(_) => Ok(content),
-            Err(error) => Err(format!("it cannot be read: {error}")),
-        }
     }
 }
 

@@ -27,6 +27,8 @@ const PIECES: usize = 2;
 pub(super) struct Exchange<'a> {
     access: &'a Access<'a>,
     settings: &'a config::Fetch,
+    /// The most bytes that the body may have.
+    max_size: u64,
     progress: &'a dyn Progress,
     began: Instant,
 }
@@ -42,11 +44,13 @@ impl<'a> Exchange<'a> {
     pub(super) fn begin(
         access: &'a Access<'a>,
         settings: &'a config::Fetch,
+        max_size: u64,
         progress: &'a dyn Progress,
     ) -> Self {
         Self {
             access,
             settings,
+            max_size,
             progress,
             began: Instant::now(),
         }
@@ -169,7 +173,7 @@ impl<'a> Exchange<'a> {
     /// `rest` is given where the body goes on at our position, and holds the total size if that is known.
     fn offer(&self, response: Response, rest: Option<Option<u64>>) -> Result<Offer, Failure> {
         let total = rest.unwrap_or_else(|| response.content_length());
-        let limit = self.settings.max_size;
+        let limit = self.max_size;
         if total.is_some_and(|total| total > limit) {
             return Err(Failure::TooLarge { limit });
         }
@@ -199,9 +203,9 @@ impl<'a> Exchange<'a> {
                 .map_err(|error| Failure::within_body(error, position, total))?;
             let Some(piece) = piece else { break };
             position = position.saturating_add(piece.len() as u64);
-            if position > settings.max_size {
+            if position > self.max_size {
                 return Err(Failure::TooLarge {
-                    limit: settings.max_size,
+                    limit: self.max_size,
                 });
             }
             pace.record(asked.elapsed(), piece.len() as u64)

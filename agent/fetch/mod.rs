@@ -8,6 +8,7 @@ mod access;
 mod archive;
 mod caps;
 mod client;
+mod courier;
 mod download;
 mod elf;
 mod exchange;
@@ -15,11 +16,13 @@ mod failure;
 mod handshake;
 mod intake;
 mod pace;
+mod place;
 mod proxy;
 mod range;
 mod redact;
 mod redirect;
 mod scan;
+mod small;
 mod tunnel;
 
 use std::io::{self, Read, Seek, Write};
@@ -28,12 +31,14 @@ use std::path::Path;
 pub use archive::{ArchiveError, MemberSink, read_members};
 pub use caps::{Cap, Limits};
 pub use client::{api_client, local_client};
+pub use courier::Health;
 pub use download::{Means, download};
 pub use elf::NotAPlugin;
 pub use failure::{Failure, FetchError, TimeLimit, Tried, WrongDigest};
 pub use intake::Verified;
 pub use redact::redacted;
 pub use redirect::Refusal;
+pub use small::read_small;
 
 /// Where the bytes of an artifact go until they are verified and read; starts out empty.
 ///
@@ -53,6 +58,22 @@ pub trait FileSource {
     /// # Errors
     /// As the kernel gives them.
     fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>>;
+
+    /// Reads a file of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// As the kernel gives them; [`io::ErrorKind::FileTooLarge`] for a larger one.
+    fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+        let mut content = Vec::new();
+        let file = self.open(path)?;
+        file.take(limit.saturating_add(1))
+            .read_to_end(&mut content)?;
+        if content.len() as u64 > limit {
+            let what = format!("it has more than {limit} bytes");
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
+        }
+        Ok(content)
+    }
 }
 
 /// Somebody who watches a download, such as a progress bar.

@@ -39,6 +39,7 @@ pub use uninstall::{Removal, Uninstalled};
 use memory::Memory;
 
 use crate::config::Settings;
+use crate::fetch::Health;
 use crate::host::Host;
 use crate::model::{FileName, Snapshot};
 
@@ -50,6 +51,7 @@ pub struct Keeper {
     node_name: Option<String>,
     node: Known,
     memory: Memory,
+    health: Arc<Health>,
 }
 
 impl Keeper {
@@ -62,6 +64,7 @@ impl Keeper {
             node_name,
             node: Known::default(),
             memory: Memory::default(),
+            health: Arc::default(),
         }
     }
 

@@ -229,6 +229,7 @@ fn flags_go_before_the_file() {
         bin_dir: Some("/usr/lib/cni".into()),
         conf_dir: Some("/etc/other//net.d/".into()),
         state_dir: None,
+        seeds: vec!["/seed".into()],
         arch: Some(Arch::Arm64),
     };
     let file = Path::new("config.yaml");
