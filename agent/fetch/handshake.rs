@@ -47,6 +47,7 @@ pub(super) fn told(error: &rustls::Error, host: &str) -> String {
                 | AlertDescription::CertificateExpired
                 | AlertDescription::CertificateUnknown
                 | AlertDescription::UnknownCA
+                | AlertDescription::DecryptError
                 | AlertDescription::AccessDenied),
             ) => format!(
                 "{host} refuses the client certificate it was shown ({alert:?}); check the one under fetch.access"

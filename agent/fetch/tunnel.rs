@@ -68,7 +68,8 @@ impl Failure {
         }
         let proxy = shown(proxy);
         let why = match no_tunnel {
-            Some(NoTunnel::Credentials | NoTunnel::Refused(Some(407))) => {
+            // Tinyproxy answers 401 where the password is wrong.
+            Some(NoTunnel::Credentials | NoTunnel::Refused(Some(401 | 407))) => {
                 return Self::ProxyAuth { proxy };
             }
             Some(NoTunnel::Refused(Some(code))) => format!("it answers HTTP {code} to CONNECT"),

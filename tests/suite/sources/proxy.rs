@@ -38,6 +38,12 @@ fn answered(reply: Reply) -> (Server, Outcome) {
     (proxy, outcome)
 }
 
+/// A port on which nobody listens.
+fn closed_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
 /// By CONNECT for https and by the whole URL for http, with user and password. The name of the server is known to
 /// the proxies alone.
 #[test]
@@ -107,7 +113,16 @@ fn a_real_proxy_that_does_not_know_us_says_so() {
         }) {
             let node = trusting(&authority, &server.url_as(ORIGIN, "/p.tgz"));
             let url = proxy.url_for(&user);
-            install(&node, &[("ALL_PROXY", &url)])
+            let outcome = install(&node, &[("ALL_PROXY", &url)]);
+            // Without a tunnel, tinyproxy's answer to a wrong password could be the server's own: 401.
+            if kind == Kind::Tinyproxy && !user.is_empty() && server.url("").starts_with("http:") {
+                outcome
+                    .exits(2)
+                    .says("it answers HTTP 401")
+                    .says("kind=\"auth\"");
+                continue;
+            }
+            outcome
                 .exits(2)
                 .says(&format!(
                     "the proxy {} asks for a user and a password",
@@ -126,11 +141,11 @@ fn a_real_proxy_that_finds_nobody_is_told_with_its_status() {
         let Some(proxy) = Proxy::start(kind) else {
             continue;
         };
-        let node = node("https://no-such-name.invalid/p.tgz", "");
+        let node = node(&format!("https://{ORIGIN}:{}/p.tgz", closed_port()), "");
         install(&node, &[("HTTPS_PROXY", &proxy.url())])
             .exits(2)
             .says(&format!(
-                "no connection to no-such-name.invalid through the proxy {}: it answers HTTP 5",
+                "no connection to {ORIGIN} through the proxy {}: it answers HTTP 5",
                 proxy.url_for("")
             ))
             .says("kind=\"proxy\"");
@@ -262,9 +277,7 @@ fn a_hostile_proxy_is_given_up_on() {
 
 #[test]
 fn a_proxy_that_is_not_there_is_named() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let closed = format!("127.0.0.1:{}", listener.local_addr().unwrap().port());
-    drop(listener);
+    let closed = format!("127.0.0.1:{}", closed_port());
     for scheme in ["http", "https"] {
         for (proxy, why) in [
             (closed.as_str(), "refused"),

@@ -64,7 +64,7 @@ impl Proxy {
                     break;
                 }
             }
-            if child.try_wait().unwrap().is_none() && TcpStream::connect(address).is_ok() {
+            if is_up(&mut child, address) {
                 // Nobody may be held up by a full pipe.
                 thread::spawn(move || log.for_each(drop));
                 return Some(Self {
@@ -102,6 +102,17 @@ impl Drop for Proxy {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Whether it listens, which squid says a little before it does; it does not once it has ended.
+fn is_up(child: &mut Child, address: SocketAddr) -> bool {
+    while child.try_wait().unwrap().is_none() {
+        if TcpStream::connect(address).is_ok() {
+            return true;
+        }
+        thread::yield_now();
+    }
+    false
 }
 
 fn hosts() -> String {
