@@ -4,6 +4,7 @@
 //! decompressed before the pinned digest matched. Both ends are small traits, which `files` joins to `host`:
 //! a [`Spool`] takes the archive's bytes, a [`MemberSink`] the plugins', a [`FileSource`] opens `file://` sources.
 
+mod access;
 mod archive;
 mod caps;
 mod client;
@@ -13,14 +14,17 @@ mod elf;
 mod exchange;
 mod failure;
 mod files;
+mod handshake;
 mod intake;
 mod pace;
 mod place;
+mod proxy;
 mod range;
 mod redact;
 mod redirect;
 mod scan;
 mod small;
+mod tunnel;
 
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;

@@ -96,6 +96,8 @@ fn settings() -> config::Fetch {
         spread: Duration::ZERO,
         max_size: 64 << 20,
         ca_file: None,
+        access: Vec::new(),
+        registry_config: None,
     }
 }
 
