@@ -144,6 +144,8 @@ pub struct Fetch {
     pub max_size: u64,
     /// A PEM file with certificate authorities to trust beside the system's own.
     pub ca_file: Option<PathBuf>,
+    /// A docker `config.json` with the credentials of registries; the agent's own file, not below `--host-root`.
+    pub registry_config: Option<PathBuf>,
 }
 
 /// Where the daemon serves; `install` and the other one-shot commands do not look at it.

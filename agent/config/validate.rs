@@ -185,6 +185,7 @@ fn fetch(root: &Fields<'_>, problems: &mut Problems) -> Option<Fetch> {
         "attempts",
         "maxSize",
         "caFile",
+        "registryConfig",
     ];
     let section = section(root, "fetch", &keys, problems)?;
     let section = section.as_ref();
@@ -213,9 +214,12 @@ fn fetch(root: &Fields<'_>, problems: &mut Problems) -> Option<Fetch> {
         }
         (bytes > 0).then_some(bytes)
     });
-    let ca_file = value(section, "caFile", None, problems, |node, problems| {
-        path_of(node, problems).map(Some)
-    });
+    let mut file = |key: &str| {
+        value(section, key, None, problems, |node, problems| {
+            path_of(node, problems).map(Some)
+        })
+    };
+    let (ca_file, registry_config) = (file("caFile"), file("registryConfig"));
     Some(Fetch {
         connect_timeout: connect?,
         read_timeout: read?,
@@ -224,6 +228,7 @@ fn fetch(root: &Fields<'_>, problems: &mut Problems) -> Option<Fetch> {
         attempts: attempts?,
         max_size: max_size?,
         ca_file: ca_file?,
+        registry_config: registry_config?,
     })
 }
 

@@ -228,7 +228,7 @@ impl<'a> Exchange<'a> {
     }
 }
 
-fn unwanted(response: &Response) -> Failure {
+pub(super) fn unwanted(response: &Response) -> Failure {
     let headers = response.headers();
     // By the server's own clock if it tells it: the clock of a node that just booted may be years off.
     let now = text(headers, &DATE)
@@ -241,6 +241,6 @@ fn unwanted(response: &Response) -> Failure {
     }
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+pub(super) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }

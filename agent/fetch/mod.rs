@@ -16,6 +16,7 @@ mod pace;
 mod range;
 mod redact;
 mod redirect;
+mod registry;
 mod scan;
 
 use std::io::{self, Read, Seek, Write};
@@ -30,6 +31,7 @@ pub use failure::{Failure, FetchError, TimeLimit, Tried, WrongDigest};
 pub use intake::Verified;
 pub use redact::redacted;
 pub use redirect::Refusal;
+pub use registry::Denied;
 
 /// Where the bytes of an artifact go until they are verified and read; starts out empty.
 ///
@@ -49,6 +51,22 @@ pub trait FileSource {
     /// # Errors
     /// As the kernel gives them.
     fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>>;
+
+    /// Reads a file of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// As the kernel gives them; [`io::ErrorKind::FileTooLarge`] for a larger one.
+    fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+        let mut content = Vec::new();
+        let file = self.open(path)?;
+        file.take(limit.saturating_add(1))
+            .read_to_end(&mut content)?;
+        if content.len() as u64 > limit {
+            let what = format!("it has more than {limit} bytes");
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
+        }
+        Ok(content)
+    }
 }
 
 /// Somebody who watches a download, such as a progress bar.

@@ -93,6 +93,7 @@ fn settings() -> config::Fetch {
         attempts: NonZeroU32::MIN,
         max_size: 64 << 20,
         ca_file: None,
+        registry_config: None,
     }
 }
 

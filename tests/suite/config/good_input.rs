@@ -135,6 +135,7 @@ fn a_profile_and_a_pod_cidr_are_enough() {
         attempts: NonZeroU32::new(5).unwrap(),
         max_size: 512 * 1024 * 1024,
         ca_file: None,
+        registry_config: None,
     };
     assert_eq!(settings.fetch, fetch);
     let network = settings.network.unwrap();
