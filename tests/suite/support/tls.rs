@@ -1,7 +1,7 @@
 //! Certificates for the server: a good one, and each way of being bad.
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+    BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
 };
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
@@ -36,6 +36,13 @@ impl Authority {
         params.not_before = date_time_ymd(2001, 1, 1);
         params.not_after = date_time_ymd(2002, 1, 1);
         self.sign(&params)
+    }
+
+    /// A server's certificate for these names and its key, valid now.
+    pub(crate) fn pair(&self, names: &[&str]) -> (Certificate, KeyPair) {
+        let key = KeyPair::generate().unwrap();
+        let certificate = Self::params(names).signed_by(&key, &self.0).unwrap();
+        (certificate, key)
     }
 
     fn params(names: &[&str]) -> CertificateParams {
