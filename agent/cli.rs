@@ -48,6 +48,15 @@ pub struct Global {
     /// Instead of paths.stateDir
     #[arg(long, global = true, env = "CNI_KEEPER_STATE_DIR", value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
+    /// A directory with artifacts by digest, as bundle makes them, asked before all sources; may be repeated
+    #[arg(
+        long = "seed",
+        global = true,
+        env = "CNI_KEEPER_SEEDS",
+        value_name = "DIR",
+        value_delimiter = ':'
+    )]
+    pub seeds: Vec<PathBuf>,
     /// The node's name in Kubernetes and the fact node.name, where it is not the machine's own host name
     #[arg(long, global = true, env = "CNI_KEEPER_NODE_NAME", value_name = "NAME")]
     pub node_name: Option<String>,
@@ -103,7 +112,7 @@ pub enum Command {
     Run,
     /// Fetch, verify and place what is declared, once (exit 0: everything is as declared)
     Install {
-        /// Use no network: only what the store and file:// sources hold
+        /// Use no network: only what the store, seeds and file:// sources hold
         #[arg(long, env = "CNI_KEEPER_OFFLINE", value_parser = BoolishValueParser::new())]
         offline: bool,
         /// Output.

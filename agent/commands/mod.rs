@@ -193,10 +193,13 @@ fn declaration(global: &Global, file: &Path) -> Result<Loaded, Failure> {
     let bytes = machine.read(&absolute, LARGEST_CONFIG).map_err(no_config)?;
     let text =
         String::from_utf8(bytes).map_err(|_| Failure::NotText(file.display().to_string()))?;
+    let seeds = global.seeds.iter().map(std::path::absolute).collect();
+    let seeds: Result<_, std::io::Error> = seeds;
     let overrides = Overrides {
         bin_dir: global.bin_dir.clone(),
         conf_dir: global.conf_dir.clone(),
         state_dir: global.state_dir.clone(),
+        seeds: seeds.map_err(|error| no_config(HostError::new("find", file, error)))?,
         arch: None,
     };
     Ok(load(&text, file, &overrides)?)

@@ -10,6 +10,7 @@ mod fill_in;
 mod kubernetes;
 mod load;
 mod merge;
+mod mirrors;
 mod network;
 mod overrides;
 mod paths;

@@ -15,6 +15,7 @@ use super::intake::Intake;
 use super::pace::Pace;
 use super::range::{Validator, continues};
 use super::redirect::Trail;
+use super::registry::{Doors, Item};
 use super::{Failure, Progress, Spool, TimeLimit};
 use crate::{config, retry};
 
@@ -24,7 +25,11 @@ const PIECES: usize = 2;
 /// One attempt, and when it began.
 pub(super) struct Exchange<'a> {
     client: &'a Client,
+    /// What opens registries.
+    doors: &'a Doors<'a>,
     settings: &'a config::Fetch,
+    /// The most bytes that the body may have.
+    max_size: u64,
     progress: &'a dyn Progress,
     began: Instant,
 }
@@ -39,12 +44,16 @@ struct Offer {
 impl<'a> Exchange<'a> {
     pub(super) fn begin(
         client: &'a Client,
+        doors: &'a Doors<'a>,
         settings: &'a config::Fetch,
+        max_size: u64,
         progress: &'a dyn Progress,
     ) -> Self {
         Self {
             client,
+            doors,
             settings,
+            max_size,
             progress,
             began: Instant::now(),
         }
@@ -119,7 +128,10 @@ impl<'a> Exchange<'a> {
         headers: &[(HeaderName, String)],
     ) -> Result<Response, Failure> {
         let mut trail = Trail::new(source.clone());
+        let item = Item::of(source);
+        let mut knocked = false;
         loop {
+            let door = item.as_ref().filter(|item| item.is_at(trail.current()));
             let mut request = self
                 .client
                 .get(trail.current().clone())
@@ -127,6 +139,9 @@ impl<'a> Exchange<'a> {
                 .header(ACCEPT_ENCODING, "identity");
             for (name, value) in headers {
                 request = request.header(name, value);
+            }
+            if let Some(item) = door {
+                request = request.headers(self.doors.headers(item, self.client).await?);
             }
             let patience = self
                 .settings
@@ -138,10 +153,22 @@ impl<'a> Exchange<'a> {
                 .map_err(|error| {
                     Failure::before_body(error, trail.current(), self.settings.connect_timeout)
                 })?;
-            match response.status().as_u16() {
-                301 | 302 | 303 | 307 | 308 => {
+            match (response.status().as_u16(), door) {
+                (301 | 302 | 303 | 307 | 308, _) => {
                     let location = text(response.headers(), &LOCATION);
                     trail.follow(location)?;
+                }
+                (401, Some(item)) if !knocked => {
+                    knocked = true;
+                    self.doors
+                        .knock(item, response.headers(), self.client)
+                        .await?;
+                }
+                (code @ 401..=404, Some(item)) => {
+                    return match self.doors.meaning(item, code) {
+                        Some(failure) => Err(failure),
+                        None => Ok(response),
+                    };
                 }
                 _ => return Ok(response),
             }
@@ -151,7 +178,7 @@ impl<'a> Exchange<'a> {
     /// `rest` is given where the body goes on at our position, and holds the total size if that is known.
     fn offer(&self, response: Response, rest: Option<Option<u64>>) -> Result<Offer, Failure> {
         let total = rest.unwrap_or_else(|| response.content_length());
-        let limit = self.settings.max_size;
+        let limit = self.max_size;
         if total.is_some_and(|total| total > limit) {
             return Err(Failure::TooLarge { limit });
         }
@@ -181,9 +208,9 @@ impl<'a> Exchange<'a> {
                 .map_err(|error| Failure::within_body(error, position, total))?;
             let Some(piece) = piece else { break };
             position = position.saturating_add(piece.len() as u64);
-            if position > settings.max_size {
+            if position > self.max_size {
                 return Err(Failure::TooLarge {
-                    limit: settings.max_size,
+                    limit: self.max_size,
                 });
             }
             pace.record(asked.elapsed(), piece.len() as u64)

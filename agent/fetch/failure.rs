@@ -10,7 +10,7 @@ use rustls::CertificateError;
 
 use super::redirect::Refusal;
 use super::registry::Denied;
-use crate::model::Pin;
+use crate::model::{Pin, SourceFailure};
 use crate::retry::FailureClass;
 
 /// An artifact that could not be fetched.
@@ -66,6 +66,17 @@ pub struct Tried {
     pub attempts: u32,
     /// The last reason.
     pub reason: Failure,
+}
+
+impl From<&Tried> for SourceFailure {
+    fn from(tried: &Tried) -> Self {
+        Self {
+            source: tried.source.clone(),
+            attempts: tried.attempts,
+            reason: tried.reason.kind(),
+            message: tried.reason.to_string(),
+        }
+    }
 }
 
 /// Which time limit of the configuration passed.
@@ -193,6 +204,9 @@ pub enum Failure {
     /// A local file that cannot be read.
     #[error("it cannot be read: {0}")]
     File(#[source] io::Error),
+    /// A seed that has other things.
+    #[error("it does not hold this one; gather it again with cni-keeper bundle")]
+    NotInSeed,
     /// The extra certificate authorities cannot be used.
     #[error("fetch.caFile holds no usable certificate: {0}; it must be PEM")]
     CaFile(String),
@@ -239,6 +253,7 @@ impl Failure {
             Self::Digest(_) => FailureClass::Digest,
             Self::Url(_) => FailureClass::Url,
             Self::File(_) => FailureClass::Io,
+            Self::NotInSeed => FailureClass::NotInSeed,
             Self::CaFile(_) => FailureClass::CaFile,
             Self::Denied(denied) => denied.class(),
             Self::NotInRegistry { .. } => FailureClass::Status(404),

@@ -1,23 +1,27 @@
 //! Getting an artifact: download, verify the pin, then read the wanted members.
 //!
 //! [`download`] is the only maker of a [`Verified`], and [`read_members`] takes nothing else: no byte is
-//! decompressed before the pinned digest matched. Files belong to `host`, so both ends are small traits here:
+//! decompressed before the pinned digest matched. Both ends are small traits, which `files` joins to `host`:
 //! a [`Spool`] takes the archive's bytes, a [`MemberSink`] the plugins', a [`FileSource`] opens `file://` sources.
 
 mod archive;
 mod caps;
 mod client;
+mod courier;
 mod download;
 mod elf;
 mod exchange;
 mod failure;
+mod files;
 mod intake;
 mod pace;
+mod place;
 mod range;
 mod redact;
 mod redirect;
 mod registry;
 mod scan;
+mod small;
 
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
@@ -25,13 +29,16 @@ use std::path::Path;
 pub use archive::{ArchiveError, MemberSink, read_members};
 pub use caps::{Cap, Limits};
 pub use client::{api_client, local_client};
+pub use courier::Health;
 pub use download::{Means, download};
 pub use elf::NotAPlugin;
 pub use failure::{Failure, FetchError, TimeLimit, Tried, WrongDigest};
+pub use files::LocalFiles;
 pub use intake::Verified;
 pub use redact::redacted;
 pub use redirect::Refusal;
 pub use registry::Denied;
+pub use small::read_small;
 
 /// Where the bytes of an artifact go until they are verified and read; starts out empty.
 ///

@@ -1,19 +1,20 @@
 //! What opens the repositories of one artifact's download.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::Instant;
 
 use reqwest::Client;
-use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
 
 use super::challenge::{Bearer, Challenge, challenge};
 use super::credentials::{Credentials, Login, NoLogin};
 use super::denied::Denied;
 use super::token::{self, Question};
 use super::token_server::{NoToken, ask};
-use super::{Item, Repository, is_private, server};
+use super::{Item, MANIFESTS, Repository, is_private, server};
 use crate::config;
-use crate::fetch::{FileSource, redacted};
+use crate::fetch::{Failure, FileSource, redacted};
 
 /// The largest file with credentials that is read.
 const LARGEST_CONFIG: u64 = 1 << 20;
@@ -25,7 +26,7 @@ const LARGEST_CONFIG: u64 = 1 << 20;
 pub(in crate::fetch) struct Doors<'a> {
     settings: &'a config::Fetch,
     files: &'a dyn FileSource,
-    keys: HashMap<Repository, Key>,
+    keys: RefCell<HashMap<Repository, Key>>,
 }
 
 /// What opens a repository.
@@ -42,29 +43,39 @@ impl<'a> Doors<'a> {
         Self {
             settings,
             files,
-            keys: HashMap::new(),
+            keys: RefCell::default(),
         }
     }
 
-    /// The `Authorization` for `item`, where one was needed before. A token that has run out is replaced first.
-    pub(in crate::fetch) async fn key(
-        &mut self,
+    /// What goes with a request for `item`: the manifests that can be read, and what opened its repository before. A
+    /// token that has run out is replaced first.
+    pub(in crate::fetch) async fn headers(
+        &self,
         item: &Item,
         client: &Client,
-    ) -> Result<Option<HeaderValue>, Denied> {
-        let held = self.keys.get(&item.repository);
-        let expired = held.and_then(|key| key.renewal.as_ref());
-        if let Some((_, bearer)) = expired.filter(|(until, _)| *until <= Instant::now()) {
-            let bearer = bearer.clone();
+    ) -> Result<HeaderMap, Denied> {
+        if let Some(bearer) = self.expired(&item.repository) {
             self.get_token(item, bearer, client).await?;
         }
-        let key = self.keys.get(&item.repository);
-        Ok(key.map(|key| key.authorization.clone()))
+        let mut headers = HeaderMap::new();
+        if item.is_manifest {
+            headers.insert(ACCEPT, HeaderValue::from_static(MANIFESTS));
+        }
+        if let Some(key) = self.keys.borrow().get(&item.repository) {
+            headers.insert(AUTHORIZATION, key.authorization.clone());
+        }
+        Ok(headers)
+    }
+
+    fn expired(&self, repository: &Repository) -> Option<Bearer> {
+        let keys = self.keys.borrow();
+        let (until, bearer) = keys.get(repository)?.renewal.as_ref()?;
+        (*until <= Instant::now()).then(|| bearer.clone())
     }
 
     /// Gets what a 401 with these headers asks for. What was held until then is no longer of use.
     pub(in crate::fetch) async fn knock(
-        &mut self,
+        &self,
         item: &Item,
         headers: &HeaderMap,
         client: &Client,
@@ -89,25 +100,28 @@ impl<'a> Doors<'a> {
         }
     }
 
-    /// Why a registry that got what it asked for still answers 401 or 403; `None` where that is not about us.
-    pub(in crate::fetch) fn refused(&mut self, item: &Item, code: u16) -> Option<Denied> {
+    /// What a registry means by `code`, after it got what it asked for; `None` for what any server means by it.
+    pub(in crate::fetch) fn meaning(&self, item: &Item, code: u16) -> Option<Failure> {
         let repository = &item.repository;
-        let by = || refused(repository.registry.clone(), repository);
-        match self.keys.remove(repository) {
-            Some(key) if key.is_ours => Some(by()),
-            _ if code == 401 => Some(self.login(repository).err().unwrap_or_else(by)),
+        if code == 404 {
+            return Some(Failure::NotInRegistry {
+                registry: repository.registry.clone(),
+                repository: repository.name.clone(),
+                digest: item.digest.clone(),
+            });
+        }
+        let denied = || refused(repository.registry.clone(), repository);
+        let key = self.keys.borrow_mut().remove(repository);
+        match (code, key) {
+            (401 | 403, Some(key)) if key.is_ours => Some(denied().into()),
+            (401, _) => Some(self.login(repository).err().unwrap_or_else(denied).into()),
             _ => None,
         }
     }
 
-    async fn get_token(
-        &mut self,
-        item: &Item,
-        bearer: Bearer,
-        client: &Client,
-    ) -> Result<(), Denied> {
+    async fn get_token(&self, item: &Item, bearer: Bearer, client: &Client) -> Result<(), Denied> {
         let repository = &item.repository;
-        self.keys.remove(repository);
+        self.keys.borrow_mut().remove(repository);
         let realm = &bearer.realm;
         // A registry without TLS may have a token server without. One with TLS never sends down from it.
         if realm.scheme() != "https" && !(item.is_plain && realm.scheme() == "http") {
@@ -163,7 +177,7 @@ impl<'a> Doors<'a> {
     }
 
     fn keep(
-        &mut self,
+        &self,
         repository: &Repository,
         authorization: HeaderValue,
         is_ours: bool,
@@ -174,7 +188,7 @@ impl<'a> Doors<'a> {
             is_ours,
             renewal,
         };
-        self.keys.insert(repository.clone(), key);
+        self.keys.borrow_mut().insert(repository.clone(), key);
     }
 
     /// Who we are there. Read anew each time it is needed: a mounted secret is replaced while the agent runs.

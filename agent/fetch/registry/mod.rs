@@ -24,6 +24,7 @@ const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
 #[derive(Debug, Clone)]
 pub(super) struct Item {
     repository: Repository,
+    digest: String,
     is_manifest: bool,
     /// Whether it is asked for without TLS.
     is_plain: bool,
@@ -53,15 +54,11 @@ impl Item {
                 registry: server(url),
                 name: name.to_owned(),
             },
+            digest: digest.to_owned(),
             is_manifest,
             is_plain: url.scheme() == "http",
             is_private: is_private(url),
         })
-    }
-
-    /// What to ask for with `Accept`.
-    pub(super) fn accepted(&self) -> Option<&'static str> {
-        self.is_manifest.then_some(MANIFESTS)
     }
 
     /// Whether a request to `url` goes to the registry itself, and not where it redirected to.
@@ -100,7 +97,7 @@ mod tests {
         let manifest = item("https://u:p@r.example:5000/v2/a/blobs/b/manifests/sha256:1").unwrap();
         assert_eq!(manifest.repository.registry, "r.example:5000");
         assert_eq!(manifest.repository.name, "a/blobs/b");
-        assert!(manifest.accepted().is_some());
+        assert!(manifest.is_manifest && manifest.digest == "sha256:1");
         assert!(manifest.is_at(&"https://r.example:5000/other".parse().unwrap()));
         for elsewhere in [
             "https://r.example/v2/",
@@ -110,7 +107,7 @@ mod tests {
             assert!(!manifest.is_at(&elsewhere.parse().unwrap()), "{elsewhere}");
         }
         let blob = item("http://[::1]/v2/a/blobs/sha256:1").unwrap();
-        assert!(blob.accepted().is_none() && blob.is_plain && blob.is_private);
+        assert!(!blob.is_manifest && blob.is_plain && blob.is_private);
         for other in [
             "https://h/v2/a/tags/list",
             "https://h/v2/blobs/sha256:1",

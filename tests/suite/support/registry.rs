@@ -64,7 +64,8 @@ pub(crate) struct Stock {
 impl Stock {
     /// An image with these plugins below `/opt/cni/bin`, made by umoci and copied into the storage by skopeo.
     pub(crate) fn of(plugins: &[&str]) -> Self {
-        let files: Vec<(&str, Vec<u8>)> = plugins.iter().map(|name| (*name, plugin(name))).collect();
+        let files: Vec<(&str, Vec<u8>)> =
+            plugins.iter().map(|name| (*name, plugin(name))).collect();
         Self::holding(&files)
     }
 
@@ -82,7 +83,10 @@ impl Stock {
         run("umoci", &["init", "--layout", layout_text]);
         run("umoci", &["new", "--image", &image]);
         let tree = tree.to_str().unwrap();
-        run("umoci", &["insert", "--image", &image, tree, "/opt/cni/bin"]);
+        run(
+            "umoci",
+            &["insert", "--image", &image, tree, "/opt/cni/bin"],
+        );
         let blob = |kind, digest: &Value| {
             let digest = digest.as_str().unwrap().to_owned();
             let path = layout.join("blobs").join(digest.replace(':', "/"));
@@ -106,7 +110,17 @@ impl Stock {
         let open = Registry::start(&stock, &Setup::default());
         let to = format!("docker://{}/{REPOSITORY}:all", open.address());
         let from = format!("oci:{layout_text}:all");
-        run("skopeo", &["copy", "--quiet", "--all", "--dest-tls-verify=false", &from, &to]);
+        run(
+            "skopeo",
+            &[
+                "copy",
+                "--quiet",
+                "--all",
+                "--dest-tls-verify=false",
+                &from,
+                &to,
+            ],
+        );
         stock
     }
 }
@@ -241,7 +255,9 @@ impl Drop for Registry {
 
 /// Writes the configuration and what it names.
 fn configuration(stock: &Stock, setup: &Setup<'_>, dir: &Path) -> PathBuf {
-    let at = setup.at.map_or("127.0.0.1:0".to_owned(), |at| at.to_string());
+    let at = setup
+        .at
+        .map_or("127.0.0.1:0".to_owned(), |at| at.to_string());
     let file = |name: &str, content: &str| {
         let path = dir.join(name);
         fs::write(&path, content).unwrap();
