@@ -22,6 +22,7 @@ mod proxy;
 mod range;
 mod redact;
 mod redirect;
+mod registry;
 mod scan;
 mod small;
 mod tunnel;
@@ -42,6 +43,7 @@ pub use files::LocalFiles;
 pub use intake::Verified;
 pub use redact::redacted;
 pub use redirect::Refusal;
+pub use registry::Denied;
 pub use small::read_small;
 
 /// Where the bytes of an artifact go until they are verified and read; starts out empty.
