@@ -8,12 +8,11 @@ use std::panic::resume_unwind;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-use super::Spool;
 use super::caps::{Cap, Limits};
 use super::elf::NotAPlugin;
-use super::intake::Verified;
 use super::scan::{self, Wanted};
-use crate::model::{Artifact, Member, Sha256};
+use super::{Fetched, Spool};
+use crate::model::{Artifact, Member, Pin, Sha256};
 
 /// Buffers between the two threads, and the size of each: large enough that handing over costs nothing.
 const BUFFERS: usize = 4;
@@ -78,6 +77,31 @@ pub enum ArchiveError {
         /// What is there, shortened.
         there: String,
     },
+    /// Wanted files are not in the image.
+    #[error("the image has no {}; {there}", quoted(paths))]
+    NotInImage {
+        /// Their paths.
+        paths: Vec<String>,
+        /// What is near them, shortened.
+        there: String,
+    },
+    /// Links lead on and on.
+    #[error("'{0}' in the image leads through more links than Linux follows")]
+    Links(String),
+    /// A layer of an image is at fault.
+    #[error("layer {layer} of the image: {source}")]
+    Layer {
+        /// Its digest.
+        layer: Pin,
+        /// Why.
+        #[source]
+        source: Box<Self>,
+    },
+    /// A layer of an image holds neither files nor is one.
+    #[error(
+        "it is neither a tar nor a file with a name (org.opencontainers.image.title); encrypted layers cannot be read"
+    )]
+    Nameless,
     /// A wanted member cannot run here.
     #[error("'{path}' in the archive cannot be a plugin here: {source}")]
     NotAPlugin {
@@ -118,39 +142,59 @@ pub enum ArchiveError {
 impl ArchiveError {
     /// A stable label for metrics and machine-readable output.
     #[must_use]
-    pub const fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> &'static str {
         match self {
             Self::Unreadable(_) => "archive",
             Self::Exceeds(_) => "archive-too-large",
             Self::Ambiguous(_) => "archive-ambiguous",
             Self::NotAFile { .. } => "member-type",
             Self::Twice(_) => "member-twice",
-            Self::Missing { .. } => "member-missing",
+            Self::Missing { .. } | Self::NotInImage { .. } => "member-missing",
+            Self::Links(_) => "member-links",
+            Self::Layer { source, .. } => source.kind(),
+            Self::Nameless => "layer-nameless",
             Self::NotAPlugin { .. } => "member-not-a-plugin",
             Self::Digest { .. } => "member-digest",
             Self::Sink { .. } => "io",
             Self::Thread(_) => "thread",
         }
     }
+
+    /// From an error that reading gave, in which a cap may be.
+    pub(super) fn of(error: io::Error) -> Self {
+        match Cap::within(&error) {
+            Some(cap) => Self::Exceeds(cap),
+            None => Self::Unreadable(error),
+        }
+    }
+
+    /// The same, told of a layer.
+    pub(super) fn in_layer(self, layer: Pin) -> Self {
+        Self::Layer {
+            layer,
+            source: Box::new(self),
+        }
+    }
 }
 
-/// Reads the members of `artifact` out of its verified bytes into `sink`. Blocks.
+/// Reads the members of `artifact` out of its verified bytes, which are an archive or layers of an image, into
+/// `sink`. Blocks.
 ///
 /// Only wanted paths are looked at, and only regular files are taken. The archive's owners, modes, links and
-/// directories mean nothing here. It is read to its very end, so that a damaged one is found. Several gzip
-/// members in a row are one stream, as for gzip itself; anything else after the end is refused.
+/// directories mean nothing here; those of an image did their part when it was gathered. All is read to its very
+/// end, so that a damaged one is found. Several gzip members in a row are one stream, as for gzip itself; anything
+/// else after the end is refused.
 ///
 /// # Errors
 /// See [`ArchiveError`]. What the sink took until then must be discarded.
 pub fn read_members<S: Spool>(
-    bytes: Verified<S>,
+    fetched: impl Into<Fetched<S>>,
     artifact: &Artifact,
     limits: &Limits,
     sink: &mut dyn MemberSink,
 ) -> Result<(), ArchiveError> {
-    let wanted = Wanted::of(artifact);
-    let size = bytes.bytes();
-    let spool = bytes.into_spool();
+    let fetched = fetched.into();
+    let wanted = Wanted::of(artifact, &fetched);
     let (steps, arriving) = channel();
     let (returned, spare) = channel();
     for _ in 0..BUFFERS {
@@ -162,7 +206,7 @@ pub fn read_members<S: Spool>(
         let inflating = thread::Builder::new()
             .name("inflate".to_owned())
             .spawn_scoped(scope, || {
-                scan::scan(spool, size, artifact, &wanted, limits, feed)
+                scan::scan(fetched, artifact, &wanted, limits, feed)
             })
             .map_err(ArchiveError::Thread)?;
         let delivered = deliver(&arriving, &returned, &wanted, sink);

@@ -7,15 +7,17 @@ use std::rc::Rc;
 /// Unpacked bytes that no ratio is asked of: a small tar is mostly padding, which packs to almost nothing.
 const PADDING: u64 = 1 << 20;
 
-/// The most that an archive may hold.
+/// The most that an archive, or an image, may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Of one wanted file, in bytes.
     pub entry: u64,
-    /// Of the whole archive unpacked, wanted or not, in bytes.
+    /// Of the whole archive unpacked, wanted or not, in bytes; of an image, of all layers that are looked at.
     pub total: u64,
     /// Of headers in it.
     pub entries: u64,
+    /// Of headers in one layer of an image, which may be a whole operating system.
+    pub layer_entries: u64,
     /// Unpacked bytes for each packed byte.
     pub ratio: u64,
 }
@@ -28,6 +30,7 @@ impl Default for Limits {
             entry: 512 << 20,
             total: 4 << 30,
             entries: 20_000,
+            layer_entries: 250_000,
             ratio: 200,
         }
     }
@@ -48,6 +51,14 @@ pub enum Cap {
     /// [`Limits::ratio`].
     #[error("it unpacks to more than {0} times its own size")]
     Ratio(u64),
+    /// What an image's links lead to is read again and again.
+    #[error("following its links takes more than {0} bytes to be unpacked")]
+    Anew(u64),
+    /// A zstd window larger than memory here is meant for.
+    #[error(
+        "it needs a zstd window of more than {0} bytes to unpack; pack it again with a lower level, or without --long"
+    )]
+    Window(u64),
     /// A header's extension (a long name, PAX records) larger than any real one.
     #[error("a header in it is larger than {0} bytes")]
     Extension(u64),
@@ -96,6 +107,8 @@ pub(super) struct Meter<R> {
     inner: R,
     packed: Rc<Cell<u64>>,
     unpacked: u64,
+    /// What counts for the total as well: other layers of the same image.
+    before: u64,
     limits: Limits,
 }
 
@@ -105,8 +118,14 @@ impl<R> Meter<R> {
             inner,
             packed,
             unpacked: 0,
+            before: 0,
             limits,
         }
+    }
+
+    /// The same, where so many bytes were unpacked of other layers.
+    pub(super) fn after(self, before: u64) -> Self {
+        Self { before, ..self }
     }
 }
 
@@ -114,7 +133,7 @@ impl<R: Read> Read for Meter<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let got = self.inner.read(buffer)?;
         self.unpacked = self.unpacked.saturating_add(got as u64);
-        if self.unpacked > self.limits.total {
+        if self.before.saturating_add(self.unpacked) > self.limits.total {
             return Err(Cap::Total(self.limits.total).into());
         }
         let fair = self.packed.get().saturating_mul(self.limits.ratio);
@@ -133,6 +152,7 @@ mod tests {
         entry: 10,
         total: 10 << 20,
         entries: 10,
+        layer_entries: 10,
         ratio: 3,
     };
 

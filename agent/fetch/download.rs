@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::courier::{Courier, Health};
+use super::image::{self, Blobs, Descriptor};
 use super::intake::{Intake, Judged, Verified};
 use super::place::Place;
-use super::{Failure, FetchError, FileSource, Keep, Kept, Progress, Spool, Tried};
+use super::{Failure, FetchError, Fetched, FileSource, Keep, Kept, Limits, Progress, Spool, Tried};
 use crate::config;
-use crate::model::{Artifact, Pin};
+use crate::model::{Artifact, Format, Pin};
 use crate::retry::{Backoff, FailureClass, Next, Rounds, Spread};
 
 /// How often a body that breaks off is resumed at once, in one visit to a place.
@@ -61,17 +62,54 @@ pub async fn download<S: Spool>(
     artifact: &Artifact,
     means: &Means<'_>,
     spools: &dyn Fn() -> io::Result<S>,
-) -> Result<Verified<S>, FetchError> {
-    let seeds = means.seeds.iter();
-    let seeded = seeds.map(|seed| Place::in_seed(seed, &artifact.pin));
+) -> Result<Fetched<S>, FetchError> {
+    let mut courier = Courier::new(means);
+    if artifact.format == Format::Image {
+        let mut layout = Layout {
+            artifact,
+            courier,
+            spools,
+        };
+        let gathered = image::gather(artifact, &Limits::default(), &mut layout).await;
+        let image = gathered.map_err(|error| error.of(&artifact.name))?;
+        return Ok(Fetched::Image(image));
+    }
     let sources = artifact.sources.iter().map(|source| Place::of(source));
     let blob = Blob {
         name: &artifact.name,
         pin: artifact.pin,
         max_size: means.settings.max_size,
-        places: seeded.chain(sources).collect(),
+        places: seeded(means, &artifact.pin).chain(sources).collect(),
     };
-    get(blob, &mut Courier::new(means), spools).await
+    Ok(Fetched::Whole(get(blob, &mut courier, spools).await?))
+}
+
+/// The places of a blob in all seeds.
+fn seeded(means: &Means<'_>, pin: &Pin) -> impl Iterator<Item = Place> {
+    means.seeds.iter().map(|seed| Place::in_seed(seed, pin))
+}
+
+/// Gets the blobs of an image, each by its digest from wherever it is.
+struct Layout<'a, S> {
+    artifact: &'a Artifact,
+    courier: Courier<'a>,
+    spools: &'a dyn Fn() -> io::Result<S>,
+}
+
+impl<S: Spool> Blobs<S> for Layout<'_, S> {
+    async fn get(&mut self, blob: &Descriptor) -> Result<Verified<S>, FetchError> {
+        let means = self.courier.means;
+        let sources = self.artifact.sources.iter();
+        let in_registry = |source: &String| Place::in_registry(source, means.settings, blob);
+        let places = seeded(means, &blob.pin).chain(sources.map(in_registry));
+        let blob = Blob {
+            name: &self.artifact.name,
+            pin: blob.pin,
+            max_size: blob.max_size(means.settings.max_size),
+            places: places.collect(),
+        };
+        get(blob, &mut self.courier, self.spools).await
+    }
 }
 
 /// Gets a blob from the first of its places that gives the pinned bytes. See [`download`].

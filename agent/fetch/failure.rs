@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use reqwest::Url;
 
-use super::handshake;
 use super::redirect::Refusal;
 use super::registry::Denied;
+use super::{ArchiveError, ImageError, handshake};
 use crate::model::{Pin, SourceFailure};
 use crate::retry::FailureClass;
 
@@ -23,6 +23,24 @@ pub enum FetchError {
         artifact: String,
         /// Every source that was tried, in order, with the last reason for each.
         tried: Vec<Tried>,
+    },
+    /// What is pinned is no image that can be used here.
+    #[error("{artifact}: {source}")]
+    Image {
+        /// The operator's name for it.
+        artifact: String,
+        /// What is wrong with it.
+        #[source]
+        source: Box<ImageError>,
+    },
+    /// The layers of an image are bad, or the wanted files are not in them.
+    #[error("{artifact}: {source}")]
+    Archive {
+        /// The operator's name for it.
+        artifact: String,
+        /// What is wrong with them.
+        #[source]
+        source: Box<ArchiveError>,
     },
     /// A copy of what was proven cannot be kept.
     #[error("cannot keep a copy of {artifact}: {source}")]
@@ -61,6 +79,8 @@ impl FetchError {
                     .find(|kind| *kind == FailureClass::Digest.kind());
                 wrong.or_else(|| kinds.next_back()).unwrap_or("url")
             }
+            Self::Image { source, .. } => source.class().kind(),
+            Self::Archive { source, .. } => source.kind(),
             Self::Copy { .. } | Self::Spool { .. } => "spool",
         }
     }

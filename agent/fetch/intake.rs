@@ -42,6 +42,11 @@ impl<S> Verified<S> {
         &self.tried
     }
 
+    /// The same, handed over.
+    pub(super) fn take_tried(&mut self) -> Vec<Tried> {
+        std::mem::take(&mut self.tried)
+    }
+
     /// The same, after these failures.
     pub(super) fn after(self, tried: Vec<Tried>) -> Self {
         Self { tried, ..self }

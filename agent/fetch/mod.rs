@@ -11,10 +11,12 @@ mod client;
 mod courier;
 mod download;
 mod elf;
+mod entries;
 mod exchange;
 mod failure;
 mod files;
 mod handshake;
+mod image;
 mod intake;
 mod pace;
 mod place;
@@ -40,6 +42,7 @@ pub use download::{Means, download};
 pub use elf::NotAPlugin;
 pub use failure::{Failure, FetchError, TimeLimit, Tried, WrongDigest};
 pub use files::LocalFiles;
+pub use image::{Blobs, Descriptor, GatherError, Image, ImageError, Kind, gather};
 pub use intake::Verified;
 pub use redact::redacted;
 pub use redirect::Refusal;
@@ -55,6 +58,57 @@ pub trait Spool: Read + Write + Seek + Send + 'static {
     /// # Errors
     /// As the kernel gives them.
     fn truncate(&mut self, length: u64) -> io::Result<()>;
+}
+
+/// What was fetched for an artifact, every byte of it verified.
+#[derive(Debug)]
+pub enum Fetched<S> {
+    /// The archive, or the plugin itself.
+    Whole(Verified<S>),
+    /// The layers of a container image that hold the wanted files.
+    Image(Image<S>),
+}
+
+impl<S> Fetched<S> {
+    /// How many bytes were fetched.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        match self {
+            Self::Whole(bytes) => bytes.bytes(),
+            Self::Image(image) => image.bytes(),
+        }
+    }
+
+    /// The source that gave them, without user information and query; of an image the one of what its reference
+    /// names.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        match self {
+            Self::Whole(bytes) => bytes.source(),
+            Self::Image(image) => image.source(),
+        }
+    }
+
+    /// What failed on the way.
+    #[must_use]
+    pub fn tried(&self) -> &[Tried] {
+        match self {
+            Self::Whole(bytes) => bytes.tried(),
+            Self::Image(image) => image.tried(),
+        }
+    }
+}
+
+impl<S> From<Verified<S>> for Fetched<S> {
+    fn from(bytes: Verified<S>) -> Self {
+        Self::Whole(bytes)
+    }
+}
+
+impl<S> From<Image<S>> for Fetched<S> {
+    fn from(image: Image<S>) -> Self {
+        Self::Image(image)
+    }
 }
 
 /// Opens the files that `file://` sources name.

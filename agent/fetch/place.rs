@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use reqwest::Url;
 
+use super::image::{Descriptor, Kind};
 use super::redact::redacted;
-use crate::model::{Pin, Sha256};
+use crate::config;
+use crate::model::{Pin, Reference, ReferenceError, Sha256};
 
 /// One place to ask for a blob.
 #[derive(Debug)]
@@ -52,6 +54,30 @@ impl Place {
             shown: redacted(source),
             server,
             way,
+        }
+    }
+
+    /// The place of a blob of an image in the repository that one of the image's sources names.
+    pub(super) fn in_registry(source: &str, settings: &config::Fetch, blob: &Descriptor) -> Self {
+        let reference: Reference = match source.parse() {
+            Ok(reference) => reference,
+            Err(error) => {
+                return Self {
+                    shown: redacted(source),
+                    server: None,
+                    way: Way::Unusable(ReferenceError::to_string(&error)),
+                };
+            }
+        };
+        let (registry, repository) = (reference.registry(), reference.repository());
+        let scheme = settings.registry_scheme(registry, repository);
+        let url = match blob.kind {
+            Kind::Manifest => reference.manifest_url(scheme, &blob.pin),
+            Kind::Layer => reference.blob_url(scheme, &blob.pin),
+        };
+        Self {
+            shown: format!("oci://{registry}/{repository}@{}", blob.pin),
+            ..Self::of(&url)
         }
     }
 

@@ -6,7 +6,7 @@ use std::thread;
 
 use super::Keeper;
 use super::error::ReconcileError;
-use crate::fetch::{self, FetchError, Limits, LocalFiles, MemberSink, Progress, Verified};
+use crate::fetch::{self, FetchError, Fetched, Limits, LocalFiles, MemberSink, Progress};
 use crate::host::{HostError, Spool, Temp};
 use crate::model::{Artifact, Format, Member, Sha256};
 use crate::retry::Backoff;
@@ -33,7 +33,7 @@ pub(super) async fn download(
     store: &Store,
     offline: bool,
     progress: &dyn Progress,
-) -> Result<Verified<Spool>, ReconcileError> {
+) -> Result<Fetched<Spool>, ReconcileError> {
     let settings = &keeper.settings;
     let is_local = |source: &String| source.starts_with("file://");
     if offline && settings.seeds.is_empty() && !artifact.sources.iter().any(is_local) {
@@ -56,7 +56,7 @@ pub(super) async fn download(
     let temps = store.temps();
     let spool = || temps.spool().map_err(|error| error.source);
     match fetch::download(artifact, &means, &spool).await {
-        Ok(verified) => Ok(verified),
+        Ok(fetched) => Ok(fetched),
         // Only here it is known where the nameless file lies.
         Err(FetchError::Spool { source, .. }) => {
             Err(HostError::new("keep the download in", temps.path(), source).into())
@@ -74,7 +74,7 @@ pub(super) async fn download(
 /// then are nobody's, and go with the next prune.
 pub(super) fn unpack(
     artifact: &Artifact,
-    bytes: Verified<Spool>,
+    bytes: Fetched<Spool>,
     store: &Store,
 ) -> Result<Measured, ReconcileError> {
     let (complete, arriving) = channel::<Temp>();

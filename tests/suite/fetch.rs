@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use cni_keeper::config;
 use cni_keeper::fetch::{
-    FetchError, FileSource, Health, Limits, Means, MemberSink, Progress, Spool, Tried, Verified,
+    FetchError, Fetched, FileSource, Health, Limits, Means, MemberSink, Progress, Spool, Tried,
     download, read_members,
 };
 use cni_keeper::model::{Arch, Artifact, Format, IfPresent, Member, Pin, Sha256};
@@ -166,7 +166,7 @@ impl Case {
         self.roots = Some(file);
     }
 
-    async fn run(&self) -> Result<Verified<TempSpool>, FetchError> {
+    async fn run(&self) -> Result<Fetched<TempSpool>, FetchError> {
         self.run_into(&|| Ok(TempSpool::new()), &()).await
     }
 
@@ -174,7 +174,7 @@ impl Case {
         &self,
         spools: &dyn Fn() -> io::Result<S>,
         progress: &dyn Progress,
-    ) -> Result<Verified<S>, FetchError> {
+    ) -> Result<Fetched<S>, FetchError> {
         let health = Health::default();
         let means = Means {
             progress,
@@ -226,7 +226,7 @@ fn content() -> Vec<u8> {
 
 /// Proves that a download gave this content and where from.
 #[track_caller]
-fn got(verified: Result<Verified<TempSpool>, FetchError>, content: &[u8], source: &str) {
+fn got(verified: Result<Fetched<TempSpool>, FetchError>, content: &[u8], source: &str) {
     struct Collect(Vec<u8>);
     impl MemberSink for Collect {
         fn begin(&mut self, _: &[&Member], _: u64) -> io::Result<()> {

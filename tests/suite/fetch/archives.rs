@@ -310,6 +310,7 @@ fn fault_51_duplicates() {
 #[test]
 fn fault_52_bombs() {
     let limits = Limits {
+        layer_entries: 1000,
         entry: 700_000,
         total: 8 << 20,
         entries: 4,
