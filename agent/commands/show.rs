@@ -14,7 +14,12 @@ pub(super) fn finding(loaded: &Loaded, at: &str, text: &str) -> String {
         "" => "network.conflist".to_owned(),
         at => format!("network.conflist.{at}"),
     };
-    let place = match loaded.line_of(&key) {
+    located(loaded, &key, text)
+}
+
+/// `FILE:LINE: KEY: text`, for any key.
+pub(super) fn located(loaded: &Loaded, key: &str, text: &str) -> String {
+    let place = match loaded.line_of(key) {
         Some(line) => format!("{}:{line}", loaded.file.display()),
         None => loaded.file.display().to_string(),
     };

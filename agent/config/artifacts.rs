@@ -4,18 +4,22 @@ use std::collections::BTreeMap;
 
 use super::error::Problems;
 use super::mirrors::Mirrors;
-use super::pins::{artifact_pin, member_pin};
+use super::pins::{Declared, artifact_pin, member_pin};
 use super::read::Fields;
 use super::source::{check_source, fill, guess_format};
 use super::tree::{Node, Place, Yaml};
+use super::trust::Trusted;
 use crate::model::{Arch, Artifact, FileName, Format, IfPresent, Member, PluginName};
+use crate::trust::Pinned;
 
-const KEYS: [&str; 8] = [
+const KEYS: [&str; 10] = [
     "name",
     "version",
     "sources",
     "sha256",
     "sha512",
+    "checksumUrl",
+    "signature",
     "format",
     "ifPresent",
     "plugins",
@@ -26,13 +30,14 @@ pub(super) fn artifacts(
     node: &Node,
     arch: Arch,
     mirrors: &Mirrors,
+    trusted: &Trusted,
     problems: &mut Problems,
-) -> Option<Vec<Artifact>> {
+) -> Option<Vec<Artifact<Pinned>>> {
     let before = problems.count();
-    let mut list: Vec<Artifact> = Vec::new();
+    let mut list: Vec<Artifact<Pinned>> = Vec::new();
     let mut owners: BTreeMap<PluginName, String> = BTreeMap::new();
     for item in node.items(problems)? {
-        let Some(artifact) = artifact(item, arch, mirrors, problems) else {
+        let Some(artifact) = artifact(item, arch, mirrors, trusted, problems) else {
             continue;
         };
         if list.iter().any(|other| other.name == artifact.name) {
@@ -64,8 +69,9 @@ fn artifact(
     node: &Node,
     arch: Arch,
     mirrors: &Mirrors,
+    trusted: &Trusted,
     problems: &mut Problems,
-) -> Option<Artifact> {
+) -> Option<Artifact<Pinned>> {
     let fields = node.fields(&KEYS, problems)?;
     let name = fields
         .require("name", "give the artifact a name of its own", problems)
@@ -77,7 +83,7 @@ fn artifact(
             problems,
         )
         .and_then(|version| version_of(version, problems));
-    let pin = artifact_pin(&fields, arch, problems);
+    let pin = artifact_pin(&fields, arch, trusted, problems);
     let if_present = match fields.get("ifPresent") {
         None => Some(IfPresent::default()),
         Some(word) => word.choice(
@@ -92,12 +98,23 @@ fn artifact(
         Some(sources) => format(&fields, sources, problems),
         None => None,
     };
+    let pinned = match (pin, &sources) {
+        (Some(pin), Some(sources)) => Declared {
+            fields: &fields,
+            version,
+            arch,
+            sources,
+            mirrors,
+        }
+        .pinned(pin, problems),
+        _ => None,
+    };
     let members = format.and_then(|format| members(&fields, format, version, arch, problems));
     Some(Artifact {
         name: name?.as_str().to_owned(),
         version: version.to_owned(),
         arch,
-        pin: pin?,
+        pin: pinned?,
         sources: mirrors.before(sources?),
         format: format?,
         if_present: if_present?,

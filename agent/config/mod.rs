@@ -19,6 +19,7 @@ mod read;
 mod settings;
 mod source;
 mod tree;
+mod trust;
 mod units;
 mod validate;
 

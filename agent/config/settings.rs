@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::model::{Arch, Artifact, Cidr, FileMode, FileName};
+use crate::trust::Pinned;
 
 /// A whole configuration: profile, file, environment and flags merged and checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,7 +20,7 @@ pub struct Settings {
     /// The architecture of this node.
     pub arch: Arch,
     /// What to fetch, in the order declared; no two install the same plugin name.
-    pub artifacts: Vec<Artifact>,
+    pub artifacts: Vec<Artifact<Pinned>>,
     /// The conflist to write; `None` installs binaries only.
     pub network: Option<Network>,
     /// What to do about drift.

@@ -33,6 +33,7 @@ use crate::kube::{self, Api};
 use crate::model::{Agent, Artifact, DownloadOutcome, FileName, Moment, Status, Tally, Trouble};
 use crate::reconcile::{Caretaker, Chores, Done, Keeper, Known, ReconcileError, Supply};
 use crate::store::Place;
+use crate::trust::Pinned;
 use crate::watch::{Hint, Watch};
 
 use gates::Gates;
@@ -104,7 +105,7 @@ pub struct Daemon {
     chores: Chores,
     chore: Option<JoinHandle<(Chores, Done)>>,
     chores_are_done: bool,
-    wanted: Vec<Artifact>,
+    wanted: Vec<Artifact<Pinned>>,
     /// The artifacts that were asked for since the last pause.
     tried: BTreeSet<String>,
     fetch: Option<Download>,
@@ -112,7 +113,7 @@ pub struct Daemon {
 }
 
 /// The name of the artifact, and what comes of it.
-type Download = Pin<Box<dyn Future<Output = (String, Result<Supply, ReconcileError>)>>>;
+type Download = Pin<Box<dyn Future<Output = (String, Result<Option<Supply>, ReconcileError>)>>>;
 
 /// Why a turn is taken.
 #[derive(Debug, Default)]
@@ -135,7 +136,7 @@ enum Wake {
         told: bool,
     },
     Chore(Chores, Done),
-    Fetched(String, Box<Result<Supply, ReconcileError>>),
+    Fetched(String, Box<Result<Option<Supply>, ReconcileError>>),
     /// Why each gate that does not hold does not.
     Gates(Vec<String>),
     /// The Kubernetes API has told of the node, or has not; whether that is news.
@@ -365,8 +366,8 @@ impl Daemon {
 
     /// What to download now: each artifact that is wanted once, so that one that cannot be had does not keep the others
     /// waiting; then, after a pause, each of them again.
-    fn next_download(&mut self, now: Instant) -> Option<Artifact> {
-        let is_new = |artifact: &&Artifact| !self.tried.contains(&artifact.name);
+    fn next_download(&mut self, now: Instant) -> Option<Artifact<Pinned>> {
+        let is_new = |artifact: &&Artifact<Pinned>| !self.tried.contains(&artifact.name);
         if let Some(artifact) = self.wanted.iter().find(is_new) {
             return Some(artifact.clone());
         }
@@ -416,7 +417,9 @@ async fn hint(watch: &mut Watch, rested: Instant) -> Hint {
 }
 
 /// Ends with the download that is under way; never where none is.
-async fn running(download: &mut Option<Download>) -> (String, Result<Supply, ReconcileError>) {
+async fn running(
+    download: &mut Option<Download>,
+) -> (String, Result<Option<Supply>, ReconcileError>) {
     match download {
         Some(download) => download.await,
         None => std::future::pending().await,

@@ -17,7 +17,7 @@ use crate::store::{Measure, Store, StoreError};
 pub(super) type Measured = Vec<(String, Measure)>;
 
 /// The name under which the ledger keeps what a member was found to be.
-pub(super) fn ledger_key<'a>(artifact: &Artifact, member: &'a Member) -> &'a str {
+pub(super) fn ledger_key<'a, P>(artifact: &'a Artifact<P>, member: &'a Member) -> &'a str {
     match artifact.format {
         Format::Raw => member.plugin.as_str(),
         Format::TarGz | Format::Tar | Format::Image => &member.path,
@@ -32,7 +32,7 @@ impl fetch::Spool for Spool {
 
 /// Opens `file://` sources at this machine's own root: `--host-root` is not for them, since a bundle
 /// lies beside the agent and not on the host.
-struct LocalFiles;
+pub(super) struct LocalFiles;
 
 impl FileSource for LocalFiles {
     fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
