@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use super::error::Problems;
 use super::mirrors::Mirrors;
-use super::pins::{Declared, artifact_pin, member_pin};
+use super::pins::{Declared, Said, artifact_pin, member_pin};
 use super::read::Fields;
 use super::source::{check_source, fill, guess_format};
 use super::tree::{Node, Place, Yaml};
 use super::trust::Trusted;
-use crate::model::{Arch, Artifact, FileName, Format, IfPresent, Member, PluginName};
+use crate::model::{
+    Arch, Artifact, FileName, Format, IfPresent, Member, Pin, PluginName, Reference,
+};
 use crate::trust::Pinned;
 
 const KEYS: [&str; 10] = [
@@ -83,7 +85,6 @@ fn artifact(
             problems,
         )
         .and_then(|version| version_of(version, problems));
-    let pin = artifact_pin(&fields, arch, trusted, problems);
     let if_present = match fields.get("ifPresent") {
         None => Some(IfPresent::default()),
         Some(word) => word.choice(
@@ -94,7 +95,17 @@ fn artifact(
     // Sources and members hold the version: without it, what follows would be noise.
     let version = version?;
     let sources = sources(&fields, version, arch, problems);
+    let is_image = sources
+        .as_ref()
+        .map(|sources| sources[0].starts_with("oci://"));
+    let pin = match &sources {
+        Some(sources) if is_image == Some(true) => {
+            image_pin(&fields, sources, problems).map(Said::Here)
+        }
+        _ => artifact_pin(&fields, arch, trusted, problems),
+    };
     let format = match &sources {
+        Some(_) if is_image == Some(true) => image_format(&fields, problems),
         Some(sources) => format(&fields, sources, problems),
         None => None,
     };
@@ -150,7 +161,7 @@ fn sources(
     arch: Arch,
     problems: &mut Problems,
 ) -> Option<Vec<String>> {
-    let mend = "list at least one https://, http:// or file:// URL";
+    let mend = "list at least one https://, http://, file:// or oci:// URL";
     let node = fields.require("sources", mend, problems)?;
     let items = node.items(problems)?;
     if items.is_empty() {
@@ -160,11 +171,63 @@ fn sources(
     let read = |item: &Node, problems: &mut Problems| {
         let text = item.text(problems)?;
         let filled = item.note(fill(text, version, arch), problems)?;
+        if filled.starts_with("oci://") {
+            // Without the tag that may stand before the digest: mirrors are for repositories.
+            let reference = filled.parse::<Reference>();
+            let reference = item.note(reference.map_err(|error| error.to_string()), problems)?;
+            return Some(reference.to_string());
+        }
         item.note(check_source(&filled), problems)?;
         Some(filled)
     };
     let all: Vec<Option<String>> = items.iter().map(|item| read(item, problems)).collect();
-    all.into_iter().collect()
+    let all: Vec<String> = all.into_iter().collect::<Option<_>>()?;
+    let is_image = |source: &String| source.starts_with("oci://");
+    if all.iter().any(is_image) && !all.iter().all(is_image) {
+        problems.add(
+            &node.at,
+            "an image and a file are never the same bytes; make two artifacts of them, or keep one kind of source",
+        );
+        return None;
+    }
+    Some(all)
+}
+
+/// An image is pinned by the digest that all its sources name.
+fn image_pin(fields: &Fields<'_>, sources: &[String], problems: &mut Problems) -> Option<Pin> {
+    for key in ["sha256", "sha512", "checksumUrl"] {
+        if let Some(node) = fields.get(key) {
+            problems.add(
+                &node.at,
+                "an image is pinned by the digest in its source; take this out",
+            );
+            return None;
+        }
+    }
+    let digests = sources
+        .iter()
+        .map(|source| source.parse::<Reference>().ok().map(|it| *it.digest()));
+    let digests: Vec<Pin> = digests.collect::<Option<_>>()?;
+    let first = digests.first()?;
+    if digests.iter().any(|digest| digest != first) {
+        problems.add(
+            &fields.place_of("sources"),
+            "the sources name different digests, and are the same image only with the same one",
+        );
+        return None;
+    }
+    Some(*first)
+}
+
+fn image_format(fields: &Fields<'_>, problems: &mut Problems) -> Option<Format> {
+    if let Some(node) = fields.get("format") {
+        problems.add(
+            &node.at,
+            "what an image is packed in is told by its layers; take this out",
+        );
+        return None;
+    }
+    Some(Format::Image)
 }
 
 fn format(fields: &Fields<'_>, sources: &[String], problems: &mut Problems) -> Option<Format> {
@@ -279,7 +342,12 @@ fn described(
     let member = fields.require("member", "write the file's path in the archive", problems)?;
     let text = member.text(problems)?;
     let filled = member.note(fill(text, version, arch), problems)?;
-    let path = member.note(member_path(&filled), problems)?;
+    // A path in an image is one of a file system, and mostly written as such.
+    let inside = match format {
+        Format::Image => filled.strip_prefix('/').unwrap_or(&filled),
+        _ => &filled,
+    };
+    let path = member.note(member_path(inside), problems)?;
     // Without a placeholder or directory the member's name will do for the plugin's.
     let plugin = match alias.or_else(|| path.parse().ok().filter(|_| !text.contains('{'))) {
         Some(plugin) => plugin,

@@ -3,6 +3,7 @@
 use super::error::Problems;
 use super::source::check_source;
 use super::tree::Node;
+use crate::model::Reference;
 
 /// The rules of a configuration.
 #[derive(Debug, Default)]
@@ -77,10 +78,11 @@ fn prefix(node: &Node, problems: &mut Problems) -> Option<String> {
     let text = node.text(problems)?;
     let prefix = text.trim_end_matches('/');
     let checked = match prefix.strip_prefix("oci://") {
-        Some(rest) if rest.is_empty() || rest.starts_with('/') || rest.contains(['@', ' ']) => {
-            Err("a registry's prefix is oci://HOST/ or oci://HOST/PATH/".to_owned())
-        }
-        Some(_) => Ok(()),
+        // Whatever follows, it must be a reference then.
+        Some(_) => format!("{prefix}/x@sha256:{}", "0".repeat(64))
+            .parse::<Reference>()
+            .map(drop)
+            .map_err(|error| format!("{error}; a prefix is oci://HOST/ or oci://HOST/PATH/")),
         None if prefix.contains(['?', '#']) => {
             Err("a prefix ends before any ? or #; write scheme, host and path".to_owned())
         }
