@@ -9,6 +9,7 @@ pub(crate) mod namespace;
 pub(crate) mod node;
 pub(crate) mod pack;
 pub(crate) mod server;
+pub(crate) mod signers;
 pub(crate) mod status;
 pub(crate) mod strace;
 pub(crate) mod tls;

@@ -1,0 +1,3 @@
+//! Sources for the real world, asked for real: what vouches for their bytes.
+
+mod pins;
