@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::access::access;
 use super::artifacts::artifacts;
 use super::error::Problems;
 use super::kubernetes::kubernetes;
@@ -212,8 +213,11 @@ fn fetch(root: &Fields<'_>, problems: &mut Problems) -> Option<Fetch> {
         "totalTimeout",
         "minRate",
         "attempts",
+        "spread",
         "maxSize",
         "caFile",
+        "access",
+        "registryConfig",
     ];
     let section = section(root, "fetch", &keys, problems)?;
     let section = section.as_ref();
@@ -229,6 +233,7 @@ fn fetch(root: &Fields<'_>, problems: &mut Problems) -> Option<Fetch> {
     let connect = time("connectTimeout", 10);
     let read = time("readTimeout", 30);
     let total = time("totalTimeout", 600);
+    let spread = value(section, "spread", Duration::ZERO, problems, read_wait);
     let min_rate = value(section, "minRate", 1 << 10, problems, read_size);
     let five = NonZeroU32::MIN.saturating_add(4);
     let attempts = value(section, "attempts", five, problems, read_count);
@@ -242,17 +247,24 @@ fn fetch(root: &Fields<'_>, problems: &mut Problems) -> Option<Fetch> {
         }
         (bytes > 0).then_some(bytes)
     });
-    let ca_file = value(section, "caFile", None, problems, |node, problems| {
-        path_of(node, problems).map(Some)
-    });
+    let mut file = |key: &str| {
+        value(section, key, None, problems, |node, problems| {
+            path_of(node, problems).map(Some)
+        })
+    };
+    let (ca_file, registry_config) = (file("caFile"), file("registryConfig"));
+    let access = value(section, "access", Vec::new(), problems, access);
     Some(Fetch {
         connect_timeout: connect?,
         read_timeout: read?,
         total_timeout: total?,
         min_rate: min_rate?,
         attempts: attempts?,
+        spread: spread?,
         max_size: max_size?,
         ca_file: ca_file?,
+        access: access?,
+        registry_config: registry_config?,
     })
 }
 
@@ -309,6 +321,14 @@ fn runtime(node: &Node, problems: &mut Problems) -> Option<Runtime> {
 fn read_duration(node: &Node, problems: &mut Problems) -> Option<Duration> {
     let text = node.number_or_text(problems)?;
     node.note(duration(text), problems)
+}
+
+/// A duration that may be none at all.
+fn read_wait(node: &Node, problems: &mut Problems) -> Option<Duration> {
+    match node.number_or_text(problems)? {
+        "0" | "0s" => Some(Duration::ZERO),
+        text => node.note(duration(text), problems),
+    }
 }
 
 fn read_size(node: &Node, problems: &mut Problems) -> Option<u64> {

@@ -7,14 +7,16 @@ use bytes::Bytes;
 use reqwest::header::{
     ACCEPT_ENCODING, DATE, HeaderMap, HeaderName, IF_RANGE, LOCATION, RANGE, RETRY_AFTER,
 };
-use reqwest::{Client, Response, StatusCode, Url};
+use reqwest::{Response, StatusCode, Url};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::access::Access;
 use super::intake::Intake;
 use super::pace::Pace;
 use super::range::{Validator, continues};
 use super::redirect::Trail;
+use super::tunnel::{self, NoTunnel};
 use super::{Failure, Progress, Spool, TimeLimit};
 use crate::{config, retry};
 
@@ -23,7 +25,7 @@ const PIECES: usize = 2;
 
 /// One attempt, and when it began.
 pub(super) struct Exchange<'a> {
-    client: &'a Client,
+    access: &'a Access<'a>,
     settings: &'a config::Fetch,
     /// The most bytes that the body may have.
     max_size: u64,
@@ -40,13 +42,13 @@ struct Offer {
 
 impl<'a> Exchange<'a> {
     pub(super) fn begin(
-        client: &'a Client,
+        access: &'a Access<'a>,
         settings: &'a config::Fetch,
         max_size: u64,
         progress: &'a dyn Progress,
     ) -> Self {
         Self {
-            client,
+            access,
             settings,
             max_size,
             progress,
@@ -124,9 +126,11 @@ impl<'a> Exchange<'a> {
     ) -> Result<Response, Failure> {
         let mut trail = Trail::new(source.clone());
         loop {
+            let url = trail.current();
+            let proxy = self.access.proxy(url)?;
             let mut request = self
-                .client
-                .get(trail.current().clone())
+                .access
+                .request(url)?
                 // The pin is of the bytes as they are stored; whatever comes is never decoded.
                 .header(ACCEPT_ENCODING, "identity");
             for (name, value) in headers {
@@ -136,20 +140,34 @@ impl<'a> Exchange<'a> {
                 .settings
                 .connect_timeout
                 .saturating_add(self.settings.read_timeout);
-            let response = self
-                .within(patience, request.send())
-                .await?
-                .map_err(|error| {
-                    Failure::before_body(error, trail.current(), self.settings.connect_timeout)
-                })?;
+            let sent = self.within(patience, request.send()).await;
+            let response = match sent.map_err(|late| late.via(proxy))? {
+                Ok(response) => response,
+                Err(error) => return Err(self.unsent(error, url, proxy).await),
+            };
             match response.status().as_u16() {
                 301 | 302 | 303 | 307 | 308 => {
                     let location = text(response.headers(), &LOCATION);
                     trail.follow(location)?;
                 }
+                407 => return Err(unwanted(&response).via(proxy)),
                 _ => return Ok(response),
             }
         }
+    }
+
+    /// Sorts an error from before an answer.
+    async fn unsent(&self, error: reqwest::Error, url: &Url, proxy: Option<&Url>) -> Failure {
+        let patience = self.settings.connect_timeout;
+        let Some(proxy) = proxy else {
+            return Failure::before_body(error, url, patience);
+        };
+        let mut no_tunnel = NoTunnel::of(&error);
+        if let Some(NoTunnel::Refused(status)) = &mut no_tunnel {
+            let asked = self.within(patience, tunnel::refusal(proxy, url)).await;
+            *status = asked.ok().flatten();
+        }
+        Failure::through_proxy(error, url, proxy, no_tunnel, patience)
     }
 
     /// `rest` is given where the body goes on at our position, and holds the total size if that is known.

@@ -1,9 +1,10 @@
 //! Getting an artifact: download, verify the pin, then read the wanted members.
 //!
 //! [`download`] is the only maker of a [`Verified`], and [`read_members`] takes nothing else: no byte is
-//! decompressed before the pinned digest matched. Files belong to `host`, so both ends are small traits here:
+//! decompressed before the pinned digest matched. Both ends are small traits, which `files` joins to `host`:
 //! a [`Spool`] takes the archive's bytes, a [`MemberSink`] the plugins', a [`FileSource`] opens `file://` sources.
 
+mod access;
 mod archive;
 mod caps;
 mod client;
@@ -12,17 +13,24 @@ mod download;
 mod elf;
 mod exchange;
 mod failure;
+mod files;
+mod handshake;
+mod inquiry;
 mod intake;
 mod pace;
 mod place;
+mod proxy;
 mod range;
 mod redact;
 mod redirect;
 mod scan;
 mod small;
+mod tunnel;
 
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
+
+use crate::model::Pin;
 
 pub use archive::{ArchiveError, MemberSink, read_members};
 pub use caps::{Cap, Limits};
@@ -31,6 +39,8 @@ pub use courier::Health;
 pub use download::{Means, download};
 pub use elf::NotAPlugin;
 pub use failure::{Failure, FetchError, TimeLimit, Tried, WrongDigest};
+pub use files::LocalFiles;
+pub use inquiry::inquire;
 pub use intake::Verified;
 pub use redact::redacted;
 pub use redirect::Refusal;
@@ -70,6 +80,24 @@ pub trait FileSource {
         }
         Ok(content)
     }
+}
+
+/// Keeps copies of what was downloaded.
+pub trait Keep {
+    /// Takes all of something, once it was proven as far as it can be.
+    ///
+    /// # Errors
+    /// As the kernel gives them; the download then fails.
+    fn keep(&self, what: Kept<'_>, bytes: &mut dyn Read) -> io::Result<()>;
+}
+
+/// What a copy is known by.
+#[derive(Debug, Clone, Copy)]
+pub enum Kept<'a> {
+    /// Its digest, which matched.
+    Blob(&'a Pin),
+    /// The URL that it is declared by; nothing was proven.
+    Url(&'a str),
 }
 
 /// Somebody who watches a download, such as a progress bar.

@@ -56,16 +56,6 @@ pub enum ReconcileError {
         /// Its version.
         version: String,
     },
-    /// Nobody whom the declaration trusts says which digest an artifact has, or its signature does not fit.
-    #[error("cannot learn what {artifact} {version} must be: {}", asked(tried))]
-    Unvouched {
-        /// The artifact, by the operator's name.
-        artifact: String,
-        /// Its version.
-        version: String,
-        /// Every place that was asked, in order, with the last reason for each.
-        tried: Vec<SourceFailure>,
-    },
     /// A thread of ours ended without its result.
     #[error("internal: a worker ended early: {0}")]
     Worker(#[from] tokio::task::JoinError),
@@ -81,12 +71,6 @@ impl ReconcileError {
         match self {
             Self::Fetch(error) => error.kind(),
             Self::Archive { source, .. } => source.kind(),
-            // As a wrong digest: what may mean that somebody tampers is not to hide behind a mirror that is down.
-            Self::Unvouched { tried, .. } => {
-                let mut kinds = tried.iter().map(|tried| tried.reason);
-                let signature = kinds.clone().find(|kind| *kind == "signature");
-                signature.or_else(|| kinds.next_back()).unwrap_or("io")
-            }
             _ => "io",
         }
     }
@@ -98,7 +82,7 @@ impl ReconcileError {
             Self::Fetch(FetchError::Sources { tried, .. }) => {
                 tried.iter().map(SourceFailure::from).collect()
             }
-            Self::Unvouched { tried, .. } => tried.clone(),
+            Self::Fetch(FetchError::Unvouched { tried, .. }) => tried.clone(),
             _ => Vec::new(),
         }
     }
@@ -128,19 +112,4 @@ impl ReconcileError {
             _ => false,
         }
     }
-}
-
-fn asked(tried: &[SourceFailure]) -> String {
-    if tried.is_empty() {
-        return "nobody may be asked; run once without --offline, or add a seed or a file:// source"
-            .to_owned();
-    }
-    let one = |tried: &SourceFailure| {
-        let times = match tried.attempts {
-            0 | 1 => String::new(),
-            n => format!(" (after {n} attempts)"),
-        };
-        format!("{}: {}{times}", tried.source, tried.message)
-    };
-    tried.iter().map(one).collect::<Vec<_>>().join(" | ")
 }

@@ -1,7 +1,7 @@
 //! One pass over a node: observe → plan → apply → say what is true now.
 //!
 //! The commands are thin readings of this room. Its parts: `sight` (what is declared and what is there; `facts`,
-//! `node`, `network` and `pins` feed it; `inquiry` asks for the digests that the configuration leaves to others), `questions` (what has to be asked: gates, plugins), `judge` (both into a [`Snapshot`];
+//! `node`, `network` and `pins` feed it), `questions` (what has to be asked: gates, plugins), `judge` (both into a [`Snapshot`];
 //! `precedence` is its view of the runtimes), `session` (the state directory, held), `supply` (artifacts into the
 //! store), `apply` (steps onto the disk), `converge` and `uninstall` (the orders of steps).
 
@@ -12,7 +12,6 @@ mod converge;
 mod error;
 mod facts;
 mod faults;
-mod inquiry;
 mod judge;
 mod memory;
 mod network;
@@ -45,6 +44,7 @@ use crate::config::Settings;
 use crate::fetch::Health;
 use crate::host::Host;
 use crate::model::{FileName, Snapshot};
+use crate::retry::Spread;
 
 /// A node and what is declared for it.
 #[derive(Debug, Clone)]
@@ -56,12 +56,16 @@ pub struct Keeper {
     memory: Memory,
     health: Arc<Health>,
     pins: Pins,
+    spread: Arc<Spread>,
 }
 
 impl Keeper {
     /// Brings a declaration and a node together; touches nothing.
     #[must_use]
     pub fn new(settings: Settings, host: Host, node_name: Option<String>) -> Self {
+        let name = node_name.clone().or_else(facts::default_node_name);
+        // Without any name nodes would all decide alike: chance does as well then.
+        let name = name.unwrap_or_else(|| fastrand::u64(..).to_string());
         Self {
             settings: Arc::new(settings),
             host,
@@ -70,6 +74,7 @@ impl Keeper {
             memory: Memory::default(),
             health: Arc::default(),
             pins: Pins::default(),
+            spread: Arc::new(Spread::of(&name)),
         }
     }
 
@@ -114,6 +119,12 @@ impl Keeper {
     #[must_use]
     pub fn node_name(&self) -> Option<String> {
         self.node_name.clone().or_else(facts::default_node_name)
+    }
+
+    /// What spreads this node's requests among those of its cluster.
+    #[must_use]
+    pub fn spread(&self) -> &Spread {
+        &self.spread
     }
 
     /// The state directory as people see it, the host root in front.

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::inquiry::Inquiry;
 use super::session::Session;
-use super::{Keeper, ReconcileError};
+use super::{Keeper, ReconcileError, supply};
+use crate::fetch;
 use crate::model::{Artifact, Pin, SourceFailure};
 use crate::store::{Answer, remembered_pins};
 use crate::trust::{Pinned, Voucher, declaration};
@@ -101,8 +101,8 @@ impl Session {
                 tried: Vec::new(),
             });
         }
-        let inquiry = Inquiry::new(&self.keeper, artifact, offline);
-        let (pin, tried) = inquiry.answer().await?;
+        let means = supply::means(&self.keeper, offline, &());
+        let (pin, tried) = fetch::inquire(artifact, &means).await?;
         tracing::info!(
             artifact = artifact.name,
             version = artifact.version,

@@ -1,14 +1,13 @@
 //! Artifacts into the store: download, prove the pin, take out the wanted plugins.
 
-use std::io::{self, Read, Write as _};
-use std::path::Path;
+use std::io::{self, Write as _};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
 use super::Keeper;
 use super::error::ReconcileError;
-use crate::fetch::{self, FetchError, FileSource, Limits, MemberSink, Progress, Verified};
-use crate::host::{Host, HostError, Spool, Temp};
+use crate::fetch::{self, FetchError, Limits, LocalFiles, MemberSink, Progress, Verified};
+use crate::host::{HostError, Spool, Temp};
 use crate::model::{Artifact, Format, Member, Sha256};
 use crate::retry::Backoff;
 use crate::store::{Measure, Store, StoreError};
@@ -24,21 +23,22 @@ pub(super) fn ledger_key<'a, P>(artifact: &'a Artifact<P>, member: &'a Member) -
     }
 }
 
-impl fetch::Spool for Spool {
-    fn truncate(&mut self, length: u64) -> io::Result<()> {
-        Self::truncate(self, length)
-    }
-}
-
-/// Opens `file://` sources at this machine's own root: `--host-root` is not for them, since a bundle
-/// lies beside the agent and not on the host.
-pub(super) struct LocalFiles;
-
-impl FileSource for LocalFiles {
-    fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
-        let machine = Host::open(Path::new("/")).map_err(|error| error.source)?;
-        let reader = machine.reader(path).map_err(|error| error.source)?;
-        Ok(Box::new(reader))
+/// What asking sources takes, as it is declared.
+pub(super) fn means<'a>(
+    keeper: &'a Keeper,
+    offline: bool,
+    progress: &'a dyn Progress,
+) -> fetch::Means<'a> {
+    fetch::Means {
+        settings: &keeper.settings.fetch,
+        seeds: &keeper.settings.seeds,
+        offline,
+        files: &LocalFiles,
+        health: &keeper.health,
+        progress,
+        backoff: Backoff::default(),
+        spread: &keeper.spread,
+        keep: None,
     }
 }
 
@@ -61,15 +61,7 @@ pub(super) async fn download(
             version: artifact.version.clone(),
         });
     }
-    let means = fetch::Means {
-        settings: &settings.fetch,
-        seeds: &settings.seeds,
-        offline,
-        files: &LocalFiles,
-        health: &keeper.health,
-        progress,
-        backoff: Backoff::default(),
-    };
+    let means = means(keeper, offline, progress);
     let temps = store.temps();
     let spool = || temps.spool().map_err(|error| error.source);
     match fetch::download(artifact, &means, &spool).await {

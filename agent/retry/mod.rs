@@ -3,12 +3,16 @@
 //! Pure: randomness and the present moment are handed in, so that every case can be stated exactly in a test.
 
 mod health;
+mod refetch;
 mod rounds;
+mod spread;
 
 use std::time::{Duration, SystemTime};
 
 pub use health::Health;
+pub use refetch::Refetch;
 pub use rounds::{Next, Rounds};
+pub use spread::Spread;
 
 /// The ways in which a download from one source can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +61,8 @@ pub enum FailureClass {
     Proxy,
     /// The proxy asks for credentials that it was not given, or refuses those that it was given.
     ProxyAuth,
+    /// The environment names a proxy that cannot be used.
+    ProxySetting,
     /// What a registry gave under the pinned digest is no image that can be used here.
     Image,
 }
@@ -100,6 +106,7 @@ impl FailureClass {
             Self::Auth => "auth",
             Self::Proxy => "proxy",
             Self::ProxyAuth => "proxy-auth",
+            Self::ProxySetting => "proxy-setting",
             Self::Image => "image",
         }
     }
@@ -154,6 +161,7 @@ impl FailureClass {
             | Self::CaFile
             | Self::Auth
             | Self::ProxyAuth
+            | Self::ProxySetting
             | Self::Image => Verdict::NextSource,
         }
     }
@@ -227,7 +235,7 @@ mod tests {
         FailureClass::TooSlow,
         FailureClass::Proxy,
     ];
-    const LASTING: [FailureClass; 14] = [
+    const LASTING: [FailureClass; 15] = [
         FailureClass::TlsUnknownCa,
         FailureClass::TlsExpired,
         FailureClass::TlsName,
@@ -241,6 +249,7 @@ mod tests {
         FailureClass::CaFile,
         FailureClass::Auth,
         FailureClass::ProxyAuth,
+        FailureClass::ProxySetting,
         FailureClass::Image,
     ];
 

@@ -158,30 +158,6 @@ fn beside(url: &str) -> String {
     format!("{}.minisig{}", &url[..end], &url[end..])
 }
 
-/// The small files that an artifact's digest and signature come from: what a node without a network needs beside the
-/// artifact itself.
-#[must_use]
-pub fn companions(pinned: &Pinned) -> Vec<Companion> {
-    let by = match &pinned.by {
-        Voucher::Configuration(_) => Vec::new(),
-        Voucher::List(list) => {
-            let pairs = list.sources.iter();
-            pairs
-                .flat_map(|list| [list.clone(), signature_beside(list)])
-                .collect()
-        }
-        Voucher::ChecksumFile(file) => vec![file.clone()],
-    };
-    let signature = match &pinned.signature {
-        Some(BlobSignature {
-            whereabouts: Whereabouts::At(file),
-            ..
-        }) => Some(file.clone()),
-        _ => None,
-    };
-    by.into_iter().chain(signature).collect()
-}
-
 /// What is weak about the way in which an artifact's digest is said, and what would be better.
 #[must_use]
 pub fn weakness(artifact: &Artifact<Pinned>) -> Option<String> {

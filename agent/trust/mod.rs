@@ -13,8 +13,8 @@ mod list;
 pub use blob::{BlobKey, BlobKeyError, Signed};
 pub use checksums::{alone, listed};
 pub use declared::{
-    BlobSignature, Declaration, PinList, Pinned, Voucher, Whereabouts, companions, declaration,
-    file_name, file_of, signature_beside, weakness,
+    BlobSignature, Declaration, PinList, Pinned, Voucher, Whereabouts, declaration, file_name,
+    file_of, signature_beside, weakness,
 };
 pub use distrust::Distrust;
 pub use list::{ListKey, ListKeyError};

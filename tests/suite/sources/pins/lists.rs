@@ -1,5 +1,7 @@
 //! A signed list instead of a digest in the configuration.
 
+use cni_keeper::model::Sha256;
+
 use super::{ARCHIVE, LIST, REMEMBERED, SIGNATURE, declare, line, mirror, publish, trusting};
 use crate::support::node::{BIN, CONFLIST, Node, Outcome};
 use crate::support::pack::{NEXT_PACK, PACK, PLUGINS};
@@ -210,6 +212,44 @@ fn another_key_is_another_declaration() {
     node.run("install").exits(0).says("nothing to do");
     assert_eq!(server.count(ARCHIVE), 1, "what is here has that digest");
     assert_eq!(tree, node.tree());
+}
+
+/// A bundle has the list and its signature too; a node that has no other source believes them no more than a mirror's.
+#[test]
+fn a_bundle_brings_the_list_along() {
+    if !are_here() {
+        return;
+    }
+    let signer = ListSigner::new();
+    let server = mirror(&signer, &line(&PACK.bytes));
+    let node = Node::empty();
+    declare(&node, &server, &signer);
+    let bundle = node.config().with_file_name("bundle");
+    let shown = bundle.display();
+    node.run(&format!("bundle -o {shown}"))
+        .exits(0)
+        .says("verified");
+    let (list, url) = (server.count(LIST), server.url(LIST));
+    let signature = server.url(SIGNATURE);
+    drop(server);
+    assert_eq!(list, 1);
+    let by_url = |url: &str| {
+        bundle
+            .join("by-url")
+            .join(Sha256::of(url.as_bytes()).to_string())
+    };
+    let original = std::fs::read(by_url(&url)).unwrap();
+    std::fs::write(by_url(&url), line(&NEXT_PACK.bytes)).unwrap();
+    let install = format!("install --offline --seed {shown}");
+    node.run(&install)
+        .exits(2)
+        .says(&format!("seed {shown}: it is not the list that was signed"));
+    assert!(!node.has(BIN));
+    std::fs::write(by_url(&url), original).unwrap();
+    assert!(by_url(&signature).exists());
+    node.run(&install)
+        .exits(0)
+        .says("done: 4 files are as declared");
 }
 
 #[test]

@@ -7,22 +7,39 @@ use std::path::PathBuf;
 use std::slice;
 use std::time::{Duration, Instant};
 
-use super::supply::LocalFiles;
-use super::{Keeper, ReconcileError};
+use super::{FetchError, Means, Tried, read_small, redacted};
 use crate::config;
-use crate::fetch::{self, FetchError, Tried, read_small, redacted};
 use crate::model::{Artifact, Companion, Pin, SourceFailure};
-use crate::retry::{Backoff, FailureClass, Next, Rounds};
+use crate::retry::{FailureClass, Next, Rounds};
 use crate::trust::{
     self, BlobKey, Distrust, LARGEST_LIST, LARGEST_SIGNATURE, ListKey, Pinned, Signed, Voucher,
     Whereabouts, file_of, signature_beside,
 };
 
+/// Learns the digest of an artifact that the configuration leaves to others, and verifies the signature that has to
+/// fit it. Also returns who was asked in vain before.
+///
+/// # Errors
+/// [`FetchError::Unvouched`], when nobody says it whom the declaration trusts; [`FetchError::Copy`].
+pub async fn inquire(
+    artifact: &Artifact<Pinned>,
+    means: &Means<'_>,
+) -> Result<(Pin, Vec<SourceFailure>), FetchError> {
+    let inquiry = Inquiry {
+        artifact,
+        means,
+        settings: config::Fetch {
+            attempts: NonZeroU32::MIN,
+            ..means.settings.clone()
+        },
+    };
+    inquiry.answer().await
+}
+
 /// What is asked about one artifact.
-pub(super) struct Inquiry<'a> {
-    keeper: &'a Keeper,
+struct Inquiry<'a> {
     artifact: &'a Artifact<Pinned>,
-    offline: bool,
+    means: &'a Means<'a>,
     /// With one attempt each: the rounds are made here, over what has to go together.
     settings: config::Fetch,
 }
@@ -53,28 +70,14 @@ enum Doubt {
     NotThere,
     /// It gave nothing.
     Fetch(Box<Tried>),
+    /// What it gave cannot be kept, which is not its fault.
+    Copy(FetchError),
     /// What it gave is not to be believed.
     Distrust(Distrust),
 }
 
 impl<'a> Inquiry<'a> {
-    pub(super) fn new(keeper: &'a Keeper, artifact: &'a Artifact<Pinned>, offline: bool) -> Self {
-        Self {
-            keeper,
-            artifact,
-            offline,
-            settings: config::Fetch {
-                attempts: NonZeroU32::MIN,
-                ..keeper.settings.fetch.clone()
-            },
-        }
-    }
-
-    /// The digest, signed where it has to be, and whoever was asked for it in vain.
-    ///
-    /// # Errors
-    /// [`ReconcileError::Unvouched`].
-    pub(super) async fn answer(&self) -> Result<(Pin, Vec<SourceFailure>), ReconcileError> {
+    async fn answer(&self) -> Result<(Pin, Vec<SourceFailure>), FetchError> {
         let mut tried = Vec::new();
         let Pinned { by, signature } = &self.artifact.pin;
         let pin = match by {
@@ -109,13 +112,16 @@ impl<'a> Inquiry<'a> {
         question: &Question<'_>,
         files: &[Companion],
         tried: &mut Vec<SourceFailure>,
-    ) -> Result<Pin, ReconcileError> {
+    ) -> Result<Pin, FetchError> {
         let spots = self.spots(files);
-        let attempts = self.keeper.settings.fetch.attempts;
         let mut failures: Vec<Option<SourceFailure>> = vec![None; spots.len()];
-        let mut rounds = Rounds::new(spots.len(), attempts, Backoff::default());
+        let mut rounds = Rounds::new(
+            spots.len(),
+            self.means.settings.attempts,
+            self.means.backoff,
+        );
         let answer = loop {
-            let index = match rounds.next(Instant::now(), fastrand::u64(..)) {
+            let index = match rounds.next(Instant::now(), self.means.spread.draw()) {
                 Next::Ask(index) => index,
                 Next::Wait(pause) => {
                     tokio::time::sleep(pause).await;
@@ -125,6 +131,7 @@ impl<'a> Inquiry<'a> {
             };
             match self.put(question, &spots[index]).await {
                 Ok(pin) => break Some(pin),
+                Err(Doubt::Copy(error)) => return Err(error),
                 Err(doubt) => {
                     if let Doubt::Distrust(distrust) = &doubt {
                         tracing::warn!(
@@ -146,7 +153,7 @@ impl<'a> Inquiry<'a> {
                 tried.extend(failures);
                 Ok(pin)
             }
-            None => Err(ReconcileError::Unvouched {
+            None => Err(FetchError::Unvouched {
                 artifact: self.artifact.name.clone(),
                 version: self.artifact.version.clone(),
                 tried: failures,
@@ -159,8 +166,8 @@ impl<'a> Inquiry<'a> {
     where
         'a: 'b,
     {
-        let keeper: &'a Keeper = self.keeper;
-        let seeds = &keeper.settings.seeds;
+        let means: &'a Means<'a> = self.means;
+        let seeds = means.seeds;
         let seeded = files.iter().flat_map(|file| {
             seeds.iter().map(|seed| Spot {
                 shown: format!("seed {}", seed.display()),
@@ -173,7 +180,7 @@ impl<'a> Inquiry<'a> {
         });
         let sources = files.iter().flat_map(|file| {
             let sources = file.sources.iter();
-            let allowed = sources.filter(|source| !self.offline || source.starts_with("file://"));
+            let allowed = sources.filter(|source| !means.offline || source.starts_with("file://"));
             allowed.map(|source| Spot {
                 shown: redacted(source),
                 seeds: &[],
@@ -211,14 +218,11 @@ impl<'a> Inquiry<'a> {
     }
 
     async fn read(&self, spot: &Spot<'_>, file: &Companion, limit: u64) -> Result<Vec<u8>, Doubt> {
-        let means = fetch::Means {
+        let means = Means {
             settings: &self.settings,
             seeds: spot.seeds,
-            offline: self.offline,
-            files: &LocalFiles,
-            health: &self.keeper.health,
             progress: &(),
-            backoff: Backoff::default(),
+            ..*self.means
         };
         let read = read_small(&self.artifact.name, file, &means, limit).await;
         read.map_err(|error| match error {
@@ -226,13 +230,12 @@ impl<'a> Inquiry<'a> {
                 Some(tried) => Doubt::Fetch(Box::new(tried)),
                 None => Doubt::NotThere,
             },
-            // It is kept in memory.
-            FetchError::Spool { .. } => Doubt::NotThere,
+            other => Doubt::Copy(other),
         })
     }
 
-    fn unvouched(&self, distrust: &Distrust) -> ReconcileError {
-        ReconcileError::Unvouched {
+    fn unvouched(&self, distrust: &Distrust) -> FetchError {
+        FetchError::Unvouched {
             artifact: self.artifact.name.clone(),
             version: self.artifact.version.clone(),
             tried: vec![SourceFailure {
@@ -249,7 +252,7 @@ impl Doubt {
     /// What is not to be believed stays so: it counts as wrong bytes do.
     fn class(&self) -> FailureClass {
         match self {
-            Self::NotThere => FailureClass::Io,
+            Self::NotThere | Self::Copy(_) => FailureClass::Io,
             Self::Fetch(tried) => tried.reason.class(),
             Self::Distrust(_) => FailureClass::Digest,
         }
@@ -258,13 +261,13 @@ impl Doubt {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Fetch(tried) => tried.reason.retry_after(),
-            Self::NotThere | Self::Distrust(_) => None,
+            Self::NotThere | Self::Copy(_) | Self::Distrust(_) => None,
         }
     }
 
     fn told(self, spot: &Spot<'_>, attempts: u32) -> Option<SourceFailure> {
         match self {
-            Self::NotThere => None,
+            Self::NotThere | Self::Copy(_) => None,
             Self::Fetch(tried) => Some(SourceFailure {
                 attempts,
                 ..SourceFailure::from(&*tried)
