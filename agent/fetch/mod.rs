@@ -23,6 +23,7 @@ mod proxy;
 mod range;
 mod redact;
 mod redirect;
+mod registry;
 mod scan;
 mod small;
 mod tunnel;
@@ -44,6 +45,7 @@ pub use inquiry::inquire;
 pub use intake::Verified;
 pub use redact::redacted;
 pub use redirect::Refusal;
+pub use registry::Denied;
 pub use small::read_small;
 
 /// Where the bytes of an artifact go until they are verified and read; starts out empty.
