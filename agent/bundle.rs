@@ -19,6 +19,7 @@ use crate::fetch::{
 use crate::host::{Dir, Host, HostError, machine_name};
 use crate::model::{Artifact, FileMode, FileName, FileState, Member, Pin, Sha256};
 use crate::retry::{Backoff, Spread};
+use crate::trust::Pinned;
 
 /// Readable by whoever serves it or builds an image of it.
 const DIR_MODE: u32 = 0o755;
@@ -133,18 +134,17 @@ impl Bundle {
         watched: impl Fn(&Artifact) -> Box<dyn Progress + 'a>,
     ) -> Result<(), BundleError> {
         for artifact in &settings.artifacts {
-            let progress = watched(artifact);
-            let bundled = self.artifact(settings, artifact, &*progress).await?;
+            let bundled = self.artifact(settings, artifact, &watched).await?;
             self.contents.push(bundled);
         }
         Ok(())
     }
 
-    async fn artifact(
+    async fn artifact<'a>(
         &self,
         settings: &Settings,
-        artifact: &Artifact,
-        progress: &dyn Progress,
+        artifact: &Artifact<Pinned>,
+        watched: &impl Fn(&Artifact) -> Box<dyn Progress + 'a>,
     ) -> Result<Bundled, BundleError> {
         let arch = settings.arch.as_str();
         let mut seeds = vec![self.path.clone()];
@@ -159,14 +159,26 @@ impl Bundle {
             offline: false,
             files: &LocalFiles,
             health: &self.health,
-            progress,
+            progress: &(),
             backoff: Backoff::default(),
             spread: &self.spread,
             keep: Some(&keeper),
         };
         let spools = || self.root.spool().map_err(|error| error.source);
+        let failed = |source| BundleError::Fetch { arch, source };
+        // Lists, checksum files and signatures go along: on an island they are asked again, and are the same.
+        let pin = match artifact.pin.at_hand() {
+            Some(pin) => pin,
+            None => fetch::inquire(artifact, &means).await.map_err(failed)?.0,
+        };
+        let artifact = &artifact.with_pin(pin);
+        let progress = watched(artifact);
+        let means = fetch::Means {
+            progress: &*progress,
+            ..means
+        };
         let fetched = fetch::download(artifact, &means, &spools).await;
-        let fetched = fetched.map_err(|source| BundleError::Fetch { arch, source })?;
+        let fetched = fetched.map_err(failed)?;
         let (bytes, source) = (fetched.bytes(), fetched.source().to_owned());
         // One bad at its end, or without the wanted plugins, is to be found here and not on an island.
         read_members(fetched, artifact, &Limits::default(), &mut Prove::default()).map_err(

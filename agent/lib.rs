@@ -1,7 +1,7 @@
 //! cni-keeper: installs the CNI plugins and conflist of a Kubernetes node, verified and atomically, and keeps them.
 //!
-//! The rooms, in the one direction that imports may go: `model` (plain data) ← `plan`, `conflist`, `retry`, `config`,
-//! `metrics`, `cli` (pure policy and forms) ← `host` (the only door to the file system) ← `store`, `fetch`, `watch` ←
+//! The rooms, in the one direction that imports may go: `model` (plain data) ← `trust` (what is believed of a digest) ←
+//! `plan`, `conflist`, `retry`, `config`, `metrics`, `cli` (pure policy and forms) ← `host` (the only door to the file system) ← `store`, `fetch`, `watch` ←
 //! `probe`, `kube` (questions to the outside) ← `reconcile` (observe → plan → apply) ← `daemon` (the loop) ← `http` (its
 //! views) ← `commands`. A test holds the code to it.
 
@@ -23,4 +23,5 @@ pub mod reconcile;
 pub mod retry;
 pub mod store;
 pub mod telemetry;
+pub mod trust;
 pub mod watch;

@@ -7,6 +7,7 @@ use super::{Exit, Failure, informed, located, output, show};
 use crate::cli::{Global, Output};
 use crate::plan::Step;
 use crate::reconcile::{Keeper, Sight, Unrendered};
+use crate::trust::weakness;
 
 /// Runs it.
 pub(super) async fn run(global: &Global, format: Output) -> Result<Exit, Failure> {
@@ -16,6 +17,13 @@ pub(super) async fn run(global: &Global, format: Output) -> Result<Exit, Failure
         .await
         .map_err(|error| located(&loaded, error))?;
     let waiting = waiting(&keeper, &sight).await;
+    let asks = keeper.open_questions(sight.plan.fetches());
+    let weaknesses: Vec<String> = keeper
+        .settings()
+        .artifacts
+        .iter()
+        .filter_map(weakness)
+        .collect();
     let clean = sight.plan.is_clean() && waiting.is_empty();
     let diff = conflist_diff(&keeper, &sight);
     match format {
@@ -24,13 +32,21 @@ pub(super) async fn run(global: &Global, format: Output) -> Result<Exit, Failure
             "steps": sight.plan.steps,
             "refused": sight.plan.refused,
             "kept": sight.plan.kept,
+            "asks": asks,
+            "warnings": weaknesses,
             "waiting": waiting,
             "conflistDiff": diff,
         })),
         Output::Text => {
+            for question in &asks {
+                output::line(format!("ask       {question}"));
+            }
             let (bin, conf) = keeper.shown_dirs();
             show::steps(&sight.plan.steps, &bin, &conf);
             show::open_ends(&sight.plan, &bin, &conf);
+            for weakness in &weaknesses {
+                output::line(format!("warning   {weakness}"));
+            }
             for reason in &waiting {
                 output::line(format!("wait      {reason}"));
             }

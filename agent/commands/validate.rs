@@ -12,6 +12,7 @@ use crate::conflist::{
     Facts, Finding, Severity, check_ranges, fill_known, needed_plugins, validate_template,
 };
 use crate::model::{NodeFacts, PluginName};
+use crate::trust::weakness;
 
 /// Runs it.
 pub(super) fn run(global: &Global, file: Option<&Path>, format: Output) -> Result<Exit, Failure> {
@@ -43,6 +44,7 @@ pub(super) fn run(global: &Global, file: Option<&Path>, format: Output) -> Resul
     };
     let (errors, mut warnings) = (told(Severity::Error), told(Severity::Warning));
     warnings.extend(undeclared(&loaded));
+    warnings.extend(weaknesses(&loaded));
     match format {
         Output::Json => {
             output::json(
@@ -115,6 +117,16 @@ fn may_come(loaded: &Loaded, name: &str) -> bool {
             FactSource::KubernetesNode => NodeFacts::provide(name),
         });
     declared || name.starts_with("env.") || ["node.name", "host.mtu", "host.arch"].contains(&name)
+}
+
+/// Digests that nobody stands for.
+fn weaknesses(loaded: &Loaded) -> impl Iterator<Item = String> {
+    let artifacts = loaded.settings.artifacts.iter().enumerate();
+    artifacts.filter_map(|(index, artifact)| {
+        let weakness = weakness(artifact)?;
+        let key = format!("artifacts[{index}].checksumUrl");
+        Some(show::located(loaded, &key, &weakness))
+    })
 }
 
 /// The plugins that the conflist needs and no artifact installs: right only where the node's image

@@ -4,20 +4,24 @@ use std::collections::BTreeMap;
 
 use super::error::Problems;
 use super::mirrors::Mirrors;
-use super::pins::{artifact_pin, member_pin};
+use super::pins::{Declared, Said, artifact_pin, member_pin};
 use super::read::Fields;
 use super::source::{check_source, fill, guess_format};
 use super::tree::{Node, Place, Yaml};
+use super::trust::Trusted;
 use crate::model::{
     Arch, Artifact, FileName, Format, IfPresent, Member, Pin, PluginName, Reference,
 };
+use crate::trust::Pinned;
 
-const KEYS: [&str; 8] = [
+const KEYS: [&str; 10] = [
     "name",
     "version",
     "sources",
     "sha256",
     "sha512",
+    "checksumUrl",
+    "signature",
     "format",
     "ifPresent",
     "plugins",
@@ -28,13 +32,14 @@ pub(super) fn artifacts(
     node: &Node,
     arch: Arch,
     mirrors: &Mirrors,
+    trusted: &Trusted,
     problems: &mut Problems,
-) -> Option<Vec<Artifact>> {
+) -> Option<Vec<Artifact<Pinned>>> {
     let before = problems.count();
-    let mut list: Vec<Artifact> = Vec::new();
+    let mut list: Vec<Artifact<Pinned>> = Vec::new();
     let mut owners: BTreeMap<PluginName, String> = BTreeMap::new();
     for item in node.items(problems)? {
-        let Some(artifact) = artifact(item, arch, mirrors, problems) else {
+        let Some(artifact) = artifact(item, arch, mirrors, trusted, problems) else {
             continue;
         };
         if list.iter().any(|other| other.name == artifact.name) {
@@ -66,8 +71,9 @@ fn artifact(
     node: &Node,
     arch: Arch,
     mirrors: &Mirrors,
+    trusted: &Trusted,
     problems: &mut Problems,
-) -> Option<Artifact> {
+) -> Option<Artifact<Pinned>> {
     let fields = node.fields(&KEYS, problems)?;
     let name = fields
         .require("name", "give the artifact a name of its own", problems)
@@ -93,20 +99,33 @@ fn artifact(
         .as_ref()
         .map(|sources| sources[0].starts_with("oci://"));
     let pin = match &sources {
-        Some(sources) if is_image == Some(true) => image_pin(&fields, sources, problems),
-        _ => artifact_pin(&fields, arch, problems),
+        Some(sources) if is_image == Some(true) => {
+            image_pin(&fields, sources, problems).map(Said::Here)
+        }
+        _ => artifact_pin(&fields, arch, trusted, problems),
     };
     let format = match &sources {
         Some(_) if is_image == Some(true) => image_format(&fields, problems),
         Some(sources) => format(&fields, sources, problems),
         None => None,
     };
+    let pinned = match (pin, &sources) {
+        (Some(pin), Some(sources)) => Declared {
+            fields: &fields,
+            version,
+            arch,
+            sources,
+            mirrors,
+        }
+        .pinned(pin, problems),
+        _ => None,
+    };
     let members = format.and_then(|format| members(&fields, format, version, arch, problems));
     Some(Artifact {
         name: name?.as_str().to_owned(),
         version: version.to_owned(),
         arch,
-        pin: pin?,
+        pin: pinned?,
         sources: mirrors.before(sources?),
         format: format?,
         if_present: if_present?,
@@ -176,7 +195,7 @@ fn sources(
 
 /// An image is pinned by the digest that all its sources name.
 fn image_pin(fields: &Fields<'_>, sources: &[String], problems: &mut Problems) -> Option<Pin> {
-    for key in ["sha256", "sha512"] {
+    for key in ["sha256", "sha512", "checksumUrl"] {
         if let Some(node) = fields.get(key) {
             problems.add(
                 &node.at,

@@ -20,6 +20,7 @@ mod read;
 mod settings;
 mod source;
 mod tree;
+mod trust;
 mod units;
 mod validate;
 

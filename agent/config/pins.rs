@@ -3,19 +3,125 @@
 use std::collections::BTreeMap;
 
 use super::error::Problems;
+use super::mirrors::Mirrors;
 use super::read::Fields;
+use super::source::{check_web, fill};
 use super::tree::{Node, Place, Yaml};
+use super::trust::{Trusted, blob_signature, companion};
 use crate::model::{Arch, DigestError, Pin, Sha256, nearest};
+use crate::trust::{BlobSignature, PinList, Pinned, Voucher, Whereabouts, file_name};
 
 const COPY_AGAIN: &str = "; copy it again from the release's .sha256 file";
 
-/// The digest for this architecture. The digests of all others are read too: a slip in one of them would
+/// What is known of an artifact when its pin is read.
+pub(super) struct Declared<'a> {
+    /// Its mapping.
+    pub fields: &'a Fields<'a>,
+    /// Its version.
+    pub version: &'a str,
+    /// For which architecture.
+    pub arch: Arch,
+    /// Its sources, filled in.
+    pub sources: &'a [String],
+    /// Other places for what is asked for.
+    pub mirrors: &'a Mirrors,
+}
+
+impl Declared<'_> {
+    /// Brings together who says the digest, and the signature that is asked for beside it.
+    pub(super) fn pinned(&self, by: Said<'_>, problems: &mut Problems) -> Option<Pinned> {
+        let by = match by {
+            Said::Here(pin) => Voucher::Configuration(pin),
+            Said::InFile(node) => {
+                self.one_name(problems)?;
+                let url = node.note(
+                    fill(node.text(problems)?, self.version, self.arch),
+                    problems,
+                )?;
+                node.note(check_web(&url), problems)?;
+                Voucher::ChecksumFile(companion(url, self.mirrors))
+            }
+            Said::InList(list) => {
+                self.one_name(problems)?;
+                Voucher::List(list.clone())
+            }
+        };
+        let signature = match self.fields.get("signature") {
+            Some(node) => Some(self.signature(node, &by, problems)?),
+            None => None,
+        };
+        Some(Pinned { by, signature })
+    }
+
+    /// Lists and checksum files know an artifact by the name of its file, which therefore is one.
+    fn one_name(&self, problems: &mut Problems) -> Option<()> {
+        let mut names = self.sources.iter().map(|source| file_name(source));
+        let first = names.next().filter(|name| !name.is_empty());
+        let what = match first {
+            None => {
+                "the first source names no file, under which its digest could be found; \
+                     end it with the file's name, or write sha256"
+            }
+            Some(first) if names.any(|name| name != first) => {
+                "the sources name different files, so that nobody can tell which digest is meant; \
+                 give all of them the same file name, or write sha256"
+            }
+            Some(_) => return Some(()),
+        };
+        problems.add(&self.fields.place_of("sources"), what);
+        None
+    }
+
+    fn signature(
+        &self,
+        node: &Node,
+        by: &Voucher,
+        problems: &mut Problems,
+    ) -> Option<BlobSignature> {
+        let signature = blob_signature(node, self.version, self.arch, self.mirrors, problems)?;
+        let what = match by {
+            Voucher::ChecksumFile(_) => {
+                "a signature is verified over a digest that somebody stands for; write sha256, or have the list signed (trust.pinList)".to_owned()
+            }
+            _ if self.sources.iter().any(|source| source.starts_with("oci://")) => {
+                "signatures of images are not read; their reference is their pin".to_owned()
+            }
+            Voucher::Configuration(Pin::Sha512(_)) => {
+                "the signature is over the artifact's SHA-256; write sha256 in place of sha512".to_owned()
+            }
+            Voucher::Configuration(pin) => match &signature.whereabouts {
+                Whereabouts::Inline(signed) => match signature.key.verify(pin, signed) {
+                    Ok(()) => return Some(signature),
+                    Err(distrust) => distrust.to_string(),
+                },
+                Whereabouts::At(_) => return Some(signature),
+            },
+            Voucher::List(_) => return Some(signature),
+        };
+        problems.add(&node.at, what);
+        None
+    }
+}
+
+/// Who says the digest, before anything else is known of the artifact.
+#[derive(Clone, Copy)]
+pub(super) enum Said<'a> {
+    /// This configuration.
+    Here(Pin),
+    /// A checksum file, by its URL.
+    InFile(&'a Node),
+    /// The signed list.
+    InList(&'a PinList),
+}
+
+/// Who says the digest for this architecture. The digests of all others are read too: a slip in one of them would
 /// otherwise show on another node only.
-pub(super) fn artifact_pin(
-    fields: &Fields<'_>,
+pub(super) fn artifact_pin<'a>(
+    fields: &Fields<'a>,
     arch: Arch,
+    trusted: &'a Trusted,
     problems: &mut Problems,
-) -> Option<Pin> {
+) -> Option<Said<'a>> {
     type Decode = fn(&str) -> Result<Pin, DigestError>;
     let before = problems.count();
     let mut pins: BTreeMap<Arch, Pin> = BTreeMap::new();
@@ -44,15 +150,23 @@ pub(super) fn artifact_pin(
             }
         }
     }
+    let is_pinned = fields.get("sha256").or_else(|| fields.get("sha512"));
+    if let (Some(_), Some(url)) = (is_pinned, fields.get("checksumUrl")) {
+        problems.add(
+            &url.at,
+            "the artifact is pinned, which is better; take checksumUrl out",
+        );
+    }
     if problems.count() > before {
         return None;
+    }
+    if is_pinned.is_none() {
+        return by_others(fields, arch, trusted, problems);
     }
     let found = pins.get(&arch).copied();
     if found.is_none() {
         let what = if pins.is_empty() {
-            format!(
-                "missing; an artifact without a digest is never installed: write sha256: {{{arch}: <digest>}}"
-            )
+            missing(arch)
         } else {
             format!(
                 "no digest for {arch}, only for {}; add the one of the {arch} asset",
@@ -61,7 +175,34 @@ pub(super) fn artifact_pin(
         };
         problems.add(&at_pins(fields), what);
     }
-    found
+    found.map(Said::Here)
+}
+
+/// Who says the digest where the configuration does not.
+fn by_others<'a>(
+    fields: &Fields<'a>,
+    arch: Arch,
+    trusted: &'a Trusted,
+    problems: &mut Problems,
+) -> Option<Said<'a>> {
+    if let Some(url) = fields.get("checksumUrl") {
+        return Some(Said::InFile(url));
+    }
+    match trusted {
+        Some(Some(list)) => Some(Said::InList(list)),
+        Some(None) => {
+            problems.add(&at_pins(fields), missing(arch));
+            None
+        }
+        // Its mistake is noted already.
+        None => None,
+    }
+}
+
+fn missing(arch: Arch) -> String {
+    format!(
+        "missing; an artifact without a digest is never installed: write sha256: {{{arch}: <digest>}}"
+    )
 }
 
 /// A plugin's own digest: plain, or by architecture like the artifact's.

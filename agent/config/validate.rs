@@ -16,15 +16,17 @@ use super::paths::{path_of, paths, socket_of};
 use super::read::Fields;
 use super::settings::{Drift, DriftPolicy, Fetch, ForeignConflists, Http, Runtime, Settings};
 use super::tree::Node;
+use super::trust::pin_list;
 use super::units::{duration, size};
 use crate::model::Arch;
 
 /// The keys of a whole file.
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "apiVersion",
     "kind",
     "profile",
     "paths",
+    "trust",
     "artifacts",
     "seeds",
     "mirrors",
@@ -55,14 +57,11 @@ pub(super) fn settings(
         Some(node) => mirrors(node, problems),
         None => Some(Mirrors::default()),
     };
+    let mirrors = mirrors.unwrap_or_default();
     let seeds = seeds(&fields, overrides, problems);
+    let pin_list = pin_list(&fields, &mirrors, problems);
     let artifacts = match (fields.get("artifacts"), arch) {
-        (Some(node), Some(arch)) => artifacts(
-            node,
-            arch,
-            mirrors.as_ref().unwrap_or(&Mirrors::default()),
-            problems,
-        ),
+        (Some(node), Some(arch)) => artifacts(node, arch, &mirrors, &pin_list, problems),
         _ => Some(Vec::new()),
     };
     let network = match fields.get("network") {

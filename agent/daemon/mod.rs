@@ -34,6 +34,7 @@ use crate::model::{Agent, Artifact, DownloadOutcome, FileName, Moment, Status, T
 use crate::reconcile::{Caretaker, Chores, Done, Keeper, Known, ReconcileError, Supply};
 use crate::retry::Refetch;
 use crate::store::Place;
+use crate::trust::Pinned;
 use crate::watch::{Hint, Watch};
 
 use gates::Gates;
@@ -105,7 +106,7 @@ pub struct Daemon {
     chores: Chores,
     chore: Option<JoinHandle<(Chores, Done)>>,
     chores_are_done: bool,
-    wanted: Vec<Artifact>,
+    wanted: Vec<Artifact<Pinned>>,
     /// Which of them to download, and when.
     refetch: Refetch,
     fetch: Option<Download>,
@@ -113,7 +114,7 @@ pub struct Daemon {
 }
 
 /// The name of the artifact, and what comes of it.
-type Download = Pin<Box<dyn Future<Output = (String, Result<Supply, ReconcileError>)>>>;
+type Download = Pin<Box<dyn Future<Output = (String, Result<Option<Supply>, ReconcileError>)>>>;
 
 /// Why a turn is taken.
 #[derive(Debug, Default)]
@@ -136,7 +137,7 @@ enum Wake {
         told: bool,
     },
     Chore(Chores, Done),
-    Fetched(String, Box<Result<Supply, ReconcileError>>),
+    Fetched(String, Box<Result<Option<Supply>, ReconcileError>>),
     /// Why each gate that does not hold does not.
     Gates(Vec<String>),
     /// The Kubernetes API has told of the node, or has not; whether that is news.
@@ -368,7 +369,7 @@ impl Daemon {
     }
 
     /// What to download now.
-    fn next_download(&self, now: Instant) -> Option<Artifact> {
+    fn next_download(&self, now: Instant) -> Option<Artifact<Pinned>> {
         let names = self.wanted.iter().map(|artifact| artifact.name.as_str());
         let name = self.refetch.next(names, now)?;
         let mut wanted = self.wanted.iter();
@@ -422,7 +423,9 @@ async fn hint(watch: &mut Watch, rested: Instant) -> Hint {
 }
 
 /// Ends with the download that is under way; never where none is.
-async fn running(download: &mut Option<Download>) -> (String, Result<Supply, ReconcileError>) {
+async fn running(
+    download: &mut Option<Download>,
+) -> (String, Result<Option<Supply>, ReconcileError>) {
     match download {
         Some(download) => download.await,
         None => std::future::pending().await,

@@ -7,10 +7,11 @@ use super::timers::POLL;
 use crate::config::{DriftPolicy, ForeignConflists};
 use crate::fetch::redacted;
 use crate::model::{
-    Agent, Check, Declared, DeclaredArtifact, Moment, Snapshot, Status, Tally, WatchMode,
+    Agent, Artifact, Check, Declared, DeclaredArtifact, Moment, Snapshot, Status, Tally, WatchMode,
 };
 use crate::reconcile::{Keeper, Pass, ReconcileError};
 use crate::store::Place;
+use crate::trust::Pinned;
 
 /// What is known before the first look: nothing, so the node is not ready.
 pub(super) fn nothing_yet(agent: &Agent, keeper: &Keeper) -> Status {
@@ -170,10 +171,11 @@ fn conflict(daemon: &Daemon) -> Check {
 fn declared(keeper: &Keeper) -> Declared {
     let settings = keeper.settings();
     let (bin_dir, conf_dir) = keeper.shown_dirs();
-    let artifact = |artifact: &crate::model::Artifact| DeclaredArtifact {
+    let artifact = |artifact: &Artifact<Pinned>| DeclaredArtifact {
         name: artifact.name.clone(),
         version: artifact.version.clone(),
-        pin: artifact.pin.to_string(),
+        pin: keeper.pin_of(artifact).map(|pin| pin.to_string()),
+        pinned_by: artifact.pin.told(),
         sources: artifact
             .sources
             .iter()

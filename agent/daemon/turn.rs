@@ -16,6 +16,7 @@ use crate::model::{Artifact, DownloadOutcome, DriftEntry, FileName, Moment, Stan
 use crate::plan::Step;
 use crate::reconcile::{Caretaker, Chores, Fault, Held, Pass, ReconcileError, Supply};
 use crate::store::Place;
+use crate::trust::Pinned;
 
 /// How many failures are remembered.
 const MOST_TROUBLES: usize = 16;
@@ -122,7 +123,7 @@ impl Daemon {
     fn wants(&mut self, pass: &Pass, now: Instant) {
         self.wanted.clone_from(&pass.wanted);
         // What was downloaded in vain, since the disk did not take it or lost it, is not fetched again without a pause.
-        let in_vain = |artifact: &Artifact| {
+        let in_vain = |artifact: &Artifact<Pinned>| {
             self.refetch.has_tried(&artifact.name) && !self.no_supply.contains_key(&artifact.name)
         };
         if self.wanted.is_empty() {
@@ -300,12 +301,22 @@ impl Daemon {
     pub(super) fn fetched(
         &mut self,
         artifact: String,
-        supply: Result<Supply, ReconcileError>,
+        supply: Result<Option<Supply>, ReconcileError>,
         now: Instant,
     ) {
         self.chores
             .cramped(supply.as_ref().is_err_and(ReconcileError::is_full));
         self.chores_are_done = false;
+        let supply = match supply {
+            Ok(Some(supply)) => Ok(supply),
+            Ok(None) => {
+                // Its digest alone was not known; whatever failed before is over.
+                self.no_supply.remove(&artifact);
+                self.downloads.remove(&artifact);
+                return;
+            }
+            Err(error) => Err(error),
+        };
         self.asked(&artifact, &supply);
         match supply {
             Ok(supply) => {

@@ -42,6 +42,16 @@ pub enum FetchError {
         #[source]
         source: Box<ArchiveError>,
     },
+    /// Nobody whom the declaration trusts says which digest an artifact has, or its signature does not fit.
+    #[error("cannot learn what {artifact} {version} must be: {}", asked(tried))]
+    Unvouched {
+        /// The artifact, by the operator's name.
+        artifact: String,
+        /// Its version.
+        version: String,
+        /// Every place that was asked, in order, with the last reason for each.
+        tried: Vec<SourceFailure>,
+    },
     /// A copy of what was proven cannot be kept.
     #[error("cannot keep a copy of {artifact}: {source}")]
     Copy {
@@ -67,8 +77,8 @@ pub enum FetchError {
 impl FetchError {
     /// A stable label for metrics: that of the last source's reason, or `spool`.
     ///
-    /// A wrong digest goes before any other reason. It alone can mean that somebody tampers, and must not hide behind
-    /// a second mirror that is only down.
+    /// A wrong digest or signature goes before any other reason. It alone can mean that somebody tampers, and must not
+    /// hide behind a second mirror that is only down.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -81,6 +91,11 @@ impl FetchError {
             }
             Self::Image { source, .. } => source.class().kind(),
             Self::Archive { source, .. } => source.kind(),
+            Self::Unvouched { tried, .. } => {
+                let mut kinds = tried.iter().map(|tried| tried.reason);
+                let signature = kinds.clone().find(|kind| *kind == "signature");
+                signature.or_else(|| kinds.next_back()).unwrap_or("io")
+            }
             Self::Copy { .. } | Self::Spool { .. } => "spool",
         }
     }
@@ -472,6 +487,21 @@ fn meaning(code: u16) -> &'static str {
         500..=599 => "; the server or a proxy before it is in trouble",
         _ => "",
     }
+}
+
+fn asked(tried: &[SourceFailure]) -> String {
+    if tried.is_empty() {
+        return "nobody may be asked; run once without --offline, or add a seed or a file:// source"
+            .to_owned();
+    }
+    let one = |tried: &SourceFailure| {
+        let times = match tried.attempts {
+            0 | 1 => String::new(),
+            n => format!(" (after {n} attempts)"),
+        };
+        format!("{}: {}{times}", tried.source, tried.message)
+    };
+    tried.iter().map(one).collect::<Vec<_>>().join(" | ")
 }
 
 fn listed(tried: &[Tried]) -> String {

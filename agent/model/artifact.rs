@@ -147,8 +147,11 @@ pub struct Companion {
 }
 
 /// An artifact as declared, with `{version}`, `{arch}` and `{os}` already filled in for this node.
+///
+/// Where nothing else is said its digest is known, so that it may be downloaded. In the configuration it may be one that
+/// a signed list will tell: see [`crate::trust::Pinned`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Artifact {
+pub struct Artifact<P = Pin> {
     /// The operator's name for it, unique in a configuration.
     pub name: String,
     /// The version, for people: the pin decides.
@@ -156,7 +159,7 @@ pub struct Artifact {
     /// The architecture that its binaries must have.
     pub arch: Arch,
     /// The digest of the artifact as downloaded; of an image that of the index or manifest that its reference names.
-    pub pin: Pin,
+    pub pin: P,
     /// `https://`, `http://` or `file://` URLs, tried in order; of an image `oci://REGISTRY/REPOSITORY@DIGEST`.
     pub sources: Vec<String>,
     /// How it is packed.
@@ -165,4 +168,21 @@ pub struct Artifact {
     pub if_present: IfPresent,
     /// The plugins wanted from it, never empty.
     pub members: Vec<Member>,
+}
+
+impl<P> Artifact<P> {
+    /// The same artifact with what is known of its digest by now.
+    #[must_use]
+    pub fn with_pin<Q>(&self, pin: Q) -> Artifact<Q> {
+        Artifact {
+            name: self.name.clone(),
+            version: self.version.clone(),
+            arch: self.arch,
+            pin,
+            sources: self.sources.clone(),
+            format: self.format,
+            if_present: self.if_present,
+            members: self.members.clone(),
+        }
+    }
 }

@@ -127,6 +127,24 @@ impl fmt::Display for Pin {
     }
 }
 
+impl serde::Serialize for Pin {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Pin {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let pin = match text.split_once(':') {
+            Some(("sha256", hex)) => Self::sha256(hex),
+            Some(("sha512", hex)) => Self::sha512(hex),
+            _ => return Err(serde::de::Error::custom("neither sha256:… nor sha512:…")),
+        };
+        pin.map_err(serde::de::Error::custom)
+    }
+}
+
 impl fmt::Debug for Pin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)

@@ -106,8 +106,11 @@ pub struct DeclaredArtifact {
     pub name: String,
     /// Its version.
     pub version: String,
-    /// Its pin, as `sha256:…` or `sha512:…`.
-    pub pin: String,
+    /// Its pin, as `sha256:…` or `sha512:…`; `None` as long as it has to be asked for.
+    pub pin: Option<String>,
+    /// Who says it: `configuration`, `signed list (key …)` or `checksum file`, and who signed the artifact where
+    /// somebody has to.
+    pub pinned_by: String,
     /// Its sources without user names, passwords and queries.
     pub sources: Vec<String>,
     /// The plugins taken from it.

@@ -379,7 +379,8 @@ impl Bench {
                     .iter()
                     .any(|member| member.plugin == *plugin)
             })
-            .map(Origin::of)
+            .and_then(|artifact| self.session.keeper.pinned(artifact))
+            .map(|artifact| Origin::of(&artifact))
     }
 }
 

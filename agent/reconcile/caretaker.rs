@@ -16,6 +16,7 @@ use crate::model::{Artifact, Directory, FileName, Snapshot};
 use crate::plan::Step;
 use crate::probe::{Expected, real};
 use crate::store::{Ledger, Place};
+use crate::trust::Pinned;
 
 /// A keeper that stays with its node: it holds the state directory where it may, and remembers what it learned.
 pub struct Caretaker {
@@ -62,7 +63,7 @@ pub struct Pass {
     /// The configuration directory as the runtimes see it.
     pub directory: Option<Directory>,
     /// What has to be downloaded.
-    pub wanted: Vec<Artifact>,
+    pub wanted: Vec<Artifact<Pinned>>,
     /// Whether something is awaited that no event announces: a gate, a fact, a plugin that gives no answer.
     pub waits: bool,
     /// Whether what it waits for are values of the conflist.
@@ -149,11 +150,12 @@ impl Caretaker {
         self.supplies.push(supply);
     }
 
-    /// Downloads an artifact into the store, beside whatever passes do meanwhile; `None` without hold of the store.
+    /// Downloads an artifact into the store, beside whatever passes do meanwhile; `None` without hold of the store. What
+    /// comes of it is `None` where only its digest was to be learned.
     pub fn fetch(
         &self,
-        artifact: Artifact,
-    ) -> Option<impl Future<Output = Result<Supply, ReconcileError>> + use<>> {
+        artifact: Artifact<Pinned>,
+    ) -> Option<impl Future<Output = Result<Option<Supply>, ReconcileError>> + use<>> {
         let session = Arc::clone(self.session.as_ref()?);
         Some(async move {
             let means = Means {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::apply::Bench;
 use super::error::ReconcileError;
+use super::pins::Vouched;
 use super::questions::{self, Answers};
 use super::session::Session;
 use super::{Keeper, Sight, judge, supply};
@@ -15,6 +16,7 @@ use crate::model::{
 };
 use crate::plan::{Step, plan};
 use crate::store::{Ledger, Place};
+use crate::trust::Pinned;
 
 /// How often a pass is repeated when a stored copy turns out to be damaged: once to fetch it again,
 /// and once more for good measure. What is still wrong then is a failing disk.
@@ -218,7 +220,7 @@ impl Session {
     /// Downloads and unpacks what the plan asks for, then plans again with what is known now.
     async fn supply(self: &Arc<Self>, sight: &mut Sight, run: &mut Progressed, means: &Means<'_>) {
         let wanted: Vec<String> = sight.plan.fetches().map(str::to_owned).collect();
-        let artifacts: Vec<Artifact> = self
+        let artifacts: Vec<Artifact<Pinned>> = self
             .keeper
             .settings
             .artifacts
@@ -228,7 +230,11 @@ impl Session {
             .collect();
         for artifact in artifacts {
             match self.fetch(&artifact, means).await {
-                Ok(supply) => run.supplied(supply, &mut sight.ledger),
+                Ok(supply) => {
+                    if let Some(supply) = supply {
+                        run.supplied(supply, &mut sight.ledger);
+                    }
+                }
                 Err(error) => run.failures.push(error),
             }
         }
@@ -236,15 +242,25 @@ impl Session {
     }
 
     /// Downloads an artifact, proves it, and takes its plugins into the store. Beside passes: it may take minutes.
+    ///
+    /// `None` where only its digest was to be learned, and what is here already has it.
     pub(super) async fn fetch(
         self: &Arc<Self>,
-        artifact: &Artifact,
+        artifact: &Artifact<Pinned>,
         means: &Means<'_>,
-    ) -> Result<Supply, ReconcileError> {
+    ) -> Result<Option<Supply>, ReconcileError> {
+        let Vouched {
+            artifact,
+            asked,
+            tried,
+        } = self.vouch(artifact, means.offline).await?;
+        if asked && !self.is_needed(&artifact).await? {
+            return Ok(None);
+        }
         let bytes = {
-            let progress = means.audience.downloading(artifact);
+            let progress = means.audience.downloading(&artifact);
             let keeper = &self.keeper;
-            supply::download(artifact, keeper, &self.store, means.offline, &*progress).await?
+            supply::download(&artifact, keeper, &self.store, means.offline, &*progress).await?
         };
         let fetched = Fetched {
             artifact: artifact.name.clone(),
@@ -252,7 +268,10 @@ impl Session {
             bytes: bytes.bytes(),
             source: bytes.source().to_owned(),
             pin: artifact.pin.to_string(),
-            tried: bytes.tried().iter().map(SourceFailure::from).collect(),
+            tried: tried
+                .into_iter()
+                .chain(bytes.tried().iter().map(SourceFailure::from))
+                .collect(),
         };
         tracing::info!(
             artifact = fetched.artifact,
@@ -262,14 +281,21 @@ impl Session {
             pin = fetched.pin,
             "downloaded and verified"
         );
-        let (session, artifact) = (Arc::clone(self), artifact.clone());
+        let session = Arc::clone(self);
         let pin = artifact.pin;
         let measured = blocking(move || supply::unpack(&artifact, bytes, &session.store)).await?;
-        Ok(Supply {
+        Ok(Some(Supply {
             fetched,
             pin,
             measured,
-        })
+        }))
+    }
+
+    /// Whether an artifact still has to be downloaded, now that its digest is known.
+    async fn is_needed(self: &Arc<Self>, artifact: &Artifact) -> Result<bool, ReconcileError> {
+        let session = Arc::clone(self);
+        let sight = blocking(move || session.keeper.look()).await?;
+        Ok(sight.plan.fetches().any(|name| name == artifact.name))
     }
 
     /// Puts spares back into the store and lets go of what is neither declared nor in place: after an

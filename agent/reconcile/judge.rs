@@ -12,6 +12,7 @@ use crate::model::{
     FileState, PluginName, Sha256, Snapshot, Standing,
 };
 use crate::plan::compare;
+use crate::trust::weakness;
 
 /// Makes the snapshot of one pass.
 pub(super) fn snapshot(keeper: &Keeper, sight: &Sight, answers: &Answers) -> Snapshot {
@@ -150,11 +151,17 @@ fn binaries(keeper: &Keeper, sight: &Sight, plugins: &[FileReport]) -> Check {
         )
     });
     failures.splice(..0, dead);
+    failures.extend(keeper.open_questions(sight.plan.fetches()));
     Check {
         name: "binaries",
         failures,
-        warnings: strays(keeper, sight),
+        warnings: weaknesses(keeper).chain(strays(keeper, sight)).collect(),
     }
+}
+
+/// What is weak about where the digests come from.
+fn weaknesses(keeper: &Keeper) -> impl Iterator<Item = String> {
+    keeper.settings.artifacts.iter().filter_map(weakness)
 }
 
 /// What we placed and nobody declares any more. It stays, since pods that run may still need it to

@@ -1,7 +1,7 @@
 //! One pass over a node: observe → plan → apply → say what is true now.
 //!
 //! The commands are thin readings of this room. Its parts: `sight` (what is declared and what is there; `facts`,
-//! `node` and `network` feed it), `questions` (what has to be asked: gates, plugins), `judge` (both into a [`Snapshot`];
+//! `node`, `network` and `pins` feed it), `questions` (what has to be asked: gates, plugins), `judge` (both into a [`Snapshot`];
 //! `precedence` is its view of the runtimes), `session` (the state directory, held), `supply` (artifacts into the
 //! store), `apply` (steps onto the disk), `converge` and `uninstall` (the orders of steps).
 
@@ -16,6 +16,7 @@ mod judge;
 mod memory;
 mod network;
 mod node;
+mod pins;
 mod precedence;
 mod questions;
 mod session;
@@ -37,6 +38,7 @@ pub use sight::Sight;
 pub use uninstall::{Removal, Uninstalled};
 
 use memory::Memory;
+use pins::Pins;
 
 use crate::config::Settings;
 use crate::fetch::Health;
@@ -53,6 +55,7 @@ pub struct Keeper {
     node: Known,
     memory: Memory,
     health: Arc<Health>,
+    pins: Pins,
     spread: Arc<Spread>,
 }
 
@@ -70,6 +73,7 @@ impl Keeper {
             node: Known::default(),
             memory: Memory::default(),
             health: Arc::default(),
+            pins: Pins::default(),
             spread: Arc::new(Spread::of(&name)),
         }
     }

@@ -91,6 +91,7 @@ impl Keeper {
         let store = Store::open(&self.host, &self.settings.paths.state_dir)?;
         let lock = store.lock()?;
         self.sweep(&store)?;
+        self.recall_pins()?;
         if lasting {
             let mut ledger = store.ledger()?;
             ledger.retain_members(&self.needed(&ledger).pins);
@@ -104,7 +105,10 @@ impl Keeper {
             lasting,
             lock,
         };
-        if let Err(error) = session.remember_node() {
+        if let Err(error) = session
+            .remember_node()
+            .and_then(|()| session.remember_pins())
+        {
             // It is for the next start, and no reason not to begin.
             tracing::warn!("{error}");
         }
@@ -120,7 +124,9 @@ impl Keeper {
     pub(super) fn needed(&self, ledger: &Ledger) -> Needed {
         let artifacts = self.settings.artifacts.iter();
         let mut needed = Needed {
-            pins: artifacts.map(|artifact| artifact.pin.to_string()).collect(),
+            pins: artifacts
+                .filter_map(|artifact| Some(self.pin_of(artifact)?.to_string()))
+                .collect(),
             digests: HashSet::new(),
         };
         for wanted in self.desired(ledger, None).plugins {

@@ -48,6 +48,7 @@ impl Keeper {
     pub(super) fn look(&self) -> Result<Sight, ReconcileError> {
         let Glance { ledger, blobs } = Glance::at(&self.host, &self.settings.paths.state_dir)?;
         self.must_know_where(&ledger)?;
+        self.recall_pins()?;
         let network = network::look(self)?;
         let desired = self.desired(&ledger, network.as_ref());
         let observed = self.observe(&ledger, &desired, network.as_ref(), blobs)?;
@@ -98,7 +99,8 @@ impl Keeper {
     pub(super) fn desired(&self, ledger: &Ledger, network: Option<&NetworkSight>) -> Desired {
         let mut plugins = Vec::new();
         for artifact in &self.settings.artifacts {
-            let known = ledger.members(&artifact.pin);
+            let pin = self.pin_of(artifact);
+            let known = pin.and_then(|pin| ledger.members(&pin));
             for member in &artifact.members {
                 let measured = known.and_then(|known| known.get(ledger_key(artifact, member)));
                 plugins.push(DesiredPlugin {

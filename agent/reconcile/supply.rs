@@ -16,10 +16,29 @@ use crate::store::{Measure, Store, StoreError};
 pub(super) type Measured = Vec<(String, Measure)>;
 
 /// The name under which the ledger keeps what a member was found to be.
-pub(super) fn ledger_key<'a>(artifact: &Artifact, member: &'a Member) -> &'a str {
+pub(super) fn ledger_key<'a, P>(artifact: &'a Artifact<P>, member: &'a Member) -> &'a str {
     match artifact.format {
         Format::Raw => member.plugin.as_str(),
         Format::TarGz | Format::Tar | Format::Image => &member.path,
+    }
+}
+
+/// What asking sources takes, as it is declared.
+pub(super) fn means<'a>(
+    keeper: &'a Keeper,
+    offline: bool,
+    progress: &'a dyn Progress,
+) -> fetch::Means<'a> {
+    fetch::Means {
+        settings: &keeper.settings.fetch,
+        seeds: &keeper.settings.seeds,
+        offline,
+        files: &LocalFiles,
+        health: &keeper.health,
+        progress,
+        backoff: Backoff::default(),
+        spread: &keeper.spread,
+        keep: None,
     }
 }
 
@@ -42,17 +61,7 @@ pub(super) async fn download(
             version: artifact.version.clone(),
         });
     }
-    let means = fetch::Means {
-        settings: &settings.fetch,
-        seeds: &settings.seeds,
-        offline,
-        files: &LocalFiles,
-        health: &keeper.health,
-        progress,
-        backoff: Backoff::default(),
-        spread: &keeper.spread,
-        keep: None,
-    };
+    let means = means(keeper, offline, progress);
     let temps = store.temps();
     let spool = || temps.spool().map_err(|error| error.source);
     match fetch::download(artifact, &means, &spool).await {

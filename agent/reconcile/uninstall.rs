@@ -92,6 +92,7 @@ impl Keeper {
         self.remove_placed(Place::Bin, self.bin_dir()?.as_ref(), &in_use, ledger, done)?;
         store.prune(&HashSet::new())?;
         store.forget_node()?;
+        store.forget_pins()?;
         ledger.retain_members(&BTreeSet::new());
         Ok(())
     }

@@ -3,6 +3,7 @@
 //! ```text
 //! <stateDir>/ledger.json    what is ours, and what a pinned artifact was found to hold
 //! <stateDir>/node.json      what the Kubernetes API last said of the node, where it is asked
+//! <stateDir>/pins.json      what lists and checksum files said of digests, where they are asked
 //! <stateDir>/lock           one agent at a time
 //! <stateDir>/store/<hex>    blobs: plugins by the digest of their content
 //! <stateDir>/spare/<hex>    spares: the same once more, to be renamed into place by a running agent
@@ -13,10 +14,13 @@ mod blobs;
 mod error;
 mod ledger;
 mod node;
+mod notes;
+mod pins;
 mod spares;
 
 pub use blobs::{Glance, Placement, Store, Trust};
 pub use error::StoreError;
 pub use ledger::{Dirs, Ledger, Measure, Origin, Place, Placed, SetAside};
 pub use node::remembered_node;
+pub use pins::{Answer, remembered_pins};
 pub use spares::Spare;

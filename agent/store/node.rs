@@ -1,38 +1,25 @@
 //! What the Kubernetes API last said of the node, so that a restart needs no API server.
 
-use std::ffi::OsStr;
-use std::io::{self, Write as _};
 use std::path::Path;
 
-use super::blobs::must_be_private;
+use super::notes::{Note, noted};
 use super::{Store, StoreError};
 use crate::host::{Host, HostError};
-use crate::model::{FileMode, FileName, NodeFacts};
+use crate::model::NodeFacts;
 
-const FILE: &str = "node.json";
-
-/// The largest file that is read, in bytes: etcd takes objects of 1.5 MiB.
-const LARGEST: u64 = 2 << 20;
+/// etcd takes objects of 1.5 MiB.
+const NOTE: Note = Note {
+    file: "node.json",
+    largest: 2 << 20,
+};
 
 impl Store {
-    /// Writes down what is known of the node, mode 0600, as everything is written; the same again costs no write.
+    /// Writes down what is known of the node; the same again costs no write.
     ///
     /// # Errors
     /// When the disk refuses.
     pub fn remember_node(&self, facts: &NodeFacts) -> Result<(), StoreError> {
-        let fail = |error| HostError::new("write", self.state.path().join(FILE), error);
-        let text = serde_json::to_vec(facts)
-            .map_err(io::Error::from)
-            .map_err(fail)?;
-        let there = self.state.read(OsStr::new(FILE), LARGEST);
-        if there.is_ok_and(|there| there == text) {
-            return Ok(());
-        }
-        let mut temp = self.state.create_temp()?;
-        temp.write_all(&text).map_err(fail)?;
-        let name = FileName::fixed(FILE);
-        temp.publish(&self.state, &name, FileMode::PRIVATE, self.owner)?;
-        Ok(self.state.sync()?)
+        self.note(NOTE, facts)
     }
 
     /// Removes what was written down of the node, if anything was.
@@ -40,11 +27,7 @@ impl Store {
     /// # Errors
     /// When the disk refuses.
     pub fn forget_node(&self) -> Result<(), HostError> {
-        let name = FileName::fixed(FILE);
-        match self.state.metadata(&name)? {
-            Some(_) => self.state.remove(&name).map(drop),
-            None => Ok(()),
-        }
+        self.strike(NOTE)
     }
 }
 
@@ -57,20 +40,6 @@ pub fn remembered_node(
     state: &Path,
     node: &str,
 ) -> Result<Option<NodeFacts>, StoreError> {
-    let absent = |error: HostError| match error.is_absent() {
-        true => Ok(None),
-        false => Err(StoreError::from(error)),
-    };
-    let dir = match host.dir(state) {
-        Ok(dir) => dir,
-        Err(error) => return absent(error),
-    };
-    must_be_private(&dir, host.owner())?;
-    let bytes = match dir.read(OsStr::new(FILE), LARGEST) {
-        Ok(bytes) => bytes,
-        Err(error) => return absent(error),
-    };
-    // A damaged one is as good as none: the next answer replaces it.
-    let facts: Option<NodeFacts> = serde_json::from_slice(&bytes).ok();
+    let facts: Option<NodeFacts> = noted(host, state, NOTE)?;
     Ok(facts.filter(|facts| facts.node == node))
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 /// The rooms from the ground up. A room may import from lower floors only, never from its own.
 const FLOORS: &[&[&str]] = &[
     &["model"],
+    &["trust"],
     &["cli", "config", "conflist", "metrics", "plan", "retry"],
     &["host"],
     &["fetch", "store", "telemetry", "watch"],
@@ -17,7 +18,9 @@ const FLOORS: &[&[&str]] = &[
 ];
 
 /// Rooms that decide and never do: no clock, no process, no network, no kernel.
-const PURE: &[&str] = &["model", "config", "conflist", "metrics", "plan", "retry"];
+const PURE: &[&str] = &[
+    "model", "config", "conflist", "metrics", "plan", "retry", "trust",
+];
 
 /// What a pure room may not name.
 const EFFECTS: &[&str] = &[

@@ -1,6 +1,7 @@
-//! Sources as enterprises have them: behind proxies, authorities of their own and credentials.
+//! Sources as enterprises have them: behind proxies, authorities of their own and credentials; and what vouches for their bytes.
 
 mod access;
+mod pins;
 mod proxy;
 mod secrets;
 

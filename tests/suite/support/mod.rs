@@ -11,6 +11,7 @@ pub(crate) mod pack;
 pub(crate) mod proxy;
 pub(crate) mod registry;
 pub(crate) mod server;
+pub(crate) mod signers;
 pub(crate) mod status;
 pub(crate) mod strace;
 pub(crate) mod tls;

@@ -67,7 +67,8 @@ pub(crate) fn ready() -> Status {
             artifacts: vec![DeclaredArtifact {
                 name: "cni-plugins".to_owned(),
                 version: "v1.9.1".to_owned(),
-                pin: format!("sha256:{}", Sha256::of(b"archive")),
+                pin: Some(format!("sha256:{}", Sha256::of(b"archive"))),
+                pinned_by: "configuration".to_owned(),
                 sources: vec!["https://mirror.example/cni-plugins.tgz".to_owned()],
                 plugins: plugins.map(str::to_owned).into(),
             }],

@@ -1,0 +1,162 @@
+//! Digests that the configuration leaves to others: asked for once, and remembered for as long as the same is declared.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::session::Session;
+use super::{Keeper, ReconcileError, supply};
+use crate::fetch;
+use crate::model::{Artifact, Pin, SourceFailure};
+use crate::store::{Answer, remembered_pins};
+use crate::trust::{Pinned, Voucher, declaration};
+
+/// What lists and checksum files said. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Pins(Arc<Mutex<Vec<Answer>>>);
+
+impl Pins {
+    fn find(&self, artifact: &Artifact<Pinned>) -> Option<Pin> {
+        let declared = declaration(artifact);
+        let answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = answers.iter().find(|answer| answer.declared == declared);
+        answer.map(|answer| answer.pin)
+    }
+
+    /// Takes in answers; what was said first stays.
+    fn learn(&self, news: impl IntoIterator<Item = Answer>) {
+        let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for new in news {
+            if !answers.iter().any(|answer| answer.declared == new.declared) {
+                answers.push(new);
+            }
+        }
+    }
+
+    fn all(&self) -> Vec<Answer> {
+        let answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.clone()
+    }
+}
+
+/// An artifact that may be downloaded.
+pub(super) struct Vouched {
+    pub(super) artifact: Artifact,
+    /// Whether anybody had to be asked.
+    pub(super) asked: bool,
+    /// Who was asked in vain before.
+    pub(super) tried: Vec<SourceFailure>,
+}
+
+impl Keeper {
+    /// The digest of a declared artifact, as far as it is known and, where it has to be, signed.
+    #[must_use]
+    pub fn pin_of(&self, artifact: &Artifact<Pinned>) -> Option<Pin> {
+        let at_hand = artifact.pin.at_hand();
+        at_hand.or_else(|| self.pins.find(artifact))
+    }
+
+    /// The same with its artifact.
+    pub(super) fn pinned(&self, artifact: &Artifact<Pinned>) -> Option<Artifact> {
+        self.pin_of(artifact).map(|pin| artifact.with_pin(pin))
+    }
+
+    /// What is still to be asked of somebody about artifacts of these names, a sentence each.
+    #[must_use]
+    pub fn open_questions<'a>(&self, names: impl Iterator<Item = &'a str>) -> Vec<String> {
+        let names: Vec<&str> = names.collect();
+        let artifacts = self.settings.artifacts.iter();
+        let open = artifacts.filter(|artifact| {
+            names.contains(&artifact.name.as_str()) && self.pin_of(artifact).is_none()
+        });
+        open.map(question).collect()
+    }
+
+    /// Takes in what was once written down, where something is not known. Blocks.
+    ///
+    /// # Errors
+    /// When what was written down cannot be read.
+    pub(super) fn recall_pins(&self) -> Result<(), ReconcileError> {
+        let mut artifacts = self.settings.artifacts.iter();
+        if artifacts.any(|artifact| self.pin_of(artifact).is_none()) {
+            let state = &self.settings.paths.state_dir;
+            self.pins.learn(remembered_pins(&self.host, state)?);
+        }
+        Ok(())
+    }
+}
+
+impl Session {
+    /// The artifact with its digest: known, or asked for now and written down.
+    ///
+    /// # Errors
+    /// When nobody says it whom the declaration trusts, or it cannot be written down.
+    pub(super) async fn vouch(
+        self: &Arc<Self>,
+        artifact: &Artifact<Pinned>,
+        offline: bool,
+    ) -> Result<Vouched, ReconcileError> {
+        if let Some(artifact) = self.keeper.pinned(artifact) {
+            return Ok(Vouched {
+                artifact,
+                asked: false,
+                tried: Vec::new(),
+            });
+        }
+        let means = supply::means(&self.keeper, offline, &());
+        let (pin, tried) = fetch::inquire(artifact, &means).await?;
+        tracing::info!(
+            artifact = artifact.name,
+            version = artifact.version,
+            %pin,
+            by = artifact.pin.told(),
+            "the digest is known now"
+        );
+        self.keeper.pins.learn([Answer {
+            declared: declaration(artifact),
+            pin,
+        }]);
+        let session = Arc::clone(self);
+        super::converge::blocking(move || session.remember_pins()).await?;
+        Ok(Vouched {
+            artifact: artifact.with_pin(pin),
+            asked: true,
+            tried,
+        })
+    }
+
+    /// Writes down what was said of what is declared now, so that the next start needs nobody. Blocks.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(super) fn remember_pins(&self) -> Result<(), ReconcileError> {
+        let declared: Vec<_> = self
+            .keeper
+            .settings
+            .artifacts
+            .iter()
+            .map(declaration)
+            .collect();
+        let mut answers = self.keeper.pins.all();
+        answers.retain(|answer| declared.contains(&answer.declared));
+        if !answers.is_empty() {
+            self.store.remember_pins(&answers)?;
+        }
+        Ok(())
+    }
+}
+
+/// What is not known of an artifact, and who tells it.
+fn question(artifact: &Artifact<Pinned>) -> String {
+    let Artifact { name, version, .. } = artifact;
+    match &artifact.pin.by {
+        Voucher::Configuration(_) => {
+            format!("the signature of {name} {version} is not verified yet: it has to be fetched")
+        }
+        Voucher::List(list) => format!(
+            "the digest of {name} {version} is not known yet: the signed list has to be asked (key {})",
+            list.key.id()
+        ),
+        Voucher::ChecksumFile(_) => format!(
+            "the digest of {name} {version} is not known yet: its checksum file has to be asked"
+        ),
+    }
+}

@@ -1,0 +1,68 @@
+//! Small files of the state directory besides the ledger: what was once learned, so that a restart need not ask.
+
+use std::ffi::OsStr;
+use std::io::Write as _;
+use std::path::Path;
+
+use super::blobs::must_be_private;
+use super::{Store, StoreError};
+use crate::host::{Host, HostError};
+use crate::model::{FileMode, FileName};
+
+/// One such file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Note {
+    pub(super) file: &'static str,
+    /// The largest that is read, in bytes.
+    pub(super) largest: u64,
+}
+
+impl Store {
+    /// Writes a note, mode 0600, as everything is written; the same again costs no write.
+    pub(super) fn note(&self, note: Note, value: &impl serde::Serialize) -> Result<(), StoreError> {
+        let fail = |error| HostError::new("write", self.state.path().join(note.file), error);
+        let text = serde_json::to_vec(value)
+            .map_err(std::io::Error::from)
+            .map_err(fail)?;
+        let there = self.state.read(OsStr::new(note.file), note.largest);
+        if there.is_ok_and(|there| there == text) {
+            return Ok(());
+        }
+        let mut temp = self.state.create_temp()?;
+        temp.write_all(&text).map_err(fail)?;
+        let name = FileName::fixed(note.file);
+        temp.publish(&self.state, &name, FileMode::PRIVATE, self.owner)?;
+        Ok(self.state.sync()?)
+    }
+
+    /// Removes a note, if it is there.
+    pub(super) fn strike(&self, note: Note) -> Result<(), HostError> {
+        let name = FileName::fixed(note.file);
+        match self.state.metadata(&name)? {
+            Some(_) => self.state.remove(&name).map(drop),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a note holds; `None` where nothing of use is there. A damaged one is as good as none: the next answer
+/// replaces it.
+pub(super) fn noted<T: serde::de::DeserializeOwned>(
+    host: &Host,
+    state: &Path,
+    note: Note,
+) -> Result<Option<T>, StoreError> {
+    let absent = |error: HostError| match error.is_absent() {
+        true => Ok(None),
+        false => Err(StoreError::from(error)),
+    };
+    let dir = match host.dir(state) {
+        Ok(dir) => dir,
+        Err(error) => return absent(error),
+    };
+    must_be_private(&dir, host.owner())?;
+    match dir.read(OsStr::new(note.file), note.largest) {
+        Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+        Err(error) => absent(error),
+    }
+}

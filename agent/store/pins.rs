@@ -1,0 +1,52 @@
+//! What lists and checksum files said of digests, so that nobody has to be asked twice.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::notes::{Note, noted};
+use super::{Store, StoreError};
+use crate::host::{Host, HostError};
+use crate::model::Pin;
+use crate::trust::Declaration;
+
+/// Some hundred bytes an artifact.
+const NOTE: Note = Note {
+    file: "pins.json",
+    largest: 1 << 20,
+};
+
+/// One answer, and what it is good for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// What was declared when it was given.
+    pub declared: Declaration,
+    /// The digest.
+    pub pin: Pin,
+}
+
+impl Store {
+    /// Writes down what was said; the same again costs no write.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn remember_pins(&self, answers: &[Answer]) -> Result<(), StoreError> {
+        self.note(NOTE, &answers)
+    }
+
+    /// Removes what was written down, if anything was.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn forget_pins(&self) -> Result<(), HostError> {
+        self.strike(NOTE)
+    }
+}
+
+/// What was last written down; nothing where nothing of use is there.
+///
+/// # Errors
+/// When it is there and cannot be read, or others could have written it.
+pub fn remembered_pins(host: &Host, state: &Path) -> Result<Vec<Answer>, StoreError> {
+    Ok(noted(host, state, NOTE)?.unwrap_or_default())
+}

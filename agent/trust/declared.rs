@@ -1,0 +1,207 @@
+//! What an operator declares of an artifact's digest.
+
+use serde::{Deserialize, Serialize};
+
+use super::blob::{BlobKey, Signed};
+use super::list::ListKey;
+use crate::model::{Artifact, Companion, Pin};
+
+/// How the digest of a declared artifact comes to be known. An `Artifact<Pinned>` is declared, an `Artifact<Pin>` may
+/// be downloaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pinned {
+    /// Who says it.
+    pub by: Voucher,
+    /// A signature over it that is asked for as well.
+    pub signature: Option<BlobSignature>,
+}
+
+/// Who says which digest an artifact has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Voucher {
+    /// The configuration itself: the strongest, and it needs nobody.
+    Configuration(Pin),
+    /// A list that somebody signed.
+    List(PinList),
+    /// A checksum file: no proof of anything but that the artifact arrived whole.
+    ChecksumFile(Companion),
+}
+
+/// A list of digests, signed with minisign.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PinList {
+    /// Where the list lies; its signature lies beside it in each place.
+    pub sources: Vec<Companion>,
+    /// The key that it must be signed with.
+    pub key: ListKey,
+}
+
+/// A signature over an artifact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlobSignature {
+    /// The key that it must be made with.
+    pub key: BlobKey,
+    /// Where it is.
+    pub whereabouts: Whereabouts,
+}
+
+/// Where a signature is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whereabouts {
+    /// In the configuration.
+    Inline(Signed),
+    /// In a file of its own.
+    At(Companion),
+}
+
+/// Everything that an answer about a digest is good for. As soon as another one is declared, it is asked anew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Declaration {
+    artifact: String,
+    version: String,
+    arch: String,
+    file: String,
+    by: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    signature: Option<String>,
+}
+
+impl Pinned {
+    /// A digest of the configuration, without anything else.
+    #[must_use]
+    pub const fn by_configuration(pin: Pin) -> Self {
+        Self {
+            by: Voucher::Configuration(pin),
+            signature: None,
+        }
+    }
+
+    /// The digest that is known without asking anybody. One that a signature elsewhere has to confirm is not.
+    #[must_use]
+    pub const fn at_hand(&self) -> Option<Pin> {
+        match (&self.by, &self.signature) {
+            (Voucher::Configuration(pin), None) => Some(*pin),
+            // The two were compared when the configuration was read.
+            (
+                Voucher::Configuration(pin),
+                Some(BlobSignature {
+                    whereabouts: Whereabouts::Inline(_),
+                    ..
+                }),
+            ) => Some(*pin),
+            _ => None,
+        }
+    }
+
+    /// Where the digest comes from, for people: `configuration`, `signed list (key 767272C6298AD344)`, `checksum file`;
+    /// with the key that signed the artifact itself, where one has to.
+    #[must_use]
+    pub fn told(&self) -> String {
+        let by = match &self.by {
+            Voucher::Configuration(_) => "configuration".to_owned(),
+            Voucher::List(list) => format!("signed list (key {})", list.key.id()),
+            Voucher::ChecksumFile(_) => "checksum file".to_owned(),
+        };
+        match &self.signature {
+            None => by,
+            Some(signature) => format!("{by}, signed (key {})", signature.key),
+        }
+    }
+}
+
+/// What an answer about this artifact's digest is good for.
+#[must_use]
+pub fn declaration(artifact: &Artifact<Pinned>) -> Declaration {
+    let signature = artifact.pin.signature.as_ref();
+    Declaration {
+        artifact: artifact.name.clone(),
+        version: artifact.version.clone(),
+        arch: artifact.arch.to_string(),
+        file: file_of(artifact).to_owned(),
+        by: match &artifact.pin.by {
+            Voucher::Configuration(pin) => pin.to_string(),
+            Voucher::List(list) => format!("minisign {}", list.key),
+            Voucher::ChecksumFile(_) => "checksum file".to_owned(),
+        },
+        signature: signature.map(|signature| signature.key.print().to_string()),
+    }
+}
+
+/// The name under which an artifact is looked for in a list: that of its file at the source.
+#[must_use]
+pub fn file_of(artifact: &Artifact<Pinned>) -> &str {
+    let source = artifact.sources.first();
+    source.map_or("", |source| file_name(source))
+}
+
+/// The last segment of a URL's path.
+#[must_use]
+pub fn file_name(url: &str) -> &str {
+    let path = url.split(['?', '#']).next().unwrap_or_default();
+    let path = path.split_once("://").map_or(path, |(_, rest)| rest);
+    path.rsplit_once('/').map_or("", |(_, name)| name)
+}
+
+/// The signature of a list: beside it wherever it lies.
+#[must_use]
+pub fn signature_beside(list: &Companion) -> Companion {
+    Companion {
+        url: beside(&list.url),
+        sources: list.sources.iter().map(|source| beside(source)).collect(),
+    }
+}
+
+/// With the query kept, as mirrors with a token want it.
+fn beside(url: &str) -> String {
+    let end = url.find(['?', '#']).unwrap_or(url.len());
+    format!("{}.minisig{}", &url[..end], &url[end..])
+}
+
+/// What is weak about the way in which an artifact's digest is said, and what would be better.
+#[must_use]
+pub fn weakness(artifact: &Artifact<Pinned>) -> Option<String> {
+    let Voucher::ChecksumFile(file) = &artifact.pin.by else {
+        return None;
+    };
+    let how = match file.url.starts_with("https://") {
+        true => "a checksum file, which whoever can change the artifact can change as well",
+        false => {
+            "a checksum file over plain HTTP, where anybody on the way can change it and the artifact"
+        }
+    };
+    Some(format!(
+        "the digest of {} {} comes from {how}; pin it with sha256, or have a list signed (trust.pinList)",
+        artifact.name, artifact.version
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_file_is_the_last_of_its_path() {
+        for (url, name) in [
+            ("https://h/a/p.tgz", "p.tgz"),
+            ("https://h/a/p.tgz?token=a/b", "p.tgz"),
+            ("file:///srv/p", "p"),
+            ("https://h", ""),
+            ("https://h/", ""),
+            ("https://h/a/", ""),
+        ] {
+            assert_eq!(file_name(url), name, "{url}");
+        }
+    }
+
+    #[test]
+    fn the_signature_lies_beside_the_list() {
+        for (url, signature) in [
+            ("https://h/SHA256SUMS", "https://h/SHA256SUMS.minisig"),
+            ("https://h/s?sv=1&sig=2", "https://h/s.minisig?sv=1&sig=2"),
+            ("file:///srv/s", "file:///srv/s.minisig"),
+        ] {
+            assert_eq!(beside(url), signature);
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! A signed list instead of a digest in the configuration.
+
+use cni_keeper::model::Sha256;
+
+use super::{ARCHIVE, LIST, REMEMBERED, SIGNATURE, declare, line, mirror, publish, trusting};
+use crate::support::node::{BIN, CONFLIST, Node, Outcome};
+use crate::support::pack::{NEXT_PACK, PACK, PLUGINS};
+use crate::support::server::{Reply, Server};
+use crate::support::signers::{ListSigner, are_here};
+
+/// From nothing to right; what was said is remembered, so that a second run needs nobody (fault 49).
+#[test]
+fn a_node_learns_its_digests_once() {
+    if !are_here() {
+        return;
+    }
+    let signer = ListSigner::new();
+    let server = mirror(&signer, &line(&PACK.bytes));
+    let node = Node::empty();
+    declare(&node, &server, &signer);
+    let open =
+        "the digest of cni-plugins v1.1.1 is not known yet: the signed list has to be asked (key ";
+    node.run("validate").exits(0).does_not_say("warning");
+    node.run("plan").exits(1).says(&format!("ask       {open}"));
+    node.run("verify").exits(1).says(open);
+    assert!(!node.has("opt"), "neither writes anything");
+    let before = server.count(LIST);
+    assert_eq!(before, 0, "neither asks anybody");
+
+    node.run("install")
+        .exits(0)
+        .says("done: 4 files are as declared");
+    assert_eq!(node.names(BIN), PLUGINS);
+    assert_eq!((server.count(LIST), server.count(SIGNATURE)), (1, 1));
+    drop(server);
+    let tree = node.whole_tree();
+    for command in ["install --offline", "install"] {
+        node.run(command).exits(0).says("nothing to do: 4 files");
+    }
+    node.run("plan").exits(0).does_not_say("ask ");
+    node.run("verify")
+        .exits(0)
+        .says("clean: 4 files are as declared");
+    assert_eq!(tree, node.whole_tree());
+
+    node.run("uninstall").exits(0);
+    assert!(!node.has(REMEMBERED));
+}
+
+/// Signatures of older releases are over the list itself; lists may be of SHA-512.
+#[test]
+fn older_signatures_and_longer_digests() {
+    if !are_here() {
+        return;
+    }
+    let signer = ListSigner::new();
+    let digest = <sha2::Sha512 as sha2::Digest>::digest(&PACK.bytes);
+    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let list = format!("{digest} *p.tgz\n");
+    let server = mirror(&signer, &list);
+    publish(&server, &list, &signer.sign_as_once(&list));
+    let node = Node::empty();
+    declare(&node, &server, &signer);
+    node.run("install").exits(0).says("sha512:");
+}
+
+/// What a node says of a list that it does not believe; the archive is never asked for, and nothing is placed.
+fn refuses(signer: &ListSigner, list: &str, signature: &[u8]) -> Outcome {
+    let server = mirror(signer, list);
+    publish(&server, list, signature);
+    let node = Node::empty();
+    declare(&node, &server, signer);
+    let outcome = node.run("install");
+    outcome.exits(2).says(&format!(
+        "error: cannot learn what cni-plugins v1.1.1 must be: {}: ",
+        server.url(LIST)
+    ));
+    assert!(!node.has(BIN) && !node.has(CONFLIST) && !node.has(REMEMBERED));
+    assert_eq!(server.count(ARCHIVE), 0, "{outcome}");
+    assert_eq!(server.count(LIST), 1, "an answer is not asked for twice");
+    outcome
+}
+
+#[test]
+fn each_way_of_tampering_has_its_reason() {
+    if !are_here() {
+        return;
+    }
+    let signer = ListSigner::new();
+    let list = line(&PACK.bytes);
+    let good = signer.sign(&list);
+    let text = String::from_utf8(good.clone()).unwrap();
+    refuses(&signer, &line(&NEXT_PACK.bytes), &good).says("it is not the list that was signed");
+    refuses(&signer, &list, &ListSigner::new().sign(&list))
+        .says("it is signed with the key ")
+        .says("sign it with that one, or declare the new key");
+    let comment = text.replace("a trusted comment", "another comment");
+    refuses(&signer, &list, comment.as_bytes()).says("signature or trusted comment were changed");
+    refuses(&signer, &list, b"<html>please log in</html>").says("is no minisign signature");
+}
+
+#[test]
+fn each_mistake_of_a_list_has_its_reason() {
+    if !are_here() {
+        return;
+    }
+    let signer = ListSigner::new();
+    let said = |list: &str| refuses(&signer, list, &signer.sign(list));
+    said(&line(&PACK.bytes).replace("p.tgz", "other.tgz")).says("it has no line for p.tgz");
+    let twice = line(&PACK.bytes) + &line(&NEXT_PACK.bytes);
+    said(&twice).says("it has two digests for p.tgz, sha256:");
+    let half = line(&PACK.bytes) + "p.tgz\n";
+    said(&half).says("its line 2 is not as sha256sum prints it: write DIGEST, two blanks, NAME");
+    let escaped = line(&PACK.bytes) + "\\" + &line(&PACK.bytes).replace("p.tgz", "a\\nb");
+    said(&escaped).says("its line 2 is not as sha256sum prints it: escaped names are not read");
+    let endless = line(&PACK.bytes).repeat(20_000);
+    said(&endless).says("bytes");
+}
+
+/// A signature never replaces the digest check: what the list says is compared with what comes (fault 48).
+#[test]
+fn fault_48_signed_or_not_the_bytes_are_compared() {
+    if !are_here() {
+        return;
+    }
+    let signer = ListSigner::new();
+    let server = mirror(&signer, &line(&NEXT_PACK.bytes));
+    let node = Node::empty();
+    declare(&node, &server, &signer);
+    node.run("install")
+        .exits(2)
+        .says("are not the pinned ones: expected sha256:");
+    assert!(!node.has(BIN));
+}
+
+/// Places are asked in order, and one that is not to be believed is passed over, not in silence.
+#[test]
+fn the_next_place_is_asked_where_one_is_not_to_be_believed() {
+    if !are_here() {
+        return;
+    }
+    let signer = ListSigner::new();
+    let list = line(&PACK.bytes);
+    let good = mirror(&signer, &list);
+    let bad = Server::http();
+    publish(&bad, &line(&NEXT_PACK.bytes), &signer.sign(&list));
+    let unsigned = Server::http();
+    unsigned.on(LIST, [Reply::ok(list.as_bytes())]);
+    unsigned.on(SIGNATURE, [Reply::status(404)]);
+    let node = Node::empty();
+    let mut artifact = PACK.artifact(&good.url(ARCHIVE));
+    artifact.pin = String::new();
+    let lists = [&unsigned, &bad, &good].map(|server| server.url(LIST));
+    node.declare(&artifact, &trusting(&signer.public_key(), &lists));
+    node.run("install")
+        .exits(0)
+        .says("it is not the list that was signed")
+        .says("HTTP 404");
+    assert_eq!(node.names(BIN), PLUGINS);
+}
+
+/// A list that says something else of the same version is not followed; for another version it is asked again.
+#[test]
+fn a_changed_list_is_followed_for_a_new_version_only() {
+    if !are_here() {
+        return;
+    }
+    let signer = ListSigner::new();
+    let server = mirror(&signer, &line(&PACK.bytes));
+    let node = Node::empty();
+    declare(&node, &server, &signer);
+    node.run("install").exits(0);
+    let list = line(&NEXT_PACK.bytes);
+    publish(&server, &list, &signer.sign(&list));
+    server.on(ARCHIVE, [Reply::ok(&NEXT_PACK.bytes)]);
+    let tree = node.tree();
+    node.run("install").exits(0).says("nothing to do");
+    assert_eq!((tree, server.count(LIST)), (node.tree(), 1));
+
+    let text = std::fs::read_to_string(node.config()).unwrap();
+    node.redeclare(&text.replace("v1.1.1", "v1.2.0"));
+    node.run("verify")
+        .exits(1)
+        .says("the digest of cni-plugins v1.2.0 is not known yet");
+    node.run("install --offline")
+        .exits(2)
+        .says("cannot learn what cni-plugins v1.2.0 must be: nobody may be asked; run once without --offline");
+    node.run("install").exits(0).says("done: ");
+    assert_eq!(server.count(LIST), 2);
+    node.run("verify").exits(0);
+}
+
+/// Whoever declares another key trusts no answer that the old one vouched for; what is in place stays.
+#[test]
+fn another_key_is_another_declaration() {
+    if !are_here() {
+        return;
+    }
+    let (old, new) = (ListSigner::new(), ListSigner::new());
+    let list = line(&PACK.bytes);
+    let server = mirror(&old, &list);
+    let node = Node::empty();
+    declare(&node, &server, &old);
+    node.run("install").exits(0);
+    declare(&node, &server, &new);
+    let tree = node.tree();
+    node.run("install")
+        .exits(2)
+        .says("it is signed with the key ");
+    assert_eq!(tree, node.tree());
+    publish(&server, &list, &new.sign(&list));
+    node.run("install").exits(0).says("nothing to do");
+    assert_eq!(server.count(ARCHIVE), 1, "what is here has that digest");
+    assert_eq!(tree, node.tree());
+}
+
+/// A bundle has the list and its signature too; a node that has no other source believes them no more than a mirror's.
+#[test]
+fn a_bundle_brings_the_list_along() {
+    if !are_here() {
+        return;
+    }
+    let signer = ListSigner::new();
+    let server = mirror(&signer, &line(&PACK.bytes));
+    let node = Node::empty();
+    declare(&node, &server, &signer);
+    let bundle = node.config().with_file_name("bundle");
+    let shown = bundle.display();
+    node.run(&format!("bundle -o {shown}"))
+        .exits(0)
+        .says("verified");
+    let (list, url) = (server.count(LIST), server.url(LIST));
+    let signature = server.url(SIGNATURE);
+    drop(server);
+    assert_eq!(list, 1);
+    let by_url = |url: &str| {
+        bundle
+            .join("by-url")
+            .join(Sha256::of(url.as_bytes()).to_string())
+    };
+    let original = std::fs::read(by_url(&url)).unwrap();
+    std::fs::write(by_url(&url), line(&NEXT_PACK.bytes)).unwrap();
+    let install = format!("install --offline --seed {shown}");
+    node.run(&install)
+        .exits(2)
+        .says(&format!("seed {shown}: it is not the list that was signed"));
+    assert!(!node.has(BIN));
+    std::fs::write(by_url(&url), original).unwrap();
+    assert!(by_url(&signature).exists());
+    node.run(&install)
+        .exits(0)
+        .says("done: 4 files are as declared");
+}
+
+#[test]
+fn mistakes_of_the_declaration() {
+    let key = "RWRE04opxnJydroYAtHyxBfvAYHbAspattvwHiAiqQvrYWgxkGIC5QOq";
+    let node = Node::empty();
+    let list = ["https://mirror.example/SHA256SUMS".to_owned()];
+    let mut artifact = PACK.artifact("https://mirror.example/p.tgz");
+    artifact.pin = String::new();
+    node.declare(&artifact, &trusting(key, &list));
+    node.run("validate").exits(0);
+    node.declare(&artifact, &trusting("RWSECRET", &list));
+    node.run("validate")
+        .exits(64)
+        .says("trust.pinList.publicKey: this is no minisign public key")
+        .does_not_say("SECRET");
+    node.declare(
+        &artifact,
+        &trusting(key, &["oci://registry.example/a".to_owned()]),
+    );
+    node.run("validate")
+        .exits(64)
+        .says("trust.pinList.sources[0]: ");
+    artifact
+        .sources
+        .push("https://mirror.example/q.tgz".to_owned());
+    node.declare(&artifact, &trusting(key, &list));
+    node.run("validate")
+        .exits(64)
+        .says("artifacts[0].sources: the sources name different files");
+    artifact.sources = vec!["https://mirror.example/".to_owned()];
+    artifact.more = "format: tar.gz".to_owned();
+    node.declare(&artifact, &trusting(key, &list));
+    node.run("validate")
+        .exits(64)
+        .says("the first source names no file");
+}

@@ -1,0 +1,50 @@
+//! The agent that stays, and a list that comes late.
+
+use super::{ARCHIVE, LIST, SIGNATURE, declare, line, mirror, publish};
+use crate::support::agent::Agent;
+use crate::support::node::{BIN, Node};
+use crate::support::pack::{NEXT_PACK, PACK, PLUGINS};
+use crate::support::server::Reply;
+use crate::support::signers::{ListSigner, are_here};
+
+/// Not ready, and why, until the list can be had and believed; then ready, and after a restart without anybody.
+#[test]
+fn it_waits_for_the_list_and_remembers_it() {
+    if !are_here() {
+        return;
+    }
+    let signer = ListSigner::new();
+    let list = line(&PACK.bytes);
+    let server = mirror(&signer, &list);
+    server.on(LIST, [Reply::status(404)]);
+    let node = Node::empty();
+    declare(&node, &server, &signer);
+    let agent = Agent::start(&node);
+    agent.becomes_unready("cannot learn what cni-plugins v1.1.1 must be: ");
+    agent.becomes_unready("it answers HTTP 404");
+    let declared = agent.json("/status")["declared"]["artifacts"][0].clone();
+    assert!(declared["pin"].is_null(), "{declared}");
+    let by = declared["pinnedBy"].as_str().unwrap();
+    assert!(by.starts_with("signed list (key "), "{by}");
+
+    publish(&server, &line(&NEXT_PACK.bytes), &signer.sign(&list));
+    agent.becomes_unready("it is not the list that was signed");
+    assert_eq!(server.count(ARCHIVE), 0);
+    publish(&server, &list, &signer.sign(&list));
+    agent.becomes_ready();
+    assert_eq!(node.names(BIN), PLUGINS);
+    let declared = agent.json("/status")["declared"]["artifacts"][0].clone();
+    assert!(
+        declared["pin"].as_str().unwrap().starts_with("sha256:"),
+        "{declared}"
+    );
+    let told = agent.get("/metrics").body;
+    assert!(told.contains("reason=\"signature\""), "{told}");
+    agent.stop();
+
+    let asked = server.count(SIGNATURE);
+    server.on(LIST, [Reply::status(404)]);
+    let agent = Agent::ready(&node);
+    assert_eq!(server.count(SIGNATURE), asked);
+    agent.stop();
+}
