@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::model::Arch;
+
 /// Installs a node's CNI plugins and conflist, verified and atomically.
 #[derive(Debug, Parser)]
 #[command(name = "cni-keeper", version, max_term_width = 100)]
@@ -48,6 +50,15 @@ pub struct Global {
     /// Instead of paths.stateDir
     #[arg(long, global = true, env = "CNI_KEEPER_STATE_DIR", value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
+    /// A directory with artifacts by digest, as bundle makes them, asked before all sources; may be repeated
+    #[arg(
+        long = "seed",
+        global = true,
+        env = "CNI_KEEPER_SEEDS",
+        value_name = "DIR",
+        value_delimiter = ':'
+    )]
+    pub seeds: Vec<PathBuf>,
     /// The node's name in Kubernetes and the fact node.name, where it is not the machine's own host name
     #[arg(long, global = true, env = "CNI_KEEPER_NODE_NAME", value_name = "NAME")]
     pub node_name: Option<String>,
@@ -103,7 +114,7 @@ pub enum Command {
     Run,
     /// Fetch, verify and place what is declared, once (exit 0: everything is as declared)
     Install {
-        /// Use no network: only what the store and file:// sources hold
+        /// Use no network: only what the store, seeds and file:// sources hold
         #[arg(long, env = "CNI_KEEPER_OFFLINE", value_parser = BoolishValueParser::new())]
         offline: bool,
         /// Output.
@@ -153,6 +164,18 @@ pub enum Command {
         #[command(flatten)]
         format: Format,
     },
+    /// Gather everything that the configuration needs into a directory that serves as a seed, for sites without network
+    Bundle {
+        /// The directory; what it holds already is proven, and not fetched again
+        #[arg(long, short = 'o', value_name = "DIR")]
+        output_dir: PathBuf,
+        /// Which architectures it is for, such as amd64,arm64 [default: this machine's]
+        #[arg(long, value_name = "ARCH", value_delimiter = ',')]
+        arch: Vec<Arch>,
+        /// What stdout gets
+        #[arg(long, value_name = "FORMAT", default_value = "text")]
+        output: Output,
+    },
     /// List the built-in profiles and the pinned upstream digests
     Catalog {
         /// Output.
@@ -173,6 +196,7 @@ impl Command {
             | Self::Validate { format, .. }
             | Self::Uninstall { format, .. }
             | Self::Catalog { format } => Some(format.output),
+            Self::Bundle { output, .. } => Some(*output),
             Self::Run | Self::Render => None,
         }
     }

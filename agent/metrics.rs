@@ -118,6 +118,14 @@ fn since_the_start(status: &Status, text: &mut Exposition) {
         let count = tally.downloads.get(&key).copied().unwrap_or_default();
         downloads.sample(&[("result", key.0), ("reason", key.1)], count);
     }
+    let mut sources = text.family(
+        "source_failures_total",
+        "counter",
+        "Sources that were asked for an artifact in vain, by source and reason, also where another one had it.",
+    );
+    for ((source, reason), count) in &tally.source_failures {
+        sources.sample(&[("source", source), ("reason", reason)], count);
+    }
     text.family(
         "download_bytes_total",
         "counter",

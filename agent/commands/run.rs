@@ -82,6 +82,15 @@ fn flags(global: &Global) -> Vec<(&'static str, String)> {
         ("bin-dir", dir(&global.bin_dir)),
         ("conf-dir", dir(&global.conf_dir)),
         ("state-dir", dir(&global.state_dir)),
+        (
+            "seed",
+            global
+                .seeds
+                .iter()
+                .map(|seed| seed.display().to_string())
+                .collect::<Vec<_>>()
+                .join(":"),
+        ),
         ("node-name", global.node_name.clone().unwrap_or_default()),
         (
             "log-level",

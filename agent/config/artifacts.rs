@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::error::Problems;
+use super::mirrors::Mirrors;
 use super::pins::{artifact_pin, member_pin};
 use super::read::Fields;
 use super::source::{check_source, fill, guess_format};
 use super::tree::{Node, Place, Yaml};
-use crate::model::{Arch, Artifact, FileName, Format, IfPresent, Member, PluginName};
+use crate::model::{
+    Arch, Artifact, FileName, Format, IfPresent, Member, Pin, PluginName, Reference,
+};
 
 const KEYS: [&str; 8] = [
     "name",
@@ -21,12 +24,17 @@ const KEYS: [&str; 8] = [
 ];
 
 /// Reads the whole list for one architecture. Every artifact is looked at, and every mistake noted.
-pub(super) fn artifacts(node: &Node, arch: Arch, problems: &mut Problems) -> Option<Vec<Artifact>> {
+pub(super) fn artifacts(
+    node: &Node,
+    arch: Arch,
+    mirrors: &Mirrors,
+    problems: &mut Problems,
+) -> Option<Vec<Artifact>> {
     let before = problems.count();
     let mut list: Vec<Artifact> = Vec::new();
     let mut owners: BTreeMap<PluginName, String> = BTreeMap::new();
     for item in node.items(problems)? {
-        let Some(artifact) = artifact(item, arch, problems) else {
+        let Some(artifact) = artifact(item, arch, mirrors, problems) else {
             continue;
         };
         if list.iter().any(|other| other.name == artifact.name) {
@@ -54,7 +62,12 @@ pub(super) fn artifacts(node: &Node, arch: Arch, problems: &mut Problems) -> Opt
     (problems.count() == before).then_some(list)
 }
 
-fn artifact(node: &Node, arch: Arch, problems: &mut Problems) -> Option<Artifact> {
+fn artifact(
+    node: &Node,
+    arch: Arch,
+    mirrors: &Mirrors,
+    problems: &mut Problems,
+) -> Option<Artifact> {
     let fields = node.fields(&KEYS, problems)?;
     let name = fields
         .require("name", "give the artifact a name of its own", problems)
@@ -66,7 +79,6 @@ fn artifact(node: &Node, arch: Arch, problems: &mut Problems) -> Option<Artifact
             problems,
         )
         .and_then(|version| version_of(version, problems));
-    let pin = artifact_pin(&fields, arch, problems);
     let if_present = match fields.get("ifPresent") {
         None => Some(IfPresent::default()),
         Some(word) => word.choice(
@@ -77,7 +89,15 @@ fn artifact(node: &Node, arch: Arch, problems: &mut Problems) -> Option<Artifact
     // Sources and members hold the version: without it, what follows would be noise.
     let version = version?;
     let sources = sources(&fields, version, arch, problems);
+    let is_image = sources
+        .as_ref()
+        .map(|sources| sources[0].starts_with("oci://"));
+    let pin = match &sources {
+        Some(sources) if is_image == Some(true) => image_pin(&fields, sources, problems),
+        _ => artifact_pin(&fields, arch, problems),
+    };
     let format = match &sources {
+        Some(_) if is_image == Some(true) => image_format(&fields, problems),
         Some(sources) => format(&fields, sources, problems),
         None => None,
     };
@@ -87,7 +107,7 @@ fn artifact(node: &Node, arch: Arch, problems: &mut Problems) -> Option<Artifact
         version: version.to_owned(),
         arch,
         pin: pin?,
-        sources: sources?,
+        sources: mirrors.before(sources?),
         format: format?,
         if_present: if_present?,
         members: members?,
@@ -122,7 +142,7 @@ fn sources(
     arch: Arch,
     problems: &mut Problems,
 ) -> Option<Vec<String>> {
-    let mend = "list at least one https://, http:// or file:// URL";
+    let mend = "list at least one https://, http://, file:// or oci:// URL";
     let node = fields.require("sources", mend, problems)?;
     let items = node.items(problems)?;
     if items.is_empty() {
@@ -132,11 +152,63 @@ fn sources(
     let read = |item: &Node, problems: &mut Problems| {
         let text = item.text(problems)?;
         let filled = item.note(fill(text, version, arch), problems)?;
+        if filled.starts_with("oci://") {
+            // Without the tag that may stand before the digest: mirrors are for repositories.
+            let reference = filled.parse::<Reference>();
+            let reference = item.note(reference.map_err(|error| error.to_string()), problems)?;
+            return Some(reference.to_string());
+        }
         item.note(check_source(&filled), problems)?;
         Some(filled)
     };
     let all: Vec<Option<String>> = items.iter().map(|item| read(item, problems)).collect();
-    all.into_iter().collect()
+    let all: Vec<String> = all.into_iter().collect::<Option<_>>()?;
+    let is_image = |source: &String| source.starts_with("oci://");
+    if all.iter().any(is_image) && !all.iter().all(is_image) {
+        problems.add(
+            &node.at,
+            "an image and a file are never the same bytes; make two artifacts of them, or keep one kind of source",
+        );
+        return None;
+    }
+    Some(all)
+}
+
+/// An image is pinned by the digest that all its sources name.
+fn image_pin(fields: &Fields<'_>, sources: &[String], problems: &mut Problems) -> Option<Pin> {
+    for key in ["sha256", "sha512"] {
+        if let Some(node) = fields.get(key) {
+            problems.add(
+                &node.at,
+                "an image is pinned by the digest in its source; take this out",
+            );
+            return None;
+        }
+    }
+    let digests = sources
+        .iter()
+        .map(|source| source.parse::<Reference>().ok().map(|it| *it.digest()));
+    let digests: Vec<Pin> = digests.collect::<Option<_>>()?;
+    let first = digests.first()?;
+    if digests.iter().any(|digest| digest != first) {
+        problems.add(
+            &fields.place_of("sources"),
+            "the sources name different digests, and are the same image only with the same one",
+        );
+        return None;
+    }
+    Some(*first)
+}
+
+fn image_format(fields: &Fields<'_>, problems: &mut Problems) -> Option<Format> {
+    if let Some(node) = fields.get("format") {
+        problems.add(
+            &node.at,
+            "what an image is packed in is told by its layers; take this out",
+        );
+        return None;
+    }
+    Some(Format::Image)
 }
 
 fn format(fields: &Fields<'_>, sources: &[String], problems: &mut Problems) -> Option<Format> {
@@ -251,7 +323,12 @@ fn described(
     let member = fields.require("member", "write the file's path in the archive", problems)?;
     let text = member.text(problems)?;
     let filled = member.note(fill(text, version, arch), problems)?;
-    let path = member.note(member_path(&filled), problems)?;
+    // A path in an image is one of a file system, and mostly written as such.
+    let inside = match format {
+        Format::Image => filled.strip_prefix('/').unwrap_or(&filled),
+        _ => &filled,
+    };
+    let path = member.note(member_path(inside), problems)?;
     // Without a placeholder or directory the member's name will do for the plugin's.
     let plugin = match alias.or_else(|| path.parse().ok().filter(|_| !text.contains('{'))) {
         Some(plugin) => plugin,

@@ -13,6 +13,8 @@ pub struct Overrides {
     pub conf_dir: Option<PathBuf>,
     /// `--state-dir`, in place of `paths.stateDir`.
     pub state_dir: Option<PathBuf>,
+    /// `--seed`, before `seeds`.
+    pub seeds: Vec<PathBuf>,
     /// The node's architecture, where it is not this program's.
     pub arch: Option<Arch>,
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::access::Access;
 use crate::model::{Arch, Artifact, Cidr, FileMode, FileName};
 
 /// A whole configuration: profile, file, environment and flags merged and checked.
@@ -24,6 +25,8 @@ pub struct Settings {
     pub network: Option<Network>,
     /// What to do about drift.
     pub drift: Drift,
+    /// Directories of this machine that are asked for an artifact, by its digest, before any of its sources.
+    pub seeds: Vec<PathBuf>,
     /// How to download.
     pub fetch: Fetch,
     /// Where the daemon serves.
@@ -140,10 +143,17 @@ pub struct Fetch {
     pub min_rate: u64,
     /// How often the list of sources is gone through before giving up.
     pub attempts: NonZeroU32,
+    /// What the nodes of a cluster are spread over before the running agent's first download, and when they come back
+    /// after an outage; each by its name. Zero for a node that does not wait at its start.
+    pub spread: Duration,
     /// The largest artifact accepted, in bytes.
     pub max_size: u64,
     /// A PEM file with certificate authorities to trust beside the system's own.
     pub ca_file: Option<PathBuf>,
+    /// What is shown to whom: headers and client certificates; no two with the same prefix.
+    pub access: Vec<Access>,
+    /// Credentials for registries, in a file as `docker login` writes it (`config.json`).
+    pub registry_config: Option<PathBuf>,
 }
 
 /// Where the daemon serves; `install` and the other one-shot commands do not look at it.

@@ -52,11 +52,8 @@ pub(super) fn check_source(text: &str) -> Result<(), String> {
         "file" => Err(
             "a file URL names an absolute path; write file:///PATH, with three slashes".to_owned(),
         ),
-        "oci" => Err(
-            "oci:// sources come in a later version; use https://, http:// or file://".to_owned(),
-        ),
         _ => Err(format!(
-            "'{scheme}' is not a scheme known here; use https://, http:// or file://"
+            "'{scheme}' is not a scheme known here; use https://, http://, file:// or oci://"
         )),
     }
 }

@@ -2,11 +2,14 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use super::access::access;
 use super::artifacts::artifacts;
 use super::error::Problems;
 use super::kubernetes::kubernetes;
+use super::mirrors::{Mirrors, mirrors};
 use super::network::network;
 use super::overrides::Overrides;
 use super::paths::{path_of, paths, socket_of};
@@ -17,12 +20,14 @@ use super::units::{duration, size};
 use crate::model::Arch;
 
 /// The keys of a whole file.
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 13] = [
     "apiVersion",
     "kind",
     "profile",
     "paths",
     "artifacts",
+    "seeds",
+    "mirrors",
     "network",
     "drift",
     "fetch",
@@ -46,8 +51,18 @@ pub(super) fn settings(
         .map_err(|error| problems.add(fields.at, format!("this node: {error}")))
         .ok();
     let paths = paths(&fields, overrides, problems);
+    let mirrors = match fields.get("mirrors") {
+        Some(node) => mirrors(node, problems),
+        None => Some(Mirrors::default()),
+    };
+    let seeds = seeds(&fields, overrides, problems);
     let artifacts = match (fields.get("artifacts"), arch) {
-        (Some(node), Some(arch)) => artifacts(node, arch, problems),
+        (Some(node), Some(arch)) => artifacts(
+            node,
+            arch,
+            mirrors.as_ref().unwrap_or(&Mirrors::default()),
+            problems,
+        ),
         _ => Some(Vec::new()),
     };
     let network = match fields.get("network") {
@@ -81,6 +96,7 @@ pub(super) fn settings(
         artifacts: artifacts?,
         network: network?,
         drift: drift?,
+        seeds: seeds?,
         fetch: fetch?,
         http: http?,
         runtime: runtime?,
@@ -127,6 +143,21 @@ pub(super) fn value<T>(
         Some(node) => read(node, problems),
         None => Some(default),
     }
+}
+
+/// Directories with artifacts by their digest; those of flags go before those of the file.
+fn seeds(
+    root: &Fields<'_>,
+    overrides: &Overrides,
+    problems: &mut Problems,
+) -> Option<Vec<PathBuf>> {
+    let mut seeds = overrides.seeds.clone();
+    if let Some(node) = root.get("seeds") {
+        let items = node.items(problems)?;
+        let all: Vec<_> = items.iter().map(|item| path_of(item, problems)).collect();
+        seeds.extend(all.into_iter().collect::<Option<Vec<_>>>()?);
+    }
+    Some(seeds)
 }
 
 fn drift(root: &Fields<'_>, problems: &mut Problems) -> Option<Drift> {
@@ -183,8 +214,11 @@ fn fetch(root: &Fields<'_>, problems: &mut Problems) -> Option<Fetch> {
         "totalTimeout",
         "minRate",
         "attempts",
+        "spread",
         "maxSize",
         "caFile",
+        "access",
+        "registryConfig",
     ];
     let section = section(root, "fetch", &keys, problems)?;
     let section = section.as_ref();
@@ -200,6 +234,7 @@ fn fetch(root: &Fields<'_>, problems: &mut Problems) -> Option<Fetch> {
     let connect = time("connectTimeout", 10);
     let read = time("readTimeout", 30);
     let total = time("totalTimeout", 600);
+    let spread = value(section, "spread", Duration::ZERO, problems, read_wait);
     let min_rate = value(section, "minRate", 1 << 10, problems, read_size);
     let five = NonZeroU32::MIN.saturating_add(4);
     let attempts = value(section, "attempts", five, problems, read_count);
@@ -213,17 +248,24 @@ fn fetch(root: &Fields<'_>, problems: &mut Problems) -> Option<Fetch> {
         }
         (bytes > 0).then_some(bytes)
     });
-    let ca_file = value(section, "caFile", None, problems, |node, problems| {
-        path_of(node, problems).map(Some)
-    });
+    let mut file = |key: &str| {
+        value(section, key, None, problems, |node, problems| {
+            path_of(node, problems).map(Some)
+        })
+    };
+    let (ca_file, registry_config) = (file("caFile"), file("registryConfig"));
+    let access = value(section, "access", Vec::new(), problems, access);
     Some(Fetch {
         connect_timeout: connect?,
         read_timeout: read?,
         total_timeout: total?,
         min_rate: min_rate?,
         attempts: attempts?,
+        spread: spread?,
         max_size: max_size?,
         ca_file: ca_file?,
+        access: access?,
+        registry_config: registry_config?,
     })
 }
 
@@ -280,6 +322,14 @@ fn runtime(node: &Node, problems: &mut Problems) -> Option<Runtime> {
 fn read_duration(node: &Node, problems: &mut Problems) -> Option<Duration> {
     let text = node.number_or_text(problems)?;
     node.note(duration(text), problems)
+}
+
+/// A duration that may be none at all.
+fn read_wait(node: &Node, problems: &mut Problems) -> Option<Duration> {
+    match node.number_or_text(problems)? {
+        "0" | "0s" => Some(Duration::ZERO),
+        text => node.note(duration(text), problems),
+    }
 }
 
 fn read_size(node: &Node, problems: &mut Problems) -> Option<u64> {

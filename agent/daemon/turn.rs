@@ -10,9 +10,9 @@ use super::log::Timing;
 use super::node::Node;
 use super::patience::Patience;
 use super::places::Places;
-use super::{Daemon, Reason, api, keeper, report};
+use super::{Daemon, Reason, api, keeper, refetch, report};
 use crate::config::ForeignConflists;
-use crate::model::{Artifact, DriftEntry, FileName, Moment, Standing, Trouble};
+use crate::model::{Artifact, DownloadOutcome, DriftEntry, FileName, Moment, Standing, Trouble};
 use crate::plan::Step;
 use crate::reconcile::{Caretaker, Chores, Fault, Held, Pass, ReconcileError, Supply};
 use crate::store::Place;
@@ -74,9 +74,12 @@ impl Daemon {
             (None, Some(error)) if !pass.snapshot.is_right() || !error.is_held() => {
                 Some(error.to_string())
             }
+            (None, _) if pass.wanted.is_empty() => None,
             (None, _) => {
                 let mut wanted = pass.wanted.iter();
-                wanted.find_map(|artifact| self.no_supply.get(&artifact.name).cloned())
+                let failed =
+                    wanted.find_map(|artifact| self.no_supply.get(&artifact.name).cloned());
+                failed.or_else(|| self.refetch.waits_to_start(now).map(waits_to_start))
             }
         };
         if let Some(error) = &pass.deeds.failure {
@@ -120,15 +123,19 @@ impl Daemon {
         self.wanted.clone_from(&pass.wanted);
         // What was downloaded in vain, since the disk did not take it or lost it, is not fetched again without a pause.
         let in_vain = |artifact: &Artifact| {
-            self.tried.contains(&artifact.name) && !self.no_supply.contains_key(&artifact.name)
+            self.refetch.has_tried(&artifact.name) && !self.no_supply.contains_key(&artifact.name)
         };
         if self.wanted.is_empty() {
-            self.tried.clear();
             self.no_supply.clear();
-            self.timers.fetched(now, true, 0.0);
+            self.refetch.settled();
         } else if pass.deeds.downloaded && self.wanted.iter().any(in_vain) {
-            self.timers.fetched(now, false, fastrand::f64());
+            self.refetch.failed(now, self.draw());
         }
+    }
+
+    /// This node's next number among those of its cluster.
+    fn draw(&self) -> u64 {
+        self.caretaker.keeper().spread().draw()
     }
 
     /// Brings the drift log, the counters and the back-off up to date.
@@ -254,9 +261,9 @@ impl Daemon {
         });
         self.timers
             .resync_every(Instant::now(), settings.drift.resync);
-        self.timers.fetched(Instant::now(), true, 0.0);
-        self.tried.clear();
+        self.refetch = refetch(&keeper, Instant::now());
         self.no_supply.clear();
+        self.downloads.clear();
         self.drop_work().await;
         // The former one goes first: it has the lock.
         self.caretaker = Caretaker::new(keeper.clone());
@@ -299,19 +306,20 @@ impl Daemon {
         self.chores
             .cramped(supply.as_ref().is_err_and(ReconcileError::is_full));
         self.chores_are_done = false;
+        self.asked(&artifact, &supply);
         match supply {
             Ok(supply) => {
                 self.no_supply.remove(&artifact);
                 *self.tally.downloads.entry(("ok", "")).or_default() += 1;
                 self.tally.download_bytes += supply.fetched.bytes;
                 // It went well, and yet somebody serves what is not pinned: that is not to pass in silence.
-                if supply.fetched.impostors > 0 {
-                    let count = self
-                        .tally
-                        .downloads
-                        .entry(("failed", "digest"))
-                        .or_default();
-                    *count += u64::from(supply.fetched.impostors);
+                let failures = supply.fetched.tried.iter();
+                let impostors = failures
+                    .filter(|failure| failure.reason == "digest")
+                    .count();
+                if impostors > 0 {
+                    let failed = self.tally.downloads.entry(("failed", "digest"));
+                    *failed.or_default() += impostors as u64;
                 }
                 self.caretaker.supply(supply);
             }
@@ -321,9 +329,32 @@ impl Daemon {
                 tracing::warn!("{error}");
                 self.trouble(error.to_string());
                 self.no_supply.insert(artifact, error.to_string());
-                self.timers.fetched(now, false, fastrand::f64());
+                self.refetch.failed(now, self.draw());
             }
         }
+    }
+
+    /// Takes in how the sources of a download answered.
+    fn asked(&mut self, artifact: &str, supply: &Result<Supply, ReconcileError>) {
+        let outcome = DownloadOutcome {
+            artifact: artifact.to_owned(),
+            at: Moment(SystemTime::now()),
+            from: supply.as_ref().ok().map(|it| it.fetched.source.clone()),
+            error: supply
+                .as_ref()
+                .err()
+                .filter(|error| error.source_failures().is_empty())
+                .map(ToString::to_string),
+            failures: match supply {
+                Ok(supply) => supply.fetched.tried.clone(),
+                Err(error) => error.source_failures(),
+            },
+        };
+        for failure in &outcome.failures {
+            let key = (failure.source.clone(), failure.reason);
+            *self.tally.source_failures.entry(key).or_default() += 1;
+        }
+        self.downloads.insert(artifact.to_owned(), outcome);
     }
 
     /// Remembers a failure, the same one once.
@@ -371,6 +402,12 @@ impl Daemon {
             None => everywhere.clone(),
         }
     }
+}
+
+/// Why nothing is downloaded yet. It stays the same as long as it is true.
+fn waits_to_start(delay: Duration) -> String {
+    let seconds = delay.as_secs_f64();
+    format!("its download begins {seconds:.1} s after the start, this node's part of fetch.spread")
 }
 
 /// How many repairs of a file have followed each other closely.

@@ -1,271 +1,256 @@
-//! Rounds over an artifact's sources until one of them gives the pinned bytes.
+//! Rounds over the places of a blob until one of them gives the pinned bytes.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::time::Instant;
 
-use reqwest::{Client, Url};
-
-use super::exchange::Exchange;
+use super::courier::{Courier, Health};
 use super::intake::{Intake, Judged, Verified};
-use super::redact::redacted;
-use super::{Failure, FetchError, FileSource, Progress, Spool, Tried, WrongDigest, client};
+use super::place::Place;
+use super::{Failure, FetchError, FileSource, Keep, Kept, Progress, Spool, Tried};
 use crate::config;
-use crate::model::Artifact;
-use crate::retry::{Backoff, FailureClass, Verdict};
+use crate::model::{Artifact, Pin};
+use crate::retry::{Backoff, FailureClass, Next, Rounds, Spread};
 
-/// How often a body that breaks off is resumed at once, in one visit to a source.
+/// How often a body that breaks off is resumed at once, in one visit to a place.
 const RESUMES: u32 = 3;
 
 /// What a download needs beside the artifact.
 pub struct Means<'a> {
-    /// Time limits, sizes and rounds.
+    /// Time limits, sizes, rounds and trust.
     pub settings: &'a config::Fetch,
-    /// The content of `settings.ca_file`.
-    pub extra_roots: Option<&'a [u8]>,
-    /// Opens `file://` sources.
+    /// Directories that are asked before any source, by digest.
+    pub seeds: &'a [PathBuf],
+    /// Whether everything but seeds and `file://` sources is left alone.
+    pub offline: bool,
+    /// Opens this machine's files.
     pub files: &'a dyn FileSource,
+    /// Which servers were found dead.
+    pub health: &'a Health,
     /// Who watches; `&()` for nobody.
     pub progress: &'a dyn Progress,
     /// The pauses between rounds.
     pub backoff: Backoff,
+    /// Who keeps copies of what was proven; `None` for nobody.
+    pub keep: Option<&'a dyn Keep>,
+    /// What spreads them over a cluster's nodes.
+    pub spread: &'a Spread,
 }
 
-/// Gets an artifact from the first source that gives its pinned bytes.
+/// One thing to get.
+pub(super) struct Blob<'a> {
+    /// What it is for, in messages: the operator's name of the artifact.
+    pub(super) name: &'a str,
+    pub(super) pin: Pin,
+    /// The most bytes that it may have.
+    pub(super) max_size: u64,
+    /// In the order of preference.
+    pub(super) places: Vec<Place>,
+}
+
+/// Gets an artifact from the first place that gives its pinned bytes: seeds, then its sources.
 ///
-/// Goes through the sources in order, up to `attempts` rounds, with a jittered pause between two. A source whose
-/// failure lasts (404, a wrong digest, a certificate …) is left out of later rounds. A body that broke off is
-/// resumed at the same source if a validator allows it, never at another one. Dropping the future ends it: the
-/// writing thread lets go of the spool once its last piece is written.
+/// Goes through the places in order, up to `attempts` rounds, with a jittered pause between two. A place whose
+/// failure lasts (404, a wrong digest, a certificate …) is left out of later rounds, and one whose server was found
+/// dead is asked last. A body that broke off is resumed at the same place if a validator allows it, never at another
+/// one. Dropping the future ends it: the writing thread lets go of the spool once its last piece is written.
 ///
 /// # Errors
-/// When every source failed, with the last reason for each; or when the spool cannot take the bytes.
+/// When every place failed, with the last reason for each; or when the spool cannot take the bytes.
 pub async fn download<S: Spool>(
     artifact: &Artifact,
     means: &Means<'_>,
-    spool: S,
+    spools: &dyn Fn() -> io::Result<S>,
 ) -> Result<Verified<S>, FetchError> {
-    let mut sources: Vec<Source> = artifact
-        .sources
-        .iter()
-        .map(|text| Source::new(text))
-        .collect();
-    let mut visitor = Visitor {
-        artifact,
-        means,
-        client: None,
+    let seeds = means.seeds.iter();
+    let seeded = seeds.map(|seed| Place::in_seed(seed, &artifact.pin));
+    let sources = artifact.sources.iter().map(|source| Place::of(source));
+    let blob = Blob {
+        name: &artifact.name,
+        pin: artifact.pin,
+        max_size: means.settings.max_size,
+        places: seeded.chain(sources).collect(),
     };
-    let mut intake = Intake::new(spool, artifact.pin);
-    let mut impostors = 0;
-    let kept = |source| FetchError::Spool {
-        artifact: artifact.name.clone(),
+    get(blob, &mut Courier::new(means), spools).await
+}
+
+/// Gets a blob from the first of its places that gives the pinned bytes. See [`download`].
+pub(super) async fn get<S: Spool>(
+    blob: Blob<'_>,
+    courier: &mut Courier<'_>,
+    spools: &dyn Fn() -> io::Result<S>,
+) -> Result<Verified<S>, FetchError> {
+    let spool = spools().map_err(|source| FetchError::Spool {
+        artifact: blob.name.to_owned(),
         source,
+    })?;
+    let intake = Intake::new(spool, blob.pin);
+    let errand = Errand {
+        name: blob.name,
+        max_size: blob.max_size,
+        places: blob.places,
     };
-    for round in 0..means.settings.attempts.get() {
-        if round > 0 {
-            let Some(wait) = next_wait(&sources, Instant::now()) else {
-                break;
+    let keep = courier.means.keep;
+    let (mut verified, tried) = errand.run(courier, intake, Intake::judge).await?;
+    if let Some(keep) = keep {
+        let copied = verified
+            .rewound()
+            .and_then(|spool| keep.keep(Kept::Blob(&blob.pin), spool))
+            .and_then(|()| verified.rewound().map(drop));
+        copied.map_err(|source| FetchError::Copy {
+            artifact: blob.name.to_owned(),
+            source,
+        })?;
+    }
+    Ok(verified.after(tried))
+}
+
+/// Something to get, whatever is made of it then.
+pub(super) struct Errand<'a> {
+    pub(super) name: &'a str,
+    pub(super) max_size: u64,
+    pub(super) places: Vec<Place>,
+}
+
+impl Errand<'_> {
+    /// Asks in rounds until `judge` takes what a place gave. Also returns what failed before that.
+    pub(super) async fn run<S: Spool, T>(
+        self,
+        courier: &mut Courier<'_>,
+        mut intake: Intake<S>,
+        judge: impl Fn(Intake<S>, String) -> io::Result<Judged<T, S>>,
+    ) -> Result<(T, Vec<Tried>), FetchError> {
+        let means = courier.means;
+        let mut sources = in_order(self.places, means);
+        let mut rounds = Rounds::new(sources.len(), means.settings.attempts, means.backoff);
+        loop {
+            let index = match rounds.next(Instant::now(), means.spread.draw()) {
+                Next::Ask(index) => index,
+                Next::Wait(pause) => {
+                    tokio::time::sleep(pause).await;
+                    continue;
+                }
+                Next::Over => {
+                    return Err(FetchError::Sources {
+                        artifact: self.name.to_owned(),
+                        tried: tried(sources),
+                    });
+                }
             };
-            let jitter = means.backoff.pause(round - 1, fastrand::u64(..));
-            tokio::time::sleep(wait.max(jitter)).await;
-        }
-        for (index, source) in sources.iter_mut().enumerate() {
-            if !source.is_due(Instant::now()) {
-                continue;
-            }
-            match visitor.visit(source, index, intake).await.map_err(kept)? {
-                Visited::Got(verified) => return Ok(verified.after(impostors)),
+            let source = &mut sources[index];
+            let visited = visit(courier, source, index, self.max_size, intake, &judge).await;
+            let visited = visited.map_err(|source| FetchError::Spool {
+                artifact: self.name.to_owned(),
+                source,
+            })?;
+            let server = source.place.server.as_ref();
+            match visited {
+                Visited::Got(got) => {
+                    if let Some(server) = server {
+                        means.health.lock().worked(server);
+                    }
+                    return Ok((got, tried(sources)));
+                }
                 Visited::Failed(back, failure) => {
                     tracing::warn!(
-                        artifact = artifact.name,
-                        source = source.shown,
+                        artifact = self.name,
+                        source = source.place.shown,
                         kind = failure.kind(),
                         "download failed: {failure}"
                     );
-                    impostors += u32::from(matches!(failure, Failure::Digest(_)));
-                    source.failed(failure, &means.backoff, Instant::now());
+                    let now = Instant::now();
+                    if let Some(server) = server {
+                        means.health.lock().failed(server, failure.class(), now);
+                    }
+                    rounds.failed(index, failure.class(), failure.retry_after(), now);
+                    source.reason = Some(failure);
                     intake = *back;
                 }
             }
         }
     }
-    Err(FetchError::Sources {
-        artifact: artifact.name.clone(),
-        tried: sources.into_iter().filter_map(Source::into_tried).collect(),
-    })
 }
 
-/// A source and what is known of it so far.
+/// The places that may be asked, those of dead servers last.
+fn in_order(mut places: Vec<Place>, means: &Means<'_>) -> Vec<Source> {
+    places.retain(|place| !means.offline || place.is_local());
+    let (health, now) = (means.health.lock(), Instant::now());
+    places.sort_by_key(|place| {
+        let server = place.server.as_ref();
+        server.is_some_and(|server| health.is_down(server, now))
+    });
+    let fresh = |place| Source {
+        place,
+        attempts: 0,
+        reason: None,
+    };
+    places.into_iter().map(fresh).collect()
+}
+
+/// A place and what is known of it so far.
 struct Source {
-    url: Result<Url, String>,
-    shown: String,
+    place: Place,
     attempts: u32,
     reason: Option<Failure>,
-    state: State,
 }
 
-/// When a source may be asked.
-#[derive(Clone, Copy)]
-enum State {
-    /// Not before this moment, if any.
-    After(Option<Instant>),
-    /// Not again in this download.
-    Spent,
-}
-
-impl Source {
-    fn new(text: &str) -> Self {
-        Self {
-            url: Url::parse(text).map_err(|error| error.to_string()),
-            shown: redacted(text),
-            attempts: 0,
-            reason: None,
-            state: State::After(None),
-        }
-    }
-
-    fn is_due(&self, now: Instant) -> bool {
-        match self.state {
-            State::After(moment) => moment.is_none_or(|moment| moment <= now),
-            State::Spent => false,
-        }
-    }
-
-    fn failed(&mut self, failure: Failure, backoff: &Backoff, now: Instant) {
-        self.state = match failure.class().verdict(failure.retry_after()) {
-            Verdict::Retry { after } => {
-                State::After(after.and_then(|after| now.checked_add(backoff.honoured(after))))
-            }
-            Verdict::NextSource => State::Spent,
-        };
-        self.reason = Some(failure);
-    }
-
-    fn into_tried(self) -> Option<Tried> {
+/// What failed, in the order in which it was tried.
+fn tried(sources: Vec<Source>) -> Vec<Tried> {
+    let failed = sources.into_iter().filter_map(|source| {
         Some(Tried {
-            source: self.shown,
-            attempts: self.attempts,
-            reason: self.reason?,
+            source: source.place.shown,
+            attempts: source.attempts,
+            reason: source.reason?,
         })
-    }
-}
-
-/// How long until the first source may be asked again; `None` if none ever may.
-fn next_wait(sources: &[Source], now: Instant) -> Option<Duration> {
-    let waits = sources.iter().filter_map(|source| match source.state {
-        State::After(None) => Some(Duration::ZERO),
-        State::After(Some(moment)) => Some(moment.saturating_duration_since(now)),
-        State::Spent => None,
     });
-    waits.min()
+    failed.collect()
 }
 
-/// What a visit to a source gave.
-enum Visited<S> {
-    Got(Verified<S>),
+/// What a visit to a place gave.
+enum Visited<T, S> {
+    Got(T),
     Failed(Box<Intake<S>>, Failure),
 }
 
-struct Visitor<'a> {
-    artifact: &'a Artifact,
-    means: &'a Means<'a>,
-    /// Built for the first http(s) source: reading the system's authorities takes milliseconds and memory.
-    client: Option<Client>,
-}
-
-impl Visitor<'_> {
-    /// Asks a source until it has given all its bytes or a reason to move on.
-    async fn visit<S: Spool>(
-        &mut self,
-        source: &mut Source,
-        index: usize,
-        mut intake: Intake<S>,
-    ) -> io::Result<Visited<S>> {
-        let mut resumes = 0;
-        loop {
-            source.attempts += 1;
-            let before = intake.held_from(index).map_or(0, |_| intake.position());
-            let (back, outcome) = self.attempt(source, index, intake).await?;
-            intake = back;
-            match outcome {
-                Ok(()) => {
-                    let (bytes, joined) = (intake.position(), intake.joined());
-                    match intake.judge(source.shown.clone())? {
-                        Judged::Verified(verified) => return Ok(Visited::Got(verified)),
-                        // A validator that lied may have joined two different things: once more, from zero.
-                        Judged::Mismatch(back, _) if joined => intake = back,
-                        Judged::Mismatch(back, actual) => {
-                            let wrong = Box::new(WrongDigest {
-                                bytes,
-                                expected: self.artifact.pin,
-                                actual,
-                            });
-                            return Ok(Visited::Failed(Box::new(back), Failure::Digest(wrong)));
-                        }
+/// Asks a place until it has given all its bytes or a reason to move on.
+async fn visit<S: Spool, T>(
+    courier: &mut Courier<'_>,
+    source: &mut Source,
+    index: usize,
+    max_size: u64,
+    mut intake: Intake<S>,
+    judge: &impl Fn(Intake<S>, String) -> io::Result<Judged<T, S>>,
+) -> io::Result<Visited<T, S>> {
+    let mut resumes = 0;
+    loop {
+        source.attempts += 1;
+        let before = intake.held_from(index).map_or(0, |_| intake.position());
+        let attempted = courier.attempt(&source.place, index, max_size, intake);
+        let (back, outcome) = attempted.await?;
+        intake = back;
+        match outcome {
+            Ok(()) => {
+                let joined = intake.joined();
+                match judge(intake, source.place.shown.clone())? {
+                    Judged::Right(got) => return Ok(Visited::Got(got)),
+                    // A validator that lied may have joined two different things: once more, from zero.
+                    Judged::Wrong(back, _) if joined => intake = *back,
+                    Judged::Wrong(back, failure) => {
+                        return Ok(Visited::Failed(back, failure));
                     }
                 }
-                Err(failure) => {
-                    let broke_off = matches!(
-                        failure.class(),
-                        FailureClass::Truncated | FailureClass::Reset
-                    );
-                    let more = intake.held_from(index).is_some() && intake.position() > before;
-                    if !(broke_off && more && resumes < RESUMES) {
-                        return Ok(Visited::Failed(Box::new(intake), failure));
-                    }
-                    resumes += 1;
+            }
+            Err(failure) => {
+                let broke_off = matches!(
+                    failure.class(),
+                    FailureClass::Truncated | FailureClass::Reset
+                );
+                let more = intake.held_from(index).is_some() && intake.position() > before;
+                if !(broke_off && more && resumes < RESUMES) {
+                    return Ok(Visited::Failed(Box::new(intake), failure));
                 }
+                resumes += 1;
             }
         }
-    }
-
-    async fn attempt<S: Spool>(
-        &mut self,
-        source: &Source,
-        index: usize,
-        intake: Intake<S>,
-    ) -> io::Result<(Intake<S>, Result<(), Failure>)> {
-        let url = match &source.url {
-            Ok(url) => url,
-            Err(error) => return Ok((intake, Err(Failure::Url(error.clone())))),
-        };
-        match url.scheme() {
-            "http" | "https" => {
-                let settings = self.means.settings;
-                let client = match self.client.take() {
-                    Some(client) => client,
-                    None => match client::build(settings, self.means.extra_roots) {
-                        Ok(client) => client,
-                        Err(failure) => return Ok((intake, Err(failure))),
-                    },
-                };
-                let client = self.client.insert(client);
-                let exchange = Exchange::begin(client, settings, self.means.progress);
-                exchange.run(url, index, intake).await
-            }
-            "file" => self.copy(url, intake).await,
-            other => Ok((
-                intake,
-                Err(Failure::Url(format!("its scheme is '{other}'"))),
-            )),
-        }
-    }
-
-    async fn copy<S: Spool>(
-        &self,
-        url: &Url,
-        intake: Intake<S>,
-    ) -> io::Result<(Intake<S>, Result<(), Failure>)> {
-        let Ok(path) = url.to_file_path() else {
-            let failure = Failure::Url("a file URL has no host: file:///path".to_owned());
-            return Ok((intake, Err(failure)));
-        };
-        let file = match self.means.files.open(&path) {
-            Ok(file) => file,
-            Err(error) => return Ok((intake, Err(Failure::File(error)))),
-        };
-        let max_size = self.means.settings.max_size;
-        tokio::task::spawn_blocking(move || intake.copy(file, max_size))
-            .await
-            .map_err(io::Error::other)?
     }
 }

@@ -7,14 +7,17 @@ use bytes::Bytes;
 use reqwest::header::{
     ACCEPT_ENCODING, DATE, HeaderMap, HeaderName, IF_RANGE, LOCATION, RANGE, RETRY_AFTER,
 };
-use reqwest::{Client, Response, StatusCode, Url};
+use reqwest::{Method, Response, StatusCode, Url};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::access::Access;
 use super::intake::Intake;
 use super::pace::Pace;
 use super::range::{Validator, continues};
 use super::redirect::Trail;
+use super::registry::{Doors, Item};
+use super::tunnel::{self, NoTunnel};
 use super::{Failure, Progress, Spool, TimeLimit};
 use crate::{config, retry};
 
@@ -23,8 +26,12 @@ const PIECES: usize = 2;
 
 /// One attempt, and when it began.
 pub(super) struct Exchange<'a> {
-    client: &'a Client,
+    access: &'a Access<'a>,
+    /// What opens registries.
+    doors: &'a Doors<'a>,
     settings: &'a config::Fetch,
+    /// The most bytes that the body may have.
+    max_size: u64,
     progress: &'a dyn Progress,
     began: Instant,
 }
@@ -38,13 +45,17 @@ struct Offer {
 
 impl<'a> Exchange<'a> {
     pub(super) fn begin(
-        client: &'a Client,
+        access: &'a Access<'a>,
+        doors: &'a Doors<'a>,
         settings: &'a config::Fetch,
+        max_size: u64,
         progress: &'a dyn Progress,
     ) -> Self {
         Self {
-            client,
+            access,
+            doors,
             settings,
+            max_size,
             progress,
             began: Instant::now(),
         }
@@ -119,39 +130,72 @@ impl<'a> Exchange<'a> {
         headers: &[(HeaderName, String)],
     ) -> Result<Response, Failure> {
         let mut trail = Trail::new(source.clone());
+        let item = Item::of(source);
+        let mut knocked = false;
         loop {
+            let url = trail.current();
+            let door = item.as_ref().filter(|item| item.is_at(url));
+            let proxy = self.access.proxy(url)?;
             let mut request = self
-                .client
-                .get(trail.current().clone())
+                .access
+                .request(Method::GET, url)?
                 // The pin is of the bytes as they are stored; whatever comes is never decoded.
                 .header(ACCEPT_ENCODING, "identity");
             for (name, value) in headers {
                 request = request.header(name, value);
             }
+            if let Some(item) = door {
+                request = request.headers(self.doors.headers(item, self.access).await?);
+            }
             let patience = self
                 .settings
                 .connect_timeout
                 .saturating_add(self.settings.read_timeout);
-            let response = self
-                .within(patience, request.send())
-                .await?
-                .map_err(|error| {
-                    Failure::before_body(error, trail.current(), self.settings.connect_timeout)
-                })?;
-            match response.status().as_u16() {
-                301 | 302 | 303 | 307 | 308 => {
+            let sent = self.within(patience, request.send()).await;
+            let response = match sent.map_err(|late| late.via(proxy))? {
+                Ok(response) => response,
+                Err(error) => return Err(self.unsent(error, url, proxy).await),
+            };
+            match (response.status().as_u16(), door) {
+                (301 | 302 | 303 | 307 | 308, _) => {
                     let location = text(response.headers(), &LOCATION);
                     trail.follow(location)?;
+                }
+                (407, _) => return Err(unwanted(&response).via(proxy)),
+                (401, Some(item)) if !knocked => {
+                    knocked = true;
+                    let headers = response.headers();
+                    self.doors.knock(item, headers, self.access).await?;
+                }
+                (code @ 401..=404, Some(item)) => {
+                    return match self.doors.meaning(item, code) {
+                        Some(failure) => Err(failure),
+                        None => Ok(response),
+                    };
                 }
                 _ => return Ok(response),
             }
         }
     }
 
+    /// Sorts an error from before an answer.
+    async fn unsent(&self, error: reqwest::Error, url: &Url, proxy: Option<&Url>) -> Failure {
+        let patience = self.settings.connect_timeout;
+        let Some(proxy) = proxy else {
+            return Failure::before_body(error, url, patience);
+        };
+        let mut no_tunnel = NoTunnel::of(&error);
+        if let Some(NoTunnel::Refused(status)) = &mut no_tunnel {
+            let asked = self.within(patience, tunnel::refusal(proxy, url)).await;
+            *status = asked.ok().flatten();
+        }
+        Failure::through_proxy(error, url, proxy, no_tunnel, patience)
+    }
+
     /// `rest` is given where the body goes on at our position, and holds the total size if that is known.
     fn offer(&self, response: Response, rest: Option<Option<u64>>) -> Result<Offer, Failure> {
         let total = rest.unwrap_or_else(|| response.content_length());
-        let limit = self.settings.max_size;
+        let limit = self.max_size;
         if total.is_some_and(|total| total > limit) {
             return Err(Failure::TooLarge { limit });
         }
@@ -181,9 +225,9 @@ impl<'a> Exchange<'a> {
                 .map_err(|error| Failure::within_body(error, position, total))?;
             let Some(piece) = piece else { break };
             position = position.saturating_add(piece.len() as u64);
-            if position > settings.max_size {
+            if position > self.max_size {
                 return Err(Failure::TooLarge {
-                    limit: settings.max_size,
+                    limit: self.max_size,
                 });
             }
             pace.record(asked.elapsed(), piece.len() as u64)
@@ -228,7 +272,7 @@ impl<'a> Exchange<'a> {
     }
 }
 
-fn unwanted(response: &Response) -> Failure {
+pub(super) fn unwanted(response: &Response) -> Failure {
     let headers = response.headers();
     // By the server's own clock if it tells it: the clock of a node that just booted may be years off.
     let now = text(headers, &DATE)
@@ -241,6 +285,6 @@ fn unwanted(response: &Response) -> Failure {
     }
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+pub(super) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }

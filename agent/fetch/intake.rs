@@ -7,7 +7,7 @@ use sha2::Digest;
 use tokio::sync::mpsc;
 
 use super::range::Validator;
-use super::{Failure, Spool};
+use super::{Failure, Spool, Tried, WrongDigest};
 use crate::model::Pin;
 
 /// How much of a local file is read at once.
@@ -20,7 +20,7 @@ pub struct Verified<S> {
     spool: S,
     bytes: u64,
     source: String,
-    impostors: u32,
+    tried: Vec<Tried>,
 }
 
 impl<S> Verified<S> {
@@ -36,15 +36,20 @@ impl<S> Verified<S> {
         &self.source
     }
 
-    /// How many sources before that one gave bytes that are not the pinned ones.
+    /// What failed before that one.
     #[must_use]
-    pub const fn impostors(&self) -> u32 {
-        self.impostors
+    pub fn tried(&self) -> &[Tried] {
+        &self.tried
     }
 
-    /// The same, after so many sources that gave other bytes.
-    pub(super) fn after(self, impostors: u32) -> Self {
-        Self { impostors, ..self }
+    /// The same, after these failures.
+    pub(super) fn after(self, tried: Vec<Tried>) -> Self {
+        Self { tried, ..self }
+    }
+
+    /// The same failures, for whoever keeps them beside it.
+    pub(super) fn take_tried(&mut self) -> Vec<Tried> {
+        std::mem::take(&mut self.tried)
     }
 
     /// The bytes, to be read from the start once more.
@@ -62,12 +67,12 @@ impl<S> Verified<S> {
     }
 }
 
-/// What a digest said.
-pub(super) enum Judged<S> {
-    /// The pin matched.
-    Verified(Verified<S>),
-    /// It did not; this is the digest of what is here.
-    Mismatch(Intake<S>, Pin),
+/// What came of complete bytes.
+pub(super) enum Judged<T, S> {
+    /// They are what they should be.
+    Right(T),
+    /// They are not, for this reason.
+    Wrong(Box<Intake<S>>, Failure),
 }
 
 /// A part of an artifact, the state of its hasher, and where it came from.
@@ -135,6 +140,11 @@ impl<S: Spool> Intake<S> {
         }
     }
 
+    /// The bytes as they came, proven by nothing.
+    pub(super) fn unproven(self) -> S {
+        self.spool
+    }
+
     /// Whether the bytes come from more than one answer.
     pub(super) const fn joined(&self) -> bool {
         self.joined
@@ -189,20 +199,26 @@ impl<S: Spool> Intake<S> {
     }
 
     /// Compares the digest of what is here with the pin.
-    pub(super) fn judge(mut self, source: String) -> io::Result<Judged<S>> {
+    pub(super) fn judge(mut self, source: String) -> io::Result<Judged<Verified<S>, S>> {
+        let bytes = self.position;
         let hasher = std::mem::replace(&mut self.hasher, Hasher::like(&self.pin));
         let actual = hasher.finish();
         if actual != self.pin {
             // Without its hasher's state this part is of no more use.
             self.restart(None)?;
-            return Ok(Judged::Mismatch(self, actual));
+            let wrong = Box::new(WrongDigest {
+                bytes,
+                expected: self.pin,
+                actual,
+            });
+            return Ok(Judged::Wrong(Box::new(self), Failure::Digest(wrong)));
         }
         self.spool.seek(SeekFrom::Start(0))?;
-        Ok(Judged::Verified(Verified {
+        Ok(Judged::Right(Verified {
             spool: self.spool,
-            bytes: self.position,
+            bytes,
             source,
-            impostors: 0,
+            tried: Vec::new(),
         }))
     }
 
@@ -260,7 +276,7 @@ mod tests {
             outcome.unwrap();
             intake = back;
         }
-        let Judged::Verified(verified) = intake.judge("file:///a".to_owned()).unwrap() else {
+        let Judged::Right(verified) = intake.judge("file:///a".to_owned()).unwrap() else {
             panic!("a wrong digest");
         };
         assert_eq!(verified.bytes(), 5);

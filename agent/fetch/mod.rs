@@ -1,38 +1,53 @@
 //! Getting an artifact: download, verify the pin, then read the wanted members.
 //!
 //! [`download`] is the only maker of a [`Verified`], and [`read_members`] takes nothing else: no byte is
-//! decompressed before the pinned digest matched. Files belong to `host`, so both ends are small traits here:
+//! decompressed before the pinned digest matched. Both ends are small traits, which `files` joins to `host`:
 //! a [`Spool`] takes the archive's bytes, a [`MemberSink`] the plugins', a [`FileSource`] opens `file://` sources.
 
+mod access;
 mod archive;
 mod caps;
 mod client;
+mod courier;
 mod download;
 mod elf;
 mod entries;
 mod exchange;
 mod failure;
+mod files;
+mod handshake;
 mod image;
 mod intake;
 mod pace;
+mod place;
+mod proxy;
 mod range;
 mod redact;
 mod redirect;
+mod registry;
 mod scan;
+mod small;
+mod tunnel;
 
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 
+use crate::model::Pin;
+
 pub use archive::{ArchiveError, MemberSink, read_members};
 pub use caps::{Cap, Limits};
 pub use client::{api_client, local_client};
+pub use courier::Health;
 pub use download::{Means, download};
 pub use elf::NotAPlugin;
 pub use failure::{Failure, FetchError, TimeLimit, Tried, WrongDigest};
+pub use files::LocalFiles;
 pub use image::{Blobs, Descriptor, GatherError, Image, ImageError, Kind, gather};
 pub use intake::Verified;
 pub use redact::redacted;
 pub use redirect::Refusal;
+pub use registry::Denied;
+pub use small::read_small;
 
 /// Where the bytes of an artifact go until they are verified and read; starts out empty.
 ///
@@ -74,12 +89,12 @@ impl<S> Fetched<S> {
         }
     }
 
-    /// How many times a source gave bytes that are not the pinned ones.
+    /// What failed on the way.
     #[must_use]
-    pub const fn impostors(&self) -> u32 {
+    pub fn tried(&self) -> &[Tried] {
         match self {
-            Self::Whole(bytes) => bytes.impostors(),
-            Self::Image(image) => image.impostors(),
+            Self::Whole(bytes) => bytes.tried(),
+            Self::Image(image) => image.tried(),
         }
     }
 }
@@ -103,6 +118,40 @@ pub trait FileSource {
     /// # Errors
     /// As the kernel gives them.
     fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>>;
+
+    /// Reads a file of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// As the kernel gives them; [`io::ErrorKind::FileTooLarge`] for a larger one.
+    fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+        let mut content = Vec::new();
+        let file = self.open(path)?;
+        file.take(limit.saturating_add(1))
+            .read_to_end(&mut content)?;
+        if content.len() as u64 > limit {
+            let what = format!("it has more than {limit} bytes");
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
+        }
+        Ok(content)
+    }
+}
+
+/// Keeps copies of what was downloaded.
+pub trait Keep {
+    /// Takes all of something, once it was proven as far as it can be.
+    ///
+    /// # Errors
+    /// As the kernel gives them; the download then fails.
+    fn keep(&self, what: Kept<'_>, bytes: &mut dyn Read) -> io::Result<()>;
+}
+
+/// What a copy is known by.
+#[derive(Debug, Clone, Copy)]
+pub enum Kept<'a> {
+    /// Its digest, which matched.
+    Blob(&'a Pin),
+    /// The URL that it is declared by; nothing was proven.
+    Url(&'a str),
 }
 
 /// Somebody who watches a download, such as a progress bar.

@@ -137,6 +137,15 @@ pub struct Member {
     pub sha256: Option<Sha256>,
 }
 
+/// A small file beside an artifact that is declared by its URL and has no pin of its own.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Companion {
+    /// The URL as declared; a seed knows the file by it.
+    pub url: String,
+    /// Where it is asked for, in order: mirrors, then the URL itself.
+    pub sources: Vec<String>,
+}
+
 /// An artifact as declared, with `{version}`, `{arch}` and `{os}` already filled in for this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Artifact {

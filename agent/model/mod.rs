@@ -10,20 +10,24 @@ mod drift;
 mod name;
 mod node;
 mod observed;
+mod reference;
 mod snapshot;
+mod source;
 mod spelling;
 mod spoken;
 mod status;
 
 pub use api_use::{ApiOutcome, ApiUse};
-pub use artifact::{Arch, Artifact, Format, IfPresent, Member, UnknownArch};
+pub use artifact::{Arch, Artifact, Companion, Format, IfPresent, Member, UnknownArch};
 pub use cidr::{Cidr, CidrError};
 pub use digest::{DigestError, Pin, Sha256};
 pub use drift::Drift;
 pub use name::{FileMode, FileName, NameError, PluginName};
 pub use node::NodeFacts;
 pub use observed::{FileState, FileType, Owner, Regular};
+pub use reference::{Reference, ReferenceError};
 pub use snapshot::{Check, Effective, FileReport, Snapshot, Standing};
+pub use source::{DownloadOutcome, SourceFailure};
 pub use spelling::{distance, nearest};
 pub use spoken::spoken;
 pub use status::{

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Serialize, Serializer};
 
-use super::{ApiUse, Snapshot};
+use super::{ApiUse, DownloadOutcome, Snapshot};
 
 /// A point in time for people and scripts; RFC 3339 in UTC. Nothing is ever measured with it: clocks jump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +43,8 @@ pub struct Status {
     /// How asking and telling the Kubernetes API goes; `None` where nothing is declared that needs it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kubernetes: Option<ApiUse>,
+    /// What came of the last download of each artifact; those that were not needed are not here.
+    pub downloads: Vec<DownloadOutcome>,
     /// The last failures of the agent's own work, newest first, a bounded number.
     pub errors: Vec<Trouble>,
     /// The drift log, newest first, a bounded number.
@@ -273,6 +275,8 @@ pub struct Tally {
     /// Downloads by result (`ok`, `failed`) and reason (a failure's stable label; empty for `ok`). A source that gave
     /// other bytes than the pinned ones counts as a failure of its own, also where the next one had them.
     pub downloads: BTreeMap<(&'static str, &'static str), u64>,
+    /// Sources that were asked in vain, by source and reason, also where another one had it in the end.
+    pub source_failures: BTreeMap<(String, &'static str), u64>,
     /// Bytes that were downloaded and proven.
     pub download_bytes: u64,
     /// How often another writer began to undo repairs again and again.

@@ -10,7 +10,9 @@ use super::session::Session;
 use super::{Keeper, Sight, judge, supply};
 use crate::conflist::check_plugins;
 use crate::fetch::Progress;
-use crate::model::{Artifact, FileName, FileState, Pin, PluginName, Sha256, Snapshot};
+use crate::model::{
+    Artifact, FileName, FileState, Pin, PluginName, Sha256, Snapshot, SourceFailure,
+};
 use crate::plan::{Step, plan};
 use crate::store::{Ledger, Place};
 
@@ -33,7 +35,7 @@ impl Audience for () {
 
 /// What a pass may use.
 pub struct Means<'a> {
-    /// Whether sources other than `file://` are left alone.
+    /// Whether everything but seeds and `file://` sources is left alone.
     pub offline: bool,
     /// Who watches.
     pub audience: &'a dyn Audience,
@@ -52,8 +54,8 @@ pub struct Fetched {
     pub source: String,
     /// The pin that it matched.
     pub pin: String,
-    /// How many sources before that one gave other bytes than the pinned ones.
-    pub impostors: u32,
+    /// What failed before that one, in order.
+    pub tried: Vec<SourceFailure>,
 }
 
 /// What was done, and what is true afterwards.
@@ -241,8 +243,8 @@ impl Session {
     ) -> Result<Supply, ReconcileError> {
         let bytes = {
             let progress = means.audience.downloading(artifact);
-            let settings = &self.keeper.settings;
-            supply::download(artifact, settings, &self.store, means.offline, &*progress).await?
+            let keeper = &self.keeper;
+            supply::download(artifact, keeper, &self.store, means.offline, &*progress).await?
         };
         let fetched = Fetched {
             artifact: artifact.name.clone(),
@@ -250,7 +252,7 @@ impl Session {
             bytes: bytes.bytes(),
             source: bytes.source().to_owned(),
             pin: artifact.pin.to_string(),
-            impostors: bytes.impostors(),
+            tried: bytes.tried().iter().map(SourceFailure::from).collect(),
         };
         tracing::info!(
             artifact = fetched.artifact,

@@ -3,6 +3,7 @@
 use crate::conflist::{Finding, RenderError};
 use crate::fetch::{ArchiveError, FetchError};
 use crate::host::HostError;
+use crate::model::SourceFailure;
 use crate::store::{Dirs, StoreError};
 
 /// What stopped a pass before the node was as declared. What was right before still is.
@@ -14,9 +15,6 @@ pub enum ReconcileError {
     /// The state directory refused.
     #[error(transparent)]
     Store(StoreError),
-    /// The operator's own authorities cannot be read.
-    #[error("fetch.caFile: {0}")]
-    CaFile(#[source] HostError),
     /// No source gave the pinned bytes.
     #[error(transparent)]
     Fetch(#[from] FetchError),
@@ -73,8 +71,18 @@ impl ReconcileError {
         match self {
             Self::Fetch(error) => error.kind(),
             Self::Archive { source, .. } => source.kind(),
-            Self::CaFile(_) => "ca-file",
             _ => "io",
+        }
+    }
+
+    /// What came of asking each source, where no source was the failure.
+    #[must_use]
+    pub fn source_failures(&self) -> Vec<SourceFailure> {
+        match self {
+            Self::Fetch(FetchError::Sources { tried, .. }) => {
+                tried.iter().map(SourceFailure::from).collect()
+            }
+            _ => Vec::new(),
         }
     }
 

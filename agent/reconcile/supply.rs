@@ -1,20 +1,16 @@
 //! Artifacts into the store: download, prove the pin, take out the wanted plugins.
 
-use std::io::{self, Read, Write as _};
-use std::path::Path;
+use std::io::{self, Write as _};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
+use super::Keeper;
 use super::error::ReconcileError;
-use crate::config::Settings;
-use crate::fetch::{self, FetchError, FileSource, Limits, MemberSink, Progress, Verified};
-use crate::host::{Host, HostError, Spool, Temp};
+use crate::fetch::{self, FetchError, Limits, LocalFiles, MemberSink, Progress, Verified};
+use crate::host::{HostError, Spool, Temp};
 use crate::model::{Artifact, Format, Member, Sha256};
 use crate::retry::Backoff;
 use crate::store::{Measure, Store, StoreError};
-
-/// The largest CA file that is read, in bytes; the system's whole bundle has about 200 KiB.
-const LARGEST_CA_FILE: u64 = 4 << 20;
 
 /// What an artifact was found to hold: the ledger's key of each member, and what it is.
 pub(super) type Measured = Vec<(String, Measure)>;
@@ -27,62 +23,39 @@ pub(super) fn ledger_key<'a>(artifact: &Artifact, member: &'a Member) -> &'a str
     }
 }
 
-impl fetch::Spool for Spool {
-    fn truncate(&mut self, length: u64) -> io::Result<()> {
-        Self::truncate(self, length)
-    }
-}
-
-/// Opens `file://` sources at this machine's own root: `--host-root` is not for them, since a bundle
-/// lies beside the agent and not on the host.
-struct LocalFiles;
-
-impl FileSource for LocalFiles {
-    fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
-        let machine = Host::open(Path::new("/")).map_err(|error| error.source)?;
-        let reader = machine.reader(path).map_err(|error| error.source)?;
-        Ok(Box::new(reader))
-    }
-}
-
 /// Downloads one artifact into an unlinked file of the state directory and proves its pin.
 ///
 /// # Errors
 /// When no source gives the pinned bytes, or they cannot be kept.
 pub(super) async fn download(
     artifact: &Artifact,
-    settings: &Settings,
+    keeper: &Keeper,
     store: &Store,
     offline: bool,
     progress: &dyn Progress,
 ) -> Result<Verified<Spool>, ReconcileError> {
-    let mut artifact = artifact.clone();
-    if offline {
-        artifact
-            .sources
-            .retain(|source| source.starts_with("file://"));
-        if artifact.sources.is_empty() {
-            return Err(ReconcileError::Offline {
-                artifact: artifact.name,
-                version: artifact.version,
-            });
-        }
+    let settings = &keeper.settings;
+    let is_local = |source: &String| source.starts_with("file://");
+    if offline && settings.seeds.is_empty() && !artifact.sources.iter().any(is_local) {
+        return Err(ReconcileError::Offline {
+            artifact: artifact.name.clone(),
+            version: artifact.version.clone(),
+        });
     }
-    let is_remote = |source: &String| !source.starts_with("file://");
-    let ca_file = settings.fetch.ca_file.as_ref();
-    let extra_roots = match ca_file.filter(|_| artifact.sources.iter().any(is_remote)) {
-        Some(path) => Some(ca_certificates(path).map_err(ReconcileError::CaFile)?),
-        None => None,
-    };
     let means = fetch::Means {
         settings: &settings.fetch,
-        extra_roots: extra_roots.as_deref(),
+        seeds: &settings.seeds,
+        offline,
         files: &LocalFiles,
+        health: &keeper.health,
         progress,
         backoff: Backoff::default(),
+        spread: &keeper.spread,
+        keep: None,
     };
     let temps = store.temps();
-    match fetch::download(&artifact, &means, temps.spool()?).await {
+    let spool = || temps.spool().map_err(|error| error.source);
+    match fetch::download(artifact, &means, &spool).await {
         Ok(verified) => Ok(verified),
         // Only here it is known where the nameless file lies.
         Err(FetchError::Spool { source, .. }) => {
@@ -90,11 +63,6 @@ pub(super) async fn download(
         }
         Err(error) => Err(error.into()),
     }
-}
-
-/// The operator's own authorities, from this machine's root like every file that is for the agent.
-fn ca_certificates(path: &Path) -> Result<Vec<u8>, HostError> {
-    Host::open(Path::new("/"))?.read(path, LARGEST_CA_FILE)
 }
 
 /// Takes the wanted members of a verified artifact into the store. Blocks.

@@ -11,17 +11,19 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::net::TcpListener;
 use std::num::NonZeroU32;
 use std::path::Path;
+use std::sync::LazyLock;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use cni_keeper::config;
 use cni_keeper::fetch::{
-    FetchError, FileSource, Limits, Means, MemberSink, Progress, Spool, Tried, Verified, download,
-    read_members,
+    FetchError, FileSource, Health, Limits, Means, MemberSink, Progress, Spool, Tried, Verified,
+    download, read_members,
 };
 use cni_keeper::model::{Arch, Artifact, Format, IfPresent, Member, Pin, Sha256};
-use cni_keeper::retry::Backoff;
+use cni_keeper::retry::{Backoff, Spread};
 use sha2::Digest;
+use tempfile::NamedTempFile;
 
 use crate::support::server::{Reply, Server};
 use crate::support::tls::Authority;
@@ -91,8 +93,11 @@ fn settings() -> config::Fetch {
         total_timeout: Duration::from_secs(60),
         min_rate: 0,
         attempts: NonZeroU32::MIN,
+        spread: Duration::ZERO,
         max_size: 64 << 20,
         ca_file: None,
+        access: Vec::new(),
+        registry_config: None,
     }
 }
 
@@ -102,14 +107,20 @@ const NO_PAUSE: Backoff = Backoff {
     retry_after_cap: Duration::ZERO,
 };
 
+static SPREAD: LazyLock<Spread> = LazyLock::new(|| Spread::of("node-1"));
+
 /// Nobody watches, nothing pauses.
-fn means(settings: &config::Fetch) -> Means<'_> {
+fn means<'a>(settings: &'a config::Fetch, health: &'a Health) -> Means<'a> {
     Means {
         settings,
-        extra_roots: None,
+        seeds: &[],
+        offline: false,
         files: &Disk,
+        health,
         progress: &(),
         backoff: NO_PAUSE,
+        spread: &SPREAD,
+        keep: None,
     }
 }
 
@@ -119,7 +130,7 @@ struct Case {
     pin: Pin,
     settings: config::Fetch,
     backoff: Backoff,
-    roots: Option<String>,
+    roots: Option<NamedTempFile>,
 }
 
 impl Case {
@@ -143,26 +154,34 @@ impl Case {
     }
 
     fn trusting(mut self, authority: &Authority) -> Self {
-        self.roots = Some(authority.pem());
+        self.trust(&authority.pem());
         self
     }
 
+    /// Trusts what this PEM text says.
+    fn trust(&mut self, pem: &str) {
+        let mut file = NamedTempFile::new().unwrap();
+        file.write_all(pem.as_bytes()).unwrap();
+        self.settings.ca_file = Some(file.path().to_owned());
+        self.roots = Some(file);
+    }
+
     async fn run(&self) -> Result<Verified<TempSpool>, FetchError> {
-        self.run_into(TempSpool::new(), &()).await
+        self.run_into(&|| Ok(TempSpool::new()), &()).await
     }
 
     async fn run_into<S: Spool>(
         &self,
-        spool: S,
+        spools: &dyn Fn() -> io::Result<S>,
         progress: &dyn Progress,
     ) -> Result<Verified<S>, FetchError> {
+        let health = Health::default();
         let means = Means {
-            extra_roots: self.roots.as_deref().map(str::as_bytes),
             progress,
             backoff: self.backoff,
-            ..means(&self.settings)
+            ..means(&self.settings, &health)
         };
-        download(&artifact(&self.sources, self.pin), &means, spool).await
+        download(&artifact(&self.sources, self.pin), &means, spools).await
     }
 
     /// Runs it to its failure and gives the sources' reasons.
@@ -366,7 +385,11 @@ async fn fault_9_a_full_disk_is_told_as_such() {
         .open("/dev/full")
         .unwrap();
     let case = Case::new(&content, &[server.url("/a"), server.url("/a")]).attempts(3);
-    let error = case.run_into(Full(device), &()).await.err().unwrap();
+    let error = case
+        .run_into(&|| Ok(Full(device.try_clone()?)), &())
+        .await
+        .err()
+        .unwrap();
     assert_eq!(error.kind(), "spool");
     assert!(error.to_string().contains("No space left"), "{error}");
     assert_eq!(server.count("/a"), 1);
@@ -389,10 +412,11 @@ async fn fault_7_dropping_a_download_lets_go_of_the_spool() {
     }
     let tell = Tell(moved);
     let (held, let_go) = channel();
-    let spool = TempSpool::watched(Some(held));
+    let spools = || Ok(TempSpool::watched(Some(held.clone())));
     tokio::select! {
-        _ = case.run_into(spool, &tell) => panic!("it cannot end"),
+        _ = case.run_into(&spools, &tell) => panic!("it cannot end"),
         () = async { while arrived.recv().await != Some(1_000_000) {} } => {}
     }
+    drop(held);
     assert!(let_go.recv().is_err());
 }

@@ -10,7 +10,7 @@ use cni_keeper::model::{Agent, Check, Declared, Moment, Snapshot, Status, Tally,
 use crate::support::skipped;
 
 /// Every metric that is promised, and its type.
-const PROMISED: [(&str, &str); 12] = [
+const PROMISED: [(&str, &str); 13] = [
     ("cni_keeper_build_info", "gauge"),
     ("cni_keeper_ready", "gauge"),
     ("cni_keeper_check_ok", "gauge"),
@@ -22,6 +22,7 @@ const PROMISED: [(&str, &str); 12] = [
     ("cni_keeper_conflist_conflicts_total", "counter"),
     ("cni_keeper_watch_overflows_total", "counter"),
     ("cni_keeper_downloads_total", "counter"),
+    ("cni_keeper_source_failures_total", "counter"),
     ("cni_keeper_download_bytes_total", "counter"),
 ];
 
@@ -59,6 +60,7 @@ fn started() -> Status {
         },
         watch: WatchMode::Events,
         directory: None,
+        downloads: Vec::new(),
         errors: Vec::new(),
         drift: Vec::new(),
         kubernetes: None,
@@ -87,6 +89,8 @@ fn eventful() -> Status {
     tally.watch_overflows = 3;
     tally.downloads.insert(("ok", ""), 2);
     tally.downloads.insert(("failed", "tls-unknown-ca"), 5);
+    let mirror = ("https://mirror.example/a\"b".to_owned(), "tls-expired");
+    tally.source_failures.insert(mirror, 2);
     tally.download_bytes = u64::MAX;
     tally.conflicts = 1;
     status
@@ -223,6 +227,7 @@ fn what_has_happened_is_told_once() {
             "repair_duration_seconds_sum 90.0015",
             "downloads_total{result=\"ok\",reason=\"\"} 2",
             "downloads_total{result=\"failed\",reason=\"tls-unknown-ca\"} 5",
+            "source_failures_total{source=\"https://mirror.example/a\\\"b\",reason=\"tls-expired\"} 2",
             "download_bytes_total 18446744073709551615",
             "watch_overflows_total 3",
             "conflist_conflicts_total 1",

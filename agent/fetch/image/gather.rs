@@ -8,7 +8,7 @@ use super::manifest::{Descriptor, Document, ImageError, parse};
 use super::nearby::Nearby;
 use super::platform::choose;
 use super::search::{Found, Progress, Search};
-use crate::fetch::{ArchiveError, Cap, FetchError, Limits, Spool, Verified};
+use crate::fetch::{ArchiveError, Cap, FetchError, Limits, Spool, Tried, Verified};
 use crate::model::{Arch, Artifact, Pin};
 
 /// How deep an index may lie within an index.
@@ -30,7 +30,7 @@ pub struct Image<S> {
 struct Receipt {
     bytes: u64,
     source: Option<String>,
-    impostors: u32,
+    tried: Vec<Tried>,
 }
 
 impl<S> Image<S> {
@@ -46,10 +46,10 @@ impl<S> Image<S> {
         self.receipt.source.as_deref().unwrap_or_default()
     }
 
-    /// How many times a source gave bytes that are not the pinned ones.
+    /// What failed on the way, blob by blob.
     #[must_use]
-    pub const fn impostors(&self) -> u32 {
-        self.receipt.impostors
+    pub fn tried(&self) -> &[Tried] {
+        &self.receipt.tried
     }
 
     /// Where the member of this number is; its layer as [`Self::into_layers`] gives them.
@@ -168,9 +168,9 @@ async fn fetch<S: Spool>(
     blobs: &mut impl Blobs<S>,
     receipt: &mut Receipt,
 ) -> Result<Verified<S>, GatherError> {
-    let bytes = blobs.get(blob).await?;
+    let mut bytes = blobs.get(blob).await?;
     receipt.bytes += bytes.bytes();
-    receipt.impostors += bytes.impostors();
+    receipt.tried.append(&mut bytes.take_tried());
     receipt
         .source
         .get_or_insert_with(|| bytes.source().to_owned());

@@ -59,8 +59,8 @@ impl Blobs<Memory> for Registry {
             .judge("oci://registry.example/plugins".to_owned())
             .unwrap()
         {
-            Judged::Verified(verified) => Ok(verified),
-            Judged::Mismatch(..) => panic!("kept under a wrong digest"),
+            Judged::Right(verified) => Ok(verified),
+            Judged::Wrong(..) => panic!("kept under a wrong digest"),
         }
     }
 }

@@ -84,6 +84,7 @@ fn every_section_arrives_as_written() {
     assert_eq!(settings.fetch.total_timeout, Duration::from_secs(3600));
     assert_eq!(settings.fetch.min_rate, 2048);
     assert_eq!(settings.fetch.attempts.get(), 3);
+    assert_eq!(settings.fetch.spread, Duration::from_secs(120));
     assert_eq!(settings.fetch.max_size, 256 << 20);
     assert_eq!(settings.fetch.ca_file, Some("/etc/ssl/mirror.pem".into()));
     assert_eq!(
@@ -96,6 +97,46 @@ fn every_section_arrives_as_written() {
     );
     let socket = settings.runtime.map(|runtime| runtime.socket);
     assert_eq!(socket, Some("/run/containerd/containerd.sock".into()));
+}
+
+/// The longest prefix that a request lies below decides, also over whether a registry is asked by http.
+#[test]
+fn what_is_shown_to_whom_is_read_and_found_again() {
+    let text = format!(
+        "{LEAST}fetch:
+  registryConfig: /run/config.json
+  access:
+    - {{prefix: \"https://mirror.example\", headersFile: /run/all}}
+    - {{prefix: \"https://mirror.example/cni/\", certFile: /run/tls.pem, keyFile: /run/tls.pem}}
+    - {{prefix: \"oci://registry.example:5000\", plainHttp: true}}
+    - {{prefix: \"oci://registry.example:5000/safe\", headersFile: /run/safe}}
+"
+    );
+    let fetch = load_text(&text).unwrap().settings.fetch;
+    assert_eq!(fetch.registry_config, Some("/run/config.json".into()));
+    assert_eq!(fetch.access[0].headers_file, Some("/run/all".into()));
+    let identity = fetch.access[1].identity.as_ref().unwrap();
+    assert_eq!(identity.cert_file, identity.key_file);
+    for (url, rule) in [
+        ("https://mirror.example/a", Some(0)),
+        ("https://mirror.example/cni", Some(1)),
+        ("https://mirror.example/cnis", Some(0)),
+        ("https://mirror.example:8443/cni", None),
+        ("http://registry.example:5000/v2/a/blobs/x", Some(2)),
+        ("https://registry.example:5000/v2/safe/a/blobs/x", Some(3)),
+        ("https://registry.example:5000/v2/a/blobs/x", None),
+    ] {
+        assert_eq!(fetch.access_to(&url.parse().unwrap()), rule, "{url}");
+    }
+    for (registry, repository, scheme) in [
+        ("registry.example:5000", "a/b", "http"),
+        ("registry.example:5000", "safe/b", "https"),
+        ("registry.example", "a/b", "https"),
+        ("mirror.example", "cni/b", "https"),
+    ] {
+        let found = fetch.registry_scheme(registry, repository);
+        assert_eq!(found, scheme, "{registry}/{repository}");
+    }
 }
 
 #[test]
@@ -133,8 +174,11 @@ fn a_profile_and_a_pod_cidr_are_enough() {
         total_timeout: Duration::from_secs(600),
         min_rate: 1024,
         attempts: NonZeroU32::new(5).unwrap(),
+        spread: Duration::ZERO,
         max_size: 512 * 1024 * 1024,
         ca_file: None,
+        access: Vec::new(),
+        registry_config: None,
     };
     assert_eq!(settings.fetch, fetch);
     let network = settings.network.unwrap();
@@ -187,6 +231,7 @@ fn flags_go_before_the_file() {
         bin_dir: Some("/usr/lib/cni".into()),
         conf_dir: Some("/etc/other//net.d/".into()),
         state_dir: None,
+        seeds: vec!["/seed".into()],
         arch: Some(Arch::Arm64),
     };
     let file = Path::new("config.yaml");

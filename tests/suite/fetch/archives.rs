@@ -2,7 +2,7 @@
 
 use std::io;
 
-use cni_keeper::fetch::{ArchiveError, Cap, Limits, MemberSink, download, read_members};
+use cni_keeper::fetch::{ArchiveError, Cap, Health, Limits, MemberSink, download, read_members};
 use cni_keeper::model::{Arch, Artifact, Format, Member, Pin, Sha256};
 use sha2::Digest;
 use tar::EntryType;
@@ -80,12 +80,14 @@ pub(super) fn read_as(
     std::fs::write(file.path(), bytes).unwrap();
     artifact.sources = vec![format!("file://{}", file.path().display())];
     artifact.pin = Pin::Sha256(sha2::Sha256::digest(bytes).into());
-    let settings = settings();
+    let (settings, health) = (settings(), Health::default());
     let verified = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap()
-        .block_on(download(&artifact, &means(&settings), TempSpool::new()))
+        .block_on(download(&artifact, &means(&settings, &health), &|| {
+            Ok(TempSpool::new())
+        }))
         .unwrap();
     read_members(verified, &artifact, limits, sink)
 }

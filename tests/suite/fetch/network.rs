@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use cni_keeper::fetch::{Failure, Refusal, TimeLimit, Tried, Verified};
+use cni_keeper::fetch::{Failure, Refusal, TimeLimit, Tried};
 use cni_keeper::model::Pin;
 use sha2::Digest;
 
@@ -245,7 +245,7 @@ async fn fault_47_certificates() {
     assert_eq!(unknown.requests().len(), 0, "nothing is said to a stranger");
 
     let mut broken = Case::new(&content, &[good.url("/a")]);
-    broken.roots = Some("not PEM".to_owned());
+    broken.trust("not PEM");
     assert_eq!(broken.fails_once().await.reason.kind(), "ca-file");
 }
 
@@ -258,7 +258,11 @@ async fn fault_48_a_wrong_digest_goes_to_the_next_source() {
     server.on("/a", [Reply::ok(&content)]);
     let sources = [server.url("/bad"), server.url("/a")];
     let found = Case::new(&content, &sources).run().await;
-    assert_eq!(found.as_ref().ok().map(Verified::impostors), Some(1));
+    let failed = found
+        .as_ref()
+        .ok()
+        .map(|verified| verified.tried()[0].reason.kind());
+    assert_eq!(failed, Some("digest"));
     got(found, &content, &sources[1]);
 
     // A source that is merely down does not hide it from the metrics.

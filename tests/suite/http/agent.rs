@@ -218,6 +218,7 @@ pub(super) fn ready() -> Status {
                     .to_owned(),
             }),
         }),
+        downloads: Vec::new(),
         errors: Vec::new(),
         drift: Vec::new(),
         kubernetes: None,

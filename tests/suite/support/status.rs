@@ -99,6 +99,7 @@ pub(crate) fn ready() -> Status {
                 text: r#"{"secret": "SECRET"}"#.to_owned(),
             }),
         }),
+        downloads: Vec::new(),
         errors: Vec::new(),
         drift: Vec::new(),
         kubernetes: None,

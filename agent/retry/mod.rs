@@ -2,7 +2,17 @@
 //!
 //! Pure: randomness and the present moment are handed in, so that every case can be stated exactly in a test.
 
+mod health;
+mod refetch;
+mod rounds;
+mod spread;
+
 use std::time::{Duration, SystemTime};
+
+pub use health::Health;
+pub use refetch::Refetch;
+pub use rounds::{Next, Rounds};
+pub use spread::Spread;
 
 /// The ways in which a download from one source can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +51,8 @@ pub enum FailureClass {
     Url,
     /// A `file://` source cannot be read.
     Io,
+    /// A seed does not hold it.
+    NotInSeed,
     /// The extra certificate authorities of the configuration cannot be used.
     CaFile,
     /// The server asks for credentials that it was not given, or refuses those that it was given.
@@ -49,6 +61,8 @@ pub enum FailureClass {
     Proxy,
     /// The proxy asks for credentials that it was not given, or refuses those that it was given.
     ProxyAuth,
+    /// The environment names a proxy that cannot be used.
+    ProxySetting,
     /// What a registry gave under the pinned digest is no image that can be used here.
     Image,
 }
@@ -87,12 +101,31 @@ impl FailureClass {
             Self::Digest => "digest",
             Self::Url => "url",
             Self::Io => "io",
+            Self::NotInSeed => "not-in-seed",
             Self::CaFile => "ca-file",
             Self::Auth => "auth",
             Self::Proxy => "proxy",
             Self::ProxyAuth => "proxy-auth",
+            Self::ProxySetting => "proxy-setting",
             Self::Image => "image",
         }
+    }
+
+    /// Whether it says that nobody there answers as should be, rather than something of the file asked for.
+    pub(super) const fn is_the_servers(self) -> bool {
+        matches!(
+            self,
+            Self::Dns
+                | Self::Connect
+                | Self::Timeout
+                | Self::TooSlow
+                | Self::TlsUnknownCa
+                | Self::TlsExpired
+                | Self::TlsName
+                | Self::Tls
+                | Self::Proxy
+                | Self::ProxyAuth
+        )
     }
 
     /// Whether the same source is worth another try; `retry_after` is what its answer asked for.
@@ -124,9 +157,11 @@ impl FailureClass {
             | Self::Digest
             | Self::Url
             | Self::Io
+            | Self::NotInSeed
             | Self::CaFile
             | Self::Auth
             | Self::ProxyAuth
+            | Self::ProxySetting
             | Self::Image => Verdict::NextSource,
         }
     }
@@ -200,7 +235,7 @@ mod tests {
         FailureClass::TooSlow,
         FailureClass::Proxy,
     ];
-    const LASTING: [FailureClass; 13] = [
+    const LASTING: [FailureClass; 15] = [
         FailureClass::TlsUnknownCa,
         FailureClass::TlsExpired,
         FailureClass::TlsName,
@@ -210,9 +245,11 @@ mod tests {
         FailureClass::Digest,
         FailureClass::Url,
         FailureClass::Io,
+        FailureClass::NotInSeed,
         FailureClass::CaFile,
         FailureClass::Auth,
         FailureClass::ProxyAuth,
+        FailureClass::ProxySetting,
         FailureClass::Image,
     ];
 

@@ -1,0 +1,92 @@
+//! One attempt at one place, and what attempts share: who is asked as whom, and which servers were found dead.
+
+use std::io;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use reqwest::Url;
+
+use super::access::Access;
+use super::exchange::Exchange;
+use super::intake::Intake;
+use super::place::{Place, Way};
+use super::registry::Doors;
+use super::{Failure, Means, Spool};
+use crate::retry;
+
+/// Which servers were found dead; shared by all downloads of a run.
+#[derive(Debug, Default)]
+pub struct Health(Mutex<retry::Health>);
+
+impl Health {
+    pub(super) fn lock(&self) -> MutexGuard<'_, retry::Health> {
+        // It only puts sources in order: what a panic left half said does no harm.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Goes to places, for as long as one artifact's download takes.
+pub(super) struct Courier<'a> {
+    pub(super) means: &'a Means<'a>,
+    access: Access<'a>,
+    doors: Doors<'a>,
+}
+
+impl<'a> Courier<'a> {
+    pub(super) fn new(means: &'a Means<'a>) -> Self {
+        Self {
+            means,
+            access: Access::new(means.settings, means.files),
+            doors: Doors::new(means.settings, means.files),
+        }
+    }
+
+    /// Gets the bytes from `place`, the `index`th of its blob, or the rest of them. At most `max_size`.
+    ///
+    /// The outer error is the spool's and final; after the inner one the intake holds what came so far.
+    pub(super) async fn attempt<S: Spool>(
+        &mut self,
+        place: &Place,
+        index: usize,
+        max_size: u64,
+        intake: Intake<S>,
+    ) -> io::Result<(Intake<S>, Result<(), Failure>)> {
+        match &place.way {
+            Way::Web(url) => self.exchange(url, index, max_size, intake).await,
+            Way::File(path) => self.copy(path, false, max_size, intake).await,
+            Way::Seed(path) => self.copy(path, true, max_size, intake).await,
+            Way::Unusable(why) => Ok((intake, Err(Failure::Url(why.clone())))),
+        }
+    }
+
+    async fn exchange<S: Spool>(
+        &mut self,
+        url: &Url,
+        index: usize,
+        max_size: u64,
+        intake: Intake<S>,
+    ) -> io::Result<(Intake<S>, Result<(), Failure>)> {
+        let (settings, progress) = (self.means.settings, self.means.progress);
+        let exchange = Exchange::begin(&self.access, &self.doors, settings, max_size, progress);
+        exchange.run(url, index, intake).await
+    }
+
+    async fn copy<S: Spool>(
+        &self,
+        path: &Path,
+        seeded: bool,
+        max_size: u64,
+        intake: Intake<S>,
+    ) -> io::Result<(Intake<S>, Result<(), Failure>)> {
+        let file = match self.means.files.open(path) {
+            Ok(file) => file,
+            Err(error) if seeded && error.kind() == io::ErrorKind::NotFound => {
+                return Ok((intake, Err(Failure::NotInSeed)));
+            }
+            Err(error) => return Ok((intake, Err(Failure::File(error)))),
+        };
+        tokio::task::spawn_blocking(move || intake.copy(file, max_size))
+            .await
+            .map_err(io::Error::other)?
+    }
+}

@@ -1,0 +1,93 @@
+//! Which servers were found not to answer, so that one that is dead costs one timeout and not one for each file.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::FailureClass;
+
+/// How long a server is asked last after it did not answer; it doubles while that goes on.
+const FIRST: Duration = Duration::from_secs(60);
+/// What the doubling stops at.
+const LONGEST: Duration = Duration::from_secs(600);
+
+/// What is known of servers, by `SCHEME://HOST:PORT`.
+///
+/// It only ever puts them in order: one that is down is asked after all others, and still asked.
+#[derive(Debug, Default)]
+pub struct Health {
+    down: BTreeMap<String, Down>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Down {
+    until: Instant,
+    times: u32,
+}
+
+impl Health {
+    /// A request to a server failed.
+    pub fn failed(&mut self, server: &str, class: FailureClass, now: Instant) {
+        if !class.is_the_servers() {
+            return;
+        }
+        let times = self.down.get(server).map_or(0, |down| down.times);
+        let pause = FIRST.saturating_mul(1 << times.min(10)).min(LONGEST);
+        let down = Down {
+            until: now + pause,
+            times: times.saturating_add(1),
+        };
+        self.down.insert(server.to_owned(), down);
+    }
+
+    /// A server gave what it was asked for.
+    pub fn worked(&mut self, server: &str) {
+        self.down.remove(server);
+    }
+
+    /// Whether others are asked first.
+    #[must_use]
+    pub fn is_down(&self, server: &str, now: Instant) -> bool {
+        self.down.get(server).is_some_and(|down| now < down.until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIRROR: &str = "https://mirror.example:443";
+
+    #[test]
+    fn a_server_is_down_for_a_while_then_longer_and_up_once_it_works() {
+        let (mut health, start) = (Health::default(), Instant::now());
+        assert!(!health.is_down(MIRROR, start));
+        health.failed(MIRROR, FailureClass::Timeout, start);
+        assert!(health.is_down(MIRROR, start));
+        assert!(!health.is_down("https://other.example:443", start));
+        let later = start + FIRST;
+        assert!(!health.is_down(MIRROR, later), "it is worth a try again");
+        health.failed(MIRROR, FailureClass::Timeout, later);
+        assert!(health.is_down(MIRROR, later + FIRST));
+        for _ in 0..40 {
+            health.failed(MIRROR, FailureClass::Timeout, later);
+        }
+        assert!(!health.is_down(MIRROR, later + LONGEST));
+        health.worked(MIRROR);
+        assert!(!health.is_down(MIRROR, later));
+    }
+
+    #[test]
+    fn a_server_that_answers_is_not_down_whatever_it_says() {
+        let (mut health, now) = (Health::default(), Instant::now());
+        for class in [
+            FailureClass::Status(404),
+            FailureClass::Status(503),
+            FailureClass::Auth,
+            FailureClass::Digest,
+            FailureClass::Truncated,
+        ] {
+            health.failed(MIRROR, class, now);
+            assert!(!health.is_down(MIRROR, now), "{class:?}");
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Which of several sources to ask next, and when.
+
+use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
+
+use super::{Backoff, FailureClass, Verdict};
+
+/// Rounds over an ordered list of sources until one of them has given what is wanted.
+///
+/// Each round asks every source once that may be asked, in order; between two rounds there is a jittered pause. A
+/// source whose failure lasts is left out of later rounds.
+#[derive(Debug)]
+pub struct Rounds {
+    sources: Vec<State>,
+    backoff: Backoff,
+    attempts: u32,
+    round: u32,
+    /// The next source of this round to be looked at.
+    cursor: usize,
+}
+
+/// What to do now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Ask the source with this index.
+    Ask(usize),
+    /// Ask nobody for so long, then look again.
+    Wait(Duration),
+    /// No source is worth another try.
+    Over,
+}
+
+/// When a source may be asked.
+#[derive(Debug, Clone, Copy)]
+enum State {
+    /// Not before this moment, if any.
+    After(Option<Instant>),
+    /// Not again.
+    Spent,
+}
+
+impl State {
+    fn is_due(self, now: Instant) -> bool {
+        match self {
+            Self::After(moment) => moment.is_none_or(|moment| moment <= now),
+            Self::Spent => false,
+        }
+    }
+}
+
+impl Rounds {
+    /// At most `attempts` rounds over so many sources.
+    #[must_use]
+    pub fn new(sources: usize, attempts: NonZeroU32, backoff: Backoff) -> Self {
+        Self {
+            sources: vec![State::After(None); sources],
+            backoff,
+            attempts: attempts.get(),
+            round: 0,
+            cursor: 0,
+        }
+    }
+
+    /// What to do now. `random` picks the pause where one begins here.
+    pub fn next(&mut self, now: Instant, random: u64) -> Next {
+        let due = |state: &State| state.is_due(now);
+        if let Some(ahead) = self.sources[self.cursor..].iter().position(due) {
+            let index = self.cursor + ahead;
+            self.cursor = index + 1;
+            return Next::Ask(index);
+        }
+        self.round += 1;
+        self.cursor = 0;
+        match self.first_due(now) {
+            Some(wait) if self.round < self.attempts => {
+                Next::Wait(wait.max(self.backoff.pause(self.round - 1, random)))
+            }
+            _ => Next::Over,
+        }
+    }
+
+    /// The source `index` failed in this way; `retry_after` is what its answer asked for.
+    pub fn failed(
+        &mut self,
+        index: usize,
+        class: FailureClass,
+        retry_after: Option<Duration>,
+        now: Instant,
+    ) {
+        let state = match class.verdict(retry_after) {
+            Verdict::Retry { after } => {
+                State::After(after.and_then(|after| now.checked_add(self.backoff.honoured(after))))
+            }
+            Verdict::NextSource => State::Spent,
+        };
+        if let Some(source) = self.sources.get_mut(index) {
+            *source = state;
+        }
+    }
+
+    /// How long until the first source may be asked again; `None` if none ever may.
+    fn first_due(&self, now: Instant) -> Option<Duration> {
+        let waits = self.sources.iter().filter_map(|state| match state {
+            State::After(None) => Some(Duration::ZERO),
+            State::After(Some(moment)) => Some(moment.saturating_duration_since(now)),
+            State::Spent => None,
+        });
+        waits.min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BACKOFF: Backoff = Backoff {
+        base: Duration::from_secs(2),
+        cap: Duration::from_secs(8),
+        retry_after_cap: Duration::from_secs(60),
+    };
+    /// The longest pause of the first two rounds, in the randomness that asks for it.
+    const LONGEST: [u64; 2] = [2_000_000_000, 4_000_000_000];
+
+    fn rounds(sources: usize, attempts: u32) -> Rounds {
+        Rounds::new(sources, NonZeroU32::new(attempts).unwrap(), BACKOFF)
+    }
+
+    #[test]
+    fn every_source_is_asked_in_order_then_again_after_a_pause() {
+        let (mut rounds, now) = (rounds(2, 2), Instant::now());
+        for index in [0, 1] {
+            assert_eq!(rounds.next(now, 0), Next::Ask(index));
+            rounds.failed(index, FailureClass::Connect, None, now);
+        }
+        assert_eq!(
+            rounds.next(now, LONGEST[0]),
+            Next::Wait(Duration::from_secs(2))
+        );
+        let now = now + Duration::from_secs(2);
+        for index in [0, 1] {
+            assert_eq!(rounds.next(now, 0), Next::Ask(index));
+            rounds.failed(index, FailureClass::Connect, None, now);
+        }
+        assert_eq!(rounds.next(now, LONGEST[1]), Next::Over);
+    }
+
+    #[test]
+    fn what_lasts_is_not_asked_again_and_nothing_left_is_the_end() {
+        let (mut rounds, now) = (rounds(2, 5), Instant::now());
+        rounds.next(now, 0);
+        rounds.failed(0, FailureClass::Digest, None, now);
+        rounds.next(now, 0);
+        rounds.failed(1, FailureClass::Dns, None, now);
+        assert_eq!(rounds.next(now, 0), Next::Wait(Duration::ZERO));
+        assert_eq!(rounds.next(now, 0), Next::Ask(1));
+        rounds.failed(1, FailureClass::Status(404), None, now);
+        assert_eq!(rounds.next(now, 0), Next::Over);
+    }
+
+    /// Fault 45: a server's wish is waited for, and nobody else is kept waiting by it.
+    #[test]
+    fn fault_45_a_source_that_asked_for_time_gets_it() {
+        let (mut rounds, now) = (rounds(2, 5), Instant::now());
+        let minute = Some(Duration::from_secs(3600));
+        rounds.next(now, 0);
+        rounds.failed(0, FailureClass::Status(503), minute, now);
+        rounds.next(now, 0);
+        rounds.failed(1, FailureClass::Reset, None, now);
+        assert_eq!(rounds.next(now, 0), Next::Wait(Duration::ZERO));
+        assert_eq!(rounds.next(now, 0), Next::Ask(1), "the first one rests");
+        rounds.failed(1, FailureClass::Status(404), None, now);
+        let capped = BACKOFF.retry_after_cap;
+        assert_eq!(rounds.next(now, LONGEST[1]), Next::Wait(capped));
+        assert_eq!(rounds.next(now + capped, 0), Next::Ask(0));
+    }
+
+    #[test]
+    fn without_sources_there_is_nothing_to_do() {
+        assert_eq!(rounds(0, 5).next(Instant::now(), 0), Next::Over);
+    }
+}
