@@ -1,6 +1,7 @@
 //! Sources as enterprises have them: behind proxies, authorities of their own and credentials.
 
 mod access;
+mod image;
 mod proxy;
 mod secrets;
 
