@@ -52,13 +52,9 @@ impl<S> Verified<S> {
         Self { tried, ..self }
     }
 
-    /// The bytes, to be read from the start once more.
-    pub(super) fn rewound(&mut self) -> io::Result<&mut S>
-    where
-        S: Spool,
-    {
-        self.spool.seek(SeekFrom::Start(0))?;
-        Ok(&mut self.spool)
+    /// The same failures, for whoever keeps them beside it.
+    pub(super) fn take_tried(&mut self) -> Vec<Tried> {
+        std::mem::take(&mut self.tried)
     }
 
     /// The bytes, read from the start.

@@ -30,13 +30,13 @@ use crate::support::tls::Authority;
 
 /// An unlinked temporary file, as the agent's own spool is. Whoever holds the other end of the channel hears
 /// when it is let go.
-struct TempSpool {
+pub(crate) struct TempSpool {
     file: File,
     _held: Option<Sender<()>>,
 }
 
 impl TempSpool {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::watched(None)
     }
 
@@ -86,7 +86,7 @@ impl FileSource for Disk {
 }
 
 /// Nothing waits longer than a test may take, and nothing is hurried either.
-fn settings() -> config::Fetch {
+pub(crate) fn settings() -> config::Fetch {
     config::Fetch {
         connect_timeout: Duration::from_secs(20),
         read_timeout: Duration::from_secs(20),
@@ -110,7 +110,7 @@ const NO_PAUSE: Backoff = Backoff {
 static SPREAD: LazyLock<Spread> = LazyLock::new(|| Spread::of("node-1"));
 
 /// Nobody watches, nothing pauses.
-fn means<'a>(settings: &'a config::Fetch, health: &'a Health) -> Means<'a> {
+pub(crate) fn means<'a>(settings: &'a config::Fetch, health: &'a Health) -> Means<'a> {
     Means {
         settings,
         seeds: &[],
@@ -204,7 +204,7 @@ impl Case {
     }
 }
 
-fn artifact(sources: &[String], pin: Pin) -> Artifact {
+pub(crate) fn artifact(sources: &[String], pin: Pin) -> Artifact {
     Artifact {
         name: "plugins".to_owned(),
         version: "v1".to_owned(),

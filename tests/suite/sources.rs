@@ -2,6 +2,7 @@
 
 mod access;
 mod pins;
+mod image;
 mod proxy;
 mod secrets;
 

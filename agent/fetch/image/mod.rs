@@ -28,3 +28,6 @@ pub trait Blobs<S> {
     /// When no source gives the bytes that its digest names, or they cannot be kept.
     fn get(&mut self, blob: &Descriptor) -> impl Future<Output = Result<Verified<S>, FetchError>>;
 }
+
+#[cfg(test)]
+mod tests;

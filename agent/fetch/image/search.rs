@@ -130,6 +130,9 @@ impl Search {
             return Ok(());
         }
         if let Some(name) = name.strip_prefix(WHITEOUT) {
+            if name.is_empty() {
+                return Ok(());
+            }
             let rest = below(&self.path, parent);
             self.hidden |= rest.is_some_and(|rest| rest == name || below(rest, name).is_some());
             return Ok(());
@@ -292,3 +295,6 @@ pub(super) fn below<'a>(path: &'a str, parent: &str) -> Option<&'a str> {
         parent => path.strip_prefix(parent)?.strip_prefix('/'),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ pub(crate) mod again;
 pub(crate) mod agent;
 pub(crate) mod archive;
 pub(crate) mod cluster;
+pub(crate) mod images;
 pub(crate) mod namespace;
 pub(crate) mod node;
 pub(crate) mod pack;

@@ -1,0 +1,132 @@
+//! Plugins out of images that real tools made: umoci for layers with links and whiteouts, skopeo for zstd.
+
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use cni_keeper::fetch::{
+    Blobs, Descriptor, FetchError, GatherError, Health, Limits, MemberSink, Verified, download,
+    gather, read_members,
+};
+use cni_keeper::model::{Format, Member, Pin, Sha256};
+
+use crate::fetch::{TempSpool, artifact, means, settings};
+use crate::support::images::{Images, manifest};
+use crate::support::pack::{arch, other_build, plugin};
+
+/// A layout as a registry's content.
+struct Layout(PathBuf);
+
+impl Blobs<TempSpool> for Layout {
+    async fn get(&mut self, blob: &Descriptor) -> Result<Verified<TempSpool>, FetchError> {
+        let digest = blob.pin.to_string().replace(':', "/");
+        let source = format!("file://{}/blobs/{digest}", self.0.display());
+        let (settings, health) = (settings(), Health::default());
+        let wanted = artifact(&[source], blob.pin);
+        download(
+            &wanted,
+            &means(&settings, &health),
+            &|| Ok(TempSpool::new()),
+        )
+        .await
+    }
+}
+
+/// Plugins and their digests.
+#[derive(Default)]
+struct Digests {
+    names: Vec<String>,
+    bytes: Vec<u8>,
+    taken: Vec<(Vec<String>, Sha256)>,
+}
+
+impl MemberSink for Digests {
+    fn begin(&mut self, plugins: &[&Member], _size: u64) -> io::Result<()> {
+        self.names = plugins.iter().map(|it| it.plugin.to_string()).collect();
+        self.bytes.clear();
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.bytes.extend(bytes);
+        Ok(())
+    }
+
+    fn end(&mut self) -> io::Result<Sha256> {
+        let digest = Sha256::of(&self.bytes);
+        self.taken.push((std::mem::take(&mut self.names), digest));
+        Ok(digest)
+    }
+}
+
+/// Takes `(path, plugin)` out of the image in a layout.
+fn take(layout: &Path, wanted: &[(&str, &str)]) -> Result<Vec<(Vec<String>, Sha256)>, GatherError> {
+    let mut image = artifact(&[], Pin::sha256(&manifest(layout)).unwrap());
+    image.format = Format::Image;
+    image.arch = arch();
+    let members = wanted.iter().map(|(path, plugin)| Member {
+        path: (*path).to_owned(),
+        plugin: plugin.parse().unwrap(),
+        sha256: None,
+    });
+    image.members = members.collect();
+    let limits = Limits::default();
+    let gathered = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(gather(&image, &limits, &mut Layout(layout.to_owned())))?;
+    let mut digests = Digests::default();
+    read_members(gathered, &image, &limits, &mut digests)?;
+    Ok(digests.taken)
+}
+
+/// Faults 50 and 51: links, replaced files and deleted ones, as real layers have them, in gzip and in zstd.
+#[test]
+fn fault_51_plugins_come_out_of_an_image_as_a_container_would_see_them() {
+    let Some(mut images) = Images::new() else {
+        return;
+    };
+    images.layer(|root| {
+        let bin = root.join("opt/cni/bin");
+        std::fs::create_dir_all(&bin).unwrap();
+        std::fs::write(bin.join("install"), plugin("bridge")).unwrap();
+        std::fs::hard_link(bin.join("install"), bin.join("calico")).unwrap();
+        std::fs::write(bin.join("ptp"), plugin("ptp")).unwrap();
+        std::fs::write(bin.join("loopback"), plugin("loopback")).unwrap();
+        symlink("/opt/cni/bin", root.join("plugins")).unwrap();
+        symlink("opt/cni/../cni/bin", root.join("roundabout")).unwrap();
+    });
+    images.layer(|root| {
+        let bin = root.join("opt/cni/bin");
+        std::fs::remove_file(bin.join("ptp")).unwrap();
+        std::fs::write(bin.join("loopback"), other_build("loopback")).unwrap();
+        symlink("../cni/bin/install", bin.join("../weave")).unwrap();
+    });
+    let bridge = Sha256::of(&plugin("bridge"));
+    for layout in [images.layout(), images.repacked("zstd")] {
+        let taken = take(
+            &layout,
+            &[
+                ("opt/cni/bin/install", "bridge"),
+                ("plugins/calico", "calico"),
+                ("/opt/cni/weave", "weave"),
+                ("plugins/loopback", "loopback"),
+            ],
+        )
+        .unwrap();
+        let all = ["bridge", "calico", "weave"].map(str::to_owned).to_vec();
+        let newer = Sha256::of(&other_build("loopback"));
+        assert_eq!(taken, [(vec!["loopback".to_owned()], newer), (all, bridge)]);
+
+        let gone = take(&layout, &[("plugins/ptp", "ptp")]).unwrap_err();
+        assert_eq!(gone.kind(), "member-missing");
+        let said = gone.to_string();
+        assert!(
+            said.contains("has no 'plugins/ptp'; '/opt/cni/bin' holds"),
+            "{said}"
+        );
+        let round = take(&layout, &[("roundabout/install", "bridge")]).unwrap_err();
+        assert!(round.to_string().contains("down and up again"), "{round}");
+    }
+}
