@@ -20,6 +20,7 @@ mod metrics;
 mod page;
 mod profiles;
 mod runtime;
+mod sources;
 mod status;
 mod support;
 mod watch;

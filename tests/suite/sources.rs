@@ -1,0 +1,3 @@
+//! Sources for the real world: registries and what stands before them.
+
+mod registry;

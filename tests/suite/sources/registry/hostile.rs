@@ -1,0 +1,1 @@
+//! Servers that only claim to be a registry.
