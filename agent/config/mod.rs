@@ -3,6 +3,7 @@
 //! A file is parsed into a tree that knows where each value was written (`tree`), laid over the profile that it
 //! names (`merge`), and read section by section (`validate`), noting every mistake with its line and key.
 
+mod access;
 mod artifacts;
 mod catalog;
 mod error;
@@ -22,6 +23,7 @@ mod tree;
 mod units;
 mod validate;
 
+pub use access::{Access, Identity, UrlPrefix};
 pub use catalog::{
     Asset, Catalog, CatalogError, Confidence, PROFILES, Profile, Project, Release, catalog,
 };

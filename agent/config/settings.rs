@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::access::Access;
 use crate::model::{Arch, Artifact, Cidr, FileMode, FileName};
 
 /// A whole configuration: profile, file, environment and flags merged and checked.
@@ -149,7 +150,9 @@ pub struct Fetch {
     pub max_size: u64,
     /// A PEM file with certificate authorities to trust beside the system's own.
     pub ca_file: Option<PathBuf>,
-    /// A docker `config.json` with the credentials of registries; the agent's own file, not below `--host-root`.
+    /// What is shown to whom: headers and client certificates; no two with the same prefix.
+    pub access: Vec<Access>,
+    /// Credentials for registries, in a file as `docker login` writes it (`config.json`).
     pub registry_config: Option<PathBuf>,
 }
 

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::access::access;
 use super::artifacts::artifacts;
 use super::error::Problems;
 use super::kubernetes::kubernetes;
@@ -216,6 +217,7 @@ fn fetch(root: &Fields<'_>, problems: &mut Problems) -> Option<Fetch> {
         "spread",
         "maxSize",
         "caFile",
+        "access",
         "registryConfig",
     ];
     let section = section(root, "fetch", &keys, problems)?;
@@ -252,6 +254,7 @@ fn fetch(root: &Fields<'_>, problems: &mut Problems) -> Option<Fetch> {
         })
     };
     let (ca_file, registry_config) = (file("caFile"), file("registryConfig"));
+    let access = value(section, "access", Vec::new(), problems, access);
     Some(Fetch {
         connect_timeout: connect?,
         read_timeout: read?,
@@ -261,6 +264,7 @@ fn fetch(root: &Fields<'_>, problems: &mut Problems) -> Option<Fetch> {
         spread: spread?,
         max_size: max_size?,
         ca_file: ca_file?,
+        access: access?,
         registry_config: registry_config?,
     })
 }

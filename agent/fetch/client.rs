@@ -4,22 +4,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::redirect::Policy;
-use reqwest::{Client, ClientBuilder};
-use rustls::pki_types::CertificateDer;
+use reqwest::{Client, ClientBuilder, Proxy};
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
 use super::Failure;
-use crate::config;
+use super::proxy::Proxies;
+
+/// A client's certificate with those that lead to its authority, and the key.
+pub(super) type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 /// Builds a client for one download; it is dropped with it, and its memory with it.
-///
-/// `extra_roots` is the content of `fetch.caFile`.
 pub(super) fn build(
-    settings: &config::Fetch,
-    extra_roots: Option<&[u8]>,
+    connect_timeout: Duration,
+    tls: ClientConfig,
+    proxies: Arc<Proxies>,
 ) -> Result<Client, Failure> {
-    finish(begin(settings.connect_timeout, roots(extra_roots)?)?)
+    // Nothing is sent past a proxy that cannot be used: whoever asks looks it up before, and is told then.
+    let proxy = Proxy::custom(move |url| proxies.to(url).ok().flatten().cloned());
+    finish(begin(connect_timeout, tls).proxy(proxy))
 }
 
 /// Builds a client for what is on this node: as for a download, but past any proxy.
@@ -27,7 +31,8 @@ pub(super) fn build(
 /// # Errors
 /// When TLS cannot be set up.
 pub fn local_client(connect_timeout: Duration) -> Result<Client, Failure> {
-    finish(begin(connect_timeout, roots(None)?)?.no_proxy())
+    let tls = tls(roots(None)?, None).map_err(setup)?;
+    finish(begin(connect_timeout, tls).no_proxy())
 }
 
 /// Builds a client for an API server, which trusts the authorities in `ca`, a PEM file's content, and no others: any
@@ -40,11 +45,34 @@ pub fn local_client(connect_timeout: Duration) -> Result<Client, Failure> {
 pub fn api_client(connect_timeout: Duration, ca: &[u8], proxied: bool) -> Result<Client, Failure> {
     let mut roots = RootCertStore::empty();
     add(&mut roots, ca)?;
-    let client = begin(connect_timeout, roots)?;
+    let client = begin(connect_timeout, tls(roots, None).map_err(setup)?);
     finish(match proxied {
         true => client,
         false => client.no_proxy(),
     })
+}
+
+/// How TLS is spoken: whom to trust, and what to show to a server that asks who we are.
+///
+/// # Errors
+/// When certificate and key do not belong together, or are of no kind that can be used.
+pub(super) fn tls(
+    roots: impl Into<Arc<RootCertStore>>,
+    identity: Option<Identity>,
+) -> Result<ClientConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let begun = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots);
+    match identity {
+        Some((chain, key)) => begun.with_client_auth_cert(chain, key),
+        None => Ok(begun.with_no_client_auth()),
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "to be handed to map_err")]
+fn setup(error: rustls::Error) -> Failure {
+    Failure::Setup(error.to_string())
 }
 
 fn finish(client: ClientBuilder) -> Result<Client, Failure> {
@@ -53,26 +81,20 @@ fn finish(client: ClientBuilder) -> Result<Client, Failure> {
         .map_err(|error| Failure::Setup(error.to_string()))
 }
 
-fn begin(connect_timeout: Duration, roots: RootCertStore) -> Result<ClientBuilder, Failure> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| Failure::Setup(error.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Client::builder()
+fn begin(connect_timeout: Duration, tls: ClientConfig) -> ClientBuilder {
+    Client::builder()
         .tls_backend_preconfigured(tls)
         .user_agent(concat!("cni-keeper/", env!("CARGO_PKG_VERSION")))
         .http1_only()
         .connect_timeout(connect_timeout)
         // Redirects are followed by our own rules, and a redirect's origin is nobody's business.
         .redirect(Policy::none())
-        .referer(false))
+        .referer(false)
 }
 
-/// The authorities to trust. Single bad certificates among the system's are skipped, as everywhere; the
+/// The authorities to trust; `extra` is the content of `fetch.caFile`. Single bad certificates among the system's are skipped, as everywhere; the
 /// operator's own must all be good.
-fn roots(extra: Option<&[u8]>) -> Result<RootCertStore, Failure> {
+pub(super) fn roots(extra: Option<&[u8]>) -> Result<RootCertStore, Failure> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if let Some(pem) = extra {

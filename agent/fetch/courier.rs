@@ -1,20 +1,18 @@
-//! One attempt at one place, and what attempts share: the client, and which servers were found dead.
+//! One attempt at one place, and what attempts share: who is asked as whom, and which servers were found dead.
 
 use std::io;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use reqwest::{Client, Url};
+use reqwest::Url;
 
+use super::access::Access;
 use super::exchange::Exchange;
 use super::intake::Intake;
 use super::place::{Place, Way};
 use super::registry::Doors;
-use super::{Failure, Means, Spool, client};
+use super::{Failure, Means, Spool};
 use crate::retry;
-
-/// The largest CA file that is read, in bytes; the system's whole bundle has about 200 KiB.
-const LARGEST_CA_FILE: u64 = 4 << 20;
 
 /// Which servers were found dead; shared by all downloads of a run.
 #[derive(Debug, Default)]
@@ -30,8 +28,7 @@ impl Health {
 /// Goes to places, for as long as one artifact's download takes.
 pub(super) struct Courier<'a> {
     pub(super) means: &'a Means<'a>,
-    /// Built for the first http(s) source: reading the system's authorities takes milliseconds and memory.
-    client: Option<Client>,
+    access: Access<'a>,
     doors: Doors<'a>,
 }
 
@@ -39,7 +36,7 @@ impl<'a> Courier<'a> {
     pub(super) fn new(means: &'a Means<'a>) -> Self {
         Self {
             means,
-            client: None,
+            access: Access::new(means.settings, means.files),
             doors: Doors::new(means.settings, means.files),
         }
     }
@@ -69,35 +66,9 @@ impl<'a> Courier<'a> {
         max_size: u64,
         intake: Intake<S>,
     ) -> io::Result<(Intake<S>, Result<(), Failure>)> {
-        let client = match self.client.take() {
-            Some(client) => client,
-            None => match self.build_client() {
-                Ok(client) => client,
-                Err(failure) => return Ok((intake, Err(failure))),
-            },
-        };
-        let client = self.client.insert(client);
-        let means = self.means;
-        let exchange = Exchange::begin(
-            client,
-            &self.doors,
-            means.settings,
-            max_size,
-            means.progress,
-        );
+        let (settings, progress) = (self.means.settings, self.means.progress);
+        let exchange = Exchange::begin(&self.access, &self.doors, settings, max_size, progress);
         exchange.run(url, index, intake).await
-    }
-
-    fn build_client(&self) -> Result<Client, Failure> {
-        let means = self.means;
-        let extra_roots = match &means.settings.ca_file {
-            Some(path) => {
-                let read = means.files.read(path, LARGEST_CA_FILE);
-                Some(read.map_err(|error| Failure::CaFile(error.to_string()))?)
-            }
-            None => None,
-        };
-        client::build(means.settings, extra_roots.as_deref())
     }
 
     async fn copy<S: Spool>(

@@ -7,15 +7,17 @@ use bytes::Bytes;
 use reqwest::header::{
     ACCEPT_ENCODING, DATE, HeaderMap, HeaderName, IF_RANGE, LOCATION, RANGE, RETRY_AFTER,
 };
-use reqwest::{Client, Response, StatusCode, Url};
+use reqwest::{Method, Response, StatusCode, Url};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::access::Access;
 use super::intake::Intake;
 use super::pace::Pace;
 use super::range::{Validator, continues};
 use super::redirect::Trail;
 use super::registry::{Doors, Item};
+use super::tunnel::{self, NoTunnel};
 use super::{Failure, Progress, Spool, TimeLimit};
 use crate::{config, retry};
 
@@ -24,7 +26,7 @@ const PIECES: usize = 2;
 
 /// One attempt, and when it began.
 pub(super) struct Exchange<'a> {
-    client: &'a Client,
+    access: &'a Access<'a>,
     /// What opens registries.
     doors: &'a Doors<'a>,
     settings: &'a config::Fetch,
@@ -43,14 +45,14 @@ struct Offer {
 
 impl<'a> Exchange<'a> {
     pub(super) fn begin(
-        client: &'a Client,
+        access: &'a Access<'a>,
         doors: &'a Doors<'a>,
         settings: &'a config::Fetch,
         max_size: u64,
         progress: &'a dyn Progress,
     ) -> Self {
         Self {
-            client,
+            access,
             doors,
             settings,
             max_size,
@@ -131,38 +133,39 @@ impl<'a> Exchange<'a> {
         let item = Item::of(source);
         let mut knocked = false;
         loop {
-            let door = item.as_ref().filter(|item| item.is_at(trail.current()));
+            let url = trail.current();
+            let door = item.as_ref().filter(|item| item.is_at(url));
+            let proxy = self.access.proxy(url)?;
             let mut request = self
-                .client
-                .get(trail.current().clone())
+                .access
+                .request(Method::GET, url)?
                 // The pin is of the bytes as they are stored; whatever comes is never decoded.
                 .header(ACCEPT_ENCODING, "identity");
             for (name, value) in headers {
                 request = request.header(name, value);
             }
             if let Some(item) = door {
-                request = request.headers(self.doors.headers(item, self.client).await?);
+                request = request.headers(self.doors.headers(item, self.access).await?);
             }
             let patience = self
                 .settings
                 .connect_timeout
                 .saturating_add(self.settings.read_timeout);
-            let response = self
-                .within(patience, request.send())
-                .await?
-                .map_err(|error| {
-                    Failure::before_body(error, trail.current(), self.settings.connect_timeout)
-                })?;
+            let sent = self.within(patience, request.send()).await;
+            let response = match sent.map_err(|late| late.via(proxy))? {
+                Ok(response) => response,
+                Err(error) => return Err(self.unsent(error, url, proxy).await),
+            };
             match (response.status().as_u16(), door) {
                 (301 | 302 | 303 | 307 | 308, _) => {
                     let location = text(response.headers(), &LOCATION);
                     trail.follow(location)?;
                 }
+                (407, _) => return Err(unwanted(&response).via(proxy)),
                 (401, Some(item)) if !knocked => {
                     knocked = true;
-                    self.doors
-                        .knock(item, response.headers(), self.client)
-                        .await?;
+                    let headers = response.headers();
+                    self.doors.knock(item, headers, self.access).await?;
                 }
                 (code @ 401..=404, Some(item)) => {
                     return match self.doors.meaning(item, code) {
@@ -173,6 +176,20 @@ impl<'a> Exchange<'a> {
                 _ => return Ok(response),
             }
         }
+    }
+
+    /// Sorts an error from before an answer.
+    async fn unsent(&self, error: reqwest::Error, url: &Url, proxy: Option<&Url>) -> Failure {
+        let patience = self.settings.connect_timeout;
+        let Some(proxy) = proxy else {
+            return Failure::before_body(error, url, patience);
+        };
+        let mut no_tunnel = NoTunnel::of(&error);
+        if let Some(NoTunnel::Refused(status)) = &mut no_tunnel {
+            let asked = self.within(patience, tunnel::refusal(proxy, url)).await;
+            *status = asked.ok().flatten();
+        }
+        Failure::through_proxy(error, url, proxy, no_tunnel, patience)
     }
 
     /// `rest` is given where the body goes on at our position, and holds the total size if that is known.

@@ -6,8 +6,8 @@ use std::io;
 use std::time::Duration;
 
 use reqwest::Url;
-use rustls::CertificateError;
 
+use super::handshake;
 use super::redirect::Refusal;
 use super::registry::Denied;
 use crate::model::{Pin, SourceFailure};
@@ -23,6 +23,15 @@ pub enum FetchError {
         artifact: String,
         /// Every source that was tried, in order, with the last reason for each.
         tried: Vec<Tried>,
+    },
+    /// A copy of what was proven cannot be kept.
+    #[error("cannot keep a copy of {artifact}: {source}")]
+    Copy {
+        /// The operator's name for it.
+        artifact: String,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
     },
     /// The bytes cannot be kept on this node; another source would not help.
     #[error(
@@ -52,7 +61,7 @@ impl FetchError {
                     .find(|kind| *kind == FailureClass::Digest.kind());
                 wrong.or_else(|| kinds.next_back()).unwrap_or("url")
             }
-            Self::Spool { .. } => "spool",
+            Self::Copy { .. } | Self::Spool { .. } => "spool",
         }
     }
 }
@@ -114,7 +123,7 @@ pub enum Failure {
     Dns(String),
     /// No connection.
     #[error(
-        "no connection to {host}: {}; check the node's route, firewall and proxy",
+        "no connection to {host}: {}; check the node's route and firewall, and whether it needs a proxy",
         deepest(source)
     )]
     Connect {
@@ -175,13 +184,63 @@ pub enum Failure {
         retry_after: Option<Duration>,
     },
     /// TLS failed.
-    #[error("{}", tls(source, host))]
+    #[error("{}", handshake::told(source, host))]
     Tls {
         /// Host that was asked.
         host: String,
         /// What rustls said.
         #[source]
         source: rustls::Error,
+    },
+    /// No way through the proxy.
+    #[error(
+        "no connection to {host} through the proxy {proxy}: {why}; check the proxy, or except the host by NO_PROXY"
+    )]
+    Proxy {
+        /// Host that was to be reached.
+        host: String,
+        /// The proxy without user information.
+        proxy: String,
+        /// What it said, or why it said nothing.
+        why: String,
+    },
+    /// The proxy asks who we are, or does not believe it.
+    #[error(
+        "the proxy {proxy} asks for a user and a password, or for others than it was given; write them into its variable (http://USER:PASSWORD@HOST:PORT)"
+    )]
+    ProxyAuth {
+        /// The proxy without user information.
+        proxy: String,
+    },
+    /// A time limit passed, and a proxy is between.
+    #[error("{limit} ({} s), through the proxy {proxy}", after.as_secs_f32())]
+    ProxyTimeout {
+        /// Which one.
+        limit: TimeLimit,
+        /// Its value.
+        after: Duration,
+        /// The proxy without user information.
+        proxy: String,
+    },
+    /// The environment names a proxy that cannot be used.
+    #[error(
+        "the environment variable {variable} names no usable proxy: {why}; write http://HOST:PORT"
+    )]
+    ProxySetting {
+        /// The variable.
+        variable: &'static str,
+        /// What is wrong with its value, which is not shown.
+        why: &'static str,
+    },
+    /// What is to be shown to the server cannot be used.
+    #[error("{key} {path} cannot be used: {why}")]
+    Access {
+        /// The key of the configuration.
+        key: String,
+        /// The file that it names.
+        path: String,
+        /// What is wrong with it; never its content.
+        why: String,
     },
     /// TLS cannot even begin on this node.
     #[error("TLS cannot be set up here: {0}")]
@@ -245,8 +304,16 @@ impl Failure {
             Self::Protocol { .. } => FailureClass::Protocol,
             Self::Truncated { .. } => FailureClass::Truncated,
             Self::TooSlow { .. } => FailureClass::TooSlow,
+            Self::Status {
+                code: 401 | 403, ..
+            }
+            | Self::Access { .. } => FailureClass::Auth,
+            Self::Status { code: 407, .. } | Self::ProxyAuth { .. } => FailureClass::ProxyAuth,
             Self::Status { code, .. } => FailureClass::Status(*code),
-            Self::Tls { source, .. } => tls_class(source),
+            Self::Proxy { .. } => FailureClass::Proxy,
+            Self::ProxyTimeout { .. } => FailureClass::Timeout,
+            Self::ProxySetting { .. } => FailureClass::ProxySetting,
+            Self::Tls { source, .. } => handshake::class(source),
             Self::Setup(_) => FailureClass::Tls,
             Self::Redirect(_) => FailureClass::Redirect,
             Self::TooLarge { .. } => FailureClass::TooLarge,
@@ -330,7 +397,9 @@ impl fmt::Display for TimeLimit {
 }
 
 /// The error and everything under it. `io::Error` hides what it wraps from `source()`, so that is asked for as well.
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+pub(super) fn causes<'a>(
+    error: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&error| {
         let wrapped = error
             .downcast_ref::<io::Error>()
@@ -340,14 +409,15 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
     })
 }
 
-fn deepest(error: &(dyn Error + 'static)) -> String {
+/// What the innermost error says.
+pub(super) fn deepest(error: &(dyn Error + 'static)) -> String {
     causes(error)
         .last()
         .map_or_else(String::new, ToString::to_string)
 }
 
 /// Whether the connection itself broke, rather than ended early.
-fn broken(error: &(dyn Error + 'static)) -> bool {
+pub(super) fn broken(error: &(dyn Error + 'static)) -> bool {
     causes(error)
         .filter_map(|cause| cause.downcast_ref::<io::Error>())
         .any(|io| {
@@ -364,47 +434,19 @@ fn broken(error: &(dyn Error + 'static)) -> bool {
         })
 }
 
-fn tls_class(error: &rustls::Error) -> FailureClass {
-    match error {
-        rustls::Error::InvalidCertificate(certificate) => match certificate {
-            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-                FailureClass::TlsUnknownCa
-            }
-            CertificateError::Expired
-            | CertificateError::ExpiredContext { .. }
-            | CertificateError::NotValidYet
-            | CertificateError::NotValidYetContext { .. } => FailureClass::TlsExpired,
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                FailureClass::TlsName
-            }
-            _ => FailureClass::Tls,
-        },
-        _ => FailureClass::Tls,
-    }
-}
-
-fn tls(error: &rustls::Error, host: &str) -> String {
-    match tls_class(error) {
-        FailureClass::TlsUnknownCa => format!(
-            "the certificate of {host} comes from no authority trusted here; put that authority's PEM under fetch.caFile"
-        ),
-        FailureClass::TlsExpired => format!(
-            "the certificate of {host} is not valid now; check this node's clock, then have it renewed ({error})"
-        ),
-        FailureClass::TlsName => format!(
-            "the certificate is not for {host}; use a name in it as the source's host ({error})"
-        ),
-        _ => format!("TLS with {host} failed: {error}"),
-    }
-}
-
 fn of(want: Option<u64>) -> String {
     want.map_or_else(String::new, |want| format!(" of {want}"))
 }
 
 fn meaning(code: u16) -> &'static str {
     match code {
-        401 | 403 | 407 => "; access is denied: check credentials, proxy and mirror",
+        401 => {
+            "; it asks for credentials, or for others than it was given: write them under fetch.access"
+        }
+        403 => "; access is denied: check the credentials under fetch.access, and what they allow",
+        407 => {
+            "; a proxy asks for credentials: write them into its variable (http://USER:PASSWORD@HOST:PORT)"
+        }
         404 | 410 => "; nothing is there: check version, architecture and path of the source",
         429 => "; it asks for fewer requests: use a mirror",
         500..=599 => "; the server or a proxy before it is in trouble",
@@ -429,26 +471,6 @@ fn listed(tried: &[Tried]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn certificate_trouble_has_a_reason_each() {
-        let class = |error| tls_class(&rustls::Error::InvalidCertificate(error));
-        assert_eq!(
-            class(CertificateError::UnknownIssuer),
-            FailureClass::TlsUnknownCa
-        );
-        assert_eq!(class(CertificateError::Expired), FailureClass::TlsExpired);
-        assert_eq!(
-            class(CertificateError::NotValidYet),
-            FailureClass::TlsExpired
-        );
-        assert_eq!(
-            class(CertificateError::NotValidForName),
-            FailureClass::TlsName
-        );
-        assert_eq!(class(CertificateError::Revoked), FailureClass::Tls);
-        assert_eq!(tls_class(&rustls::Error::DecryptError), FailureClass::Tls);
-    }
 
     #[test]
     fn every_source_is_in_the_one_line() {

@@ -4,6 +4,7 @@
 //! decompressed before the pinned digest matched. Both ends are small traits, which `files` joins to `host`:
 //! a [`Spool`] takes the archive's bytes, a [`MemberSink`] the plugins', a [`FileSource`] opens `file://` sources.
 
+mod access;
 mod archive;
 mod caps;
 mod client;
@@ -13,18 +14,23 @@ mod elf;
 mod exchange;
 mod failure;
 mod files;
+mod handshake;
 mod intake;
 mod pace;
 mod place;
+mod proxy;
 mod range;
 mod redact;
 mod redirect;
 mod registry;
 mod scan;
 mod small;
+mod tunnel;
 
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
+
+use crate::model::Pin;
 
 pub use archive::{ArchiveError, MemberSink, read_members};
 pub use caps::{Cap, Limits};
@@ -74,6 +80,24 @@ pub trait FileSource {
         }
         Ok(content)
     }
+}
+
+/// Keeps copies of what was downloaded.
+pub trait Keep {
+    /// Takes all of something, once it was proven as far as it can be.
+    ///
+    /// # Errors
+    /// As the kernel gives them; the download then fails.
+    fn keep(&self, what: Kept<'_>, bytes: &mut dyn Read) -> io::Result<()>;
+}
+
+/// What a copy is known by.
+#[derive(Debug, Clone, Copy)]
+pub enum Kept<'a> {
+    /// Its digest, which matched.
+    Blob(&'a Pin),
+    /// The URL that it is declared by; nothing was proven.
+    Url(&'a str),
 }
 
 /// Somebody who watches a download, such as a progress bar.

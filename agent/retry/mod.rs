@@ -61,6 +61,8 @@ pub enum FailureClass {
     Proxy,
     /// The proxy asks for credentials that it was not given, or refuses those that it was given.
     ProxyAuth,
+    /// The environment names a proxy that cannot be used.
+    ProxySetting,
     /// What a registry gave under the pinned digest is no image that can be used here.
     Image,
 }
@@ -104,6 +106,7 @@ impl FailureClass {
             Self::Auth => "auth",
             Self::Proxy => "proxy",
             Self::ProxyAuth => "proxy-auth",
+            Self::ProxySetting => "proxy-setting",
             Self::Image => "image",
         }
     }
@@ -158,6 +161,7 @@ impl FailureClass {
             | Self::CaFile
             | Self::Auth
             | Self::ProxyAuth
+            | Self::ProxySetting
             | Self::Image => Verdict::NextSource,
         }
     }
@@ -231,7 +235,7 @@ mod tests {
         FailureClass::TooSlow,
         FailureClass::Proxy,
     ];
-    const LASTING: [FailureClass; 14] = [
+    const LASTING: [FailureClass; 15] = [
         FailureClass::TlsUnknownCa,
         FailureClass::TlsExpired,
         FailureClass::TlsName,
@@ -245,6 +249,7 @@ mod tests {
         FailureClass::CaFile,
         FailureClass::Auth,
         FailureClass::ProxyAuth,
+        FailureClass::ProxySetting,
         FailureClass::Image,
     ];
 

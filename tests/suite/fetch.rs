@@ -96,6 +96,7 @@ fn settings() -> config::Fetch {
         spread: Duration::ZERO,
         max_size: 64 << 20,
         ca_file: None,
+        access: Vec::new(),
         registry_config: None,
     }
 }
@@ -119,6 +120,7 @@ fn means<'a>(settings: &'a config::Fetch, health: &'a Health) -> Means<'a> {
         progress: &(),
         backoff: NO_PAUSE,
         spread: &SPREAD,
+        keep: None,
     }
 }
 

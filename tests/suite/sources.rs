@@ -1,3 +1,35 @@
-//! Sources for the real world: registries and what stands before them.
+//! Sources as enterprises have them: behind proxies, authorities of their own and credentials.
 
+mod access;
+mod proxy;
 mod registry;
+mod secrets;
+
+use std::fmt::Write as _;
+
+use crate::support::node::Node;
+use crate::support::pack::{NETWORK, PACK};
+
+/// A node for which [`PACK`] from `source` is declared, in one round, with these further keys of `fetch`.
+fn node(source: &str, fetch: &str) -> Node {
+    let node = Node::empty();
+    declare(&node, &[source.to_owned()], fetch);
+    node
+}
+
+fn declare(node: &Node, sources: &[String], fetch: &str) {
+    let mut artifact = PACK.artifact("");
+    artifact.sources = sources.to_vec();
+    let mut rest = "fetch:\n  attempts: 1\n".to_owned();
+    for line in fetch.lines() {
+        writeln!(rest, "  {line}").unwrap();
+    }
+    node.declare(&artifact, &format!("{rest}{NETWORK}"));
+}
+
+/// Puts a file beside the declaration, as a secret is mounted, and returns its path.
+fn secret(node: &Node, name: &str, content: &str) -> String {
+    let path = node.config().with_file_name(name);
+    std::fs::write(&path, content).unwrap();
+    path.display().to_string()
+}

@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::Instant;
 
-use reqwest::Client;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
 
 use super::challenge::{Bearer, Challenge, challenge};
@@ -14,6 +13,7 @@ use super::token::{self, Question};
 use super::token_server::{NoToken, ask};
 use super::{Item, MANIFESTS, Repository, is_private, server};
 use crate::config;
+use crate::fetch::access::Access;
 use crate::fetch::{Failure, FileSource, redacted};
 
 /// The largest file with credentials that is read.
@@ -52,10 +52,10 @@ impl<'a> Doors<'a> {
     pub(in crate::fetch) async fn headers(
         &self,
         item: &Item,
-        client: &Client,
+        access: &Access<'_>,
     ) -> Result<HeaderMap, Denied> {
         if let Some(bearer) = self.expired(&item.repository) {
-            self.get_token(item, bearer, client).await?;
+            self.get_token(item, bearer, access).await?;
         }
         let mut headers = HeaderMap::new();
         if item.is_manifest {
@@ -78,12 +78,12 @@ impl<'a> Doors<'a> {
         &self,
         item: &Item,
         headers: &HeaderMap,
-        client: &Client,
+        access: &Access<'_>,
     ) -> Result<(), Denied> {
         let repository = &item.repository;
         let registry = || repository.registry.clone();
         match challenge(headers) {
-            Some(Challenge::Bearer(bearer)) => self.get_token(item, bearer, client).await,
+            Some(Challenge::Bearer(bearer)) => self.get_token(item, bearer, access).await,
             Some(Challenge::Basic) if !item.is_private => Err(Denied::Plain { server: registry() }),
             Some(Challenge::Basic) => {
                 let login = self.login(repository)?;
@@ -119,7 +119,12 @@ impl<'a> Doors<'a> {
         }
     }
 
-    async fn get_token(&self, item: &Item, bearer: Bearer, client: &Client) -> Result<(), Denied> {
+    async fn get_token(
+        &self,
+        item: &Item,
+        bearer: Bearer,
+        access: &Access<'_>,
+    ) -> Result<(), Denied> {
         let repository = &item.repository;
         self.keys.borrow_mut().remove(repository);
         let realm = &bearer.realm;
@@ -150,7 +155,7 @@ impl<'a> Doors<'a> {
         let question = Question::new(&bearer, &repository.name, login.as_ref().ok());
         let asked = Instant::now();
         let is_ours = login.is_ok();
-        let token = match ask(client, self.settings, question).await {
+        let token = match ask(access, self.settings, question).await {
             Ok(token) => token,
             Err(NoToken::Denied) => {
                 return Err(login

@@ -1,13 +1,15 @@
 //! Asking a token server.
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION};
-use reqwest::{Client, Response};
+use reqwest::{Method, Response};
 use tokio::time::timeout;
 
 use super::token::{LARGEST, Question, Token};
 use crate::config;
+use crate::fetch::access::Access;
 use crate::fetch::exchange::{text, unwanted};
 use crate::fetch::redirect::Trail;
+use crate::fetch::tunnel::NoTunnel;
 use crate::fetch::{Failure, TimeLimit};
 
 /// Why there is no token.
@@ -30,7 +32,7 @@ impl<F: Into<Failure>> From<F> for NoToken {
 ///
 /// Redirects are followed as for any source, and what we are known by stays with the server that was asked first.
 pub(super) async fn ask(
-    client: &Client,
+    access: &Access<'_>,
     settings: &config::Fetch,
     question: Question,
 ) -> Result<Token, NoToken> {
@@ -41,13 +43,13 @@ pub(super) async fn ask(
         limit: TimeLimit::Silence,
         after: settings.read_timeout,
     };
-    timeout(patience, answer(client, settings, question))
+    timeout(patience, answer(access, settings, question))
         .await
         .map_err(|_| late)?
 }
 
 async fn answer(
-    client: &Client,
+    access: &Access<'_>,
     settings: &config::Fetch,
     question: Question,
 ) -> Result<Token, NoToken> {
@@ -56,18 +58,24 @@ async fn answer(
     loop {
         let url = trail.current().clone();
         let is_first = url.origin() == asked;
+        let proxy = access.proxy(&url)?;
         let mut request = match &question.form {
-            Some(form) => client
-                .post(url)
+            Some(form) => access
+                .request(Method::POST, &url)?
                 .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
                 .body(form.clone()),
-            None => client.get(url),
+            None => access.request(Method::GET, &url)?,
         };
         if let Some(authorization) = question.authorization.as_ref().filter(|_| is_first) {
             request = request.header(AUTHORIZATION, authorization);
         }
-        let response = request.send().await.map_err(|error| {
-            Failure::before_body(error, trail.current(), settings.connect_timeout)
+        let patience = settings.connect_timeout;
+        let response = request.send().await.map_err(|error| match proxy {
+            None => Failure::before_body(error, &url, patience),
+            Some(proxy) => {
+                let no_tunnel = NoTunnel::of(&error);
+                Failure::through_proxy(error, &url, proxy, no_tunnel, patience)
+            }
         })?;
         match response.status().as_u16() {
             200 => return read(response).await,
@@ -75,6 +83,7 @@ async fn answer(
                 .follow(text(response.headers(), &LOCATION))
                 .map_err(Failure::from)?,
             401 | 403 => return Err(NoToken::Denied),
+            407 => return Err(unwanted(&response).via(proxy).into()),
             _ => return Err(unwanted(&response).into()),
         }
     }

@@ -99,6 +99,46 @@ fn every_section_arrives_as_written() {
     assert_eq!(socket, Some("/run/containerd/containerd.sock".into()));
 }
 
+/// The longest prefix that a request lies below decides, also over whether a registry is asked by http.
+#[test]
+fn what_is_shown_to_whom_is_read_and_found_again() {
+    let text = format!(
+        "{LEAST}fetch:
+  registryConfig: /run/config.json
+  access:
+    - {{prefix: \"https://mirror.example\", headersFile: /run/all}}
+    - {{prefix: \"https://mirror.example/cni/\", certFile: /run/tls.pem, keyFile: /run/tls.pem}}
+    - {{prefix: \"oci://registry.example:5000\", plainHttp: true}}
+    - {{prefix: \"oci://registry.example:5000/safe\", headersFile: /run/safe}}
+"
+    );
+    let fetch = load_text(&text).unwrap().settings.fetch;
+    assert_eq!(fetch.registry_config, Some("/run/config.json".into()));
+    assert_eq!(fetch.access[0].headers_file, Some("/run/all".into()));
+    let identity = fetch.access[1].identity.as_ref().unwrap();
+    assert_eq!(identity.cert_file, identity.key_file);
+    for (url, rule) in [
+        ("https://mirror.example/a", Some(0)),
+        ("https://mirror.example/cni", Some(1)),
+        ("https://mirror.example/cnis", Some(0)),
+        ("https://mirror.example:8443/cni", None),
+        ("http://registry.example:5000/v2/a/blobs/x", Some(2)),
+        ("https://registry.example:5000/v2/safe/a/blobs/x", Some(3)),
+        ("https://registry.example:5000/v2/a/blobs/x", None),
+    ] {
+        assert_eq!(fetch.access_to(&url.parse().unwrap()), rule, "{url}");
+    }
+    for (registry, repository, scheme) in [
+        ("registry.example:5000", "a/b", "http"),
+        ("registry.example:5000", "safe/b", "https"),
+        ("registry.example", "a/b", "https"),
+        ("mirror.example", "cni/b", "https"),
+    ] {
+        let found = fetch.registry_scheme(registry, repository);
+        assert_eq!(found, scheme, "{registry}/{repository}");
+    }
+}
+
 #[test]
 fn one_port_of_two_addresses_is_no_clash() {
     for metrics in ["127.0.0.2:9742", "[::1]:9742", "0.0.0.0:9743"] {
@@ -137,6 +177,7 @@ fn a_profile_and_a_pod_cidr_are_enough() {
         spread: Duration::ZERO,
         max_size: 512 * 1024 * 1024,
         ca_file: None,
+        access: Vec::new(),
         registry_config: None,
     };
     assert_eq!(settings.fetch, fetch);

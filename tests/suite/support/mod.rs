@@ -8,6 +8,7 @@ pub(crate) mod cluster;
 pub(crate) mod namespace;
 pub(crate) mod node;
 pub(crate) mod pack;
+pub(crate) mod proxy;
 pub(crate) mod registry;
 pub(crate) mod server;
 pub(crate) mod status;

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
@@ -352,6 +352,9 @@ fn serve(shared: &Shared, mut stream: TcpStream, tls: Option<Arc<rustls::ServerC
             );
             connection.send_close_notify();
             let _ = connection.write_tls(&mut stream);
+            // Closed with something unread, the kernel sends a reset, which overtakes what was said last.
+            let _ = stream.shutdown(Shutdown::Write);
+            until_it_leaves(&mut stream);
         }
     }
 }

@@ -1,11 +1,14 @@
 //! Certificates for the server: a good one, and each way of being bad.
 
+use std::sync::Arc;
+
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair,
     date_time_ymd,
 };
-use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 
 /// An authority that signs what the tests need.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -39,6 +42,30 @@ impl Authority {
         self.sign(&params)
     }
 
+    /// A server's identity; who comes without a certificate of `clients` is turned away.
+    pub(crate) fn mutual_server(&self, names: &[&str], clients: &Self) -> ServerConfig {
+        let mut roots = RootCertStore::empty();
+        roots.add(clients.0.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+                .build()
+                .unwrap();
+        let (chain, key) = self.identity(&Self::params(names));
+        ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(chain, key)
+            .unwrap()
+    }
+
+    /// A certificate for a client that holds this key, both PEM.
+    pub(crate) fn client(&self, key: &KeyPair) -> String {
+        let params = Self::params(&["client"]);
+        params.signed_by(key, &self.0).unwrap().pem()
+    }
+
     /// A server's certificate for these names and its key, valid now.
     pub(crate) fn pair(&self, names: &[&str]) -> (Certificate, KeyPair) {
         let key = KeyPair::generate().unwrap();
@@ -52,17 +79,23 @@ impl Authority {
     }
 
     fn sign(&self, params: &CertificateParams) -> ServerConfig {
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.0).unwrap();
+        let (chain, key) = self.identity(params);
         let provider = rustls::crypto::ring::default_provider();
-        ServerConfig::builder_with_provider(std::sync::Arc::new(provider))
+        ServerConfig::builder_with_provider(Arc::new(provider))
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
-            .with_single_cert(
-                vec![certificate.der().clone()],
-                PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
-            )
+            .with_single_cert(chain, key)
             .unwrap()
+    }
+
+    fn identity(
+        &self,
+        params: &CertificateParams,
+    ) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.0).unwrap();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        (vec![certificate.der().clone()], key)
     }
 }
