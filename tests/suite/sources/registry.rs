@@ -56,6 +56,7 @@ impl Config {
     }
 }
 
+/// A download with credentials.
 trait WithConfig {
     fn with(self, config: &Config) -> Self;
 }
@@ -67,6 +68,7 @@ impl WithConfig for Case {
     }
 }
 
+/// A server as messages and credentials name it.
 fn by(address: SocketAddr) -> String {
     address.to_string()
 }
@@ -86,17 +88,15 @@ async fn reason(case: &Case) -> (&'static str, String) {
     (tried.reason.kind(), text)
 }
 
+/// Proves that a registry gives these things.
 async fn pulls(registry: &Registry, things: &[&Thing], dress: impl Fn(Case) -> Case) {
     for thing in things {
         let url = registry.url(thing);
         let case = dress(Case::one(&thing.content, &url).attempts(3));
-        let mut bytes = case
-            .run()
-            .await
-            .unwrap_or_else(|e| panic!("{e}\n{}", registry.log()));
-        assert_eq!(bytes.bytes(), thing.content.len() as u64, "{url}");
-        assert_eq!(bytes.source(), url);
-        let _ = &mut bytes;
+        let got = case.run().await;
+        let got = got.unwrap_or_else(|error| panic!("{error}\n{}", registry.log()));
+        assert_eq!(got.bytes(), thing.content.len() as u64, "{url}");
+        assert_eq!(got.source(), url);
     }
 }
 
@@ -160,8 +160,6 @@ async fn a_password_opens_what_is_closed_without() {
         assert_eq!(kind, "auth", "{text}");
         assert!(text.contains(said), "{text}");
     }
-    // Only the first of the two requests is without them.
-    assert_eq!(registry.log().matches("battery").count(), 0);
     wrong.write("{\"auths\": {\"hidden");
     let (_, text) = reason(&case().with(&wrong)).await;
     assert!(
@@ -260,7 +258,7 @@ async fn a_token_is_asked_for_with_a_password_or_an_identity_token() {
     );
 }
 
-/// A token that has run out by the registry's clock is renewed once, and no more.
+/// A token that has run out from the start, whatever it says, is no reason to ask for token after token.
 #[tokio::test]
 async fn a_token_that_never_opens_is_told_after_one() {
     if !has_tools() {
