@@ -125,16 +125,16 @@ pub(crate) fn means<'a>(settings: &'a config::Fetch, health: &'a Health) -> Mean
 }
 
 /// A whole download with its settings; what is not set is harmless.
-struct Case {
-    sources: Vec<String>,
-    pin: Pin,
-    settings: config::Fetch,
-    backoff: Backoff,
+pub(crate) struct Case {
+    pub(crate) sources: Vec<String>,
+    pub(crate) pin: Pin,
+    pub(crate) settings: config::Fetch,
+    pub(crate) backoff: Backoff,
     roots: Option<NamedTempFile>,
 }
 
 impl Case {
-    fn new(content: &[u8], sources: &[String]) -> Self {
+    pub(crate) fn new(content: &[u8], sources: &[String]) -> Self {
         Self {
             sources: sources.to_vec(),
             pin: Pin::Sha256(sha2::Sha256::digest(content).into()),
@@ -144,16 +144,16 @@ impl Case {
         }
     }
 
-    fn one(content: &[u8], source: &str) -> Self {
+    pub(crate) fn one(content: &[u8], source: &str) -> Self {
         Self::new(content, &[source.to_owned()])
     }
 
-    fn attempts(mut self, attempts: u32) -> Self {
+    pub(crate) fn attempts(mut self, attempts: u32) -> Self {
         self.settings.attempts = NonZeroU32::new(attempts).unwrap();
         self
     }
 
-    fn trusting(mut self, authority: &Authority) -> Self {
+    pub(crate) fn trusting(mut self, authority: &Authority) -> Self {
         self.trust(&authority.pem());
         self
     }
@@ -166,11 +166,11 @@ impl Case {
         self.roots = Some(file);
     }
 
-    async fn run(&self) -> Result<Fetched<TempSpool>, FetchError> {
+    pub(crate) async fn run(&self) -> Result<Fetched<TempSpool>, FetchError> {
         self.run_into(&|| Ok(TempSpool::new()), &()).await
     }
 
-    async fn run_into<S: Spool>(
+    pub(crate) async fn run_into<S: Spool>(
         &self,
         spools: &dyn Fn() -> io::Result<S>,
         progress: &dyn Progress,
@@ -185,7 +185,7 @@ impl Case {
     }
 
     /// Runs it to its failure and gives the sources' reasons.
-    async fn fails(&self) -> Vec<Tried> {
+    pub(crate) async fn fails(&self) -> Vec<Tried> {
         match self.run().await {
             Err(FetchError::Sources { artifact, tried }) => {
                 assert_eq!(artifact, "plugins");
@@ -197,7 +197,7 @@ impl Case {
     }
 
     /// Runs a case of one source to its failure.
-    async fn fails_once(&self) -> Tried {
+    pub(crate) async fn fails_once(&self) -> Tried {
         let mut tried = self.fails().await;
         assert_eq!(tried.len(), 1);
         tried.remove(0)
@@ -218,7 +218,7 @@ pub(crate) fn artifact(sources: &[String], pin: Pin) -> Artifact {
 }
 
 /// Some content that is larger than any buffer on the way. It passes for a plugin, so that it can be read back.
-fn content() -> Vec<u8> {
+pub(crate) fn content() -> Vec<u8> {
     let mut content = b"#!/bin/sh\n".to_vec();
     content.extend((content.len()..3_000_000).map(|n| n.to_le_bytes()[n % 2]));
     content
@@ -226,7 +226,7 @@ fn content() -> Vec<u8> {
 
 /// Proves that a download gave this content and where from.
 #[track_caller]
-fn got(verified: Result<Fetched<TempSpool>, FetchError>, content: &[u8], source: &str) {
+pub(crate) fn got(verified: Result<Fetched<TempSpool>, FetchError>, content: &[u8], source: &str) {
     struct Collect(Vec<u8>);
     impl MemberSink for Collect {
         fn begin(&mut self, _: &[&Member], _: u64) -> io::Result<()> {

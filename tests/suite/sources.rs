@@ -4,6 +4,7 @@ mod access;
 mod pins;
 mod image;
 mod proxy;
+mod registry;
 mod secrets;
 
 use std::fmt::Write as _;

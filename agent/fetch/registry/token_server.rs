@@ -83,6 +83,7 @@ async fn answer(
                 .follow(text(response.headers(), &LOCATION))
                 .map_err(Failure::from)?,
             401 | 403 => return Err(NoToken::Denied),
+            407 => return Err(unwanted(&response).via(proxy).into()),
             _ => return Err(unwanted(&response).into()),
         }
     }
