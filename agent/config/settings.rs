@@ -143,6 +143,9 @@ pub struct Fetch {
     pub min_rate: u64,
     /// How often the list of sources is gone through before giving up.
     pub attempts: NonZeroU32,
+    /// What the nodes of a cluster are spread over before the running agent's first download, and when they come back
+    /// after an outage; each by its name. Zero for a node that does not wait at its start.
+    pub spread: Duration,
     /// The largest artifact accepted, in bytes.
     pub max_size: u64,
     /// A PEM file with certificate authorities to trust beside the system's own.

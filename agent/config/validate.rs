@@ -214,6 +214,7 @@ fn fetch(root: &Fields<'_>, problems: &mut Problems) -> Option<Fetch> {
         "totalTimeout",
         "minRate",
         "attempts",
+        "spread",
         "maxSize",
         "caFile",
         "access",
@@ -233,6 +234,7 @@ fn fetch(root: &Fields<'_>, problems: &mut Problems) -> Option<Fetch> {
     let connect = time("connectTimeout", 10);
     let read = time("readTimeout", 30);
     let total = time("totalTimeout", 600);
+    let spread = value(section, "spread", Duration::ZERO, problems, read_wait);
     let min_rate = value(section, "minRate", 1 << 10, problems, read_size);
     let five = NonZeroU32::MIN.saturating_add(4);
     let attempts = value(section, "attempts", five, problems, read_count);
@@ -259,6 +261,7 @@ fn fetch(root: &Fields<'_>, problems: &mut Problems) -> Option<Fetch> {
         total_timeout: total?,
         min_rate: min_rate?,
         attempts: attempts?,
+        spread: spread?,
         max_size: max_size?,
         ca_file: ca_file?,
         access: access?,
@@ -319,6 +322,14 @@ fn runtime(node: &Node, problems: &mut Problems) -> Option<Runtime> {
 fn read_duration(node: &Node, problems: &mut Problems) -> Option<Duration> {
     let text = node.number_or_text(problems)?;
     node.note(duration(text), problems)
+}
+
+/// A duration that may be none at all.
+fn read_wait(node: &Node, problems: &mut Problems) -> Option<Duration> {
+    match node.number_or_text(problems)? {
+        "0" | "0s" => Some(Duration::ZERO),
+        text => node.note(duration(text), problems),
+    }
 }
 
 fn read_size(node: &Node, problems: &mut Problems) -> Option<u64> {

@@ -32,6 +32,7 @@ use crate::host::Host;
 use crate::kube::{self, Api};
 use crate::model::{Agent, Artifact, DownloadOutcome, FileName, Moment, Status, Tally, Trouble};
 use crate::reconcile::{Caretaker, Chores, Done, Keeper, Known, ReconcileError, Supply};
+use crate::retry::Refetch;
 use crate::store::Place;
 use crate::watch::{Hint, Watch};
 
@@ -105,8 +106,8 @@ pub struct Daemon {
     chore: Option<JoinHandle<(Chores, Done)>>,
     chores_are_done: bool,
     wanted: Vec<Artifact>,
-    /// The artifacts that were asked for since the last pause.
-    tried: BTreeSet<String>,
+    /// Which of them to download, and when.
+    refetch: Refetch,
     fetch: Option<Download>,
     gates: Gates,
 }
@@ -161,6 +162,7 @@ impl Daemon {
             flags: start.flags.clone(),
         };
         let first = report::nothing_yet(&agent, &keeper);
+        let refetch = refetch(&keeper, now);
         let (publisher, handle) = Handle::pair(first);
         let timers = Timers::new(now, start.settings.drift.resync);
         let daemon = Self {
@@ -193,7 +195,7 @@ impl Daemon {
             chore: None,
             chores_are_done: false,
             wanted: Vec::new(),
-            tried: BTreeSet::new(),
+            refetch,
             fetch: None,
             gates: Gates::default(),
             start,
@@ -349,11 +351,13 @@ impl Daemon {
         if self.fetch.is_some() || self.chore.is_some() {
             return;
         }
-        if let Some(artifact) = self.next_download(Instant::now())
+        let now = Instant::now();
+        self.timers.refetch(self.refetch.due(now));
+        if let Some(artifact) = self.next_download(now)
             && let Some(download) = self.caretaker.fetch(artifact.clone())
         {
             let name = artifact.name;
-            self.tried.insert(name.clone());
+            self.refetch.began(&name);
             self.fetch = Some(Box::pin(async move { (name, download.await) }));
             return;
         }
@@ -363,16 +367,12 @@ impl Daemon {
         }
     }
 
-    /// What to download now: each artifact that is wanted once, so that one that cannot be had does not keep the others
-    /// waiting; then, after a pause, each of them again.
-    fn next_download(&mut self, now: Instant) -> Option<Artifact> {
-        let is_new = |artifact: &&Artifact| !self.tried.contains(&artifact.name);
-        if let Some(artifact) = self.wanted.iter().find(is_new) {
-            return Some(artifact.clone());
-        }
-        let artifact = self.wanted.first().filter(|_| self.timers.may_fetch(now))?;
-        self.tried.clear();
-        Some(artifact.clone())
+    /// What to download now.
+    fn next_download(&self, now: Instant) -> Option<Artifact> {
+        let names = self.wanted.iter().map(|artifact| artifact.name.as_str());
+        let name = self.refetch.next(names, now)?;
+        let mut wanted = self.wanted.iter();
+        wanted.find(|artifact| artifact.name == name).cloned()
     }
 
     /// Has the Kubernetes API told what is declared to be told.
@@ -395,6 +395,12 @@ impl Daemon {
     pub fn latest(&self) -> Arc<Status> {
         self.publisher.latest()
     }
+}
+
+/// When a declaration's downloads may begin, by where its node stands among those of its cluster.
+fn refetch(keeper: &Keeper, now: Instant) -> Refetch {
+    let window = keeper.settings().fetch.spread;
+    Refetch::starting(now, keeper.spread().start(window), window)
 }
 
 fn keeper(start: &Start, settings: Settings, known: Known) -> Keeper {

@@ -6,10 +6,6 @@ use std::time::{Duration, Instant};
 const RETRY: Duration = Duration::from_millis(500);
 /// What the doubling stops at.
 const LONGEST_RETRY: Duration = Duration::from_secs(15);
-/// The pause after a failed download; it doubles. The download itself has tried every source several times by then.
-const REFETCH: Duration = Duration::from_secs(5);
-/// What the doubling stops at.
-const LONGEST_REFETCH: Duration = Duration::from_secs(300);
 /// The time between two looks where the kernel cannot tell of changes.
 pub(super) const POLL: Duration = Duration::from_secs(2);
 /// The shortest time between two looks that views ask for: a flood of questions shares them.
@@ -32,7 +28,6 @@ pub(super) struct Timers {
     held: Option<Instant>,
     peace: Option<Instant>,
     refetch: Option<Instant>,
-    failed_fetches: u32,
     /// A turn that was put off.
     postponed: Option<Instant>,
     resting_until: Instant,
@@ -63,7 +58,6 @@ impl Timers {
             held: None,
             peace: None,
             refetch: None,
-            failed_fetches: 0,
             postponed: None,
             resting_until: now,
             last_turn: now,
@@ -181,22 +175,9 @@ impl Timers {
         self.peace = at;
     }
 
-    /// A download ended. `random` spreads the next one over half of the pause, so that a cluster's nodes do not
-    /// come back together.
-    pub(super) fn fetched(&mut self, now: Instant, worked: bool, random: f64) {
-        if worked {
-            (self.refetch, self.failed_fetches) = (None, 0);
-            return;
-        }
-        let pause = REFETCH.saturating_mul(1 << self.failed_fetches.min(10));
-        let pause = pause.min(LONGEST_REFETCH).mul_f64(0.5 + random / 2.0);
-        self.failed_fetches += 1;
-        self.refetch = Some(now + pause);
-    }
-
-    /// Whether a download may begin.
-    pub(super) fn may_fetch(&self, now: Instant) -> bool {
-        self.refetch.is_none_or(|at| at <= now)
+    /// When there may be something to download again.
+    pub(super) const fn refetch(&mut self, at: Option<Instant>) {
+        self.refetch = at;
     }
 }
 
@@ -271,23 +252,5 @@ mod tests {
         assert!(timers.due(now + ASKED).turn);
         assert!(!timers.due(now + ASKED).turn);
         assert!(timers.asked(now + ASKED));
-    }
-
-    #[test]
-    fn downloads_back_off_and_are_spread() {
-        let now = Instant::now();
-        let mut timers = Timers::new(now, Duration::from_secs(3600));
-        assert!(timers.may_fetch(now));
-        timers.fetched(now, false, 0.0);
-        assert_eq!(timers.next() - now, REFETCH / 2);
-        assert!(!timers.may_fetch(now));
-        timers.fetched(now, false, 1.0);
-        assert_eq!(timers.next() - now, 2 * REFETCH);
-        for _ in 0..20 {
-            timers.fetched(now, false, 1.0);
-        }
-        assert_eq!(timers.next() - now, LONGEST_REFETCH);
-        timers.fetched(now, true, 0.0);
-        assert!(timers.may_fetch(now));
     }
 }

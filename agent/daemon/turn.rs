@@ -10,7 +10,7 @@ use super::log::Timing;
 use super::node::Node;
 use super::patience::Patience;
 use super::places::Places;
-use super::{Daemon, Reason, api, keeper, report};
+use super::{Daemon, Reason, api, keeper, refetch, report};
 use crate::config::ForeignConflists;
 use crate::model::{Artifact, DownloadOutcome, DriftEntry, FileName, Moment, Standing, Trouble};
 use crate::plan::Step;
@@ -74,9 +74,12 @@ impl Daemon {
             (None, Some(error)) if !pass.snapshot.is_right() || !error.is_held() => {
                 Some(error.to_string())
             }
+            (None, _) if pass.wanted.is_empty() => None,
             (None, _) => {
                 let mut wanted = pass.wanted.iter();
-                wanted.find_map(|artifact| self.no_supply.get(&artifact.name).cloned())
+                let failed =
+                    wanted.find_map(|artifact| self.no_supply.get(&artifact.name).cloned());
+                failed.or_else(|| self.refetch.waits_to_start(now).map(waits_to_start))
             }
         };
         if let Some(error) = &pass.deeds.failure {
@@ -120,15 +123,19 @@ impl Daemon {
         self.wanted.clone_from(&pass.wanted);
         // What was downloaded in vain, since the disk did not take it or lost it, is not fetched again without a pause.
         let in_vain = |artifact: &Artifact| {
-            self.tried.contains(&artifact.name) && !self.no_supply.contains_key(&artifact.name)
+            self.refetch.has_tried(&artifact.name) && !self.no_supply.contains_key(&artifact.name)
         };
         if self.wanted.is_empty() {
-            self.tried.clear();
             self.no_supply.clear();
-            self.timers.fetched(now, true, 0.0);
+            self.refetch.settled();
         } else if pass.deeds.downloaded && self.wanted.iter().any(in_vain) {
-            self.timers.fetched(now, false, fastrand::f64());
+            self.refetch.failed(now, self.draw());
         }
+    }
+
+    /// This node's next number among those of its cluster.
+    fn draw(&self) -> u64 {
+        self.caretaker.keeper().spread().draw()
     }
 
     /// Brings the drift log, the counters and the back-off up to date.
@@ -254,8 +261,7 @@ impl Daemon {
         });
         self.timers
             .resync_every(Instant::now(), settings.drift.resync);
-        self.timers.fetched(Instant::now(), true, 0.0);
-        self.tried.clear();
+        self.refetch = refetch(&keeper, Instant::now());
         self.no_supply.clear();
         self.downloads.clear();
         self.drop_work().await;
@@ -323,7 +329,7 @@ impl Daemon {
                 tracing::warn!("{error}");
                 self.trouble(error.to_string());
                 self.no_supply.insert(artifact, error.to_string());
-                self.timers.fetched(now, false, fastrand::f64());
+                self.refetch.failed(now, self.draw());
             }
         }
     }
@@ -396,6 +402,12 @@ impl Daemon {
             None => everywhere.clone(),
         }
     }
+}
+
+/// Why nothing is downloaded yet. It stays the same as long as it is true.
+fn waits_to_start(delay: Duration) -> String {
+    let seconds = delay.as_secs_f64();
+    format!("its download begins {seconds:.1} s after the start, this node's part of fetch.spread")
 }
 
 /// How many repairs of a file have followed each other closely.

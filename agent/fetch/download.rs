@@ -10,7 +10,7 @@ use super::place::Place;
 use super::{Failure, FetchError, FileSource, Progress, Spool, Tried};
 use crate::config;
 use crate::model::{Artifact, Pin};
-use crate::retry::{Backoff, FailureClass, Next, Rounds};
+use crate::retry::{Backoff, FailureClass, Next, Rounds, Spread};
 
 /// How often a body that breaks off is resumed at once, in one visit to a place.
 const RESUMES: u32 = 3;
@@ -31,6 +31,8 @@ pub struct Means<'a> {
     pub progress: &'a dyn Progress,
     /// The pauses between rounds.
     pub backoff: Backoff,
+    /// What spreads them over a cluster's nodes.
+    pub spread: &'a Spread,
 }
 
 /// One thing to get.
@@ -109,7 +111,7 @@ impl Errand<'_> {
         let mut sources = in_order(self.places, means);
         let mut rounds = Rounds::new(sources.len(), means.settings.attempts, means.backoff);
         loop {
-            let index = match rounds.next(Instant::now(), fastrand::u64(..)) {
+            let index = match rounds.next(Instant::now(), means.spread.draw()) {
                 Next::Ask(index) => index,
                 Next::Wait(pause) => {
                     tokio::time::sleep(pause).await;

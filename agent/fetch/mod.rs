@@ -1,7 +1,7 @@
 //! Getting an artifact: download, verify the pin, then read the wanted members.
 //!
 //! [`download`] is the only maker of a [`Verified`], and [`read_members`] takes nothing else: no byte is
-//! decompressed before the pinned digest matched. Files belong to `host`, so both ends are small traits here:
+//! decompressed before the pinned digest matched. Both ends are small traits, which `files` joins to `host`:
 //! a [`Spool`] takes the archive's bytes, a [`MemberSink`] the plugins', a [`FileSource`] opens `file://` sources.
 
 mod access;
@@ -13,6 +13,7 @@ mod download;
 mod elf;
 mod exchange;
 mod failure;
+mod files;
 mod handshake;
 mod intake;
 mod pace;
@@ -35,6 +36,7 @@ pub use courier::Health;
 pub use download::{Means, download};
 pub use elf::NotAPlugin;
 pub use failure::{Failure, FetchError, TimeLimit, Tried, WrongDigest};
+pub use files::LocalFiles;
 pub use intake::Verified;
 pub use redact::redacted;
 pub use redirect::Refusal;

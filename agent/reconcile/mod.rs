@@ -42,6 +42,7 @@ use crate::config::Settings;
 use crate::fetch::Health;
 use crate::host::Host;
 use crate::model::{FileName, Snapshot};
+use crate::retry::Spread;
 
 /// A node and what is declared for it.
 #[derive(Debug, Clone)]
@@ -52,12 +53,16 @@ pub struct Keeper {
     node: Known,
     memory: Memory,
     health: Arc<Health>,
+    spread: Arc<Spread>,
 }
 
 impl Keeper {
     /// Brings a declaration and a node together; touches nothing.
     #[must_use]
     pub fn new(settings: Settings, host: Host, node_name: Option<String>) -> Self {
+        let name = node_name.clone().or_else(facts::default_node_name);
+        // Without any name nodes would all decide alike: chance does as well then.
+        let name = name.unwrap_or_else(|| fastrand::u64(..).to_string());
         Self {
             settings: Arc::new(settings),
             host,
@@ -65,6 +70,7 @@ impl Keeper {
             node: Known::default(),
             memory: Memory::default(),
             health: Arc::default(),
+            spread: Arc::new(Spread::of(&name)),
         }
     }
 
@@ -109,6 +115,12 @@ impl Keeper {
     #[must_use]
     pub fn node_name(&self) -> Option<String> {
         self.node_name.clone().or_else(facts::default_node_name)
+    }
+
+    /// What spreads this node's requests among those of its cluster.
+    #[must_use]
+    pub fn spread(&self) -> &Spread {
+        &self.spread
     }
 
     /// The state directory as people see it, the host root in front.

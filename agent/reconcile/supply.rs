@@ -1,14 +1,13 @@
 //! Artifacts into the store: download, prove the pin, take out the wanted plugins.
 
-use std::io::{self, Read, Write as _};
-use std::path::Path;
+use std::io::{self, Write as _};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
 use super::Keeper;
 use super::error::ReconcileError;
-use crate::fetch::{self, FetchError, FileSource, Limits, MemberSink, Progress, Verified};
-use crate::host::{Host, HostError, Spool, Temp};
+use crate::fetch::{self, FetchError, Limits, LocalFiles, MemberSink, Progress, Verified};
+use crate::host::{HostError, Spool, Temp};
 use crate::model::{Artifact, Format, Member, Sha256};
 use crate::retry::Backoff;
 use crate::store::{Measure, Store, StoreError};
@@ -21,24 +20,6 @@ pub(super) fn ledger_key<'a>(artifact: &Artifact, member: &'a Member) -> &'a str
     match artifact.format {
         Format::Raw => member.plugin.as_str(),
         Format::TarGz | Format::Tar | Format::Image => &member.path,
-    }
-}
-
-impl fetch::Spool for Spool {
-    fn truncate(&mut self, length: u64) -> io::Result<()> {
-        Self::truncate(self, length)
-    }
-}
-
-/// Opens `file://` sources at this machine's own root: `--host-root` is not for them, since a bundle
-/// lies beside the agent and not on the host.
-struct LocalFiles;
-
-impl FileSource for LocalFiles {
-    fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
-        let machine = Host::open(Path::new("/")).map_err(|error| error.source)?;
-        let reader = machine.reader(path).map_err(|error| error.source)?;
-        Ok(Box::new(reader))
     }
 }
 
@@ -69,6 +50,7 @@ pub(super) async fn download(
         health: &keeper.health,
         progress,
         backoff: Backoff::default(),
+        spread: &keeper.spread,
     };
     let temps = store.temps();
     let spool = || temps.spool().map_err(|error| error.source);

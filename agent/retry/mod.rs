@@ -3,12 +3,16 @@
 //! Pure: randomness and the present moment are handed in, so that every case can be stated exactly in a test.
 
 mod health;
+mod refetch;
 mod rounds;
+mod spread;
 
 use std::time::{Duration, SystemTime};
 
 pub use health::Health;
+pub use refetch::Refetch;
 pub use rounds::{Next, Rounds};
+pub use spread::Spread;
 
 /// The ways in which a download from one source can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

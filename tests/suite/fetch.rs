@@ -11,6 +11,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::net::TcpListener;
 use std::num::NonZeroU32;
 use std::path::Path;
+use std::sync::LazyLock;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use cni_keeper::fetch::{
     download, read_members,
 };
 use cni_keeper::model::{Arch, Artifact, Format, IfPresent, Member, Pin, Sha256};
-use cni_keeper::retry::Backoff;
+use cni_keeper::retry::{Backoff, Spread};
 use sha2::Digest;
 use tempfile::NamedTempFile;
 
@@ -92,6 +93,7 @@ fn settings() -> config::Fetch {
         total_timeout: Duration::from_secs(60),
         min_rate: 0,
         attempts: NonZeroU32::MIN,
+        spread: Duration::ZERO,
         max_size: 64 << 20,
         ca_file: None,
         access: Vec::new(),
@@ -105,6 +107,8 @@ const NO_PAUSE: Backoff = Backoff {
     retry_after_cap: Duration::ZERO,
 };
 
+static SPREAD: LazyLock<Spread> = LazyLock::new(|| Spread::of("node-1"));
+
 /// Nobody watches, nothing pauses.
 fn means<'a>(settings: &'a config::Fetch, health: &'a Health) -> Means<'a> {
     Means {
@@ -115,6 +119,7 @@ fn means<'a>(settings: &'a config::Fetch, health: &'a Health) -> Means<'a> {
         health,
         progress: &(),
         backoff: NO_PAUSE,
+        spread: &SPREAD,
     }
 }
 

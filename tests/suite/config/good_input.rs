@@ -84,6 +84,7 @@ fn every_section_arrives_as_written() {
     assert_eq!(settings.fetch.total_timeout, Duration::from_secs(3600));
     assert_eq!(settings.fetch.min_rate, 2048);
     assert_eq!(settings.fetch.attempts.get(), 3);
+    assert_eq!(settings.fetch.spread, Duration::from_secs(120));
     assert_eq!(settings.fetch.max_size, 256 << 20);
     assert_eq!(settings.fetch.ca_file, Some("/etc/ssl/mirror.pem".into()));
     assert_eq!(
@@ -173,6 +174,7 @@ fn a_profile_and_a_pod_cidr_are_enough() {
         total_timeout: Duration::from_secs(600),
         min_rate: 1024,
         attempts: NonZeroU32::new(5).unwrap(),
+        spread: Duration::ZERO,
         max_size: 512 * 1024 * 1024,
         ca_file: None,
         access: Vec::new(),

@@ -1,0 +1,137 @@
+//! Chance by the node's name, so that the nodes of a cluster do not do the same thing at the same moment.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+
+/// The decision that says where in the window a node begins; all others come after it.
+const START: u64 = 0;
+
+/// A node's own row of numbers, evenly spread over all nodes and over all decisions.
+///
+/// By a hash of its name rather than by a random one: that is the same after each restart, an operator can tell
+/// beforehand which nodes come first, and a simulation of a fleet decides as the fleet does.
+#[derive(Debug)]
+pub struct Spread {
+    node: String,
+    drawn: AtomicU64,
+}
+
+impl Spread {
+    /// The numbers of the node with this name.
+    #[must_use]
+    pub fn of(node: &str) -> Self {
+        Self {
+            node: node.to_owned(),
+            drawn: AtomicU64::new(START + 1),
+        }
+    }
+
+    /// The number of the `n`th decision, anywhere in 64 bits.
+    #[must_use]
+    pub fn at(&self, n: u64) -> u64 {
+        let mut hash = Sha256::new();
+        hash.update(n.to_be_bytes());
+        hash.update(self.node.as_bytes());
+        let hash: [u8; 32] = hash.finalize().into();
+        let [a, b, c, d, e, f, g, h, ..] = hash;
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    }
+
+    /// The number of the next decision.
+    #[must_use]
+    pub fn draw(&self) -> u64 {
+        self.at(self.drawn.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// How long this node waits before its first download, where all of them may take `window`.
+    #[must_use]
+    pub fn start(&self, window: Duration) -> Duration {
+        share(window, self.at(START))
+    }
+}
+
+/// The part of `whole` that `number` stands for: from nothing to just below all of it.
+pub(super) fn share(whole: Duration, number: u64) -> Duration {
+    let nanos = (whole.as_nanos().min(u128::from(u64::MAX)) * u128::from(number)) >> 64;
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NODES: u32 = 5000;
+    const BUCKETS: usize = 50;
+
+    /// Names as node pools give them: alike but for a number at the end, at the front, or in the middle.
+    fn names() -> Vec<Vec<String>> {
+        let of = |name: fn(u32) -> String| (0..NODES).map(name).collect();
+        vec![
+            of(|n| format!("aks-nodepool1-31718369-vmss{n:06}")),
+            of(|n| format!("node-{n}")),
+            of(|n| {
+                format!(
+                    "ip-10-{}-{}-7.eu-central-1.compute.internal",
+                    n / 250,
+                    n % 250
+                )
+            }),
+        ]
+    }
+
+    /// Chi-square of the counts, which for 49 degrees of freedom is above 85.35 in one case of a thousand.
+    fn unevenness(numbers: impl Iterator<Item = u64>) -> f64 {
+        let mut counts = [0_u32; BUCKETS];
+        let mut all = 0_u32;
+        for number in numbers {
+            counts[((u128::from(number) * BUCKETS as u128) >> 64) as usize] += 1;
+            all += 1;
+        }
+        let expected = f64::from(all) / BUCKETS as f64;
+        let squares = counts.iter();
+        squares
+            .map(|count| (f64::from(*count) - expected).powi(2) / expected)
+            .sum()
+    }
+
+    #[test]
+    fn names_that_differ_in_a_digit_are_spread_evenly() {
+        for names in names() {
+            for decision in 0..4 {
+                let numbers = names.iter().map(|name| Spread::of(name).at(decision));
+                let unevenness = unevenness(numbers);
+                assert!(unevenness < 85.35, "{}: {unevenness}", names[0]);
+            }
+        }
+    }
+
+    #[test]
+    fn the_decisions_of_one_node_are_spread_evenly() {
+        let spread = Spread::of("node-1");
+        let unevenness = unevenness((0..NODES).map(|_| spread.draw()));
+        assert!(unevenness < 85.35, "{unevenness}");
+    }
+
+    #[test]
+    fn a_node_decides_the_same_after_a_restart_and_its_neighbour_does_not() {
+        let row = |name: &str| {
+            let spread = Spread::of(name);
+            [(); 8].map(|()| spread.draw())
+        };
+        assert_eq!(row("node-1"), row("node-1"));
+        assert_ne!(row("node-1"), row("node-2"));
+        assert_eq!(row("node-1")[0], Spread::of("node-1").at(1));
+    }
+
+    #[test]
+    fn the_start_lies_within_the_window() {
+        let minute = Duration::from_secs(60);
+        assert_eq!(share(minute, 0), Duration::ZERO);
+        assert_eq!(share(minute, 1 << 63), minute / 2);
+        assert!(share(minute, u64::MAX) < minute);
+        assert!(share(Duration::MAX, u64::MAX) < Duration::from_nanos(u64::MAX));
+        assert_eq!(Spread::of("node-1").start(Duration::ZERO), Duration::ZERO);
+    }
+}
