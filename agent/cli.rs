@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::model::Arch;
+
 /// Installs a node's CNI plugins and conflist, verified and atomically.
 #[derive(Debug, Parser)]
 #[command(name = "cni-keeper", version, max_term_width = 100)]
@@ -162,6 +164,18 @@ pub enum Command {
         #[command(flatten)]
         format: Format,
     },
+    /// Gather everything that the configuration needs into a directory that serves as a seed, for sites without network
+    Bundle {
+        /// The directory; what it holds already is proven, and not fetched again
+        #[arg(long, short = 'o', value_name = "DIR")]
+        output_dir: PathBuf,
+        /// Which architectures it is for, such as amd64,arm64 [default: this machine's]
+        #[arg(long, value_name = "ARCH", value_delimiter = ',')]
+        arch: Vec<Arch>,
+        /// What stdout gets
+        #[arg(long, value_name = "FORMAT", default_value = "text")]
+        output: Output,
+    },
     /// List the built-in profiles and the pinned upstream digests
     Catalog {
         /// Output.
@@ -182,6 +196,7 @@ impl Command {
             | Self::Validate { format, .. }
             | Self::Uninstall { format, .. }
             | Self::Catalog { format } => Some(format.output),
+            Self::Bundle { output, .. } => Some(*output),
             Self::Run | Self::Render => None,
         }
     }

@@ -5,6 +5,7 @@
 //! `probe`, `kube` (questions to the outside) ← `reconcile` (observe → plan → apply) ← `daemon` (the loop) ← `http` (its
 //! views) ← `commands`. A test holds the code to it.
 
+pub mod bundle;
 pub mod cli;
 pub mod commands;
 pub mod config;

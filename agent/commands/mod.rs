@@ -1,5 +1,6 @@
 //! What each command does: load the declaration, ask `reconcile`, print, and say how it ended.
 
+mod bundle;
 mod catalog;
 mod install;
 mod output;
@@ -20,11 +21,13 @@ pub use output::Exit;
 
 use serde_json::json;
 
+use crate::bundle::BundleError;
 use crate::cli::{Cli, Command, Global, Output};
 use crate::config::{ConfigErrors, Loaded, Overrides, load};
 use crate::host::{Host, HostError};
 use crate::http::BindError;
 use crate::kube::{self, Api, Purpose};
+use crate::model::Arch;
 use crate::reconcile::{Keeper, Known, ReconcileError};
 use crate::telemetry;
 
@@ -65,6 +68,9 @@ enum Failure {
     /// The running agent says nothing that can be understood.
     #[error(transparent)]
     Unheard(#[from] status::Unheard),
+    /// A bundle cannot be gathered.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
     /// The built-in catalog is broken.
     #[error(transparent)]
     Catalog(#[from] crate::config::CatalogError),
@@ -92,6 +98,7 @@ impl Failure {
             | Self::Runtime(_)
             | Self::Bind(_)
             | Self::Unheard(_)
+            | Self::Bundle(_)
             | Self::Catalog(_) => Exit::Failed,
         }
     }
@@ -166,6 +173,11 @@ async fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Render => render::run(global).await,
         Command::Validate { file, format } => validate::run(global, file.as_deref(), format.output),
         Command::Uninstall { stay, format } => uninstall::run(global, *stay, format.output).await,
+        Command::Bundle {
+            output_dir,
+            arch,
+            output,
+        } => bundle::run(global, output_dir, arch, *output).await,
         Command::Catalog { format } => catalog::run(format.output),
     }
 }
@@ -187,6 +199,11 @@ async fn signal() {
 
 /// Reads and checks the configuration.
 fn declaration(global: &Global, file: &Path) -> Result<Loaded, Failure> {
+    declaration_for(global, file, None)
+}
+
+/// The same for an architecture that need not be this machine's.
+fn declaration_for(global: &Global, file: &Path, arch: Option<Arch>) -> Result<Loaded, Failure> {
     let absolute = std::path::absolute(file)
         .map_err(|error| no_config(HostError::new("find", file, error)))?;
     let machine = Host::open(Path::new("/")).map_err(no_config)?;
@@ -200,7 +217,7 @@ fn declaration(global: &Global, file: &Path) -> Result<Loaded, Failure> {
         conf_dir: global.conf_dir.clone(),
         state_dir: global.state_dir.clone(),
         seeds: seeds.map_err(|error| no_config(HostError::new("find", file, error)))?,
-        arch: None,
+        arch,
     };
     Ok(load(&text, file, &overrides)?)
 }

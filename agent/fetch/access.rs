@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, RequestBuilder, Url};
+use reqwest::{Client, Method, RequestBuilder, Url};
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -77,12 +77,12 @@ impl<'a> Access<'a> {
         }
     }
 
-    /// A GET of `url`, of one hop: with what the rule for this very URL gives it, so that nothing of it goes to where
+    /// A request for `url`, of one hop: with what the rule for this very URL gives it, so that nothing of it goes to where
     /// a redirect leads.
     ///
     /// # Errors
     /// When a file of the rule cannot be used, or TLS cannot be set up.
-    pub(super) fn request(&self, url: &Url) -> Result<RequestBuilder, Failure> {
+    pub(super) fn request(&self, method: Method, url: &Url) -> Result<RequestBuilder, Failure> {
         let pass = match self.settings.access_to(url) {
             Some(index) => Some(self.pass(index)?),
             None => None,
@@ -93,7 +93,7 @@ impl<'a> Access<'a> {
                 self.client(None, |error| Failure::Setup(error.to_string()))
             })?,
         };
-        let request = client.get(url.clone());
+        let request = client.request(method, url.clone());
         Ok(match pass {
             Some(pass) => request.headers(pass.headers.clone()),
             None => request,

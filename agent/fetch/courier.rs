@@ -10,6 +10,7 @@ use super::access::Access;
 use super::exchange::Exchange;
 use super::intake::Intake;
 use super::place::{Place, Way};
+use super::registry::Doors;
 use super::{Failure, Means, Spool};
 use crate::retry;
 
@@ -27,7 +28,8 @@ impl Health {
 /// Goes to places, for as long as one artifact's download takes.
 pub(super) struct Courier<'a> {
     pub(super) means: &'a Means<'a>,
-    pub(super) access: Access<'a>,
+    access: Access<'a>,
+    doors: Doors<'a>,
 }
 
 impl<'a> Courier<'a> {
@@ -35,6 +37,7 @@ impl<'a> Courier<'a> {
         Self {
             means,
             access: Access::new(means.settings, means.files),
+            doors: Doors::new(means.settings, means.files),
         }
     }
 
@@ -64,7 +67,7 @@ impl<'a> Courier<'a> {
         intake: Intake<S>,
     ) -> io::Result<(Intake<S>, Result<(), Failure>)> {
         let (settings, progress) = (self.means.settings, self.means.progress);
-        let exchange = Exchange::begin(&self.access, settings, max_size, progress);
+        let exchange = Exchange::begin(&self.access, &self.doors, settings, max_size, progress);
         exchange.run(url, index, intake).await
     }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::courier::{Courier, Health};
 use super::intake::{Intake, Judged, Verified};
 use super::place::Place;
-use super::{Failure, FetchError, FileSource, Progress, Spool, Tried};
+use super::{Failure, FetchError, FileSource, Keep, Kept, Progress, Spool, Tried};
 use crate::config;
 use crate::model::{Artifact, Pin};
 use crate::retry::{Backoff, FailureClass, Next, Rounds, Spread};
@@ -31,6 +31,8 @@ pub struct Means<'a> {
     pub progress: &'a dyn Progress,
     /// The pauses between rounds.
     pub backoff: Backoff,
+    /// Who keeps copies of what was proven; `None` for nobody.
+    pub keep: Option<&'a dyn Keep>,
     /// What spreads them over a cluster's nodes.
     pub spread: &'a Spread,
 }
@@ -88,7 +90,18 @@ pub(super) async fn get<S: Spool>(
         max_size: blob.max_size,
         places: blob.places,
     };
-    let (verified, tried) = errand.run(courier, intake, Intake::judge).await?;
+    let keep = courier.means.keep;
+    let (mut verified, tried) = errand.run(courier, intake, Intake::judge).await?;
+    if let Some(keep) = keep {
+        let copied = verified
+            .rewound()
+            .and_then(|spool| keep.keep(Kept::Blob(&blob.pin), spool))
+            .and_then(|()| verified.rewound().map(drop));
+        copied.map_err(|source| FetchError::Copy {
+            artifact: blob.name.to_owned(),
+            source,
+        })?;
+    }
     Ok(verified.after(tried))
 }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use reqwest::header::{
     ACCEPT_ENCODING, DATE, HeaderMap, HeaderName, IF_RANGE, LOCATION, RANGE, RETRY_AFTER,
 };
-use reqwest::{Response, StatusCode, Url};
+use reqwest::{Method, Response, StatusCode, Url};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -16,6 +16,7 @@ use super::intake::Intake;
 use super::pace::Pace;
 use super::range::{Validator, continues};
 use super::redirect::Trail;
+use super::registry::{Doors, Item};
 use super::tunnel::{self, NoTunnel};
 use super::{Failure, Progress, Spool, TimeLimit};
 use crate::{config, retry};
@@ -26,6 +27,8 @@ const PIECES: usize = 2;
 /// One attempt, and when it began.
 pub(super) struct Exchange<'a> {
     access: &'a Access<'a>,
+    /// What opens registries.
+    doors: &'a Doors<'a>,
     settings: &'a config::Fetch,
     /// The most bytes that the body may have.
     max_size: u64,
@@ -43,12 +46,14 @@ struct Offer {
 impl<'a> Exchange<'a> {
     pub(super) fn begin(
         access: &'a Access<'a>,
+        doors: &'a Doors<'a>,
         settings: &'a config::Fetch,
         max_size: u64,
         progress: &'a dyn Progress,
     ) -> Self {
         Self {
             access,
+            doors,
             settings,
             max_size,
             progress,
@@ -125,16 +130,22 @@ impl<'a> Exchange<'a> {
         headers: &[(HeaderName, String)],
     ) -> Result<Response, Failure> {
         let mut trail = Trail::new(source.clone());
+        let item = Item::of(source);
+        let mut knocked = false;
         loop {
             let url = trail.current();
+            let door = item.as_ref().filter(|item| item.is_at(url));
             let proxy = self.access.proxy(url)?;
             let mut request = self
                 .access
-                .request(url)?
+                .request(Method::GET, url)?
                 // The pin is of the bytes as they are stored; whatever comes is never decoded.
                 .header(ACCEPT_ENCODING, "identity");
             for (name, value) in headers {
                 request = request.header(name, value);
+            }
+            if let Some(item) = door {
+                request = request.headers(self.doors.headers(item, self.access).await?);
             }
             let patience = self
                 .settings
@@ -145,12 +156,23 @@ impl<'a> Exchange<'a> {
                 Ok(response) => response,
                 Err(error) => return Err(self.unsent(error, url, proxy).await),
             };
-            match response.status().as_u16() {
-                301 | 302 | 303 | 307 | 308 => {
+            match (response.status().as_u16(), door) {
+                (301 | 302 | 303 | 307 | 308, _) => {
                     let location = text(response.headers(), &LOCATION);
                     trail.follow(location)?;
                 }
-                407 => return Err(unwanted(&response).via(proxy)),
+                (407, _) => return Err(unwanted(&response).via(proxy)),
+                (401, Some(item)) if !knocked => {
+                    knocked = true;
+                    let headers = response.headers();
+                    self.doors.knock(item, headers, self.access).await?;
+                }
+                (code @ 401..=404, Some(item)) => {
+                    return match self.doors.meaning(item, code) {
+                        Some(failure) => Err(failure),
+                        None => Ok(response),
+                    };
+                }
                 _ => return Ok(response),
             }
         }
@@ -250,7 +272,7 @@ impl<'a> Exchange<'a> {
     }
 }
 
-fn unwanted(response: &Response) -> Failure {
+pub(super) fn unwanted(response: &Response) -> Failure {
     let headers = response.headers();
     // By the server's own clock if it tells it: the clock of a node that just booted may be years off.
     let now = text(headers, &DATE)
@@ -263,6 +285,6 @@ fn unwanted(response: &Response) -> Failure {
     }
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+pub(super) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }

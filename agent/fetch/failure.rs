@@ -9,6 +9,7 @@ use reqwest::Url;
 
 use super::handshake;
 use super::redirect::Refusal;
+use super::registry::Denied;
 use crate::model::{Pin, SourceFailure};
 use crate::retry::FailureClass;
 
@@ -22,6 +23,15 @@ pub enum FetchError {
         artifact: String,
         /// Every source that was tried, in order, with the last reason for each.
         tried: Vec<Tried>,
+    },
+    /// A copy of what was proven cannot be kept.
+    #[error("cannot keep a copy of {artifact}: {source}")]
+    Copy {
+        /// The operator's name for it.
+        artifact: String,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
     },
     /// The bytes cannot be kept on this node; another source would not help.
     #[error(
@@ -51,7 +61,7 @@ impl FetchError {
                     .find(|kind| *kind == FailureClass::Digest.kind());
                 wrong.or_else(|| kinds.next_back()).unwrap_or("url")
             }
-            Self::Spool { .. } => "spool",
+            Self::Copy { .. } | Self::Spool { .. } => "spool",
         }
     }
 }
@@ -259,6 +269,27 @@ pub enum Failure {
     /// The extra certificate authorities cannot be used.
     #[error("fetch.caFile holds no usable certificate: {0}; it must be PEM")]
     CaFile(String),
+    /// A registry does not let us in.
+    #[error(transparent)]
+    Denied(Box<Denied>),
+    /// A registry without the manifest or blob.
+    #[error(
+        "{registry} has no {repository}@{digest}; it may have been pruned or never been copied there: push it again, or pin one that is there"
+    )]
+    NotInRegistry {
+        /// Host and port.
+        registry: String,
+        /// The repository.
+        repository: String,
+        /// What was asked for.
+        digest: String,
+    },
+}
+
+impl From<Denied> for Failure {
+    fn from(denied: Denied) -> Self {
+        Self::Denied(Box::new(denied))
+    }
 }
 
 impl Failure {
@@ -291,6 +322,8 @@ impl Failure {
             Self::File(_) => FailureClass::Io,
             Self::NotInSeed => FailureClass::NotInSeed,
             Self::CaFile(_) => FailureClass::CaFile,
+            Self::Denied(denied) => denied.class(),
+            Self::NotInRegistry { .. } => FailureClass::Status(404),
         }
     }
 
@@ -302,9 +335,10 @@ impl Failure {
 
     /// What the server asked for by `Retry-After`, not yet capped.
     #[must_use]
-    pub const fn retry_after(&self) -> Option<Duration> {
+    pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Status { retry_after, .. } => *retry_after,
+            Self::Denied(denied) => denied.retry_after(),
             _ => None,
         }
     }

@@ -47,6 +47,15 @@ impl<S> Verified<S> {
         Self { tried, ..self }
     }
 
+    /// The bytes, to be read from the start once more.
+    pub(super) fn rewound(&mut self) -> io::Result<&mut S>
+    where
+        S: Spool,
+    {
+        self.spool.seek(SeekFrom::Start(0))?;
+        Ok(&mut self.spool)
+    }
+
     /// The bytes, read from the start.
     pub(super) fn into_spool(self) -> S {
         self.spool

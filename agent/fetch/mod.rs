@@ -22,12 +22,15 @@ mod proxy;
 mod range;
 mod redact;
 mod redirect;
+mod registry;
 mod scan;
 mod small;
 mod tunnel;
 
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
+
+use crate::model::Pin;
 
 pub use archive::{ArchiveError, MemberSink, read_members};
 pub use caps::{Cap, Limits};
@@ -40,6 +43,7 @@ pub use files::LocalFiles;
 pub use intake::Verified;
 pub use redact::redacted;
 pub use redirect::Refusal;
+pub use registry::Denied;
 pub use small::read_small;
 
 /// Where the bytes of an artifact go until they are verified and read; starts out empty.
@@ -76,6 +80,24 @@ pub trait FileSource {
         }
         Ok(content)
     }
+}
+
+/// Keeps copies of what was downloaded.
+pub trait Keep {
+    /// Takes all of something, once it was proven as far as it can be.
+    ///
+    /// # Errors
+    /// As the kernel gives them; the download then fails.
+    fn keep(&self, what: Kept<'_>, bytes: &mut dyn Read) -> io::Result<()>;
+}
+
+/// What a copy is known by.
+#[derive(Debug, Clone, Copy)]
+pub enum Kept<'a> {
+    /// Its digest, which matched.
+    Blob(&'a Pin),
+    /// The URL that it is declared by; nothing was proven.
+    Url(&'a str),
 }
 
 /// Somebody who watches a download, such as a progress bar.

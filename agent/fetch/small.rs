@@ -6,7 +6,7 @@ use super::courier::Courier;
 use super::download::Errand;
 use super::intake::{Intake, Judged};
 use super::place::Place;
-use super::{FetchError, Means, Spool};
+use super::{FetchError, Kept, Means, Spool};
 use crate::model::{Companion, Pin};
 
 /// Reads a small file of at most `limit` bytes: from a seed, or from the first of its sources that answers. `name` is
@@ -34,7 +34,15 @@ pub async fn read_small(
     let intake = Intake::new(Memory::default(), Pin::Sha256([0; 32]));
     let taken = |intake: Intake<Memory>, _| Ok(Judged::Right(intake.unproven()));
     let (memory, _) = errand.run(&mut Courier::new(means), intake, taken).await?;
-    Ok(memory.0.into_inner())
+    let content = memory.0.into_inner();
+    if let Some(keep) = means.keep {
+        let kept = keep.keep(Kept::Url(&file.url), &mut content.as_slice());
+        kept.map_err(|source| FetchError::Copy {
+            artifact: name.to_owned(),
+            source,
+        })?;
+    }
+    Ok(content)
 }
 
 /// Keeps what comes in memory.

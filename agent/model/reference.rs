@@ -104,24 +104,26 @@ impl Reference {
     }
 
     /// Where the registry has the manifest or index with this digest (OCI distribution specification, end-3).
+    /// `scheme` is `https` or `http`.
     #[must_use]
-    pub fn manifest_url(&self, digest: &Pin) -> String {
-        self.url("manifests", digest)
+    pub fn manifest_url(&self, scheme: &str, digest: &Pin) -> String {
+        self.url(scheme, "manifests", digest)
     }
 
     /// Where the registry has the blob with this digest (OCI distribution specification, end-2).
+    /// `scheme` is `https` or `http`.
     #[must_use]
-    pub fn blob_url(&self, digest: &Pin) -> String {
-        self.url("blobs", digest)
+    pub fn blob_url(&self, scheme: &str, digest: &Pin) -> String {
+        self.url(scheme, "blobs", digest)
     }
 
-    fn url(&self, kind: &str, digest: &Pin) -> String {
+    fn url(&self, scheme: &str, kind: &str, digest: &Pin) -> String {
         let Self {
             registry,
             repository,
             ..
         } = self;
-        format!("https://{registry}/v2/{repository}/{kind}/{digest}")
+        format!("{scheme}://{registry}/v2/{repository}/{kind}/{digest}")
     }
 }
 
@@ -306,12 +308,12 @@ mod tests {
         let reference: Reference = format!("oci://h/a/b@{DIGEST}").parse().unwrap();
         let layer = Pin::sha256(&"0".repeat(64)).unwrap();
         assert_eq!(
-            reference.manifest_url(reference.digest()),
+            reference.manifest_url("https", reference.digest()),
             format!("https://h/v2/a/b/manifests/{DIGEST}")
         );
         assert_eq!(
-            reference.blob_url(&layer),
-            format!("https://h/v2/a/b/blobs/{layer}")
+            reference.blob_url("http", &layer),
+            format!("http://h/v2/a/b/blobs/{layer}")
         );
     }
 
@@ -411,7 +413,7 @@ mod tests {
             let text = format!("oci://{name}@{DIGEST}");
             if let Ok(reference) = text.parse::<Reference>() {
                 prop_assert_eq!(reference.to_string().parse(), Ok(reference.clone()));
-                let url = url::Url::parse(&reference.manifest_url(reference.digest())).unwrap();
+                let url = url::Url::parse(&reference.manifest_url("https", reference.digest())).unwrap();
                 let path = format!("/v2/{}/manifests/{DIGEST}", reference.repository());
                 prop_assert_eq!(url.path(), path);
                 let registry = reference.registry();

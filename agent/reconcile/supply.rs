@@ -51,6 +51,7 @@ pub(super) async fn download(
         progress,
         backoff: Backoff::default(),
         spread: &keeper.spread,
+        keep: None,
     };
     let temps = store.temps();
     let spool = || temps.spool().map_err(|error| error.source);

@@ -11,7 +11,7 @@ const FLOORS: &[&[&str]] = &[
     &["fetch", "store", "telemetry", "watch"],
     &["kube", "probe"],
     &["reconcile"],
-    &["daemon"],
+    &["bundle", "daemon"],
     &["http"],
     &["commands"],
 ];

@@ -120,6 +120,7 @@ fn means<'a>(settings: &'a config::Fetch, health: &'a Health) -> Means<'a> {
         progress: &(),
         backoff: NO_PAUSE,
         spread: &SPREAD,
+        keep: None,
     }
 }
 

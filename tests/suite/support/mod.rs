@@ -9,10 +9,12 @@ pub(crate) mod namespace;
 pub(crate) mod node;
 pub(crate) mod pack;
 pub(crate) mod proxy;
+pub(crate) mod registry;
 pub(crate) mod server;
 pub(crate) mod status;
 pub(crate) mod strace;
 pub(crate) mod tls;
+pub(crate) mod tokens;
 pub(crate) mod tree;
 pub(crate) mod unasked;
 

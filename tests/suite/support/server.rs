@@ -215,9 +215,13 @@ pub(crate) struct Server {
     shared: Arc<Shared>,
 }
 
+/// Answers what no script is for.
+type Handler = dyn Fn(&Request) -> Reply + Send + Sync;
+
 #[derive(Default)]
 struct Shared {
     scripts: Mutex<HashMap<String, Vec<Reply>>>,
+    otherwise: Mutex<Option<Arc<Handler>>>,
     requests: Mutex<Vec<Request>>,
     arrived: Condvar,
     stopped: AtomicBool,
@@ -268,6 +272,11 @@ impl Server {
         self
     }
 
+    /// Answers every path without a script, whatever it is that the answer depends on.
+    pub(crate) fn otherwise(&self, answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) {
+        *self.shared.otherwise.lock().unwrap() = Some(Arc::new(answer));
+    }
+
     /// The URL of a path, by address.
     pub(crate) fn url(&self, path: &str) -> String {
         self.url_as("127.0.0.1", path)
@@ -315,13 +324,18 @@ impl Drop for Server {
 }
 
 impl Shared {
-    fn next_reply(&self, path: &str) -> Reply {
+    fn next_reply(&self, path: &str) -> Option<Reply> {
         let mut scripts = self.scripts.lock().unwrap();
         match scripts.get_mut(path) {
-            Some(script) if script.len() > 1 => script.remove(0),
-            Some(script) if script.len() == 1 => script[0].clone(),
-            _ => Reply::status(404),
+            Some(script) if script.len() > 1 => Some(script.remove(0)),
+            Some(script) => script.first().cloned(),
+            None => None,
         }
+    }
+
+    fn other_reply(&self, request: &Request) -> Reply {
+        let answer = self.otherwise.lock().unwrap().clone();
+        answer.map_or_else(|| Reply::status(404), |answer| answer(request))
     }
 }
 
@@ -354,10 +368,10 @@ fn answer(shared: &Shared, stream: &mut (impl Read + Write)) {
         words.next().unwrap_or_default(),
         words.next().unwrap_or_default(),
     );
-    let reply = shared.next_reply(&path);
+    let scripted = shared.next_reply(&path);
     // Closing with the rest of the request unread makes the kernel send a reset.
-    let rest = match reply.manner {
-        Manner::Reset => None,
+    let rest = match &scripted {
+        Some(reply) if matches!(reply.manner, Manner::Reset) => None,
         _ => read_until(stream, b"\r\n\r\n"),
     };
     let headers = rest.iter().flat_map(|rest| rest.lines());
@@ -378,6 +392,7 @@ fn answer(shared: &Shared, stream: &mut (impl Read + Write)) {
     };
     shared.requests.lock().unwrap().push(request.clone());
     shared.arrived.notify_all();
+    let reply = scripted.unwrap_or_else(|| shared.other_reply(&request));
     let _ = reply.give(&request, stream);
 }
 

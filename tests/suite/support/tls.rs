@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+    BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair,
+    date_time_ymd,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -63,6 +64,13 @@ impl Authority {
     pub(crate) fn client(&self, key: &KeyPair) -> String {
         let params = Self::params(&["client"]);
         params.signed_by(key, &self.0).unwrap().pem()
+    }
+
+    /// A server's certificate for these names and its key, valid now.
+    pub(crate) fn pair(&self, names: &[&str]) -> (Certificate, KeyPair) {
+        let key = KeyPair::generate().unwrap();
+        let certificate = Self::params(names).signed_by(&key, &self.0).unwrap();
+        (certificate, key)
     }
 
     fn params(names: &[&str]) -> CertificateParams {

@@ -1,0 +1,286 @@
+//! Bundles: everything that a configuration needs, proven, in a directory that serves as a seed.
+//!
+//! `DIR/blobs/ALGORITHM/HEX` holds what has a pin, as an OCI image layout does; `DIR/by-url/HEX` what is known by a URL
+//! only, under the SHA-256 of that URL; `DIR/bundle.json` says for people what is there. The pin alone decides whether
+//! a file is used: nothing that a bundle says of itself is believed.
+
+use std::io::{self, Read, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use serde::Serialize;
+use sha2::Digest as _;
+
+use crate::config::Settings;
+use crate::fetch::{
+    self, ArchiveError, FetchError, Health, Keep, Kept, Limits, LocalFiles, MemberSink, Progress,
+    read_members,
+};
+use crate::host::{Dir, Host, HostError, machine_name};
+use crate::model::{Artifact, FileMode, FileName, FileState, Member, Pin, Sha256};
+use crate::retry::{Backoff, Spread};
+
+/// Readable by whoever serves it or builds an image of it.
+const DIR_MODE: u32 = 0o755;
+const MANIFEST: &str = "bundle.json";
+
+/// A directory that a bundle is gathered in.
+#[derive(Debug)]
+pub struct Bundle {
+    path: PathBuf,
+    host: Host,
+    root: Dir,
+    health: Health,
+    spread: Spread,
+    contents: Vec<Bundled>,
+}
+
+/// One artifact in a bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Bundled {
+    /// The operator's name for it.
+    pub artifact: String,
+    /// Its version.
+    pub version: String,
+    /// The architecture that it was gathered for.
+    pub arch: &'static str,
+    /// Its pin, as `sha256:…` or `sha512:…`.
+    pub pin: String,
+    /// How many bytes it has; of an image, of all that was needed of it.
+    pub bytes: u64,
+    /// The source that gave it, without secrets.
+    pub source: String,
+    /// The plugins that were found in it and can run on that architecture.
+    pub plugins: Vec<String>,
+    /// The files that it takes, relative to the bundle.
+    pub files: Vec<String>,
+}
+
+/// Why a bundle cannot be gathered. What is in it already is whole, and is not fetched again by the next run.
+#[derive(Debug, thiserror::Error)]
+pub enum BundleError {
+    /// The directory refuses.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// An artifact cannot be had.
+    #[error("{arch}: {source}")]
+    Fetch {
+        /// The architecture that it was for.
+        arch: &'static str,
+        /// What each source said.
+        #[source]
+        source: FetchError,
+    },
+    /// An artifact is not what it should be, though its digest is right.
+    #[error("{artifact} for {arch}: {source}")]
+    Archive {
+        /// The operator's name for it.
+        artifact: String,
+        /// The architecture that it was for.
+        arch: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: Box<ArchiveError>,
+    },
+    /// The directory would not take a copy.
+    #[error("cannot keep {what} in the bundle: {source}")]
+    Keep {
+        /// Which blob or file.
+        what: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The manifest, for people.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Manifest<'a> {
+    kind: &'static str,
+    program: &'static str,
+    artifacts: &'a [Bundled],
+}
+
+impl Bundle {
+    /// Opens the directory, making what is missing of it, and clears up what a killed run left.
+    ///
+    /// # Errors
+    /// When it cannot be made or written to.
+    pub fn open(path: &Path) -> Result<Self, BundleError> {
+        let host = Host::open(Path::new("/"))?;
+        let root = host.ensure_dir(path, DIR_MODE)?;
+        root.sweep()?;
+        Ok(Self {
+            path: path.to_owned(),
+            host,
+            root,
+            health: Health::default(),
+            spread: Spread::of(&machine_name().unwrap_or_default()),
+            contents: Vec::new(),
+        })
+    }
+
+    /// Gathers every artifact of a configuration, proves its pin, and finds in it the plugins that are wanted of it,
+    /// for the architecture that the configuration was read for. What is there already is proven and not fetched.
+    ///
+    /// # Errors
+    /// See [`BundleError`].
+    pub async fn gather<'a>(
+        &mut self,
+        settings: &Settings,
+        watched: impl Fn(&Artifact) -> Box<dyn Progress + 'a>,
+    ) -> Result<(), BundleError> {
+        for artifact in &settings.artifacts {
+            let progress = watched(artifact);
+            let bundled = self.artifact(settings, artifact, &*progress).await?;
+            self.contents.push(bundled);
+        }
+        Ok(())
+    }
+
+    async fn artifact(
+        &self,
+        settings: &Settings,
+        artifact: &Artifact,
+        progress: &dyn Progress,
+    ) -> Result<Bundled, BundleError> {
+        let arch = settings.arch.as_str();
+        let mut seeds = vec![self.path.clone()];
+        seeds.extend(settings.seeds.iter().cloned());
+        let keeper = Shelf {
+            bundle: self,
+            files: Mutex::default(),
+        };
+        let means = fetch::Means {
+            settings: &settings.fetch,
+            seeds: &seeds,
+            offline: false,
+            files: &LocalFiles,
+            health: &self.health,
+            progress,
+            backoff: Backoff::default(),
+            spread: &self.spread,
+            keep: Some(&keeper),
+        };
+        let spools = || self.root.spool().map_err(|error| error.source);
+        let fetched = fetch::download(artifact, &means, &spools).await;
+        let fetched = fetched.map_err(|source| BundleError::Fetch { arch, source })?;
+        let (bytes, source) = (fetched.bytes(), fetched.source().to_owned());
+        // One bad at its end, or without the wanted plugins, is to be found here and not on an island.
+        read_members(fetched, artifact, &Limits::default(), &mut Prove::default()).map_err(
+            |source| BundleError::Archive {
+                artifact: artifact.name.clone(),
+                arch,
+                source: Box::new(source),
+            },
+        )?;
+        let plugins = artifact.members.iter();
+        let files = keeper.files.into_inner();
+        Ok(Bundled {
+            artifact: artifact.name.clone(),
+            version: artifact.version.clone(),
+            arch,
+            pin: artifact.pin.to_string(),
+            bytes,
+            source,
+            plugins: plugins.map(|member| member.plugin.to_string()).collect(),
+            files: files.unwrap_or_else(std::sync::PoisonError::into_inner),
+        })
+    }
+
+    /// Writes down what is there.
+    ///
+    /// # Errors
+    /// When the directory refuses.
+    pub fn finish(self) -> Result<Vec<Bundled>, BundleError> {
+        let manifest = Manifest {
+            kind: "cni-keeper bundle",
+            program: concat!("cni-keeper ", env!("CARGO_PKG_VERSION")),
+            artifacts: &self.contents,
+        };
+        let kept = |source| BundleError::Keep {
+            what: MANIFEST.to_owned(),
+            source,
+        };
+        let mut text = serde_json::to_vec_pretty(&manifest).map_err(|error| kept(error.into()))?;
+        text.push(b'\n');
+        self.shelve(&self.root, &FileName::fixed(MANIFEST), &mut &text[..])
+            .map_err(kept)?;
+        Ok(self.contents)
+    }
+
+    /// Publishes a file, unless the same is there already.
+    fn shelve(&self, into: &Dir, name: &FileName, bytes: &mut dyn Read) -> io::Result<()> {
+        let mut temp = self.root.create_temp().map_err(|error| error.source)?;
+        io::copy(bytes, &mut temp)?;
+        temp.flush()?;
+        let same = matches!(
+            into.observe(name),
+            FileState::Regular(there) if there.sha256 == temp.sha256()
+        );
+        if same {
+            return Ok(());
+        }
+        let publish = || {
+            let sealed = temp.seal(FileMode::PUBLIC, self.host.owner())?;
+            sealed.publish(into, name)?;
+            into.sync()
+        };
+        publish().map_err(|error: HostError| error.source)
+    }
+}
+
+/// Where the blobs of one artifact go.
+struct Shelf<'a> {
+    bundle: &'a Bundle,
+    /// Their paths, relative to the bundle.
+    files: Mutex<Vec<String>>,
+}
+
+impl Keep for Shelf<'_> {
+    fn keep(&self, what: Kept<'_>, bytes: &mut dyn Read) -> io::Result<()> {
+        let (dir, name) = match what {
+            Kept::Blob(pin) => blob(pin),
+            Kept::Url(url) => ("by-url".to_owned(), Sha256::of(url.as_bytes()).to_string()),
+        };
+        let bundle = self.bundle;
+        let into = bundle.host.ensure_dir(&bundle.path.join(&dir), DIR_MODE);
+        let into = into.map_err(|error| error.source)?;
+        let file = name.parse().map_err(io::Error::other)?;
+        bundle.shelve(&into, &file, bytes)?;
+        if let Ok(mut files) = self.files.lock() {
+            files.push(format!("{dir}/{name}"));
+        }
+        Ok(())
+    }
+}
+
+/// The directory and the name of a blob.
+fn blob(pin: &Pin) -> (String, String) {
+    let text = pin.to_string();
+    let hex = text.rsplit(':').next().unwrap_or_default();
+    (format!("blobs/{}", pin.algorithm()), hex.to_owned())
+}
+
+/// Takes members, and keeps nothing of them.
+#[derive(Default)]
+struct Prove(sha2::Sha256);
+
+impl MemberSink for Prove {
+    fn begin(&mut self, _plugins: &[&Member], _size: u64) -> io::Result<()> {
+        self.0 = sha2::Sha256::new();
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.update(bytes);
+        Ok(())
+    }
+
+    fn end(&mut self) -> io::Result<Sha256> {
+        let digest: [u8; 32] = std::mem::take(&mut self.0).finalize().into();
+        Ok(Sha256::from_bytes(digest))
+    }
+}

@@ -1,0 +1,64 @@
+//! `bundle`: everything that a configuration needs, for sites without a network.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::progress::Terminal;
+use super::{Exit, Failure, declaration_for, output};
+use crate::bundle::Bundle;
+use crate::cli::{Global, Output};
+use crate::host::HostError;
+use crate::model::Arch;
+use crate::reconcile::Audience as _;
+
+/// Runs it.
+pub(super) async fn run(
+    global: &Global,
+    dir: &Path,
+    archs: &[Arch],
+    format: Output,
+) -> Result<Exit, Failure> {
+    // Every architecture's configuration is read before anything is fetched: a missing pin is told at once.
+    let mut declared = Vec::new();
+    let archs: Vec<Option<Arch>> = match archs {
+        [] => vec![None],
+        some => some.iter().copied().map(Some).collect(),
+    };
+    for arch in archs {
+        declared.push(declaration_for(global, &global.config, arch)?.settings);
+    }
+    let dir = std::path::absolute(dir).map_err(|error| HostError::new("find", dir, error));
+    let dir = dir.map_err(|error| Failure::Bundle(error.into()))?;
+    let mut bundle = Bundle::open(&dir)?;
+    let terminal = Terminal::new();
+    for settings in &declared {
+        bundle
+            .gather(settings, |artifact| terminal.downloading(artifact))
+            .await?;
+    }
+    let contents = bundle.finish()?;
+    if format == Output::Json {
+        output::json(&json!({ "bundle": dir, "artifacts": contents }));
+        return Ok(Exit::Done);
+    }
+    for it in &contents {
+        output::line(format!(
+            "bundled   {} {} {}  {} from {}, {} verified",
+            it.artifact,
+            it.version,
+            it.arch,
+            indicatif::HumanBytes(it.bytes),
+            it.source,
+            it.pin.chars().take(19).collect::<String>(),
+        ));
+    }
+    let names: Vec<&str> = declared.iter().map(|it| it.arch.as_str()).collect();
+    output::line(format!(
+        "done: {} has all that this configuration needs on {}; `install --offline --seed {}` proves it",
+        dir.display(),
+        names.join(", "),
+        dir.display()
+    ));
+    Ok(Exit::Done)
+}

@@ -1,0 +1,317 @@
+//! Debian's `docker-registry` on loopback, and an image in it that other tools made.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use cni_keeper::model::Sha256;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::pack::plugin;
+use super::tls::Authority;
+use super::tokens::{ISSUER, SERVICE};
+
+/// What any wait may take. Reached only by what would take for ever.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// What these tests need beside the agent.
+const TOOLS: [&str; 3] = ["docker-registry", "skopeo", "umoci"];
+
+/// The repository that holds the image.
+pub(crate) const REPOSITORY: &str = "team/cni";
+
+/// `puller` and `correct horse` (bcrypt).
+const HTPASSWD: &str = "puller:$2b$04$4oYwFSsZUAPx3KasdmAbIuXQdN0aFsD1WDZV1Fkqa4QCs1OAcBdEy\n";
+
+/// Says so where registries cannot be had here.
+pub(crate) fn has_tools() -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let missing = |tool: &&&str| !std::env::split_paths(&path).any(|dir| dir.join(tool).is_file());
+    match TOOLS.iter().find(missing) {
+        Some(tool) => {
+            super::skipped(&format!("no {tool} here"));
+            false
+        }
+        None => true,
+    }
+}
+
+/// Something in the registry's storage.
+#[derive(Debug, Clone)]
+pub(crate) struct Thing {
+    /// `manifests` or `blobs`.
+    kind: &'static str,
+    /// `sha256:…`
+    pub(crate) digest: String,
+    pub(crate) content: Vec<u8>,
+}
+
+/// A registry's storage with an image of real plugins.
+pub(crate) struct Stock {
+    dir: TempDir,
+    pub(crate) index: Thing,
+    pub(crate) manifest: Thing,
+    pub(crate) layer: Thing,
+}
+
+impl Stock {
+    /// An image with these plugins below `/opt/cni/bin`, made by umoci and copied into the storage by skopeo.
+    pub(crate) fn of(plugins: &[&str]) -> Self {
+        let files: Vec<(&str, Vec<u8>)> =
+            plugins.iter().map(|name| (*name, plugin(name))).collect();
+        Self::holding(&files)
+    }
+
+    /// The same with any files.
+    pub(crate) fn holding(files: &[(&str, Vec<u8>)]) -> Self {
+        let dir = TempDir::new().unwrap();
+        let layout = dir.path().join("layout");
+        let tree = dir.path().join("tree");
+        fs::create_dir(&tree).unwrap();
+        for (name, content) in files {
+            fs::write(tree.join(name), content).unwrap();
+        }
+        let image = format!("{}:one", layout.display());
+        let layout_text = layout.to_str().unwrap();
+        run("umoci", &["init", "--layout", layout_text]);
+        run("umoci", &["new", "--image", &image]);
+        let tree = tree.to_str().unwrap();
+        run(
+            "umoci",
+            &["insert", "--image", &image, tree, "/opt/cni/bin"],
+        );
+        let blob = |kind, digest: &Value| {
+            let digest = digest.as_str().unwrap().to_owned();
+            let path = layout.join("blobs").join(digest.replace(':', "/"));
+            Thing {
+                kind,
+                digest,
+                content: fs::read(path).unwrap(),
+            }
+        };
+        let top = read_json(&layout.join("index.json"));
+        let manifest = blob("manifests", &top["manifests"][0]["digest"]);
+        let inside: Value = serde_json::from_slice(&manifest.content).unwrap();
+        let layer = blob("blobs", &inside["layers"][0]["digest"]);
+        let index = index_of(&manifest, &layout);
+        let stock = Self {
+            dir,
+            index,
+            manifest,
+            layer,
+        };
+        let open = Registry::start(&stock, &Setup::default());
+        let to = format!("docker://{}/{REPOSITORY}:all", open.address());
+        let from = format!("oci:{layout_text}:all");
+        run(
+            "skopeo",
+            &[
+                "copy",
+                "--quiet",
+                "--all",
+                "--dest-tls-verify=false",
+                &from,
+                &to,
+            ],
+        );
+        stock
+    }
+}
+
+/// Puts an index over the manifest into the layout, which then has it under the name `all`.
+fn index_of(manifest: &Thing, layout: &Path) -> Thing {
+    let kind = "application/vnd.oci.image.index.v1+json";
+    let one = json!({
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "digest": manifest.digest,
+        "size": manifest.content.len(),
+        "platform": {"os": "linux", "architecture": "amd64"},
+    });
+    let content = json!({"schemaVersion": 2, "mediaType": kind, "manifests": [one]});
+    let content = content.to_string().into_bytes();
+    let hex = Sha256::of(&content).to_string();
+    fs::write(layout.join("blobs/sha256").join(&hex), &content).unwrap();
+    let digest = format!("sha256:{hex}");
+    let top = json!({"schemaVersion": 2, "manifests": [{
+        "mediaType": kind, "digest": digest, "size": content.len(),
+        "annotations": {"org.opencontainers.image.ref.name": "all"},
+    }]});
+    fs::write(layout.join("index.json"), top.to_string()).unwrap();
+    Thing {
+        kind: "manifests",
+        digest,
+        content,
+    }
+}
+
+/// How a registry is run.
+#[derive(Default)]
+pub(crate) struct Setup<'a> {
+    /// The authority of its certificate, and the names in it; plain http without.
+    pub(crate) tls: Option<(&'a Authority, &'a [&'a str])>,
+    pub(crate) guard: Guard<'a>,
+    /// Where it listens; by default at a port of the kernel's choice.
+    pub(crate) at: Option<SocketAddr>,
+}
+
+/// What it asks for.
+#[derive(Default)]
+pub(crate) enum Guard<'a> {
+    /// Nothing.
+    #[default]
+    Nobody,
+    /// `puller` and `correct horse`.
+    Password,
+    /// A token from this realm, signed by somebody whom this authority vouches for.
+    Token(&'a str, &'a Authority),
+}
+
+/// A registry that runs. Killed when it is let go of.
+pub(crate) struct Registry {
+    child: Child,
+    address: SocketAddr,
+    scheme: &'static str,
+    log: Arc<Mutex<String>>,
+    _files: TempDir,
+}
+
+impl Registry {
+    pub(crate) fn start(stock: &Stock, setup: &Setup<'_>) -> Self {
+        let files = TempDir::new().unwrap();
+        let config = configuration(stock, setup, files.path());
+        let mut child = Command::new("docker-registry")
+            .arg("serve")
+            .arg(config)
+            .env("OTEL_TRACES_EXPORTER", "none")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let (listens, address) = channel();
+        let pipes: [Box<dyn Read + Send>; 2] = [
+            Box::new(child.stdout.take().unwrap()),
+            Box::new(child.stderr.take().unwrap()),
+        ];
+        for pipe in pipes {
+            let (log, listens) = (Arc::clone(&log), listens.clone());
+            thread::spawn(move || collect(pipe, &log, &listens));
+        }
+        let Ok(address) = address.recv_timeout(DEADLINE) else {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("it does not listen, and said:\n{}", log.lock().unwrap());
+        };
+        Self {
+            child,
+            address,
+            scheme: if setup.tls.is_some() { "https" } else { "http" },
+            log,
+            _files: files,
+        }
+    }
+
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The URL of something in it.
+    pub(crate) fn url(&self, thing: &Thing) -> String {
+        self.url_as("127.0.0.1", thing)
+    }
+
+    /// The same with another name for the host.
+    pub(crate) fn url_as(&self, host: &str, thing: &Thing) -> String {
+        let (scheme, port) = (self.scheme, self.address.port());
+        let Thing { kind, digest, .. } = thing;
+        format!("{scheme}://{host}:{port}/v2/{REPOSITORY}/{kind}/{digest}")
+    }
+
+    /// What it has said so far, one line a request among it.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Ends it at once, in the middle of whatever it does.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Writes the configuration and what it names.
+fn configuration(stock: &Stock, setup: &Setup<'_>, dir: &Path) -> PathBuf {
+    let at = setup
+        .at
+        .map_or("127.0.0.1:0".to_owned(), |at| at.to_string());
+    let file = |name: &str, content: &str| {
+        let path = dir.join(name);
+        fs::write(&path, content).unwrap();
+        path
+    };
+    let mut config = json!({
+        "version": "0.1",
+        "log": {"level": "info"},
+        "storage": {"filesystem": {"rootdirectory": stock.dir.path().join("storage")}},
+        "http": {"addr": at, "secret": "one"},
+    });
+    if let Some((authority, names)) = setup.tls {
+        let (certificate, key) = authority.pair(names);
+        config["http"]["tls"] = json!({
+            "certificate": file("server.pem", &certificate.pem()),
+            "key": file("server.key", &key.serialize_pem()),
+        });
+    }
+    match setup.guard {
+        Guard::Nobody => {}
+        Guard::Password => {
+            let path = file("htpasswd", HTPASSWD);
+            config["auth"] = json!({"htpasswd": {"realm": "the \"registry\", mine", "path": path}});
+        }
+        Guard::Token(realm, authority) => {
+            config["auth"] = json!({"token": {
+                "realm": realm, "service": SERVICE, "issuer": ISSUER,
+                "rootcertbundle": file("issuers.pem", &authority.pem()),
+            }});
+        }
+    }
+    file("config.yml", &config.to_string())
+}
+
+/// Keeps what it says, and tells where it listens.
+fn collect(pipe: impl Read, log: &Mutex<String>, listens: &Sender<SocketAddr>) {
+    for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+        let address = line.split_once("listening on ").map(|(_, rest)| rest);
+        let address = address.and_then(|rest| rest.split(['"', ',']).next()?.parse().ok());
+        let mut log = log.lock().unwrap();
+        *log += &line;
+        log.push('\n');
+        if let Some(address) = address {
+            let _ = listens.send(address);
+        }
+    }
+}
+
+fn read_json(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+fn run(tool: &str, arguments: &[&str]) {
+    let output = Command::new(tool).args(arguments).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{tool} {arguments:?}: {said}");
+}
