@@ -7,6 +7,7 @@ mod simulation;
 
 use std::time::Duration;
 
+use cni_keeper::retry::Spread;
 use node::Settings;
 use server::{Kind, Over};
 use simulation::{Outcome, Scenario, Simulation};
@@ -146,4 +147,27 @@ fn nodes_take_turns_and_every_run_is_the_same() {
     let minute = 60 * SECOND;
     assert!(rolling(minute).0 > took);
     assert_eq!(rolling(minute), rolling(minute));
+}
+
+#[test]
+fn who_comes_later_slows_the_other_down() {
+    let window = 8 * SECOND;
+    let outcome = Simulation::run(Scenario {
+        nodes: 2,
+        artifacts: vec![100.0 * MB],
+        servers: vec![mirror()],
+        settings: Settings {
+            spread: window,
+            ..Settings::default()
+        },
+        at_once: 2,
+    });
+    let starts = [0, 1].map(|node| Spread::of(&format!("node-{node}")).start(window));
+    let (first, second) = (starts[0].min(starts[1]), starts[0].max(starts[1]));
+    let last = first + 20 * SECOND;
+    close(outcome.ready(100).as_secs_f64(), last.as_secs_f64());
+    close(
+        outcome.ready(50).as_secs_f64(),
+        (last + first - second).as_secs_f64(),
+    );
 }
