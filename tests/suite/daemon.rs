@@ -15,6 +15,7 @@ mod limits;
 mod network;
 mod quiet;
 mod report;
+mod spread;
 mod stop;
 mod store;
 mod storm;

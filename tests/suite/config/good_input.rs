@@ -84,7 +84,6 @@ fn every_section_arrives_as_written() {
     assert_eq!(settings.fetch.total_timeout, Duration::from_secs(3600));
     assert_eq!(settings.fetch.min_rate, 2048);
     assert_eq!(settings.fetch.attempts.get(), 3);
-    assert_eq!(settings.fetch.spread, Duration::from_secs(120));
     assert_eq!(settings.fetch.max_size, 256 << 20);
     assert_eq!(settings.fetch.ca_file, Some("/etc/ssl/mirror.pem".into()));
     assert_eq!(
@@ -185,6 +184,19 @@ fn a_profile_and_a_pod_cidr_are_enough() {
     assert_eq!(network.file_mode.to_string(), "0600");
     assert_eq!(network.conflist["plugins"][0]["type"], "bridge");
     assert_eq!(network.conflist["plugins"][0]["mtu"], "${host.mtu}");
+}
+
+#[test]
+fn a_cluster_is_spread_over_any_time_or_none() {
+    for (text, spread) in [("2m", 120), ("0s", 0), ("0", 0)] {
+        let text = format!("{LEAST}fetch: {{spread: {text}}}\n");
+        let settings = load_text(&text).unwrap().settings;
+        assert_eq!(settings.fetch.spread, Duration::from_secs(spread));
+    }
+    for wrong in ["2", "-1s", "soon"] {
+        let text = format!("{LEAST}fetch: {{spread: {wrong}}}\n");
+        assert!(load_text(&text).is_err(), "{wrong}");
+    }
 }
 
 #[test]
