@@ -52,9 +52,13 @@ impl<S> Verified<S> {
         Self { tried, ..self }
     }
 
-    /// The same failures, for whoever keeps them beside it.
-    pub(super) fn take_tried(&mut self) -> Vec<Tried> {
-        std::mem::take(&mut self.tried)
+    /// The bytes, to be read from the start once more.
+    pub(super) fn rewound(&mut self) -> io::Result<&mut S>
+    where
+        S: Spool,
+    {
+        self.spool.seek(SeekFrom::Start(0))?;
+        Ok(&mut self.spool)
     }
 
     /// The bytes, read from the start.

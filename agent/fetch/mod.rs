@@ -43,7 +43,7 @@ pub use download::{Means, download};
 pub use elf::NotAPlugin;
 pub use failure::{Failure, FetchError, TimeLimit, Tried, WrongDigest};
 pub use files::LocalFiles;
-pub use image::{Blobs, Descriptor, GatherError, Image, ImageError, Kind, gather};
+pub use image::{Image, ImageError};
 pub use inquiry::inquire;
 pub use intake::Verified;
 pub use redact::redacted;

@@ -1,8 +1,8 @@
 //! Sources as enterprises have them: behind proxies, authorities of their own and credentials; and what vouches for their bytes.
 
 mod access;
-mod pins;
 mod image;
+mod pins;
 mod proxy;
 mod registry;
 mod secrets;

@@ -64,7 +64,7 @@ impl<S> Image<S> {
 
 /// Why files could not be gathered from an image.
 #[derive(Debug, thiserror::Error)]
-pub enum GatherError {
+pub(in crate::fetch) enum GatherError {
     /// A blob of it cannot be had.
     #[error(transparent)]
     Fetch(#[from] FetchError),
@@ -96,17 +96,6 @@ impl GatherError {
             Self::Spool(source) => FetchError::Spool { artifact, source },
         }
     }
-
-    /// A stable label for metrics and machine-readable output.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Fetch(error) => error.kind(),
-            Self::Image(error) => error.class().kind(),
-            Self::Archive(error) => error.kind(),
-            Self::Spool(_) => "spool",
-        }
-    }
 }
 
 /// Fetches what it takes of the image that `artifact` pins: index, manifest, and layers from the top down until
@@ -114,7 +103,7 @@ impl GatherError {
 ///
 /// # Errors
 /// See [`GatherError`].
-pub async fn gather<S: Spool>(
+pub(in crate::fetch) async fn gather<S: Spool>(
     artifact: &Artifact,
     limits: &Limits,
     blobs: &mut impl Blobs<S>,

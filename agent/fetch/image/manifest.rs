@@ -19,7 +19,7 @@ const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 
 /// Which of a registry's two kinds of content a blob is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(in crate::fetch) enum Kind {
     /// An index or a manifest, under `/manifests/`.
     Manifest,
     /// A layer, under `/blobs/`.
@@ -28,22 +28,22 @@ pub enum Kind {
 
 /// A blob by its digest, as the index or manifest above it describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Descriptor {
+pub(in crate::fetch) struct Descriptor {
     /// Which kind of content.
-    pub kind: Kind,
+    pub(in crate::fetch) kind: Kind,
     /// The digest of its bytes.
-    pub pin: Pin,
+    pub(in crate::fetch) pin: Pin,
     /// Its bytes as announced; of the topmost manifest nobody announces them.
-    pub size: Option<u64>,
+    pub(in crate::fetch) size: Option<u64>,
     /// The name of the file that it is, for an artifact that is no container image: the annotation
     /// `org.opencontainers.image.title`.
-    pub title: Option<String>,
+    pub(in crate::fetch) title: Option<String>,
 }
 
 impl Descriptor {
     /// What an image's reference names.
     #[must_use]
-    pub const fn of_reference(pin: Pin) -> Self {
+    pub(in crate::fetch) const fn of_reference(pin: Pin) -> Self {
         Self {
             kind: Kind::Manifest,
             pin,
@@ -71,7 +71,7 @@ impl Descriptor {
 
     /// The most bytes that are worth fetching, within `max_size` for a layer.
     #[must_use]
-    pub fn max_size(&self, max_size: u64) -> u64 {
+    pub(in crate::fetch) fn max_size(&self, max_size: u64) -> u64 {
         let most = match self.kind {
             Kind::Manifest => LARGEST_MANIFEST,
             Kind::Layer => max_size,

@@ -13,14 +13,16 @@ mod search;
 
 use std::future::Future;
 
-pub use gather::{GatherError, Image, gather};
+pub use gather::Image;
+pub(super) use gather::gather;
 pub(super) use layer::{Content, Layer};
-pub use manifest::{Descriptor, ImageError, Kind};
+pub use manifest::ImageError;
+pub(super) use manifest::{Descriptor, Kind};
 
 use super::{FetchError, Verified};
 
 /// Gives the blobs of an image.
-pub trait Blobs<S> {
+pub(super) trait Blobs<S> {
     /// The verified bytes of `blob`. They need not have the size that the descriptor announces: that is looked at
     /// here.
     ///

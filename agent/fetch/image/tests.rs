@@ -1,5 +1,6 @@
 //! Whole images in memory, good and evil: what is asked for, what is taken, and how the bad ones are told.
 
+use super::gather::GatherError;
 use std::collections::HashMap;
 use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
 
@@ -412,7 +413,7 @@ fn indexes_lead_to_the_manifest_unless_they_lead_on_and_on() {
         error.to_string().contains("an index within an index"),
         "{error}"
     );
-    assert_eq!(error.kind(), "image");
+    assert_eq!(error.of("cni").kind(), "image");
 }
 
 #[test]

@@ -314,7 +314,6 @@ fn fault_52_bombs() {
         entry: 700_000,
         total: 8 << 20,
         entries: 4,
-        layer_entries: 10,
         ratio: 50,
     };
     let read = |tar: Tar| read_as(wants_bridge(), &tar.gz(), &limits, &mut Keep::default());

@@ -2,35 +2,14 @@
 
 use std::io;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use cni_keeper::fetch::{
-    Blobs, Descriptor, FetchError, GatherError, Health, Limits, MemberSink, Verified, download,
-    gather, read_members,
-};
+use cni_keeper::fetch::{FetchError, Health, Limits, Means, MemberSink, download, read_members};
 use cni_keeper::model::{Format, Member, Pin, Sha256};
 
 use crate::fetch::{TempSpool, artifact, means, settings};
 use crate::support::images::{Images, manifest};
 use crate::support::pack::{arch, other_build, plugin};
-
-/// A layout as a registry's content.
-struct Layout(PathBuf);
-
-impl Blobs<TempSpool> for Layout {
-    async fn get(&mut self, blob: &Descriptor) -> Result<Verified<TempSpool>, FetchError> {
-        let digest = blob.pin.to_string().replace(':', "/");
-        let source = format!("file://{}/blobs/{digest}", self.0.display());
-        let (settings, health) = (settings(), Health::default());
-        let wanted = artifact(&[source], blob.pin);
-        download(
-            &wanted,
-            &means(&settings, &health),
-            &|| Ok(TempSpool::new()),
-        )
-        .await
-    }
-}
 
 /// Plugins and their digests.
 #[derive(Default)]
@@ -59,8 +38,8 @@ impl MemberSink for Digests {
     }
 }
 
-/// Takes `(path, plugin)` out of the image in a layout.
-fn take(layout: &Path, wanted: &[(&str, &str)]) -> Result<Vec<(Vec<String>, Sha256)>, GatherError> {
+/// Takes `(path, plugin)` out of the image in a layout, which serves as a seed as it is.
+fn take(layout: &Path, wanted: &[(&str, &str)]) -> Result<Vec<(Vec<String>, Sha256)>, FetchError> {
     let mut image = artifact(&[], Pin::sha256(&manifest(layout)).unwrap());
     image.format = Format::Image;
     image.arch = arch();
@@ -70,14 +49,18 @@ fn take(layout: &Path, wanted: &[(&str, &str)]) -> Result<Vec<(Vec<String>, Sha2
         sha256: None,
     });
     image.members = members.collect();
-    let limits = Limits::default();
+    let (settings, health, seeds) = (settings(), Health::default(), [layout.to_owned()]);
+    let means = Means {
+        seeds: &seeds,
+        ..means(&settings, &health)
+    };
     let gathered = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap()
-        .block_on(gather(&image, &limits, &mut Layout(layout.to_owned())))?;
+        .block_on(download(&image, &means, &|| Ok(TempSpool::new())))?;
     let mut digests = Digests::default();
-    read_members(gathered, &image, &limits, &mut digests)?;
+    read_members(gathered, &image, &Limits::default(), &mut digests).unwrap();
     Ok(digests.taken)
 }
 
