@@ -248,7 +248,7 @@ pub(super) const MISTAKES: &[(&str, &str, &str)] = &[
     ("runtime:\n  endpoint: unix:///run/containerd/containerd.sock", "runtime: unix:///run/containerd/containerd.sock",
      "config.yaml:62: runtime: expected a mapping of keys, found text"),
     ("drift:\n", "drift: on\ndrifting:\n",
-     "config.yaml:47: drift: expected a mapping of keys, found text\nconfig.yaml:48: drifting: unknown key; known here are apiVersion, kind, profile, paths, artifacts, seeds, mirrors, network, drift, fetch, http, runtime, kubernetes"),
+     "config.yaml:47: drift: expected a mapping of keys, found text\nconfig.yaml:48: drifting: unknown key; known here are apiVersion, kind, profile, paths, trust, artifacts, seeds, mirrors, network, drift, fetch, http, runtime, kubernetes"),
     ("kind: NodeNetwork", "kind: &k NodeNetwork",
      "config.yaml:2:10: anchors and aliases are not read; write the value out, or in quotes if it is text"),
     ("kind: NodeNetwork", "kind: NodeNetwork\n<<: {a: 1}",
