@@ -44,17 +44,17 @@ pub const PROFILES: [Profile; 8] = [
     },
     Profile {
         name: "weave",
-        about: "weave-net and portmap; runs beside weave-kube; the plugin's digest is yours to supply",
+        about: "weave-net and portmap; runs beside weave-kube; the image's digest is yours to supply",
         text: include_str!("profiles/weave.yaml"),
     },
     Profile {
         name: "romana",
-        about: "legacy: romana; runs beside romana-agent; the plugin's digest is yours to supply",
+        about: "legacy: romana; runs beside romana-agent; the image's digest is yours to supply",
         text: include_str!("profiles/romana.yaml"),
     },
     Profile {
         name: "cilium",
-        about: "cilium-cni; runs beside cilium-agent; the plugin's digest is yours to supply",
+        about: "cilium-cni; runs beside cilium-agent; the image's digest is yours to supply",
         text: include_str!("profiles/cilium.yaml"),
     },
 ];

@@ -1,11 +1,12 @@
 //! The profiles at work: the plugins come first, and the conflist once the daemon beside them is up.
 //!
-//! Plugins that are in images only are stood in for by a script that answers `VERSION`; the reference plugins are
-//! Debian's. Those speak CNI up to 1.0.0, so reference-bridge and reference-ptp, which offer 1.1.0 as well, are left to
-//! the end-to-end tests.
+//! Plugins that are in images only are stood in for by a script that answers `VERSION`, in an image with the path that
+//! the profile gives; the reference plugins are Debian's. Those speak CNI up to 1.0.0, so reference-bridge and
+//! reference-ptp, which offer 1.1.0 as well, are left to the end-to-end tests.
 
 use std::fs;
 use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
 
 use cni_keeper::config::{Gate, PROFILES};
 use cni_keeper::model::Sha256;
@@ -40,6 +41,7 @@ fn declare(node: &Node, name: &str, text: &str, server: &Server) {
         config["network"] = json!({});
     }
     config["network"]["requires"] = here;
+    config["seeds"] = json!([images(node)]);
     // JSON is YAML, too.
     fs::write(node.config(), config.to_string()).unwrap();
 }
@@ -47,17 +49,16 @@ fn declare(node: &Node, name: &str, text: &str, server: &Server) {
 /// An artifact as an operator overrides it: another version, from elsewhere, with a digest of its own.
 fn supplied(node: &Node, artifact: &Value) -> Value {
     let name = artifact["name"].as_str().unwrap();
+    let source = artifact["sources"][0].as_str().unwrap();
+    if source.starts_with("FILL-IN: oci://") {
+        let paths = members(artifact);
+        let files: Vec<(&str, &[u8])> = paths.into_iter().map(|path| (path, STAND_IN)).collect();
+        return json!({"name": name, "version": "v0", "sources": [image(node, &files)]});
+    }
     let bytes = if artifact["format"] == "raw" {
         STAND_IN.to_vec()
     } else {
-        let mut members: Vec<&str> = artifact["plugins"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|item| item["member"].as_str().or(item.as_str()).unwrap())
-            .collect();
-        members.dedup();
-        let tar = members
+        let tar = members(artifact)
             .into_iter()
             .fold(Tar::like_upstream(), |tar, member| {
                 let content = match name {
@@ -75,6 +76,43 @@ fn supplied(node: &Node, artifact: &Value) -> Value {
         "format": artifact.get("format").unwrap_or(&json!("tar.gz")),
         "sha256": {arch().as_str(): Sha256::of(&bytes).to_string()},
     })
+}
+
+/// The paths that are to be taken out of an artifact.
+fn members(artifact: &Value) -> Vec<&str> {
+    let items = artifact["plugins"].as_array().unwrap().iter();
+    let mut paths: Vec<&str> = items
+        .map(|item| item["member"].as_str().or(item.as_str()).unwrap())
+        .collect();
+    paths.dedup();
+    paths
+}
+
+/// Where the node's images are; laid out so that it serves as a seed.
+fn images(node: &Node) -> PathBuf {
+    node.config().with_file_name("images")
+}
+
+/// An image of one layer with these files; returns what a source would call it.
+fn image(node: &Node, files: &[(&str, &[u8])]) -> String {
+    let blobs = images(node).join("blobs/sha256");
+    fs::create_dir_all(&blobs).unwrap();
+    let keep = |bytes: &[u8]| {
+        let digest = Sha256::of(bytes).to_string();
+        fs::write(blobs.join(&digest), bytes).unwrap();
+        json!({"digest": format!("sha256:{digest}"), "size": bytes.len()})
+    };
+    let layer = files
+        .iter()
+        .fold(Tar::new(), |tar, (path, content)| tar.file(path, content));
+    let manifest = json!({
+        "schemaVersion": 2,
+        "config": keep(b"{}"),
+        "layers": [keep(&layer.bytes())],
+    });
+    let manifest = keep(manifest.to_string().as_bytes());
+    let digest = manifest["digest"].as_str().unwrap();
+    format!("oci://registry.example/team/cni@{digest}")
 }
 
 /// Whatever serves a socket stays until the test is over.
@@ -133,5 +171,39 @@ fn the_conflist_comes_when_the_daemon_is_up() {
         let conflist = node.path(CONF).join(network.file_name.as_str());
         assert_eq!(fs::read_to_string(conflist).unwrap(), golden(profile.name));
         node.run("verify --node-name node-1").exits(0);
+    }
+}
+
+/// What the profile calico says of a newer calico is so: one program of its image under both names.
+#[test]
+fn a_newer_calico_comes_out_of_its_image() {
+    let profile = PROFILES.iter().find(|profile| profile.name == "calico");
+    let text = profile.unwrap().text;
+    let node = Node::empty();
+    let image = image(&node, &[("opt/cni/bin/install", STAND_IN)]);
+    let example: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("#   "))
+        .collect();
+    let example = example.join("\n");
+    let mut artifacts =
+        data(&example.replace("oci://REGISTRY/calico/cni@sha256:DIGEST", &image))["artifacts"]
+            .take();
+    let reference = &data(text)["artifacts"][0];
+    artifacts
+        .as_array_mut()
+        .unwrap()
+        .push(supplied(&node, reference));
+    let mut config = data(&completed("calico"));
+    config["artifacts"] = artifacts;
+    config["seeds"] = json!([images(&node)]);
+    config["network"] = json!({"requires": []});
+    fs::write(node.config(), config.to_string()).unwrap();
+
+    node.run("install --node-name node-1").exits(0);
+    let names = ["calico", "calico-ipam", "loopback", "portmap"];
+    assert_eq!(node.names(BIN), names);
+    for name in &names[..2] {
+        assert_eq!(node.read(&format!("{BIN}/{name}")), STAND_IN);
     }
 }

@@ -55,7 +55,7 @@ fn the_pins_of_each_profile_are_those_of_the_catalog() {
         for artifact in data(profile.text)["artifacts"].as_array().unwrap() {
             let source = artifact["sources"][0].as_str().unwrap();
             let Some(pins) = artifact["sha256"].as_object() else {
-                assert!(source.starts_with("FILL-IN: "), "{source}");
+                assert!(source.starts_with("FILL-IN: oci://"), "{source}");
                 continue;
             };
             let version = artifact["version"].as_str().unwrap();
