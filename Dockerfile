@@ -1,4 +1,4 @@
-# The image: the static program, the authorities that it trusts and, for a site without a way out, archives to install
+# The image: the static program, the authorities that it trusts and, for a site without a way out, a bundle to install
 # from. Nothing else: no shell, no library, no package manager.
 #
 #   docker buildx build --platform linux/amd64,linux/arm64 --tag cni-keeper:0.1.0 .
@@ -7,8 +7,9 @@
 # compile in, or for other content:
 #   --build-arg BUILDER=IMAGE   another one: Debian with Rust and a C compiler
 #   --build-arg BINARY=IMAGE    one that holds /cni-keeper and /ca-certificates.crt: nothing is compiled
-#   --build-arg SEED=seed       bakes in the directory `seed` beside this file, as /seed, where a configuration finds
-#                               it as file:///seed/…; what it finds there has to match its pins like anything else
+#   --build-arg SEED=seed       bakes in the directory `seed` beside this file, as /seed: what `cni-keeper bundle` made,
+#                               for a configuration with `seeds: [/seed]`, or archives for file:///seed/…; what is found
+#                               there has to match its pins like anything else
 ARG BUILDER=rust:1.95-bookworm
 ARG BINARY=build
 ARG SEED=no-seed

@@ -49,11 +49,14 @@ EVERYTHING = {
     "uninstall": False,
     "proxySecret": "proxy",
     "caConfigMap": "authorities",
+    "registrySecret": "registries",
+    "mirrorSecret": "mirror",
+    "seed": {"directory": "/var/lib/cni-keeper-seed"},
     "logLevel": "debug",
     "logFormat": "json",
     "extraEnv": [{"name": "A", "value": "b"}],
-    "extraVolumes": [{"name": "seed", "emptyDir": {}}],
-    "extraVolumeMounts": [{"name": "seed", "mountPath": "/seed"}],
+    "extraVolumes": [{"name": "more", "emptyDir": {}}],
+    "extraVolumeMounts": [{"name": "more", "mountPath": "/more"}],
     "affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}},
     "nodeSelector": {"accelerator": "gpu"},
     "tolerations": [{"key": "gpu", "operator": "Equal", "value": "yes", "effect": "NoExecute", "tolerationSeconds": 9}],
@@ -170,6 +173,14 @@ class Equivalence(unittest.TestCase):
         given = {"proxySecret": "cni-keeper-proxy", "caConfigMap": "cni-keeper-ca"}
         self.same(kustomized("components/proxy", "components/private-ca"), given)
 
+    def test_secrets_for_registries_and_mirrors_are_their_components(self):
+        given = {"registrySecret": "cni-keeper-registry", "mirrorSecret": "cni-keeper-mirror"}
+        self.same(kustomized("components/registry-credentials", "components/mirror-access"), given)
+
+    def test_a_bundle_is_its_component(self):
+        self.same(kustomized("components/seed-image"), {"seed": {"image": "cni-keeper-seed:0.1.0"}})
+        self.same(kustomized("components/seed-directory"), {"seed": {"directory": "/var/lib/cni-keeper-seed"}})
+
     def test_the_api_is_its_components(self):
         rights = [f"components/kubernetes-{part}" for part in ("api", "reports", "taint")]
         self.same(kustomized(*rights, config=ALL_OF_API), API | {"config": ALL_OF_API})
@@ -233,6 +244,8 @@ class Refusals(unittest.TestCase):
         'hostDirectories=[{"path":"/opt/cni","mode":"ro"}]': ["/hostDirectories/0", "mode", "not allowed"],
         "hostDirectories=[]": ["/hostDirectories", "minItems"],
         'proxySecret="http://proxy:3128"': ["/proxySecret", "does not match pattern"],
+        'seed="registry.example/cni-seed:1"': ["/seed", "want object"],
+        'seed={"directory":"var/lib/seed"}': ["/seed/directory", "does not match pattern"],
         'logLevel="verbose"': ["/logLevel", "must be one of"],
         'maxUnavailable="0%"': ["/maxUnavailable", "does not match pattern"],
         "maxUnavailable=0": ["/maxUnavailable", "minimum"],
@@ -267,6 +280,10 @@ class Refusals(unittest.TestCase):
             "does not match pattern",
         ],
         'config={"kubernetes":{"server":"http://10.0.0.1"}}': ["/config/kubernetes/server", "pattern"],
+        'config={"mirrors":[{"from":"https://github.com/"}]}': ["/config/mirrors/0", "missing property 'to'"],
+        'config={"seeds":["seed"]}': ["/config/seeds/0", "does not match pattern"],
+        'config={"fetch":{"spread":"soon"}}': ["/config/fetch/spread", "does not match pattern"],
+        'config={"trust":{"pinList":{"sources":["oci://h/a"]}}}': ["/config/trust/pinList", "missing property 'publicKey'"],
     }
 
     TEMPLATES = {
@@ -293,6 +310,8 @@ class Refusals(unittest.TestCase):
         'hostDirectories=["/opt/cni","/opt-cni","/etc/cni"]': ["/opt-cni would be the volume opt-cni", "/opt/cni;"],
         'hostDirectories=["/opt/cni","/etc/cni",{"path":"/opt/cni","readOnly":true}]': ["/opt/cni would be the volume"],
         'hostDirectories=["/opt/cni","/etc/cni","/config"]': ["/config would be the volume config", "the chart's own"],
+        'extraVolumes=[{"name":"registry","emptyDir":{}}]': ["extraVolumes", "registry is there already, the chart's own"],
+        'seed={"image":"a:1","directory":"/var/lib/seed"}': ["seed: there are an image, a:1, and a directory", "keep one"],
         'extraVolumes=[{"name":"opt-cni","emptyDir":{}}]': ["extraVolumes", "opt-cni is there already, /opt/cni"],
         'podLabels={"app.kubernetes.io/name":"a"}': ["podLabels: app.kubernetes.io/name", "the chart's own"],
         'dashboard={"labels":{"app.kubernetes.io/version":"2"}}': ["dashboard.labels: app.kubernetes.io/version"],
@@ -366,6 +385,9 @@ class Chart(unittest.TestCase):
             for version in schemas.VERSIONS:
                 found = [m for one in objects if schemas.has(one) for m in schemas.mistakes(one, version)]
                 self.assertEqual(found, [], version)
+        in_image = helm.objects(EVERYTHING | {"seed": {"image": "registry.example/cni-seed:1"}})
+        found = [m for one in in_image if schemas.has(one) for m in schemas.mistakes(one, schemas.VERSIONS[-1])]
+        self.assertEqual(found, [])
         with helm_python.Chart.load(helm.CHART) as chart:
             self.assertEqual(set(EVERYTHING), set(chart.schema["properties"]) - {"global"})
 
@@ -383,8 +405,8 @@ class Chart(unittest.TestCase):
                 facts = {"network": {"facts": [{"values": {"node.podCIDR": "10.244.0.0/24"}}]}}
                 config = {"profile": profile.stem} | (facts if profile.stem.startswith("reference-") else {})
                 self.assertEqual("FIRST" not in helm.rendered({"config": config})["NOTES.txt"], complete)
-                artifact = {"name": profile.stem, "version": "1", "sources": ["https://mirror.example/a"]}
-                artifact["sha256"] = {"amd64": 64 * "0"}
+                image = f"oci://registry.example/a@sha256:{64 * '0'}"
+                artifact = {"name": profile.stem, "version": "1", "sources": [image]}
                 facts = {"facts": [{"values": {"node.podCIDR": "10.244.0.0/24", "romana.etcdEndpoints": []}}]}
                 given = helm.rendered({"config": config | {"artifacts": [artifact], "network": facts}})["NOTES.txt"]
                 self.assertNotIn("FIRST", given)

@@ -35,6 +35,9 @@ CAPABILITIES = ["CHOWN", "DAC_OVERRIDE"]
 PROBES = {"startupProbe": "/livez", "livenessProbe": "/livez", "readinessProbe": "/readyz"}
 # Mounted so that one line of the configuration is all that OpenShift with Multus needs.
 SPARE = {"/run/multus/cni"}
+# Where a bundle is mounted, and the directory of a node that may hold it.
+SEED = "/seed"
+SEED_ON_NODE = "/var/lib/cni-keeper-seed"
 
 
 def of_kind(objects, kind):
@@ -81,7 +84,7 @@ def node_mounts(objects):
     """The node's directories that are mounted: path on the node, path in the container, whether read-only."""
     volumes = {volume["name"]: volume["hostPath"]["path"] for volume in pod(objects)["volumes"] if "hostPath" in volume}
     for mount in agent(objects)["volumeMounts"]:
-        if mount["name"] in volumes:
+        if mount["name"] in volumes and mount["mountPath"] != SEED:
             yield volumes[mount["name"]], mount["mountPath"], mount.get("readOnly", False)
 
 
@@ -324,8 +327,26 @@ def mounts(objects):
             yield f"{on_node} is mounted writable, and only read"
     used = {mount["name"] for mount in agent(objects)["volumeMounts"]}
     yield from (f"volume {v['name']} is not mounted" for v in pod(objects)["volumes"] if v["name"] not in used)
-    kinds = {kind for volume in pod(objects)["volumes"] for kind in volume if kind != "name"}
-    yield from (f"a volume of kind {kind}" for kind in kinds - {"configMap", "hostPath", "projected"})
+
+
+def beside(objects):
+    """What is no directory of the node is only read; what an operator may not have made keeps no agent from starting."""
+    mounted = {mount["name"]: mount for mount in agent(objects)["volumeMounts"]}
+    for volume in pod(objects)["volumes"]:
+        (kind,) = set(volume) - {"name"}
+        mount = mounted.get(volume["name"], {})
+        is_seed = mount.get("mountPath") == SEED
+        if kind not in ("configMap", "hostPath", "image", "projected", "secret"):
+            yield f"a volume of kind {kind}"
+        if (kind != "hostPath" or is_seed) and not mount.get("readOnly"):
+            yield f"{volume['name']} is mounted writable"
+        if kind == "secret" and not volume["secret"].get("optional"):
+            yield f"{volume['name']}: the agent does not start without the Secret"
+        if is_seed and kind == "hostPath" and volume["hostPath"]["path"] != SEED_ON_NODE:
+            yield f"{volume['hostPath']['path']} of the node is mounted as a bundle"
+    seeds = [variable["value"] for variable in agent(objects).get("env", []) if variable["name"] == "CNI_KEEPER_SEEDS"]
+    if seeds != [SEED] * any(mount["mountPath"] == SEED for mount in mounted.values()):
+        yield f"seeds are looked for in {seeds}"
 
 
 RULES = (
@@ -342,6 +363,7 @@ RULES = (
     config_map,
     environment,
     mounts,
+    beside,
 )
 
 

@@ -104,7 +104,10 @@ httpGet:
 
 {{/* Refuses two volumes of one name, which the API server would, without a word on where they come from. */}}
 {{- define "cni-keeper.checkVolumes" -}}
-{{- $taken := dict "config" "the chart's own" "kubernetes-api" "the chart's own" "ca" "the chart's own" -}}
+{{- $taken := dict -}}
+{{- range list "config" "kubernetes-api" "ca" "registry" "mirror" "bundle" -}}
+  {{- $_ := set $taken . "the chart's own" -}}
+{{- end -}}
 {{- range .directories -}}
   {{- $path := .path -}}
   {{- $name := include "cni-keeper.volume" $path -}}
@@ -166,6 +169,9 @@ httpGet:
 {{- end -}}
 {{- include "cni-keeper.checkLabels" .Values -}}
 {{- include "cni-keeper.checkVolumes" (dict "root" . "directories" $directories) -}}
+{{- if and .Values.seed.image .Values.seed.directory -}}
+  {{- fail (printf "seed: there are an image, %s, and a directory, %s; one bundle is mounted, so keep one of the two" .Values.seed.image .Values.seed.directory) -}}
+{{- end -}}
 {{- $http := default dict $config.http -}}
 {{- $listen := include "cni-keeper.listen" . -}}
 {{- range $key, $at := dict "listen" $listen "metricsListen" $http.metricsListen -}}
@@ -209,19 +215,19 @@ httpGet:
 {{- end -}}
 {{- end }}
 
-{{/* A line for what a profile itself waits for: its plugin is published in an image only, so the digest is the operator's. */}}
+{{/* A line for what a profile itself waits for: its plugin is published in an image only, whose digest is the operator's. */}}
 {{- define "cni-keeper.profileAsks" -}}
 {{- $profile := default "" .Values.config.profile -}}
 {{- if has $profile (list "cilium" "romana" "weave") -}}
   {{- $given := false -}}
   {{- range .Values.config.artifacts -}}
-    {{- if and (eq .name $profile) .sources (or .sha256 .sha512) (or .version (eq $profile "weave")) -}}{{- $given = true -}}{{- end -}}
+    {{- if and (eq .name $profile) .sources (or .version (eq $profile "weave")) -}}{{- $given = true -}}{{- end -}}
   {{- end -}}
   {{- if eq $profile "romana" -}}
     {{- $given = and $given (get (default dict .Values.config.network) "facts") -}}
   {{- end -}}
   {{- if not $given }}
-  config: the plugin of {{ $profile }} on a mirror of yours, with its digest, and more; manifests/profiles/{{ $profile }}/config.yaml has what to write
+  config: the image that the plugin of {{ $profile }} is taken out of, by its digest, and more; manifests/profiles/{{ $profile }}/config.yaml has what to write
   {{- end -}}
 {{- end -}}
 {{- end }}
