@@ -195,7 +195,7 @@ impl Errand<'_> {
                     match failure {
                         // As it should be for a seed that is being gathered, or for another architecture.
                         Failure::NotInSeed => {
-                            tracing::debug!(artifact, source = shown, "{failure}")
+                            tracing::debug!(artifact, source = shown, "{failure}");
                         }
                         _ => {
                             tracing::warn!(
