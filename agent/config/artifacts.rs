@@ -95,17 +95,15 @@ fn artifact(
     // Sources and members hold the version: without it, what follows would be noise.
     let version = version?;
     let sources = sources(&fields, version, arch, problems);
-    let is_image = sources
-        .as_ref()
-        .map(|sources| sources[0].starts_with("oci://"));
+    let is_image = names_an_image(&fields);
     let pin = match &sources {
-        Some(sources) if is_image == Some(true) => {
-            image_pin(&fields, sources, problems).map(Said::Here)
-        }
+        Some(sources) if is_image => image_pin(&fields, sources, problems).map(Said::Here),
+        // The digest of an image is sought in its sources, which have a mistake.
+        None if is_image => None,
         _ => artifact_pin(&fields, arch, trusted, problems),
     };
     let format = match &sources {
-        Some(_) if is_image == Some(true) => image_format(&fields, problems),
+        Some(_) if is_image => image_format(&fields, problems),
         Some(sources) => format(&fields, sources, problems),
         None => None,
     };
@@ -191,6 +189,16 @@ fn sources(
         return None;
     }
     Some(all)
+}
+
+/// Whether a source is meant to be an image, right or wrong.
+fn names_an_image(fields: &Fields<'_>) -> bool {
+    let Some(Yaml::List(items)) = fields.get("sources").map(|node| &node.value) else {
+        return false;
+    };
+    items
+        .iter()
+        .any(|item| matches!(&item.value, Yaml::Text { text, .. } if text.starts_with("oci://")))
 }
 
 /// An image is pinned by the digest that all its sources name.
@@ -348,8 +356,10 @@ fn described(
         _ => &filled,
     };
     let path = member.note(member_path(inside), problems)?;
-    // Without a placeholder or directory the member's name will do for the plugin's.
-    let plugin = match alias.or_else(|| path.parse().ok().filter(|_| !text.contains('{'))) {
+    // Without a placeholder the member's file name will do for the plugin's.
+    let file = path.rsplit('/').next().unwrap_or(&path);
+    let named = || file.parse().ok().filter(|_| !text.contains('{'));
+    let plugin = match alias.or_else(named) {
         Some(plugin) => plugin,
         None => {
             problems.add(

@@ -190,12 +190,22 @@ impl Errand<'_> {
                     return Ok((got, tried(sources)));
                 }
                 Visited::Failed(back, failure) => {
-                    tracing::warn!(
-                        artifact = self.name,
-                        source = source.place.shown,
-                        kind = failure.kind(),
-                        "download failed: {failure}"
-                    );
+                    let (artifact, kind) = (self.name, failure.kind());
+                    let shown = &source.place.shown;
+                    match failure {
+                        // As it should be for a seed that is being gathered, or for another architecture.
+                        Failure::NotInSeed => {
+                            tracing::debug!(artifact, source = shown, "{failure}");
+                        }
+                        _ => {
+                            tracing::warn!(
+                                artifact,
+                                source = shown,
+                                kind,
+                                "download failed: {failure}"
+                            );
+                        }
+                    }
                     let now = Instant::now();
                     if let Some(server) = server {
                         means.health.lock().failed(server, failure.class(), now);

@@ -1,6 +1,6 @@
 //! What went wrong with TLS, in the words an operator needs.
 
-use rustls::{AlertDescription, CertificateError};
+use rustls::{AlertDescription, CertificateError, InvalidMessage};
 
 use crate::retry::FailureClass;
 
@@ -55,6 +55,9 @@ pub(super) fn told(error: &rustls::Error, host: &str) -> String {
             rustls::Error::AlertReceived(AlertDescription::HandshakeFailure) => format!(
                 "{host} ends the handshake; if it asks for a client certificate, give it one under fetch.access (certFile, keyFile)"
             ),
+            rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => format!(
+                "{host} does not speak TLS there; write http:// for a mirror, and for a registry plainHttp: true under fetch.access"
+            ),
             other => format!("TLS with {host} failed: {other}"),
         },
     }
@@ -107,6 +110,8 @@ mod tests {
         ] {
             assert!(text(alert).contains(word), "{alert:?}: {}", text(alert));
         }
+        let plain = rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType);
+        assert!(told(&plain, "host").contains("plainHttp"));
         let other = text(AlertDescription::InternalError);
         assert!(!other.contains("client certificate"), "{other}");
     }
