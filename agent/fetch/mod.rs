@@ -19,6 +19,7 @@ mod handshake;
 mod image;
 mod inquiry;
 mod intake;
+mod memory;
 mod pace;
 mod place;
 mod proxy;
