@@ -161,12 +161,7 @@ fn sources(
 ) -> Option<Vec<String>> {
     let mend = "list at least one https://, http://, file:// or oci:// URL";
     let node = fields.require("sources", mend, problems)?;
-    let items = node.items(problems)?;
-    if items.is_empty() {
-        problems.add(&node.at, format!("the list is empty; {mend}"));
-        return None;
-    }
-    let read = |item: &Node, problems: &mut Problems| {
+    let all = node.at_least_one(mend, problems, |item, problems| {
         let text = item.text(problems)?;
         let filled = item.note(fill(text, version, arch), problems)?;
         if filled.starts_with("oci://") {
@@ -177,9 +172,7 @@ fn sources(
         }
         item.note(check_source(&filled), problems)?;
         Some(filled)
-    };
-    let all: Vec<Option<String>> = items.iter().map(|item| read(item, problems)).collect();
-    let all: Vec<String> = all.into_iter().collect::<Option<_>>()?;
+    })?;
     let is_image = |source: &String| source.starts_with("oci://");
     if all.iter().any(is_image) && !all.iter().all(is_image) {
         problems.add(

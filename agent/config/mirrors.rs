@@ -44,23 +44,18 @@ fn mirror(node: &Node, problems: &mut Problems) -> Option<Mirror> {
     let from = from_node.and_then(|node| prefix(node, problems));
     let mend = "list what takes its place, such as [https://mirror.example/github/]";
     let to = fields.require("to", mend, problems).and_then(|node| {
-        let items = node.items(problems)?;
-        if items.is_empty() {
-            problems.add(&node.at, format!("the list is empty; {mend}"));
-        }
-        let all: Vec<_> = items.iter().map(|item| prefix(item, problems)).collect();
-        let all: Vec<String> = all.into_iter().collect::<Option<_>>()?;
-        for (item, to) in items.iter().zip(&all) {
+        node.at_least_one(mend, problems, |item, problems| {
+            let to = prefix(item, problems)?;
             if let Some(from) = &from
-                && is_registry(from) != is_registry(to)
+                && is_registry(from) != is_registry(&to)
             {
                 problems.add(
                     &item.at,
                     "an image is mirrored by a registry (oci://) and a file by anything else",
                 );
             }
-        }
-        (!items.is_empty()).then_some(all)
+            Some(to)
+        })
     });
     let only = match fields.get("only") {
         None => Some(false),

@@ -100,6 +100,23 @@ impl Node {
         }
     }
 
+    /// Every item of a list that has at least one, each read by `read`; `mend` says what to list.
+    pub(super) fn at_least_one<T>(
+        &self,
+        mend: &str,
+        problems: &mut Problems,
+        mut read: impl FnMut(&Self, &mut Problems) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let items = self.items(problems)?;
+        if items.is_empty() {
+            problems.add(&self.at, format!("the list is empty; {mend}"));
+            return None;
+        }
+        // Every item is looked at, also behind a mistake.
+        let all: Vec<Option<T>> = items.iter().map(|item| read(item, problems)).collect();
+        all.into_iter().collect()
+    }
+
     /// The text. A number is refused, because YAML has already changed its meaning for the next tool that
     /// reads the file: `0600` is six hundred, `1.10` is `1.1`.
     pub(super) fn text<'a>(&'a self, problems: &mut Problems) -> Option<&'a str> {

@@ -38,18 +38,11 @@ fn sources(
 ) -> Option<Vec<Companion>> {
     let mend = "list at least one URL, such as https://mirror.example/pins/SHA256SUMS";
     let node = list.require("sources", mend, problems)?;
-    let items = node.items(problems)?;
-    if items.is_empty() {
-        problems.add(&node.at, format!("the list is empty; {mend}"));
-        return None;
-    }
-    let read = |item: &Node, problems: &mut Problems| {
+    node.at_least_one(mend, problems, |item, problems| {
         let text = item.text(problems)?;
         item.note(check_file(text), problems)?;
         Some(companion(text.to_owned(), mirrors))
-    };
-    let all: Vec<Option<Companion>> = items.iter().map(|item| read(item, problems)).collect();
-    all.into_iter().collect()
+    })
 }
 
 /// Reads an artifact's `signature`.

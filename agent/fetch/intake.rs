@@ -233,44 +233,13 @@ impl<S: Spool> Intake<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{Cursor, Seek, Write};
-
-    struct Memory(Cursor<Vec<u8>>);
-
-    impl Read for Memory {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            self.0.read(buffer)
-        }
-    }
-
-    impl Write for Memory {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    impl Seek for Memory {
-        fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-            self.0.seek(to)
-        }
-    }
-
-    impl Spool for Memory {
-        fn truncate(&mut self, length: u64) -> io::Result<()> {
-            self.0.get_mut().truncate(usize::try_from(length).unwrap());
-            Ok(())
-        }
-    }
+    use crate::fetch::memory::Memory;
 
     /// What a failed source left must not stay behind a shorter artifact: it was not hashed.
     #[test]
     fn a_verified_spool_holds_the_hashed_bytes_and_no_others() {
         let pin = Pin::Sha256(sha2::Sha256::digest(b"short").into());
-        let mut intake = Intake::new(Memory(Cursor::default()), pin);
+        let mut intake = Intake::new(Memory::default(), pin);
         for bytes in [&b"a longer thing"[..], b"short"] {
             let (back, outcome) = intake.copy(bytes, 100).unwrap();
             outcome.unwrap();

@@ -3,6 +3,12 @@
 //! [`download`] is the only maker of a [`Verified`], and [`read_members`] takes nothing else: no byte is
 //! decompressed before the pinned digest matched. Both ends are small traits, which `files` joins to `host`:
 //! a [`Spool`] takes the archive's bytes, a [`MemberSink`] the plugins', a [`FileSource`] opens `file://` sources.
+//!
+//! Its parts: `download` (rounds over places; `place` says where, `courier` goes there, `small` and `inquiry` are for
+//! what vouches for pins), `exchange` (one HTTP attempt: `redirect`, `range`, `pace`; `access` says as whom, by `client`,
+//! `proxy` and `tunnel`; `registry` opens registries), `intake` (bytes into the spool and the proof), `image` (which
+//! blobs, and where in them the wanted files are), `archive` (members out of what is proven: `scan`, `entries`, `caps`,
+//! `elf`), `failure` and `handshake` (what went wrong, in an operator's words).
 
 mod access;
 mod archive;
@@ -19,6 +25,7 @@ mod handshake;
 mod image;
 mod inquiry;
 mod intake;
+mod memory;
 mod pace;
 mod place;
 mod proxy;

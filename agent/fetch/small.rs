@@ -1,12 +1,11 @@
 //! Small files without a pin: what vouches for pins, such as a signed list.
 
-use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
-
 use super::courier::Courier;
 use super::download::Errand;
 use super::intake::{Intake, Judged};
+use super::memory::Memory;
 use super::place::Place;
-use super::{FetchError, Kept, Means, Spool};
+use super::{FetchError, Kept, Means};
 use crate::model::{Companion, Pin};
 
 /// Reads a small file of at most `limit` bytes: from a seed, or from the first of its sources that answers. `name` is
@@ -34,7 +33,7 @@ pub async fn read_small(
     let intake = Intake::new(Memory::default(), Pin::Sha256([0; 32]));
     let taken = |intake: Intake<Memory>, _| Ok(Judged::Right(intake.unproven()));
     let (memory, _) = errand.run(&mut Courier::new(means), intake, taken).await?;
-    let content = memory.0.into_inner();
+    let content = memory.into_content();
     if let Some(keep) = means.keep {
         let kept = keep.keep(Kept::Url(&file.url), &mut content.as_slice());
         kept.map_err(|source| FetchError::Copy {
@@ -43,38 +42,4 @@ pub async fn read_small(
         })?;
     }
     Ok(content)
-}
-
-/// Keeps what comes in memory.
-#[derive(Debug, Default)]
-struct Memory(Cursor<Vec<u8>>);
-
-impl Read for Memory {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
-    }
-}
-
-impl Write for Memory {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Seek for Memory {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.0.seek(to)
-    }
-}
-
-impl Spool for Memory {
-    fn truncate(&mut self, length: u64) -> io::Result<()> {
-        let length = usize::try_from(length).map_err(io::Error::other)?;
-        self.0.get_mut().truncate(length);
-        Ok(())
-    }
 }

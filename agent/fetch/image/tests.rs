@@ -1,47 +1,16 @@
 //! Whole images in memory, good and evil: what is asked for, what is taken, and how the bad ones are told.
 
-use super::gather::GatherError;
 use std::collections::HashMap;
-use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 
 use tar::{EntryType, Header};
 
+use super::gather::GatherError;
 use super::*;
 use crate::fetch::intake::{Intake, Judged};
-use crate::fetch::{ArchiveError, Cap, Limits, MemberSink, Spool, read_members};
+use crate::fetch::memory::Memory;
+use crate::fetch::{ArchiveError, Cap, Limits, MemberSink, read_members};
 use crate::model::{Arch, Artifact, Format, IfPresent, Member, Pin, Sha256};
-
-#[derive(Debug)]
-struct Memory(Cursor<Vec<u8>>);
-
-impl Read for Memory {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
-    }
-}
-
-impl Write for Memory {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Seek for Memory {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.0.seek(to)
-    }
-}
-
-impl Spool for Memory {
-    fn truncate(&mut self, length: u64) -> io::Result<()> {
-        self.0.get_mut().truncate(usize::try_from(length).unwrap());
-        Ok(())
-    }
-}
 
 /// A registry's content, and what was asked of it.
 #[derive(Default)]
@@ -53,7 +22,7 @@ struct Registry {
 impl Blobs<Memory> for Registry {
     async fn get(&mut self, blob: &Descriptor) -> Result<Verified<Memory>, FetchError> {
         self.asked.push(blob.pin);
-        let intake = Intake::new(Memory(Cursor::default()), blob.pin);
+        let intake = Intake::new(Memory::default(), blob.pin);
         let (intake, copied) = intake.copy(&self.blobs[&blob.pin][..], u64::MAX).unwrap();
         copied.unwrap();
         match intake

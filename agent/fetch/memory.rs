@@ -1,0 +1,45 @@
+//! A spool in memory, for what is small.
+
+use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
+
+use super::Spool;
+
+/// Keeps what comes in memory.
+#[derive(Debug, Default)]
+pub(super) struct Memory(Cursor<Vec<u8>>);
+
+impl Memory {
+    pub(super) fn into_content(self) -> Vec<u8> {
+        self.0.into_inner()
+    }
+}
+
+impl Read for Memory {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl Write for Memory {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Seek for Memory {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.0.seek(to)
+    }
+}
+
+impl Spool for Memory {
+    fn truncate(&mut self, length: u64) -> io::Result<()> {
+        let length = usize::try_from(length).map_err(io::Error::other)?;
+        self.0.get_mut().truncate(length);
+        Ok(())
+    }
+}
