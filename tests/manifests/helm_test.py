@@ -311,6 +311,15 @@ class Refusals(unittest.TestCase):
         'hostDirectories=["/opt/cni","/etc/cni",{"path":"/opt/cni","readOnly":true}]': ["/opt/cni would be the volume"],
         'hostDirectories=["/opt/cni","/etc/cni","/config"]': ["/config would be the volume config", "the chart's own"],
         'extraVolumes=[{"name":"registry","emptyDir":{}}]': ["extraVolumes", "registry is there already, the chart's own"],
+        'config={"fetch":{"registryConfig":"/etc/cni-keeper-registry/config.json"}}': [
+            "config.fetch.registryConfig: nothing is mounted at /etc/cni-keeper-registry/config.json",
+            "registrySecret",
+        ],
+        'config={"fetch":{"access":[{"prefix":"https://h/","headersFile":"/etc/cni-keeper-mirror/headers"}]}}': [
+            "config.fetch.access: nothing is mounted at /etc/cni-keeper-mirror/headers",
+            "mirrorSecret",
+        ],
+        'config={"fetch":{"caFile":"/etc/cni-keeper-ca/ca.crt"}}': ["config.fetch.caFile", "caConfigMap"],
         'seed={"image":"a:1","directory":"/var/lib/seed"}': ["seed: there are an image, a:1, and a directory", "keep one"],
         'extraVolumes=[{"name":"opt-cni","emptyDir":{}}]': ["extraVolumes", "opt-cni is there already, /opt/cni"],
         'podLabels={"app.kubernetes.io/name":"a"}': ["podLabels: app.kubernetes.io/name", "the chart's own"],
@@ -396,6 +405,11 @@ class Chart(unittest.TestCase):
         self.assertIn("config.network.facts[0].values.node.podCIDR: the pod range", notes)
         filled = values('config.network.facts=[{"values":{"node.podCIDR":"10.244.0.0/24"}}]')
         self.assertNotIn("FIRST", helm.rendered(filled)["NOTES.txt"])
+
+    def test_the_notes_name_the_objects_that_are_not_the_charts(self):
+        self.assertNotIn("Yours to make", helm.rendered()["NOTES.txt"])
+        named = helm.rendered({"mirrorSecret": "m", "registrySecret": "r", "caConfigMap": "c"})["NOTES.txt"]
+        self.assertIn("Yours to make in cni-keeper, where they are not there yet: ConfigMap c, Secret m, Secret r.", named)
 
     def test_the_notes_tell_of_profiles_that_are_not_complete(self):
         profiles = sorted((REPOSITORY / "agent/config/profiles").glob("*.yaml"))

@@ -169,6 +169,19 @@ httpGet:
 {{- end -}}
 {{- include "cni-keeper.checkLabels" .Values -}}
 {{- include "cni-keeper.checkVolumes" (dict "root" . "directories" $directories) -}}
+{{- $fetch := default dict $config.fetch -}}
+{{- $files := list (list "caFile" $fetch.caFile) (list "registryConfig" $fetch.registryConfig) -}}
+{{- range $fetch.access -}}
+  {{- $files = concat $files (list (list "access" .headersFile) (list "access" .certFile) (list "access" .keyFile)) -}}
+{{- end -}}
+{{- $mounted := dict "/etc/cni-keeper-ca/" "caConfigMap" "/etc/cni-keeper-registry/" "registrySecret" "/etc/cni-keeper-mirror/" "mirrorSecret" -}}
+{{- range $file := $files -}}
+  {{- range $directory, $value := $mounted -}}
+    {{- if and (hasPrefix $directory (default "" (last $file))) (not (get $.Values $value)) -}}
+      {{- fail (printf "config.fetch.%s: nothing is mounted at %s; name the object that holds it as %s" (first $file) (last $file) $value) -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
 {{- if and .Values.seed.image .Values.seed.directory -}}
   {{- fail (printf "seed: there are an image, %s, and a directory, %s; one bundle is mounted, so keep one of the two" .Values.seed.image .Values.seed.directory) -}}
 {{- end -}}
