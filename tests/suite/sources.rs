@@ -2,8 +2,11 @@
 
 mod access;
 mod image;
+mod island;
+mod mirrors;
 mod pins;
 mod proxy;
+mod pulled;
 mod registry;
 mod secrets;
 
