@@ -1,9 +1,7 @@
 //! Images put together by hand, part by part: for what no tool would make, and for whoever wants to know each digest.
 
-use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
 
 use cni_keeper::model::{Arch, Sha256};
 use serde_json::{Value, json};
@@ -132,27 +130,23 @@ impl Parts {
 
     /// Puts all on a server that only plays a registry.
     pub(crate) fn serve(&self, server: &Server) {
-        for (_, thing) in &self.things {
-            server.on(&path(thing), [Reply::ok(&thing.content)]);
+        for (path, content) in self.paths() {
+            server.on(&path, [Reply::ok(&content)]);
         }
+    }
+
+    /// The path of every part on a registry, and its bytes.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = (String, Vec<u8>)> {
+        let one = |(_, thing): &(String, Thing)| (path(thing), thing.content.clone());
+        self.things.iter().map(one)
     }
 
     /// The path of a part on a registry, and its bytes.
     pub(crate) fn part(&self, described: &Described) -> (String, Vec<u8>) {
         let wanted = digest(described);
-        let mut things = self.things.iter();
-        let (_, thing) = things.find(|(_, thing)| thing.digest == wanted).unwrap();
-        (path(thing), thing.content.clone())
-    }
-
-    /// Writes all to a directory, as an image layout has its blobs.
-    pub(crate) fn lay_out(&self, directory: &Path) {
-        let blobs = directory.join("blobs/sha256");
-        fs::create_dir_all(&blobs).unwrap();
-        for (_, thing) in &self.things {
-            let hex = thing.digest.strip_prefix("sha256:").unwrap();
-            fs::write(blobs.join(hex), &thing.content).unwrap();
-        }
+        self.paths()
+            .find(|(path, _)| path.ends_with(wanted))
+            .unwrap()
     }
 }
 
