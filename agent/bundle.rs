@@ -84,15 +84,6 @@ pub enum BundleError {
         #[source]
         source: Box<ArchiveError>,
     },
-    /// The directory would not take a copy.
-    #[error("cannot keep {what} in the bundle: {source}")]
-    Keep {
-        /// Which blob or file.
-        what: String,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
 }
 
 /// The manifest, for people.
@@ -165,7 +156,7 @@ impl Bundle {
             keep: Some(&keeper),
         };
         let spools = || self.root.spool().map_err(|error| error.source);
-        let failed = |source| BundleError::Fetch { arch, source };
+        let failed = |error| self.failed(arch, error);
         // Lists, checksum files and signatures go along: on an island they are asked again, and are the same.
         let pin = match artifact.pin.at_hand() {
             Some(pin) => pin,
@@ -202,6 +193,16 @@ impl Bundle {
         })
     }
 
+    /// Only here it is known where what was fetched was to be kept.
+    fn failed(&self, arch: &'static str, error: FetchError) -> BundleError {
+        match error {
+            FetchError::Spool { source, .. } | FetchError::Copy { source, .. } => {
+                HostError::new("keep what was fetched in", &self.path, source).into()
+            }
+            source => BundleError::Fetch { arch, source },
+        }
+    }
+
     /// Writes down what is there.
     ///
     /// # Errors
@@ -212,14 +213,14 @@ impl Bundle {
             program: concat!("cni-keeper ", env!("CARGO_PKG_VERSION")),
             artifacts: &self.contents,
         };
-        let kept = |source| BundleError::Keep {
-            what: MANIFEST.to_owned(),
-            source,
-        };
-        let mut text = serde_json::to_vec_pretty(&manifest).map_err(|error| kept(error.into()))?;
-        text.push(b'\n');
-        self.shelve(&self.root, &FileName::fixed(MANIFEST), &mut &text[..])
-            .map_err(kept)?;
+        let path = self.path.join(MANIFEST);
+        let kept = |error: io::Error| HostError::new("write", path, error);
+        let text = serde_json::to_vec_pretty(&manifest).map_err(io::Error::from);
+        let shelved = text.and_then(|mut text| {
+            text.push(b'\n');
+            self.shelve(&self.root, &FileName::fixed(MANIFEST), &mut &text[..])
+        });
+        shelved.map_err(kept)?;
         Ok(self.contents)
     }
 

@@ -59,6 +59,9 @@ pub(super) fn status(daemon: &Daemon, pass: Pass, stuck: Option<&str>) -> Status
             Some(wrong) => {
                 let failures = &mut snapshot.checks[wrong].failures;
                 failures[0] = format!("{}; {stuck}", failures[0]);
+                let wanted = pass.wanted.iter();
+                let others = wanted.filter_map(|artifact| daemon.no_supply.get(&artifact.name));
+                failures.extend(others.filter(|other| *other != stuck).cloned());
             }
             None => {
                 if let Some(check) = snapshot.checks.first_mut() {

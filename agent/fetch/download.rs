@@ -190,22 +190,7 @@ impl Errand<'_> {
                     return Ok((got, tried(sources)));
                 }
                 Visited::Failed(back, failure) => {
-                    let (artifact, kind) = (self.name, failure.kind());
-                    let shown = &source.place.shown;
-                    match failure {
-                        // As it should be for a seed that is being gathered, or for another architecture.
-                        Failure::NotInSeed => {
-                            tracing::debug!(artifact, source = shown, "{failure}");
-                        }
-                        _ => {
-                            tracing::warn!(
-                                artifact,
-                                source = shown,
-                                kind,
-                                "download failed: {failure}"
-                            );
-                        }
-                    }
+                    tell(self.name, &source.place.shown, &failure);
                     let now = Instant::now();
                     if let Some(server) = server {
                         means.health.lock().failed(server, failure.class(), now);
@@ -216,6 +201,15 @@ impl Errand<'_> {
                 }
             }
         }
+    }
+}
+
+/// Logs a failure. A seed need not have everything: that is said only where nobody else had it either.
+fn tell(artifact: &str, source: &str, failure: &Failure) {
+    let kind = failure.kind();
+    match failure {
+        Failure::NotInSeed => tracing::debug!(artifact, source, kind, "{failure}"),
+        _ => tracing::warn!(artifact, source, kind, "download failed: {failure}"),
     }
 }
 

@@ -283,8 +283,10 @@ pub enum Failure {
     /// A redirect that is not followed.
     #[error(transparent)]
     Redirect(#[from] Refusal),
-    /// More bytes than `fetch.maxSize`.
-    #[error("it is larger than fetch.maxSize, {limit} bytes")]
+    /// More bytes than `fetch.maxSize`, or than a manifest may have, or than one announces of a layer.
+    #[error(
+        "it has more than {limit} bytes, which is as many as fetch.maxSize or the image it is of allows"
+    )]
     TooLarge {
         /// The limit in bytes.
         limit: u64,
@@ -446,6 +448,14 @@ pub(super) fn causes<'a>(
 
 /// What the innermost error says.
 pub(super) fn deepest(error: &(dyn Error + 'static)) -> String {
+    let early = |cause: &(dyn Error + 'static)| {
+        let io = cause.downcast_ref::<io::Error>();
+        io.is_some_and(|io| io.kind() == io::ErrorKind::UnexpectedEof)
+    };
+    // rustls would send the reader to a page for programmers.
+    if causes(error).any(early) {
+        return "the connection was closed too early".to_owned();
+    }
     causes(error)
         .last()
         .map_or_else(String::new, ToString::to_string)
@@ -539,8 +549,8 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "cannot fetch cni-plugins: https://a/x: the name a does not resolve; check the node's DNS \
-             (a hostNetwork pod needs dnsPolicy: Default) (after 3 attempts) | https://b/x: it is larger than \
-             fetch.maxSize, 5 bytes"
+             (a hostNetwork pod needs dnsPolicy: Default) (after 3 attempts) | https://b/x: it has more than 5 \
+             bytes, which is as many as fetch.maxSize or the image it is of allows"
         );
         assert_eq!(error.kind(), "too-large");
     }

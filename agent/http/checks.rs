@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use crate::model::Check;
 
-/// The longest line about one check, in bytes.
-const LINE: usize = 240;
+/// The longest line about one check, in bytes: room for what is wrong, an image's reference and why it is not to be had.
+const LINE: usize = 400;
 /// The longest failure body, in bytes. What does not fit is counted.
 const BODY: usize = 1024;
 /// What that last line takes at most.

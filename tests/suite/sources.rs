@@ -1,9 +1,14 @@
 //! Sources as enterprises have them: behind proxies, authorities of their own and credentials; and what vouches for their bytes.
 
 mod access;
+mod hostile;
 mod image;
+mod island;
+mod mirrors;
 mod pins;
 mod proxy;
+mod pulled;
+mod reasons;
 mod registry;
 mod secrets;
 

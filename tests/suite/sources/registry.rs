@@ -6,7 +6,7 @@ mod hostile;
 use std::cell::RefCell;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base64::Engine;
@@ -22,7 +22,7 @@ use crate::support::tls::Authority;
 use crate::support::tokens::{IDENTITY, Issuer, Life, PASSWORD, USER};
 
 /// A file with credentials, which holds what it is told to.
-struct Config {
+pub(super) struct Config {
     dir: TempDir,
 }
 
@@ -33,14 +33,14 @@ impl Config {
     }
 
     /// `USER` and a password, for a registry or a part of one.
-    fn password(key: &str, password: &str) -> Self {
+    pub(super) fn password(key: &str, password: &str) -> Self {
         let config = Self::new();
         let auth = STANDARD.encode(format!("{USER}:{password}"));
         config.write(&json!({"auths": {key: {"auth": auth}}}).to_string());
         config
     }
 
-    fn identity(key: &str) -> Self {
+    pub(super) fn identity(key: &str) -> Self {
         let config = Self::new();
         let entry = json!({"auths": {key: {"identitytoken": IDENTITY}}});
         config.write(&entry.to_string());
@@ -51,7 +51,7 @@ impl Config {
         fs::write(self.path(), content).unwrap();
     }
 
-    fn path(&self) -> PathBuf {
+    pub(super) fn path(&self) -> PathBuf {
         self.dir.path().join("config.json")
     }
 }
@@ -169,15 +169,15 @@ async fn a_password_opens_what_is_closed_without() {
 }
 
 /// A registry with tokens and the server that gives them.
-struct Guarded {
-    authority: Authority,
-    tokens: Server,
+pub(super) struct Guarded {
+    pub(super) authority: Authority,
+    pub(super) tokens: Server,
     issuer: Arc<Issuer>,
     realm: String,
 }
 
 impl Guarded {
-    fn new(lives: &[Life]) -> Self {
+    pub(super) fn new(lives: &[Life]) -> Self {
         let authority = Authority::new();
         let issuer = Arc::new(Issuer::of(&authority).live(lives));
         let tokens = Server::https(authority.server(&["127.0.0.1"]));
@@ -192,7 +192,12 @@ impl Guarded {
         }
     }
 
-    fn start(&self, stock: &Stock, issuers: &Authority, at: Option<SocketAddr>) -> Registry {
+    pub(super) fn start(
+        &self,
+        stock: &impl AsRef<Path>,
+        issuers: &Authority,
+        at: Option<SocketAddr>,
+    ) -> Registry {
         let setup = Setup {
             tls: Some((&self.authority, &["127.0.0.1"])),
             guard: Guard::Token(&self.realm, issuers),

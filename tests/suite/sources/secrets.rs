@@ -1,6 +1,8 @@
 //! What is secret stays so: in what is said and logged, in what is served, in what is kept and in what others see of
 //! the processes.
 
+mod registries;
+
 use std::fs;
 use std::path::Path;
 
@@ -91,12 +93,7 @@ impl Scene {
     /// Fails if a secret stands in `text`.
     #[track_caller]
     fn clean(&self, what: &str, text: &str) {
-        for mark in MARKS.into_iter().chain([self.key.as_str()]) {
-            let Some(at) = text.find(mark) else { continue };
-            let line = text[..at].lines().count();
-            let line = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
-            panic!("{what} shows {mark}: {line}");
-        }
+        is_clean(what, text, &[MARKS[0], MARKS[1], &self.key]);
     }
 
     #[track_caller]
@@ -106,18 +103,31 @@ impl Scene {
         outcome.exits(code);
         self.clean(arguments, &outcome.to_string());
     }
+}
 
-    /// The state directory, and what it holds.
-    fn state_is_clean(&self, directory: &Path) {
-        for entry in fs::read_dir(directory).unwrap() {
-            let path = entry.unwrap().path();
-            match path.is_dir() {
-                true => self.state_is_clean(&path),
-                false => {
-                    let content = fs::read(&path).unwrap();
-                    let shown = path.display().to_string();
-                    self.clean(&shown, &String::from_utf8_lossy(&content));
-                }
+/// Fails if one of these secrets stands in `text`.
+#[track_caller]
+fn is_clean(what: &str, text: &str, secrets: &[&str]) {
+    for secret in secrets {
+        let Some(at) = text.find(secret) else {
+            continue;
+        };
+        let line = text[..at].lines().count();
+        let line = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+        panic!("{what} shows {secret}: {line}");
+    }
+}
+
+/// Calls `look` with the path and content of every file below a directory.
+fn each_file(directory: &Path, look: &dyn Fn(&str, &str)) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => each_file(&path, look),
+            false => {
+                let content = fs::read(&path).unwrap();
+                let shown = path.display().to_string();
+                look(&shown, &String::from_utf8_lossy(&content));
             }
         }
     }
@@ -153,7 +163,9 @@ fn no_command_and_no_log_shows_a_secret() {
     );
     scene.run("verify", 0);
     scene.run("--log-level trace --log-format json verify", 0);
-    scene.state_is_clean(&scene.node.path(STATE));
+    each_file(&scene.node.path(STATE), &|what, text| {
+        scene.clean(what, text);
+    });
 }
 
 #[test]
@@ -184,5 +196,7 @@ fn the_daemon_shows_no_secret() {
     look(&agent);
     let log = agent.stop();
     scene.clean("the log", &log);
-    scene.state_is_clean(&scene.node.path(STATE));
+    each_file(&scene.node.path(STATE), &|what, text| {
+        scene.clean(what, text);
+    });
 }

@@ -9,6 +9,7 @@ pub(crate) mod images;
 pub(crate) mod namespace;
 pub(crate) mod node;
 pub(crate) mod pack;
+pub(crate) mod parts;
 pub(crate) mod proxy;
 pub(crate) mod registry;
 pub(crate) mod server;

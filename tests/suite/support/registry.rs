@@ -47,7 +47,7 @@ pub(crate) fn has_tools() -> bool {
 #[derive(Debug, Clone)]
 pub(crate) struct Thing {
     /// `manifests` or `blobs`.
-    kind: &'static str,
+    pub(super) kind: &'static str,
     /// `sha256:…`
     pub(crate) digest: String,
     pub(crate) content: Vec<u8>,
@@ -151,6 +151,12 @@ fn index_of(manifest: &Thing, layout: &Path) -> Thing {
     }
 }
 
+impl AsRef<Path> for Stock {
+    fn as_ref(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
 /// How a registry is run.
 #[derive(Default)]
 pub(crate) struct Setup<'a> {
@@ -183,9 +189,10 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    pub(crate) fn start(stock: &Stock, setup: &Setup<'_>) -> Self {
+    /// Starts one whose storage is in this directory.
+    pub(crate) fn start(stock: &impl AsRef<Path>, setup: &Setup<'_>) -> Self {
         let files = TempDir::new().unwrap();
-        let config = configuration(stock, setup, files.path());
+        let config = configuration(stock.as_ref(), setup, files.path());
         let mut child = Command::new("docker-registry")
             .arg("serve")
             .arg(config)
@@ -254,7 +261,7 @@ impl Drop for Registry {
 }
 
 /// Writes the configuration and what it names.
-fn configuration(stock: &Stock, setup: &Setup<'_>, dir: &Path) -> PathBuf {
+fn configuration(stock: &Path, setup: &Setup<'_>, dir: &Path) -> PathBuf {
     let at = setup
         .at
         .map_or("127.0.0.1:0".to_owned(), |at| at.to_string());
@@ -266,7 +273,7 @@ fn configuration(stock: &Stock, setup: &Setup<'_>, dir: &Path) -> PathBuf {
     let mut config = json!({
         "version": "0.1",
         "log": {"level": "info"},
-        "storage": {"filesystem": {"rootdirectory": stock.dir.path().join("storage")}},
+        "storage": {"filesystem": {"rootdirectory": stock.join("storage")}},
         "http": {"addr": at, "secret": "one"},
     });
     if let Some((authority, names)) = setup.tls {

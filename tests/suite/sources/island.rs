@@ -1,0 +1,422 @@
+//! Bundles and seeds: everything that a configuration needs in a directory, and a node that has nothing else.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+use sha2::{Digest as _, Sha512};
+
+use cni_keeper::model::{Arch, Sha256};
+
+use crate::support::agent::Agent;
+use crate::support::archive::{Tar, binary};
+use crate::support::images::{Images, manifest};
+use crate::support::namespace::{in_private_mounts, mount_tmpfs};
+use crate::support::node::{BIN, CONFLIST, Node, Outcome, behind, start};
+use crate::support::pack::{NETWORK, PLUGINS, arch, plugin};
+use crate::support::parts::{Parts, digest, layer_of};
+use crate::support::registry::REPOSITORY;
+use crate::support::server::{Reply, Server};
+
+/// Another architecture than this machine's.
+fn other() -> Arch {
+    match arch() {
+        Arch::Arm64 => Arch::Amd64,
+        _ => Arch::Arm64,
+    }
+}
+
+fn build(of: Arch) -> impl Fn(&str) -> Vec<u8> {
+    move |name| match of == arch() {
+        true => plugin(name),
+        false => binary(of, 4096 + name.len()),
+    }
+}
+
+/// An archive, a plugin of its own and an image, each for two architectures, and a node for which they are declared.
+struct Site {
+    server: Server,
+    node: Node,
+    archives: Vec<(String, Vec<u8>)>,
+}
+
+impl Site {
+    fn new() -> Self {
+        let server = Server::http();
+        let node = Node::empty();
+        let mut parts = Parts::default();
+        let mut archives = Vec::new();
+        let (mut archive_pins, mut raw_pins) = (String::new(), String::new());
+        let mut manifests = Vec::new();
+        for of in [arch(), other()] {
+            let content = build(of);
+            let archive = Tar::like_upstream().file("./loopback", &content("loopback"));
+            let (archive, raw) = (archive.gz(), content("bridge"));
+            archive_pins += &format!("{of}: {}, ", Sha256::of(&archive));
+            raw_pins += &format!("{of}: {}, ", hex(&Sha512::digest(&raw)));
+            archives.push((format!("/loopback-{of}.tgz"), archive));
+            archives.push((format!("/bridge-{of}"), raw));
+            let layer = parts.layer("+gzip", layer_of(&["host-local"], content).gz());
+            manifests.push((of, parts.manifest(&[layer])));
+        }
+        let listed: Vec<_> = manifests.iter().map(|(of, it)| (*of, it)).collect();
+        let index = parts.index(&listed);
+        parts.serve(&server);
+        for (path, bytes) in &archives {
+            server.on(path, [Reply::ok(bytes)]);
+        }
+        let address = server.address();
+        node.declare_text(&format!(
+            "artifacts:
+  - name: loopback
+    version: v1
+    sources: [\"{}\"]
+    sha256: {{{archive_pins}}}
+    plugins: [loopback]
+  - name: bridge
+    version: v1
+    sources: [\"{}\"]
+    sha512: {{{raw_pins}}}
+    format: raw
+    plugins: [{{as: bridge}}]
+  - name: host-local
+    version: v1
+    sources: [\"oci://{address}/{REPOSITORY}@{}\"]
+    plugins: [{{member: /opt/cni/bin/host-local, as: host-local}}]
+fetch:
+  attempts: 1
+  access: [{{prefix: \"oci://{address}\", plainHttp: true}}]
+{NETWORK}",
+            server.url("/loopback-{arch}.tgz"),
+            server.url("/bridge-{arch}"),
+            digest(&index),
+        ));
+        Self {
+            server,
+            node,
+            archives,
+        }
+    }
+
+    fn bundle(&self) -> PathBuf {
+        self.node.config().with_file_name("bundle")
+    }
+
+    fn command(&self) -> Command {
+        let arguments = format!(
+            "bundle -o {} --arch {},{}",
+            self.bundle().display(),
+            arch(),
+            other()
+        );
+        self.node.keeper(&arguments)
+    }
+
+    fn gather(&self) -> Outcome {
+        start(&mut self.command()).end()
+    }
+
+    /// `install --offline` with the bundle as its seed, where there is no network interface at all.
+    fn install_on_an_island(&self) -> Outcome {
+        let seed = self.bundle();
+        let command = self
+            .node
+            .keeper(&format!("install --offline --seed {}", seed.display()));
+        let mut wrapper = Command::new("unshare");
+        wrapper.args(["--net", "--"]);
+        start(&mut behind(wrapper, &command)).end()
+    }
+
+    /// Where the bundle has the archive for this machine.
+    fn archive(&self) -> PathBuf {
+        let digest = Sha256::of(&self.archives[0].1);
+        self.bundle().join(format!("blobs/sha256/{digest}"))
+    }
+
+    fn has_plugins(&self) {
+        for name in PLUGINS {
+            assert!(self.node.read(&format!("{BIN}/{name}")) == plugin(name));
+        }
+        assert!(self.node.has(CONFLIST));
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Every file below a directory, relative to it.
+fn files(directory: &Path) -> BTreeSet<String> {
+    fn walk(at: &Path, root: &Path, into: &mut BTreeSet<String>) {
+        for entry in fs::read_dir(at).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => walk(&path, root, into),
+                false => {
+                    into.insert(path.strip_prefix(root).unwrap().display().to_string());
+                }
+            }
+        }
+    }
+    let mut all = BTreeSet::new();
+    walk(directory, directory, &mut all);
+    all
+}
+
+/// Fails unless every blob has the digest that is its name, and nothing else is there but the manifest.
+#[track_caller]
+fn is_whole(bundle: &Path) {
+    for file in files(bundle) {
+        let bytes = fs::read(bundle.join(&file)).unwrap();
+        let actual = match file.split('/').collect::<Vec<_>>()[..] {
+            ["blobs", "sha256", _] => Sha256::of(&bytes).to_string(),
+            ["blobs", "sha512", _] => hex(&Sha512::digest(&bytes)),
+            _ => {
+                assert_eq!(file, "bundle.json");
+                continue;
+            }
+        };
+        assert!(file.ends_with(&actual), "{file} is {actual}");
+    }
+}
+
+fn can_unshare() -> bool {
+    let output = Command::new("unshare")
+        .args(["--net", "--", "true"])
+        .output();
+    let can = output.is_ok_and(|output| output.status.success());
+    if !can {
+        crate::support::skipped("a network namespace needs root and unshare(1)");
+    }
+    can
+}
+
+/// All that is gathered for two architectures installs where there is no interface, and a second run asks nobody. What
+/// was damaged on the way is never used, and the next run mends it.
+#[test]
+fn a_bundle_is_all_that_an_island_needs() {
+    if !can_unshare() {
+        return;
+    }
+    let site = Site::new();
+    site.gather()
+        .exits(0)
+        .says("install --offline --seed")
+        .says("loopback v1")
+        .does_not_say("does not hold this one");
+    let bundle = site.bundle();
+    is_whole(&bundle);
+    let text = fs::read_to_string(bundle.join("bundle.json")).unwrap();
+    let told: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let artifacts = told["artifacts"].as_array().unwrap();
+    let what: Vec<(&str, &str)> = artifacts
+        .iter()
+        .map(|it| {
+            (
+                it["artifact"].as_str().unwrap(),
+                it["arch"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    let names = ["loopback", "bridge", "host-local"];
+    let expected: Vec<(&str, &str)> = [arch(), other()]
+        .iter()
+        .flat_map(|of| names.map(|name| (name, of.as_str())))
+        .collect();
+    assert_eq!(what, expected);
+    let listed: BTreeSet<String> = artifacts
+        .iter()
+        .flat_map(|it| it["files"].as_array().unwrap())
+        .map(|file| file.as_str().unwrap().to_owned())
+        .chain(["bundle.json".to_owned()])
+        .collect();
+    assert_eq!(
+        listed,
+        files(&bundle),
+        "it lists what is there, and all of it"
+    );
+    assert_eq!(artifacts[1]["plugins"][0], "bridge");
+
+    let asked = site.server.requests().len();
+    site.gather().exits(0);
+    assert_eq!(site.server.requests().len(), asked, "all is there already");
+    let again = fs::read_to_string(bundle.join("bundle.json")).unwrap();
+    let again: serde_json::Value = serde_json::from_str(&again).unwrap();
+    assert_eq!(
+        again["artifacts"][0]["files"],
+        told["artifacts"][0]["files"]
+    );
+
+    let archive = site.archive();
+    let mut bytes = fs::read(&archive).unwrap();
+    bytes[20] ^= 1;
+    fs::write(&archive, bytes).unwrap();
+    site.install_on_an_island()
+        .exits(2)
+        .says(&format!("seed {}: its", bundle.display()))
+        .says("bytes are not the pinned ones");
+    assert!(!site.node.has(CONFLIST));
+    site.gather().exits(0);
+    assert_eq!(site.server.requests().len(), asked + 1, "only that one");
+    is_whole(&bundle);
+
+    site.install_on_an_island().exits(0).says("done: 4 files");
+    site.has_plugins();
+}
+
+/// Law 6 and beyond: not even what was never there needs a network, if a seed has it. A damaged file of a seed is told
+/// of, and the source is asked instead.
+#[test]
+fn an_agent_with_a_seed_becomes_ready_without_its_sources() {
+    let site = Site::new();
+    site.gather().exits(0);
+    fs::write(site.archive(), b"damaged").unwrap();
+    let asked = site.server.requests().len();
+    site.node
+        .declare_more(&format!("seeds: [{:?}]\n", site.bundle()));
+    let agent = Agent::ready(&site.node);
+    site.has_plugins();
+    let requests = site.server.requests();
+    let paths: Vec<&str> = requests[asked..].iter().map(|r| r.path.as_str()).collect();
+    assert_eq!(paths, [format!("/loopback-{}.tgz", arch())]);
+    let status = agent.json("/status");
+    let download = |name: &str| {
+        let all = status["downloads"].as_array().unwrap();
+        all.iter()
+            .find(|it| it["artifact"] == name)
+            .unwrap()
+            .clone()
+    };
+    let seed = format!("seed {}", site.bundle().display());
+    assert_eq!(download("loopback")["failures"][0]["source"], seed);
+    assert_eq!(download("loopback")["failures"][0]["reason"], "digest");
+    assert_eq!(download("bridge")["from"], seed);
+    assert_eq!(download("host-local")["from"], seed);
+    agent.stop();
+
+    site.gather().exits(0);
+    let Site { server, node, .. } = site;
+    drop(server);
+    let fresh = Node::empty();
+    fs::copy(node.config(), fresh.config()).unwrap();
+    let agent = Agent::ready(&fresh);
+    let status = agent.json("/status");
+    for download in status["downloads"].as_array().unwrap() {
+        assert_eq!(download["from"], seed);
+    }
+}
+
+/// Killed while it writes, a bundle has whole files only, and the next run goes on from there.
+#[test]
+fn a_killed_bundle_holds_nothing_half_and_is_completed() {
+    let site = Site::new();
+    let (path, bytes) = &site.archives[1];
+    let half = Reply::silent_after(bytes, bytes.len() / 2);
+    site.server.on(path, [half, Reply::ok(bytes)]);
+    let running = start(&mut site.command());
+    site.server.wait_for(path);
+    running.signal(Signal::SIGKILL);
+    assert_eq!(running.end().code, None);
+    is_whole(&site.bundle());
+    let first = site.archives[0].0.clone();
+    site.gather().exits(0);
+    is_whole(&site.bundle());
+    assert_eq!(site.server.count(&first), 1, "the first was there already");
+}
+
+/// Fault 9: no room is told in one line, and what is in the bundle is whole.
+#[test]
+fn fault_09_a_bundle_on_a_full_disk() {
+    in_private_mounts(&fault_09_a_bundle_on_a_full_disk, |_| {
+        let site = Site::new();
+        fs::create_dir(site.bundle()).unwrap();
+        mount_tmpfs(&site.bundle(), "size=1m");
+        let outcome = site.gather();
+        outcome.exits(2).says("No space left on device");
+        assert_eq!(outcome.errors().len(), 1, "{outcome}");
+        let shown = site.bundle().display().to_string();
+        assert!(outcome.errors()[0].contains(&shown), "{outcome}");
+        is_whole(&site.bundle());
+    });
+}
+
+/// Seeds that are of no use are passed over, and said of: one that is absent, one that is a file, and one in which
+/// something else has the blob's name.
+#[test]
+fn useless_seeds_are_passed_over() {
+    let site = Site::new();
+    let base = site.bundle();
+    let (absent, file, odd) = (
+        base.with_extension("absent"),
+        base.with_extension("file"),
+        base.with_extension("odd"),
+    );
+    fs::write(&file, "no directory").unwrap();
+    let digest = Sha256::of(&site.archives[0].1);
+    fs::create_dir_all(odd.join(format!("blobs/sha256/{digest}"))).unwrap();
+    let seeds = format!("seeds: [{absent:?}, {file:?}, {odd:?}]\n");
+    site.node.declare_more(&seeds);
+    let alone = site.node.run("install --offline");
+    alone.exits(2);
+    for seed in [&absent, &file, &odd] {
+        alone.says(&format!("seed {}: it ", seed.display()));
+    }
+    let outcome = site.node.run("install");
+    // One without the file is as good as any: only what is wrong with the others is worth a line.
+    outcome.exits(0).does_not_say(&absent.display().to_string());
+    for seed in [&file, &odd] {
+        outcome.says(&format!("seed {}", seed.display()));
+    }
+    site.has_plugins();
+}
+
+/// What `skopeo copy … oci:DIR` leaves is a seed as it is.
+#[test]
+fn an_image_layout_is_a_seed() {
+    let Some(mut images) = Images::new() else {
+        return;
+    };
+    images.layer(|root| {
+        let bin = root.join("opt/cni/bin");
+        fs::create_dir_all(&bin).unwrap();
+        for name in PLUGINS {
+            fs::write(bin.join(name), plugin(name)).unwrap();
+        }
+    });
+    let node = Node::empty();
+    let layout = images.repacked("gzip");
+    let plugins: Vec<String> = PLUGINS
+        .iter()
+        .map(|name| format!("{{member: /opt/cni/bin/{name}, as: {name}}}"))
+        .collect();
+    node.declare_text(&format!(
+        "artifacts:
+  - name: cni
+    version: v1
+    sources: [\"oci://registry.example/cni@sha256:{}\"]
+    plugins: [{}]
+{NETWORK}",
+        manifest(&layout),
+        plugins.join(", ")
+    ));
+    let seed = format!("install --offline --seed {}", layout.display());
+    node.run(&seed)
+        .exits(0)
+        .says(&format!("from seed {}", layout.display()));
+    for name in PLUGINS {
+        assert!(node.read(&format!("{BIN}/{name}")) == plugin(name));
+    }
+}
+
+/// Nothing is fetched for a configuration that is not finished.
+#[test]
+fn a_bundle_of_a_configuration_with_gaps_is_refused() {
+    let site = Site::new();
+    site.node
+        .declare_more("paths: {binDir: \"FILL-IN: where\"}\n");
+    site.gather().exits(64).says("FILL-IN");
+    assert!(site.server.requests().is_empty());
+    assert!(!site.bundle().exists());
+}

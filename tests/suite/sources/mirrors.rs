@@ -1,0 +1,179 @@
+//! Mirrors: who is asked before whom, and what one that is dead costs.
+
+use std::fmt::Write as _;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use tempfile::TempDir;
+
+use super::registry::Guarded;
+use super::secret;
+use crate::support::node::{BIN, Node};
+use crate::support::pack::{Artifact, NETWORK, PLUGINS, Pack, plugin};
+use crate::support::parts::{Parts, digest, in_image};
+use crate::support::registry::{Registry, Setup, has_tools};
+use crate::support::server::{Reply, Server};
+
+/// Takes connections and says nothing, for as long as the other end stays.
+struct Blackhole {
+    address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Blackhole {
+    fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&connections);
+        thread::spawn(move || {
+            let mut held = Vec::new();
+            for stream in listener.incoming().map_while(Result::ok) {
+                count.fetch_add(1, Ordering::SeqCst);
+                held.push(stream);
+            }
+        });
+        Self {
+            address,
+            connections,
+        }
+    }
+
+    fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+/// Four artifacts of one plugin each.
+const FOUR: [&str; 4] = ["bridge", "host-local", "loopback", "portmap"];
+
+fn four() -> Vec<Pack> {
+    FOUR.iter()
+        .map(|name| Pack::new(&[*name], plugin))
+        .collect()
+}
+
+/// Declares them from an origin, with these mirrors for it.
+fn declare_four(node: &Node, packs: &[Pack], origin: &str, mirrors: &str, fetch: &str) {
+    let mut text = "artifacts:\n".to_owned();
+    for (name, pack) in FOUR.iter().zip(packs) {
+        let artifact = pack.artifact(&format!("{origin}/{name}.tgz")).to_string();
+        let artifact = artifact.replace("artifacts:\n", "");
+        text += &artifact.replace("name: cni-plugins", &format!("name: {name}"));
+    }
+    write!(text, "mirrors: {mirrors}\n{fetch}{NETWORK}").unwrap();
+    node.declare_text(&text);
+}
+
+fn serve_four(server: &Server, packs: &[Pack]) {
+    for (name, pack) in FOUR.iter().zip(packs) {
+        server.on(&format!("/o/{name}.tgz"), [Reply::ok(&pack.bytes)]);
+    }
+}
+
+/// Fault 38: a mirror that takes connections and says nothing is asked for the first of four, and for no other.
+#[test]
+fn fault_38_a_dead_mirror_costs_one_timeout_for_all() {
+    let (dead, origin, packs) = (Blackhole::new(), Server::http(), four());
+    serve_four(&origin, &packs);
+    let node = Node::empty();
+    let mirrors = format!(
+        "[{{from: \"{}\", to: [\"http://{}/m\"]}}]",
+        origin.url("/o"),
+        dead.address
+    );
+    let fetch = "fetch: {connectTimeout: 500ms, readTimeout: 500ms, attempts: 2}\n";
+    declare_four(&node, &packs, &origin.url("/o"), &mirrors, fetch);
+    node.run("install")
+        .exits(0)
+        .says("silence for longer than fetch.readTimeout");
+    assert_eq!(dead.connections(), 1);
+    assert_eq!(origin.requests().len(), FOUR.len());
+    for name in FOUR {
+        assert!(node.has(&format!("{BIN}/{name}")));
+    }
+}
+
+/// Mirrors go before origins, a directory of this machine is one as well, and `only` leaves the origin out.
+#[test]
+fn mirrors_come_first_and_may_be_all_there_is() {
+    let (origin, packs) = (Server::http(), four());
+    serve_four(&origin, &packs);
+    let mirror = Server::http();
+    let node = Node::empty();
+    let mut local = String::new();
+    for (name, pack) in FOUR.iter().zip(&packs).take(2) {
+        local = node.mirror(&format!("{name}.tgz"), &pack.bytes);
+    }
+    let local = local.rsplit_once('/').unwrap().0.to_owned();
+    mirror.on("/m/loopback.tgz", [Reply::ok(&packs[2].bytes)]);
+    let rule = |only| {
+        format!(
+            "[{{from: \"{}\", to: [\"{local}\", \"{}\"], only: {only}}}]",
+            origin.url("/o"),
+            mirror.url("/m")
+        )
+    };
+    let fetch = "fetch: {attempts: 1}\n";
+    declare_four(&node, &packs, &origin.url("/o"), &rule(true), fetch);
+    let outcome = node.run("install");
+    outcome.exits(2).says("cannot fetch portmap");
+    assert!(origin.requests().is_empty(), "it is not to be asked");
+    assert!(outcome.errors()[0].contains(&mirror.url("/m/portmap.tgz")));
+    outcome.does_not_say(&origin.url("/o"));
+
+    let node = Node::empty();
+    declare_four(&node, &packs, &origin.url("/o"), &rule(false), fetch);
+    node.run("install").exits(0);
+    let asked: Vec<String> = origin.requests().iter().map(|r| r.path.clone()).collect();
+    assert_eq!(asked, ["/o/portmap.tgz"], "the mirrors have the others");
+    assert_eq!(mirror.count("/m/bridge.tgz"), 0, "the first mirror had it");
+}
+
+/// A registry that keeps the images of another one below a path of its own, with what only it has: a password and an
+/// authority. The origin does not even resolve.
+#[test]
+fn a_registry_stands_in_for_another_under_its_own_path() {
+    if !has_tools() {
+        return;
+    }
+    let mut parts = Parts::default();
+    let image = parts.image(plugin);
+    let storage = TempDir::new().unwrap();
+    parts.push(Registry::start(&storage, &Setup::default()).address());
+    let guarded = Guarded::new(&[]);
+    let tls = Setup {
+        tls: Some((&guarded.authority, &["127.0.0.1"])),
+        ..Setup::default()
+    };
+    let registry = Registry::start(&storage, &tls);
+    let node = Node::empty();
+    let ca = secret(&node, "ca.pem", &guarded.authority.pem());
+    let artifact = Artifact {
+        version: "v1.1.1".to_owned(),
+        sources: vec![format!("oci://registry.example/cni@{}", digest(&image))],
+        pin: String::new(),
+        plugins: in_image(&PLUGINS),
+        more: String::new(),
+    };
+    let rest = format!(
+        "mirrors: [{{from: \"oci://registry.example/\", to: [\"oci://{}/team/\"]}}]\nfetch: {{attempts: 1, caFile: {ca}}}\n{NETWORK}",
+        registry.address()
+    );
+    node.declare(&artifact, &rest);
+    node.run("install")
+        .exits(0)
+        .says(&format!("from oci://{}/team/cni@", registry.address()));
+
+    // Without it the origin is asked, and both are told of.
+    let gone = Node::empty();
+    let ca_again = secret(&gone, "ca.pem", &guarded.authority.pem());
+    drop(registry);
+    gone.declare(&artifact, &rest.replace(&ca, &ca_again));
+    gone.run("install")
+        .exits(2)
+        .says("/team/cni@")
+        .says("the name registry.example does not resolve");
+}
