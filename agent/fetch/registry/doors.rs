@@ -140,10 +140,14 @@ impl<'a> Doors<'a> {
             Err(denied @ Denied::Config { .. }) => return Err(denied),
             other => other,
         };
-        if login.is_ok() && !is_private(realm) {
-            return Err(Denied::Plain {
-                server: server(realm),
-            });
+        // Where others can write the registry's answer, the realm in it may be anybody's, and a token would be read.
+        let exposed = match (item.is_private, is_private(realm)) {
+            (true, true) => None,
+            (true, false) => Some(server(realm)),
+            (false, _) => Some(repository.registry.clone()),
+        };
+        if let Some(server) = exposed.filter(|_| login.is_ok()) {
+            return Err(Denied::Plain { server });
         }
         if let Ok(Login::Token(token)) = &login {
             let header = token::bearer(token.reveal()).ok_or_else(|| {
