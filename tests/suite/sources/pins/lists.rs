@@ -4,7 +4,7 @@ use cni_keeper::model::Sha256;
 
 use super::{ARCHIVE, LIST, REMEMBERED, SIGNATURE, declare, line, mirror, publish, trusting};
 use crate::support::node::{BIN, CONFLIST, Node, Outcome};
-use crate::support::pack::{NEXT_PACK, PACK, PLUGINS};
+use crate::support::pack::{NEXT_PACK, PACK, PLUGINS, Pack, plugin};
 use crate::support::server::{Reply, Server};
 use crate::support::signers::{ListSigner, are_here};
 
@@ -188,6 +188,40 @@ fn a_changed_list_is_followed_for_a_new_version_only() {
     node.run("install").exits(0).says("done: ");
     assert_eq!(server.count(LIST), 2);
     node.run("verify").exits(0);
+}
+
+/// Fault 49: who goes back from an upgrade that nobody vouched for needs nobody either, whatever else was answered.
+#[test]
+fn fault_49_a_failed_upgrade_forgets_no_answer() {
+    if !are_here() {
+        return;
+    }
+    let signer = ListSigner::new();
+    let more = Pack::new(&["portmap"], plugin);
+    let both = line(&PACK.bytes) + &line(&more.bytes).replace("p.tgz", "q.tgz");
+    let server = mirror(&signer, &both);
+    server.on("/q.tgz", [Reply::ok(&more.bytes)]);
+    let node = Node::empty();
+    let mut artifact = PACK.artifact(&server.url(ARCHIVE));
+    artifact.pin = String::new();
+    artifact.more = format!(
+        "\n  - name: more\n    version: v1.1.1\n    sources: [{}]\n    plugins: [portmap]",
+        server.url("/q.tgz")
+    );
+    node.declare(
+        &artifact,
+        &trusting(&signer.public_key(), &[server.url(LIST)]),
+    );
+    node.run("install").exits(0);
+    drop(server);
+
+    let text = std::fs::read_to_string(node.config()).unwrap();
+    node.redeclare(&text.replacen("v1.1.1", "v1.2.0", 1));
+    node.run("install")
+        .exits(2)
+        .says("cannot learn what cni-plugins v1.2.0 must be");
+    node.redeclare(&text);
+    node.run("install").exits(0).says("nothing to do");
 }
 
 /// Whoever declares another key trusts no answer that the old one vouched for; what is in place stays.
