@@ -14,7 +14,8 @@ use super::token_server::{NoToken, ask};
 use super::{Item, MANIFESTS, Repository, is_private, server};
 use crate::config;
 use crate::fetch::access::Access;
-use crate::fetch::{Failure, FileSource, redacted};
+use crate::fetch::redact::redacted_briefly;
+use crate::fetch::{Failure, FileSource};
 
 /// The largest file with credentials that is read.
 const LARGEST_CONFIG: u64 = 1 << 20;
@@ -132,7 +133,7 @@ impl<'a> Doors<'a> {
         if realm.scheme() != "https" && !(item.is_plain && realm.scheme() == "http") {
             return Err(Denied::Realm {
                 registry: repository.registry.clone(),
-                realm: redacted(realm.as_str()),
+                realm: redacted_briefly(realm),
             });
         }
         // Without credentials many give a token for what is public.
