@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::slice;
 use std::time::{Duration, Instant};
 
+use super::place::Place;
 use super::{FetchError, Means, Tried, read_small, redacted};
 use crate::config;
 use crate::model::{Artifact, Companion, Pin, SourceFailure};
@@ -161,7 +162,7 @@ impl<'a> Inquiry<'a> {
         }
     }
 
-    /// Every place that may be asked: seeds first, as for any download.
+    /// Every place that may be asked: seeds first and dead servers last, as for any download.
     fn spots<'b>(&self, files: &'b [Companion]) -> Vec<Spot<'b>>
     where
         'a: 'b,
@@ -190,7 +191,17 @@ impl<'a> Inquiry<'a> {
                 },
             })
         });
-        seeded.chain(sources).collect()
+        let mut spots: Vec<Spot<'b>> = seeded.chain(sources).collect();
+        let (health, now) = (means.health.lock(), Instant::now());
+        spots.sort_by_key(|spot| {
+            let mut servers = spot
+                .file
+                .sources
+                .iter()
+                .filter_map(|it| Place::of(it).server);
+            servers.any(|server| health.is_down(&server, now))
+        });
+        spots
     }
 
     /// Puts the question to one place.

@@ -2,6 +2,9 @@
 
 use reqwest::Url;
 
+/// What is shown of a URL that somebody else wrote, in characters: a header may be as long as half a megabyte.
+const STRANGERS: usize = 200;
+
 /// A URL as it may be shown: without user information and fragment, and with the query as `?…`.
 #[must_use]
 pub fn redacted(source: &str) -> String {
@@ -19,6 +22,15 @@ pub fn redacted(source: &str) -> String {
     let query = if url.query().is_some() { "?…" } else { "" };
     url.set_query(None);
     format!("{url}{query}")
+}
+
+/// The same of a URL that a server gave: so much of it as fits on a line.
+pub(super) fn redacted_briefly(url: &Url) -> String {
+    let text = redacted(url.as_str());
+    match text.char_indices().nth(STRANGERS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
 }
 
 #[cfg(test)]

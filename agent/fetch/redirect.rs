@@ -2,7 +2,7 @@
 
 use reqwest::Url;
 
-use super::redact::redacted;
+use super::redact::redacted_briefly;
 
 /// The longest chain that is followed; release hosts in use need two.
 const MOST_HOPS: usize = 5;
@@ -54,12 +54,12 @@ impl Trail {
             .and_then(|location| self.current.join(location).ok())
             .ok_or(Refusal::NoLocation)?;
         match (self.current.scheme(), next.scheme()) {
-            ("https", "http") => return Err(Refusal::Downgrade(redacted(next.as_str()))),
+            ("https", "http") => return Err(Refusal::Downgrade(redacted_briefly(&next))),
             (_, "http" | "https") => {}
-            _ => return Err(Refusal::Scheme(redacted(next.as_str()))),
+            _ => return Err(Refusal::Scheme(redacted_briefly(&next))),
         }
         if next == self.current || self.asked.contains(&next) {
-            return Err(Refusal::Loop(redacted(next.as_str())));
+            return Err(Refusal::Loop(redacted_briefly(&next)));
         }
         if self.asked.len() == MOST_HOPS {
             return Err(Refusal::TooMany);

@@ -123,7 +123,8 @@ impl Session {
         })
     }
 
-    /// Writes down what was said of what is declared now, so that the next start needs nobody. Blocks.
+    /// Writes down what was said of what is declared now, so that the next start needs nobody, and of what is in place,
+    /// so that going back from an upgrade that failed does not either. Blocks.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -136,7 +137,10 @@ impl Session {
             .map(declaration)
             .collect();
         let mut answers = self.keeper.pins.all();
-        answers.retain(|answer| declared.contains(&answer.declared));
+        let in_place = self.keeper.needed(&self.store.ledger()?).pins;
+        answers.retain(|answer| {
+            declared.contains(&answer.declared) || in_place.contains(&answer.pin.to_string())
+        });
         if !answers.is_empty() {
             self.store.remember_pins(&answers)?;
         }

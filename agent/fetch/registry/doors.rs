@@ -14,7 +14,8 @@ use super::token_server::{NoToken, ask};
 use super::{Item, MANIFESTS, Repository, is_private, server};
 use crate::config;
 use crate::fetch::access::Access;
-use crate::fetch::{Failure, FileSource, redacted};
+use crate::fetch::redact::redacted_briefly;
+use crate::fetch::{Failure, FileSource};
 
 /// The largest file with credentials that is read.
 const LARGEST_CONFIG: u64 = 1 << 20;
@@ -132,7 +133,7 @@ impl<'a> Doors<'a> {
         if realm.scheme() != "https" && !(item.is_plain && realm.scheme() == "http") {
             return Err(Denied::Realm {
                 registry: repository.registry.clone(),
-                realm: redacted(realm.as_str()),
+                realm: redacted_briefly(realm),
             });
         }
         // Without credentials many give a token for what is public.
@@ -140,10 +141,14 @@ impl<'a> Doors<'a> {
             Err(denied @ Denied::Config { .. }) => return Err(denied),
             other => other,
         };
-        if login.is_ok() && !is_private(realm) {
-            return Err(Denied::Plain {
-                server: server(realm),
-            });
+        // Where others can write the registry's answer, the realm in it may be anybody's, and a token would be read.
+        let exposed = match (item.is_private, is_private(realm)) {
+            (true, true) => None,
+            (true, false) => Some(server(realm)),
+            (false, _) => Some(repository.registry.clone()),
+        };
+        if let Some(server) = exposed.filter(|_| login.is_ok()) {
+            return Err(Denied::Plain { server });
         }
         if let Ok(Login::Token(token)) = &login {
             let header = token::bearer(token.reveal()).ok_or_else(|| {

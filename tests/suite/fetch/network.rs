@@ -275,3 +275,19 @@ async fn fault_48_a_wrong_digest_goes_to_the_next_source() {
         assert!(error.to_string().contains(part), "{error}");
     }
 }
+
+/// Fault 44: what a server writes into `Location` fills no log and no `/status`.
+#[tokio::test]
+async fn fault_44_a_long_location_makes_no_long_message() {
+    let authority = Authority::new();
+    let secure = Server::https(authority.server(&["127.0.0.1"]));
+    let long = format!("http://mirror.example/{}", "a".repeat(200_000));
+    secure.on("/down", [Reply::redirect(&long)]);
+    let case = Case::one(b"", &secure.url("/down")).trusting(&authority);
+    let text = case.fails_once().await.reason.to_string();
+    assert!(
+        text.contains("down to http://mirror.example/aaa"),
+        "{text:.200}"
+    );
+    assert!(text.len() < 1_000, "{} bytes", text.len());
+}

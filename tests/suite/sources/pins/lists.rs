@@ -4,7 +4,7 @@ use cni_keeper::model::Sha256;
 
 use super::{ARCHIVE, LIST, REMEMBERED, SIGNATURE, declare, line, mirror, publish, trusting};
 use crate::support::node::{BIN, CONFLIST, Node, Outcome};
-use crate::support::pack::{NEXT_PACK, PACK, PLUGINS};
+use crate::support::pack::{Artifact, NEXT_PACK, PACK, PLUGINS, Pack, plugin};
 use crate::support::server::{Reply, Server};
 use crate::support::signers::{ListSigner, are_here};
 
@@ -159,6 +159,45 @@ fn the_next_place_is_asked_where_one_is_not_to_be_believed() {
     assert_eq!(node.names(BIN), PLUGINS);
 }
 
+/// Fault 38: a mirror that does not answer costs one wait, and not one for each artifact of the list.
+#[test]
+fn fault_38_a_dead_mirror_of_the_list_is_waited_for_once() {
+    if !are_here() {
+        return;
+    }
+    let signer = ListSigner::new();
+    let server = Server::http();
+    let dead = Server::http();
+    dead.on(LIST, [Reply::silent()]);
+    let node = Node::empty();
+    let (artifact, list) = two(&server);
+    publish(&server, &list, &signer.sign(&list));
+    let lists = [&dead, &server].map(|server| server.url(LIST));
+    let trust = trusting(&signer.public_key(), &lists);
+    let trust = trust.replace(
+        "attempts: 1",
+        "attempts: 1, connectTimeout: 500ms, readTimeout: 500ms",
+    );
+    node.declare(&artifact, &trust);
+    node.run("install").exits(0);
+    assert_eq!((dead.count(LIST), server.count(LIST)), (1, 2));
+}
+
+/// Two artifacts of a server without a digest, and a list of both.
+fn two(server: &Server) -> (Artifact, String) {
+    let more = Pack::new(&["portmap"], plugin);
+    server.on(ARCHIVE, [Reply::ok(&PACK.bytes)]);
+    server.on("/q.tgz", [Reply::ok(&more.bytes)]);
+    let mut artifact = PACK.artifact(&server.url(ARCHIVE));
+    artifact.pin = String::new();
+    artifact.more = format!(
+        "\n  - name: more\n    version: v1.1.1\n    sources: [{}]\n    plugins: [portmap]",
+        server.url("/q.tgz")
+    );
+    let list = line(&PACK.bytes) + &line(&more.bytes).replace("p.tgz", "q.tgz");
+    (artifact, list)
+}
+
 /// A list that says something else of the same version is not followed; for another version it is asked again.
 #[test]
 fn a_changed_list_is_followed_for_a_new_version_only() {
@@ -188,6 +227,33 @@ fn a_changed_list_is_followed_for_a_new_version_only() {
     node.run("install").exits(0).says("done: ");
     assert_eq!(server.count(LIST), 2);
     node.run("verify").exits(0);
+}
+
+/// Fault 49: who goes back from an upgrade that nobody vouched for needs nobody either, whatever else was answered.
+#[test]
+fn fault_49_a_failed_upgrade_forgets_no_answer() {
+    if !are_here() {
+        return;
+    }
+    let signer = ListSigner::new();
+    let server = Server::http();
+    let node = Node::empty();
+    let (artifact, list) = two(&server);
+    publish(&server, &list, &signer.sign(&list));
+    node.declare(
+        &artifact,
+        &trusting(&signer.public_key(), &[server.url(LIST)]),
+    );
+    node.run("install").exits(0);
+    drop(server);
+
+    let text = std::fs::read_to_string(node.config()).unwrap();
+    node.redeclare(&text.replacen("v1.1.1", "v1.2.0", 1));
+    node.run("install")
+        .exits(2)
+        .says("cannot learn what cni-plugins v1.2.0 must be");
+    node.redeclare(&text);
+    node.run("install").exits(0).says("nothing to do");
 }
 
 /// Whoever declares another key trusts no answer that the old one vouched for; what is in place stays.

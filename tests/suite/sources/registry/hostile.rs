@@ -5,6 +5,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use cni_keeper::model::Sha256;
+use serde_json::json;
 
 use super::{Config, WithConfig, by, reason};
 use crate::fetch::{Case, content};
@@ -203,6 +204,36 @@ async fn credentials_are_not_sent_in_the_clear() {
         "{text}"
     );
     assert_eq!(server.requests().len(), requests.len());
+}
+
+/// Who is between us and a registry without TLS can put any challenge into its answer: such a one learns neither what
+/// a token server would be told nor what is for the registry itself.
+#[tokio::test]
+async fn a_registry_without_tls_sends_nobody_for_our_credentials() {
+    let authority = Authority::new();
+    let thief = Server::https(authority.server(&["127.0.0.1"]));
+    thief.otherwise(|_| Reply::ok(b"{\"token\": \"t\"}"));
+    let server = Server::http();
+    let key = format!("localhost:{}", server.address().port());
+    let ready = Config::new();
+    let entry = json!({"auths": {&key: {"registrytoken": PASSWORD}}});
+    ready.write(&entry.to_string());
+    let realm = format!("Bearer realm=\"{}\"", thief.url("/token"));
+    server.on(BLOB, [asks(&realm)]);
+    for config in [
+        Config::password(&key, PASSWORD),
+        Config::identity(&key),
+        ready,
+    ] {
+        let source = server.url_as("localhost", BLOB);
+        let plain = Case::one(b"layer", &source).trusting(&authority);
+        let (kind, text) = reason(&plain.with(&config)).await;
+        assert_eq!(kind, "auth", "{text}");
+        assert!(text.contains("over plain http"), "{text}");
+    }
+    assert!(thief.requests().is_empty(), "{:?}", thief.requests());
+    let mut requests = server.requests().into_iter();
+    assert!(requests.all(|request| request.header("authorization").is_none()));
 }
 
 /// Faults 40, 41, 45 and 48 of manifests and layers: the digest decides, whatever the registry says of it.
