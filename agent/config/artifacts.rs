@@ -102,6 +102,8 @@ fn artifact(
         Some(sources) if is_image == Some(true) => {
             image_pin(&fields, sources, problems).map(Said::Here)
         }
+        // What is wrong with its reference has been said, and a digest of its own would be no help.
+        None if means_image(&fields) => None,
         _ => artifact_pin(&fields, arch, trusted, problems),
     };
     let format = match &sources {
@@ -191,6 +193,17 @@ fn sources(
         return None;
     }
     Some(all)
+}
+
+/// Whether a source was meant to name an image, whatever is wrong with it.
+fn means_image(fields: &Fields<'_>) -> bool {
+    let items = match fields.get("sources").map(|node| &node.value) {
+        Some(Yaml::List(items)) => items.as_slice(),
+        _ => &[],
+    };
+    items
+        .iter()
+        .any(|item| matches!(&item.value, Yaml::Text { text, .. } if text.starts_with("oci://")))
 }
 
 /// An image is pinned by the digest that all its sources name.

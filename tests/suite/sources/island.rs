@@ -174,7 +174,7 @@ fn is_whole(bundle: &Path) {
             ["blobs", "sha256", _] => Sha256::of(&bytes).to_string(),
             ["blobs", "sha512", _] => hex(&Sha512::digest(&bytes)),
             _ => {
-                assert_eq!(file, "bundle.json");
+                assert!(["bundle.json", ".lock"].contains(&&*file), "{file}");
                 continue;
             }
         };
@@ -230,7 +230,7 @@ fn a_bundle_is_all_that_an_island_needs() {
         .iter()
         .flat_map(|it| it["files"].as_array().unwrap())
         .map(|file| file.as_str().unwrap().to_owned())
-        .chain(["bundle.json".to_owned()])
+        .chain(["bundle.json", ".lock"].map(str::to_owned))
         .collect();
     assert_eq!(
         listed,
@@ -408,6 +408,41 @@ fn an_image_layout_is_a_seed() {
     for name in PLUGINS {
         assert!(node.read(&format!("{BIN}/{name}")) == plugin(name));
     }
+}
+
+/// Of two runs in one directory the second goes: it would clear up what the first is writing.
+#[test]
+fn two_bundles_are_not_gathered_in_one_directory_at_once() {
+    let site = Site::new();
+    let path = &site.archives[0].0;
+    let (held, then) = (Reply::silent(), Reply::ok(&site.archives[0].1));
+    site.server.on(path, [held, then]);
+    let first = start(&mut site.command());
+    site.server.wait_for(path);
+    let second = site.gather();
+    second.exits(2).says("holds it");
+    assert_eq!(site.server.count(path), 1);
+    first.signal(Signal::SIGTERM);
+    first.end().exits(2);
+    site.gather().exits(0);
+}
+
+/// What nobody had is told of the sources alone: that the bundle itself has it not is why it is gathered.
+#[test]
+fn a_source_that_fails_is_told_with_the_architecture() {
+    let site = Site::new();
+    let path = format!("/bridge-{}", other());
+    site.server.on(&path, [Reply::status(404)]);
+    let outcome = site.gather();
+    outcome.exits(2).does_not_say("does not hold this one");
+    let error = format!(
+        "{}: cannot fetch bridge: {}",
+        other(),
+        site.server.url(&path)
+    );
+    assert!(outcome.errors()[0].starts_with(&error), "{outcome}");
+    assert_eq!(outcome.errors().len(), 1, "{outcome}");
+    is_whole(&site.bundle());
 }
 
 /// Nothing is fetched for a configuration that is not finished.

@@ -229,6 +229,18 @@ fn layers_and_artifacts_of_every_packing_are_read() {
     }
 }
 
+/// What is wrong with a tag is all that is said of it, with the command that resolves it.
+#[test]
+fn a_tag_is_refused_in_one_line() {
+    let node = Node::empty();
+    let plugins = in_image(&PLUGINS);
+    declare(&node, "oci://registry.example/cni:v1", &plugins, "");
+    let outcome = node.run("install");
+    outcome.exits(64);
+    assert_eq!(outcome.errors().len(), 1, "{outcome}");
+    outcome.says("skopeo inspect --format '{{.Digest}}' docker://registry.example/cni:v1");
+}
+
 /// What an agent does with an image: ready, healed without the registry, upgraded to another digest, uninstalled.
 #[test]
 fn an_agent_keeps_what_came_out_of_an_image() {
