@@ -48,7 +48,7 @@ pub enum ReconcileError {
     /// Something has to be fetched and the network is not to be used.
     #[error(
         "{artifact} {version} is neither in place nor in the store, and --offline leaves no source for it; \
-         run once without --offline, or add a file:// source"
+         run once without --offline, or add a seed or a file:// source"
     )]
     Offline {
         /// The artifact, by the operator's name.

@@ -49,7 +49,7 @@ fn a_corrupt_spare_is_never_placed_but_fetched_again() {
 
     node.run("install --offline").exits(2).says(
         "error: cni-plugins v1.1.1 is neither in place nor in the store, and --offline leaves no source for it; \
-         run once without --offline, or add a file:// source",
+         run once without --offline, or add a seed or a file:// source",
     );
     assert_eq!(broken, node.tree(), "nothing unproven becomes visible");
     assert_eq!(server.count("/plugins.tgz"), 1);

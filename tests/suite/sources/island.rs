@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -240,7 +241,12 @@ fn a_bundle_is_all_that_an_island_needs() {
     assert_eq!(artifacts[1]["plugins"][0], "bridge");
 
     let asked = site.server.requests().len();
-    site.gather().exits(0);
+    let mut command = site.command();
+    let again = start(command.args(["--output", "json"])).end();
+    assert_eq!(
+        again.exits(0).json()["artifacts"][5]["artifact"],
+        "host-local"
+    );
     assert_eq!(site.server.requests().len(), asked, "all is there already");
     let again = fs::read_to_string(bundle.join("bundle.json")).unwrap();
     let again: serde_json::Value = serde_json::from_str(&again).unwrap();
@@ -372,7 +378,8 @@ fn useless_seeds_are_passed_over() {
     site.has_plugins();
 }
 
-/// What `skopeo copy … oci:DIR` leaves is a seed as it is.
+/// What `skopeo copy … oci:DIR` leaves is a seed as it is. Its plugins are one file under several names, as Calico's
+/// are, and reached by links: each name is known afterwards, without the seed.
 #[test]
 fn an_image_layout_is_a_seed() {
     let Some(mut images) = Images::new() else {
@@ -384,29 +391,40 @@ fn an_image_layout_is_a_seed() {
         for name in PLUGINS {
             fs::write(bin.join(name), plugin(name)).unwrap();
         }
+        fs::hard_link(bin.join("bridge"), bin.join("calico")).unwrap();
+        symlink("calico", bin.join("calico-ipam")).unwrap();
+        symlink("/opt/cni/bin", root.join("plugins")).unwrap();
     });
     let node = Node::empty();
     let layout = images.repacked("gzip");
-    let plugins: Vec<String> = PLUGINS
-        .iter()
-        .map(|name| format!("{{member: /opt/cni/bin/{name}, as: {name}}}"))
-        .collect();
     node.declare_text(&format!(
         "artifacts:
   - name: cni
     version: v1
     sources: [\"oci://registry.example/cni@sha256:{}\"]
-    plugins: [{}]
+    plugins:
+      - {{member: /opt/cni/bin/calico-ipam, as: calico-ipam}}
+      - {{member: /opt/cni/bin/bridge, as: bridge}}
+      - {{member: /plugins/calico, as: calico}}
+      - {{member: plugins/host-local, as: host-local}}
+      - {{member: plugins/loopback, as: loopback}}
 {NETWORK}",
         manifest(&layout),
-        plugins.join(", ")
     ));
     let seed = format!("install --offline --seed {}", layout.display());
-    node.run(&seed)
-        .exits(0)
-        .says(&format!("from seed {}", layout.display()));
-    for name in PLUGINS {
-        assert!(node.read(&format!("{BIN}/{name}")) == plugin(name));
+    let from = format!("from seed {}", layout.display());
+    node.run(&seed).exits(0).says(&from);
+    let place = |name: &str| node.path(&format!("{BIN}/{name}"));
+    node.run("install --offline").exits(0).says("nothing to do");
+    for name in ["calico", "calico-ipam", "host-local"] {
+        fs::remove_file(place(name)).unwrap();
+    }
+    node.run("install --offline").exits(0);
+    for (name, content) in [("calico", "bridge"), ("calico-ipam", "bridge")]
+        .into_iter()
+        .chain(PLUGINS.map(|name| (name, name)))
+    {
+        assert!(fs::read(place(name)).unwrap() == plugin(content), "{name}");
     }
 }
 

@@ -293,3 +293,36 @@ fn an_agent_keeps_what_came_out_of_an_image() {
     assert!(!node.has(CONFLIST));
     assert!(node.names(BIN).is_empty(), "{:?}", node.names(BIN));
 }
+
+/// An archive gives way to an image with the same plugins, of which then more are wanted: what was never taken out of
+/// it is fetched, and what is in place is left alone.
+#[test]
+fn an_archive_gives_way_to_an_image_and_more_of_it_is_wanted() {
+    if !has_tools() {
+        return;
+    }
+    let more = ["bridge", "host-local", "loopback", "portmap"];
+    let mut parts = Parts::default();
+    let layer = parts.layer("+gzip", layer_of(&more, plugin).gz());
+    let image = parts.manifest(&[layer]);
+    let storage = stored(&parts);
+    let registry = open(&storage);
+    let node = Node::installed();
+    let before = node.tree();
+    let (source, fetch) = (at(&registry, &image), plain(&registry));
+    declare(&node, &source, &in_image(&PLUGINS), &fetch);
+    node.run("install").exits(0).does_not_say("place");
+    assert_eq!(before, node.tree(), "they are the same");
+
+    declare(&node, &source, &in_image(&more), &fetch);
+    node.run("install --offline").exits(2);
+    assert_eq!(before, node.tree());
+    node.run("install")
+        .exits(0)
+        .row("place", &node.shown(&format!("{BIN}/portmap")), "missing");
+    drop(registry);
+    std::fs::remove_file(node.path(&format!("{BIN}/portmap"))).unwrap();
+    node.run("install").exits(0);
+    has(&node, plugin);
+    assert!(node.read(&format!("{BIN}/portmap")) == plugin("portmap"));
+}
