@@ -12,6 +12,7 @@ use crate::support::pack::{Artifact, NETWORK, PLUGINS, arch, other_build, plugin
 use crate::support::parts::{Described, Parts, digest, in_image, layer_of};
 use crate::support::proxy::{Kind, ORIGIN, Proxy};
 use crate::support::registry::{Guard, REPOSITORY, Registry, Setup, has_tools};
+use crate::support::tls::Authority;
 use crate::support::tokens::PASSWORD;
 
 /// A registry's storage with these parts in it.
@@ -325,4 +326,36 @@ fn an_archive_gives_way_to_an_image_and_more_of_it_is_wanted() {
     node.run("install").exits(0);
     has(&node, plugin);
     assert!(node.read(&format!("{BIN}/portmap")) == plugin("portmap"));
+}
+
+/// Mounted secrets are renewed in place: an agent that was refused takes up the new password by itself.
+#[test]
+fn a_password_that_is_renewed_is_taken_up() {
+    if !has_tools() {
+        return;
+    }
+    let mut parts = Parts::default();
+    let image = parts.image(plugin);
+    let storage = stored(&parts);
+    let authority = Authority::new();
+    let setup = Setup {
+        guard: Guard::Password,
+        tls: Some((&authority, &["127.0.0.1"])),
+        at: None,
+    };
+    let registry = Registry::start(&storage, &setup);
+    let address = registry.address().to_string();
+    let node = Node::empty();
+    let ca = secret(&node, "ca.pem", &authority.pem());
+    let old = Config::password(&address, "battery staple");
+    let fetch = format!("caFile: {ca}\nregistryConfig: {}", old.path().display());
+    declare(&node, &at(&registry, &image), &in_image(&PLUGINS), &fetch);
+    let agent = Agent::start(&node);
+    agent.becomes_unready("refuses what fetch.registryConfig holds");
+    let new = Config::password(&address, PASSWORD);
+    std::fs::rename(new.path(), old.path()).unwrap();
+    agent.becomes_ready();
+    has(&node, plugin);
+    let downloads = &agent.json("/status")["downloads"];
+    assert_eq!(downloads[0]["from"], at(&registry, &image), "{downloads}");
 }
