@@ -13,10 +13,10 @@ use sha2::Digest as _;
 
 use crate::config::Settings;
 use crate::fetch::{
-    self, ArchiveError, FetchError, Health, Keep, Kept, Limits, LocalFiles, MemberSink, Progress,
-    read_members,
+    self, ArchiveError, Failure, FetchError, Health, Keep, Kept, Limits, LocalFiles, MemberSink,
+    Progress, read_members,
 };
-use crate::host::{Dir, Host, HostError, machine_name};
+use crate::host::{Dir, Host, HostError, Lock, machine_name};
 use crate::model::{Artifact, FileMode, FileName, FileState, Member, Pin, Sha256};
 use crate::retry::{Backoff, Spread};
 use crate::trust::Pinned;
@@ -24,6 +24,7 @@ use crate::trust::Pinned;
 /// Readable by whoever serves it or builds an image of it.
 const DIR_MODE: u32 = 0o755;
 const MANIFEST: &str = "bundle.json";
+const LOCK: &str = ".lock";
 
 /// A directory that a bundle is gathered in.
 #[derive(Debug)]
@@ -31,6 +32,7 @@ pub struct Bundle {
     path: PathBuf,
     host: Host,
     root: Dir,
+    _lock: Lock,
     health: Health,
     spread: Spread,
     contents: Vec<Bundled>,
@@ -99,15 +101,17 @@ impl Bundle {
     /// Opens the directory, making what is missing of it, and clears up what a killed run left.
     ///
     /// # Errors
-    /// When it cannot be made or written to.
+    /// When it cannot be made or written to, or another run is at work on it.
     pub fn open(path: &Path) -> Result<Self, BundleError> {
         let host = Host::open(Path::new("/"))?;
         let root = host.ensure_dir(path, DIR_MODE)?;
+        let lock = root.lock(&FileName::fixed(LOCK))?;
         root.sweep()?;
         Ok(Self {
             path: path.to_owned(),
             host,
             root,
+            _lock: lock,
             health: Health::default(),
             spread: Spread::of(&machine_name().unwrap_or_default()),
             contents: Vec::new(),
@@ -193,9 +197,18 @@ impl Bundle {
         })
     }
 
-    /// Only here it is known where what was fetched was to be kept.
+    /// Only here it is known where what was fetched was to be kept, and that nobody expected it to be there already.
     fn failed(&self, arch: &'static str, error: FetchError) -> BundleError {
         match error {
+            FetchError::Sources {
+                artifact,
+                mut tried,
+            } => {
+                let ours = format!("seed {}", self.path.display());
+                tried.retain(|it| it.source != ours || !matches!(it.reason, Failure::NotInSeed));
+                let source = FetchError::Sources { artifact, tried };
+                BundleError::Fetch { arch, source }
+            }
             FetchError::Spool { source, .. } | FetchError::Copy { source, .. } => {
                 HostError::new("keep what was fetched in", &self.path, source).into()
             }

@@ -61,6 +61,6 @@ fn held_by(file: &mut File) -> io::Error {
     };
     io::Error::new(
         io::ErrorKind::WouldBlock,
-        format!("{holder} holds it; two agents must not work on one node, wait for it or stop it"),
+        format!("{holder} holds it; two must not work there at once, wait for it or stop it"),
     )
 }

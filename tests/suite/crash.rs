@@ -1,6 +1,7 @@
 //! The real program on a whole node: killed at every change that it makes, refused by the kernel, out of
 //! room, out of descriptors.
 
+mod bundle;
 mod disk;
 mod errno;
 mod kill;

@@ -19,7 +19,7 @@ fn fault_6_two_agents() {
         let first = Agent::stocked(&node);
         let second = Agent::start(&node);
         let told = format!(
-            "conflict: cannot lock {}/lock: process {} holds it; two agents must not work on one node, wait for it or \
+            "conflict: cannot lock {}/lock: process {} holds it; two must not work there at once, wait for it or \
              stop it\n",
             node.shown(STATE),
             first.id()

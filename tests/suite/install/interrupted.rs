@@ -70,7 +70,7 @@ fn fault_6_two_agents_at_once() {
     server.wait_for("/p.tgz");
     let before = node.whole_tree();
     let told = format!(
-        "error: cannot lock {}/lock: process {} holds it; two agents must not work on one node, wait for it or stop it\n",
+        "error: cannot lock {}/lock: process {} holds it; two must not work there at once, wait for it or stop it\n",
         node.shown(STATE),
         first.id()
     );

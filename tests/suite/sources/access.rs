@@ -1,12 +1,15 @@
 //! What is shown to whom: headers, client certificates, and whom we trust in turn.
 
+use std::collections::HashMap;
 use std::process::Command;
 
 use rcgen::KeyPair;
 
 use super::{node, secret};
 use crate::support::node::Node;
-use crate::support::pack::PACK;
+use crate::support::pack::{Artifact, NETWORK, PACK, PLUGINS, plugin};
+use crate::support::parts::{Parts, digest, in_image};
+use crate::support::registry::REPOSITORY;
 use crate::support::server::{Reply, Server};
 use crate::support::tls::Authority;
 
@@ -221,5 +224,65 @@ fn openssl(arguments: &[&str], input: &str) -> Option<String> {
             crate::support::skipped("openssl is not installed");
             None
         }
+    }
+}
+
+/// A registry behind a gateway: a certificate and headers for its repositories open it, also where it would ask for a
+/// login, and none of it goes along to its storage.
+#[test]
+fn a_registry_is_shown_what_its_prefix_says_and_its_storage_nothing() {
+    let (authority, clients) = (Authority::new(), Authority::new());
+    let registry = Server::https(authority.mutual_server(&["127.0.0.1"], &clients));
+    let storage = Server::https(authority.server(&["127.0.0.1"]));
+    let mut parts = Parts::default();
+    let image = parts.image(plugin);
+    parts.serve(&storage);
+    let contents: HashMap<String, Vec<u8>> = parts.paths().collect();
+    let there = storage.url("");
+    registry.otherwise(move |request| {
+        let ours = [("authorization", "Bearer HUSH"), ("x-team", "network")];
+        if ours
+            .iter()
+            .any(|(name, value)| request.header(name) != Some(value))
+        {
+            return Reply::status(401);
+        }
+        match request.path.contains("/blobs/") {
+            true => Reply::redirect(&format!("{there}{}", request.path)),
+            false => Reply::ok(&contents[&request.path]),
+        }
+    });
+    let node = Node::empty();
+    let key = KeyPair::generate().unwrap();
+    let ca = secret(&node, "ca.pem", &authority.pem());
+    let cert = secret(&node, "tls.crt", &clients.client(&key));
+    let key = secret(&node, "tls.key", &key.serialize_pem());
+    let headers = "Authorization: Bearer HUSH\nX-Team: network\n";
+    let headers = secret(&node, "headers", headers);
+    let address = registry.address();
+    let artifact = Artifact {
+        version: "v1".to_owned(),
+        sources: vec![format!("oci://{address}/{REPOSITORY}@{}", digest(&image))],
+        pin: String::new(),
+        plugins: in_image(&PLUGINS),
+        more: String::new(),
+    };
+    let declare = |prefix: &str| {
+        let access = format!(
+            "[{{prefix: \"{prefix}\", headersFile: {headers}, certFile: {cert}, keyFile: {key}}}]"
+        );
+        let fetch = format!("fetch:\n  attempts: 1\n  caFile: {ca}\n  access: {access}\n");
+        node.declare(&artifact, &format!("{fetch}{NETWORK}"));
+    };
+    declare(&format!("oci://{address}/others"));
+    node.run("install").exits(2).does_not_say("HUSH");
+    assert!(registry.requests().is_empty(), "not even a handshake");
+    declare(&format!("oci://{address}/team"));
+    node.run("install").exits(0);
+    let asked = storage.requests();
+    assert!(!asked.is_empty());
+    for request in asked {
+        assert_eq!(request.header("authorization"), None);
+        assert_eq!(request.header("x-team"), None);
     }
 }

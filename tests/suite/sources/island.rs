@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -13,7 +14,7 @@ use cni_keeper::model::{Arch, Sha256};
 use crate::support::agent::Agent;
 use crate::support::archive::{Tar, binary};
 use crate::support::images::{Images, manifest};
-use crate::support::namespace::{in_private_mounts, mount_tmpfs};
+use crate::support::namespace::{in_private_mounts, mount_tmpfs, unmount};
 use crate::support::node::{BIN, CONFLIST, Node, Outcome, behind, start};
 use crate::support::pack::{NETWORK, PLUGINS, arch, plugin};
 use crate::support::parts::{Parts, digest, layer_of};
@@ -174,7 +175,7 @@ fn is_whole(bundle: &Path) {
             ["blobs", "sha256", _] => Sha256::of(&bytes).to_string(),
             ["blobs", "sha512", _] => hex(&Sha512::digest(&bytes)),
             _ => {
-                assert_eq!(file, "bundle.json");
+                assert!(["bundle.json", ".lock"].contains(&&*file), "{file}");
                 continue;
             }
         };
@@ -230,7 +231,7 @@ fn a_bundle_is_all_that_an_island_needs() {
         .iter()
         .flat_map(|it| it["files"].as_array().unwrap())
         .map(|file| file.as_str().unwrap().to_owned())
-        .chain(["bundle.json".to_owned()])
+        .chain(["bundle.json", ".lock"].map(str::to_owned))
         .collect();
     assert_eq!(
         listed,
@@ -240,7 +241,12 @@ fn a_bundle_is_all_that_an_island_needs() {
     assert_eq!(artifacts[1]["plugins"][0], "bridge");
 
     let asked = site.server.requests().len();
-    site.gather().exits(0);
+    let mut command = site.command();
+    let again = start(command.args(["--output", "json"])).end();
+    assert_eq!(
+        again.exits(0).json()["artifacts"][5]["artifact"],
+        "host-local"
+    );
     assert_eq!(site.server.requests().len(), asked, "all is there already");
     let again = fs::read_to_string(bundle.join("bundle.json")).unwrap();
     let again: serde_json::Value = serde_json::from_str(&again).unwrap();
@@ -326,18 +332,29 @@ fn a_killed_bundle_holds_nothing_half_and_is_completed() {
     assert_eq!(site.server.count(&first), 1, "the first was there already");
 }
 
-/// Fault 9: no room is told in one line, and what is in the bundle is whole.
+/// Fault 9: no room, for what is fetched and for its copy, is told in one line; what is in the bundle is whole, and
+/// with more room the next run completes it.
 #[test]
 fn fault_09_a_bundle_on_a_full_disk() {
     in_private_mounts(&fault_09_a_bundle_on_a_full_disk, |_| {
         let site = Site::new();
         fs::create_dir(site.bundle()).unwrap();
-        mount_tmpfs(&site.bundle(), "size=1m");
-        let outcome = site.gather();
-        outcome.exits(2).says("No space left on device");
-        assert_eq!(outcome.errors().len(), 1, "{outcome}");
         let shown = site.bundle().display().to_string();
-        assert!(outcome.errors()[0].contains(&shown), "{outcome}");
+        for size in ["size=1m", "size=2m"] {
+            mount_tmpfs(&site.bundle(), size);
+            let outcome = site.gather();
+            outcome.exits(2).says("No space left on device");
+            assert_eq!(outcome.errors().len(), 1, "{outcome}");
+            assert!(outcome.errors()[0].contains(&shown), "{outcome}");
+            is_whole(&site.bundle());
+            unmount(&site.bundle());
+        }
+        mount_tmpfs(&site.bundle(), "size=2m");
+        site.gather().exits(2);
+        let more = ["-o", "remount,size=64m", &shown];
+        let remounted = Command::new("mount").args(more).status().unwrap();
+        assert!(remounted.success());
+        site.gather().exits(0);
         is_whole(&site.bundle());
     });
 }
@@ -372,7 +389,8 @@ fn useless_seeds_are_passed_over() {
     site.has_plugins();
 }
 
-/// What `skopeo copy … oci:DIR` leaves is a seed as it is.
+/// What `skopeo copy … oci:DIR` leaves is a seed as it is. Its plugins are one file under several names, as Calico's
+/// are, and reached by links: each name is known afterwards, without the seed.
 #[test]
 fn an_image_layout_is_a_seed() {
     let Some(mut images) = Images::new() else {
@@ -384,30 +402,76 @@ fn an_image_layout_is_a_seed() {
         for name in PLUGINS {
             fs::write(bin.join(name), plugin(name)).unwrap();
         }
+        fs::hard_link(bin.join("bridge"), bin.join("calico")).unwrap();
+        symlink("calico", bin.join("calico-ipam")).unwrap();
+        symlink("/opt/cni/bin", root.join("plugins")).unwrap();
     });
     let node = Node::empty();
     let layout = images.repacked("gzip");
-    let plugins: Vec<String> = PLUGINS
-        .iter()
-        .map(|name| format!("{{member: /opt/cni/bin/{name}, as: {name}}}"))
-        .collect();
     node.declare_text(&format!(
         "artifacts:
   - name: cni
     version: v1
     sources: [\"oci://registry.example/cni@sha256:{}\"]
-    plugins: [{}]
+    plugins:
+      - {{member: /opt/cni/bin/calico-ipam, as: calico-ipam}}
+      - {{member: /opt/cni/bin/bridge, as: bridge}}
+      - {{member: /plugins/calico, as: calico}}
+      - {{member: plugins/host-local, as: host-local}}
+      - {{member: plugins/loopback, as: loopback}}
 {NETWORK}",
         manifest(&layout),
-        plugins.join(", ")
     ));
     let seed = format!("install --offline --seed {}", layout.display());
-    node.run(&seed)
-        .exits(0)
-        .says(&format!("from seed {}", layout.display()));
-    for name in PLUGINS {
-        assert!(node.read(&format!("{BIN}/{name}")) == plugin(name));
+    let from = format!("from seed {}", layout.display());
+    node.run(&seed).exits(0).says(&from);
+    let place = |name: &str| node.path(&format!("{BIN}/{name}"));
+    node.run("install --offline").exits(0).says("nothing to do");
+    for name in ["calico", "calico-ipam", "host-local"] {
+        fs::remove_file(place(name)).unwrap();
     }
+    node.run("install --offline").exits(0);
+    for (name, content) in [("calico", "bridge"), ("calico-ipam", "bridge")]
+        .into_iter()
+        .chain(PLUGINS.map(|name| (name, name)))
+    {
+        assert!(fs::read(place(name)).unwrap() == plugin(content), "{name}");
+    }
+}
+
+/// Of two runs in one directory the second goes: it would clear up what the first is writing.
+#[test]
+fn two_bundles_are_not_gathered_in_one_directory_at_once() {
+    let site = Site::new();
+    let path = &site.archives[0].0;
+    let (held, then) = (Reply::silent(), Reply::ok(&site.archives[0].1));
+    site.server.on(path, [held, then]);
+    let first = start(&mut site.command());
+    site.server.wait_for(path);
+    let second = site.gather();
+    second.exits(2).says("holds it");
+    assert_eq!(site.server.count(path), 1);
+    first.signal(Signal::SIGTERM);
+    first.end().exits(2);
+    site.gather().exits(0);
+}
+
+/// What nobody had is told of the sources alone: that the bundle itself has it not is why it is gathered.
+#[test]
+fn a_source_that_fails_is_told_with_the_architecture() {
+    let site = Site::new();
+    let path = format!("/bridge-{}", other());
+    site.server.on(&path, [Reply::status(404)]);
+    let outcome = site.gather();
+    outcome.exits(2).does_not_say("does not hold this one");
+    let error = format!(
+        "{}: cannot fetch bridge: {}",
+        other(),
+        site.server.url(&path)
+    );
+    assert!(outcome.errors()[0].starts_with(&error), "{outcome}");
+    assert_eq!(outcome.errors().len(), 1, "{outcome}");
+    is_whole(&site.bundle());
 }
 
 /// Nothing is fetched for a configuration that is not finished.

@@ -96,6 +96,32 @@ fn fault_38_a_dead_mirror_costs_one_timeout_for_all() {
     }
 }
 
+/// Fault 38: the same of a registry. Index, manifest and layer of an image ask a dead mirror once, not three times.
+#[test]
+fn fault_38_a_dead_registry_mirror_costs_one_timeout_for_an_image() {
+    let (dead, origin) = (Blackhole::new(), Server::http());
+    let mut parts = Parts::default();
+    let image = parts.image(plugin);
+    parts.serve(&origin);
+    let node = Node::empty();
+    let (mirror, origin) = (dead.address, origin.address());
+    let artifact = Artifact {
+        version: "v1".to_owned(),
+        sources: vec![format!("oci://{origin}/team/cni@{}", digest(&image))],
+        pin: String::new(),
+        plugins: in_image(&PLUGINS),
+        more: String::new(),
+    };
+    let rest = format!(
+        "mirrors: [{{from: \"oci://{origin}/\", to: [\"oci://{mirror}/\"]}}]\nfetch:\n  connectTimeout: 500ms\n  readTimeout: 500ms\n  access: [{{prefix: \"oci://{origin}\", plainHttp: true}}]\n{NETWORK}"
+    );
+    node.declare(&artifact, &rest);
+    node.run("install")
+        .exits(0)
+        .says("no connection within fetch.connectTimeout");
+    assert_eq!(dead.connections(), 1);
+}
+
 /// Mirrors go before origins, a directory of this machine is one as well, and `only` leaves the origin out.
 #[test]
 fn mirrors_come_first_and_may_be_all_there_is() {
@@ -130,6 +156,39 @@ fn mirrors_come_first_and_may_be_all_there_is() {
     let asked: Vec<String> = origin.requests().iter().map(|r| r.path.clone()).collect();
     assert_eq!(asked, ["/o/portmap.tgz"], "the mirrors have the others");
     assert_eq!(mirror.count("/m/bridge.tgz"), 0, "the first mirror had it");
+}
+
+/// A mirror that wants to know who we are, and does not take us, is no reason to fail: the origin is open.
+#[test]
+fn a_registry_mirror_that_refuses_us_is_passed_over() {
+    if !has_tools() {
+        return;
+    }
+    let mut parts = Parts::default();
+    let image = parts.image(plugin);
+    let storage = TempDir::new().unwrap();
+    let origin = Registry::start(&storage, &Setup::default());
+    parts.push(origin.address());
+    let guarded = Guarded::new(&[]);
+    let mirror = guarded.start(&storage, &guarded.authority, None);
+    let node = Node::empty();
+    let ca = secret(&node, "ca.pem", &guarded.authority.pem());
+    let (origin, mirror) = (origin.address(), mirror.address());
+    let artifact = Artifact {
+        version: "v1.1.1".to_owned(),
+        sources: vec![format!("oci://{origin}/team/cni@{}", digest(&image))],
+        pin: String::new(),
+        plugins: in_image(&PLUGINS),
+        more: String::new(),
+    };
+    let rest = format!(
+        "mirrors: [{{from: \"oci://{origin}/\", to: [\"oci://{mirror}/\"]}}]\nfetch:\n  caFile: {ca}\n  access: [{{prefix: \"oci://{origin}\", plainHttp: true}}]\n{NETWORK}"
+    );
+    node.declare(&artifact, &rest);
+    node.run("install")
+        .exits(0)
+        .says(&format!("{mirror} asks for credentials"))
+        .says(&format!("from oci://{origin}/team/cni@"));
 }
 
 /// A registry that keeps the images of another one below a path of its own, with what only it has: a password and an

@@ -12,6 +12,7 @@ use crate::support::pack::{Artifact, NETWORK, PLUGINS, arch, other_build, plugin
 use crate::support::parts::{Described, Parts, digest, in_image, layer_of};
 use crate::support::proxy::{Kind, ORIGIN, Proxy};
 use crate::support::registry::{Guard, REPOSITORY, Registry, Setup, has_tools};
+use crate::support::tls::Authority;
 use crate::support::tokens::PASSWORD;
 
 /// A registry's storage with these parts in it.
@@ -229,6 +230,18 @@ fn layers_and_artifacts_of_every_packing_are_read() {
     }
 }
 
+/// What is wrong with a tag is all that is said of it, with the command that resolves it.
+#[test]
+fn a_tag_is_refused_in_one_line() {
+    let node = Node::empty();
+    let plugins = in_image(&PLUGINS);
+    declare(&node, "oci://registry.example/cni:v1", &plugins, "");
+    let outcome = node.run("install");
+    outcome.exits(64);
+    assert_eq!(outcome.errors().len(), 1, "{outcome}");
+    outcome.says("skopeo inspect --format '{{.Digest}}' docker://registry.example/cni:v1");
+}
+
 /// What an agent does with an image: ready, healed without the registry, upgraded to another digest, uninstalled.
 #[test]
 fn an_agent_keeps_what_came_out_of_an_image() {
@@ -280,4 +293,69 @@ fn an_agent_keeps_what_came_out_of_an_image() {
     node.run("uninstall").exits(0);
     assert!(!node.has(CONFLIST));
     assert!(node.names(BIN).is_empty(), "{:?}", node.names(BIN));
+}
+
+/// An archive gives way to an image with the same plugins, of which then more are wanted: what was never taken out of
+/// it is fetched, and what is in place is left alone.
+#[test]
+fn an_archive_gives_way_to_an_image_and_more_of_it_is_wanted() {
+    if !has_tools() {
+        return;
+    }
+    let more = ["bridge", "host-local", "loopback", "portmap"];
+    let mut parts = Parts::default();
+    let layer = parts.layer("+gzip", layer_of(&more, plugin).gz());
+    let image = parts.manifest(&[layer]);
+    let storage = stored(&parts);
+    let registry = open(&storage);
+    let node = Node::installed();
+    let before = node.tree();
+    let (source, fetch) = (at(&registry, &image), plain(&registry));
+    declare(&node, &source, &in_image(&PLUGINS), &fetch);
+    node.run("install").exits(0).does_not_say("place");
+    assert_eq!(before, node.tree(), "they are the same");
+
+    declare(&node, &source, &in_image(&more), &fetch);
+    node.run("install --offline").exits(2);
+    assert_eq!(before, node.tree());
+    node.run("install")
+        .exits(0)
+        .row("place", &node.shown(&format!("{BIN}/portmap")), "missing");
+    drop(registry);
+    std::fs::remove_file(node.path(&format!("{BIN}/portmap"))).unwrap();
+    node.run("install").exits(0);
+    has(&node, plugin);
+    assert!(node.read(&format!("{BIN}/portmap")) == plugin("portmap"));
+}
+
+/// Mounted secrets are renewed in place: an agent that was refused takes up the new password by itself.
+#[test]
+fn a_password_that_is_renewed_is_taken_up() {
+    if !has_tools() {
+        return;
+    }
+    let mut parts = Parts::default();
+    let image = parts.image(plugin);
+    let storage = stored(&parts);
+    let authority = Authority::new();
+    let setup = Setup {
+        guard: Guard::Password,
+        tls: Some((&authority, &["127.0.0.1"])),
+        at: None,
+    };
+    let registry = Registry::start(&storage, &setup);
+    let address = registry.address().to_string();
+    let node = Node::empty();
+    let ca = secret(&node, "ca.pem", &authority.pem());
+    let old = Config::password(&address, "battery staple");
+    let fetch = format!("caFile: {ca}\nregistryConfig: {}", old.path().display());
+    declare(&node, &at(&registry, &image), &in_image(&PLUGINS), &fetch);
+    let agent = Agent::start(&node);
+    agent.becomes_unready("refuses what fetch.registryConfig holds");
+    let new = Config::password(&address, PASSWORD);
+    std::fs::rename(new.path(), old.path()).unwrap();
+    agent.becomes_ready();
+    has(&node, plugin);
+    let downloads = &agent.json("/status")["downloads"];
+    assert_eq!(downloads[0]["from"], at(&registry, &image), "{downloads}");
 }
