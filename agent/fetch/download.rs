@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::courier::{Courier, Health};
-use super::image::{self, Blobs, Descriptor};
+use super::image::{self, Blobs, Descriptor, Kind};
 use super::intake::{Intake, Judged, Verified};
 use super::place::Place;
 use super::{Failure, FetchError, Fetched, FileSource, Keep, Kept, Limits, Progress, Spool, Tried};
@@ -102,13 +102,18 @@ impl<S: Spool> Blobs<S> for Layout<'_, S> {
         let sources = self.artifact.sources.iter();
         let in_registry = |source: &String| Place::in_registry(source, means.settings, blob);
         let places = seeded(means, &blob.pin).chain(sources.map(in_registry));
-        let blob = Blob {
+        let wanted = Blob {
             name: &self.artifact.name,
             pin: blob.pin,
             max_size: blob.max_size(means.settings.max_size),
             places: places.collect(),
         };
-        get(blob, &mut self.courier, self.spools).await
+        let got = get(wanted, &mut self.courier, self.spools).await;
+        if blob.kind == Kind::Layer {
+            // It is looked through now, which takes up to a zstd window of memory.
+            self.courier.rest();
+        }
+        got
     }
 }
 
