@@ -27,6 +27,8 @@ pub(crate) struct Scenario {
     pub(crate) settings: Settings,
     /// How many nodes are at it at a time; all of them in a cold start.
     pub(crate) at_once: usize,
+    /// When it ends even where nodes still try: they count as ready then.
+    pub(crate) end: Duration,
 }
 
 /// What came of it.
@@ -123,7 +125,9 @@ impl Simulation {
         for _ in 0..run.scenario.at_once.min(run.scenario.nodes) {
             run.start_another(Duration::ZERO);
         }
-        while let Some(Reverse((at, _, event))) = run.due.pop() {
+        while let Some(Reverse((at, _, event))) = run.due.pop()
+            && at < run.scenario.end
+        {
             run.now = at;
             run.happens(event);
         }
@@ -133,7 +137,9 @@ impl Simulation {
     fn outcome(self) -> Outcome {
         let sent: Vec<f64> = self.servers.iter().map(|server| server.sent).collect();
         let all: f64 = sent.iter().sum();
-        let mut ready: Vec<Duration> = self.nodes.iter().filter_map(|node| node.ready).collect();
+        let end = self.scenario.end;
+        let nodes = self.nodes.iter();
+        let mut ready: Vec<Duration> = nodes.map(|node| node.ready.unwrap_or(end)).collect();
         ready.sort_unstable();
         Outcome {
             peak: self.servers.iter().map(|server| server.peak).sum(),
@@ -421,7 +427,7 @@ impl Simulation {
         let (class, after) = match it.kind.over {
             _ if it.is_away() || waited.is_some() => (FailureClass::Timeout, None),
             Over::Refuse => (FailureClass::Connect, None),
-            Over::Busy(after) => (FailureClass::Status(503), Some(after)),
+            Over::Busy(after) => (FailureClass::Status(503), after),
             // It came back while this one was waiting for an answer.
             Over::Queue => (FailureClass::Timeout, None),
         };
