@@ -13,7 +13,7 @@ use crate::server::{Kind, Over, Server};
 const ROUND_TRIP: Duration = Duration::from_millis(1);
 /// From a node that is ready to the next one's agent, where they take turns.
 const TURN: Duration = Duration::from_secs(2);
-/// How often a body that breaks off is resumed at once, as in `fetch`.
+/// How often a body that breaks off, or runs out of its time, is resumed at once, as in `fetch`.
 const RESUMES: u32 = 3;
 
 /// A fleet, and what happens to it.
@@ -404,7 +404,8 @@ impl Simulation {
         let came = mark - transfer.from;
         let held = errand.held.map_or(0.0, |(_, held)| held);
         errand.held = Some((place, held + came));
-        if class == FailureClass::Reset && came > 0.0 && visit.resumes < RESUMES {
+        let goes_on = matches!(class, FailureClass::Reset | FailureClass::Timeout);
+        if goes_on && came > 0.0 && visit.resumes < RESUMES {
             visit.resumes += 1;
             visit.began = self.now;
             self.failed += 1;
@@ -427,7 +428,7 @@ impl Simulation {
         let (class, after) = match it.kind.over {
             _ if it.is_away() || waited.is_some() => (FailureClass::Timeout, None),
             Over::Refuse => (FailureClass::Connect, None),
-            Over::Busy(after) => (FailureClass::Status(503), after),
+            Over::Busy(after) => (FailureClass::Status(503), Some(after)),
             // It came back while this one was waiting for an answer.
             Over::Queue => (FailureClass::Timeout, None),
         };
