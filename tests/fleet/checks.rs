@@ -118,7 +118,7 @@ fn a_drip_is_given_up_as_too_slow() {
 fn a_server_that_is_busy_is_asked_again_when_it_wishes() {
     let busy = Kind {
         room: 1,
-        over: Over::Busy(Some(30 * SECOND)),
+        over: Over::Busy(30 * SECOND),
         ..mirror()
     };
     let outcome = run(2, &[50.0 * MB], &[busy]);

@@ -30,13 +30,8 @@ const WINDOWS: [Duration; 3] = [
     Duration::from_secs(30),
     Duration::from_secs(120),
 ];
-/// What becomes of those beyond the most transfers.
-const OVERS: [Over; 4] = [
-    Over::Refuse,
-    Over::Queue,
-    Over::Busy(None),
-    Over::Busy(Some(WISH)),
-];
+/// What becomes of those beyond the most transfers. A 503 without a wish does what a refusal does.
+const OVERS: [Over; 3] = [Over::Refuse, Over::Queue, Over::Busy(WISH)];
 /// What a mirror that takes less, and what a `fetch.minRate` above the default, are tried with: with no more nodes
 /// than so many.
 const FEW: usize = 1000;
@@ -127,8 +122,7 @@ fn over_name(over: Over) -> &'static str {
     match over {
         Over::Refuse => "refused",
         Over::Queue => "queued",
-        Over::Busy(None) => "503",
-        Over::Busy(Some(_)) => "503, 30 s",
+        Over::Busy(_) => "503, 30 s",
     }
 }
 
@@ -195,8 +189,7 @@ fn stories(out: &mut impl Write, artifacts: [f64; 2], fleets: &[usize]) -> io::R
         writeln!(out)?;
         for &nodes in fleets {
             let rows = OVERS.map(|over| row(&scenario(story, nodes, artifacts, over)));
-            // Whoever is never beyond the room does not learn what would happen there, and a refusal says as much as
-            // a 503 without a wish.
+            // Where nobody is beyond the room, it does not matter what would happen there.
             let [(refused, near), others @ ..] = &rows;
             let same = others.iter().all(|(other, _)| other == refused);
             for (over, (row, near)) in OVERS.iter().zip(&rows) {

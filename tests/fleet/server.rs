@@ -11,8 +11,8 @@ pub(crate) enum Over {
     Refuse,
     /// It waits in the listen backlog until there is room or the client has had enough.
     Queue,
-    /// It is answered 503, with this `Retry-After` or none.
-    Busy(Option<Duration>),
+    /// It is answered 503 with this `Retry-After`.
+    Busy(Duration),
 }
 
 /// What a server is like.
