@@ -16,7 +16,7 @@ use crate::model::{Artifact, Member, Pin, Sha256};
 
 /// Buffers between the two threads, and the size of each: large enough that handing over costs nothing.
 const BUFFERS: usize = 4;
-const BUFFER: usize = 256 << 10;
+const BUFFER: usize = 64 << 10;
 
 /// Takes the wanted members, one after the other.
 ///

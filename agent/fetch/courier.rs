@@ -41,6 +41,12 @@ impl<'a> Courier<'a> {
         }
     }
 
+    /// Lets go of connections and authorities, whose memory is wanted elsewhere; the next attempt makes them anew. What
+    /// opened a registry is kept.
+    pub(super) fn rest(&mut self) {
+        self.access = Access::new(self.means.settings, self.means.files);
+    }
+
     /// Gets the bytes from `place`, the `index`th of its blob, or the rest of them. At most `max_size`.
     ///
     /// The outer error is the spool's and final; after the inner one the intake holds what came so far.

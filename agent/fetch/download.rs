@@ -5,15 +5,17 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::courier::{Courier, Health};
-use super::image::{self, Blobs, Descriptor};
+use super::image::{self, Blobs, Descriptor, Kind};
 use super::intake::{Intake, Judged, Verified};
 use super::place::Place;
-use super::{Failure, FetchError, Fetched, FileSource, Keep, Kept, Limits, Progress, Spool, Tried};
+use super::{
+    Failure, FetchError, Fetched, FileSource, Keep, Kept, Limits, Progress, Spool, TimeLimit, Tried,
+};
 use crate::config;
 use crate::model::{Artifact, Format, Pin};
 use crate::retry::{Backoff, FailureClass, Next, Rounds, Spread};
 
-/// How often a body that breaks off is resumed at once, in one visit to a place.
+/// How often a body that breaks off, or runs out of its time, is resumed at once, in one visit to a place.
 const RESUMES: u32 = 3;
 
 /// What a download needs beside the artifact.
@@ -102,13 +104,18 @@ impl<S: Spool> Blobs<S> for Layout<'_, S> {
         let sources = self.artifact.sources.iter();
         let in_registry = |source: &String| Place::in_registry(source, means.settings, blob);
         let places = seeded(means, &blob.pin).chain(sources.map(in_registry));
-        let blob = Blob {
+        let wanted = Blob {
             name: &self.artifact.name,
             pin: blob.pin,
             max_size: blob.max_size(means.settings.max_size),
             places: places.collect(),
         };
-        get(blob, &mut self.courier, self.spools).await
+        let got = get(wanted, &mut self.courier, self.spools).await;
+        if blob.kind == Kind::Layer {
+            // It is looked through now, which takes up to a zstd window of memory.
+            self.courier.rest();
+        }
+        got
     }
 }
 
@@ -254,6 +261,18 @@ enum Visited<T, S> {
     Failed(Box<Intake<S>>, Failure),
 }
 
+/// Whether it was the attempt's whole time that ended. Where many nodes share a mirror that is no reason to leave it: the
+/// next place begins at zero, and by `scripts/fleet` two of them take turns at that for hours.
+const fn is_out_of_time(failure: &Failure) -> bool {
+    matches!(
+        failure,
+        Failure::Timeout {
+            limit: TimeLimit::Total,
+            ..
+        }
+    )
+}
+
 /// Asks a place until it has given all its bytes or a reason to move on.
 async fn visit<S: Spool, T>(
     courier: &mut Courier<'_>,
@@ -286,7 +305,7 @@ async fn visit<S: Spool, T>(
                 let broke_off = matches!(
                     failure.class(),
                     FailureClass::Truncated | FailureClass::Reset
-                );
+                ) || is_out_of_time(&failure);
                 let more = intake.held_from(index).is_some() && intake.position() > before;
                 if !(broke_off && more && resumes < RESUMES) {
                     return Ok(Visited::Failed(Box::new(intake), failure));

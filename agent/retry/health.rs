@@ -5,38 +5,25 @@ use std::time::{Duration, Instant};
 
 use super::FailureClass;
 
-/// How long a server is asked last after it did not answer; it doubles while that goes on.
-const FIRST: Duration = Duration::from_secs(60);
-/// What the doubling stops at.
-const LONGEST: Duration = Duration::from_secs(600);
+/// How long a server is asked last after it did not answer. No longer than that however often it happens: where the
+/// next one is a slow origin, `scripts/fleet` has nodes ready later the longer they stay away from a mirror that is back.
+const REST: Duration = Duration::from_secs(60);
 
 /// What is known of servers, by `SCHEME://HOST:PORT`.
 ///
 /// It only ever puts them in order: one that is down is asked after all others, and still asked.
 #[derive(Debug, Default)]
 pub struct Health {
-    down: BTreeMap<String, Down>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Down {
-    until: Instant,
-    times: u32,
+    /// Until when each of them is down.
+    down: BTreeMap<String, Instant>,
 }
 
 impl Health {
     /// A request to a server failed.
     pub fn failed(&mut self, server: &str, class: FailureClass, now: Instant) {
-        if !class.is_the_servers() {
-            return;
+        if class.is_the_servers() {
+            self.down.insert(server.to_owned(), now + REST);
         }
-        let times = self.down.get(server).map_or(0, |down| down.times);
-        let pause = FIRST.saturating_mul(1 << times.min(10)).min(LONGEST);
-        let down = Down {
-            until: now + pause,
-            times: times.saturating_add(1),
-        };
-        self.down.insert(server.to_owned(), down);
     }
 
     /// A server gave what it was asked for.
@@ -47,7 +34,7 @@ impl Health {
     /// Whether others are asked first.
     #[must_use]
     pub fn is_down(&self, server: &str, now: Instant) -> bool {
-        self.down.get(server).is_some_and(|down| now < down.until)
+        self.down.get(server).is_some_and(|until| now < *until)
     }
 }
 
@@ -58,20 +45,20 @@ mod tests {
     const MIRROR: &str = "https://mirror.example:443";
 
     #[test]
-    fn a_server_is_down_for_a_while_then_longer_and_up_once_it_works() {
+    fn a_server_is_down_for_a_while_and_up_once_it_works() {
         let (mut health, start) = (Health::default(), Instant::now());
         assert!(!health.is_down(MIRROR, start));
         health.failed(MIRROR, FailureClass::Timeout, start);
         assert!(health.is_down(MIRROR, start));
         assert!(!health.is_down("https://other.example:443", start));
-        let later = start + FIRST;
+        let later = start + REST;
         assert!(!health.is_down(MIRROR, later), "it is worth a try again");
-        health.failed(MIRROR, FailureClass::Timeout, later);
-        assert!(health.is_down(MIRROR, later + FIRST));
         for _ in 0..40 {
             health.failed(MIRROR, FailureClass::Timeout, later);
         }
-        assert!(!health.is_down(MIRROR, later + LONGEST));
+        assert!(health.is_down(MIRROR, later));
+        assert!(!health.is_down(MIRROR, later + REST), "as soon as before");
+        health.failed(MIRROR, FailureClass::Timeout, later);
         health.worked(MIRROR);
         assert!(!health.is_down(MIRROR, later));
     }

@@ -24,10 +24,24 @@ const IMAGE: [f64; 2] = [200.0 * MB, 2.0 * MB];
 const ROOM: usize = 512;
 const OUTAGE: Duration = Duration::from_secs(600);
 const WISH: Duration = Duration::from_secs(30);
-/// A window that is long enough to be seen.
-const WINDOW: Duration = Duration::from_secs(120);
+/// What `fetch.spread` may be.
+const WINDOWS: [Duration; 3] = [
+    Duration::ZERO,
+    Duration::from_secs(30),
+    Duration::from_secs(120),
+];
+/// What becomes of those beyond the most transfers. A 503 without a wish does what a refusal does.
+const OVERS: [Over; 3] = [Over::Refuse, Over::Queue, Over::Busy(WISH)];
+/// What a mirror that takes less, and what a `fetch.minRate` above the default, are tried with: with no more nodes
+/// than so many.
+const FEW: usize = 1000;
+const ROOMS: [usize; 4] = [ROOM, 128, 32, 8];
+const RATES: [f64; 3] = [1024.0, 65536.0, 262_144.0];
 /// Beyond this many times the ideal, more is at fault than the bandwidth.
 const NEAR: f64 = 1.5;
+
+/// So many times the ideal is where it is not waited any longer.
+const ENOUGH: f64 = 8.0;
 
 /// What happens to a fleet.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -55,13 +69,7 @@ impl Story {
     }
 }
 
-fn scenario(
-    story: Story,
-    nodes: usize,
-    artifacts: [f64; 2],
-    over: Over,
-    window: Duration,
-) -> Scenario {
+fn scenario(story: Story, nodes: usize, artifacts: [f64; 2], over: Over) -> Scenario {
     let mirror = Kind {
         bandwidth: GBIT,
         room: ROOM,
@@ -76,22 +84,22 @@ fn scenario(
         away: Duration::ZERO..Duration::ZERO,
         ..mirror.clone()
     };
-    Scenario {
+    let mut scenario = Scenario {
         nodes,
         artifacts: artifacts.to_vec(),
         servers: match story {
             Story::Origin => vec![mirror, origin],
             _ => vec![mirror],
         },
-        settings: Settings {
-            spread: window,
-            ..Settings::default()
-        },
+        settings: Settings::default(),
         at_once: match story {
             Story::Rolling => nodes.div_ceil(10),
             _ => nodes,
         },
-    }
+        end: Duration::MAX,
+    };
+    scenario.end = Duration::from_secs_f64(ENOUGH * ideal(&scenario));
+    scenario
 }
 
 /// What the bytes take, one after the other at full bandwidth, from when the mirror is there.
@@ -114,25 +122,27 @@ fn over_name(over: Over) -> &'static str {
     match over {
         Over::Refuse => "refused",
         Over::Queue => "queued",
-        Over::Busy(_) => "503",
+        Over::Busy(_) => "503, 30 s",
     }
 }
 
-fn row(
-    out: &mut impl Write,
-    scenario: &Scenario,
-    story: Story,
-    outcome: &Outcome,
-) -> io::Result<()> {
-    let ideal = ideal(scenario);
+/// When 99 % are ready, by the ideal.
+fn over_ideal(scenario: &Scenario, outcome: &Outcome) -> f64 {
+    outcome.ready(99).as_secs_f64() / ideal(scenario)
+}
+
+/// One story for one fleet, without spread, and how long it takes with each.
+fn row(scenario: &Scenario) -> (String, f64) {
+    let outcomes = WINDOWS.map(|spread| {
+        let mut scenario = scenario.clone();
+        scenario.settings.spread = spread;
+        Simulation::run(scenario)
+    });
+    let outcome = &outcomes[0];
     let at = |percent| outcome.ready(percent).as_secs_f64();
-    writeln!(
-        out,
-        "{:<22}{:>6}{:>9}{:>8}{:>7}{:>9}{:>9}{:>8}{:>8.1}{:>7.1}{:>8.0}{:>8.0}{:>8.0}{:>8.0}{:>7.2}",
-        story.name(),
-        scenario.nodes,
-        over_name(scenario.servers[0].over),
-        format!("{} s", scenario.settings.spread.as_secs()),
+    let [near, half, whole] = outcomes.each_ref().map(|it| over_ideal(scenario, it));
+    let row = format!(
+        "{:>6}{:>9}{:>9}{:>8}{:>8.1}{:>8.1}{:>8.0}{:>8.0}{:>8.0}{:>8.0}{near:>9.2}{half:>7.2}{whole:>7.2}",
         outcome.peak,
         outcome.requests,
         outcome.failed,
@@ -142,9 +152,101 @@ fn row(
         at(50),
         at(99),
         at(100),
-        ideal,
-        at(99) / ideal,
-    )
+        ideal(scenario),
+    );
+    (row, near)
+}
+
+/// What happens to fleets of all sizes; returns where it takes much longer than the ideal.
+fn stories(out: &mut impl Write, artifacts: [f64; 2], fleets: &[usize]) -> io::Result<Vec<String>> {
+    writeln!(
+        out,
+        "{:<22}{:>6}{:>11}{:>6}{:>9}{:>9}{:>8}{:>8}{:>8}{:>8}{:>8}{:>8}{:>8}{:>9}{:>7}{:>7}",
+        "",
+        "nodes",
+        "beyond",
+        "peak",
+        "requests",
+        "failed",
+        "given",
+        "GB",
+        "wasted",
+        "50 %",
+        "99 %",
+        "100 %",
+        "ideal",
+        "99 % ÷",
+        "spread",
+        "spread"
+    )?;
+    writeln!(
+        out,
+        "{:<22}{:>6}{:>11}{:>6}{:>9}{:>9}{:>8}{:>8}{:>8}{:>8}{:>8}{:>8}{:>8}{:>9}{:>7}{:>7}",
+        "", "", ROOM, "", "", "", "up", "sent", "%", "s", "s", "s", "s", "ideal", "30 s", "2 min"
+    )?;
+    let mut far = Vec::new();
+    for story in Story::ALL {
+        writeln!(out)?;
+        for &nodes in fleets {
+            let rows = OVERS.map(|over| row(&scenario(story, nodes, artifacts, over)));
+            // Where nobody is beyond the room, it does not matter what would happen there.
+            let [(refused, near), others @ ..] = &rows;
+            let same = others.iter().all(|(other, _)| other == refused);
+            for (over, (row, near)) in OVERS.iter().zip(&rows) {
+                let is_new = !same && (*over == Over::Refuse || row != refused);
+                if is_new {
+                    let over = over_name(*over);
+                    writeln!(out, "{:<22}{nodes:>6}{over:>11}{row}", story.name())?;
+                    if *near > NEAR {
+                        far.push(format!(
+                            "{}, {nodes} nodes, {over}: {near:.2}",
+                            story.name()
+                        ));
+                    }
+                }
+            }
+            if same {
+                writeln!(out, "{:<22}{nodes:>6}{:>11}{refused}", story.name(), "-")?;
+                if *near > NEAR {
+                    far.push(format!("{}, {nodes} nodes: {near:.2}", story.name()));
+                }
+            }
+        }
+    }
+    Ok(far)
+}
+
+/// What breaks first in a cold start.
+fn limits(out: &mut impl Write, artifacts: [f64; 2], nodes: usize) -> io::Result<()> {
+    writeln!(out, "\nCold start of {nodes} nodes, 99 % ÷ ideal:\n")?;
+    write!(out, "{:<22}", "most transfers")?;
+    for over in OVERS {
+        write!(out, "{:>11}", over_name(over))?;
+    }
+    writeln!(out)?;
+    for room in ROOMS {
+        write!(out, "{room:<22}")?;
+        for over in OVERS {
+            let mut scenario = scenario(Story::Cold, nodes, artifacts, over);
+            scenario.servers[0].room = room;
+            let outcome = Simulation::run(scenario.clone());
+            write!(out, "{:>11.2}", over_ideal(&scenario, &outcome))?;
+        }
+        writeln!(out)?;
+    }
+    writeln!(
+        out,
+        "\n{:<22}{:>11}{:>11}",
+        "minRate, KiB/s", "99 % ÷", "wasted, %"
+    )?;
+    for rate in RATES {
+        let mut scenario = scenario(Story::Cold, nodes, artifacts, Over::Refuse);
+        scenario.settings.min_rate = rate;
+        let outcome = Simulation::run(scenario.clone());
+        let (took, wasted) = (over_ideal(&scenario, &outcome), outcome.wasted * 100.0);
+        writeln!(out, "{:<22}{took:>11.2}{wasted:>11.1}", rate / 1024.0)?;
+    }
+    Ok(())
 }
 
 fn main() -> io::Result<()> {
@@ -161,50 +263,9 @@ fn main() -> io::Result<()> {
         fleets = vec![100, 500, 1000, 5000];
     }
     let mut out = io::stdout().lock();
-    writeln!(
-        out,
-        "{:<22}{:>6}{:>9}{:>8}{:>7}{:>9}{:>9}{:>8}{:>8}{:>7}{:>8}{:>8}{:>8}{:>8}{:>7}",
-        "",
-        "nodes",
-        "beyond",
-        "spread",
-        "peak",
-        "requests",
-        "failed",
-        "given",
-        "GB",
-        "wasted",
-        "50 %",
-        "99 %",
-        "100 %",
-        "ideal",
-        "99 % ÷"
-    )?;
-    writeln!(
-        out,
-        "{:<22}{:>6}{:>9}{:>8}{:>7}{:>9}{:>9}{:>8}{:>8}{:>7}{:>8}{:>8}{:>8}{:>8}{:>7}",
-        "", "", ROOM, "", "", "", "", "up", "sent", "%", "s", "s", "s", "s", "ideal"
-    )?;
-    let mut far = Vec::new();
-    for story in Story::ALL {
-        for &nodes in &fleets {
-            for over in [Over::Refuse, Over::Queue, Over::Busy(WISH)] {
-                for window in [Duration::ZERO, WINDOW] {
-                    let scenario = scenario(story, nodes, artifacts, over, window);
-                    let outcome = Simulation::run(scenario.clone());
-                    row(&mut out, &scenario, story, &outcome)?;
-                    let took = outcome.ready(99).as_secs_f64();
-                    if window.is_zero() && took > NEAR * ideal(&scenario) {
-                        far.push(format!(
-                            "{}, {nodes} nodes, {}",
-                            story.name(),
-                            over_name(over)
-                        ));
-                    }
-                }
-            }
-        }
-    }
+    let far = stories(&mut out, artifacts, &fleets)?;
+    let most = fleets.iter().copied().max().unwrap_or(FEW);
+    limits(&mut out, artifacts, most.min(FEW))?;
     let far = match far.as_slice() {
         [] => "nowhere".to_owned(),
         far => far.join("; "),

@@ -13,7 +13,7 @@ use crate::server::{Kind, Over, Server};
 const ROUND_TRIP: Duration = Duration::from_millis(1);
 /// From a node that is ready to the next one's agent, where they take turns.
 const TURN: Duration = Duration::from_secs(2);
-/// How often a body that breaks off is resumed at once, as in `fetch`.
+/// How often a body that breaks off, or runs out of its time, is resumed at once, as in `fetch`.
 const RESUMES: u32 = 3;
 
 /// A fleet, and what happens to it.
@@ -27,6 +27,8 @@ pub(crate) struct Scenario {
     pub(crate) settings: Settings,
     /// How many nodes are at it at a time; all of them in a cold start.
     pub(crate) at_once: usize,
+    /// When it ends even where nodes still try: they count as ready then.
+    pub(crate) end: Duration,
 }
 
 /// What came of it.
@@ -123,7 +125,9 @@ impl Simulation {
         for _ in 0..run.scenario.at_once.min(run.scenario.nodes) {
             run.start_another(Duration::ZERO);
         }
-        while let Some(Reverse((at, _, event))) = run.due.pop() {
+        while let Some(Reverse((at, _, event))) = run.due.pop()
+            && at < run.scenario.end
+        {
             run.now = at;
             run.happens(event);
         }
@@ -133,7 +137,9 @@ impl Simulation {
     fn outcome(self) -> Outcome {
         let sent: Vec<f64> = self.servers.iter().map(|server| server.sent).collect();
         let all: f64 = sent.iter().sum();
-        let mut ready: Vec<Duration> = self.nodes.iter().filter_map(|node| node.ready).collect();
+        let end = self.scenario.end;
+        let nodes = self.nodes.iter();
+        let mut ready: Vec<Duration> = nodes.map(|node| node.ready.unwrap_or(end)).collect();
         ready.sort_unstable();
         Outcome {
             peak: self.servers.iter().map(|server| server.peak).sum(),
@@ -398,7 +404,8 @@ impl Simulation {
         let came = mark - transfer.from;
         let held = errand.held.map_or(0.0, |(_, held)| held);
         errand.held = Some((place, held + came));
-        if class == FailureClass::Reset && came > 0.0 && visit.resumes < RESUMES {
+        let goes_on = matches!(class, FailureClass::Reset | FailureClass::Timeout);
+        if goes_on && came > 0.0 && visit.resumes < RESUMES {
             visit.resumes += 1;
             visit.began = self.now;
             self.failed += 1;

@@ -414,13 +414,13 @@ fn a_sink_that_fails_ends_the_reading() {
     let large = binary(Arch::Amd64, 3_000_000);
     let bytes = Tar::new().file("bridge", &large).file("x", &large).gz();
     let read = |steps| read_as(wants_bridge(), &bytes, &Limits::default(), &mut Full(steps));
-    // Begin, twelve pieces of 256 KiB, end.
-    for steps in 0..14 {
+    // Begin, 46 pieces of 64 KiB, end.
+    for steps in 0..48 {
         let error = read(steps).unwrap_err();
         assert!(
             matches!(&error, ArchiveError::Sink { path, .. } if path == "bridge"),
             "{steps}: {error}"
         );
     }
-    read(14).unwrap();
+    read(48).unwrap();
 }

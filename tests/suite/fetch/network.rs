@@ -106,6 +106,26 @@ async fn fault_39_a_slow_drip_is_cut_off() {
     );
 }
 
+/// Fault 39: what came until the total deadline is kept, and the same source is asked for the rest: where a mirror is
+/// slow because of many, whoever leaves it begins at zero elsewhere.
+#[tokio::test]
+async fn fault_39_a_body_that_runs_out_of_time_is_resumed() {
+    let content = content();
+    let (server, other) = (Server::http(), Server::http());
+    let drip = Reply::drip(&content, Duration::from_millis(5)).with("ETag", "\"v1\"");
+    server.on("/a", [drip, Reply::ranges(&content).with("ETag", "\"v1\"")]);
+    other.on("/a", [Reply::ok(&content)]);
+    let sources = [server.url("/a"), other.url("/a")];
+    let mut case = Case::new(&content, &sources);
+    case.settings.min_rate = 0;
+    case.settings.total_timeout = Duration::from_millis(300);
+    got(case.run().await, &content, &sources[0]);
+    let asked = server.requests();
+    assert_eq!(asked.len(), 2);
+    assert!(asked[1].header("range").is_some());
+    assert_eq!(other.requests().len(), 0);
+}
+
 /// Fault 44: redirects are followed within bounds.
 #[tokio::test]
 async fn fault_44_redirects() {
