@@ -283,8 +283,10 @@ pub enum Failure {
     /// A redirect that is not followed.
     #[error(transparent)]
     Redirect(#[from] Refusal),
-    /// More bytes than `fetch.maxSize`.
-    #[error("it is larger than fetch.maxSize, {limit} bytes")]
+    /// More bytes than are taken: `fetch.maxSize` of an artifact, less of what is smaller by its nature.
+    #[error(
+        "it has more than {limit} bytes, the most that is taken of it (of an artifact, fetch.maxSize)"
+    )]
     TooLarge {
         /// The limit in bytes.
         limit: u64,
@@ -539,8 +541,8 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "cannot fetch cni-plugins: https://a/x: the name a does not resolve; check the node's DNS \
-             (a hostNetwork pod needs dnsPolicy: Default) (after 3 attempts) | https://b/x: it is larger than \
-             fetch.maxSize, 5 bytes"
+             (a hostNetwork pod needs dnsPolicy: Default) (after 3 attempts) | https://b/x: it has more than \
+             5 bytes, the most that is taken of it (of an artifact, fetch.maxSize)"
         );
         assert_eq!(error.kind(), "too-large");
     }
