@@ -341,6 +341,27 @@ fn a_bundle_brings_the_list_along() {
         .says("done: 4 files are as declared");
 }
 
+/// A bundle is gathered anew with the list as it is now, and not with the one that it has.
+#[test]
+fn a_bundle_is_brought_up_to_date_with_the_list() {
+    if !are_here() {
+        return;
+    }
+    let signer = ListSigner::new();
+    let server = mirror(&signer, &line(&NEXT_PACK.bytes));
+    let node = Node::empty();
+    declare(&node, &server, &signer);
+    let bundle = node.config().with_file_name("bundle");
+    let gather = format!("bundle -o {}", bundle.display());
+    node.run(&gather).exits(2).says("are not the pinned ones");
+    let list = line(&PACK.bytes);
+    publish(&server, &list, &signer.sign(&list));
+    node.run(&gather).exits(0);
+    drop(server);
+    node.run(&format!("install --offline --seed {}", bundle.display()))
+        .exits(0);
+}
+
 #[test]
 fn mistakes_of_the_declaration() {
     let key = "RWRE04opxnJydroYAtHyxBfvAYHbAspattvwHiAiqQvrYWgxkGIC5QOq";
