@@ -161,10 +161,15 @@ impl Bundle {
         };
         let spools = || self.root.spool().map_err(|error| error.source);
         let failed = |error| self.failed(arch, error);
-        // Lists, checksum files and signatures go along: on an island they are asked again, and are the same.
+        // Lists, checksum files and signatures go along: on an island they are asked again, and are the same. What an
+        // earlier run kept of them has no pin, and may be out of date.
+        let asking = fetch::Means {
+            seeds: &settings.seeds,
+            ..means
+        };
         let pin = match artifact.pin.at_hand() {
             Some(pin) => pin,
-            None => fetch::inquire(artifact, &means).await.map_err(failed)?.0,
+            None => fetch::inquire(artifact, &asking).await.map_err(failed)?.0,
         };
         let artifact = &artifact.with_pin(pin);
         let progress = watched(artifact);

@@ -84,14 +84,16 @@ impl<'a> Courier<'a> {
         max_size: u64,
         intake: Intake<S>,
     ) -> io::Result<(Intake<S>, Result<(), Failure>)> {
-        let file = match self.means.files.open(path) {
-            Ok(file) => file,
+        let (files, path) = (self.means.files, path.to_owned());
+        let copy = move || match files.open(&path) {
+            Ok(file) => intake.copy(file, max_size),
             Err(error) if seeded && error.kind() == io::ErrorKind::NotFound => {
-                return Ok((intake, Err(Failure::NotInSeed)));
+                Ok((intake, Err(Failure::NotInSeed)))
             }
-            Err(error) => return Ok((intake, Err(Failure::File(error)))),
+            Err(error) => Ok((intake, Err(Failure::File(error)))),
         };
-        tokio::task::spawn_blocking(move || intake.copy(file, max_size))
+        // A mount that hangs must not stop whatever else the agent does.
+        tokio::task::spawn_blocking(copy)
             .await
             .map_err(io::Error::other)?
     }

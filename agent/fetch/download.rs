@@ -26,8 +26,8 @@ pub struct Means<'a> {
     pub seeds: &'a [PathBuf],
     /// Whether everything but seeds and `file://` sources is left alone.
     pub offline: bool,
-    /// Opens this machine's files.
-    pub files: &'a dyn FileSource,
+    /// Opens this machine's files: on threads of their own, since a mount may hang.
+    pub files: &'static dyn FileSource,
     /// Which servers were found dead.
     pub health: &'a Health,
     /// Who watches; `&()` for nobody.

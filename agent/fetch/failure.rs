@@ -283,9 +283,9 @@ pub enum Failure {
     /// A redirect that is not followed.
     #[error(transparent)]
     Redirect(#[from] Refusal),
-    /// More bytes than `fetch.maxSize`, or than a manifest may have, or than one announces of a layer.
+    /// More bytes than are taken: `fetch.maxSize` of an artifact, less of what is smaller by its nature.
     #[error(
-        "it has more than {limit} bytes, which is as many as fetch.maxSize or the image it is of allows"
+        "it has more than {limit} bytes, the most that is taken of it (of an artifact, fetch.maxSize)"
     )]
     TooLarge {
         /// The limit in bytes.
@@ -549,8 +549,8 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "cannot fetch cni-plugins: https://a/x: the name a does not resolve; check the node's DNS \
-             (a hostNetwork pod needs dnsPolicy: Default) (after 3 attempts) | https://b/x: it has more than 5 \
-             bytes, which is as many as fetch.maxSize or the image it is of allows"
+             (a hostNetwork pod needs dnsPolicy: Default) (after 3 attempts) | https://b/x: it has more than \
+             5 bytes, the most that is taken of it (of an artifact, fetch.maxSize)"
         );
         assert_eq!(error.kind(), "too-large");
     }

@@ -121,7 +121,7 @@ impl<S> From<Image<S>> for Fetched<S> {
 }
 
 /// Opens the files that `file://` sources name.
-pub trait FileSource {
+pub trait FileSource: Sync {
     /// Opens `path` for reading. It must be a regular file: a pipe could block for ever.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ use crate::model::{
     Artifact, FileName, FileState, Pin, PluginName, Sha256, Snapshot, SourceFailure,
 };
 use crate::plan::{Step, plan};
+use crate::retry::FailureClass;
 use crate::store::{Ledger, Place};
 use crate::trust::Pinned;
 
@@ -246,21 +247,29 @@ impl Session {
     /// `None` where only its digest was to be learned, and what is here already has it.
     pub(super) async fn fetch(
         self: &Arc<Self>,
-        artifact: &Artifact<Pinned>,
+        declared: &Artifact<Pinned>,
         means: &Means<'_>,
     ) -> Result<Option<Supply>, ReconcileError> {
         let Vouched {
             artifact,
             asked,
             tried,
-        } = self.vouch(artifact, means.offline).await?;
+        } = self.vouch(declared, means.offline).await?;
         if asked && !self.is_needed(&artifact).await? {
             return Ok(None);
         }
-        let bytes = {
+        let downloaded = {
             let progress = means.audience.downloading(&artifact);
             let keeper = &self.keeper;
-            supply::download(&artifact, keeper, &self.store, means.offline, &*progress).await?
+            supply::download(&artifact, keeper, &self.store, means.offline, &*progress).await
+        };
+        let bytes = match downloaded {
+            Err(error) if error.kind() == FailureClass::Digest.kind() => {
+                let (session, declared) = (Arc::clone(self), declared.clone());
+                blocking(move || session.doubt(&declared)).await?;
+                return Err(error);
+            }
+            other => other?,
         };
         let fetched = Fetched {
             artifact: artifact.name.clone(),

@@ -31,6 +31,12 @@ impl Pins {
         }
     }
 
+    fn forget(&self, artifact: &Artifact<Pinned>) {
+        let declared = declaration(artifact);
+        let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.retain(|answer| answer.declared != declared);
+    }
+
     fn all(&self) -> Vec<Answer> {
         let answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         answers.clone()
@@ -121,6 +127,27 @@ impl Session {
             asked: true,
             tried,
         })
+    }
+
+    /// Forgets what others said of a digest that came from nowhere, now or before: whoever said it may have been mistaken
+    /// and have mended it, and is asked again. What once came with it stays. Blocks.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(super) fn doubt(&self, artifact: &Artifact<Pinned>) -> Result<(), ReconcileError> {
+        let is_said_here = matches!(artifact.pin.by, Voucher::Configuration(_));
+        let pins = &self.keeper.pins;
+        let Some(pin) = pins.find(artifact).filter(|_| !is_said_here) else {
+            return Ok(());
+        };
+        if self.store.ledger()?.members(&pin).is_some() {
+            return Ok(());
+        }
+        pins.forget(artifact);
+        match pins.all().is_empty() {
+            true => Ok(self.store.forget_pins()?),
+            false => self.remember_pins(),
+        }
     }
 
     /// Writes down what was said of what is declared now, so that the next start needs nobody, and of what is in place,

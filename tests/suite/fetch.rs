@@ -11,8 +11,8 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::net::TcpListener;
 use std::num::NonZeroU32;
 use std::path::Path;
-use std::sync::LazyLock;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
 use cni_keeper::config;
@@ -296,6 +296,37 @@ async fn a_sha512_pin_and_a_local_file_do_as_well() {
 
     case.settings.max_size = content.len() as u64 - 1;
     assert_eq!(case.fails().await[1].reason.kind(), "too-large");
+}
+
+/// A mount that hangs until somebody gives a sign.
+struct Hung(Mutex<Receiver<()>>);
+
+impl FileSource for Hung {
+    fn open(&self, _path: &Path) -> io::Result<Box<dyn Read + Send>> {
+        let sign = self.0.lock().unwrap();
+        sign.recv_timeout(Duration::from_secs(20))
+            .map_err(io::Error::other)?;
+        Ok(Box::new(&b"bytes"[..]))
+    }
+}
+
+/// Fault 39 of a seed: whatever else the one thread of the agent has to do is done while a mount hangs.
+#[tokio::test]
+async fn fault_39_a_mount_that_hangs_stops_nothing_else() {
+    let (sign, signs) = channel();
+    let pin = Pin::Sha256(sha2::Sha256::digest(b"bytes").into());
+    let artifact = artifact(&["file:///hung".to_owned()], pin);
+    let (settings, health) = (settings(), Health::default());
+    let means = Means {
+        files: Box::leak(Box::new(Hung(Mutex::new(signs)))),
+        ..means(&settings, &health)
+    };
+    let spools = || Ok(TempSpool::new());
+    let (got, sent) = tokio::join!(download(&artifact, &means, &spools), async {
+        sign.send(())
+    });
+    sent.unwrap();
+    assert_eq!(got.unwrap().bytes(), 5);
 }
 
 #[tokio::test]

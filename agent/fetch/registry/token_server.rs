@@ -1,6 +1,6 @@
 //! Asking a token server.
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, LOCATION};
 use reqwest::{Method, Response};
 use tokio::time::timeout;
 
@@ -67,7 +67,9 @@ async fn answer(
             None => access.request(Method::GET, &url)?,
         };
         if let Some(authorization) = question.authorization.as_ref().filter(|_| is_first) {
-            request = request.header(AUTHORIZATION, authorization);
+            // In place of what fetch.access has for the whole host.
+            let known = HeaderMap::from_iter([(AUTHORIZATION, authorization.clone())]);
+            request = request.headers(known);
         }
         let patience = settings.connect_timeout;
         let response = request.send().await.map_err(|error| match proxy {

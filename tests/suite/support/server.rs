@@ -21,7 +21,7 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// A header's text, or nothing.
+    /// A header's text, or nothing; several of one name with commas between.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(String::as_str)
     }
@@ -375,10 +375,15 @@ fn answer(shared: &Shared, stream: &mut (impl Read + Write)) {
         _ => read_until(stream, b"\r\n\r\n"),
     };
     let headers = rest.iter().flat_map(|rest| rest.lines());
-    let headers: HashMap<String, String> = headers
-        .filter_map(|line| line.split_once(": "))
-        .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
-        .collect();
+    let headers = headers.filter_map(|line| line.split_once(": "));
+    let headers = headers.fold(HashMap::new(), |mut all, (name, value)| {
+        let joined: &mut String = all.entry(name.to_ascii_lowercase()).or_default();
+        if !joined.is_empty() {
+            joined.push_str(", ");
+        }
+        joined.push_str(value);
+        all
+    });
     let length = headers.get("content-length");
     let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
     if stream.read_exact(&mut body).is_err() {

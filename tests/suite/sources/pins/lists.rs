@@ -114,7 +114,7 @@ fn each_mistake_of_a_list_has_its_reason() {
     let escaped = line(&PACK.bytes) + "\\" + &line(&PACK.bytes).replace("p.tgz", "a\\nb");
     said(&escaped).says("its line 2 is not as sha256sum prints it: escaped names are not read");
     let endless = line(&PACK.bytes).repeat(20_000);
-    said(&endless).says("bytes");
+    said(&endless).says("it has more than 1048576 bytes");
 }
 
 /// A signature never replaces the digest check: what the list says is compared with what comes (fault 48).
@@ -229,6 +229,29 @@ fn a_changed_list_is_followed_for_a_new_version_only() {
     node.run("verify").exits(0);
 }
 
+/// An answer with which nothing ever came is no reason to follow no other: a list can be wrong, and be mended.
+#[test]
+fn a_list_that_was_wrong_can_be_mended() {
+    if !are_here() {
+        return;
+    }
+    let signer = ListSigner::new();
+    let server = Server::http();
+    let node = Node::empty();
+    let (artifact, right) = two(&server);
+    let wrong = right.replace(
+        &Sha256::of(&PACK.bytes).to_string(),
+        &Sha256::of(b"another build").to_string(),
+    );
+    for (list, code) in [(&wrong, 2), (&wrong, 2), (&right, 0), (&wrong, 0)] {
+        publish(&server, list, &signer.sign(list));
+        let lists = [server.url(LIST)];
+        node.declare(&artifact, &trusting(&signer.public_key(), &lists));
+        node.run("install").exits(code);
+    }
+    assert_eq!(server.count(LIST), 4, "of the other one once");
+}
+
 /// Fault 49: who goes back from an upgrade that nobody vouched for needs nobody either, whatever else was answered.
 #[test]
 fn fault_49_a_failed_upgrade_forgets_no_answer() {
@@ -316,6 +339,27 @@ fn a_bundle_brings_the_list_along() {
     node.run(&install)
         .exits(0)
         .says("done: 4 files are as declared");
+}
+
+/// A bundle is gathered anew with the list as it is now, and not with the one that it has.
+#[test]
+fn a_bundle_is_brought_up_to_date_with_the_list() {
+    if !are_here() {
+        return;
+    }
+    let signer = ListSigner::new();
+    let server = mirror(&signer, &line(&NEXT_PACK.bytes));
+    let node = Node::empty();
+    declare(&node, &server, &signer);
+    let bundle = node.config().with_file_name("bundle");
+    let gather = format!("bundle -o {}", bundle.display());
+    node.run(&gather).exits(2).says("are not the pinned ones");
+    let list = line(&PACK.bytes);
+    publish(&server, &list, &signer.sign(&list));
+    node.run(&gather).exits(0);
+    drop(server);
+    node.run(&format!("install --offline --seed {}", bundle.display()))
+        .exits(0);
 }
 
 #[test]

@@ -9,6 +9,9 @@ use serde_json::json;
 
 use super::{Config, WithConfig, by, reason};
 use crate::fetch::{Case, content};
+use crate::sources::secret;
+use crate::support::node::Node;
+use crate::support::pack::{NETWORK, PACK};
 use crate::support::server::{Reply, Server};
 use crate::support::tls::Authority;
 use crate::support::tokens::{PASSWORD, USER};
@@ -204,6 +207,33 @@ async fn credentials_are_not_sent_in_the_clear() {
         "{text}"
     );
     assert_eq!(server.requests().len(), requests.len());
+}
+
+/// What `fetch.access` has for the whole host goes to its token server too, and gives way to the password: of two
+/// headers of one name each server would take another.
+#[test]
+fn a_token_server_is_told_once_who_asks() {
+    let server = Server::http();
+    let key = by(server.address());
+    let digest = format!("sha256:{}", "1".repeat(64));
+    let realm = format!("Bearer realm=\"{}\"", server.url("/token"));
+    server.on(&format!("/v2/team/cni/manifests/{digest}"), [asks(&realm)]);
+    server.otherwise(|_| Reply::ok(b"{\"token\": \"t\"}"));
+    let config = Config::password(&key, PASSWORD);
+    let node = Node::empty();
+    let headers = secret(&node, "headers", "Authorization: Bearer static\n");
+    let mut artifact = PACK.artifact(&format!("oci://{key}/team/cni@{digest}"));
+    artifact.pin = String::new();
+    let fetch = format!(
+        "fetch:\n  attempts: 1\n  registryConfig: {}\n  access: [{{prefix: \"oci://{key}\", plainHttp: true, headersFile: {headers}}}]\n{NETWORK}",
+        config.path().display()
+    );
+    node.declare(&artifact, &fetch);
+    node.run("install").exits(2);
+    let requests = server.requests();
+    let asked = requests.iter().find(|it| it.path.starts_with("/token"));
+    let basic = format!("Basic {}", STANDARD.encode(format!("{USER}:{PASSWORD}")));
+    assert_eq!(asked.unwrap().header("authorization"), Some(&*basic));
 }
 
 /// Who is between us and a registry without TLS can put any challenge into its answer: such a one learns neither what
