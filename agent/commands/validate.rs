@@ -45,6 +45,7 @@ pub(super) fn run(global: &Global, file: Option<&Path>, format: Output) -> Resul
     let (errors, mut warnings) = (told(Severity::Error), told(Severity::Warning));
     warnings.extend(undeclared(&loaded));
     warnings.extend(weaknesses(&loaded));
+    warnings.extend(loaded.settings.oddities.iter().cloned());
     match format {
         Output::Json => {
             output::json(

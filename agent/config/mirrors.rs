@@ -1,5 +1,9 @@
 //! `mirrors`: other places for what a source's address begins with.
 
+use std::cell::Cell;
+
+use url::Url;
+
 use super::error::Problems;
 use super::source::check_source;
 use super::tree::Node;
@@ -15,6 +19,8 @@ struct Mirror {
     from: String,
     to: Vec<String>,
     only: bool,
+    /// Whether a source begins with it.
+    is_used: Cell<bool>,
 }
 
 /// Reads the whole list, and notes every mistake.
@@ -42,6 +48,7 @@ fn mirror(node: &Node, problems: &mut Problems) -> Option<Mirror> {
     let mend = "write what the sources begin with, such as https://github.com/";
     let from_node = fields.require("from", mend, problems);
     let from = from_node.and_then(|node| prefix(node, problems));
+    let from = from.map(|from| normal(&from).trim_end_matches('/').to_owned());
     let mend = "list what takes its place, such as [https://mirror.example/github/]";
     let to = fields.require("to", mend, problems).and_then(|node| {
         node.at_least_one(mend, problems, |item, problems| {
@@ -65,6 +72,7 @@ fn mirror(node: &Node, problems: &mut Problems) -> Option<Mirror> {
         from: from?,
         to: to?,
         only: only?,
+        is_used: Cell::new(false),
     })
 }
 
@@ -87,6 +95,15 @@ fn prefix(node: &Node, problems: &mut Problems) -> Option<String> {
     Some(prefix.to_owned())
 }
 
+/// An address as it is compared: one host is the same in capitals and with the port that it has anyway.
+fn normal(address: &str) -> String {
+    match is_registry(address) {
+        // No part of a reference has capitals but the host, where they mean nothing.
+        true => address.to_lowercase(),
+        false => Url::parse(address).map_or_else(|_| address.to_owned(), String::from),
+    }
+}
+
 fn is_registry(prefix: &str) -> bool {
     prefix.starts_with("oci://")
 }
@@ -98,13 +115,15 @@ impl Mirrors {
         let mut places: Vec<String> = Vec::new();
         let mut origins = Vec::new();
         for source in sources {
+            let address = normal(&source);
             let rules = self.0.iter().filter_map(|rule| {
-                let rest = source.strip_prefix(&rule.from)?;
+                let rest = address.strip_prefix(&rule.from)?;
                 rest.starts_with(['/', '@']).then_some((rule, rest))
             });
             match rules.max_by_key(|(rule, _)| rule.from.len()) {
                 None => origins.push(source),
                 Some((rule, rest)) => {
+                    rule.is_used.set(true);
                     places.extend(rule.to.iter().map(|to| format!("{to}{rest}")));
                     if !rule.only {
                         origins.push(source);
@@ -120,6 +139,21 @@ impl Mirrors {
     }
 }
 
+impl Mirrors {
+    /// A sentence for each rule that no source begins with, once all sources were looked at: it may be there for
+    /// another cluster, or have a slip.
+    pub(super) fn unused(&self) -> Vec<String> {
+        let rules = self.0.iter().filter(|rule| !rule.is_used.get());
+        let sentence = |rule: &Mirror| {
+            format!(
+                "mirrors: no source begins with {}/; check the rule for a slip, or leave it out",
+                rule.from
+            )
+        };
+        rules.map(sentence).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,6 +163,7 @@ mod tests {
             from: from.to_owned(),
             to: to.iter().map(|to| (*to).to_owned()).collect(),
             only,
+            is_used: Cell::new(false),
         }
     }
 
@@ -166,6 +201,23 @@ mod tests {
         assert_eq!(
             before(rules(), &["https://a.example/x"]),
             ["https://a.example/x"]
+        );
+    }
+
+    #[test]
+    fn capitals_and_usual_ports_are_the_same_host_and_a_rule_for_nothing_is_told() {
+        let rules = Mirrors(vec![
+            rule("https://a", &["https://m"], true),
+            rule("https://b", &["https://m"], true),
+        ]);
+        let places = rules.before(vec!["https://A:443/X".to_owned()]);
+        assert_eq!(places, ["https://m/X"]);
+        let [unused] = &rules.unused()[..] else {
+            panic!("{:?}", rules.unused());
+        };
+        assert!(
+            unused.contains("no source begins with https://b/"),
+            "{unused}"
         );
     }
 

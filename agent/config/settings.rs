@@ -26,6 +26,8 @@ pub struct Settings {
     pub network: Option<Network>,
     /// What to do about drift.
     pub drift: Drift,
+    /// What is odd about the configuration and no mistake, a sentence each.
+    pub oddities: Vec<String>,
     /// Directories of this machine that are asked for an artifact, by its digest, before any of its sources.
     pub seeds: Vec<PathBuf>,
     /// How to download.

@@ -95,6 +95,7 @@ pub(super) fn settings(
         artifacts: artifacts?,
         network: network?,
         drift: drift?,
+        oddities: mirrors.unused(),
         seeds: seeds?,
         fetch: fetch?,
         http: http?,
