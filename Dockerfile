@@ -21,7 +21,7 @@ WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY agent agent
 # For a target that is named: cargo gives the flags for a static program to procedural macros as well otherwise.
-# Of ring, a part is C and assembly, which is why a C compiler for the target is needed beside the linker.
+# Of ring and zstd, a part is C and assembly, which is why a C compiler for the target is needed beside the linker.
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target,sharing=locked \
     set -eu; \
     native=$(dpkg --print-architecture); \
