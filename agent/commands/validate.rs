@@ -25,7 +25,7 @@ pub(super) fn run(global: &Global, file: Option<&Path>, format: Output) -> Resul
         }
         other => other?,
     };
-    let (findings, notes) = match &loaded.settings.network {
+    let (findings, mut notes) = match &loaded.settings.network {
         Some(network) => judged(&loaded, network),
         None => (Vec::new(), Vec::new()),
     };
@@ -45,7 +45,8 @@ pub(super) fn run(global: &Global, file: Option<&Path>, format: Output) -> Resul
     let (errors, mut warnings) = (told(Severity::Error), told(Severity::Warning));
     warnings.extend(undeclared(&loaded));
     warnings.extend(weaknesses(&loaded));
-    warnings.extend(loaded.settings.oddities.iter().cloned());
+    // One mapping of mirrors often serves clusters with other networks.
+    notes.extend(loaded.settings.oddities.iter().cloned());
     match format {
         Output::Json => {
             output::json(
