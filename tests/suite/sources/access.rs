@@ -7,8 +7,8 @@ use rcgen::KeyPair;
 
 use super::{node, secret};
 use crate::support::node::Node;
-use crate::support::pack::{Artifact, NETWORK, PACK, PLUGINS, plugin};
-use crate::support::parts::{Parts, digest, in_image};
+use crate::support::pack::{NETWORK, PACK, PLUGINS, plugin};
+use crate::support::parts::{Parts, digest, image_of, in_image};
 use crate::support::registry::REPOSITORY;
 use crate::support::server::{Reply, Server};
 use crate::support::tls::Authority;
@@ -260,13 +260,11 @@ fn a_registry_is_shown_what_its_prefix_says_and_its_storage_nothing() {
     let headers = "Authorization: Bearer HUSH\nX-Team: network\n";
     let headers = secret(&node, "headers", headers);
     let address = registry.address();
-    let artifact = Artifact {
-        version: "v1".to_owned(),
-        sources: vec![format!("oci://{address}/{REPOSITORY}@{}", digest(&image))],
-        pin: String::new(),
-        plugins: in_image(&PLUGINS),
-        more: String::new(),
-    };
+    let artifact = image_of(
+        "v1",
+        vec![format!("oci://{address}/{REPOSITORY}@{}", digest(&image))],
+        &in_image(&PLUGINS),
+    );
     let declare = |prefix: &str| {
         let access = format!(
             "[{{prefix: \"{prefix}\", headersFile: {headers}, certFile: {cert}, keyFile: {key}}}]"

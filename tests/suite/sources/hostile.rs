@@ -22,8 +22,8 @@
 
 use super::secret;
 use crate::support::node::{BIN, CONFLIST, Node};
-use crate::support::pack::{Artifact, NETWORK, PLUGINS, plugin};
-use crate::support::parts::{Described, Parts, digest, in_image, layer_of};
+use crate::support::pack::{NETWORK, PLUGINS, plugin};
+use crate::support::parts::{Described, Parts, digest, image_of, in_image, layer_of};
 use crate::support::registry::REPOSITORY;
 use crate::support::server::{Reply, Server};
 use crate::support::tls::Authority;
@@ -64,13 +64,7 @@ impl Scene {
             let (address, digest) = (server.address(), digest(&self.image));
             format!("oci://{address}/{REPOSITORY}@{digest}")
         };
-        let artifact = Artifact {
-            version: "v1".to_owned(),
-            sources: servers.iter().map(source).collect(),
-            pin: String::new(),
-            plugins: plugins.to_owned(),
-            more: String::new(),
-        };
+        let artifact = image_of("v1", servers.iter().map(source).collect(), plugins);
         let plain = |server: &&Server| {
             let address = server.address();
             format!("{{prefix: \"oci://{address}\", plainHttp: true}}")

@@ -11,8 +11,8 @@ use tempfile::TempDir;
 use super::registry::Guarded;
 use super::secret;
 use crate::support::node::{BIN, Node};
-use crate::support::pack::{Artifact, NETWORK, PLUGINS, Pack, plugin};
-use crate::support::parts::{Parts, digest, in_image};
+use crate::support::pack::{NETWORK, PLUGINS, Pack, plugin};
+use crate::support::parts::{Parts, digest, image_of, in_image};
 use crate::support::registry::{Registry, Setup, has_tools};
 use crate::support::server::{Reply, Server};
 
@@ -105,13 +105,11 @@ fn fault_38_a_dead_registry_mirror_costs_one_timeout_for_an_image() {
     parts.serve(&origin);
     let node = Node::empty();
     let (mirror, origin) = (dead.address, origin.address());
-    let artifact = Artifact {
-        version: "v1".to_owned(),
-        sources: vec![format!("oci://{origin}/team/cni@{}", digest(&image))],
-        pin: String::new(),
-        plugins: in_image(&PLUGINS),
-        more: String::new(),
-    };
+    let artifact = image_of(
+        "v1",
+        vec![format!("oci://{origin}/team/cni@{}", digest(&image))],
+        &in_image(&PLUGINS),
+    );
     let rest = format!(
         "mirrors: [{{from: \"oci://{origin}/\", to: [\"oci://{mirror}/\"]}}]\nfetch:\n  connectTimeout: 500ms\n  readTimeout: 500ms\n  access: [{{prefix: \"oci://{origin}\", plainHttp: true}}]\n{NETWORK}"
     );
@@ -174,13 +172,11 @@ fn a_registry_mirror_that_refuses_us_is_passed_over() {
     let node = Node::empty();
     let ca = secret(&node, "ca.pem", &guarded.authority.pem());
     let (origin, mirror) = (origin.address(), mirror.address());
-    let artifact = Artifact {
-        version: "v1.1.1".to_owned(),
-        sources: vec![format!("oci://{origin}/team/cni@{}", digest(&image))],
-        pin: String::new(),
-        plugins: in_image(&PLUGINS),
-        more: String::new(),
-    };
+    let artifact = image_of(
+        "v1.1.1",
+        vec![format!("oci://{origin}/team/cni@{}", digest(&image))],
+        &in_image(&PLUGINS),
+    );
     let rest = format!(
         "mirrors: [{{from: \"oci://{origin}/\", to: [\"oci://{mirror}/\"]}}]\nfetch:\n  caFile: {ca}\n  access: [{{prefix: \"oci://{origin}\", plainHttp: true}}]\n{NETWORK}"
     );
@@ -210,13 +206,11 @@ fn a_registry_stands_in_for_another_under_its_own_path() {
     let registry = Registry::start(&storage, &tls);
     let node = Node::empty();
     let ca = secret(&node, "ca.pem", &guarded.authority.pem());
-    let artifact = Artifact {
-        version: "v1.1.1".to_owned(),
-        sources: vec![format!("oci://registry.example/cni@{}", digest(&image))],
-        pin: String::new(),
-        plugins: in_image(&PLUGINS),
-        more: String::new(),
-    };
+    let artifact = image_of(
+        "v1.1.1",
+        vec![format!("oci://registry.example/cni@{}", digest(&image))],
+        &in_image(&PLUGINS),
+    );
     let rest = format!(
         "mirrors: [{{from: \"oci://registry.example/\", to: [\"oci://{}/team/\"]}}]\nfetch: {{attempts: 1, caFile: {ca}}}\n{NETWORK}",
         registry.address()

@@ -8,8 +8,8 @@ use super::secret;
 use crate::support::agent::Agent;
 use crate::support::archive::{Tar, binary};
 use crate::support::node::{BIN, CONFLIST, Node, Outcome, start};
-use crate::support::pack::{Artifact, NETWORK, PLUGINS, arch, other_build, plugin};
-use crate::support::parts::{Described, Parts, digest, in_image, layer_of};
+use crate::support::pack::{NETWORK, PLUGINS, arch, other_build, plugin};
+use crate::support::parts::{Described, Parts, digest, image_of, in_image, layer_of};
 use crate::support::proxy::{Kind, ORIGIN, Proxy};
 use crate::support::registry::{Guard, REPOSITORY, Registry, Setup, has_tools};
 use crate::support::tls::Authority;
@@ -40,13 +40,7 @@ fn at(registry: &Registry, image: &Described) -> String {
 /// Declares plugins of an image, one round, with these further keys of `fetch`.
 fn declare(node: &Node, source: &str, plugins: &str, fetch: &str) {
     let fetch: String = fetch.lines().map(|line| format!("  {line}\n")).collect();
-    let artifact = Artifact {
-        version: "v1.1.1".to_owned(),
-        sources: vec![source.to_owned()],
-        pin: String::new(),
-        plugins: plugins.to_owned(),
-        more: String::new(),
-    };
+    let artifact = image_of("v1.1.1", vec![source.to_owned()], plugins);
     let rest = format!("fetch:\n  attempts: 1\n{fetch}{NETWORK}");
     node.declare(&artifact, &rest);
 }

@@ -7,7 +7,7 @@ use cni_keeper::model::{Arch, Sha256};
 use serde_json::{Value, json};
 
 use super::archive::Tar;
-use super::pack::{PLUGINS, arch};
+use super::pack::{Artifact, PLUGINS, arch};
 use super::registry::{REPOSITORY, Thing};
 use super::server::{Reply, Server};
 
@@ -35,6 +35,17 @@ pub(crate) fn in_image(plugins: &[&str]) -> String {
     let one = |name: &&str| format!("{{member: /{PLUGIN_DIR}/{name}, as: {name}}}");
     let all: Vec<String> = plugins.iter().map(one).collect();
     format!("[{}]", all.join(", "))
+}
+
+/// An image as it is declared, by the digest in its sources.
+pub(crate) fn image_of(version: &str, sources: Vec<String>, plugins: &str) -> Artifact {
+    Artifact {
+        version: version.to_owned(),
+        sources,
+        pin: String::new(),
+        plugins: plugins.to_owned(),
+        more: String::new(),
+    }
 }
 
 /// A layer with these plugins, not packed.

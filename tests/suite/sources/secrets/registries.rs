@@ -10,8 +10,8 @@ use super::{MARKS, VIEWS, each_file, is_clean};
 use crate::sources::secret;
 use crate::support::agent::Agent;
 use crate::support::node::{Node, Outcome, STATE};
-use crate::support::pack::{Artifact, NETWORK, PLUGINS, plugin};
-use crate::support::parts::{Parts, digest, in_image};
+use crate::support::pack::{NETWORK, PLUGINS, plugin};
+use crate::support::parts::{Parts, digest, image_of, in_image};
 use crate::support::registry::REPOSITORY;
 use crate::support::server::{Reply, Request, Server};
 use crate::support::tls::Authority;
@@ -64,13 +64,11 @@ impl Vault {
         let address = registry.address();
         let login = format!("{{\"auths\": {{\"{address}\": {login}}}}}");
         let login = secret(&node, "config.json", &login);
-        let artifact = Artifact {
-            version: "v1".to_owned(),
-            sources: vec![format!("oci://{address}/{REPOSITORY}@{}", digest(&image))],
-            pin: String::new(),
-            plugins: in_image(&PLUGINS),
-            more: String::new(),
-        };
+        let artifact = image_of(
+            "v1",
+            vec![format!("oci://{address}/{REPOSITORY}@{}", digest(&image))],
+            &in_image(&PLUGINS),
+        );
         let fetch = format!("fetch: {{attempts: 1, caFile: {ca}, registryConfig: {login}}}\n");
         node.declare(&artifact, &format!("{fetch}{NETWORK}"));
         Self {
