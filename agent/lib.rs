@@ -1,15 +1,16 @@
 //! cni-keeper: installs the CNI plugins and conflist of a Kubernetes node, verified and atomically, and keeps them.
 //!
 //! The rooms, in the one direction that imports may go: `model` (plain data) ← `trust` (what is believed of a digest) ←
-//! `plan`, `conflist`, `retry`, `config`, `metrics`, `cli` (pure policy and forms) ← `host` (the only door to the file system) ← `store`, `fetch`, `watch` ←
-//! `probe`, `kube` (questions to the outside) ← `reconcile` (observe → plan → apply) ← `daemon` (the loop) ← `http` (its
+//! `plan`, `cni`, `retry`, `config`, `metrics`, `cli` (pure policy and forms) ← `host` (the only door to the file system) ← `store`, `fetch`, `watch` ←
+//! `probe`, `runtime`, `kube` (questions to the outside) ← `reconcile` (observe → plan → apply) ← `daemon` (the loop) ← `http` (its
 //! views) ← `commands`. A test holds the code to it.
 
 pub mod bundle;
 pub mod cli;
+pub mod cni;
 pub mod commands;
 pub mod config;
-pub mod conflist;
+
 pub mod daemon;
 pub mod fetch;
 pub mod host;
@@ -21,6 +22,7 @@ pub mod plan;
 pub mod probe;
 pub mod reconcile;
 pub mod retry;
+pub mod runtime;
 pub mod store;
 pub mod telemetry;
 pub mod trust;

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::output;
+use crate::cni::RenderProblem;
 use crate::config::Loaded;
-use crate::conflist::RenderProblem;
 use crate::model::{Drift, FileName, FileReport, PluginName, Snapshot, Standing};
 use crate::plan::{Pending, Plan, Step};
 

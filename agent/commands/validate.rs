@@ -7,10 +7,10 @@ use serde_json::json;
 
 use super::{Exit, Failure, declaration, output, show};
 use crate::cli::{Global, Output};
-use crate::config::{FactSource, Loaded, Network};
-use crate::conflist::{
+use crate::cni::{
     Facts, Finding, Severity, check_ranges, fill_known, needed_plugins, validate_template,
 };
+use crate::config::{FactSource, Loaded, Network};
 use crate::model::{NodeFacts, PluginName};
 use crate::trust::weakness;
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::config::Settings;
 use crate::host::Host;
 use crate::model::Check;
-use crate::probe::{Expected, ask_runtime, compare};
+use crate::runtime::{Expected, ask_runtime, compare};
 
 /// How long containerd gets to load what has changed on disk.
 const LOADING: Duration = Duration::from_millis(100);

@@ -14,7 +14,7 @@ use super::{Keeper, Sight, Unrendered, judge};
 use crate::config::DriftPolicy;
 use crate::model::{Artifact, Directory, FileName, Snapshot};
 use crate::plan::Step;
-use crate::probe::{Expected, real};
+use crate::runtime::{Expected, real};
 use crate::store::{Ledger, Place};
 use crate::trust::Pinned;
 

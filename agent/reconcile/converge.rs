@@ -9,7 +9,7 @@ use super::pins::Vouched;
 use super::questions::{self, Answers};
 use super::session::Session;
 use super::{Keeper, Sight, judge, supply};
-use crate::conflist::check_plugins;
+use crate::cni::check_plugins;
 use crate::fetch::Progress;
 use crate::model::{
     Artifact, FileName, FileState, Pin, PluginName, Sha256, Snapshot, SourceFailure,

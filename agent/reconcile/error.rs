@@ -1,6 +1,6 @@
 //! What can stop a pass.
 
-use crate::conflist::{Finding, RenderError};
+use crate::cni::{Finding, RenderError};
 use crate::fetch::{ArchiveError, FetchError};
 use crate::host::HostError;
 use crate::model::SourceFailure;

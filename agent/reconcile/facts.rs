@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::cni::{Facts, parse_env_file};
 use crate::config::{FactSource, Settings};
-use crate::conflist::{Facts, parse_env_file};
 use crate::host::{self, Host, HostError};
 use crate::model::NodeFacts;
 

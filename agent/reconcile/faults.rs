@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Keeper, Sight};
-use crate::conflist::{LoadError, Network};
+use crate::cni::{LoadError, Network};
 use crate::model::{Drift, FileMode, FileName, FileState, Owner, Sha256};
 use crate::plan::compare;
 use crate::store::Place;

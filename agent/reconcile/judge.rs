@@ -5,8 +5,8 @@ use super::network::{NetworkSight, Rendered, Unrendered};
 use super::precedence::View;
 use super::questions::{Answers, Version};
 use super::{Keeper, Sight};
+use crate::cni::{Needed, check_plugins};
 use crate::config::Network;
-use crate::conflist::{Needed, check_plugins};
 use crate::model::{
     Candidate, Check, Directory, Drift, EffectiveNetwork, FileMode, FileName, FileReport,
     FileState, PluginName, Sha256, Snapshot, Standing,

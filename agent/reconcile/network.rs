@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use super::Keeper;
 use super::error::ReconcileError;
 use super::facts::{self, Collected};
-use crate::config::{FactSource, Network};
-use crate::conflist::{
+use crate::cni::{
     ConfDir, DirEntry, DropIns, EntryKind, Finding, Libcni, LoadError, Needed,
     Network as LoadedNetwork, RenderError, RenderProblem, Report, check_ranges, earlier_candidates,
     merged_drop_ins, needed_plugins, render, survey, validate,
 };
+use crate::config::{FactSource, Network};
 use crate::host::{Dir, Host, Kind};
 use crate::model::{FileName, FileState, FileType, NodeFacts, Sha256};
 

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use super::network::{NetworkSight, Rendered};
 use super::questions::Answers;
-use crate::config::{ForeignConflists, Network};
-use crate::conflist::{
+use crate::cni::{
     Libcni, Outcome, PassedOver, Standing, Summary, Verdict, check_name_is_free, containerd, crio,
     merged_drop_ins, standing,
 };
+use crate::config::{ForeignConflists, Network};
 use crate::model::{Check, Effective, RuntimeView};
 
 /// What every supported runtime makes of the directory, with the name to tell it by.

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::error::ReconcileError;
 use super::{Keeper, Sight};
-use crate::conflist::chains_up_to;
+use crate::cni::chains_up_to;
 use crate::host::{Dir, Host, HostError, Kind, Print};
 use crate::model::{FileState, FileType, PluginName, Sha256};
 use crate::probe::{VersionError, ask_version, check_gate};
@@ -81,7 +81,7 @@ impl Answers {
         match self.versions.get(plugin)? {
             Version::Supports(versions) => Some(versions.clone()),
             Version::Unasked(_) => Some(
-                crate::conflist::SPEC_VERSIONS
+                crate::cni::SPEC_VERSIONS
                     .iter()
                     .map(ToString::to_string)
                     .collect(),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::Keeper;
 use super::error::ReconcileError;
 use super::network::LARGEST_CONFLIST;
-use crate::conflist::needed_plugins;
+use crate::cni::needed_plugins;
 use crate::host::{Dir, HostError, Kind};
 use crate::model::{FileName, FileState, FileType, Sha256};
 use crate::store::{Ledger, Place, Store};

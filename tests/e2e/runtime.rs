@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use cni_keeper::host::Host;
-use cni_keeper::probe::{Expected, RuntimeAnswer, ask_runtime, compare};
+use cni_keeper::runtime::{Expected, RuntimeAnswer, ask_runtime, compare};
 
 use crate::containerd::SOCKET;
 use crate::namespace::on_a_private_node;

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     &["model"],
     &["trust"],
-    &["cli", "config", "conflist", "metrics", "plan", "retry"],
+    &["cli", "config", "cni", "metrics", "plan", "retry"],
     &["host"],
     &["fetch", "store", "telemetry", "watch"],
-    &["kube", "probe"],
+    &["kube", "probe", "runtime"],
     &["reconcile"],
     &["bundle", "daemon"],
     &["http"],
@@ -19,7 +19,7 @@ const FLOORS: &[&[&str]] = &[
 
 /// Rooms that decide and never do: no clock, no process, no network, no kernel.
 const PURE: &[&str] = &[
-    "model", "config", "conflist", "metrics", "plan", "retry", "trust",
+    "model", "config", "cni", "metrics", "plan", "retry", "trust",
 ];
 
 /// What a pure room may not name.

@@ -7,8 +7,8 @@
 
 mod architecture;
 mod capabilities;
+mod cni;
 mod config;
-mod conflist;
 mod crash;
 mod daemon;
 mod fetch;

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use cni_keeper::host::Host;
-use cni_keeper::probe::{RuntimeAnswer, RuntimeError, ask_runtime};
+use cni_keeper::runtime::{RuntimeAnswer, RuntimeError, ask_runtime};
 use h2::server::SendResponse;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::net::{UnixListener, UnixStream};

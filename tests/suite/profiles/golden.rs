@@ -3,10 +3,10 @@
 use std::ffi::OsString;
 use std::fs;
 
-use cni_keeper::config::PROFILES;
-use cni_keeper::conflist::{
+use cni_keeper::cni::{
     ConfDir, DirEntry, DropIns, EntryKind, Libcni, Outcome, Verdict, containerd, crio, validate,
 };
+use cni_keeper::config::PROFILES;
 use cni_keeper::model::Arch;
 use serde_json::Value;
 

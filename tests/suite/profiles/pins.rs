@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use cni_keeper::cni::needed_plugins;
 use cni_keeper::config::{PROFILES, catalog};
-use cni_keeper::conflist::needed_plugins;
 use cni_keeper::model::Arch;
 
 use super::{completed, data, loaded};

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::mpsc;
 
 use cni_keeper::host::Host;
-use cni_keeper::probe::{Expected, NoAnswer, RuntimeAnswer, compare, real};
+use cni_keeper::runtime::{Expected, NoAnswer, RuntimeAnswer, compare, real};
 use http::{HeaderMap, Method};
 use tokio::net::UnixListener;
 

@@ -5,7 +5,7 @@ use std::future::pending;
 use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
 
-use cni_keeper::probe::{NoAnswer, RuntimeError};
+use cni_keeper::runtime::{NoAnswer, RuntimeError};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};

@@ -199,10 +199,10 @@ mod tests {
     use super::*;
 
     /// The answer of containerd 1.6.20 with a network of bridge and portmap.
-    const READY: &[u8] = include_bytes!("../../../tests/suite/runtime/containerd-1.6-ready.bin");
+    const READY: &[u8] = include_bytes!("../../tests/suite/runtime/containerd-1.6-ready.bin");
 
     /// Its answer after net.d was deleted, re-created and filled anew.
-    const BLIND: &[u8] = include_bytes!("../../../tests/suite/runtime/containerd-1.6-blind.bin");
+    const BLIND: &[u8] = include_bytes!("../../tests/suite/runtime/containerd-1.6-blind.bin");
 
     fn answer(info: &[(&str, &str)]) -> RuntimeAnswer {
         let condition = |kind: &str| RuntimeCondition {

@@ -171,7 +171,7 @@ impl Decoder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conflist::parse::parse;
+    use crate::cni::parse::parse;
 
     fn decoded(text: &str, order: Order) -> Plugin {
         decode(&parse(text.as_bytes()).unwrap().root, "p", order, true)

@@ -2,8 +2,8 @@
 
 use super::Findings;
 use super::list::not_a;
-use crate::conflist::json::{Json, element, fold, member};
-use crate::conflist::plugin::{FIELDS, Order, Plugin, decode};
+use crate::cni::json::{Json, element, fold, member};
+use crate::cni::plugin::{FIELDS, Order, Plugin, decode};
 use crate::model::PluginName;
 
 /// Plugins that only change what one before them made.

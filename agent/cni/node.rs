@@ -162,9 +162,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::conflist::directory::{DirEntry, EntryKind};
-    use crate::conflist::validate::validate;
-    use crate::conflist::version::SPEC_VERSIONS;
+    use crate::cni::directory::{DirEntry, EntryKind};
+    use crate::cni::validate::validate;
+    use crate::cni::version::SPEC_VERSIONS;
 
     fn needed(plugins: &Value) -> Vec<(String, Role, String)> {
         needed_plugins(&json!({"name": "n", "plugins": plugins}))

@@ -1,5 +1,5 @@
 use super::*;
-use crate::conflist::directory::DirEntry;
+use crate::cni::directory::DirEntry;
 
 const OK: &str = r#""name": "n", "cniVersion": "1.0.0", "plugins": [{"type": "a"}]"#;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cni_keeper::conflist::{DropIns, Facts, Form, Libcni, load, render, validate};
+use cni_keeper::cni::{DropIns, Facts, Form, Libcni, load, render, validate};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use cni_keeper::conflist::{DirEntry, DropIns, EntryKind, SPEC_VERSIONS};
+use cni_keeper::cni::{DirEntry, DropIns, EntryKind, SPEC_VERSIONS};
 use serde_json::Value;
 
 /// The cases of one file of the corpus; `None`, said on stderr, where there is no corpus.

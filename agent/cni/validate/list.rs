@@ -1,8 +1,8 @@
 //! Rules for the top level of a conflist.
 
 use super::Findings;
-use crate::conflist::json::{Json, element, fold};
-use crate::conflist::version::{self, Entry, SPEC_VERSIONS};
+use crate::cni::json::{Json, element, fold};
+use crate::cni::version::{self, Entry, SPEC_VERSIONS};
 
 /// Every key that libcni reads at the top level; it does so with regard to case.
 const KEYS: [&str; 7] = [

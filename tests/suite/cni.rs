@@ -7,7 +7,7 @@ mod properties;
 
 use std::path::PathBuf;
 
-use cni_keeper::conflist::{
+use cni_keeper::cni::{
     ConfDir, DropIns, Form, Libcni, LoadError, Network, Outcome, SPEC_VERSIONS, check_name_is_free,
     containerd, crio, load, validate,
 };
