@@ -73,13 +73,13 @@ fn now(status: &Status, text: &mut Exposition) {
 
 /// What was counted since the agent started.
 fn since_the_start(status: &Status, text: &mut Exposition) {
-    let tally = &status.tally;
+    let counters = &status.counters;
     let mut drift = text.family(
         "drift_total",
         "counter",
         "Drifts noticed, by their kind and the name of the file.",
     );
-    for ((kind, file), count) in &tally.drift {
+    for ((kind, file), count) in &counters.drift {
         drift.sample(&[("kind", kind), ("file", file)], count);
     }
     let mut repairs = text.family(
@@ -87,8 +87,8 @@ fn since_the_start(status: &Status, text: &mut Exposition) {
         "counter",
         "Repairs of drift, by result: healed or failed.",
     );
-    for result in known_first(&REPAIRS, &tally.repairs) {
-        let count = tally.repairs.get(result).copied().unwrap_or_default();
+    for result in known_first(&REPAIRS, &counters.repairs) {
+        let count = counters.repairs.get(result).copied().unwrap_or_default();
         repairs.sample(&[("result", result)], count);
     }
     text.family(
@@ -96,26 +96,26 @@ fn since_the_start(status: &Status, text: &mut Exposition) {
         "histogram",
         "How long repairs that healed took, in seconds from the first sign of the drift.",
     )
-    .histogram(&tally.repair_seconds);
+    .histogram(&counters.repair_seconds);
     text.family(
         "conflist_conflicts_total",
         "counter",
         "How often another writer began to undo repairs again and again.",
     )
-    .sample(&[], tally.conflicts);
+    .sample(&[], counters.conflicts);
     text.family(
         "watch_overflows_total",
         "counter",
         "How often the kernel's event queue ran over, so that everything was looked at anew.",
     )
-    .sample(&[], tally.watch_overflows);
+    .sample(&[], counters.watch_overflows);
     let mut downloads = text.family(
         "downloads_total",
         "counter",
         "Downloads of artifacts, by result (ok or failed) and the reason of a failure.",
     );
-    for key in known_first(&[("ok", "")], &tally.downloads) {
-        let count = tally.downloads.get(&key).copied().unwrap_or_default();
+    for key in known_first(&[("ok", "")], &counters.downloads) {
+        let count = counters.downloads.get(&key).copied().unwrap_or_default();
         downloads.sample(&[("result", key.0), ("reason", key.1)], count);
     }
     let mut sources = text.family(
@@ -123,7 +123,7 @@ fn since_the_start(status: &Status, text: &mut Exposition) {
         "counter",
         "Sources that were asked for an artifact in vain, by source and reason, also where another one had it.",
     );
-    for ((source, reason), count) in &tally.source_failures {
+    for ((source, reason), count) in &counters.source_failures {
         sources.sample(&[("source", source), ("reason", reason)], count);
     }
     text.family(
@@ -131,7 +131,7 @@ fn since_the_start(status: &Status, text: &mut Exposition) {
         "counter",
         "Bytes that were downloaded and whose digest was the pinned one.",
     )
-    .sample(&[], tally.download_bytes);
+    .sample(&[], counters.download_bytes);
     if let Some(api) = &status.kubernetes {
         let mut requests = text.family(
             "kubernetes_requests_total",

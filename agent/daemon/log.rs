@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::model::{DriftEntry, FileName, Moment, Outcome};
+use crate::model::{DriftEntry, FileName, Outcome, Timestamp};
 use crate::plan::Step;
 use crate::reconcile::{Deeds, Fault, Origin};
 use crate::store::Place;
@@ -47,7 +47,7 @@ pub(super) struct Timing {
     /// When the pass was over.
     pub(super) now: Instant,
     /// The same for people.
-    pub(super) at: Moment,
+    pub(super) at: Timestamp,
 }
 
 /// A file or directory that had drifted and is right again.
@@ -276,7 +276,7 @@ mod tests {
         Timing {
             since: Instant::now(),
             now: Instant::now(),
-            at: Moment(std::time::SystemTime::now()),
+            at: Timestamp(std::time::SystemTime::now()),
         }
     }
 

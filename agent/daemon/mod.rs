@@ -30,7 +30,9 @@ use tokio::task::JoinHandle;
 use crate::config::Settings;
 use crate::host::Host;
 use crate::kube::{self, Api};
-use crate::model::{Agent, Artifact, DownloadOutcome, FileName, Moment, Status, Tally, Trouble};
+use crate::model::{
+    Agent, Artifact, Counters, DownloadOutcome, FileName, RecordedError, Status, Timestamp,
+};
 use crate::reconcile::{Caretaker, Chores, Done, Keeper, Known, ReconcileError, Supply};
 use crate::retry::Refetch;
 use crate::store::Place;
@@ -96,13 +98,13 @@ pub struct Daemon {
     reports: Reports,
     patience: Patience<(Place, FileName)>,
     log: Log,
-    tally: Tally,
-    troubles: Vec<Trouble>,
+    counters: Counters,
+    errors: Vec<RecordedError>,
     timers: Timers,
     passes: u64,
     /// Whether no pass was made for this declaration yet.
     fresh: bool,
-    verified: Option<Moment>,
+    verified: Option<Timestamp>,
     chores: Chores,
     chore: Option<JoinHandle<(Chores, Done)>>,
     chores_are_done: bool,
@@ -158,7 +160,7 @@ impl Daemon {
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
             node: keeper.node_name(),
-            started: Moment(std::time::SystemTime::now()),
+            started: Timestamp(std::time::SystemTime::now()),
             config: start.config.clone(),
             flags: start.flags.clone(),
         };
@@ -186,8 +188,8 @@ impl Daemon {
             reports: Reports::default(),
             patience: Patience::new(),
             log: Log::default(),
-            tally: report::tally(),
-            troubles: Vec::new(),
+            counters: report::counters(),
+            errors: Vec::new(),
             timers,
             passes: 0,
             fresh: true,
@@ -300,7 +302,7 @@ impl Daemon {
 
     async fn hinted(&mut self, hint: Hint) -> Reason {
         if hint.rescan {
-            self.tally.watch_overflows += 1;
+            self.counters.watch_overflows += 1;
             tracing::warn!("events were lost; everything is looked at again");
         }
         let mut plugins = BTreeSet::new();
@@ -327,7 +329,7 @@ impl Daemon {
         match done {
             Done::Nothing | Done::One => None,
             Done::AllRead => {
-                self.verified = Some(Moment(std::time::SystemTime::now()));
+                self.verified = Some(Timestamp(std::time::SystemTime::now()));
                 Some(Reason::default())
             }
             Done::Drift => Some(Reason::default()),

@@ -7,7 +7,8 @@ use super::timers::POLL;
 use crate::config::{DriftPolicy, ForeignConflists};
 use crate::fetch::redacted;
 use crate::model::{
-    Agent, Artifact, Check, Declared, DeclaredArtifact, Moment, Snapshot, Status, Tally, WatchMode,
+    Agent, Artifact, Check, Counters, Declared, DeclaredArtifact, Snapshot, Status, Timestamp,
+    WatchMode,
 };
 use crate::reconcile::{Keeper, Pass, ReconcileError};
 use crate::store::Place;
@@ -20,7 +21,7 @@ pub(super) fn nothing_yet(agent: &Agent, keeper: &Keeper) -> Status {
     Status {
         agent: agent.clone(),
         declared: declared(keeper),
-        looked: Moment(SystemTime::now()),
+        looked: Timestamp(SystemTime::now()),
         began: Instant::now(),
         verified: None,
         passes: 0,
@@ -34,16 +35,16 @@ pub(super) fn nothing_yet(agent: &Agent, keeper: &Keeper) -> Status {
         downloads: Vec::new(),
         errors: Vec::new(),
         drift: Vec::new(),
-        tally: tally(),
+        counters: counters(),
     }
 }
 
 /// Counters that are known before anything happened: a series that begins at 1 hides its first step.
-pub(super) fn tally() -> Tally {
-    let mut tally = Tally::default();
-    tally.repairs.extend([("healed", 0), ("failed", 0)]);
-    tally.downloads.insert(("ok", ""), 0);
-    tally
+pub(super) fn counters() -> Counters {
+    let mut counters = Counters::default();
+    counters.repairs.extend([("healed", 0), ("failed", 0)]);
+    counters.downloads.insert(("ok", ""), 0);
+    counters
 }
 
 /// What is true after a pass. `stuck` is what keeps it from being mended.
@@ -102,7 +103,7 @@ fn said(daemon: &Daemon, began: Instant, stuck: Option<&str>) -> Status {
     Status {
         agent: daemon.agent.clone(),
         declared: declared(daemon.caretaker.keeper()),
-        looked: Moment(SystemTime::now() - ago),
+        looked: Timestamp(SystemTime::now() - ago),
         began,
         verified: daemon.verified,
         passes: daemon.passes,
@@ -117,9 +118,9 @@ fn said(daemon: &Daemon, began: Instant, stuck: Option<&str>) -> Status {
         directory: None,
         kubernetes: daemon.uses_the_api().then(|| daemon.requests.so_far()),
         downloads: daemon.downloads.values().cloned().collect(),
-        errors: daemon.troubles.clone(),
+        errors: daemon.errors.clone(),
         drift: daemon.log.entries(waiting),
-        tally: daemon.tally.clone(),
+        counters: daemon.counters.clone(),
     }
 }
 

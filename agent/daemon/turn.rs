@@ -12,14 +12,16 @@ use super::patience::Patience;
 use super::places::Places;
 use super::{Daemon, Reason, api, keeper, refetch, report};
 use crate::config::ForeignConflists;
-use crate::model::{Artifact, DownloadOutcome, DriftEntry, FileName, Moment, Standing, Trouble};
+use crate::model::{
+    Artifact, DownloadOutcome, DriftEntry, FileName, RecordedError, Standing, Timestamp,
+};
 use crate::plan::Step;
 use crate::reconcile::{Caretaker, Chores, Fault, Held, Pass, ReconcileError, Supply};
 use crate::store::Place;
 use crate::trust::Pinned;
 
 /// How many failures are remembered.
-const MOST_TROUBLES: usize = 16;
+const MOST_ERRORS: usize = 16;
 
 impl Daemon {
     /// Takes a turn and publishes what is true; `true` if another one is due at once.
@@ -47,13 +49,13 @@ impl Daemon {
         self.passes += 1;
         if self.fresh && pass.is_ok() {
             // It remembered nothing yet, so everything was read.
-            self.verified = Some(Moment(SystemTime::now()));
+            self.verified = Some(Timestamp(SystemTime::now()));
             self.fresh = false;
         }
         match pass {
             Ok(pass) => self.passed(pass, reason.since, began),
             Err(error) => {
-                self.trouble(error.to_string());
+                self.record_error(error.to_string());
                 let now = Instant::now();
                 self.timers.turned(began, now, true);
                 self.timers.retry(now, true);
@@ -84,8 +86,8 @@ impl Daemon {
             }
         };
         if let Some(error) = &pass.deeds.failure {
-            *self.tally.repairs.entry("failed").or_default() += 1;
-            self.trouble(error.to_string());
+            *self.counters.repairs.entry("failed").or_default() += 1;
+            self.record_error(error.to_string());
         }
         if !pass.deeds.steps.is_empty() || pass.deeds.downloaded {
             self.chores.sweep();
@@ -144,13 +146,13 @@ impl Daemon {
         let timing = Timing {
             since,
             now,
-            at: Moment(SystemTime::now()),
+            at: Timestamp(SystemTime::now()),
         };
         let times = |fault: &Fault| repairs(&self.patience, fault);
         let mut repaired = BTreeSet::new();
         for repair in self.log.record(&pass.deeds, &pass.after, timing, times) {
-            *self.tally.repairs.entry("healed").or_default() += 1;
-            self.tally.repair_seconds.observe(repair.took);
+            *self.counters.repairs.entry("healed").or_default() += 1;
+            self.counters.repair_seconds.observe(repair.took);
             match repair.name.parse::<FileName>() {
                 Ok(name) => _ = repaired.insert((repair.place, name)),
                 // A directory: whoever removed it undid everything in it.
@@ -160,7 +162,7 @@ impl Daemon {
         // One that was wrong in two ways was repaired once.
         for file in repaired {
             if self.patience.repaired(file, now) {
-                self.tally.conflicts += 1;
+                self.counters.conflicts += 1;
             }
         }
         // What is wrong now and was not before came after the repairs.
@@ -170,7 +172,7 @@ impl Daemon {
         };
         let times = |fault: &Fault| repairs(&self.patience, fault);
         self.log.found(&pass.after, timing, times);
-        self.tally.drift.clone_from(self.log.counted());
+        self.counters.drift.clone_from(self.log.counted());
         let files = pass.snapshot.files.iter();
         let right = files.filter(|file| file.standing == Standing::Ok);
         self.log.are_right(right.map(|file| file.path.clone()));
@@ -321,24 +323,24 @@ impl Daemon {
         match supply {
             Ok(supply) => {
                 self.no_supply.remove(&artifact);
-                *self.tally.downloads.entry(("ok", "")).or_default() += 1;
-                self.tally.download_bytes += supply.fetched.bytes;
+                *self.counters.downloads.entry(("ok", "")).or_default() += 1;
+                self.counters.download_bytes += supply.fetched.bytes;
                 // It went well, and yet somebody serves what is not pinned: that is not to pass in silence.
                 let failures = supply.fetched.tried.iter();
                 let impostors = failures
                     .filter(|failure| failure.reason == "digest")
                     .count();
                 if impostors > 0 {
-                    let failed = self.tally.downloads.entry(("failed", "digest"));
+                    let failed = self.counters.downloads.entry(("failed", "digest"));
                     *failed.or_default() += impostors as u64;
                 }
                 self.caretaker.supply(supply);
             }
             Err(error) => {
-                let count = self.tally.downloads.entry(("failed", error.kind()));
+                let count = self.counters.downloads.entry(("failed", error.kind()));
                 *count.or_default() += 1;
                 tracing::warn!("{error}");
-                self.trouble(error.to_string());
+                self.record_error(error.to_string());
                 self.no_supply.insert(artifact, error.to_string());
                 self.refetch.failed(now, self.draw());
             }
@@ -349,7 +351,7 @@ impl Daemon {
     fn asked(&mut self, artifact: &str, supply: &Result<Supply, ReconcileError>) {
         let outcome = DownloadOutcome {
             artifact: artifact.to_owned(),
-            at: Moment(SystemTime::now()),
+            at: Timestamp(SystemTime::now()),
             from: supply.as_ref().ok().map(|it| it.fetched.source.clone()),
             error: supply
                 .as_ref()
@@ -363,20 +365,20 @@ impl Daemon {
         };
         for failure in &outcome.failures {
             let key = (failure.source.clone(), failure.reason);
-            *self.tally.source_failures.entry(key).or_default() += 1;
+            *self.counters.source_failures.entry(key).or_default() += 1;
         }
         self.downloads.insert(artifact.to_owned(), outcome);
     }
 
     /// Remembers a failure, the same one once.
-    fn trouble(&mut self, what: String) {
-        let times = match self.troubles.iter().position(|known| known.what == what) {
-            Some(known) => self.troubles.remove(known).times + 1,
+    fn record_error(&mut self, what: String) {
+        let times = match self.errors.iter().position(|known| known.what == what) {
+            Some(known) => self.errors.remove(known).times + 1,
             None => 1,
         };
-        let at = Moment(SystemTime::now());
-        self.troubles.insert(0, Trouble { at, what, times });
-        self.troubles.truncate(MOST_TROUBLES);
+        let at = Timestamp(SystemTime::now());
+        self.errors.insert(0, RecordedError { at, what, times });
+        self.errors.truncate(MOST_ERRORS);
     }
 
     /// Why each file that is not right is not mended at once.

@@ -49,14 +49,14 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::model::Moment;
+    use crate::model::Timestamp;
 
     fn agent() -> Agent {
         Agent {
             version: "1.2.3",
             pid: 42,
             node: None,
-            started: Moment(SystemTime::UNIX_EPOCH),
+            started: Timestamp(SystemTime::UNIX_EPOCH),
             config: "/etc/cni-keeper/config.yaml".into(),
             flags: vec![
                 ("--log-level", "info".to_owned()),

@@ -264,14 +264,14 @@ fn name(node: &str, time: SystemTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Moment;
+    use crate::model::Timestamp;
 
     const TIME: SystemTime = SystemTime::UNIX_EPOCH;
 
     fn healed(id: u64, path: &str) -> Arc<DriftEntry> {
         Arc::new(DriftEntry {
             id,
-            at: Moment(TIME),
+            at: Timestamp(TIME),
             path: path.into(),
             kind: "missing",
             what: "is missing".to_owned(),

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use super::KubeError;
-use crate::model::{ApiUse, Moment};
+use crate::model::{ApiUse, Timestamp};
 
 /// What a request is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +63,7 @@ impl Log {
             _ => {}
         }
         if failure.is_none() {
-            outcome.succeeded = Some(Moment(SystemTime::now()));
+            outcome.succeeded = Some(Timestamp(SystemTime::now()));
         }
         outcome.failure = failure;
     }

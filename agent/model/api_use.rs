@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::Moment;
+use super::Timestamp;
 
 /// What came of asking and telling the Kubernetes API. Nothing of it decides whether the node is ready.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -20,7 +20,7 @@ pub struct ApiUse {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct ApiOutcome {
     /// When one last worked.
-    pub succeeded: Option<Moment>,
+    pub succeeded: Option<Timestamp>,
     /// Why the last one did not work, and how to mend that; `None` if it did.
     pub failure: Option<String>,
 }

@@ -7,6 +7,7 @@ mod artifact;
 mod cidr;
 mod digest;
 mod drift;
+mod duration;
 mod name;
 mod node;
 mod observed;
@@ -14,14 +15,15 @@ mod reference;
 mod snapshot;
 mod source;
 mod spelling;
-mod spoken;
 mod status;
+mod timestamp;
 
 pub use api_use::{ApiOutcome, ApiUse};
 pub use artifact::{Arch, Artifact, Companion, Format, IfPresent, Member, UnknownArch};
 pub use cidr::{Cidr, CidrError};
 pub use digest::{DigestError, Pin, Sha256};
 pub use drift::Drift;
+pub use duration::format_duration;
 pub use name::{FileMode, FileName, NameError, PluginName};
 pub use node::NodeFacts;
 pub use observed::{FileState, FileType, Owner, Regular};
@@ -29,8 +31,8 @@ pub use reference::{Reference, ReferenceError};
 pub use snapshot::{Check, Effective, FileReport, Snapshot, Standing};
 pub use source::{DownloadOutcome, SourceFailure};
 pub use spelling::{distance, nearest};
-pub use spoken::spoken;
 pub use status::{
-    Agent, Candidate, Declared, DeclaredArtifact, Directory, DriftEntry, EffectiveNetwork,
-    Histogram, Moment, Outcome, RuntimeView, Status, Tally, Trouble, WatchMode,
+    Agent, Candidate, Counters, Declared, DeclaredArtifact, Directory, DriftEntry,
+    EffectiveNetwork, Histogram, Outcome, RecordedError, RuntimeView, Status, WatchMode,
 };
+pub use timestamp::Timestamp;

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Moment;
+use super::Timestamp;
 
 /// One place that was asked for an artifact in vain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -25,7 +25,7 @@ pub struct DownloadOutcome {
     /// The artifact, by the operator's name.
     pub artifact: String,
     /// When it ended.
-    pub at: Moment,
+    pub at: Timestamp,
     /// The source that gave it; `None` where none did, or what it gave could not be used.
     pub from: Option<String>,
     /// Why it brought nothing, where that is not the sources' doing: a bad archive, a full disk.

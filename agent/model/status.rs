@@ -1,18 +1,13 @@
 //! What the agent publishes: one value, from which every view is made.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use serde::{Serialize, Serializer};
 
-use super::{ApiUse, DownloadOutcome, Snapshot};
-
-/// A point in time for people and scripts; RFC 3339 in UTC. Nothing is ever measured with it: clocks jump.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Moment(pub SystemTime);
+use super::{ApiUse, DownloadOutcome, Snapshot, Timestamp};
 
 /// Everything that the running agent knows, as of one look at the disk. The loop alone makes it.
 #[derive(Debug, Clone, Serialize)]
@@ -23,12 +18,12 @@ pub struct Status {
     /// What is declared.
     pub declared: Declared,
     /// When the look at the disk began that this rests on.
-    pub looked: Moment,
+    pub looked: Timestamp,
     /// The same on the clock that never jumps: an answer must not be older than its question.
     #[serde(skip)]
     pub began: Instant,
     /// When the last full reading and hashing of every declared file ended.
-    pub verified: Option<Moment>,
+    pub verified: Option<Timestamp>,
     /// How many looks there were, this one included.
     pub passes: u64,
     /// Files and checks. Here the checks are `config`, `binaries`, `conflist`, `precedence`, `plugins`, `gates`,
@@ -46,13 +41,13 @@ pub struct Status {
     /// What came of the last download of each artifact; those that were not needed are not here.
     pub downloads: Vec<DownloadOutcome>,
     /// The last failures of the agent's own work, newest first, a bounded number.
-    pub errors: Vec<Trouble>,
+    pub errors: Vec<RecordedError>,
     /// The drift log, newest first, a bounded number.
     #[serde(skip)]
     pub drift: Vec<Arc<DriftEntry>>,
     /// Counters since the agent started.
     #[serde(skip)]
-    pub tally: Tally,
+    pub counters: Counters,
 }
 
 /// The running agent.
@@ -66,7 +61,7 @@ pub struct Agent {
     /// The node's name, where known.
     pub node: Option<String>,
     /// When it started.
-    pub started: Moment,
+    pub started: Timestamp,
     /// The configuration file.
     pub config: PathBuf,
     /// Every flag with the value in force.
@@ -198,9 +193,9 @@ pub struct EffectiveNetwork {
 /// A failure of the agent's own work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Trouble {
+pub struct RecordedError {
     /// When it last happened.
-    pub at: Moment,
+    pub at: Timestamp,
     /// What happened, and how to mend it.
     pub what: String,
     /// How often in a row.
@@ -214,7 +209,7 @@ pub struct DriftEntry {
     /// Counts up from 1 over the life of the agent.
     pub id: u64,
     /// When it was noticed.
-    pub at: Moment,
+    pub at: Timestamp,
     /// The file or directory.
     pub path: PathBuf,
     /// `missing`, `content`, `mode`, `owner`, `type`, `suid`, `unreadable`, `dir-missing`, `shadowed`,
@@ -266,7 +261,7 @@ pub enum Outcome {
 
 /// Counters since the agent started.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Tally {
+pub struct Counters {
     /// Drifts by kind and file name.
     pub drift: BTreeMap<(&'static str, String), u64>,
     /// Repairs by result: `healed` or `failed`.
@@ -330,22 +325,6 @@ impl Status {
     }
 }
 
-impl fmt::Display for Moment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Years before 1970 and after 9999 have no such form; a clock that tells them has told nothing.
-        let shown = self.0.duration_since(SystemTime::UNIX_EPOCH).ok();
-        let shown = shown.filter(|since| since.as_secs() < 253_402_300_800);
-        let time = SystemTime::UNIX_EPOCH + shown.unwrap_or_default();
-        write!(f, "{}", humantime::format_rfc3339_millis(time))
-    }
-}
-
-impl Serialize for Moment {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
 /// Names and values as one object.
 fn members<S: Serializer>(
     pairs: &[(&'static str, String)],
@@ -363,16 +342,6 @@ fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_moment_is_rfc_3339_whatever_the_clock_says() {
-        let at =
-            |seconds| Moment(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).to_string();
-        assert_eq!(at(1_700_000_000), "2023-11-14T22:13:20.000Z");
-        assert_eq!(at(300_000_000_000), "1970-01-01T00:00:00.000Z");
-        let before = SystemTime::UNIX_EPOCH - Duration::from_secs(1);
-        assert_eq!(Moment(before).to_string(), "1970-01-01T00:00:00.000Z");
-    }
 
     #[test]
     fn a_histogram_counts_each_observation_once() {

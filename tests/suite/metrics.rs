@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use cni_keeper::metrics::{CONTENT_TYPE, text};
-use cni_keeper::model::{Agent, Check, Declared, Moment, Snapshot, Status, Tally, WatchMode};
+use cni_keeper::model::{Agent, Check, Counters, Declared, Snapshot, Status, Timestamp, WatchMode};
 
 use crate::support::skipped;
 
@@ -28,7 +28,7 @@ const PROMISED: [(&str, &str); 13] = [
 
 /// An agent that has just started on a node where everything is right.
 fn started() -> Status {
-    let now = Moment(SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_250));
+    let now = Timestamp(SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_250));
     Status {
         agent: Agent {
             version: "0.1.0",
@@ -64,7 +64,7 @@ fn started() -> Status {
         errors: Vec::new(),
         drift: Vec::new(),
         kubernetes: None,
-        tally: Tally::default(),
+        counters: Counters::default(),
     }
 }
 
@@ -78,21 +78,23 @@ fn eventful() -> Status {
         every_seconds: 5,
         reason: "no inotify instance is left".to_owned(),
     };
-    let tally = &mut status.tally;
+    let counters = &mut status.counters;
     for file in HOSTILE {
-        tally.drift.insert(("content", file.to_owned()), 7);
+        counters.drift.insert(("content", file.to_owned()), 7);
     }
-    tally.drift.insert(("missing", "bridge".to_owned()), 41);
-    tally.repairs.insert("healed", 40);
-    tally.repair_seconds.observe(Duration::from_micros(1_500));
-    tally.repair_seconds.observe(Duration::from_secs(90));
-    tally.watch_overflows = 3;
-    tally.downloads.insert(("ok", ""), 2);
-    tally.downloads.insert(("failed", "tls-unknown-ca"), 5);
+    counters.drift.insert(("missing", "bridge".to_owned()), 41);
+    counters.repairs.insert("healed", 40);
+    counters
+        .repair_seconds
+        .observe(Duration::from_micros(1_500));
+    counters.repair_seconds.observe(Duration::from_secs(90));
+    counters.watch_overflows = 3;
+    counters.downloads.insert(("ok", ""), 2);
+    counters.downloads.insert(("failed", "tls-unknown-ca"), 5);
     let mirror = ("https://mirror.example/a\"b".to_owned(), "tls-expired");
-    tally.source_failures.insert(mirror, 2);
-    tally.download_bytes = u64::MAX;
-    tally.conflicts = 1;
+    counters.source_failures.insert(mirror, 2);
+    counters.download_bytes = u64::MAX;
+    counters.conflicts = 1;
     status
 }
 

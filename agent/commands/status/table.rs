@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::columns::{Cell, Paint, Tone, cell, columns};
 use super::wire::{Check, Directory, Drift, Drifts, File, Outcome, Said, Trouble};
-use crate::model::{Moment, spoken};
+use crate::model::{Timestamp, format_duration};
 
 /// Up to so many files, each right one gets a line of its own.
 const FEW: usize = 8;
@@ -242,11 +242,11 @@ fn errors(errors: &[Trouble], now: SystemTime) -> Vec<Vec<Cell>> {
 
 /// `3 min ago`; the time itself where it is none or has not come yet.
 fn ago(at: &str, now: SystemTime) -> String {
-    let moment = humantime::parse_rfc3339(at).ok().map(Moment);
-    let ago = moment.and_then(|moment| moment.ago(now));
+    let moment = humantime::parse_rfc3339(at).ok().map(Timestamp);
+    let ago = moment.and_then(|moment| moment.format_age(now));
     ago.unwrap_or_else(|| at.to_owned())
 }
 
 fn time(seconds: f64) -> String {
-    spoken(Duration::try_from_secs_f64(seconds).unwrap_or_default())
+    format_duration(Duration::try_from_secs_f64(seconds).unwrap_or_default())
 }

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 use std::time::SystemTime;
 
 use super::html::{Mark, code, count, text, time};
-use crate::model::{DriftEntry, Outcome, Status, spoken};
+use crate::model::{DriftEntry, Outcome, Status, format_duration};
 
 /// How many entries are shown; `/drift` has them all.
 const SHOWN: usize = 30;
@@ -76,11 +76,11 @@ fn outcome(outcome: &Outcome) -> (Mark, String) {
         } => (Mark::Bad, format!("open: {}", text(reason))),
         Outcome::Healed { how, took } => (
             Mark::Good,
-            format!("healed in {}, {}", spoken(*took), text(how)),
+            format!("healed in {}, {}", format_duration(*took), text(how)),
         ),
         Outcome::Gone { after } => (
             Mark::Odd,
-            format!("gone by itself after {}", spoken(*after)),
+            format!("gone by itself after {}", format_duration(*after)),
         ),
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 use std::time::{Duration, SystemTime};
 
 use super::html::{Mark, code, text, time};
-use crate::model::{Check, Status, WatchMode, spoken};
+use crate::model::{Check, Status, WatchMode, format_duration};
 
 /// The checks in a row.
 pub(super) fn checks(page: &mut String, status: &Status) -> fmt::Result {
@@ -73,7 +73,7 @@ pub(super) fn agent(page: &mut String, status: &Status, now: SystemTime) -> fmt:
 }
 
 fn verified(status: &Status, now: SystemTime) -> String {
-    let every = spoken(Duration::from_secs(status.declared.resync_seconds));
+    let every = format_duration(Duration::from_secs(status.declared.resync_seconds));
     match status.verified {
         Some(at) => format!("{}, again every {every}", time(at, now)),
         None => format!("not yet, then every {every}"),
@@ -88,7 +88,7 @@ fn watch(mode: &WatchMode) -> String {
             reason,
         } => format!(
             "looking every {}, because there are no events: {}",
-            spoken(Duration::from_secs(*every_seconds)),
+            format_duration(Duration::from_secs(*every_seconds)),
             text(reason)
         ),
     }

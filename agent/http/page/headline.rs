@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 use std::time::SystemTime;
 
 use super::html::{Mark, count, text};
-use crate::model::{Moment, Status, WatchMode};
+use crate::model::{Status, Timestamp, WatchMode};
 
 /// The state in a word. What is odd but works does not make a node any less ready.
 pub(super) fn word(status: &Status) -> (&'static str, Mark) {
@@ -43,12 +43,12 @@ pub(super) fn write(page: &mut String, status: &Status, now: SystemTime) -> fmt:
 
 /// How much the answer is worth: how old it is, and who gives it.
 fn freshness(status: &Status, now: SystemTime) -> String {
-    let ago = |at: Moment| at.ago(now).unwrap_or_else(|| at.to_string());
+    let ago = |at: Timestamp| at.format_age(now).unwrap_or_else(|| at.to_string());
     let read = match status.verified {
         Some(at) => format!("all files read {}", ago(at)),
         None => "not all files read yet".to_owned(),
     };
-    let up = match status.agent.started.ago(now) {
+    let up = match status.agent.started.format_age(now) {
         Some(since) => format!(", started {since}"),
         None => String::new(),
     };

@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Write};
 use std::time::SystemTime;
 
 use crate::http::redact::shown;
-use crate::model::{Moment, Sha256};
+use crate::model::{Sha256, Timestamp};
 
 /// How something stands. Its colour never stands alone: a shape and a word go with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,10 +37,10 @@ pub(super) fn digest(digest: &Sha256) -> String {
 }
 
 /// A point in time, and how long ago that was.
-pub(super) fn time(at: Moment, now: SystemTime) -> String {
+pub(super) fn time(at: Timestamp, now: SystemTime) -> String {
     let exact = at.to_string();
     let seconds = exact.get(..19).unwrap_or(&exact).replace('T', " ");
-    let ago = at.ago(now);
+    let ago = at.format_age(now);
     let ago = ago.map_or_else(String::new, |ago| {
         format!(r#" <span class="ago">{ago}</span>"#)
     });
@@ -160,13 +160,13 @@ mod tests {
 
     #[test]
     fn a_time_is_told_twice_and_an_age_that_is_none_not_at_all() {
-        let at = Moment(SystemTime::UNIX_EPOCH);
+        let at = Timestamp(SystemTime::UNIX_EPOCH);
         let later = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(180);
         assert_eq!(
             time(at, later),
             "<time datetime=\"1970-01-01T00:00:00.000Z\">1970-01-01 00:00:00 UTC</time> \
              <span class=\"ago\">3 min ago</span>"
         );
-        assert!(time(Moment(later), at.0).ends_with("</time>"));
+        assert!(time(Timestamp(later), at.0).ends_with("</time>"));
     }
 }

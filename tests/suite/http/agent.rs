@@ -9,8 +9,8 @@ use std::time::{Duration, Instant, SystemTime};
 use cni_keeper::daemon::{Handle, Publisher};
 use cni_keeper::http::{Limits, Server, Surface};
 use cni_keeper::model::{
-    Agent as Identity, Candidate, Check, Declared, Directory, EffectiveNetwork, Moment,
-    RuntimeView, Snapshot, Status, Tally, WatchMode,
+    Agent as Identity, Candidate, Check, Counters, Declared, Directory, EffectiveNetwork,
+    RuntimeView, Snapshot, Status, Timestamp, WatchMode,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -162,7 +162,7 @@ async fn look(publisher: Publisher, disk: Arc<Mutex<Status>>, mut looks: Looks) 
 
 /// Nothing is wrong.
 pub(super) fn ready() -> Status {
-    let now = Moment(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000));
+    let now = Timestamp(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000));
     Status {
         agent: Identity {
             version: "1.2.3",
@@ -222,7 +222,7 @@ pub(super) fn ready() -> Status {
         errors: Vec::new(),
         drift: Vec::new(),
         kubernetes: None,
-        tally: Tally::default(),
+        counters: Counters::default(),
     }
 }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use cni_keeper::model::{
-    Agent, Candidate, Check, Declared, DeclaredArtifact, Directory, Drift, DriftEntry,
-    EffectiveNetwork, FileReport, Moment, Outcome, RuntimeView, Sha256, Snapshot, Standing, Status,
-    Tally, Trouble, WatchMode,
+    Agent, Candidate, Check, Counters, Declared, DeclaredArtifact, Directory, Drift, DriftEntry,
+    EffectiveNetwork, FileReport, Outcome, RecordedError, RuntimeView, Sha256, Snapshot, Standing,
+    Status, Timestamp, WatchMode,
 };
 
 const BIN: &str = "/opt/cni/bin";
@@ -29,8 +29,8 @@ pub(crate) fn now() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_363_392)
 }
 
-fn ago(seconds: u64) -> Moment {
-    Moment(now() - Duration::from_secs(seconds))
+fn ago(seconds: u64) -> Timestamp {
+    Timestamp(now() - Duration::from_secs(seconds))
 }
 
 /// Everything is as declared, and always was.
@@ -104,7 +104,7 @@ pub(crate) fn ready() -> Status {
         errors: Vec::new(),
         drift: Vec::new(),
         kubernetes: None,
-        tally: Tally::default(),
+        counters: Counters::default(),
     }
 }
 
@@ -191,7 +191,7 @@ pub(crate) fn drifting() -> Status {
         )
     };
     status.drift.insert(0, Arc::new(fight));
-    status.errors.push(Trouble {
+    status.errors.push(RecordedError {
         at: ago(30),
         what: "cannot reach mirror.example: no such host; check the DNS of the node".to_owned(),
         times: 4,

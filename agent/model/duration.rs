@@ -1,13 +1,11 @@
-//! Durations as people say them.
+//! Durations as people write them.
 
-use std::time::{Duration, SystemTime};
-
-use super::Moment;
+use std::time::Duration;
 
 /// A duration with the precision that somebody reading it can use: `0.4 ms`, `32 ms`, `4.2 s`, `12 min`,
 /// `3 h 12 min`, `5 d 4 h`.
 #[must_use]
-pub fn spoken(duration: Duration) -> String {
+pub fn format_duration(duration: Duration) -> String {
     let millis = duration.as_secs_f64() * 1e3;
     let minutes = duration.as_secs() / 60;
     // A boundary belongs to the larger unit also where rounding leads there: never `1000 ms`.
@@ -36,26 +34,13 @@ fn tenths(number: f64) -> String {
         .map_or(number.clone(), str::to_owned)
 }
 
-impl Moment {
-    /// How long ago it was, seen from `now`: `just now`, `3 min ago`. `None` where it has not come yet: the clock
-    /// was set back since.
-    #[must_use]
-    pub fn ago(self, now: SystemTime) -> Option<String> {
-        let age = now.duration_since(self.0).ok()?;
-        Some(match age.as_secs() {
-            0 => "just now".to_owned(),
-            seconds => format!("{} ago", spoken(Duration::from_secs(seconds))),
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_duration_is_told_as_exactly_as_it_is_of_use() {
-        let of = |micros| spoken(Duration::from_micros(micros));
+    fn a_duration_has_the_precision_that_a_reader_can_use() {
+        let of = |micros| format_duration(Duration::from_micros(micros));
         assert_eq!(of(0), "0 ms");
         assert_eq!(of(420), "0.4 ms");
         assert_eq!(of(9_960), "10 ms");
@@ -63,28 +48,11 @@ mod tests {
         assert_eq!(of(999_600), "1 s");
         assert_eq!(of(4_230_000), "4.2 s");
         assert_eq!(of(59_999_000), "59 s");
-        let of = |seconds| spoken(Duration::from_secs(seconds));
+        let of = |seconds| format_duration(Duration::from_secs(seconds));
         assert_eq!(of(60), "1 min");
         assert_eq!(of(3_600), "1 h");
         assert_eq!(of(11_520), "3 h 12 min");
         assert_eq!(of(86_400), "1 d");
         assert_eq!(of(5 * 86_400 + 4 * 3_600 + 59), "5 d 4 h");
-    }
-
-    #[test]
-    fn an_age_is_told_in_whole_seconds() {
-        let then = Moment(SystemTime::UNIX_EPOCH);
-        let after = |millis| then.ago(then.0 + Duration::from_millis(millis));
-        assert_eq!(after(999).unwrap(), "just now");
-        assert_eq!(after(1_000).unwrap(), "1 s ago");
-        assert_eq!(after(42_700).unwrap(), "42 s ago");
-        assert_eq!(after(190_000).unwrap(), "3 min ago");
-    }
-
-    /// Fault 57: a clock that was set back gives no negative age.
-    #[test]
-    fn what_has_not_come_yet_has_no_age() {
-        let then = Moment(SystemTime::UNIX_EPOCH + Duration::from_secs(31_536_000));
-        assert_eq!(then.ago(SystemTime::UNIX_EPOCH), None);
     }
 }
