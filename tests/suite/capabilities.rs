@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::support::agent::Agent;
 use crate::support::node::{BIN, CONF, CONFLIST, Node, behind};
-use crate::support::pack::{PLUGINS, other_build};
+use crate::support::release::{PLUGINS, other_build};
 use crate::support::skipped;
 
 const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/base/daemonset.yaml");
@@ -134,7 +134,7 @@ fn confined(node: &Node, arguments: &str, capabilities: &[String]) -> Command {
         "--inh-caps=-all",
         "--no-new-privs",
     ]);
-    behind(setpriv, &node.keeper(arguments))
+    behind(setpriv, &node.command(arguments))
 }
 
 fn agent(node: &Node, capabilities: &[String]) -> Agent {

@@ -14,7 +14,7 @@ use std::path::Path;
 use cni_keeper::host::{Dir, Host, HostError, Sealed};
 use cni_keeper::model::{FileMode, FileName, FileState, Regular};
 
-use crate::support::again;
+use crate::support::rerun;
 
 /// Only root may mount, give files away and set flags.
 fn is_root() -> bool {

@@ -15,9 +15,9 @@ mod secrets;
 use std::fmt::Write as _;
 
 use crate::support::node::Node;
-use crate::support::pack::{NETWORK, PACK};
+use crate::support::release::{NETWORK, RELEASE};
 
-/// A node for which [`PACK`] from `source` is declared, in one round, with these further keys of `fetch`.
+/// A node for which [`RELEASE`] from `source` is declared, in one round, with these further keys of `fetch`.
 fn node(source: &str, fetch: &str) -> Node {
     let node = Node::empty();
     declare(&node, &[source.to_owned()], fetch);
@@ -25,7 +25,7 @@ fn node(source: &str, fetch: &str) -> Node {
 }
 
 fn declare(node: &Node, sources: &[String], fetch: &str) {
-    let mut artifact = PACK.artifact("");
+    let mut artifact = RELEASE.artifact("");
     artifact.sources = sources.to_vec();
     let mut rest = "fetch:\n  attempts: 1\n".to_owned();
     for line in fetch.lines() {

@@ -12,8 +12,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::support::again::has_program;
 use crate::support::node::{Node, Outcome, start};
+use crate::support::rerun::has_program;
 use crate::support::server::{Reply, Server};
 use crate::support::status::{blocked, drifting, healed, hostile, ready};
 
@@ -243,7 +243,7 @@ fn the_address_is_found_where_it_is_configured() {
     ));
     node.run("status").exits(0);
     let from_environment = |arguments: &str, at: &str| {
-        let mut command = node.keeper(arguments);
+        let mut command = node.command(arguments);
         command.env("CNI_KEEPER_STATUS_ADDRESS", at);
         start(&mut command).end()
     };
@@ -251,7 +251,7 @@ fn the_address_is_found_where_it_is_configured() {
     let flag = format!("status --address {}", address(&server));
     from_environment(&flag, "127.0.0.1:1").exits(0);
     // No proxy stands between the agent and its own node.
-    let mut command = node.keeper("status");
+    let mut command = node.command("status");
     command.env("http_proxy", "http://127.0.0.1:1");
     start(&mut command).end().exits(0);
     node.run("status --address here").exits(64);
@@ -312,7 +312,7 @@ impl Watch {
         let node = Node::empty();
         let arguments = format!("status --watch --address {} {arguments}", address(server));
         let mut child = node
-            .keeper(&arguments)
+            .command(&arguments)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -359,7 +359,7 @@ fn colours_on_a_terminal_only() {
     assert!(has_program("script"), "install bsdutils");
     let server = agent(&[drifting()]);
     let on_terminal = |no_color: &str| {
-        let keeper = Node::empty().keeper("status");
+        let keeper = Node::empty().command("status");
         let program = keeper.get_program().to_string_lossy().into_owned();
         let line = format!("{program} status --address {}", address(&server));
         let mut terminal = Command::new("script");

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use cni_keeper::model::Sha256;
 
-use super::stepper::{self, Fault};
+use super::stepper::{self, Injection};
 use crate::support::node::Node;
-use crate::support::pack::PACK;
+use crate::support::release::RELEASE;
 
 /// The only blob.
 fn archive(bundle: &Path) -> PathBuf {
-    bundle.join(format!("blobs/sha256/{}", Sha256::of(&PACK.bytes)))
+    bundle.join(format!("blobs/sha256/{}", Sha256::of(&RELEASE.bytes)))
 }
 
 /// Kills the first run at its first change, a run on a copy of the same at its second, and so on; `before` makes what
@@ -29,18 +29,18 @@ fn step_through(before: impl Fn(&Path), old: Option<&[u8]>) -> usize {
             config.display(),
             bundle.display()
         );
-        let program = node.keeper(&gather);
-        let ended = stepper::run(&program, &bundle, None, nth, Fault::Kill).expect("may trace");
+        let program = node.command(&gather);
+        let ended = stepper::run(&program, &bundle, None, nth, Injection::Kill).expect("may trace");
         let there = fs::read(archive(&bundle)).ok();
         let Some(change) = ended.hit else {
             assert_eq!(ended.status, Some(0), "{}", ended.said);
             return nth - 1;
         };
         let is_old = there.as_deref() == old;
-        let is_whole = there.is_some_and(|bytes| bytes == PACK.bytes);
+        let is_whole = there.is_some_and(|bytes| bytes == RELEASE.bytes);
         assert!(is_old || is_whole, "change {nth}, {change}");
         node.run(&gather).exits(0);
-        assert!(fs::read(archive(&bundle)).unwrap() == PACK.bytes);
+        assert!(fs::read(archive(&bundle)).unwrap() == RELEASE.bytes);
         let mut names: Vec<String> = fs::read_dir(&bundle)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())

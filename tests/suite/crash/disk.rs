@@ -8,7 +8,7 @@ use nix::sys::statvfs::statvfs;
 
 use super::node::{Node, Site, file, ours, said};
 use super::scenario::{Scenario, in_bin};
-use super::stepper::{self, Fault};
+use super::stepper::{self, Injection};
 use crate::support::namespace::{in_private_mounts, mount_tmpfs, remount};
 
 /// What tmpfs gives a file at a time.
@@ -276,8 +276,9 @@ fn fault_17_two_file_systems_survive_a_kill_at_every_change() {
                     .unwrap();
             }
             scenario.before.copy_to(&root);
-            let program = node.keeper(&declared, "install");
-            let ended = stepper::run(&program, &root, None, nth, Fault::Kill).expect("may trace");
+            let program = node.command(&declared, "install");
+            let ended =
+                stepper::run(&program, &root, None, nth, Injection::Kill).expect("may trace");
             let Some(change) = ended.hit else {
                 assert_eq!(ended.status, Some(0), "{}", ended.said);
                 scenario.is_done(&node, "untouched");

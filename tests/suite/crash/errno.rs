@@ -4,7 +4,7 @@ use nix::errno::Errno;
 
 use super::node::{Declared, Site};
 use super::scenario::Scenario;
-use super::stepper::{self, Change, Fault};
+use super::stepper::{self, Change, Injection};
 
 /// What is said of the two errors.
 const EIO: &str = "I/O error; the disk reports an error (dmesg)";
@@ -23,8 +23,8 @@ fn refuse_each(
 ) -> usize {
     for nth in 1.. {
         let node = scenario.site.copy(&scenario.before);
-        let program = node.keeper(scenario.declared, scenario.command);
-        let fault = Fault::Refuse(errno);
+        let program = node.command(scenario.declared, scenario.command);
+        let fault = Injection::Refuse(errno);
         let ended = stepper::run(&program, node.root(), Some(call), nth, fault).expect("may trace");
         let Some(change) = ended.hit else {
             return nth - 1;

@@ -6,15 +6,16 @@ use std::path::Path;
 
 use super::node::{CONFLIST, Site, file};
 use super::scenario::{Scenario, in_bin, in_conf};
-use super::stepper::{self, Fault};
+use super::stepper::{self, Injection};
 
 /// Kills the command at its first change, its second, and so on until it is through; returns how
 /// many there were. After each, looks at what is there, then lets it run again.
 fn step_through(scenario: &Scenario<'_>) -> usize {
     for nth in 1.. {
         let node = scenario.site.copy(&scenario.before);
-        let program = node.keeper(scenario.declared, scenario.command);
-        let ended = stepper::run(&program, node.root(), None, nth, Fault::Kill).expect("may trace");
+        let program = node.command(scenario.declared, scenario.command);
+        let ended =
+            stepper::run(&program, node.root(), None, nth, Injection::Kill).expect("may trace");
         let Some(change) = ended.hit else {
             assert_eq!(ended.status, Some(0), "{}", ended.said);
             scenario.is_done(&node, "untouched");

@@ -30,7 +30,7 @@ fn fault_15_too_few_descriptors() {
     for limit in 9.. {
         let node = site.copy(&scenario.before);
         let limit = format!("--nofile={limit}:{limit}");
-        let output = through(&["prlimit", &limit], &node.keeper(&new, "install")).output();
+        let output = through(&["prlimit", &limit], &node.command(&new, "install")).output();
         let output = output.expect("prlimit(1) runs");
         let all = said(&output);
         scenario.is_whole(&node, &limit);
@@ -138,7 +138,7 @@ fn fault_16_a_plugin_let_go_is_asked_again() {
         "-e",
         "inject=execve:delay_exit=200000",
     ];
-    let mut traced = through(&wrapper, &node.keeper(&declared, "verify"))
+    let mut traced = through(&wrapper, &node.command(&declared, "verify"))
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
@@ -176,7 +176,7 @@ fn fault_22_directories_of_another_owner() {
         "--bounding-set",
         "-dac_override,-dac_read_search",
     ];
-    let output = through(&without, &node.keeper(&new, "install")).output();
+    let output = through(&without, &node.command(&new, "install")).output();
     let output = output.expect("setpriv(1) runs");
     let all = said(&output);
     assert_eq!(output.status.code(), Some(2), "{all}");

@@ -109,7 +109,9 @@ network:
             arch.as_str()
         );
         fs::write(&config, text).unwrap();
-        let rendered = keeper(&config, self.path(), "render").output().unwrap();
+        let rendered = keeper_command(&config, self.path(), "render")
+            .output()
+            .unwrap();
         assert!(rendered.status.success(), "{rendered:?}");
         Declared {
             config,
@@ -178,12 +180,12 @@ impl Node {
     }
 
     /// The command, not yet run.
-    pub(super) fn keeper(&self, declared: &Declared, command: &str) -> Command {
-        keeper(&declared.config, &self.root, command)
+    pub(super) fn command(&self, declared: &Declared, command: &str) -> Command {
+        keeper_command(&declared.config, &self.root, command)
     }
 
     pub(super) fn run(&self, declared: &Declared, command: &str) -> Output {
-        self.keeper(declared, command).output().unwrap()
+        self.command(declared, command).output().unwrap()
     }
 
     /// Runs a command that must succeed.
@@ -222,7 +224,7 @@ impl Node {
     }
 }
 
-fn keeper(config: &Path, root: &Path, command: &str) -> Command {
+fn keeper_command(config: &Path, root: &Path, command: &str) -> Command {
     let mut keeper = Command::new(env!("CARGO_BIN_EXE_cni-keeper"));
     keeper.arg(command);
     keeper.args([OsStr::new("--config"), config.as_os_str()]);

@@ -3,7 +3,7 @@
 use crate::support::strace;
 
 use super::node::{CONFLIST, Declared, PLUGINS, Site};
-use super::stepper::{self, Fault};
+use super::stepper::{self, Injection};
 
 /// Fault 5 and law 3: every plugin is complete and durable before it has its name, all of them have their names,
 /// durably, before the conflist has its own, and that is made durable, too.
@@ -23,7 +23,7 @@ fn fault_5_every_name_is_given_to_a_durable_file_in_order() {
         "renameat",
         "renameat2",
     ];
-    let lines = strace::trace(&node.keeper(&declared, "install"), &calls);
+    let lines = strace::trace(&node.command(&declared, "install"), &calls);
     node.is_as(&declared, "traced");
     let trace = Trace(&lines);
 
@@ -62,9 +62,9 @@ fn fault_5_names_given_by_a_killed_run_are_durable_before_the_conflist() {
     let site = Site::new();
     let declared = site.declare("a", 1, "");
     let node = site.bare();
-    let install = node.keeper(&declared, "install");
+    let install = node.command(&declared, "install");
     let nth = 1 + lines_before_bin_sync(&site, &declared);
-    let ended = stepper::run(&install, node.root(), Some("fsync"), nth, Fault::Kill);
+    let ended = stepper::run(&install, node.root(), Some("fsync"), nth, Injection::Kill);
     let hit = ended.and_then(|ended| ended.hit).expect("a change");
     assert!(hit.path.ends_with("opt/cni/bin"), "{hit}");
 
@@ -78,7 +78,7 @@ fn fault_5_names_given_by_a_killed_run_are_durable_before_the_conflist() {
 /// How often a fresh install calls fsync before it does so for the bin directory.
 fn lines_before_bin_sync(site: &Site, declared: &Declared) -> usize {
     let node = site.bare();
-    let lines = strace::trace(&node.keeper(declared, "install"), &["fsync"]);
+    let lines = strace::trace(&node.command(declared, "install"), &["fsync"]);
     let at = lines
         .iter()
         .position(|line| line.contains("fsync(") && line.contains("/opt/cni/bin>"));

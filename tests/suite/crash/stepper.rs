@@ -23,7 +23,7 @@ const STOPPED: i32 = 128;
 
 /// What happens at a change.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Fault {
+pub(super) enum Injection {
     /// The program is killed, all its threads at once, and the change not carried out.
     Kill,
     /// The change is not carried out, and fails with this error.
@@ -64,7 +64,7 @@ pub(super) fn available() -> bool {
         Path::new("/nowhere"),
         None,
         2,
-        Fault::Kill,
+        Injection::Kill,
     );
     if ended.is_none() {
         crate::support::skipped("ptrace(2) is not permitted here");
@@ -96,7 +96,7 @@ pub(super) fn run(
     root: &Path,
     only: Option<&'static str>,
     nth: usize,
-    fault: Fault,
+    fault: Injection,
 ) -> Option<Ended> {
     let mut output = tempfile::tempfile().unwrap();
     let mut command = Command::new("sh");
@@ -151,7 +151,7 @@ struct Tracer<'a> {
     root: &'a Path,
     only: Option<&'static str>,
     nth: usize,
-    fault: Fault,
+    fault: Injection,
     /// Whether the shell has become the program.
     begun: bool,
     /// Whether a thread is inside a call.
@@ -212,8 +212,8 @@ impl Tracer<'_> {
         self.hit = Some(change);
         match self.fault {
             // The plugins that it is asking go with it, so that nothing is left running.
-            Fault::Kill => killpg(self.leader, Signal::SIGKILL).unwrap(),
-            Fault::Refuse(errno) => {
+            Injection::Kill => killpg(self.leader, Signal::SIGKILL).unwrap(),
+            Injection::Refuse(errno) => {
                 take_away(thread);
                 self.refusing = Some((thread, errno));
             }

@@ -4,11 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::again::has_program;
 use crate::support::agent::Agent;
 use crate::support::node::{CONFLIST, Node};
+use crate::support::rerun::has_program;
 use crate::support::skipped;
-use crate::support::unasked::Right;
+use crate::support::without_asking::IntactNode;
 
 const BRIDGE: &str = "opt/cni/bin/bridge";
 
@@ -67,9 +67,9 @@ fn fault_57_the_clock_jumps_a_year() {
     let clock = dir.path().join("clock");
     let node = Node::installed();
     node.listen_anywhere();
-    let right = Right::of(&node);
+    let right = IntactNode::of(&node);
     let start = || {
-        let mut run = node.keeper("run");
+        let mut run = node.command("run");
         Agent::spawn(run.env("LD_PRELOAD", &library).env("CLOCK", &clock))
     };
     let year = |agent: &Agent| {
@@ -87,7 +87,7 @@ fn fault_57_the_clock_jumps_a_year() {
         assert!(agent.is_ready());
         for file in [BRIDGE, CONFLIST] {
             fs::remove_file(node.path(file)).unwrap();
-            agent.mends(&right, &node);
+            agent.repairs_by_itself(&right, &node);
         }
         let drift = &agent.drift()[0];
         let seconds = drift["outcome"]["seconds"].as_f64().unwrap();
@@ -101,7 +101,7 @@ fn fault_57_the_clock_jumps_a_year() {
             .unwrap()
             .set_modified(before)
             .unwrap();
-        agent.mends(&right, &node);
+        agent.repairs_by_itself(&right, &node);
         let second = start();
         second.becomes_unready("conflict: ");
         second.stop();

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 
 use crate::support::agent::Agent;
 use crate::support::node::{CONFLIST, Node, STATE};
-use crate::support::unasked::Right;
+use crate::support::without_asking::IntactNode;
 
 const BRIDGE: &str = "opt/cni/bin/bridge";
 
@@ -14,9 +14,9 @@ const BRIDGE: &str = "opt/cni/bin/bridge";
 #[test]
 fn fault_6_two_agents() {
     let node = Node::installed();
-    let right = Right::of(&node);
+    let right = IntactNode::of(&node);
     for is_killed in [true, false] {
-        let first = Agent::stocked(&node);
+        let first = Agent::with_spares(&node);
         let second = Agent::start(&node);
         let told = format!(
             "conflict: cannot lock {}/lock: process {} holds it; two must not work there at once, wait for it or \
@@ -30,7 +30,7 @@ fn fault_6_two_agents() {
         assert!(first.is_ready());
         // It looks all the same, and leaves mending to the first.
         fs::remove_file(node.path(CONFLIST)).unwrap();
-        first.unasked("mended", || right.holds());
+        first.until_without_asking("mended", || right.is_intact());
         assert!(!second.is_ready() && first.is_ready());
         assert_eq!(
             second.metric("cni_keeper_repairs_total{result=\"healed\"}"),
@@ -41,7 +41,7 @@ fn fault_6_two_agents() {
             false => drop(first.stop()),
         }
         fs::remove_file(node.path(BRIDGE)).unwrap();
-        second.mends(&right, &node);
+        second.repairs_by_itself(&right, &node);
         second.stop();
     }
 }
@@ -50,7 +50,7 @@ fn fault_6_two_agents() {
 #[test]
 fn fault_6_commands_beside_an_agent() {
     let node = Node::installed();
-    let agent = Agent::stocked(&node);
+    let agent = Agent::with_spares(&node);
     let before = node.tree();
     let told = format!("process {} holds it", agent.id());
     for command in ["install", "uninstall"] {

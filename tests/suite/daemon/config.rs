@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use crate::support::agent::Agent;
 use crate::support::node::{BIN, CONFLIST, Node, start};
-use crate::support::pack::{NETWORK, NEXT_PACK, PACK, PLUGINS, other_build, plugin};
+use crate::support::release::{NETWORK, NEXT_RELEASE, PLUGINS, RELEASE, other_build, plugin};
 use crate::support::server::{Reply, Server};
-use crate::support::unasked::Right;
+use crate::support::without_asking::IntactNode;
 
 const BRIDGE: &str = "opt/cni/bin/bridge";
 const LISTEN: &str = "http: {listen: \"127.0.0.1:0\"}\n";
@@ -18,8 +18,8 @@ const LISTEN: &str = "http: {listen: \"127.0.0.1:0\"}\n";
 #[test]
 fn fault_55_a_mistake() {
     let node = Node::installed();
-    let agent = Agent::stocked(&node);
-    let right = Right::of(&node);
+    let agent = Agent::with_spares(&node);
+    let right = IntactNode::of(&node);
     let good = fs::read_to_string(node.config()).unwrap();
     let config = node.config().display().to_string();
     let line =
@@ -47,7 +47,7 @@ fn fault_55_a_mistake() {
         // The last good one is in force.
         for file in [CONFLIST, BRIDGE] {
             fs::remove_file(node.path(file)).unwrap();
-            agent.unasked("mended", || right.holds());
+            agent.until_without_asking("mended", || right.is_intact());
         }
         assert!(!agent.is_ready());
         assert_eq!(agent.get("/livez").status, 200);
@@ -61,8 +61,8 @@ fn fault_55_a_mistake() {
 #[test]
 fn fault_55_no_configuration() {
     let node = Node::installed();
-    let agent = Agent::stocked(&node);
-    let right = Right::of(&node);
+    let agent = Agent::with_spares(&node);
+    let right = IntactNode::of(&node);
     let good = fs::read_to_string(node.config()).unwrap();
     let config = node.config();
     let ways: [(&dyn Fn(), &str); 3] = [
@@ -84,7 +84,7 @@ fn fault_55_no_configuration() {
             told.contains(&config.display().to_string()) && told.contains(reason)
         });
         fs::remove_file(node.path(CONFLIST)).unwrap();
-        agent.unasked("mended", || right.holds());
+        agent.until_without_asking("mended", || right.is_intact());
         let _ = fs::remove_dir(&config);
         fs::write(&config, &good).unwrap();
         agent.becomes_ready();
@@ -96,7 +96,7 @@ fn fault_55_no_configuration() {
 #[test]
 fn fault_55_a_configuration_that_cannot_be_read_for_a_while() {
     let node = Node::installed();
-    let agent = Agent::stocked(&node);
+    let agent = Agent::with_spares(&node);
     let hidden = node.config().with_extension("away");
     let dir = node.config();
     // The directory that the link leads to is not watched: nothing tells when the file is back.
@@ -106,7 +106,7 @@ fn fault_55_a_configuration_that_cannot_be_read_for_a_while() {
     symlink(elsewhere.join("config.yaml"), &dir).unwrap();
     agent.becomes_unready("config: ");
     fs::copy(&hidden, elsewhere.join("config.yaml")).unwrap();
-    agent.unasked("read again", || {
+    agent.until_without_asking("read again", || {
         agent.log().contains("is the one in force again")
     });
     agent.becomes_ready();
@@ -153,13 +153,13 @@ impl ConfigMap {
 fn fault_56_a_config_map() {
     let node = Node::empty();
     let head = "apiVersion: cni-keeper/v1alpha1\nkind: NodeNetwork\n";
-    let first = PACK.artifact(&node.mirror("plugins.tgz", &PACK.bytes));
-    let next = NEXT_PACK.artifact(&node.mirror("next.tgz", &NEXT_PACK.bytes));
+    let first = RELEASE.artifact(&node.mirror("plugins.tgz", &RELEASE.bytes));
+    let next = NEXT_RELEASE.artifact(&node.mirror("next.tgz", &NEXT_RELEASE.bytes));
     let text = |artifact: &dyn std::fmt::Display, network: &str, more: &str| {
         format!("{head}{artifact}{network}{LISTEN}{more}")
     };
     let mut map = ConfigMap::at(&node.path("config"), &text(&first, NETWORK, ""));
-    let agent = Agent::spawn(node.keeper("run").env("CNI_KEEPER_CONFIG", map.file()));
+    let agent = Agent::spawn(node.command("run").env("CNI_KEEPER_CONFIG", map.file()));
     agent.becomes_ready();
     assert_eq!(node.read(BRIDGE), plugin("bridge"));
 
@@ -169,19 +169,19 @@ fn fault_56_a_config_map() {
         let placed = fs::read(node.path(&format!("{BIN}/{name}")));
         placed.is_ok_and(|placed| placed == other_build(name))
     };
-    agent.unasked("upgraded", || PLUGINS.iter().all(|name| is_next(name)));
+    agent.until_without_asking("upgraded", || PLUGINS.iter().all(|name| is_next(name)));
     agent.becomes_ready();
     assert_eq!(agent.drift().len(), 0, "{:?}", agent.drift());
 
     // Another file name: the new one comes, the former one goes.
     let renamed = NETWORK.replace("10-pods", "20-pods");
     map.set(&text(&next, &renamed, ""));
-    agent.unasked("renamed", || {
+    agent.until_without_asking("renamed", || {
         node.has("etc/cni/net.d/20-pods.conflist") && !node.has(CONFLIST)
     });
     agent.becomes_ready();
     map.set(&text(&next, NETWORK, ""));
-    agent.unasked("named back", || node.has(CONFLIST));
+    agent.until_without_asking("named back", || node.has(CONFLIST));
     agent.becomes_ready();
 
     // Policy and resync.
@@ -198,7 +198,7 @@ fn fault_56_a_config_map() {
     agent.becomes_unready("bridge is missing");
     assert!(!node.has(BRIDGE));
     // It does not even keep others out.
-    let mut verify = node.keeper("verify");
+    let mut verify = node.command("verify");
     start(verify.env("CNI_KEEPER_CONFIG", map.file()))
         .end()
         .exits(1);
@@ -209,7 +209,7 @@ fn fault_56_a_config_map() {
     assert!(!agent.is_ready() && !node.has(BRIDGE));
 
     map.set(&text(&next, NETWORK, ""));
-    agent.unasked("mended", || is_next("bridge"));
+    agent.until_without_asking("mended", || is_next("bridge"));
     agent.becomes_ready();
     agent.stop();
 }
@@ -220,22 +220,22 @@ fn a_change_in_the_middle_of_a_download() {
     let server = Server::http();
     server.on(
         "/slow.tgz",
-        [Reply::silent_after(&PACK.bytes, PACK.bytes.len() / 2)],
+        [Reply::silent_after(&RELEASE.bytes, RELEASE.bytes.len() / 2)],
     );
-    server.on("/next.tgz", [Reply::ok(&NEXT_PACK.bytes)]);
+    server.on("/next.tgz", [Reply::ok(&NEXT_RELEASE.bytes)]);
     let node = Node::empty();
     node.declare(
-        &PACK.artifact(&server.url("/slow.tgz")),
+        &RELEASE.artifact(&server.url("/slow.tgz")),
         &format!("{NETWORK}{LISTEN}"),
     );
     let agent = Agent::start(&node);
     server.wait_for("/slow.tgz");
     agent.becomes_unready("binaries: ");
     node.declare(
-        &NEXT_PACK.artifact(&server.url("/next.tgz")),
+        &NEXT_RELEASE.artifact(&server.url("/next.tgz")),
         &format!("{NETWORK}{LISTEN}"),
     );
-    agent.unasked("placed", || node.has(CONFLIST));
+    agent.until_without_asking("placed", || node.has(CONFLIST));
     agent.becomes_ready();
     assert_eq!(node.read(BRIDGE), other_build("bridge"));
     agent.stop();
@@ -245,7 +245,7 @@ fn a_change_in_the_middle_of_a_download() {
 #[test]
 fn another_address_waits_for_the_next_start() {
     let node = Node::installed();
-    let agent = Agent::stocked(&node);
+    let agent = Agent::with_spares(&node);
     let text = fs::read_to_string(node.config()).unwrap();
     node.redeclare(&text.replace("127.0.0.1:0", "127.0.0.1:9"));
     agent.until("told", |agent| {

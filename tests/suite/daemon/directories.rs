@@ -6,18 +6,18 @@ use std::path::Path;
 use crate::support::agent::Agent;
 use crate::support::namespace::{bind, in_private_mounts};
 use crate::support::node::{BIN, CONF, CONFLIST, Node, STATE};
-use crate::support::pack::{NETWORK, PACK, PLUGINS, plugin};
+use crate::support::release::{NETWORK, PLUGINS, RELEASE, plugin};
 use crate::support::tree::Tree;
-use crate::support::unasked::{Right, is_stocked, wipe};
+use crate::support::without_asking::{IntactNode, has_spares, remove_tree};
 
 const BRIDGE: &str = "opt/cni/bin/bridge";
 
 /// Fails unless a change is seen in the directories that are there now.
 #[track_caller]
-fn is_watched(agent: &Agent, node: &Node, right: &Right) {
+fn is_watched(agent: &Agent, node: &Node, right: &IntactNode) {
     for file in [BRIDGE, CONFLIST] {
         fs::remove_file(node.path(file)).unwrap();
-        agent.mends(right, node);
+        agent.repairs_by_itself(right, node);
     }
 }
 
@@ -25,13 +25,13 @@ fn is_watched(agent: &Agent, node: &Node, right: &Right) {
 #[test]
 fn fault_24_the_bin_directory_is_removed_and_made_again() {
     let node = Node::installed();
-    let agent = Agent::stocked(&node);
-    let right = Right::of(&node);
+    let agent = Agent::with_spares(&node);
+    let right = IntactNode::of(&node);
     for _ in 0..3 {
-        wipe(&node.path(BIN));
+        remove_tree(&node.path(BIN));
         // It may be back already: whoever comes first makes it.
         let _ = fs::create_dir(node.path(BIN));
-        agent.mends(&right, &node);
+        agent.repairs_by_itself(&right, &node);
     }
     is_watched(&agent, &node, &right);
     agent.stop();
@@ -41,14 +41,14 @@ fn fault_24_the_bin_directory_is_removed_and_made_again() {
 #[test]
 fn fault_24_directories_that_stay_away() {
     let node = Node::installed();
-    let agent = Agent::stocked(&node);
-    let right = Right::of(&node);
+    let agent = Agent::with_spares(&node);
+    let right = IntactNode::of(&node);
     for dir in [BIN, CONF, "etc/cni", "etc"] {
         // At once, as the agent sees it.
-        agent.behind_its_back(|| {
+        agent.while_stopped(|| {
             fs::remove_dir_all(node.path(dir)).unwrap();
         });
-        agent.mends(&right, &node);
+        agent.repairs_by_itself(&right, &node);
         is_watched(&agent, &node, &right);
     }
     let drifts = agent.drift();
@@ -72,16 +72,16 @@ fn fault_24_directories_that_stay_away() {
 #[test]
 fn fault_24_directories_that_are_moved_away() {
     let node = Node::installed();
-    let agent = Agent::stocked(&node);
-    let right = Right::of(&node);
+    let agent = Agent::with_spares(&node);
+    let right = IntactNode::of(&node);
     for dir in [BIN, CONF] {
         let aside = node.config().with_file_name("aside");
         fs::rename(node.path(dir), &aside).unwrap();
-        agent.unasked("made again", || node.has(BRIDGE) && node.has(CONFLIST));
+        agent.until_without_asking("made again", || node.has(BRIDGE) && node.has(CONFLIST));
         agent.becomes_ready();
         let moved = Tree::of(&aside, |_| false);
-        wipe(&node.path(dir));
-        agent.unasked("made again", || node.has(BRIDGE) && node.has(CONFLIST));
+        remove_tree(&node.path(dir));
+        agent.until_without_asking("made again", || node.has(BRIDGE) && node.has(CONFLIST));
         agent.becomes_ready();
         assert_eq!(moved, Tree::of(&aside, |_| false));
         fs::remove_dir_all(&aside).unwrap();
@@ -94,11 +94,11 @@ fn fault_24_directories_that_are_moved_away() {
 #[test]
 fn fault_24_the_state_directory_goes_as_well() {
     let node = Node::declared();
-    let agent = Agent::stocked(&node);
-    let right = Right::of(&node);
+    let agent = Agent::with_spares(&node);
+    let right = IntactNode::of(&node);
     for _ in 0..2 {
-        wipe(&node.path("opt"));
-        agent.mends(&right, &node);
+        remove_tree(&node.path("opt"));
+        agent.repairs_by_itself(&right, &node);
         is_watched(&agent, &node, &right);
     }
     // It holds the new one, and nobody else gets in.
@@ -114,9 +114,9 @@ fn fault_24_the_state_directory_goes_as_well() {
 #[test]
 fn fault_24_nothing_is_left_of_it_anywhere() {
     let node = Node::installed();
-    let agent = Agent::stocked(&node);
-    let right = Right::of(&node);
-    wipe(&node.path("opt"));
+    let agent = Agent::with_spares(&node);
+    let right = IntactNode::of(&node);
+    remove_tree(&node.path("opt"));
     let bin = node.shown(BIN);
     // Also in the short form, which may be a condition's message: what is wrong and why it stays so.
     agent.becomes_unready(&format!(
@@ -126,8 +126,8 @@ fn fault_24_nothing_is_left_of_it_anywhere() {
     assert_eq!(agent.get("/livez").status, 200);
     assert!(!agent.is_ready());
     fs::create_dir(node.config().with_file_name("mirror")).unwrap();
-    node.mirror("plugins.tgz", &PACK.bytes);
-    agent.mends(&right, &node);
+    node.mirror("plugins.tgz", &RELEASE.bytes);
+    agent.repairs_by_itself(&right, &node);
     agent.stop();
 }
 
@@ -136,10 +136,10 @@ fn fault_24_nothing_is_left_of_it_anywhere() {
 #[test]
 fn fault_24_only_the_state_directory_goes() {
     let node = Node::installed();
-    let agent = Agent::stocked(&node);
-    let right = Right::of(&node);
+    let agent = Agent::with_spares(&node);
+    let right = IntactNode::of(&node);
     let ways: [(&str, &dyn Fn()); 4] = [
-        ("removed", &|| wipe(&node.path(STATE))),
+        ("removed", &|| remove_tree(&node.path(STATE))),
         ("moved away", &|| {
             fs::rename(node.path(STATE), node.config().with_file_name("aside")).unwrap();
         }),
@@ -160,7 +160,7 @@ fn fault_24_only_the_state_directory_goes() {
             "{way}: {}",
             agent.get("/readyz?verbose").body
         );
-        agent.until(way, |_| is_stocked(&node));
+        agent.until(way, |_| has_spares(&node));
         let told = format!("process {} holds it", agent.id());
         node.run("install").exits(2).says(&told);
         is_watched(&agent, &node, &right);
@@ -189,12 +189,12 @@ fn fault_24_through_a_parent_mount() {
     in_private_mounts(&fault_24_through_a_parent_mount, |base| {
         let (node, host) = mounted(base, "opt/cni");
         bind(&host, &node.path("opt/cni"));
-        node.declare_pack();
-        let agent = Agent::stocked(&node);
-        let right = Right::of(&node);
-        node.lose_mirror();
-        wipe(&host.join("bin"));
-        agent.mends(&right, &node);
+        node.declare_release();
+        let agent = Agent::with_spares(&node);
+        let right = IntactNode::of(&node);
+        node.remove_mirror();
+        remove_tree(&host.join("bin"));
+        agent.repairs_by_itself(&right, &node);
         assert_eq!(fs::read(host.join("bin/bridge")).unwrap(), plugin("bridge"));
         is_watched(&agent, &node, &right);
         agent.stop();
@@ -207,9 +207,12 @@ fn fault_24_a_dead_leaf_mount() {
     in_private_mounts(&fault_24_a_dead_leaf_mount, |base| {
         let (node, host) = mounted(base, BIN);
         bind(&host.join("bin"), &node.path(BIN));
-        node.declare(&PACK.artifact(&node.mirror("p.tgz", &PACK.bytes)), NETWORK);
+        node.declare(
+            &RELEASE.artifact(&node.mirror("p.tgz", &RELEASE.bytes)),
+            NETWORK,
+        );
         let agent = Agent::ready(&node);
-        wipe(&host.join("bin"));
+        remove_tree(&host.join("bin"));
         fs::create_dir(host.join("bin")).unwrap();
         for name in PLUGINS {
             fs::write(host.join("bin").join(name), plugin(name)).unwrap();

@@ -12,7 +12,7 @@ use nix::unistd::{mkfifo, truncate};
 use super::{BRIDGE, Told, drifts, node, only_drift};
 use crate::support::agent::Agent;
 use crate::support::node::{BIN, CONF, CONFLIST};
-use crate::support::pack::{PLUGINS, other_build, plugin};
+use crate::support::release::{PLUGINS, other_build, plugin};
 
 const FILE: &str = "10-pods.conflist";
 
@@ -31,7 +31,7 @@ fn heals(file: &str, kind: &str, how: &str, tamper: impl FnOnce(&Path)) -> Told 
     // That was the answer to a question asked after the damage, so it is about what is there now.
     let mended = node.tree();
     assert!(
-        right.get(file).looks_like(mended.get(file)),
+        right.get(file).has_same_content(mended.get(file)),
         "{:?}",
         mended.get(file)
     );
@@ -127,8 +127,8 @@ fn fault_32_a_plugin_renamed_away() {
     agent.becomes_ready();
     let mended = node.tree();
     assert_eq!(right.changes(&mended), [BRIDGE, backup]);
-    assert!(right.get(BRIDGE).looks_like(mended.get(backup)));
-    assert!(right.get(BRIDGE).looks_like(mended.get(BRIDGE)));
+    assert!(right.get(BRIDGE).has_same_content(mended.get(backup)));
+    assert!(right.get(BRIDGE).has_same_content(mended.get(BRIDGE)));
     let told = only_drift(&agent);
     assert_eq!(
         (&*told.kind, told.how.as_deref()),
@@ -153,7 +153,10 @@ fn a_removed_directory() {
         assert_eq!(node.names(dir), files);
         for file in files {
             let file = format!("{dir}/{file}");
-            assert!(right.get(&file).looks_like(mended.get(&file)), "{file}");
+            assert!(
+                right.get(&file).has_same_content(mended.get(&file)),
+                "{file}"
+            );
         }
         let told = only_drift(&agent);
         assert_eq!((&*told.kind, told.path), ("dir-missing", node.shown(dir)));
@@ -174,7 +177,7 @@ fn damage_done_while_it_was_away() {
     fs::write(node.path(CONFLIST), "{}").unwrap();
     let agent = Agent::start(&node);
     agent.becomes_ready();
-    assert!(right.looks_like(&node.tree()));
+    assert!(right.has_same_content(&node.tree()));
     let mut told = drifts(&agent);
     told.sort_by(|a, b| a.kind.cmp(&b.kind));
     let kinds: Vec<&str> = told.iter().map(|told| &*told.kind).collect();
@@ -319,7 +322,7 @@ fn fault_32_a_file_replaced_by_a_directory() {
         let told = drifts(&agent);
         let told = told.iter().find(|told| told.kind == "type").unwrap();
         assert_ne!(told.outcome, "open");
-        assert!(right.looks_like(&node.tree()));
+        assert!(right.has_same_content(&node.tree()));
         agent.stop();
     }
 }

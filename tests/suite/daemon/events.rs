@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::agent::Agent;
 use crate::support::node::{BIN, CONF, CONFLIST, Node};
-use crate::support::pack::{PLUGINS, plugin};
+use crate::support::release::{PLUGINS, plugin};
 
 const BRIDGE: &str = "opt/cni/bin/bridge";
 
@@ -83,10 +83,10 @@ fn an_agent_that_has_nothing_to_do_sleeps() {
 fn a_directory_behind_a_link_is_watched_where_it_is() {
     let node = linked("opt/cni/bin", &["data/one", "data/two"]);
     let agent = Agent::ready(&node);
-    mends(&agent, &node, "data/one");
+    assert_repaired(&agent, &node, "data/one");
     // A link that leads elsewhere from now on.
     switch(&node, "opt/cni/bin", "/data/two");
-    mends(&agent, &node, "data/two");
+    assert_repaired(&agent, &node, "data/two");
 }
 
 /// k3s keeps its plugins behind a link in the middle of the path, `data/current/bin`, and an upgrade switches it.
@@ -94,9 +94,9 @@ fn a_directory_behind_a_link_is_watched_where_it_is() {
 fn a_link_in_the_middle_of_the_path_is_watched() {
     let node = linked("opt/cni", &["data/one", "data/two"]);
     let agent = Agent::ready(&node);
-    mends(&agent, &node, "data/one/bin");
+    assert_repaired(&agent, &node, "data/one/bin");
     switch(&node, "opt/cni", "/data/two");
-    mends(&agent, &node, "data/two/bin");
+    assert_repaired(&agent, &node, "data/two/bin");
 }
 
 /// A node on which a part of the way to the plugins is a link to the first of these directories, installed.
@@ -119,7 +119,7 @@ fn switch(node: &Node, link: &str, to: &str) {
 
 /// Fails unless a plugin comes, and comes back when it is removed; afterwards the agent rests.
 #[track_caller]
-fn mends(agent: &Agent, node: &Node, bin: &str) {
+fn assert_repaired(agent: &Agent, node: &Node, bin: &str) {
     let is_there = || has_plugin(node, bin, "bridge");
     assert!(comes_true(is_there), "{bin}");
     rests(agent);

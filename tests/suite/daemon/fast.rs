@@ -52,7 +52,7 @@ fn outlives_a_delete_loop(file: &str) {
     agent.until("mended after the loop", |agent| {
         agent.get("/readyz?exclude=conflict").status == 200
     });
-    assert!(right.looks_like(&node.tree()));
+    assert!(right.has_same_content(&node.tree()));
     let told = drifts(&agent);
     assert!(
         told.iter()

@@ -10,10 +10,10 @@ use std::time::Duration;
 use crate::support::agent::Agent;
 use crate::support::namespace::{in_private_mounts, mount_tmpfs, remount, unmount};
 use crate::support::node::{BIN, CONF, CONFLIST, Node, STATE};
-use crate::support::pack::{NETWORK, NEXT_PACK, PACK, PLUGINS};
+use crate::support::release::{NETWORK, NEXT_RELEASE, PLUGINS, RELEASE};
 use crate::support::server::{Reply, Server};
 use crate::support::skipped;
-use crate::support::unasked::Right;
+use crate::support::without_asking::IntactNode;
 
 const BRIDGE: &str = "opt/cni/bin/bridge";
 
@@ -42,13 +42,13 @@ fn temps(node: &Node) -> Vec<String> {
 fn fault_9_no_room_for_the_conflist() {
     in_private_mounts(&fault_9_no_room_for_the_conflist, |base| {
         let node = Node::within(base);
-        node.declare_pack();
+        node.declare_release();
         fs::create_dir_all(node.path("etc/cni")).unwrap();
         mount_tmpfs(&node.path("etc/cni"), "size=64k");
         let agent = Agent::ready(&node);
-        let right = Right::of(&node);
+        let right = IntactNode::of(&node);
         let filler = node.path("etc/cni/filler");
-        agent.behind_its_back(|| {
+        agent.while_stopped(|| {
             fs::remove_file(node.path(CONFLIST)).unwrap();
             fill(&filler);
         });
@@ -59,14 +59,14 @@ fn fault_9_no_room_for_the_conflist() {
             "{told}"
         );
         // Each question is another try.
-        agent.unasked("no temp", || temps(&node).is_empty());
+        agent.until_without_asking("no temp", || temps(&node).is_empty());
         assert_eq!(agent.get("/livez").status, 200);
         assert!(agent.metric("cni_keeper_repairs_total{result=\"failed\"}") >= 1.0);
         let open = &agent.drift()[0]["outcome"];
         let waiting = open["waiting"].as_str().unwrap();
         assert!(waiting.contains("No space left on device"), "{open}");
         fs::remove_file(filler).unwrap();
-        agent.mends(&right, &node);
+        agent.repairs_by_itself(&right, &node);
         agent.stop();
     });
 }
@@ -87,19 +87,19 @@ fn fault_9_no_room_for_copies() {
             })
             .sum();
         // The set in place, and once more while it is fetched; not two copies of everything beside it.
-        let room = 2 * plugins + PACK.bytes.len() as u64 + (1 << 20);
+        let room = 2 * plugins + RELEASE.bytes.len() as u64 + (1 << 20);
         mount_tmpfs(&node.path("opt/cni"), &format!("size={}k", room / 1024));
-        node.declare_pack();
+        node.declare_release();
         let agent = Agent::ready(&node);
-        let right = Right::of(&node);
+        let right = IntactNode::of(&node);
         // One that is on its way would be a copy all the same.
-        agent.unasked("no more copies are tried", || {
+        agent.until_without_asking("no more copies are tried", || {
             let log = agent.log();
             let given_up = |name: &str| log.contains(&format!("no copy of {name}: "));
             given_up(PLUGINS.last().unwrap()) && temps(&node).is_empty()
         });
         let filler = node.path("opt/cni/filler");
-        agent.behind_its_back(|| {
+        agent.while_stopped(|| {
             let copies = ["store", "spare"].map(|dir| node.path(STATE).join(dir));
             for copy in copies.iter().flat_map(|dir| fs::read_dir(dir).unwrap()) {
                 fs::remove_file(copy.unwrap().path()).unwrap();
@@ -116,7 +116,7 @@ fn fault_9_no_room_for_copies() {
         });
         assert!(!agent.is_ready() && agent.get("/livez").status == 200);
         fs::remove_file(filler).unwrap();
-        agent.mends(&right, &node);
+        agent.repairs_by_itself(&right, &node);
         agent.stop();
     });
 }
@@ -127,10 +127,10 @@ fn fault_9_no_room_for_copies() {
 fn fault_11_a_read_only_disk() {
     in_private_mounts(&fault_11_a_read_only_disk, |base| {
         let node = Node::within(base);
-        node.declare_pack();
+        node.declare_release();
         node.run("install").exits(0);
-        node.lose_mirror();
-        let right = Right::of(&node);
+        node.remove_mirror();
+        let right = IntactNode::of(&node);
         node.listen_anywhere();
         remount(&node.root(), "ro");
         let agent = Agent::ready(&node);
@@ -160,7 +160,7 @@ fn fault_11_a_read_only_disk() {
             .arg(node.root())
             .status()
             .unwrap();
-        agent.mends(&right, &node);
+        agent.repairs_by_itself(&right, &node);
         agent.stop();
     });
 }
@@ -169,8 +169,8 @@ fn fault_11_a_read_only_disk() {
 #[test]
 fn fault_15_no_descriptors() {
     let node = Node::installed();
-    let agent = Agent::stocked(&node);
-    let right = Right::of(&node);
+    let agent = Agent::with_spares(&node);
+    let right = IntactNode::of(&node);
     // None but the one that the server keeps for whoever asks.
     limit_files(&agent, files(&agent));
     agent.becomes_unready("Too many open files; raise the limit on open files (ulimit -n)");
@@ -182,7 +182,7 @@ fn fault_15_no_descriptors() {
         assert!(!node.has(BRIDGE));
     }
     limit_files(&agent, 1024);
-    agent.mends(&right, &node);
+    agent.repairs_by_itself(&right, &node);
     // The configuration could not be read either.
     agent.until("in force", |agent| {
         agent.json("/status")["declared"]["resyncSeconds"] == 420
@@ -214,9 +214,9 @@ fn limit_files(agent: &Agent, most: usize) {
 fn fault_20_plugins_that_may_not_be_run() {
     in_private_mounts(&fault_20_plugins_that_may_not_be_run, |base| {
         let node = Node::within(base);
-        node.declare_pack();
+        node.declare_release();
         node.run("install").exits(0);
-        let right = Right::of(&node);
+        let right = IntactNode::of(&node);
         remount(&node.path(BIN), "noexec");
         let agent = Agent::start(&node);
         agent.becomes_unready(
@@ -224,7 +224,7 @@ fn fault_20_plugins_that_may_not_be_run() {
         );
         // No event tells that it is over.
         unmount(&node.path(BIN));
-        agent.mends(&right, &node);
+        agent.repairs_by_itself(&right, &node);
         agent.stop();
     });
 }
@@ -253,12 +253,12 @@ fn chattr(change: &str, path: &Path) -> bool {
 #[test]
 fn fault_21_immutable_files() {
     let node = Node::installed();
-    let agent = Agent::stocked(&node);
-    let right = Right::of(&node);
+    let agent = Agent::with_spares(&node);
+    let right = IntactNode::of(&node);
     for (file, check) in [(BRIDGE, "binaries"), (CONFLIST, "conflist")] {
         let path = node.path(file);
         let mut held = None;
-        agent.behind_its_back(|| {
+        agent.while_stopped(|| {
             fs::write(&path, "theirs").unwrap();
             held = Immutable::new(&path);
         });
@@ -273,9 +273,9 @@ fn fault_21_immutable_files() {
         );
         assert_eq!(fs::read(&path).unwrap(), b"theirs");
         // Each question is another try.
-        agent.unasked("no temp", || temps(&node).is_empty());
+        agent.until_without_asking("no temp", || temps(&node).is_empty());
         drop(held);
-        agent.mends(&right, &node);
+        agent.repairs_by_itself(&right, &node);
     }
     agent.stop();
 }
@@ -285,13 +285,13 @@ fn fault_21_immutable_files() {
 #[test]
 fn fault_21_an_immutable_ledger() {
     let node = Node::installed();
-    let agent = Agent::stocked(&node);
+    let agent = Agent::with_spares(&node);
     let Some(held) = Immutable::new(&node.path(STATE).join("ledger.json")) else {
         return skipped("this file system knows no immutable files");
     };
     let server = Server::http();
-    server.on("/next.tgz", [Reply::ok(&NEXT_PACK.bytes)]);
-    let next = NEXT_PACK.artifact(&server.url("/next.tgz"));
+    server.on("/next.tgz", [Reply::ok(&NEXT_RELEASE.bytes)]);
+    let next = NEXT_RELEASE.artifact(&server.url("/next.tgz"));
     node.redeclare(&format!("apiVersion: cni-keeper/v1alpha1\nkind: NodeNetwork\n{next}{NETWORK}http: {{listen: \"127.0.0.1:0\"}}\n"));
     agent.until("told", |agent| {
         agent.get("/readyz?verbose").body.contains("lsattr")

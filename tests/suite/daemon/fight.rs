@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use crate::support::agent::Agent;
 use crate::support::node::{CONFLIST, Node};
-use crate::support::pack::{other_build, plugin};
-use crate::support::unasked::Right;
+use crate::support::release::{other_build, plugin};
+use crate::support::without_asking::IntactNode;
 
 const BRIDGE: &str = "opt/cni/bin/bridge";
 const THEIRS: &[u8] = br#"{"cniVersion":"1.0.0","name":"theirs","plugins":[{"type":"bridge"}]}"#;
@@ -75,8 +75,8 @@ fn drifts(agent: &Agent, path: &str) -> Vec<Value> {
 #[test]
 fn fault_29_a_fight_over_the_conflist() {
     let node = Node::installed();
-    let agent = Agent::stocked(&node);
-    let right = Right::of(&node);
+    let agent = Agent::with_spares(&node);
+    let right = IntactNode::of(&node);
     let ours = Sha256::of(&node.read(CONFLIST));
     let path = node.shown(CONFLIST);
     let rival = Rival::at(&node.path(CONFLIST), THEIRS, None);
@@ -124,14 +124,14 @@ fn fault_29_a_fight_over_the_conflist() {
     agent.find("mended meanwhile", |agent| {
         let before = healed_before(agent);
         fs::remove_file(node.path(BRIDGE)).unwrap();
-        agent.unasked("mended", || node.has(BRIDGE));
+        agent.until_without_asking("mended", || node.has(BRIDGE));
         (healed_before(agent) == before).then_some(())
     });
 
     let writes = rival.gives_up();
     // 20 ms, 40 ms, 80 ms …: fifteen doublings are eleven minutes.
     assert!((5..15).contains(&writes), "{writes} repairs were undone");
-    agent.unasked("mended for good", || right.holds());
+    agent.until_without_asking("mended for good", || right.is_intact());
     assert!(
         agent.get("/readyz/conflict").status == 503,
         "it could go on at any moment"
@@ -143,8 +143,8 @@ fn fault_29_a_fight_over_the_conflist() {
 #[test]
 fn fault_29_a_fight_over_a_plugin_ends_after_some_quiet() {
     let node = Node::installed();
-    let agent = Agent::stocked(&node);
-    let right = Right::of(&node);
+    let agent = Agent::with_spares(&node);
+    let right = IntactNode::of(&node);
     let rival = Rival::at(&node.path(BRIDGE), &other_build("bridge"), Some(1234));
     let told = format!(
         "another writer (uid 1234) keeps undoing what cni-keeper (pid {}) does to {}; find and stop one of the two, \
@@ -156,7 +156,7 @@ fn fault_29_a_fight_over_a_plugin_ends_after_some_quiet() {
         agent.get("/readyz?verbose").body.contains(&told)
     });
     rival.gives_up();
-    agent.unasked("mended for good", || right.holds());
+    agent.until_without_asking("mended for good", || right.is_intact());
     assert_eq!(node.read(BRIDGE), plugin("bridge"));
     agent.becomes_ready();
     assert!(

@@ -141,7 +141,7 @@ fn fault_30_a_rival_is_set_aside_when_that_is_declared() {
 
     node.run("uninstall").exits(0);
     let after = node.tree();
-    assert!(after.get(RIVAL).looks_like(&aside));
+    assert!(after.get(RIVAL).has_same_content(&aside));
     assert_eq!(node.read("etc/cni/net.d/06-broken.conf"), b"{");
     let ours = |name: &String| name.contains("keeper") || name == "10-pods.conflist";
     assert!(!node.names(CONF).iter().any(ours));

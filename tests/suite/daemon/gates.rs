@@ -5,14 +5,14 @@ use std::net::TcpListener;
 
 use crate::support::agent::Agent;
 use crate::support::node::{BIN, CONF, CONFLIST, Node};
-use crate::support::pack::{NETWORK, PACK, PLUGINS};
+use crate::support::release::{NETWORK, PLUGINS, RELEASE};
 
 const ENV: &str = "run/flannel/subnet.env";
 
 fn node(network: &str) -> Node {
     let node = Node::empty();
-    let source = node.mirror("plugins.tgz", &PACK.bytes);
-    node.declare(&PACK.artifact(&source), network);
+    let source = node.mirror("plugins.tgz", &RELEASE.bytes);
+    node.declare(&RELEASE.artifact(&source), network);
     node
 }
 
@@ -35,7 +35,7 @@ fn a_file_gate_opens() {
     fs::create_dir(node.path("run")).unwrap();
     agent.becomes_unready(&told);
     node.write(ENV, b"", 0o644);
-    agent.unasked("written", || node.has(CONFLIST));
+    agent.until_without_asking("written", || node.has(CONFLIST));
     agent.becomes_ready();
     agent.stop();
 }
@@ -76,7 +76,7 @@ fn a_tcp_gate_opens_and_closes() {
     agent.becomes_unready(&told);
     assert!(!node.has(CONF));
     let listener = TcpListener::bind(address).unwrap();
-    agent.unasked("written", || node.has(CONFLIST));
+    agent.until_without_asking("written", || node.has(CONFLIST));
     agent.becomes_ready();
     let conflist = node.tree();
     drop(listener);
@@ -113,7 +113,7 @@ fn a_fact_in_a_file() {
     };
     for mtu in ["1450", "1400"] {
         node.write(ENV, format!("FLANNEL_MTU={mtu}\n").as_bytes(), 0o644);
-        agent.unasked("rendered", || holds(mtu));
+        agent.until_without_asking("rendered", || holds(mtu));
         agent.becomes_ready();
     }
     assert_eq!(

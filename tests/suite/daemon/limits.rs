@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use crate::support::agent::Agent;
 use crate::support::namespace::in_private_limits;
 use crate::support::node::{BIN, CONF, CONFLIST, Node};
-use crate::support::unasked::Right;
+use crate::support::without_asking::IntactNode;
 
 const BRIDGE: &str = "opt/cni/bin/bridge";
 
@@ -22,11 +22,11 @@ fn fault_23_damage_in_a_flood_that_ran_over() {
     for file in &flood {
         node.write(file, b"", 0o600);
     }
-    let right = Right::of(&node);
-    let agent = Agent::stocked(&node);
+    let right = IntactNode::of(&node);
+    let agent = Agent::with_spares(&node);
     assert_eq!(agent.metric("cni_keeper_watch_overflows_total"), 0.0);
 
-    agent.behind_its_back(|| {
+    agent.while_stopped(|| {
         // The kernel merges only what repeats the event before. None of these names wakes the agent.
         for number in 0..limit + 8 {
             let path = node.path(&flood[number as usize % 2]);
@@ -42,11 +42,11 @@ fn fault_23_damage_in_a_flood_that_ran_over() {
         fs::create_dir(node.path(CONF)).unwrap();
     });
 
-    agent.mends(&right, &node);
+    agent.repairs_by_itself(&right, &node);
     assert!(agent.metric("cni_keeper_watch_overflows_total") >= 1.0);
     for file in [CONFLIST, BRIDGE] {
         fs::remove_file(node.path(file)).unwrap();
-        agent.mends(&right, &node);
+        agent.repairs_by_itself(&right, &node);
     }
     agent.stop();
 }
@@ -72,8 +72,8 @@ fn fault_25_inotify_limits() {
             let usual = limit(name);
             set_limit(name, low);
             let node = Node::installed();
-            let right = Right::of(&node);
-            let agent = Agent::stocked(&node);
+            let right = IntactNode::of(&node);
+            let agent = Agent::with_spares(&node);
             let verbose = agent.get("/readyz?verbose").body;
             let line = verbose
                 .lines()
@@ -86,7 +86,7 @@ fn fault_25_inotify_limits() {
 
             for file in [BRIDGE, CONFLIST] {
                 fs::remove_file(node.path(file)).unwrap();
-                agent.mends(&right, &node);
+                agent.repairs_by_itself(&right, &node);
             }
             // The configuration is no exception.
             node.declare_more("drift: {resync: 7m}\n");
@@ -100,7 +100,7 @@ fn fault_25_inotify_limits() {
             });
             assert!(agent.get("/readyz?verbose").body.contains("[+]watch ok\n"));
             fs::remove_file(node.path(BRIDGE)).unwrap();
-            agent.mends(&right, &node);
+            agent.repairs_by_itself(&right, &node);
             agent.stop();
         }
     });

@@ -4,9 +4,9 @@ use std::fs;
 
 use crate::support::agent::Agent;
 use crate::support::node::{BIN, CONFLIST, Node};
-use crate::support::pack::{NETWORK, NEXT_PACK, PACK, PLUGINS, Pack, plugin};
+use crate::support::release::{NETWORK, NEXT_RELEASE, PLUGINS, RELEASE, Release, plugin};
 use crate::support::server::{Reply, Server};
-use crate::support::unasked::Right;
+use crate::support::without_asking::IntactNode;
 
 const BRIDGE: &str = "opt/cni/bin/bridge";
 /// So that a test need not wait for the fifth attempt.
@@ -18,17 +18,17 @@ const DOWNLOADED: &str = "cni_keeper_downloads_total{result=\"ok\",reason=\"\"}"
 #[test]
 fn fault_49_offline_with_a_right_disk() {
     let server = Server::http();
-    server.on("/p.tgz", [Reply::ok(&PACK.bytes)]);
+    server.on("/p.tgz", [Reply::ok(&RELEASE.bytes)]);
     let node = Node::empty();
-    node.declare(&PACK.artifact(&server.url("/p.tgz")), NETWORK);
+    node.declare(&RELEASE.artifact(&server.url("/p.tgz")), NETWORK);
     node.run("install").exits(0);
     assert_eq!(server.count("/p.tgz"), 1);
     server.on("/p.tgz", [Reply::reset()]);
-    let right = Right::of(&node);
-    let agent = Agent::stocked(&node);
+    let right = IntactNode::of(&node);
+    let agent = Agent::with_spares(&node);
     for name in PLUGINS {
         fs::remove_file(node.path(BIN).join(name)).unwrap();
-        agent.mends(&right, &node);
+        agent.repairs_by_itself(&right, &node);
     }
     assert_eq!(agent.metric(DOWNLOADED), 0.0);
     agent.stop();
@@ -41,7 +41,7 @@ fn fault_49_offline_with_a_right_disk() {
 fn fault_37_no_dns_at_boot() {
     let node = Node::empty();
     node.declare(
-        &PACK.artifact("http://mirror.invalid/p.tgz"),
+        &RELEASE.artifact("http://mirror.invalid/p.tgz"),
         &format!("{NETWORK}{ONE_TRY}"),
     );
     let agent = Agent::start(&node);
@@ -51,10 +51,10 @@ fn fault_37_no_dns_at_boot() {
     });
     assert_eq!(agent.get("/livez").status, 200);
     assert!(!node.has(CONFLIST));
-    let good = node.mirror("plugins.tgz", &PACK.bytes);
+    let good = node.mirror("plugins.tgz", &RELEASE.bytes);
     let text = fs::read_to_string(node.config()).unwrap();
     node.redeclare(&text.replace("http://mirror.invalid/p.tgz", &good));
-    agent.unasked("installed", || node.has(CONFLIST));
+    agent.until_without_asking("installed", || node.has(CONFLIST));
     agent.becomes_ready();
     agent.stop();
 }
@@ -63,10 +63,10 @@ fn fault_37_no_dns_at_boot() {
 #[test]
 fn fault_37_a_mirror_that_comes_up_later() {
     let server = Server::http();
-    server.on("/p.tgz", [Reply::status(503), Reply::ok(&PACK.bytes)]);
+    server.on("/p.tgz", [Reply::status(503), Reply::ok(&RELEASE.bytes)]);
     let node = Node::empty();
     node.declare(
-        &PACK.artifact(&server.url("/p.tgz")),
+        &RELEASE.artifact(&server.url("/p.tgz")),
         &format!("{NETWORK}{ONE_TRY}"),
     );
     let agent = Agent::start(&node);
@@ -74,7 +74,7 @@ fn fault_37_a_mirror_that_comes_up_later() {
         agent.get("/readyz?verbose").body.contains("503")
     });
     assert!(!agent.is_ready());
-    agent.unasked("installed", || node.has(CONFLIST));
+    agent.until_without_asking("installed", || node.has(CONFLIST));
     agent.becomes_ready();
     assert_eq!(server.count("/p.tgz"), 2);
     assert_eq!(agent.metric(DOWNLOADED), 1.0);
@@ -88,7 +88,7 @@ fn fault_37_a_mirror_that_comes_up_later() {
     );
     assert_eq!(
         agent.metric("cni_keeper_download_bytes_total"),
-        PACK.bytes.len() as f64
+        RELEASE.bytes.len() as f64
     );
     agent.stop();
 }
@@ -98,9 +98,9 @@ fn fault_37_a_mirror_that_comes_up_later() {
 fn fault_48_a_wrong_digest_is_counted_although_another_source_is_right() {
     let server = Server::http();
     server.on("/wrong.tgz", [Reply::ok(b"something else")]);
-    server.on("/p.tgz", [Reply::ok(&PACK.bytes)]);
+    server.on("/p.tgz", [Reply::ok(&RELEASE.bytes)]);
     let node = Node::empty();
-    let mut artifact = PACK.artifact(&server.url("/wrong.tgz"));
+    let mut artifact = RELEASE.artifact(&server.url("/wrong.tgz"));
     artifact.sources.push(server.url("/p.tgz"));
     node.declare(&artifact, NETWORK);
     let agent = Agent::start(&node);
@@ -120,18 +120,18 @@ fn one_of_two_artifacts_cannot_be_had() {
     let node = Node::empty();
     let server = Server::http();
     server.on("/dead.tgz", [Reply::status(503)]);
-    let dead = Pack::new(&["portmap"], plugin).artifact(&server.url("/dead.tgz"));
+    let dead = Release::new(&["portmap"], plugin).artifact(&server.url("/dead.tgz"));
     let dead = dead.to_string().replace("cni-plugins", "dead");
-    let good = PACK.artifact(&node.mirror("plugins.tgz", &PACK.bytes));
+    let good = RELEASE.artifact(&node.mirror("plugins.tgz", &RELEASE.bytes));
     let good = good.to_string().replace("artifacts:\n", "");
     node.declare_text(&format!("{dead}{good}{NETWORK}{ONE_TRY}"));
     let agent = Agent::start(&node);
-    agent.unasked("installed", || node.has(CONFLIST));
+    agent.until_without_asking("installed", || node.has(CONFLIST));
     agent.becomes_unready("portmap is missing; cannot fetch dead: ");
     assert_eq!(agent.downloads(), 1.0);
     let count = server.count("/dead.tgz");
     assert!((1..4).contains(&count), "{count} requests");
-    agent.unasked("asked again", || server.count("/dead.tgz") > count);
+    agent.until_without_asking("asked again", || server.count("/dead.tgz") > count);
     agent.stop();
 }
 
@@ -140,12 +140,12 @@ fn one_of_two_artifacts_cannot_be_had() {
 #[test]
 fn an_upgrade_without_a_source() {
     let node = Node::installed();
-    let agent = Agent::stocked(&node);
-    let right = Right::of(&node);
+    let agent = Agent::with_spares(&node);
+    let right = IntactNode::of(&node);
     let good = fs::read_to_string(node.config()).unwrap();
     let server = Server::http();
     server.on("/next.tgz", [Reply::status(500)]);
-    let next = NEXT_PACK.artifact(&server.url("/next.tgz"));
+    let next = NEXT_RELEASE.artifact(&server.url("/next.tgz"));
     node.declare(
         &next,
         &format!("{NETWORK}{ONE_TRY}http: {{listen: \"127.0.0.1:0\"}}\n"),
@@ -157,17 +157,17 @@ fn an_upgrade_without_a_source() {
     for _ in 0..50 {
         assert!(!agent.is_ready());
     }
-    assert!(right.holds());
+    assert!(right.is_intact());
     assert!(
         server.count("/next.tgz") < 5,
         "{} requests",
         server.count("/next.tgz")
     );
     node.redeclare(&good);
-    agent.mends(&right, &node);
+    agent.repairs_by_itself(&right, &node);
     for name in PLUGINS {
         fs::remove_file(node.path(BIN).join(name)).unwrap();
-        agent.mends(&right, &node);
+        agent.repairs_by_itself(&right, &node);
     }
     agent.stop();
 }
@@ -176,17 +176,17 @@ fn an_upgrade_without_a_source() {
 #[test]
 fn damage_is_counted() {
     let node = Node::installed();
-    let agent = Agent::stocked(&node);
-    let right = Right::of(&node);
+    let agent = Agent::with_spares(&node);
+    let right = IntactNode::of(&node);
     let count = |name: &str| agent.metric(&format!("cni_keeper_{name}"));
     assert_eq!(count("repairs_total{result=\"healed\"}"), 0.0);
     assert_eq!(count("repair_duration_seconds_count"), 0.0);
     for _ in 0..2 {
         fs::remove_file(node.path(BRIDGE)).unwrap();
-        agent.mends(&right, &node);
+        agent.repairs_by_itself(&right, &node);
     }
     fs::write(node.path(CONFLIST), "{}").unwrap();
-    agent.mends(&right, &node);
+    agent.repairs_by_itself(&right, &node);
     assert_eq!(count("drift_total{kind=\"missing\",file=\"bridge\"}"), 2.0);
     assert_eq!(
         count("drift_total{kind=\"content\",file=\"10-pods.conflist\"}"),

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use super::{BRIDGE, drifts, node};
 use crate::support::agent::Agent;
 use crate::support::node::{CONFLIST, Node};
-use crate::support::pack::plugin;
+use crate::support::release::plugin;
 
 /// So many questions in a row, each answered after one look at the disk, is what "it does nothing by itself" means
 /// here. An agent that is woken by what it does itself looks all the time.
@@ -97,7 +97,7 @@ fn fault_33_a_slow_rewrite_in_place_is_one_heal() {
             drop(writer);
             agent.becomes_ready();
             settles(&agent);
-            assert!(right.looks_like(&node.tree()));
+            assert!(right.has_same_content(&node.tree()));
             let told = super::only_drift(&agent);
             assert_eq!((&*told.kind, &*told.outcome), ("content", "healed"));
             agent.stop();

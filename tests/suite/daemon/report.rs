@@ -78,7 +78,7 @@ fn damage_is_told_and_stays() {
 fn a_node_that_is_mounted_read_only() {
     in_private_mounts(&a_node_that_is_mounted_read_only, |scratch| {
         let node = Node::within(scratch);
-        node.declare_pack();
+        node.declare_release();
         node.run("install").exits(0);
         node.declare_more(REPORT);
         node.listen_anywhere();
@@ -87,7 +87,7 @@ fn a_node_that_is_mounted_read_only() {
         bind(&node.root(), &view);
         remount(&view, "ro");
         let before = node.whole_tree();
-        let agent = Agent::spawn(node.keeper("run").env("CNI_KEEPER_HOST_ROOT", &view));
+        let agent = Agent::spawn(node.command("run").env("CNI_KEEPER_HOST_ROOT", &view));
         agent.becomes_ready();
         assert_eq!(before, node.whole_tree());
         fs::remove_file(node.path(BRIDGE)).unwrap();
@@ -122,6 +122,6 @@ fn the_policy_is_switched_while_it_runs() {
     let lost = right.changes(&node.tree());
     // What others had there is gone with the directory; nobody but they can bring it back.
     assert!(lost.contains(&"opt/cni/bin/cilium-cni".to_owned()));
-    assert_eq!(node.names(BIN), crate::support::pack::PLUGINS);
+    assert_eq!(node.names(BIN), crate::support::release::PLUGINS);
     agent.stop();
 }

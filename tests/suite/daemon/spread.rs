@@ -9,7 +9,7 @@ use std::thread;
 
 use crate::support::agent::Agent;
 use crate::support::node::{CONFLIST, Node};
-use crate::support::pack::{NETWORK, PACK, Pack, plugin};
+use crate::support::release::{NETWORK, RELEASE, Release, plugin};
 use crate::support::server::{Reply, Server};
 
 /// A node that has to download waits its part of the window, says so in one sentence that stays, and asks nobody
@@ -17,10 +17,10 @@ use crate::support::server::{Reply, Server};
 #[test]
 fn only_a_download_waits_its_part_of_the_window() {
     let server = Server::http();
-    server.on("/p.tgz", [Reply::ok(&PACK.bytes)]);
+    server.on("/p.tgz", [Reply::ok(&RELEASE.bytes)]);
     let node = Node::empty();
     let window = "fetch: {spread: 10000h}\n";
-    let artifact = PACK.artifact(&server.url("/p.tgz"));
+    let artifact = RELEASE.artifact(&server.url("/p.tgz"));
     node.declare(&artifact, &format!("{NETWORK}{window}"));
     let agent = Agent::start(&node);
     agent.becomes_unready("binaries: ");
@@ -33,7 +33,7 @@ fn only_a_download_waits_its_part_of_the_window() {
     assert_eq!(server.count("/p.tgz"), 0);
     let text = fs::read_to_string(node.config()).unwrap();
     node.redeclare(&text.replace(window, ""));
-    agent.unasked("installed", || node.has(CONFLIST));
+    agent.until_without_asking("installed", || node.has(CONFLIST));
     agent.becomes_ready();
     agent.stop();
     node.redeclare(&text);
@@ -98,7 +98,7 @@ fn a_node_has_one_download_at_a_time() {
         let node = Node::empty();
         let names = ["bridge", "host-local", "loopback", "portmap"];
         let mut text = String::from("artifacts:\n");
-        let pack = Pack::new(&names, plugin);
+        let pack = Release::new(&names, plugin);
         let one = Counter::start(pack.bytes.clone());
         for name in names {
             let mut artifact = pack.artifact(&format!("http://{}/{name}.tgz", one.address));

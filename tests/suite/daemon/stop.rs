@@ -12,10 +12,10 @@ use nix::unistd::Pid;
 
 use crate::support::agent::Agent;
 use crate::support::node::{BIN, CONF, CONFLIST, Node, behind};
-use crate::support::pack::{NETWORK, PACK, PLUGINS, plugin};
+use crate::support::release::{NETWORK, PLUGINS, RELEASE, plugin};
 use crate::support::server::{Reply, Server};
 use crate::support::strace;
-use crate::support::unasked::{Right, is_stocked};
+use crate::support::without_asking::{IntactNode, has_spares};
 
 const BRIDGE: &str = "opt/cni/bin/bridge";
 
@@ -36,10 +36,10 @@ fn fault_7_a_signal_in_the_middle_of_a_download() {
         let server = Server::http();
         server.on(
             "/p.tgz",
-            [Reply::silent_after(&PACK.bytes, PACK.bytes.len() / 2)],
+            [Reply::silent_after(&RELEASE.bytes, RELEASE.bytes.len() / 2)],
         );
         let node = Node::empty();
-        node.declare(&PACK.artifact(&server.url("/p.tgz")), NETWORK);
+        node.declare(&RELEASE.artifact(&server.url("/p.tgz")), NETWORK);
         let agent = Agent::start(&node);
         server.wait_for("/p.tgz");
         assert!(!agent.is_ready());
@@ -48,7 +48,7 @@ fn fault_7_a_signal_in_the_middle_of_a_download() {
         agent.stop();
         assert_eq!(temps(&node), [""; 0]);
         assert!(!node.has(BIN) && !node.has(CONF));
-        server.on("/p.tgz", [Reply::ok(&PACK.bytes)]);
+        server.on("/p.tgz", [Reply::ok(&RELEASE.bytes)]);
         let agent = Agent::ready(&node);
         agent.stop();
     }
@@ -58,7 +58,7 @@ fn fault_7_a_signal_in_the_middle_of_a_download() {
 #[test]
 fn what_is_in_place_stays() {
     let node = Node::installed();
-    let agent = Agent::stocked(&node);
+    let agent = Agent::with_spares(&node);
     let before = node.tree();
     let log = agent.stop();
     assert!(
@@ -89,7 +89,7 @@ fn a_client_that_stays() {
         client.write_all(b"GET /readyz HTTP/1.1\r\nHost: ").unwrap();
     }
     agent.signal(Signal::SIGTERM);
-    agent.unasked("told", || agent.log().contains("stopping;"));
+    agent.until_without_asking("told", || agent.log().contains("stopping;"));
     agent.stop();
     drop(clients);
 }
@@ -102,8 +102,8 @@ fn killed_in_the_middle_of_mending() {
         return;
     }
     let node = Node::installed();
-    Agent::stocked(&node).stop();
-    let right = Right::of(&node);
+    Agent::with_spares(&node).stop();
+    let right = IntactNode::of(&node);
     let mut kills = 0;
     for (call, step) in [("renameat", 1), ("fsync", 3)] {
         for nth in (1..).step_by(step) {
@@ -111,17 +111,18 @@ fn killed_in_the_middle_of_mending() {
                 fs::remove_file(node.path(BIN).join(name)).unwrap();
             }
             fs::write(node.path(CONFLIST), "{").unwrap();
-            let was_killed = is_killed_at(&node, call, nth, || right.holds() && is_stocked(&node));
+            let was_killed =
+                is_killed_at(&node, call, nth, || right.is_intact() && has_spares(&node));
             if node.has(BRIDGE) {
                 assert!(node.read(BRIDGE) == plugin("bridge"), "{call} #{nth}");
             }
             let conflist = node.read(CONFLIST);
             assert!(
-                conflist == b"{" || right.holds(),
+                conflist == b"{" || right.is_intact(),
                 "{call} #{nth}: the conflist comes last, whole"
             );
-            let agent = Agent::stocked(&node);
-            agent.mends(&right, &node);
+            let agent = Agent::with_spares(&node);
+            agent.repairs_by_itself(&right, &node);
             agent.stop();
             assert_eq!(temps(&node), [""; 0], "{call} #{nth}");
             kills += u32::from(was_killed);
@@ -139,7 +140,7 @@ fn is_killed_at(node: &Node, call: &str, nth: usize, through: impl Fn() -> bool)
     strace
         .args(["-f", "-qq", "-o", "/dev/null", &format!("--trace={call}")])
         .arg(format!("--inject={call}:signal=SIGKILL:when={nth}"));
-    let mut tracer = behind(strace, &node.keeper("run"))
+    let mut tracer = behind(strace, &node.command("run"))
         .stderr(Stdio::null())
         .spawn()
         .unwrap();

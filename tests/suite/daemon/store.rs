@@ -10,8 +10,8 @@ use std::thread;
 
 use crate::support::agent::Agent;
 use crate::support::node::{CONFLIST, Node};
-use crate::support::pack::{NETWORK, PACK, PLUGINS, plugin};
-use crate::support::unasked::{Right, copy, is_stocked};
+use crate::support::release::{NETWORK, PLUGINS, RELEASE, plugin};
+use crate::support::without_asking::{IntactNode, has_spares, spare_path};
 
 const BRIDGE: &str = "opt/cni/bin/bridge";
 const DIRS: [&str; 2] = ["store", "spare"];
@@ -25,7 +25,7 @@ fn corrupt(path: &PathBuf) {
 /// Waits until there are two sound copies of everything.
 #[track_caller]
 fn restocks(agent: &Agent, node: &Node) {
-    agent.unasked("two copies of each plugin", || is_stocked(node));
+    agent.until_without_asking("two copies of each plugin", || has_spares(node));
 }
 
 /// Runs `body` while somebody looks at a plugin all the time; fails if it was ever seen with other bytes.
@@ -56,14 +56,14 @@ fn never_wrong(node: &Node, body: impl FnOnce()) {
 #[test]
 fn one_copy_is_damaged() {
     let node = Node::installed();
-    let agent = Agent::stocked(&node);
-    let right = Right::of(&node);
+    let agent = Agent::with_spares(&node);
+    let right = IntactNode::of(&node);
     never_wrong(&node, || {
         for dir in DIRS {
             for _ in 0..3 {
-                corrupt(&copy(&node, dir, &plugin("bridge")));
+                corrupt(&spare_path(&node, dir, &plugin("bridge")));
                 fs::remove_file(node.path(BRIDGE)).unwrap();
-                agent.mends(&right, &node);
+                agent.repairs_by_itself(&right, &node);
                 restocks(&agent, &node);
             }
         }
@@ -82,11 +82,11 @@ fn one_copy_is_damaged() {
 fn a_damaged_spare_is_found_by_the_resync() {
     let node = Node::installed();
     node.declare_more("drift: {resync: 1s}\n");
-    let agent = Agent::stocked(&node);
+    let agent = Agent::with_spares(&node);
     restocks(&agent, &node);
-    corrupt(&copy(&node, "spare", &plugin("bridge")));
+    corrupt(&spare_path(&node, "spare", &plugin("bridge")));
     restocks(&agent, &node);
-    fs::remove_file(copy(&node, "store", &plugin("bridge"))).unwrap();
+    fs::remove_file(spare_path(&node, "store", &plugin("bridge"))).unwrap();
     restocks(&agent, &node);
     agent.stop();
 }
@@ -96,12 +96,12 @@ fn a_damaged_spare_is_found_by_the_resync() {
 #[test]
 fn both_copies_are_damaged() {
     let node = Node::installed();
-    let agent = Agent::stocked(&node);
-    let right = Right::of(&node);
+    let agent = Agent::with_spares(&node);
+    let right = IntactNode::of(&node);
     never_wrong(&node, || {
-        agent.behind_its_back(|| {
+        agent.while_stopped(|| {
             for dir in DIRS {
-                corrupt(&copy(&node, dir, &plugin("bridge")));
+                corrupt(&spare_path(&node, dir, &plugin("bridge")));
             }
             fs::remove_file(node.path(BRIDGE)).unwrap();
         });
@@ -113,10 +113,10 @@ fn both_copies_are_damaged() {
         // The rest is mended as ever.
         for file in ["opt/cni/bin/loopback", "opt/cni/bin/host-local"] {
             fs::remove_file(node.path(file)).unwrap();
-            agent.unasked("mended", || node.has(file));
+            agent.until_without_asking("mended", || node.has(file));
         }
         comes_back(&node);
-        agent.mends(&right, &node);
+        agent.repairs_by_itself(&right, &node);
     });
     restocks(&agent, &node);
     agent.stop();
@@ -127,14 +127,14 @@ fn both_copies_are_damaged() {
 #[test]
 fn a_damaged_copy_beside_a_proven_one() {
     let node = Node::empty();
-    let mut artifact = PACK.artifact(&node.mirror("plugins.tgz", &PACK.bytes));
+    let mut artifact = RELEASE.artifact(&node.mirror("plugins.tgz", &RELEASE.bytes));
     artifact.plugins = "[{member: bridge, as: another}, bridge, host-local, loopback]".to_owned();
     node.declare(&artifact, NETWORK);
-    Agent::stocked(&node).stop();
-    corrupt(&copy(&node, "spare", &plugin("bridge")));
-    fs::remove_file(copy(&node, "store", &plugin("bridge"))).unwrap();
+    Agent::with_spares(&node).stop();
+    corrupt(&spare_path(&node, "spare", &plugin("bridge")));
+    fs::remove_file(spare_path(&node, "store", &plugin("bridge"))).unwrap();
     for dir in DIRS {
-        fs::remove_file(copy(&node, dir, &plugin("loopback"))).unwrap();
+        fs::remove_file(spare_path(&node, dir, &plugin("loopback"))).unwrap();
     }
     for name in ["another", "bridge", "loopback"] {
         fs::remove_file(node.path("opt/cni/bin").join(name)).unwrap();
@@ -151,11 +151,11 @@ fn a_damaged_copy_beside_a_proven_one() {
 #[test]
 fn nothing_to_mend_with() {
     let node = Node::installed();
-    let agent = Agent::stocked(&node);
-    let right = Right::of(&node);
-    agent.behind_its_back(|| {
+    let agent = Agent::with_spares(&node);
+    let right = IntactNode::of(&node);
+    agent.while_stopped(|| {
         for (dir, name) in PLUGINS.iter().flat_map(|name| DIRS.map(|dir| (dir, name))) {
-            fs::remove_file(copy(&node, dir, &plugin(name))).unwrap();
+            fs::remove_file(spare_path(&node, dir, &plugin(name))).unwrap();
         }
         fs::remove_file(node.path(BRIDGE)).unwrap();
     });
@@ -166,7 +166,7 @@ fn nothing_to_mend_with() {
     assert_eq!(agent.get("/livez").status, 200);
     assert!(!node.has(BRIDGE) && node.has(CONFLIST));
     comes_back(&node);
-    agent.mends(&right, &node);
+    agent.repairs_by_itself(&right, &node);
     restocks(&agent, &node);
     agent.stop();
 }
@@ -174,5 +174,5 @@ fn nothing_to_mend_with() {
 /// Puts the mirror back.
 fn comes_back(node: &Node) {
     fs::create_dir(node.config().with_file_name("mirror")).unwrap();
-    node.mirror("plugins.tgz", &PACK.bytes);
+    node.mirror("plugins.tgz", &RELEASE.bytes);
 }

@@ -10,12 +10,12 @@ use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
 use super::{BRIDGE, node, only_drift};
-use crate::support::again::has_program;
 use crate::support::agent::Agent;
 use crate::support::node::{BIN, CONFLIST, Node};
-use crate::support::pack::plugin;
+use crate::support::release::plugin;
+use crate::support::rerun::has_program;
 use crate::support::skipped;
-use crate::support::unasked::Right;
+use crate::support::without_asking::IntactNode;
 
 /// Another name of a file, in a directory that nobody watches: what is done through it is no event in ours.
 struct Alias {
@@ -59,7 +59,7 @@ fn fault_27_the_same_size_and_time_are_not_believed() {
         let known = |it: &fs::Metadata| (it.ino(), it.len(), it.modified().unwrap());
         assert_eq!(known(&flipped), known(&linked));
         agent.becomes_ready();
-        assert!(right.looks_like(&node.tree()));
+        assert!(right.has_same_content(&node.tree()));
         let told = only_drift(&agent);
         assert_eq!((&*told.kind, &*told.outcome), ("content", "healed"));
         agent.stop();
@@ -72,10 +72,10 @@ fn fault_26_a_lost_event_is_made_up_for() {
     for file in [BRIDGE, CONFLIST] {
         let node = node();
         node.declare_more("drift: {resync: 300ms}\n");
-        let right = Right::of(&node);
+        let right = IntactNode::of(&node);
         let agent = Agent::ready(&node);
         Alias::of(&node, file).flip_a_bit();
-        agent.mends(&right, &node);
+        agent.repairs_by_itself(&right, &node);
         let told = only_drift(&agent);
         assert_eq!((&*told.kind, &*told.outcome), ("content", "healed"));
         agent.stop();
@@ -156,7 +156,7 @@ fn fault_27_what_leaves_no_trace_is_found_by_reading() {
     let traces = |it: &fs::Metadata| (it.ino(), it.len(), it.mtime_nsec(), it.ctime_nsec());
     assert_eq!(traces(&changed), traces(&touched), "no trace is left");
 
-    agent.unasked("read and mended", || node.read(BRIDGE) == plugin("bridge"));
+    agent.until_without_asking("read and mended", || node.read(BRIDGE) == plugin("bridge"));
     agent.becomes_ready();
     let told = only_drift(&agent);
     assert_eq!((&*told.kind, &*told.outcome), ("content", "healed"));

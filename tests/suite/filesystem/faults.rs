@@ -12,7 +12,7 @@ use cni_keeper::model::FileState;
 use cni_keeper::store::{Placement, Store, StoreError, Trust};
 use nix::errno::Errno;
 
-use super::{again, is_root, name, names, open, publish, regular, seal};
+use super::{is_root, name, names, open, publish, regular, rerun, seal};
 use crate::support::namespace::{in_private_mounts, mount_tmpfs, remount};
 
 /// Fault 9: no space → the old file is kept, the temp removed, the reason given.
@@ -84,9 +84,9 @@ fn fault_11_a_read_only_mount_can_be_observed() {
 #[test]
 fn fault_15_no_descriptors_left_is_recovered_from() {
     let test = &fault_15_no_descriptors_left_is_recovered_from;
-    if !again::is_inside(test) {
-        let output = again::command(test, &["prlimit", "--nofile=64:64"]).output();
-        return again::must_pass(&output.expect("prlimit(1) runs"));
+    if !rerun::is_inside(test) {
+        let output = rerun::command(test, &["prlimit", "--nofile=64:64"]).output();
+        return rerun::must_pass(&output.expect("prlimit(1) runs"));
     }
     let scratch = tempfile::tempdir().unwrap();
     let (host, dir) = open(scratch.path());
@@ -232,15 +232,15 @@ fn fault_22_a_directory_of_another_owner_is_worked_in() {
 #[test]
 fn fault_22_without_the_capability_the_error_is_precise() {
     let test = &fault_22_without_the_capability_the_error_is_precise;
-    if !again::is_inside(test) {
+    if !rerun::is_inside(test) {
         if is_root() {
             let wrapper = [
                 "setpriv",
                 "--bounding-set",
                 "-dac_override,-dac_read_search",
             ];
-            let output = again::command(test, &wrapper).output();
-            again::must_pass(&output.expect("setpriv(1) runs"));
+            let output = rerun::command(test, &wrapper).output();
+            rerun::must_pass(&output.expect("setpriv(1) runs"));
         }
         return;
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use cni_keeper::host::Host;
 use nix::errno::Errno;
 
-use super::{again, name};
+use super::{name, rerun};
 
 #[test]
 fn links_under_a_host_root_stay_inside() {
@@ -110,10 +110,10 @@ fn a_root_must_be_a_directory_and_may_be_relative() {
 #[test]
 fn missing_directories_are_made_and_others_left_alone() {
     let test = &missing_directories_are_made_and_others_left_alone;
-    if !again::is_inside(test) {
+    if !rerun::is_inside(test) {
         // The umask belongs to the whole process.
         let wrapper = ["sh", "-c", "umask 077; exec \"$@\"", "sh"];
-        return again::must_pass(&again::command(test, &wrapper).output().unwrap());
+        return rerun::must_pass(&rerun::command(test, &wrapper).output().unwrap());
     }
     let scratch = tempfile::tempdir().unwrap();
     let mode = |path: &str| fs::metadata(scratch.path().join(path)).unwrap().mode() & 0o7777;

@@ -8,8 +8,8 @@ use std::process::Command;
 use cni_keeper::host::Host;
 use cni_keeper::store::{Ledger, Place, Store, StoreError, Trust};
 
-use super::{again, name, names, regular};
-use crate::support::strace::{self, CHANGES, Fault, Step};
+use super::{name, names, regular, rerun};
+use crate::support::strace::{self, CHANGES, Injection, Step};
 
 const ROOT: &str = "CNI_KEEPER_TEST_ROOT";
 const PLUGINS: [&str; 3] = ["bridge", "host-local", "loopback"];
@@ -90,7 +90,7 @@ impl Stage {
     }
 
     fn program(&self) -> Command {
-        let mut command = again::command(&stepped_program, &[]);
+        let mut command = rerun::command(&stepped_program, &[]);
         command.env(ROOT, self.scratch.path());
         command
     }
@@ -136,7 +136,11 @@ impl Stage {
 }
 
 /// Steps through the program, each time on a node of its own.
-fn step_through(syscalls: &[&str], fault: Fault, mut check: impl FnMut(&Stage, &Step)) -> usize {
+fn step_through(
+    syscalls: &[&str],
+    fault: Injection,
+    mut check: impl FnMut(&Stage, &Step),
+) -> usize {
     let stage = std::cell::RefCell::new(Stage::old());
     strace::each_step(
         syscalls,
@@ -162,7 +166,7 @@ fn faults_1_2_3_a_kill_at_every_step_leaves_old_or_new() {
         return;
     }
     let mut swept = 0;
-    let steps = step_through(&CHANGES, Fault::Kill, |stage, step| {
+    let steps = step_through(&CHANGES, Injection::Kill, |stage, step| {
         assert!(!step.output.status.success(), "{step:?}");
         swept += names(&stage.state().join("tmp")).len();
     });
@@ -182,7 +186,7 @@ fn faults_12_13_a_refused_call_is_never_committed() {
         return;
     }
     let calls = ["write", "fsync", "fchmod", "renameat", "mkdirat"];
-    let steps = step_through(&calls, Fault::Error("EIO"), |stage, step| {
+    let steps = step_through(&calls, Injection::Error("EIO"), |stage, step| {
         let said = String::from_utf8_lossy(&step.output.stderr);
         // The test harness's own output, and the lock's courtesy of telling our process id.
         let harmless = step.line.contains("write(1<") || step.line.contains("/lock>");
@@ -211,7 +215,7 @@ fn fault_14_a_failed_directory_fsync_is_uncertain_durability() {
         return;
     }
     let mut uncertain = 0;
-    step_through(&["fsync"], Fault::Error("EIO"), |_, step| {
+    step_through(&["fsync"], Injection::Error("EIO"), |_, step| {
         let said = String::from_utf8_lossy(&step.output.stderr);
         let directory = !step.line.contains(".tmp>");
         assert_eq!(said.contains("durability uncertain"), directory, "{step:?}");

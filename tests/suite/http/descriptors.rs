@@ -8,7 +8,7 @@ use cni_keeper::http::Limits;
 
 use super::agent::{Agent, DEADLINE};
 use super::client::Client;
-use crate::support::again;
+use crate::support::rerun;
 
 /// Opens files until there are no descriptors left.
 fn use_up() -> Vec<File> {
@@ -36,10 +36,10 @@ fn connect(agent: &Agent, files: &mut Vec<File>) -> Client {
 #[test]
 fn fault_15_health_answers_without_descriptors() {
     let test = fault_15_health_answers_without_descriptors;
-    if !again::is_inside(&test) {
+    if !rerun::is_inside(&test) {
         let limit = ["prlimit", "--nofile=64:64"];
-        let output = again::command(&test, &limit).output();
-        again::must_pass(&output.expect("prlimit(1) runs"));
+        let output = rerun::command(&test, &limit).output();
+        rerun::must_pass(&output.expect("prlimit(1) runs"));
         return;
     }
     // Nobody is let go merely for being slow.

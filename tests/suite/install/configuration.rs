@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::support::node::{BIN, CONF, CONFLIST, Node, Outcome, STATE, start};
-use crate::support::pack::{NETWORK, PACK, nobody};
+use crate::support::release::{NETWORK, RELEASE, unreachable_url};
 
 /// Every command that reads a declaration refuses it, with the same lines, and the disk stays as it is.
 fn refused(node: &Node, lines: &[String]) {
@@ -96,7 +96,7 @@ fn bad_usage() {
 fn a_conflist_mistake_is_located_in_the_file() {
     let node = Node::empty();
     let network = NETWORK.replace("name: pod-network", "name: pod network");
-    node.declare(&PACK.artifact(&nobody()), &network);
+    node.declare(&RELEASE.artifact(&unreachable_url()), &network);
     let text = fs::read_to_string(node.config()).unwrap();
     let line = 1 + text
         .lines()
@@ -120,7 +120,7 @@ fn a_conflist_mistake_is_located_in_the_file() {
 fn an_unknown_fact_is_named_with_its_line() {
     let node = Node::empty();
     let network = NETWORK.replace("bridge: cni0", "bridge: \"${node.podCIDRR}\"");
-    node.declare(&PACK.artifact(&nobody()), &network);
+    node.declare(&RELEASE.artifact(&unreachable_url()), &network);
     let text = fs::read_to_string(node.config()).unwrap();
     let line = 1 + text
         .lines()
@@ -158,7 +158,7 @@ fn a_host_root_that_is_not_there() {
 fn flags_override_the_environment_which_overrides_the_file() {
     let node = Node::declared();
     let with = |arguments: &str| -> Outcome {
-        let mut command = node.keeper(arguments);
+        let mut command = node.command(arguments);
         command
             .env("CNI_KEEPER_BIN_DIR", "/env/bin")
             .env("CNI_KEEPER_CONF_DIR", "/env/net.d")
@@ -175,11 +175,11 @@ fn flags_override_the_environment_which_overrides_the_file() {
         .exits(64)
         .says("--bin-dir");
 
-    let mut command = node.keeper("install");
+    let mut command = node.command("install");
     command
         .env("CNI_KEEPER_OFFLINE", "true")
         .env("CNI_KEEPER_LOG_LEVEL", "error");
-    node.declare(&PACK.artifact(&nobody()), NETWORK);
+    node.declare(&RELEASE.artifact(&unreachable_url()), NETWORK);
     start(&mut command)
         .end()
         .exits(2)
@@ -201,8 +201,8 @@ fn flags_override_the_environment_which_overrides_the_file() {
 fn paths_of_the_file() {
     let node = Node::empty();
     let paths = "paths: {binDir: /var/lib/cni/bin, confDir: /etc/kubernetes/cni, stateDir: /var/lib/keeper}\n";
-    let source = node.mirror("p.tgz", &PACK.bytes);
-    node.declare(&PACK.artifact(&source), &format!("{paths}{NETWORK}"));
+    let source = node.mirror("p.tgz", &RELEASE.bytes);
+    node.declare(&RELEASE.artifact(&source), &format!("{paths}{NETWORK}"));
     node.run("install").exits(0);
     assert_eq!(node.names(""), ["etc", "var"]);
     assert_eq!(node.names("etc/kubernetes/cni"), ["10-pods.conflist"]);
@@ -264,7 +264,7 @@ fn reference_profiles_are_valid_with_a_range() {
         ));
         node.run("validate").exits(0).says("config.yaml: valid\n");
         let other = Path::new(env!("CARGO_TARGET_TMPDIR")).join("none.yaml");
-        let mut command = node.keeper("validate");
+        let mut command = node.command("validate");
         start(command.arg(node.config()).env("CNI_KEEPER_CONFIG", other))
             .end()
             .exits(0);

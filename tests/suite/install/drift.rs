@@ -7,7 +7,7 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
 
 use crate::support::node::{CONF, CONFLIST, Node};
-use crate::support::pack::{other_build, plugin};
+use crate::support::release::{other_build, plugin};
 
 pub(super) const BRIDGE: &str = "opt/cni/bin/bridge";
 const FOREIGN: &str = "opt/cni/bin/cilium-cni";
@@ -40,7 +40,7 @@ fn heals(file: &str, kind: &str, told: &str, step: &str, tamper: impl Fn(&Path))
         .says("done: 4 files are as declared");
     let mended = node.tree();
     assert_eq!(broken.changes(&mended), [file]);
-    assert!(right.looks_like(&mended));
+    assert!(right.has_same_content(&mended));
     node.run("verify").exits(0);
     node.run("install --offline").says("nothing to do").exits(0);
 }
@@ -262,5 +262,5 @@ fn everything_at_once() {
             "write-conflist 10-pods.conflist"
         ]
     );
-    assert!(right.looks_like(&node.tree()));
+    assert!(right.has_same_content(&node.tree()));
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::support::node::{BIN, CONF, CONFLIST, Node, STATE};
-use crate::support::pack::{PACK, PLUGINS, plugin};
+use crate::support::release::{PLUGINS, RELEASE, plugin};
 use crate::support::tree::What;
 
 /// The owner that is enforced: root, or whoever runs the tests.
@@ -191,8 +191,8 @@ fn the_catalog_lists_profiles_and_pins() {
 #[test]
 fn binaries_alone() {
     let node = Node::empty();
-    let source = node.mirror("plugins.tgz", &PACK.bytes);
-    node.declare(&PACK.artifact(&source), "");
+    let source = node.mirror("plugins.tgz", &RELEASE.bytes);
+    node.declare(&RELEASE.artifact(&source), "");
     node.run("install")
         .exits(0)
         .says("done: 3 files are as declared");

@@ -4,15 +4,15 @@ use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 
 use crate::support::node::{BIN, CONF, CONFLIST, Node, start};
-use crate::support::pack::{NETWORK, PACK, PLUGINS, arch};
+use crate::support::release::{NETWORK, PLUGINS, RELEASE, arch};
 use crate::support::server::{Reply, Server};
 
 /// A node whose network asks for more.
 fn node(more: &str) -> Node {
     let node = Node::empty();
     let network = NETWORK.replace("network:\n", &format!("network:\n{more}"));
-    let source = node.mirror("plugins.tgz", &PACK.bytes);
-    node.declare(&PACK.artifact(&source), &network);
+    let source = node.mirror("plugins.tgz", &RELEASE.bytes);
+    node.declare(&RELEASE.artifact(&source), &network);
     node
 }
 
@@ -74,7 +74,10 @@ fn a_unix_socket() {
         "network:\n",
         "network:\n  requires: [{unix: /run/a.sock}]\n",
     );
-    node.declare(&PACK.artifact(&node.mirror("p.tgz", &PACK.bytes)), &network);
+    node.declare(
+        &RELEASE.artifact(&node.mirror("p.tgz", &RELEASE.bytes)),
+        &network,
+    );
     let mut listener = None;
     let told = format!("file {} does not exist yet", node.shown("run/a.sock"));
     holds_back(&node, &told, || {
@@ -183,7 +186,7 @@ fn facts_from_everywhere() {
         "bridge: \"br-${node.name}-${env.ZONE}\"\n        vlan: ${vlan}\n        x-list: ${list}\n        x-arch: ${host.arch}",
     );
     std::fs::write(node.config(), text).unwrap();
-    let mut command = node.keeper("render --node-name w1");
+    let mut command = node.command("render --node-name w1");
     let rendered = start(command.env("ZONE", "b").env("CNI_KEEPER_NODE_NAME", "no")).end();
     let bridge = &rendered.exits(0).json()["plugins"][0];
     assert_eq!(bridge["bridge"], "br-w1-b");

@@ -3,7 +3,7 @@
 use nix::sys::signal::Signal;
 
 use crate::support::node::{BIN, CONF, Node, STATE, start};
-use crate::support::pack::{NETWORK, NEXT_PACK, PACK, PLUGINS};
+use crate::support::release::{NETWORK, NEXT_RELEASE, PLUGINS, RELEASE};
 use crate::support::server::{Reply, Server};
 use crate::support::tree::Tree;
 
@@ -24,10 +24,10 @@ fn temps(tree: &Tree) -> Vec<&str> {
 #[test]
 fn fault_7_a_signal_in_the_middle_of_a_download() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
-        let server = stalling(&PACK.bytes);
+        let server = stalling(&RELEASE.bytes);
         let node = Node::empty();
-        node.declare(&PACK.artifact(&server.url("/p.tgz")), NETWORK);
-        let install = start(&mut node.keeper("install"));
+        node.declare(&RELEASE.artifact(&server.url("/p.tgz")), NETWORK);
+        let install = start(&mut node.command("install"));
         server.wait_for("/p.tgz");
         install.signal(signal);
         let outcome = install.end();
@@ -40,7 +40,7 @@ fn fault_7_a_signal_in_the_middle_of_a_download() {
         assert!(!node.has(BIN) && !node.has(CONF));
 
         // The next one goes on as if nothing had been.
-        server.on("/p.tgz", [Reply::ok(&PACK.bytes)]);
+        server.on("/p.tgz", [Reply::ok(&RELEASE.bytes)]);
         node.run("install").exits(0);
     }
 }
@@ -50,9 +50,9 @@ fn fault_7_a_signal_in_the_middle_of_a_download() {
 fn fault_7_a_stopped_upgrade_leaves_the_old_release() {
     let node = Node::installed();
     let before = node.tree();
-    let server = stalling(&NEXT_PACK.bytes);
-    node.declare(&NEXT_PACK.artifact(&server.url("/p.tgz")), NETWORK);
-    let install = start(&mut node.keeper("install"));
+    let server = stalling(&NEXT_RELEASE.bytes);
+    node.declare(&NEXT_RELEASE.artifact(&server.url("/p.tgz")), NETWORK);
+    let install = start(&mut node.command("install"));
     server.wait_for("/p.tgz");
     install.signal(Signal::SIGTERM);
     install.end().exits(2);
@@ -63,10 +63,10 @@ fn fault_7_a_stopped_upgrade_leaves_the_old_release() {
 /// Fault 6: the second agent touches nothing and names the first; looking is allowed all the while.
 #[test]
 fn fault_6_two_agents_at_once() {
-    let server = stalling(&PACK.bytes);
+    let server = stalling(&RELEASE.bytes);
     let node = Node::empty();
-    node.declare(&PACK.artifact(&server.url("/p.tgz")), NETWORK);
-    let first = start(&mut node.keeper("install"));
+    node.declare(&RELEASE.artifact(&server.url("/p.tgz")), NETWORK);
+    let first = start(&mut node.command("install"));
     server.wait_for("/p.tgz");
     let before = node.whole_tree();
     let told = format!(
@@ -83,7 +83,7 @@ fn fault_6_two_agents_at_once() {
     // A killed holder keeps nobody out.
     first.signal(Signal::SIGKILL);
     assert_eq!(first.end().code, None);
-    server.on("/p.tgz", [Reply::ok(&PACK.bytes)]);
+    server.on("/p.tgz", [Reply::ok(&RELEASE.bytes)]);
     node.run("install").exits(0);
 }
 
@@ -92,9 +92,9 @@ fn fault_6_two_agents_at_once() {
 fn fault_6_uninstall_during_an_install() {
     let node = Node::installed();
     let before = node.tree();
-    let server = stalling(&NEXT_PACK.bytes);
-    node.declare(&NEXT_PACK.artifact(&server.url("/p.tgz")), NETWORK);
-    let first = start(&mut node.keeper("install"));
+    let server = stalling(&NEXT_RELEASE.bytes);
+    node.declare(&NEXT_RELEASE.artifact(&server.url("/p.tgz")), NETWORK);
+    let first = start(&mut node.command("install"));
     server.wait_for("/p.tgz");
     node.run("uninstall")
         .exits(2)

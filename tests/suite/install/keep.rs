@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::support::node::{BIN, CONFLIST, Node};
-use crate::support::pack::{NETWORK, PACK, other_build, plugin};
+use crate::support::release::{NETWORK, RELEASE, other_build, plugin};
 
 const BRIDGE: &str = "opt/cni/bin/bridge";
 
@@ -11,7 +11,7 @@ const BRIDGE: &str = "opt/cni/bin/bridge";
 fn node(if_present: &str) -> Node {
     let node = Node::empty();
     node.write(BRIDGE, &other_build("bridge"), 0o700);
-    let mut artifact = PACK.artifact(&node.mirror("plugins.tgz", &PACK.bytes));
+    let mut artifact = RELEASE.artifact(&node.mirror("plugins.tgz", &RELEASE.bytes));
     artifact.more = format!("ifPresent: {if_present}");
     node.declare(&artifact, NETWORK);
     node
@@ -72,7 +72,7 @@ fn keep_does_not_keep_damage_to_our_own() {
         .row("content", &node.shown("opt/cni/bin/host-local"), "");
     node.run("install --offline").exits(0);
     assert_eq!(broken.changes(&node.tree()), ["opt/cni/bin/host-local"]);
-    assert!(right.looks_like(&node.tree()));
+    assert!(right.has_same_content(&node.tree()));
 }
 
 /// A kept build never becomes ours: neither a later install nor uninstall takes it.

@@ -7,8 +7,8 @@ use cni_keeper::model::{Arch, Sha256};
 
 use crate::support::archive::{Tar, binary};
 use crate::support::node::{BIN, CONFLIST, Node, Outcome};
-use crate::support::pack::{
-    Artifact, NETWORK, NEXT_PACK, PACK, PLUGINS, Pack, arch, nobody, pin, plugin,
+use crate::support::release::{
+    Artifact, NETWORK, NEXT_RELEASE, PLUGINS, RELEASE, Release, arch, pin, plugin, unreachable_url,
 };
 use crate::support::server::{Reply, Server};
 
@@ -45,15 +45,15 @@ fn serving(bytes: &[u8]) -> (Server, String) {
 /// Fault 48: the line says what was expected and what came.
 #[test]
 fn fault_48_a_wrong_digest() {
-    let (server, url) = serving(&NEXT_PACK.bytes);
-    let mut artifact = NEXT_PACK.artifact(&url);
+    let (server, url) = serving(&NEXT_RELEASE.bytes);
+    let mut artifact = NEXT_RELEASE.artifact(&url);
     artifact.pin = pin(b"something else");
     let outcome = fails(&artifact);
     let line = format!(
         "error: cannot fetch cni-plugins: {url}: its {} bytes are not the pinned ones: expected sha256:{}, got sha256:{}",
-        NEXT_PACK.bytes.len(),
+        NEXT_RELEASE.bytes.len(),
         Sha256::of(b"something else"),
-        Sha256::of(&NEXT_PACK.bytes),
+        Sha256::of(&NEXT_RELEASE.bytes),
     );
     outcome.says(&line);
     assert_eq!(server.count("/p.tgz"), 2, "once for each of the two nodes");
@@ -63,7 +63,7 @@ fn fault_48_a_wrong_digest() {
 #[test]
 fn fault_46_a_page_instead_of_an_archive() {
     let (server, url) = serving(b"<html>please log in</html>");
-    let mut artifact = PACK.artifact(&url);
+    let mut artifact = RELEASE.artifact(&url);
     artifact.version = "v9".to_owned();
     let node = Node::empty();
     node.declare(&artifact, NETWORK);
@@ -80,8 +80,8 @@ fn fault_46_a_page_instead_of_an_archive() {
 
 #[test]
 fn the_second_source_serves_where_the_first_has_nothing() {
-    let (server, url) = serving(&PACK.bytes);
-    let mut artifact = PACK.artifact(&server.url("/gone.tgz"));
+    let (server, url) = serving(&RELEASE.bytes);
+    let mut artifact = RELEASE.artifact(&server.url("/gone.tgz"));
     artifact.sources.push(url.clone());
     let node = Node::empty();
     declare(&node, &artifact);
@@ -96,8 +96,8 @@ fn the_second_source_serves_where_the_first_has_nothing() {
 #[test]
 fn fault_38_every_source_is_named_with_its_reason() {
     let server = Server::http();
-    let mut artifact = NEXT_PACK.artifact(&server.url("/gone.tgz"));
-    artifact.sources.push(nobody());
+    let mut artifact = NEXT_RELEASE.artifact(&server.url("/gone.tgz"));
+    artifact.sources.push(unreachable_url());
     artifact.sources.push("file:///no/such/p.tgz".to_owned());
     let outcome = fails(&artifact);
     let errors = outcome.errors();
@@ -113,7 +113,7 @@ fn fault_38_every_source_is_named_with_its_reason() {
 /// Fault 37: a name that does not resolve is told as such.
 #[test]
 fn fault_37_no_dns() {
-    let outcome = fails(&NEXT_PACK.artifact("http://no-such-host.invalid/p.tgz"));
+    let outcome = fails(&NEXT_RELEASE.artifact("http://no-such-host.invalid/p.tgz"));
     outcome.says("the name no-such-host.invalid does not resolve; check the node's DNS");
 }
 
@@ -121,7 +121,7 @@ fn fault_37_no_dns() {
 #[test]
 fn fault_49_a_right_node_needs_no_network() {
     let node = Node::installed();
-    declare(&node, &PACK.artifact(&nobody()));
+    declare(&node, &RELEASE.artifact(&unreachable_url()));
     let before = node.whole_tree();
     node.run("install").exits(0).says("nothing to do");
     node.run("verify").exits(0);
@@ -131,7 +131,7 @@ fn fault_49_a_right_node_needs_no_network() {
 /// Fault 53: the error says what is missing and lists what is there.
 #[test]
 fn fault_53_a_missing_member() {
-    let pack = Pack::new(&["host-local", "loopback"], plugin);
+    let pack = Release::new(&["host-local", "loopback"], plugin);
     let (_server, url) = serving(&pack.bytes);
     let mut artifact = pack.artifact(&url);
     artifact.plugins = "[bridge, host-local, loopback]".to_owned();
@@ -156,7 +156,7 @@ fn fault_54_another_architecture() {
         .file("./bridge", &binary(other, 4096));
     let bytes = tar.gz();
     let (_server, url) = serving(&bytes);
-    let mut artifact = PACK.artifact(&url);
+    let mut artifact = RELEASE.artifact(&url);
     artifact.pin = pin(&bytes);
     let outcome = fails(&artifact);
     let line = outcome.errors()[0].to_owned();
@@ -169,8 +169,8 @@ fn fault_54_another_architecture() {
 #[test]
 fn other_ways_to_declare() {
     let node = Node::empty();
-    let mut artifact = PACK.artifact(&node.mirror("p.tgz", &PACK.bytes));
-    let digest: String = Sha512::digest(&PACK.bytes)
+    let mut artifact = RELEASE.artifact(&node.mirror("p.tgz", &RELEASE.bytes));
+    let digest: String = Sha512::digest(&RELEASE.bytes)
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect();
@@ -185,7 +185,7 @@ fn other_ways_to_declare() {
         .file("./host-local", &plugin("host-local"))
         .file("./loopback", &plugin("loopback"))
         .bytes();
-    let mut artifact = PACK.artifact(&node.mirror("p.tar", &tar));
+    let mut artifact = RELEASE.artifact(&node.mirror("p.tar", &tar));
     artifact.pin = pin(&tar);
     artifact.plugins = format!(
         "[{{member: \"bin/bridge-{{arch}}\", as: bridge, {}}}, host-local, {{member: ./loopback}}]",
@@ -198,7 +198,7 @@ fn other_ways_to_declare() {
 
     let node = Node::empty();
     let bytes = plugin("loopback");
-    let mut artifact = PACK.artifact(&node.mirror("loopback-raw", &bytes));
+    let mut artifact = RELEASE.artifact(&node.mirror("loopback-raw", &bytes));
     artifact.pin = pin(&bytes);
     artifact.plugins = "[loopback]".to_owned();
     artifact.more = "format: raw".to_owned();
@@ -211,8 +211,8 @@ fn other_ways_to_declare() {
 /// A pin for the unpacked file as well: an archive that is pinned rightly and holds something else is refused.
 #[test]
 fn a_member_with_another_digest_than_its_own_pin() {
-    let (_server, url) = serving(&NEXT_PACK.bytes);
-    let mut artifact = NEXT_PACK.artifact(&url);
+    let (_server, url) = serving(&NEXT_RELEASE.bytes);
+    let mut artifact = NEXT_RELEASE.artifact(&url);
     artifact.plugins = format!(
         "[{{member: bridge, as: bridge, {}}}, host-local, loopback]",
         pin(&plugin("bridge"))
@@ -230,12 +230,12 @@ fn a_member_with_another_digest_than_its_own_pin() {
 #[test]
 fn one_of_two_artifacts_fails() {
     let node = Node::empty();
-    let pack = Pack::new(&["host-local", "loopback"], plugin);
+    let pack = Release::new(&["host-local", "loopback"], plugin);
     let good = pack.artifact(&node.mirror("p.tgz", &pack.bytes));
     let bad = format!(
         "  - name: main\n    version: v1\n    sources: [\"{}\"]\n    {}\n    plugins: [bridge]\n",
-        nobody(),
-        PACK.artifact("").pin
+        unreachable_url(),
+        RELEASE.artifact("").pin
     );
     node.declare_text(&format!("{good}{bad}{ONE_ROUND}{NETWORK}"));
     let outcome = node.run("install");

@@ -4,9 +4,9 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::again;
 use crate::support::node::{Node, STATE, start};
-use crate::support::pack::{NETWORK, PACK, nobody, pin};
+use crate::support::release::{NETWORK, RELEASE, pin, unreachable_url};
+use crate::support::rerun;
 use crate::support::server::{Reply, Server};
 
 /// Every line of the log is an object, the error of a failed run included, and stdout holds the document alone.
@@ -34,7 +34,7 @@ fn json_lines_and_one_document() {
     assert!(has("INFO", "downloaded and verified"), "{install}");
     assert!(has("DEBUG", "conflist written"), "{install}");
 
-    node.declare(&PACK.artifact(&nobody()), NETWORK);
+    node.declare(&RELEASE.artifact(&unreachable_url()), NETWORK);
     std::fs::remove_dir_all(node.path(STATE)).unwrap();
     let failed = node.run("install --offline --log-format json -o json");
     assert_eq!(failed.exits(2).json()["converged"], false);
@@ -66,10 +66,12 @@ fn the_log_level_is_obeyed() {
 fn secrets_are_shown_nowhere() {
     let server = Server::http();
     let path = "/p.tgz?token=SECRET";
-    server.on(path, [Reply::ok(&PACK.bytes)]);
+    server.on(path, [Reply::ok(&RELEASE.bytes)]);
     let node = Node::empty();
-    let mut artifact = PACK.artifact(&server.url("/none.tgz?token=SECRET"));
-    artifact.sources.push(format!("{}?token=SECRET", nobody()));
+    let mut artifact = RELEASE.artifact(&server.url("/none.tgz?token=SECRET"));
+    artifact
+        .sources
+        .push(format!("{}?token=SECRET", unreachable_url()));
     artifact.sources.push(server.url(path));
     let rest = format!("fetch: {{attempts: 1}}\n{NETWORK}");
     node.declare(&artifact, &rest);
@@ -102,17 +104,17 @@ fn secrets_are_shown_nowhere() {
 /// The bar: bytes, rate and time left on a terminal, and not a byte of it anywhere else.
 #[test]
 fn a_bar_on_a_terminal_only() {
-    assert!(again::has_program("script"), "install bsdutils");
+    assert!(rerun::has_program("script"), "install bsdutils");
     let server = Server::http();
     // Half of it, then silence for as long as fetch.readTimeout: time for the bar to be drawn.
     server.on(
         "/slow.tgz",
-        [Reply::silent_after(&PACK.bytes, PACK.bytes.len() / 2)],
+        [Reply::silent_after(&RELEASE.bytes, RELEASE.bytes.len() / 2)],
     );
-    server.on("/p.tgz", [Reply::ok(&PACK.bytes)]);
+    server.on("/p.tgz", [Reply::ok(&RELEASE.bytes)]);
     let declared = || {
         let node = Node::empty();
-        let mut artifact = PACK.artifact(&server.url("/slow.tgz"));
+        let mut artifact = RELEASE.artifact(&server.url("/slow.tgz"));
         artifact.sources.push(server.url("/p.tgz"));
         node.declare(
             &artifact,
@@ -121,7 +123,7 @@ fn a_bar_on_a_terminal_only() {
         node
     };
     let node = declared();
-    let keeper = node.keeper("install");
+    let keeper = node.command("install");
     let line = format!("{} install", keeper.get_program().to_string_lossy());
     let mut terminal = Command::new("script");
     terminal
@@ -141,8 +143,8 @@ fn a_bar_on_a_terminal_only() {
         .says("cni-plugins v1.1.1  ")
         .says("MiB/s")
         .says(" left");
-    let half = indicatif_bytes(PACK.bytes.len() / 2);
-    let whole = indicatif_bytes(PACK.bytes.len());
+    let half = indicatif_bytes(RELEASE.bytes.len() / 2);
+    let whole = indicatif_bytes(RELEASE.bytes.len());
     shown.says(&format!("{half}/{whole}"));
     shown.says("done: 4 files are as declared");
 
@@ -170,7 +172,7 @@ fn a_truncated_answer_is_not_taken_for_a_whole_one() {
             .write(true)
             .open("/dev/full")
             .unwrap();
-        let output = node.keeper(command).stdout(full).output().unwrap();
+        let output = node.command(command).stdout(full).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{command}");
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(
@@ -180,7 +182,7 @@ fn a_truncated_answer_is_not_taken_for_a_whole_one() {
     }
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let output = node.keeper("render").stdout(writer).output().unwrap();
+    let output = node.command("render").stdout(writer).output().unwrap();
     assert_eq!(output.status.code(), Some(0));
 }
 

@@ -3,12 +3,12 @@
 use std::time::Instant;
 
 use crate::support::node::{BIN, CONF, CONFLIST, Node};
-use crate::support::pack::{NETWORK, PACK, PLUGINS, Pack, plugin};
+use crate::support::release::{NETWORK, PLUGINS, RELEASE, Release, plugin};
 
 /// A node whose own bridge is this, and is kept.
 fn with_bridge(content: &[u8], mode: u32) -> Node {
     let node = Node::empty();
-    let mut artifact = PACK.artifact(&node.mirror("p.tgz", &PACK.bytes));
+    let mut artifact = RELEASE.artifact(&node.mirror("p.tgz", &RELEASE.bytes));
     artifact.more = "ifPresent: keep".to_owned();
     node.declare(&artifact, NETWORK);
     node.write("opt/cni/bin/bridge", content, mode);
@@ -34,8 +34,8 @@ fn refused(node: &Node, told: &str) {
 fn a_version_that_the_plugins_do_not_speak() {
     let node = Node::empty();
     let network = NETWORK.replace("cniVersion: 1.0.0", "cniVersion: 1.1.0");
-    let source = node.mirror("p.tgz", &PACK.bytes);
-    node.declare(&PACK.artifact(&source), &network);
+    let source = node.mirror("p.tgz", &RELEASE.bytes);
+    node.declare(&RELEASE.artifact(&source), &network);
     let install = node.run("install");
     for name in ["bridge", "host-local"] {
         install.exits(2).says(&format!(
@@ -52,7 +52,7 @@ fn a_version_that_the_plugins_do_not_speak() {
 #[test]
 fn a_plugin_that_nobody_installs() {
     let node = Node::empty();
-    let pack = Pack::new(&["bridge", "loopback"], plugin);
+    let pack = Release::new(&["bridge", "loopback"], plugin);
     node.declare(&pack.artifact(&node.mirror("p.tgz", &pack.bytes)), NETWORK);
     node.run("validate")
         .exits(0)
@@ -136,7 +136,7 @@ echo '{"cniVersion": "1.0.0", "supportedVersions": ["1.0.0"]}'
 #[test]
 fn a_plugin_that_is_a_link() {
     let node = Node::empty();
-    let pack = Pack::new(&["bridge", "loopback"], plugin);
+    let pack = Release::new(&["bridge", "loopback"], plugin);
     node.declare(&pack.artifact(&node.mirror("p.tgz", &pack.bytes)), NETWORK);
     std::fs::create_dir_all(node.path(BIN)).unwrap();
     std::os::unix::fs::symlink(

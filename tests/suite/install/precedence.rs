@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::support::node::{CONF, CONFLIST, Node};
-use crate::support::pack::NETWORK;
+use crate::support::release::NETWORK;
 
 const RIVAL: &str = "etc/cni/net.d/05-other.conflist";
 const ASIDE: &str = "etc/cni/net.d/05-other.conflist.cni-keeper-disabled";

@@ -53,7 +53,7 @@ fn a_fact_is_held_against_the_ranges_as_soon_as_it_is_known() {
             .unwrap()
             .starts_with("only known on a node")
     );
-    let mut command = node.keeper("render");
+    let mut command = node.command("render");
     let rendered = crate::support::node::start(command.env("THERE", "10.89.0.0/24")).end();
     rendered.exits(64).says("10.89.0.0/24 does not lie inside");
 }

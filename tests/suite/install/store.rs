@@ -5,8 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use crate::support::namespace::{in_private_mounts, mount_tmpfs};
 use crate::support::node::{BIN, CONFLIST, Node, STATE, start};
-use crate::support::pack::{
-    NETWORK, NEXT_PACK, PACK, PLUGINS, Pack, nobody, other_build, pin, plugin,
+use crate::support::release::{
+    NETWORK, NEXT_RELEASE, PLUGINS, RELEASE, Release, other_build, pin, plugin, unreachable_url,
 };
 use crate::support::server::{Reply, Server};
 
@@ -38,9 +38,9 @@ fn a_used_spare_is_replaced() {
 #[test]
 fn a_corrupt_spare_is_never_placed_but_fetched_again() {
     let server = Server::http();
-    server.on("/plugins.tgz", [Reply::ok(&PACK.bytes)]);
+    server.on("/plugins.tgz", [Reply::ok(&RELEASE.bytes)]);
     let node = Node::empty();
-    node.declare(&PACK.artifact(&server.url("/plugins.tgz")), NETWORK);
+    node.declare(&RELEASE.artifact(&server.url("/plugins.tgz")), NETWORK);
     node.run("install").exits(0);
     let right = node.tree();
     corrupt_store(&node);
@@ -60,7 +60,7 @@ fn a_corrupt_spare_is_never_placed_but_fetched_again() {
         .row("place", &node.shown(BRIDGE), "");
     assert_eq!(server.count("/plugins.tgz"), 2);
     assert_eq!(broken.changes(&node.tree()), [BRIDGE]);
-    assert!(right.looks_like(&node.tree()));
+    assert!(right.has_same_content(&node.tree()));
 }
 
 /// Without its ledger the agent must see the archive once more to know what the plugins must be. What is
@@ -68,9 +68,9 @@ fn a_corrupt_spare_is_never_placed_but_fetched_again() {
 #[test]
 fn a_lost_state_directory() {
     let server = Server::http();
-    server.on("/plugins.tgz", [Reply::ok(&PACK.bytes)]);
+    server.on("/plugins.tgz", [Reply::ok(&RELEASE.bytes)]);
     let node = Node::empty();
-    node.declare(&PACK.artifact(&server.url("/plugins.tgz")), NETWORK);
+    node.declare(&RELEASE.artifact(&server.url("/plugins.tgz")), NETWORK);
     node.run("install").exits(0);
     fs::remove_dir_all(node.path(STATE)).unwrap();
     let right = node.tree();
@@ -91,7 +91,7 @@ fn a_lost_state_directory() {
     // And drift is mended as ever.
     fs::remove_file(node.path(BRIDGE)).unwrap();
     node.run("install --offline").exits(0);
-    assert!(right.looks_like(&node.tree()));
+    assert!(right.has_same_content(&node.tree()));
 }
 
 /// Files that were right before we came are nobody's but their maker's: uninstall leaves them.
@@ -131,7 +131,7 @@ fn an_upgrade_replaces_the_plugins_and_lets_go_of_the_old_spares() {
     node.run("install").exits(0);
     let old = node.names(&format!("{STATE}/store"));
     let before = node.tree();
-    let mut next = NEXT_PACK.artifact(&node.mirror("next.tgz", &NEXT_PACK.bytes));
+    let mut next = NEXT_RELEASE.artifact(&node.mirror("next.tgz", &NEXT_RELEASE.bytes));
     next.version = "v1.2.0".to_owned();
     node.declare(&next, NETWORK);
     node.run("verify")
@@ -156,18 +156,18 @@ fn fault_48_back_from_a_failed_upgrade_without_a_network() {
     let node = Node::installed();
     let before = node.tree();
     let server = Server::http();
-    server.on("/next.tgz", [Reply::ok(&NEXT_PACK.bytes)]);
-    let mut next = NEXT_PACK.artifact(&server.url("/next.tgz"));
+    server.on("/next.tgz", [Reply::ok(&NEXT_RELEASE.bytes)]);
+    let mut next = NEXT_RELEASE.artifact(&server.url("/next.tgz"));
     next.pin = pin(b"what upstream published once");
     node.declare(&next, NETWORK);
     node.run("install").exits(2);
     assert_eq!(before, node.tree());
 
-    node.declare(&PACK.artifact(&nobody()), NETWORK);
+    node.declare(&RELEASE.artifact(&unreachable_url()), NETWORK);
     node.run("verify").exits(0);
     fs::remove_file(node.path(BRIDGE)).unwrap();
     node.run("install").exits(0);
-    assert!(before.looks_like(&node.tree()));
+    assert!(before.has_same_content(&node.tree()));
 }
 
 /// Fault 17: a bin directory on another file system gets copies, and the store keeps its spares.
@@ -177,13 +177,13 @@ fn fault_17_state_and_plugins_on_different_file_systems() {
         &fault_17_state_and_plugins_on_different_file_systems,
         |scratch| {
             let node = Node::within(scratch);
-            node.declare_pack();
+            node.declare_release();
             fs::create_dir_all(node.path(BIN)).unwrap();
             mount_tmpfs(&node.path(BIN), "size=64m");
             node.run("install").exits(0);
             assert_eq!(node.names(BIN), PLUGINS);
             node.write(BRIDGE, b"broken", 0o755);
-            node.lose_mirror();
+            node.remove_mirror();
             node.run("install --offline").exits(0);
             assert!(node.read(BRIDGE) == plugin("bridge"));
             assert_eq!(node.names(&format!("{STATE}/store")).len(), PLUGINS.len());
@@ -199,14 +199,14 @@ fn fault_17_a_set_that_does_not_fit_beside_the_old_one() {
         &fault_17_a_set_that_does_not_fit_beside_the_old_one,
         |scratch| {
             let node = Node::within(scratch);
-            node.declare_pack();
+            node.declare_release();
             fs::create_dir_all(node.path(BIN)).unwrap();
             let set: usize = PLUGINS.map(plugin).iter().map(Vec::len).sum();
             mount_tmpfs(&node.path(BIN), &format!("size={}", set + set / 2));
             node.run("install").exits(0);
             let before = node.tree();
-            let source = node.mirror("next.tgz", &NEXT_PACK.bytes);
-            node.declare(&NEXT_PACK.artifact(&source), NETWORK);
+            let source = node.mirror("next.tgz", &NEXT_RELEASE.bytes);
+            node.declare(&NEXT_RELEASE.artifact(&source), NETWORK);
             node.run("install")
                 .exits(2)
                 .says("No space left on device; free space");
@@ -244,8 +244,8 @@ fn other_directories_than_before_are_refused_until_uninstalled() {
 #[test]
 fn one_file_under_two_names() {
     let node = Node::empty();
-    let old = Pack::new(&["bridge", "host-local", "loopback", "portmap"], plugin);
-    let new = Pack::new(
+    let old = Release::new(&["bridge", "host-local", "loopback", "portmap"], plugin);
+    let new = Release::new(
         &["bridge", "host-local", "loopback", "portmap"],
         other_build,
     );
@@ -268,12 +268,12 @@ fn one_file_under_two_names() {
 fn offline_by_the_environment() {
     let node = Node::empty();
     node.declare(
-        &PACK.artifact(&nobody()),
+        &RELEASE.artifact(&unreachable_url()),
         &format!("{NETWORK}fetch: {{attempts: 1}}\n"),
     );
     let offline = "--offline leaves no source for it";
     for (value, is_on) in [("1", true), ("yes", true), ("true", true), ("0", false)] {
-        let mut install = node.keeper("install");
+        let mut install = node.command("install");
         let outcome = start(install.env("CNI_KEEPER_OFFLINE", value)).end();
         assert_eq!(outcome.exits(2).stderr.contains(offline), is_on, "{value}");
     }

@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::support::node::{BIN, CONF, CONFLIST, Node, STATE};
-use crate::support::pack::{NETWORK, PACK, PLUGINS, other_build};
+use crate::support::release::{NETWORK, PLUGINS, RELEASE, other_build};
 
 const BRIDGE: &str = "opt/cni/bin/bridge";
 const FOREIGN: [&str; 3] = [
@@ -49,7 +49,7 @@ fn it_removes_what_was_placed_and_nothing_else() {
         again.exits(0).stdout,
         "nothing to do: no file here was placed by cni-keeper\n"
     );
-    assert!(everything.looks_like(&node.whole_tree()));
+    assert!(everything.has_same_content(&node.whole_tree()));
     assert_eq!(after, node.tree());
 }
 
@@ -58,7 +58,7 @@ fn it_removes_what_was_placed_and_nothing_else() {
 #[test]
 fn it_stays_where_that_is_asked_for() {
     let node = Node::installed();
-    let mut uninstall = node.keeper("uninstall --stay");
+    let mut uninstall = node.command("uninstall --stay");
     let mut uninstall = uninstall.stdout(Stdio::piped()).spawn().unwrap();
     let said = BufReader::new(uninstall.stdout.take().unwrap()).lines();
     let last = said
@@ -148,7 +148,7 @@ fn on_an_empty_node_it_makes_nothing() {
 #[test]
 fn it_knows_what_was_placed_whatever_is_declared_by_now() {
     let node = Node::installed();
-    let mut other = PACK.artifact("http://mirror.invalid/p.tgz");
+    let mut other = RELEASE.artifact("http://mirror.invalid/p.tgz");
     other.plugins = "[loopback]".to_owned();
     node.declare(&other, "");
     node.run("uninstall").exits(0);
@@ -160,7 +160,7 @@ fn it_knows_what_was_placed_whatever_is_declared_by_now() {
     node.run("install").exits(0);
     node.run("uninstall").exits(0);
     node.declare(
-        &PACK.artifact(&node.mirror("again.tgz", &PACK.bytes)),
+        &RELEASE.artifact(&node.mirror("again.tgz", &RELEASE.bytes)),
         NETWORK,
     );
     node.run("install").exits(0).says("done: 4 files");

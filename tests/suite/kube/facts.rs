@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::agent::Agent;
 use crate::support::cluster::{Cluster, NETWORK, NODE, TOKEN, in_cluster, node_with};
 use crate::support::node::{CONFLIST, Node, STATE, start};
-use crate::support::pack::PACK;
+use crate::support::release::RELEASE;
 use crate::support::server::Reply;
 
 /// A node of a cluster, with this network and more declared.
@@ -20,9 +20,9 @@ pub(super) fn member(network: &str, more: &str) -> (Node, Cluster) {
 }
 
 pub(super) fn declare(node: &Node, cluster: &Cluster, network: &str, more: &str) {
-    let source = node.mirror("plugins.tgz", &PACK.bytes);
+    let source = node.mirror("plugins.tgz", &RELEASE.bytes);
     let rest = format!("{network}{}", cluster.section(more));
-    node.declare(&PACK.artifact(&source), &rest);
+    node.declare(&RELEASE.artifact(&source), &rest);
 }
 
 /// The agent in a pod of that node.
@@ -39,7 +39,7 @@ fn subnet(node: &Node) -> Value {
 #[test]
 fn a_node_gets_the_range_that_the_cluster_assigned_to_it() {
     let (node, cluster) = member(NETWORK, "");
-    cluster.node_is(&node_with(Some("10.244.7.0/24")));
+    cluster.set_node(&node_with(Some("10.244.7.0/24")));
     start(&mut in_cluster(&node, "install")).end().exits(0);
     assert_eq!(subnet(&node), "10.244.7.0/24");
     let request = &cluster.server.requests()[0];
@@ -66,7 +66,7 @@ fn a_node_gets_the_range_that_the_cluster_assigned_to_it() {
             .says("answers 500");
     }
     // What is known of another node is of no use here.
-    let mut elsewhere = node.keeper("plan --node-name worker-2");
+    let mut elsewhere = node.command("plan --node-name worker-2");
     start(&mut elsewhere)
         .end()
         .exits(1)
@@ -81,7 +81,7 @@ fn a_node_gets_the_range_that_the_cluster_assigned_to_it() {
 fn a_range_outside_of_the_clusters_is_refused() {
     let network = NETWORK.replace("  facts:", "  podRanges: [10.0.0.0/16]\n  facts:");
     let (node, cluster) = member(&network, "");
-    cluster.node_is(&node_with(Some("10.244.7.0/24")));
+    cluster.set_node(&node_with(Some("10.244.7.0/24")));
     start(&mut in_cluster(&node, "validate"))
         .end()
         .exits(0)
@@ -95,14 +95,14 @@ fn a_range_outside_of_the_clusters_is_refused() {
 #[test]
 fn the_agent_waits_for_a_range_and_says_how_one_is_assigned() {
     let (node, cluster) = member(NETWORK, "");
-    cluster.node_is(&node_with(None));
+    cluster.set_node(&node_with(None));
     let agent = agent(&node);
     agent.becomes_unready(
         "node worker-1 has no podCIDR; where no controller assigns one, give it a range of its own: \
          kubectl patch node worker-1 -p '{\"spec\":{\"podCIDR\":\"RANGE\"}}'",
     );
     assert!(!node.has(CONFLIST));
-    cluster.node_is(&node_with(Some("10.244.8.0/24")));
+    cluster.set_node(&node_with(Some("10.244.8.0/24")));
     agent.becomes_ready();
     assert_eq!(subnet(&node), "10.244.8.0/24");
 }
@@ -112,17 +112,17 @@ fn a_label_that_changes_changes_the_conflist() {
     let network = NETWORK.replace("bridge: cni0", "bridge: \"br-${node.labels.rack}\"");
     let (node, cluster) = member(&format!("{network}drift: {{resync: 1s}}\n"), "");
     let mut object = node_with(Some("10.244.9.0/24"));
-    cluster.node_is(&object);
+    cluster.set_node(&object);
     let agent = agent(&node);
     agent.becomes_ready();
     object["metadata"]["labels"] = json!({"rack": "r2"});
-    cluster.node_is(&object);
-    agent.unasked("rendered anew", || {
+    cluster.set_node(&object);
+    agent.until_without_asking("rendered anew", || {
         let conflist: Value = serde_json::from_slice(&node.read(CONFLIST)).unwrap();
         conflist["plugins"][0]["bridge"] == "br-r2"
     });
     object["metadata"]["labels"] = json!({});
-    cluster.node_is(&object);
+    cluster.set_node(&object);
     agent.becomes_unready("kubectl label node worker-1 rack=VALUE");
     // What is there stays, since nobody knows better.
     assert!(node.has(CONFLIST));
@@ -132,7 +132,7 @@ fn a_label_that_changes_changes_the_conflist() {
 #[test]
 fn without_the_api_server_the_agent_starts_with_what_it_knows() {
     let (node, cluster) = member(NETWORK, "");
-    cluster.node_is(&node_with(Some("10.244.7.0/24")));
+    cluster.set_node(&node_with(Some("10.244.7.0/24")));
     let first = agent(&node);
     first.becomes_ready();
     first.stop();
@@ -168,7 +168,7 @@ fn without_the_api_server_nothing_is_made_up() {
     cluster.server.on(NODE, [Reply::status(500)]);
     let agent = self::agent(&node);
     agent.becomes_unready("node.podCIDR is not known yet: https://127.0.0.1:");
-    cluster.node_is(&node_with(Some("10.244.7.0/24")));
+    cluster.set_node(&node_with(Some("10.244.7.0/24")));
     agent.becomes_ready();
 }
 
@@ -179,9 +179,9 @@ fn the_server_that_pods_are_told_of_may_have_an_ipv6_address() {
     let section = cluster
         .section("")
         .replace(&format!("server: \"{}\", ", cluster.url()), "");
-    let source = node.mirror("plugins.tgz", &PACK.bytes);
-    node.declare(&PACK.artifact(&source), &format!("{NETWORK}{section}"));
-    cluster.node_is(&node_with(Some("10.244.7.0/24")));
+    let source = node.mirror("plugins.tgz", &RELEASE.bytes);
+    node.declare(&RELEASE.artifact(&source), &format!("{NETWORK}{section}"));
+    cluster.set_node(&node_with(Some("10.244.7.0/24")));
     let port = cluster.server.address().port().to_string();
     let mut install = in_cluster(&node, "install");
     install
@@ -197,7 +197,7 @@ fn the_server_that_pods_are_told_of_may_have_an_ipv6_address() {
 #[test]
 fn no_proxy_is_honoured() {
     let (node, cluster) = member(NETWORK, "");
-    cluster.node_is(&node_with(Some("10.244.7.0/24")));
+    cluster.set_node(&node_with(Some("10.244.7.0/24")));
     let render = |no_proxy: &str| {
         let mut command = in_cluster(&node, "render");
         command
@@ -214,11 +214,11 @@ fn no_proxy_is_honoured() {
 #[test]
 fn a_token_is_read_anew_for_each_request() {
     let (node, cluster) = member(&format!("{NETWORK}drift: {{resync: 1s}}\n"), "");
-    cluster.node_is(&node_with(Some("10.244.7.0/24")));
+    cluster.set_node(&node_with(Some("10.244.7.0/24")));
     let agent = agent(&node);
     agent.becomes_ready();
-    cluster.gives_token("rotated\n");
-    agent.unasked("the new token is used", || {
+    cluster.replace_token("rotated\n");
+    agent.until_without_asking("the new token is used", || {
         let requests = cluster.server.requests();
         let last = requests.last().unwrap();
         last.header("authorization") == Some("Bearer rotated")

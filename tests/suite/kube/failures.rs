@@ -69,7 +69,7 @@ fn an_api_server_that_says_nothing_is_given_up_on() {
 #[test]
 fn an_api_server_of_another_authority_gets_no_token() {
     let (node, cluster) = member(NETWORK, "");
-    cluster.node_is(&node_with(Some("10.244.7.0/24")));
+    cluster.set_node(&node_with(Some("10.244.7.0/24")));
     fs::write(cluster.ca_file(), Authority::new().pem()).unwrap();
     render(&node)
         .exits(2)
@@ -86,7 +86,7 @@ fn what_is_not_mounted_is_named() {
     let node = Node::empty();
     let cluster = Cluster::of(&node);
     declare(&node, &cluster, NETWORK, "");
-    cluster.gives_token("\n");
+    cluster.replace_token("\n");
     render(&node)
         .exits(2)
         .says("token holds no token; mount a ServiceAccount token there");
@@ -95,7 +95,7 @@ fn what_is_not_mounted_is_named() {
         .exits(2)
         .says("kubernetes.tokenFile: ")
         .says("kubernetes-api");
-    cluster.gives_token(TOKEN);
+    cluster.replace_token(TOKEN);
     fs::remove_file(cluster.ca_file()).unwrap();
     render(&node).exits(2).says("kubernetes.caFile: ");
     let section = cluster.section("");
@@ -117,7 +117,7 @@ fn the_token_is_in_no_log_and_in_no_view() {
     let mut command = in_cluster(&node, "run --log-level trace");
     let traced = crate::support::agent::Agent::spawn(&mut command);
     traced.becomes_unready("does not accept the token");
-    cluster.node_is(&node_with(Some("10.244.7.0/24")));
+    cluster.set_node(&node_with(Some("10.244.7.0/24")));
     traced.becomes_ready();
     for path in [
         "/status",

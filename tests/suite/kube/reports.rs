@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use crate::support::agent::Agent;
 use crate::support::cluster::{Cluster, EVENTS, NODE, STATUS, node_with};
 use crate::support::node::{BIN, CONF, CONFLIST, Node};
-use crate::support::pack::NETWORK;
+use crate::support::release::NETWORK;
 use crate::support::server::Reply;
-use crate::support::unasked::is_stocked;
+use crate::support::without_asking::has_spares;
 
 use super::facts::{agent, member};
 
@@ -18,7 +18,7 @@ fn gated() -> String {
 
 /// The conditions that were written so far, without what others have.
 fn conditions(cluster: &Cluster) -> Vec<Value> {
-    let told = cluster.told("PATCH", STATUS);
+    let told = cluster.bodies("PATCH", STATUS);
     told.into_iter()
         .map(|mut patch| patch["status"]["conditions"][0].take())
         .collect()
@@ -30,25 +30,25 @@ fn statuses(cluster: &Cluster) -> Vec<String> {
     conditions.iter().map(status).collect()
 }
 
-fn unasked(agent: &Agent, what: &str, holds: impl Fn() -> bool) {
-    agent.unasked(what, holds);
+fn until_without_asking(agent: &Agent, what: &str, holds: impl Fn() -> bool) {
+    agent.until_without_asking(what, holds);
 }
 
 #[test]
 fn the_condition_follows_readiness_with_the_reason() {
     let (node, cluster) = member(&gated(), ", condition: true");
-    cluster.node_is(&node_with(None));
-    cluster.takes_changes();
+    cluster.set_node(&node_with(None));
+    cluster.accept_changes();
     let agent = agent(&node);
-    unasked(&agent, "told that it waits", || {
+    until_without_asking(&agent, "told that it waits", || {
         statuses(&cluster) == ["False"]
     });
     node.write("run/gate", b"", 0o644);
-    unasked(&agent, "told that it is ready", || {
+    until_without_asking(&agent, "told that it is ready", || {
         statuses(&cluster) == ["False", "True"]
     });
     node.write(&format!("{CONF}/00-rival.conflist"), b"{", 0o644);
-    unasked(&agent, "told that a rival is in the way", || {
+    until_without_asking(&agent, "told that a rival is in the way", || {
         statuses(&cluster).len() == 3
     });
 
@@ -88,10 +88,10 @@ fn the_time_of_the_last_transition_outlives_the_agent() {
     object["status"]["conditions"] = json!([
         {"type": "cni-keeper.dev/Ready", "status": "True", "lastTransitionTime": "2021-01-01T00:00:00Z"},
     ]);
-    cluster.node_is(&object);
-    cluster.takes_changes();
+    cluster.set_node(&object);
+    cluster.accept_changes();
     let agent = agent(&node);
-    unasked(&agent, "told", || !conditions(&cluster).is_empty());
+    until_without_asking(&agent, "told", || !conditions(&cluster).is_empty());
     let told = &conditions(&cluster)[0];
     assert_eq!(told["lastTransitionTime"], "2021-01-01T00:00:00Z");
     assert_ne!(told["lastHeartbeatTime"], "2021-01-01T00:00:00Z");
@@ -100,21 +100,21 @@ fn the_time_of_the_last_transition_outlives_the_agent() {
 #[test]
 fn drift_becomes_an_event_of_the_node_and_the_same_again_does_not() {
     let (node, cluster) = member(NETWORK, ", events: true");
-    cluster.takes_changes();
+    cluster.accept_changes();
     let agent = agent(&node);
     agent.becomes_ready();
-    unasked(&agent, "two copies of each plugin", || is_stocked(&node));
+    until_without_asking(&agent, "two copies of each plugin", || has_spares(&node));
     for _ in 0..3 {
         std::fs::remove_file(node.path(&format!("{BIN}/bridge"))).unwrap();
         agent.becomes_ready();
     }
     std::fs::remove_file(node.path(CONFLIST)).unwrap();
-    unasked(&agent, "told of the conflist", || {
-        let told = cluster.told("POST", EVENTS);
+    until_without_asking(&agent, "told of the conflist", || {
+        let told = cluster.bodies("POST", EVENTS);
         told.iter()
             .any(|event| event["message"].as_str().unwrap().contains("10-pods"))
     });
-    let told = cluster.told("POST", EVENTS);
+    let told = cluster.bodies("POST", EVENTS);
     let [bridge, _conflist] = &told[..] else {
         panic!("{told:#?}")
     };
@@ -158,10 +158,10 @@ fn the_startup_taint_goes_once_the_node_is_ready_and_no_other_does() {
     });
     assert!(cluster.server.requests().is_empty(), "it is not ready");
     node.write("run/gate", b"", 0o644);
-    unasked(&agent, "two tries", || {
-        cluster.told("PATCH", NODE).len() == 2
+    until_without_asking(&agent, "two tries", || {
+        cluster.bodies("PATCH", NODE).len() == 2
     });
-    let told = cluster.told("PATCH", NODE);
+    let told = cluster.bodies("PATCH", NODE);
     let removal = |place: usize| {
         let path = format!("/spec/taints/{place}");
         json!([{"op": "test", "path": path, "value": ours}, {"op": "remove", "path": path}])
@@ -200,7 +200,7 @@ fn nobody_waits_for_the_api_server() {
     cluster.server.wait_for(NODE);
     for _ in 0..3 {
         std::fs::remove_file(node.path(CONFLIST)).unwrap();
-        unasked(&agent, "healed", || node.has(CONFLIST));
+        until_without_asking(&agent, "healed", || node.has(CONFLIST));
     }
     assert!(agent.is_ready());
     assert_eq!(node.names(CONF), ["10-pods.conflist"]);
@@ -212,7 +212,7 @@ fn nobody_waits_for_the_api_server() {
 #[test]
 fn a_missing_permission_is_told_and_the_node_is_ready_all_the_same() {
     let (node, cluster) = member(NETWORK, ", condition: true");
-    cluster.node_is(&node_with(None));
+    cluster.set_node(&node_with(None));
     cluster.server.on(STATUS, [Reply::status(403)]);
     let agent = agent(&node);
     agent.until("told", |agent| {
@@ -224,8 +224,8 @@ fn a_missing_permission_is_told_and_the_node_is_ready_all_the_same() {
     assert!(agent.is_ready());
     let refused = "cni_keeper_kubernetes_requests_total{verb=\"patch\",result=\"forbidden\"}";
     assert!(agent.metric(refused) >= 1.0);
-    cluster.takes_changes();
-    unasked(&agent, "told after all", || {
+    cluster.accept_changes();
+    until_without_asking(&agent, "told after all", || {
         statuses(&cluster).last().is_some_and(|last| last == "True")
     });
 }
@@ -234,15 +234,15 @@ fn a_missing_permission_is_told_and_the_node_is_ready_all_the_same() {
 #[test]
 fn nothing_is_told_unless_that_is_declared() {
     let (node, cluster) = member(NETWORK, "");
-    cluster.node_is(&node_with(None));
-    cluster.takes_changes();
+    cluster.set_node(&node_with(None));
+    cluster.accept_changes();
     let agent = agent(&node);
     agent.becomes_ready();
     assert!(cluster.server.requests().is_empty());
     assert_eq!(agent.json("/status").get("kubernetes"), None);
     assert!(!agent.get("/metrics").body.contains("kubernetes"));
     switch(&node, &cluster, "", ", condition: true");
-    unasked(&agent, "told", || statuses(&cluster) == ["True"]);
+    until_without_asking(&agent, "told", || statuses(&cluster) == ["True"]);
 }
 
 /// Replaces what is declared of the API.

@@ -8,8 +8,8 @@ use cni_keeper::model::Status;
 use serde_json::Value;
 
 use super::page;
-use crate::support::again::has_program;
 use crate::support::node::{Outcome, start};
+use crate::support::rerun::has_program;
 use crate::support::server::{Reply, Server};
 use crate::support::skipped;
 use crate::support::status::{bare, blocked, drifting, healed, hostile, ready};

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::{SUBNET_ENV, completed, data, golden, loaded};
 use crate::support::archive::Tar;
 use crate::support::node::{BIN, CONF, Node};
-use crate::support::pack::{arch, plugin};
+use crate::support::release::{arch, plugin};
 use crate::support::server::{Reply, Server};
 
 /// A plugin that is only asked for its versions here.

@@ -6,10 +6,10 @@ use std::process::Command;
 use rcgen::KeyPair;
 
 use super::{node, secret};
+use crate::support::image_parts::{ImageParts, digest, image_of, in_image};
 use crate::support::node::Node;
-use crate::support::pack::{NETWORK, PACK, PLUGINS, plugin};
-use crate::support::parts::{Parts, digest, image_of, in_image};
 use crate::support::registry::REPOSITORY;
+use crate::support::release::{NETWORK, PLUGINS, RELEASE, plugin};
 use crate::support::server::{Reply, Server};
 use crate::support::tls::Authority;
 
@@ -29,7 +29,7 @@ fn shown(authority: &Authority, server: &Server, cert: &str, key: &str) -> Node 
 
 fn mutual(authority: &Authority, clients: &Authority) -> Server {
     let server = Server::https(authority.mutual_server(&["127.0.0.1"], clients));
-    server.on("/p.tgz", [Reply::ok(&PACK.bytes)]);
+    server.on("/p.tgz", [Reply::ok(&RELEASE.bytes)]);
     server
 }
 
@@ -43,7 +43,7 @@ fn headers_go_where_they_are_meant_for_and_not_along_with_a_redirect() {
         "/elsewhere/p.tgz",
         [Reply::redirect(&cdn.url("/cni/p.tgz"))],
     );
-    cdn.on("/cni/p.tgz", [Reply::ok(&PACK.bytes)]);
+    cdn.on("/cni/p.tgz", [Reply::ok(&RELEASE.bytes)]);
     let node = node(&mirror.url("/cni/p.tgz"), "");
     let ca = secret(&node, "ca.pem", &authority.pem());
     let headers = "# for the mirror\nAuthorization: Bearer HUSH\nX-Team: network\n";
@@ -189,11 +189,11 @@ fn the_operators_authorities_are_added_to_the_systems() {
         (Some(other.pem()), other.pem(), 2),
     ] {
         let server = Server::https(one.server(&["127.0.0.1"]));
-        server.on("/p.tgz", [Reply::ok(&PACK.bytes)]);
+        server.on("/p.tgz", [Reply::ok(&RELEASE.bytes)]);
         let node = Node::empty();
         let ca = secret(&node, "ca.pem", &own);
         super::declare(&node, &[server.url("/p.tgz")], &format!("caFile: {ca}"));
-        let mut install = node.keeper("install");
+        let mut install = node.command("install");
         if let Some(system) = system {
             install.env("SSL_CERT_FILE", secret(&node, "system.pem", &system));
         }
@@ -234,7 +234,7 @@ fn a_registry_is_shown_what_its_prefix_says_and_its_storage_nothing() {
     let (authority, clients) = (Authority::new(), Authority::new());
     let registry = Server::https(authority.mutual_server(&["127.0.0.1"], &clients));
     let storage = Server::https(authority.server(&["127.0.0.1"]));
-    let mut parts = Parts::default();
+    let mut parts = ImageParts::default();
     let image = parts.image(plugin);
     parts.serve(&storage);
     let contents: HashMap<String, Vec<u8>> = parts.paths().collect();

@@ -21,23 +21,23 @@
 //! | 54 architecture | `install::network::fault_54` | `pulled::fault_54` | as the archive or image |
 
 use super::secret;
+use crate::support::image_parts::{Descriptor, ImageParts, digest, image_of, in_image, layer_of};
 use crate::support::node::{BIN, CONFLIST, Node};
-use crate::support::pack::{NETWORK, PLUGINS, plugin};
-use crate::support::parts::{Described, Parts, digest, image_of, in_image, layer_of};
 use crate::support::registry::REPOSITORY;
+use crate::support::release::{NETWORK, PLUGINS, plugin};
 use crate::support::server::{Reply, Server};
 use crate::support::tls::Authority;
 
 /// An image of one layer, and servers that claim to have it.
 struct Scene {
-    parts: Parts,
-    image: Described,
-    layer: Described,
+    parts: ImageParts,
+    image: Descriptor,
+    layer: Descriptor,
 }
 
 impl Scene {
     fn new() -> Self {
-        let mut parts = Parts::default();
+        let mut parts = ImageParts::default();
         let layer = parts.layer("+gzip", layer_of(&PLUGINS, plugin).gz());
         let image = parts.manifest(std::slice::from_ref(&layer));
         Self {

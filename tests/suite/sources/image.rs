@@ -9,7 +9,7 @@ use cni_keeper::model::{Format, Member, Pin, Sha256};
 
 use crate::fetch::{TempSpool, artifact, means, settings};
 use crate::support::images::{Images, manifest};
-use crate::support::pack::{arch, other_build, plugin};
+use crate::support::release::{arch, other_build, plugin};
 
 /// Plugins and their digests.
 #[derive(Default)]

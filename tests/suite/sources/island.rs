@@ -13,12 +13,12 @@ use cni_keeper::model::{Arch, Sha256};
 
 use crate::support::agent::Agent;
 use crate::support::archive::{Tar, binary};
+use crate::support::image_parts::{ImageParts, digest, layer_of};
 use crate::support::images::{Images, manifest};
 use crate::support::namespace::{in_private_mounts, mount_tmpfs, unmount};
 use crate::support::node::{BIN, CONFLIST, Node, Outcome, behind, start};
-use crate::support::pack::{NETWORK, PLUGINS, arch, plugin};
-use crate::support::parts::{Parts, digest, layer_of};
 use crate::support::registry::REPOSITORY;
+use crate::support::release::{NETWORK, PLUGINS, arch, plugin};
 use crate::support::server::{Reply, Server};
 
 /// Another architecture than this machine's.
@@ -47,7 +47,7 @@ impl Site {
     fn new() -> Self {
         let server = Server::http();
         let node = Node::empty();
-        let mut parts = Parts::default();
+        let mut parts = ImageParts::default();
         let mut archives = Vec::new();
         let (mut archive_pins, mut raw_pins) = (String::new(), String::new());
         let mut manifests = Vec::new();
@@ -112,7 +112,7 @@ fetch:
             arch(),
             other()
         );
-        self.node.keeper(&arguments)
+        self.node.command(&arguments)
     }
 
     fn gather(&self) -> Outcome {
@@ -124,7 +124,7 @@ fetch:
         let seed = self.bundle();
         let command = self
             .node
-            .keeper(&format!("install --offline --seed {}", seed.display()));
+            .command(&format!("install --offline --seed {}", seed.display()));
         let mut wrapper = Command::new("unshare");
         wrapper.args(["--net", "--"]);
         start(&mut behind(wrapper, &command)).end()

@@ -10,10 +10,10 @@ use tempfile::TempDir;
 
 use super::registry::Guarded;
 use super::secret;
+use crate::support::image_parts::{ImageParts, digest, image_of, in_image};
 use crate::support::node::{BIN, Node};
-use crate::support::pack::{NETWORK, PLUGINS, Pack, plugin};
-use crate::support::parts::{Parts, digest, image_of, in_image};
 use crate::support::registry::{Registry, Setup, has_tools};
+use crate::support::release::{NETWORK, PLUGINS, Release, plugin};
 use crate::support::server::{Reply, Server};
 
 /// Takes connections and says nothing, for as long as the other end stays.
@@ -49,14 +49,14 @@ impl Blackhole {
 /// Four artifacts of one plugin each.
 const FOUR: [&str; 4] = ["bridge", "host-local", "loopback", "portmap"];
 
-fn four() -> Vec<Pack> {
+fn four() -> Vec<Release> {
     FOUR.iter()
-        .map(|name| Pack::new(&[*name], plugin))
+        .map(|name| Release::new(&[*name], plugin))
         .collect()
 }
 
 /// Declares them from an origin, with these mirrors for it.
-fn declare_four(node: &Node, packs: &[Pack], origin: &str, mirrors: &str, fetch: &str) {
+fn declare_four(node: &Node, packs: &[Release], origin: &str, mirrors: &str, fetch: &str) {
     let mut text = "artifacts:\n".to_owned();
     for (name, pack) in FOUR.iter().zip(packs) {
         let artifact = pack.artifact(&format!("{origin}/{name}.tgz")).to_string();
@@ -67,7 +67,7 @@ fn declare_four(node: &Node, packs: &[Pack], origin: &str, mirrors: &str, fetch:
     node.declare_text(&text);
 }
 
-fn serve_four(server: &Server, packs: &[Pack]) {
+fn serve_four(server: &Server, packs: &[Release]) {
     for (name, pack) in FOUR.iter().zip(packs) {
         server.on(&format!("/o/{name}.tgz"), [Reply::ok(&pack.bytes)]);
     }
@@ -100,7 +100,7 @@ fn fault_38_a_dead_mirror_costs_one_timeout_for_all() {
 #[test]
 fn fault_38_a_dead_registry_mirror_costs_one_timeout_for_an_image() {
     let (dead, origin) = (Blackhole::new(), Server::http());
-    let mut parts = Parts::default();
+    let mut parts = ImageParts::default();
     let image = parts.image(plugin);
     parts.serve(&origin);
     let node = Node::empty();
@@ -162,7 +162,7 @@ fn a_registry_mirror_that_refuses_us_is_passed_over() {
     if !has_tools() {
         return;
     }
-    let mut parts = Parts::default();
+    let mut parts = ImageParts::default();
     let image = parts.image(plugin);
     let storage = TempDir::new().unwrap();
     let origin = Registry::start(&storage, &Setup::default());
@@ -194,7 +194,7 @@ fn a_registry_stands_in_for_another_under_its_own_path() {
     if !has_tools() {
         return;
     }
-    let mut parts = Parts::default();
+    let mut parts = ImageParts::default();
     let image = parts.image(plugin);
     let storage = TempDir::new().unwrap();
     parts.push(Registry::start(&storage, &Setup::default()).address());

@@ -8,7 +8,7 @@ mod signatures;
 use cni_keeper::model::Sha256;
 
 use crate::support::node::Node;
-use crate::support::pack::{NETWORK, PACK};
+use crate::support::release::{NETWORK, RELEASE};
 use crate::support::server::{Reply, Server};
 use crate::support::signers::ListSigner;
 
@@ -24,10 +24,10 @@ fn line(bytes: &[u8]) -> String {
     format!("{}  p.tgz\n", Sha256::of(bytes))
 }
 
-/// A mirror with [`PACK`] and, beside it, a list that is signed.
+/// A mirror with [`RELEASE`] and, beside it, a list that is signed.
 fn mirror(signer: &ListSigner, list: &str) -> Server {
     let server = Server::http();
-    server.on(ARCHIVE, [Reply::ok(&PACK.bytes)]);
+    server.on(ARCHIVE, [Reply::ok(&RELEASE.bytes)]);
     publish(&server, list, &signer.sign(list));
     server
 }
@@ -44,9 +44,9 @@ fn trusting(key: &str, lists: &[String]) -> String {
     )
 }
 
-/// Declares [`PACK`] of that mirror without a digest.
+/// Declares [`RELEASE`] of that mirror without a digest.
 fn declare(node: &Node, server: &Server, signer: &ListSigner) {
-    let mut artifact = PACK.artifact(&server.url(ARCHIVE));
+    let mut artifact = RELEASE.artifact(&server.url(ARCHIVE));
     artifact.pin = String::new();
     let trust = trusting(&signer.public_key(), &[server.url(LIST)]);
     node.declare(&artifact, &trust);

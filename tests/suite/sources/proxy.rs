@@ -4,21 +4,21 @@ use std::net::TcpListener;
 
 use super::{declare, node, secret};
 use crate::support::node::{BIN, Node, Outcome, start};
-use crate::support::pack::PACK;
 use crate::support::proxy::{Kind, LOGIN, ORIGIN, Proxy};
+use crate::support::release::RELEASE;
 use crate::support::server::{Reply, Server};
 use crate::support::tls::Authority;
 
 const BOTH: [Kind; 2] = [Kind::Squid, Kind::Tinyproxy];
 
 fn install(node: &Node, variables: &[(&str, &str)]) -> Outcome {
-    let mut command = node.keeper("install");
+    let mut command = node.command("install");
     let outcome = start(command.envs(variables.iter().copied())).end();
     outcome.does_not_say("HUSH");
     outcome
 }
 
-/// A node that is to get [`PACK`] from a TLS server of this authority.
+/// A node that is to get [`RELEASE`] from a TLS server of this authority.
 fn trusting(authority: &Authority, source: &str) -> Node {
     let node = Node::empty();
     let ca = secret(&node, "ca.pem", &authority.pem());
@@ -52,7 +52,7 @@ fn real_proxies_carry_https_and_http() {
     let secure = Server::https(authority.server(&[ORIGIN]));
     let plain = Server::http();
     for server in [&secure, &plain] {
-        server.on("/p.tgz", [Reply::ok(&PACK.bytes)]);
+        server.on("/p.tgz", [Reply::ok(&RELEASE.bytes)]);
     }
     for kind in BOTH {
         let Some(proxy) = Proxy::start(kind) else {
@@ -190,7 +190,7 @@ fn faults_44_to_46_are_the_same_through_a_proxy() {
             "/busy",
             [
                 Reply::status(503).with("Retry-After", "0"),
-                Reply::ok(&PACK.bytes),
+                Reply::ok(&RELEASE.bytes),
             ],
         );
         server.on("/page", [Reply::ok(b"<html>please log in</html>")]);
@@ -300,7 +300,7 @@ fn a_proxy_that_is_not_there_is_named() {
 #[test]
 fn a_variable_that_names_no_proxy_is_an_error() {
     let server = Server::http();
-    server.on("/p.tgz", [Reply::ok(&PACK.bytes)]);
+    server.on("/p.tgz", [Reply::ok(&RELEASE.bytes)]);
     for value in [
         "socks5://user:HUSH@127.0.0.1:1080",
         "http://user:HU#SH@127.0.0.1:3128",

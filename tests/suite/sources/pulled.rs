@@ -7,16 +7,16 @@ use super::registry::{Config, Guarded};
 use super::secret;
 use crate::support::agent::Agent;
 use crate::support::archive::{Tar, binary};
+use crate::support::image_parts::{Descriptor, ImageParts, digest, image_of, in_image, layer_of};
 use crate::support::node::{BIN, CONFLIST, Node, Outcome, start};
-use crate::support::pack::{NETWORK, PLUGINS, arch, other_build, plugin};
-use crate::support::parts::{Described, Parts, digest, image_of, in_image, layer_of};
 use crate::support::proxy::{Kind, ORIGIN, Proxy};
-use crate::support::registry::{Guard, REPOSITORY, Registry, Setup, has_tools};
+use crate::support::registry::{Access, REPOSITORY, Registry, Setup, has_tools};
+use crate::support::release::{NETWORK, PLUGINS, arch, other_build, plugin};
 use crate::support::tls::Authority;
 use crate::support::tokens::PASSWORD;
 
 /// A registry's storage with these parts in it.
-fn stored(parts: &Parts) -> TempDir {
+fn stored(parts: &ImageParts) -> TempDir {
     let storage = TempDir::new().unwrap();
     let open = Registry::start(&storage, &Setup::default());
     parts.push(open.address());
@@ -24,7 +24,7 @@ fn stored(parts: &Parts) -> TempDir {
 }
 
 /// Where an image is on this host.
-fn source(host: &str, port: u16, image: &Described) -> String {
+fn source(host: &str, port: u16, image: &Descriptor) -> String {
     format!("oci://{host}:{port}/{REPOSITORY}@{}", digest(image))
 }
 
@@ -33,7 +33,7 @@ fn open(storage: &TempDir) -> Registry {
     Registry::start(storage, &Setup::default())
 }
 
-fn at(registry: &Registry, image: &Described) -> String {
+fn at(registry: &Registry, image: &Descriptor) -> String {
     source("127.0.0.1", registry.address().port(), image)
 }
 
@@ -53,7 +53,7 @@ fn plain(registry: &Registry) -> String {
     )
 }
 
-fn pulling(registry: &Registry, image: &Described) -> Node {
+fn pulling(registry: &Registry, image: &Descriptor) -> Node {
     let node = Node::empty();
     let (source, fetch) = (at(registry, image), plain(registry));
     declare(&node, &source, &in_image(&PLUGINS), &fetch);
@@ -74,7 +74,7 @@ fn has(node: &Node, content: impl Fn(&str) -> Vec<u8>) {
 /// Installs, then once more with nobody left to ask, which then changes nothing.
 #[track_caller]
 fn installs(node: &Node, variables: &[(&str, &str)], registry: Registry) -> Outcome {
-    let mut command = node.keeper("install");
+    let mut command = node.command("install");
     let outcome = start(command.envs(variables.iter().copied())).end();
     assert_eq!(outcome.code, Some(0), "{outcome}\n{}", registry.log());
     has(node, plugin);
@@ -91,7 +91,7 @@ fn an_image_is_installed_by_every_way_into_a_registry() {
     if !has_tools() {
         return;
     }
-    let mut parts = Parts::default();
+    let mut parts = ImageParts::default();
     let image = parts.image(plugin);
     let storage = stored(&parts);
 
@@ -108,7 +108,7 @@ fn an_image_is_installed_by_every_way_into_a_registry() {
         ..Setup::default()
     };
     let password = Setup {
-        guard: Guard::Password,
+        guard: Access::Password,
         tls: Some((&guarded.authority, names)),
         at: None,
     };
@@ -158,7 +158,7 @@ fn fault_54_the_right_platform_is_picked_and_the_wrong_binary_refused() {
         _ => Arch::Arm64,
     };
     let foreign = |_: &str| binary(other, 4096);
-    let mut parts = Parts::default();
+    let mut parts = ImageParts::default();
     let ours = parts.layer("+gzip", layer_of(&PLUGINS, plugin).gz());
     let theirs = parts.layer("+gzip", layer_of(&PLUGINS, foreign).gz());
     let (ours, theirs) = (parts.manifest(&[ours]), parts.manifest(&[theirs]));
@@ -187,7 +187,7 @@ fn layers_and_artifacts_of_every_packing_are_read() {
         return;
     }
     let zstd = |bytes: Vec<u8>| zstd::encode_all(&bytes[..], 3).unwrap();
-    let mut parts = Parts::default();
+    let mut parts = ImageParts::default();
     let layers = [
         parts.layer("+gzip", layer_of(&["bridge"], plugin).gz()),
         parts.layer("+zstd", zstd(layer_of(&["host-local"], plugin).bytes())),
@@ -242,13 +242,13 @@ fn an_agent_keeps_what_came_out_of_an_image() {
     if !has_tools() {
         return;
     }
-    let mut parts = Parts::default();
+    let mut parts = ImageParts::default();
     let (image, next) = (parts.image(plugin), parts.image(other_build));
     let storage = stored(&parts);
     let registry = open(&storage);
     let address = registry.address();
     let node = pulling(&registry, &image);
-    let agent = Agent::stocked(&node);
+    let agent = Agent::with_spares(&node);
     has(&node, plugin);
     let downloads = &agent.json("/status")["downloads"];
     assert_eq!(downloads[0]["from"], at(&registry, &image), "{downloads}");
@@ -297,7 +297,7 @@ fn an_archive_gives_way_to_an_image_and_more_of_it_is_wanted() {
         return;
     }
     let more = ["bridge", "host-local", "loopback", "portmap"];
-    let mut parts = Parts::default();
+    let mut parts = ImageParts::default();
     let layer = parts.layer("+gzip", layer_of(&more, plugin).gz());
     let image = parts.manifest(&[layer]);
     let storage = stored(&parts);
@@ -328,12 +328,12 @@ fn a_password_that_is_renewed_is_taken_up() {
     if !has_tools() {
         return;
     }
-    let mut parts = Parts::default();
+    let mut parts = ImageParts::default();
     let image = parts.image(plugin);
     let storage = stored(&parts);
     let authority = Authority::new();
     let setup = Setup {
-        guard: Guard::Password,
+        guard: Access::Password,
         tls: Some((&authority, &["127.0.0.1"])),
         at: None,
     };

@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 
 use super::secret;
 use crate::support::agent::Agent;
+use crate::support::image_parts::{ImageParts, digest, layer_of};
 use crate::support::node::{Node, start};
-use crate::support::pack::{NETWORK, Pack, nobody, pin, plugin};
-use crate::support::parts::{Parts, digest, layer_of};
 use crate::support::registry::REPOSITORY;
+use crate::support::release::{NETWORK, Release, pin, plugin, unreachable_url};
 use crate::support::server::{Reply, Server};
 use crate::support::tls::Authority;
 
@@ -44,7 +44,7 @@ impl Trouble {
                 "dns",
                 "the name no-such-host.invalid does not resolve",
             ),
-            (nobody(), "connect", "no connection to 127.0.0.1"),
+            (unreachable_url(), "connect", "no connection to 127.0.0.1"),
             (unknown.url("/p.tgz"), "tls-unknown-ca", "fetch.caFile"),
             (expired.url("/p.tgz"), "tls-expired", "expired"),
             (misnamed.url("/p.tgz"), "tls-name", "127.0.0.1"),
@@ -71,11 +71,11 @@ impl Trouble {
             .into();
         let node = Node::empty();
         let ca = secret(&node, "ca.pem", &authority.pem());
-        let mut bad = Pack::new(&["host-local"], plugin);
+        let mut bad = Release::new(&["host-local"], plugin);
         let middle = bad.bytes.len() / 2;
         bad.bytes[middle] ^= 0xff;
         plain.on("/bad.tgz", [Reply::ok(&bad.bytes)]);
-        let mut parts = Parts::default();
+        let mut parts = ImageParts::default();
         let layer = parts.layer("", layer_of(&["ptp"], plugin).bytes());
         let empty = parts.manifest(&[layer]);
         let nobodys = parts.index(&[]);
@@ -132,7 +132,7 @@ const WHOLE: [(&str, &str, &str); 3] = [
 #[test]
 fn every_view_tells_the_reasons_apart() {
     let trouble = Trouble::new();
-    let mut command = trouble.node.keeper("install");
+    let mut command = trouble.node.command("install");
     let outcome = start(command.envs(trouble.variables())).end();
     outcome.exits(2);
     let lines = outcome.errors();
@@ -151,7 +151,7 @@ fn every_view_tells_the_reasons_apart() {
     }
 
     trouble.node.listen_anywhere();
-    let mut command = trouble.node.keeper("run");
+    let mut command = trouble.node.command("run");
     let agent = Agent::spawn(command.envs(trouble.variables()));
     agent.until("four downloads tried", |agent| {
         let downloads = &agent.json("/status")["downloads"];

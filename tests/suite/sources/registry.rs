@@ -16,10 +16,12 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::fetch::{Case, TempSpool};
-use crate::support::registry::{Guard, Registry, Setup, Stock, Thing, has_tools};
+use crate::support::registry::{
+    Access, Registry, RegistryStorage, Setup, StoredContent, has_tools,
+};
 use crate::support::server::Server;
 use crate::support::tls::Authority;
-use crate::support::tokens::{IDENTITY, Issuer, Life, PASSWORD, USER};
+use crate::support::tokens::{IDENTITY, Issuer, PASSWORD, TokenLifetime, USER};
 
 /// A file with credentials, which holds what it is told to.
 pub(super) struct Config {
@@ -89,7 +91,7 @@ async fn reason(case: &Case) -> (&'static str, String) {
 }
 
 /// Proves that a registry gives these things.
-async fn pulls(registry: &Registry, things: &[&Thing], dress: impl Fn(Case) -> Case) {
+async fn pulls(registry: &Registry, things: &[&StoredContent], dress: impl Fn(Case) -> Case) {
     for thing in things {
         let url = registry.url(thing);
         let case = dress(Case::one(&thing.content, &url).attempts(3));
@@ -105,7 +107,7 @@ async fn an_open_registry_gives_index_manifest_and_layer() {
     if !has_tools() {
         return;
     }
-    let stock = Stock::of(&["loopback"]);
+    let stock = RegistryStorage::of(&["loopback"]);
     let registry = Registry::start(&stock, &Setup::default());
     let all = [&stock.index, &stock.manifest, &stock.layer];
     pulls(&registry, &all, |case| case).await;
@@ -122,11 +124,11 @@ async fn a_password_opens_what_is_closed_without() {
     if !has_tools() {
         return;
     }
-    let stock = Stock::of(&["loopback"]);
+    let stock = RegistryStorage::of(&["loopback"]);
     let authority = Authority::new();
     let setup = Setup {
         tls: Some((&authority, &["127.0.0.1"])),
-        guard: Guard::Password,
+        guard: Access::Password,
         at: None,
     };
     let registry = Registry::start(&stock, &setup);
@@ -177,7 +179,7 @@ pub(super) struct Guarded {
 }
 
 impl Guarded {
-    pub(super) fn new(lives: &[Life]) -> Self {
+    pub(super) fn new(lives: &[TokenLifetime]) -> Self {
         let authority = Authority::new();
         let issuer = Arc::new(Issuer::of(&authority).live(lives));
         let tokens = Server::https(authority.server(&["127.0.0.1"]));
@@ -200,7 +202,7 @@ impl Guarded {
     ) -> Registry {
         let setup = Setup {
             tls: Some((&self.authority, &["127.0.0.1"])),
-            guard: Guard::Token(&self.realm, issuers),
+            guard: Access::Token(&self.realm, issuers),
             at,
         };
         Registry::start(stock, &setup)
@@ -212,7 +214,7 @@ async fn a_token_is_asked_for_with_a_password_or_an_identity_token() {
     if !has_tools() {
         return;
     }
-    let stock = Stock::of(&["loopback"]);
+    let stock = RegistryStorage::of(&["loopback"]);
     let guarded = Guarded::new(&[]);
     let registry = guarded.start(&stock, &guarded.authority, None);
     let address = by(registry.address());
@@ -269,8 +271,8 @@ async fn a_token_that_never_opens_is_told_after_one() {
     if !has_tools() {
         return;
     }
-    let stock = Stock::of(&["loopback"]);
-    let stale = Life {
+    let stock = RegistryStorage::of(&["loopback"]);
+    let stale = TokenLifetime {
         said: 3600,
         real: -3600,
     };
@@ -322,7 +324,7 @@ async fn fault_40_a_restart_in_the_middle_is_survived_and_the_token_renewed() {
     if !has_tools() {
         return;
     }
-    let stock = Stock::holding(&[("blob", large())]);
+    let stock = RegistryStorage::holding(&[("blob", large())]);
     let guarded = Guarded::new(&[]);
     let others = Authority::new();
     let first = guarded.start(&stock, &guarded.authority, None);
@@ -357,7 +359,7 @@ async fn what_is_wrong_with_tls_is_told_apart_and_a_mirror_helps() {
     if !has_tools() {
         return;
     }
-    let stock = Stock::of(&["loopback"]);
+    let stock = RegistryStorage::of(&["loopback"]);
     let authority = Authority::new();
     let setup = Setup {
         tls: Some((&authority, &["mirror.example"])),

@@ -11,8 +11,8 @@ use rcgen::KeyPair;
 use super::{declare, secret};
 use crate::support::agent::Agent;
 use crate::support::node::{Node, STATE, start};
-use crate::support::pack::PACK;
 use crate::support::proxy::ORIGIN;
+use crate::support::release::RELEASE;
 use crate::support::server::{Reply, Server};
 use crate::support::tls::Authority;
 
@@ -84,7 +84,7 @@ impl Scene {
 
     fn serves(&self, is_there: bool) {
         let reply = match is_there {
-            true => Reply::ok(&PACK.bytes),
+            true => Reply::ok(&RELEASE.bytes),
             false => Reply::status(404),
         };
         self.mirror.on("/signed?sig=HUSH-query", [reply]);
@@ -98,7 +98,7 @@ impl Scene {
 
     #[track_caller]
     fn run(&self, arguments: &str, code: i32) {
-        let mut command = self.node.keeper(arguments);
+        let mut command = self.node.command(arguments);
         let outcome = start(command.envs(self.variables())).end();
         outcome.exits(code);
         self.clean(arguments, &outcome.to_string());
@@ -173,7 +173,7 @@ fn the_daemon_shows_no_secret() {
     let scene = Scene::new();
     scene.serves(false);
     scene.node.listen_anywhere();
-    let mut command = scene.node.keeper("--log-level trace run");
+    let mut command = scene.node.command("--log-level trace run");
     let agent = Agent::spawn(command.envs(scene.variables()));
     let look = |agent: &Agent| {
         for path in VIEWS {

@@ -39,7 +39,7 @@ impl Agent {
     /// the endpoint, it is given a free port.
     pub(crate) fn start(node: &Node) -> Self {
         node.listen_anywhere();
-        Self::spawn(&mut node.keeper("run"))
+        Self::spawn(&mut node.command("run"))
     }
 
     /// Starts it and waits until it is ready.
@@ -94,9 +94,9 @@ impl Agent {
 
     /// Does something while the agent cannot act: a signal is on its way for a moment, so that every thread is seen
     /// to stand still before.
-    pub(crate) fn behind_its_back<T>(&self, deed: impl FnOnce() -> T) -> T {
+    pub(crate) fn while_stopped<T>(&self, deed: impl FnOnce() -> T) -> T {
         self.signal(Signal::SIGSTOP);
-        self.unasked("stopped", || self.is_stopped());
+        self.until_without_asking("stopped", || self.is_stopped());
         let done = deed();
         self.signal(Signal::SIGCONT);
         done

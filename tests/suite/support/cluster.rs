@@ -57,12 +57,12 @@ impl Cluster {
             dir: node.config().parent().unwrap().to_owned(),
         };
         fs::write(cluster.ca_file(), authority.pem()).unwrap();
-        cluster.gives_token(TOKEN);
+        cluster.replace_token(TOKEN);
         cluster
     }
 
     /// Replaces the token as kubelet does: in one step.
-    pub(crate) fn gives_token(&self, token: &str) {
+    pub(crate) fn replace_token(&self, token: &str) {
         let new = self.dir.join("token.new");
         fs::write(&new, token).unwrap();
         fs::rename(new, self.dir.join("token")).unwrap();
@@ -88,20 +88,20 @@ impl Cluster {
     }
 
     /// Has the node be this from now on.
-    pub(crate) fn node_is(&self, node: &Value) {
+    pub(crate) fn set_node(&self, node: &Value) {
         self.server
             .on(NODE, [Reply::ok(node.to_string().as_bytes())]);
     }
 
     /// Has every kind of change succeed.
-    pub(crate) fn takes_changes(&self) {
+    pub(crate) fn accept_changes(&self) {
         for path in [STATUS, EVENTS] {
             self.server.on(path, [Reply::ok(b"{}")]);
         }
     }
 
     /// All bodies that were sent to a path by this method, in order.
-    pub(crate) fn told(&self, method: &str, path: &str) -> Vec<Value> {
+    pub(crate) fn bodies(&self, method: &str, path: &str) -> Vec<Value> {
         let requests = self.server.requests().into_iter();
         requests
             .filter(|request: &Request| request.method == method && request.path == path)
@@ -128,7 +128,7 @@ pub(crate) fn node_with(cidr: Option<&str>) -> Value {
 
 /// The program as it runs in a pod of that node.
 pub(crate) fn in_cluster(node: &Node, arguments: &str) -> Command {
-    let mut command = node.keeper(arguments);
+    let mut command = node.command(arguments);
     command.env("CNI_KEEPER_NODE_NAME", NAME);
     command
 }

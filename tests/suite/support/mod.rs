@@ -1,17 +1,17 @@
 //! What the black-box tests share: a hostile server, evil archives, private mounts, kills at every call,
 //! a node in a sandbox and the agent that stays on it.
 
-pub(crate) mod again;
 pub(crate) mod agent;
 pub(crate) mod archive;
 pub(crate) mod cluster;
+pub(crate) mod image_parts;
 pub(crate) mod images;
 pub(crate) mod namespace;
 pub(crate) mod node;
-pub(crate) mod pack;
-pub(crate) mod parts;
 pub(crate) mod proxy;
 pub(crate) mod registry;
+pub(crate) mod release;
+pub(crate) mod rerun;
 pub(crate) mod server;
 pub(crate) mod signers;
 pub(crate) mod status;
@@ -19,7 +19,7 @@ pub(crate) mod strace;
 pub(crate) mod tls;
 pub(crate) mod tokens;
 pub(crate) mod tree;
-pub(crate) mod unasked;
+pub(crate) mod without_asking;
 
 /// Says that a test cannot run here and why. Where all of them must (`CNI_KEEPER_SUITE=require`, which
 /// `scripts/test --all` sets), that is a failure.

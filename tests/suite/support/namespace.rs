@@ -5,7 +5,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::again;
+use super::rerun;
 
 const SCRATCH: &str = "CNI_KEEPER_TEST_SCRATCH";
 
@@ -16,7 +16,7 @@ const SCRATCH: &str = "CNI_KEEPER_TEST_SCRATCH";
 /// The directory belongs to the first run: inside, what is mounted over could not be removed.
 pub(crate) fn in_private_mounts<T: Fn()>(test: &T, body: impl FnOnce(&Path)) {
     const WRAPPER: [&str; 5] = ["unshare", "--mount", "--propagation", "private", "--"];
-    if again::is_inside(test) {
+    if rerun::is_inside(test) {
         let scratch = env::var_os(SCRATCH).expect("the first run names the directory");
         return body(&PathBuf::from(scratch));
     }
@@ -25,24 +25,24 @@ pub(crate) fn in_private_mounts<T: Fn()>(test: &T, body: impl FnOnce(&Path)) {
         return;
     }
     let scratch = tempfile::tempdir().expect("a scratch directory");
-    let output = again::command(test, &WRAPPER)
+    let output = rerun::command(test, &WRAPPER)
         .env(SCRATCH, scratch.path())
         .output();
-    again::must_pass(&output.expect("unshare runs"));
+    rerun::must_pass(&output.expect("unshare runs"));
 }
 
 /// Runs `body` where the kernel's limits on users (`/proc/sys/user`) are its own to change, in a second run
 /// of `test`. Prints a line and does nothing where that is not permitted.
 pub(crate) fn in_private_limits<T: Fn()>(test: &T, body: impl FnOnce()) {
     const WRAPPER: [&str; 4] = ["unshare", "--user", "--map-root-user", "--"];
-    if again::is_inside(test) {
+    if rerun::is_inside(test) {
         return body();
     }
     if !permitted(&WRAPPER) {
         super::skipped("a user namespace needs permission and unshare(1)");
         return;
     }
-    again::must_pass(&again::command(test, &WRAPPER).output().unwrap());
+    rerun::must_pass(&rerun::command(test, &WRAPPER).output().unwrap());
 }
 
 /// Mounts a tmpfs over a directory; `options` as for `mount -o` (`size=64k,nr_inodes=8`).

@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::pack::{Artifact, NETWORK, PACK};
+use super::release::{Artifact, NETWORK, RELEASE};
 use super::tree::Tree;
 
 /// Where the files of a node are, below its root.
@@ -69,23 +69,23 @@ impl Node {
         }
     }
 
-    /// An empty machine for which [`PACK`], on the local mirror, and [`NETWORK`] are declared.
+    /// An empty machine for which [`RELEASE`], on the local mirror, and [`NETWORK`] are declared.
     pub(crate) fn declared() -> Self {
         let node = Self::empty();
-        node.declare_pack();
+        node.declare_release();
         node
     }
 
-    pub(crate) fn declare_pack(&self) {
-        let source = self.mirror("plugins.tgz", &PACK.bytes);
-        self.declare(&PACK.artifact(&source), NETWORK);
+    pub(crate) fn declare_release(&self) {
+        let source = self.mirror("plugins.tgz", &RELEASE.bytes);
+        self.declare(&RELEASE.artifact(&source), NETWORK);
     }
 
     /// The same with everything in place, and with the mirror gone.
     pub(crate) fn installed() -> Self {
         let node = Self::declared();
         node.run("install").exits(0);
-        node.lose_mirror();
+        node.remove_mirror();
         node
     }
 
@@ -132,7 +132,7 @@ impl Node {
         format!("file://{}", path.display())
     }
 
-    pub(crate) fn lose_mirror(&self) {
+    pub(crate) fn remove_mirror(&self) {
         fs::remove_dir_all(self.base.join("mirror")).unwrap();
     }
 
@@ -187,7 +187,7 @@ impl Node {
     }
 
     /// The program, told of this node by its environment and of nothing else.
-    pub(crate) fn keeper(&self, arguments: &str) -> Command {
+    pub(crate) fn command(&self, arguments: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cni-keeper"));
         command
             .args(arguments.split_whitespace())
@@ -198,7 +198,7 @@ impl Node {
     }
 
     pub(crate) fn run(&self, arguments: &str) -> Outcome {
-        start(&mut self.keeper(arguments)).end()
+        start(&mut self.command(arguments)).end()
     }
 }
 

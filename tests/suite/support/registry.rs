@@ -14,7 +14,7 @@ use cni_keeper::model::Sha256;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::pack::plugin;
+use super::release::plugin;
 use super::tls::Authority;
 use super::tokens::{ISSUER, SERVICE};
 
@@ -45,7 +45,7 @@ pub(crate) fn has_tools() -> bool {
 
 /// Something in the registry's storage.
 #[derive(Debug, Clone)]
-pub(crate) struct Thing {
+pub(crate) struct StoredContent {
     /// `manifests` or `blobs`.
     pub(super) kind: &'static str,
     /// `sha256:…`
@@ -54,14 +54,14 @@ pub(crate) struct Thing {
 }
 
 /// A registry's storage with an image of real plugins.
-pub(crate) struct Stock {
+pub(crate) struct RegistryStorage {
     dir: TempDir,
-    pub(crate) index: Thing,
-    pub(crate) manifest: Thing,
-    pub(crate) layer: Thing,
+    pub(crate) index: StoredContent,
+    pub(crate) manifest: StoredContent,
+    pub(crate) layer: StoredContent,
 }
 
-impl Stock {
+impl RegistryStorage {
     /// An image with these plugins below `/opt/cni/bin`, made by umoci and copied into the storage by skopeo.
     pub(crate) fn of(plugins: &[&str]) -> Self {
         let files: Vec<(&str, Vec<u8>)> =
@@ -90,7 +90,7 @@ impl Stock {
         let blob = |kind, digest: &Value| {
             let digest = digest.as_str().unwrap().to_owned();
             let path = layout.join("blobs").join(digest.replace(':', "/"));
-            Thing {
+            StoredContent {
                 kind,
                 digest,
                 content: fs::read(path).unwrap(),
@@ -126,7 +126,7 @@ impl Stock {
 }
 
 /// Puts an index over the manifest into the layout, which then has it under the name `all`.
-fn index_of(manifest: &Thing, layout: &Path) -> Thing {
+fn index_of(manifest: &StoredContent, layout: &Path) -> StoredContent {
     let kind = "application/vnd.oci.image.index.v1+json";
     let one = json!({
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
@@ -144,14 +144,14 @@ fn index_of(manifest: &Thing, layout: &Path) -> Thing {
         "annotations": {"org.opencontainers.image.ref.name": "all"},
     }]});
     fs::write(layout.join("index.json"), top.to_string()).unwrap();
-    Thing {
+    StoredContent {
         kind: "manifests",
         digest,
         content,
     }
 }
 
-impl AsRef<Path> for Stock {
+impl AsRef<Path> for RegistryStorage {
     fn as_ref(&self) -> &Path {
         self.dir.path()
     }
@@ -162,17 +162,17 @@ impl AsRef<Path> for Stock {
 pub(crate) struct Setup<'a> {
     /// The authority of its certificate, and the names in it; plain http without.
     pub(crate) tls: Option<(&'a Authority, &'a [&'a str])>,
-    pub(crate) guard: Guard<'a>,
+    pub(crate) guard: Access<'a>,
     /// Where it listens; by default at a port of the kernel's choice.
     pub(crate) at: Option<SocketAddr>,
 }
 
 /// What it asks for.
 #[derive(Default)]
-pub(crate) enum Guard<'a> {
+pub(crate) enum Access<'a> {
     /// Nothing.
     #[default]
-    Nobody,
+    Open,
     /// `puller` and `correct horse`.
     Password,
     /// A token from this realm, signed by somebody whom this authority vouches for.
@@ -231,14 +231,14 @@ impl Registry {
     }
 
     /// The URL of something in it.
-    pub(crate) fn url(&self, thing: &Thing) -> String {
+    pub(crate) fn url(&self, thing: &StoredContent) -> String {
         self.url_as("127.0.0.1", thing)
     }
 
     /// The same with another name for the host.
-    pub(crate) fn url_as(&self, host: &str, thing: &Thing) -> String {
+    pub(crate) fn url_as(&self, host: &str, thing: &StoredContent) -> String {
         let (scheme, port) = (self.scheme, self.address.port());
-        let Thing { kind, digest, .. } = thing;
+        let StoredContent { kind, digest, .. } = thing;
         format!("{scheme}://{host}:{port}/v2/{REPOSITORY}/{kind}/{digest}")
     }
 
@@ -284,12 +284,12 @@ fn configuration(stock: &Path, setup: &Setup<'_>, dir: &Path) -> PathBuf {
         });
     }
     match setup.guard {
-        Guard::Nobody => {}
-        Guard::Password => {
+        Access::Open => {}
+        Access::Password => {
             let path = file("htpasswd", HTPASSWD);
             config["auth"] = json!({"htpasswd": {"realm": "the \"registry\", mine", "path": path}});
         }
-        Guard::Token(realm, authority) => {
+        Access::Token(realm, authority) => {
             config["auth"] = json!({"token": {
                 "realm": realm, "service": SERVICE, "issuer": ISSUER,
                 "rootcertbundle": file("issuers.pem", &authority.pem()),

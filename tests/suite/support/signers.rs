@@ -7,7 +7,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 /// Whether the tools are here; says so where they are not.
-pub(crate) fn are_here() -> bool {
+pub(crate) fn has_tools() -> bool {
     let missing = ["minisign", "openssl"].into_iter().find(|tool| {
         let there = Command::new(tool).arg("-v").output();
         there.is_err()
@@ -45,7 +45,7 @@ impl ListSigner {
     }
 
     /// As releases before 0.10 did: over the list itself.
-    pub(crate) fn sign_as_once(&self, list: &str) -> Vec<u8> {
+    pub(crate) fn sign_as_before_0_10(&self, list: &str) -> Vec<u8> {
         self.signed(list, &["-l"])
     }
 

@@ -7,7 +7,7 @@
 use std::fs;
 use std::process::{Command, Output};
 
-use super::again;
+use super::rerun;
 
 /// Every call by which a program changes what is on a disk, and the end of the program.
 pub(crate) const CHANGES: [&str; 11] = [
@@ -26,7 +26,7 @@ pub(crate) const CHANGES: [&str; 11] = [
 
 /// What happens at the chosen call.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Fault {
+pub(crate) enum Injection {
     /// `SIGKILL` on entry: the call is not carried out.
     Kill,
     /// The call is not carried out and fails with this error (`EIO`, `ENOSPC` …).
@@ -46,7 +46,7 @@ pub(crate) struct Step {
 
 /// Whether strace is there and may trace.
 pub(crate) fn available() -> bool {
-    let works = again::has_program("strace")
+    let works = rerun::has_program("strace")
         && Command::new("strace")
             .args(["-qq", "-o", "/dev/null", "true"])
             .output()
@@ -59,10 +59,10 @@ pub(crate) fn available() -> bool {
 
 /// Runs a program (its arguments and environment as in `command`) with the fault at the `nth` call of a
 /// kind; `None` when it did not make that many.
-pub(crate) fn run(command: &Command, syscall: &str, nth: usize, fault: Fault) -> Option<Step> {
+pub(crate) fn run(command: &Command, syscall: &str, nth: usize, fault: Injection) -> Option<Step> {
     let what = match fault {
-        Fault::Kill => "signal=SIGKILL".to_owned(),
-        Fault::Error(errno) => format!("error={errno}"),
+        Injection::Kill => "signal=SIGKILL".to_owned(),
+        Injection::Error(errno) => format!("error={errno}"),
     };
     let options = [
         format!("--trace={syscall}"),
@@ -70,16 +70,16 @@ pub(crate) fn run(command: &Command, syscall: &str, nth: usize, fault: Fault) ->
     ];
     let (lines, output) = under_strace(command, &options);
     let hit = match fault {
-        Fault::Error(_) => lines.into_iter().find(|line| line.contains("(INJECTED)")),
+        Injection::Error(_) => lines.into_iter().find(|line| line.contains("(INJECTED)")),
         // The last line of the thread is its end; the one before is the call that it died in.
-        Fault::Kill
+        Injection::Kill
             if lines
                 .iter()
                 .any(|line| line.contains("+++ killed by SIGKILL")) =>
         {
             lines.into_iter().rfind(|line| !line.contains("+++"))
         }
-        Fault::Kill => None,
+        Injection::Kill => None,
     };
     hit.map(|line| Step {
         at: format!("{syscall} #{nth}"),
@@ -123,7 +123,7 @@ fn under_strace(command: &Command, options: &[String]) -> (Vec<String>, Output) 
 /// time after `prepare` and followed by `check`. Returns the number of steps.
 pub(crate) fn each_step(
     syscalls: &[&str],
-    fault: Fault,
+    fault: Injection,
     mut prepare: impl FnMut() -> Command,
     mut check: impl FnMut(&Step),
 ) -> usize {

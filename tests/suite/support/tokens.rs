@@ -23,12 +23,12 @@ pub(crate) const IDENTITY: &str = "identity-of-the-puller";
 
 /// How long a token says that it lives, and how long it does.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Life {
+pub(crate) struct TokenLifetime {
     pub(crate) said: u64,
     pub(crate) real: i64,
 }
 
-impl Life {
+impl TokenLifetime {
     /// Long enough for any test.
     pub(crate) const LONG: Self = Self {
         said: 3600,
@@ -40,7 +40,7 @@ impl Life {
 pub(crate) struct Issuer {
     key: EcdsaKeyPair,
     certificate: String,
-    lives: Mutex<Vec<Life>>,
+    lives: Mutex<Vec<TokenLifetime>>,
 }
 
 impl Issuer {
@@ -59,7 +59,7 @@ impl Issuer {
     }
 
     /// The next tokens live so long, and those after them long.
-    pub(crate) fn live(self, lives: &[Life]) -> Self {
+    pub(crate) fn live(self, lives: &[TokenLifetime]) -> Self {
         *self.lives.lock().unwrap() = lives.to_vec();
         self
     }
@@ -108,7 +108,7 @@ impl Issuer {
         }
         let mut lives = self.lives.lock().unwrap();
         let life = match lives.is_empty() {
-            true => Life::LONG,
+            true => TokenLifetime::LONG,
             false => lives.remove(0),
         };
         let token = self.token(get("scope"), life.real);

@@ -77,7 +77,7 @@ impl Tree {
     }
 
     /// Whether it holds the same things, whichever inodes they have by now.
-    pub(crate) fn looks_like(&self, after: &Self) -> bool {
+    pub(crate) fn has_same_content(&self, after: &Self) -> bool {
         self.differences(after).is_empty()
     }
 
@@ -89,7 +89,7 @@ impl Tree {
         let paths: BTreeSet<&String> = self.0.keys().chain(after.0.keys()).collect();
         let both = |path: &'a String| (path.as_str(), self.0.get(path), after.0.get(path));
         let differs = |(_, old, new): &(&str, Option<&Entry>, Option<&Entry>)| match (old, new) {
-            (Some(old), Some(new)) => !old.looks_like(new),
+            (Some(old), Some(new)) => !old.has_same_content(new),
             _ => true,
         };
         paths.into_iter().map(both).filter(differs).collect()
@@ -120,7 +120,7 @@ impl Entry {
     }
 
     /// Whether it is the same thing, whichever inode it has by now.
-    pub(crate) fn looks_like(&self, other: &Self) -> bool {
+    pub(crate) fn has_same_content(&self, other: &Self) -> bool {
         (&self.what, self.mode, self.owner) == (&other.what, other.mode, other.owner)
     }
 

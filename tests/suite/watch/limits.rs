@@ -11,7 +11,7 @@ use nix::unistd::geteuid;
 
 use super::{DEADLINE, Scene, interest};
 use crate::support::namespace::in_private_limits;
-use crate::support::{again, skipped};
+use crate::support::{rerun, skipped};
 
 /// Fault 23: when the kernel's queue runs over, a rescan is asked for; and as the news of a directory's end may
 /// be among what is lost, each is armed again.
@@ -119,7 +119,7 @@ fn fault_25_no_watch() {
 #[test]
 fn fault_25_no_thread() {
     let test = &fault_25_no_thread;
-    if again::is_inside(test) {
+    if rerun::is_inside(test) {
         let dir = tempfile::tempdir().unwrap();
         let mut scene = Scene::within(dir.path());
         let open = || fs::read_dir("/proc/self/fd").unwrap().count();
@@ -143,14 +143,14 @@ fn fault_25_no_thread() {
         "--clear-groups",
     ];
     let wrapper = [user.as_slice(), &["prlimit", "--nproc=1:1"]].concat();
-    again::must_pass(&again::command(test, &wrapper).output().unwrap());
+    rerun::must_pass(&rerun::command(test, &wrapper).output().unwrap());
 }
 
 /// A directory that is closed to us is named, with what to do; the others are watched.
 #[test]
 fn a_directory_that_is_closed_to_us() {
     let test = &a_directory_that_is_closed_to_us;
-    if again::is_inside(test) {
+    if rerun::is_inside(test) {
         let dir = tempfile::tempdir().unwrap();
         let mut scene = Scene::within(dir.path());
         for (path, mode) in [(scene.leaf(), 0o700), (scene.top(), 0o755)] {
@@ -176,7 +176,7 @@ fn a_directory_that_is_closed_to_us() {
     }
     let without = "-dac_override,-dac_read_search";
     let wrapper = ["setpriv", "--bounding-set", without];
-    again::must_pass(&again::command(test, &wrapper).output().unwrap());
+    rerun::must_pass(&rerun::command(test, &wrapper).output().unwrap());
 }
 
 /// Sets a limit of the user namespace that this runs in.

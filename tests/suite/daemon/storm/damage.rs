@@ -118,7 +118,7 @@ impl<'a> Storm<'a> {
 
     fn strike(&mut self) -> io::Result<()> {
         match self.random.u8(..20) {
-            0 => self.wipe(),
+            0 => self.remove_tree(),
             1..4 => self.rival(),
             4..6 => {
                 let file = FOREIGN[self.random.usize(..FOREIGN.len())];
@@ -136,7 +136,7 @@ impl<'a> Storm<'a> {
     }
 
     /// What a package's upgrade does: the directory goes, and comes back later, or not.
-    fn wipe(&mut self) -> io::Result<()> {
+    fn remove_tree(&mut self) -> io::Result<()> {
         let dir = self.node.path([BIN, CONF][self.random.usize(..2)]);
         fs::remove_dir_all(&dir)?;
         match self.random.bool() {

@@ -9,16 +9,16 @@ use std::sync::Arc;
 use nix::fcntl::OFlag;
 
 use crate::support::node::{BIN, CONF, CONFLIST, Node};
-use crate::support::pack::PLUGINS;
+use crate::support::release::PLUGINS;
 
 /// The declared files as they must be, and where.
 #[derive(Clone)]
 pub(super) struct Truth {
-    files: Arc<Vec<Right>>,
+    files: Arc<Vec<IntactNode>>,
     conf: PathBuf,
 }
 
-struct Right {
+struct IntactNode {
     path: PathBuf,
     content: Vec<u8>,
     mode: u32,
@@ -37,7 +37,7 @@ impl Truth {
         let right = |file: String| {
             let path = node.path(&file);
             let metadata = fs::metadata(&path).unwrap();
-            Right {
+            IntactNode {
                 content: fs::read(&path).unwrap(),
                 mode: metadata.mode(),
                 owner: (metadata.uid(), metadata.gid()),
@@ -76,7 +76,7 @@ impl Truth {
     }
 }
 
-impl Right {
+impl IntactNode {
     fn is_there(&self) -> bool {
         self.read().is_ok_and(|right| right)
     }

@@ -4,7 +4,7 @@ use cni_keeper::model::Sha256;
 
 use super::{ARCHIVE, line};
 use crate::support::node::{BIN, Node};
-use crate::support::pack::{NETWORK, NEXT_PACK, PACK, PLUGINS};
+use crate::support::release::{NETWORK, NEXT_RELEASE, PLUGINS, RELEASE};
 use crate::support::server::{Reply, Server};
 
 const CHECKSUM: &str = "/p.tgz.sha256";
@@ -12,10 +12,10 @@ const WEAK: &str = "the digest of cni-plugins v1.1.1 comes from a checksum file"
 
 fn serving(checksum: &str) -> (Node, Server) {
     let server = Server::http();
-    server.on(ARCHIVE, [Reply::ok(&PACK.bytes)]);
+    server.on(ARCHIVE, [Reply::ok(&RELEASE.bytes)]);
     server.on(CHECKSUM, [Reply::ok(checksum.as_bytes())]);
     let node = Node::empty();
-    let mut artifact = PACK.artifact(&server.url(ARCHIVE));
+    let mut artifact = RELEASE.artifact(&server.url(ARCHIVE));
     artifact.pin = format!("checksumUrl: {}", server.url(CHECKSUM));
     node.declare(&artifact, &format!("fetch: {{attempts: 1}}\n{NETWORK}"));
     (node, server)
@@ -23,7 +23,7 @@ fn serving(checksum: &str) -> (Node, Server) {
 
 #[test]
 fn it_is_asked_once_and_warned_of_by_every_command() {
-    for checksum in [line(&PACK.bytes), Sha256::of(&PACK.bytes).to_string()] {
+    for checksum in [line(&RELEASE.bytes), Sha256::of(&RELEASE.bytes).to_string()] {
         let (node, server) = serving(&checksum);
         node.run("validate")
             .exits(0)
@@ -49,21 +49,21 @@ fn it_is_asked_once_and_warned_of_by_every_command() {
 fn what_it_says_is_checked_and_so_is_what_comes() {
     for (checksum, reason) in [
         (
-            line(&PACK.bytes).replace("p.tgz", "q.tgz"),
+            line(&RELEASE.bytes).replace("p.tgz", "q.tgz"),
             "it is for a file of another name",
         ),
         (
             "<html>please log in</html>".to_owned(),
             "it is no checksum of p.tgz: ",
         ),
-        (line(&PACK.bytes).repeat(2), "it has not one line"),
+        (line(&RELEASE.bytes).repeat(2), "it has not one line"),
     ] {
         let (node, server) = serving(&checksum);
         node.run("install").exits(2).says(reason);
         assert_eq!((server.count(ARCHIVE), server.count(CHECKSUM)), (0, 1));
         assert!(!node.has(BIN));
     }
-    let (node, _server) = serving(&line(&NEXT_PACK.bytes));
+    let (node, _server) = serving(&line(&NEXT_RELEASE.bytes));
     node.run("install").exits(2).says("are not the pinned ones");
     assert!(!node.has(BIN));
 }
@@ -71,7 +71,7 @@ fn what_it_says_is_checked_and_so_is_what_comes() {
 #[test]
 fn it_does_not_stand_beside_a_pin_and_comes_from_the_web() {
     let node = Node::empty();
-    let mut artifact = PACK.artifact("https://mirror.example/p.tgz");
+    let mut artifact = RELEASE.artifact("https://mirror.example/p.tgz");
     artifact.more = "checksumUrl: https://mirror.example/p.tgz.sha256".to_owned();
     node.declare(&artifact, NETWORK);
     node.run("validate")

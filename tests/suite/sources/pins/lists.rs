@@ -4,18 +4,18 @@ use cni_keeper::model::Sha256;
 
 use super::{ARCHIVE, LIST, REMEMBERED, SIGNATURE, declare, line, mirror, publish, trusting};
 use crate::support::node::{BIN, CONFLIST, Node, Outcome};
-use crate::support::pack::{Artifact, NEXT_PACK, PACK, PLUGINS, Pack, plugin};
+use crate::support::release::{Artifact, NEXT_RELEASE, PLUGINS, RELEASE, Release, plugin};
 use crate::support::server::{Reply, Server};
-use crate::support::signers::{ListSigner, are_here};
+use crate::support::signers::{ListSigner, has_tools};
 
 /// From nothing to right; what was said is remembered, so that a second run needs nobody (fault 49).
 #[test]
 fn a_node_learns_its_digests_once() {
-    if !are_here() {
+    if !has_tools() {
         return;
     }
     let signer = ListSigner::new();
-    let server = mirror(&signer, &line(&PACK.bytes));
+    let server = mirror(&signer, &line(&RELEASE.bytes));
     let node = Node::empty();
     declare(&node, &server, &signer);
     let open =
@@ -50,15 +50,15 @@ fn a_node_learns_its_digests_once() {
 /// Signatures of older releases are over the list itself; lists may be of SHA-512.
 #[test]
 fn older_signatures_and_longer_digests() {
-    if !are_here() {
+    if !has_tools() {
         return;
     }
     let signer = ListSigner::new();
-    let digest = <sha2::Sha512 as sha2::Digest>::digest(&PACK.bytes);
+    let digest = <sha2::Sha512 as sha2::Digest>::digest(&RELEASE.bytes);
     let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     let list = format!("{digest} *p.tgz\n");
     let server = mirror(&signer, &list);
-    publish(&server, &list, &signer.sign_as_once(&list));
+    publish(&server, &list, &signer.sign_as_before_0_10(&list));
     let node = Node::empty();
     declare(&node, &server, &signer);
     node.run("install").exits(0).says("sha512:");
@@ -83,14 +83,14 @@ fn refuses(signer: &ListSigner, list: &str, signature: &[u8]) -> Outcome {
 
 #[test]
 fn each_way_of_tampering_has_its_reason() {
-    if !are_here() {
+    if !has_tools() {
         return;
     }
     let signer = ListSigner::new();
-    let list = line(&PACK.bytes);
+    let list = line(&RELEASE.bytes);
     let good = signer.sign(&list);
     let text = String::from_utf8(good.clone()).unwrap();
-    refuses(&signer, &line(&NEXT_PACK.bytes), &good).says("it is not the list that was signed");
+    refuses(&signer, &line(&NEXT_RELEASE.bytes), &good).says("it is not the list that was signed");
     refuses(&signer, &list, &ListSigner::new().sign(&list))
         .says("it is signed with the key ")
         .says("sign it with that one, or declare the new key");
@@ -101,30 +101,30 @@ fn each_way_of_tampering_has_its_reason() {
 
 #[test]
 fn each_mistake_of_a_list_has_its_reason() {
-    if !are_here() {
+    if !has_tools() {
         return;
     }
     let signer = ListSigner::new();
     let said = |list: &str| refuses(&signer, list, &signer.sign(list));
-    said(&line(&PACK.bytes).replace("p.tgz", "other.tgz")).says("it has no line for p.tgz");
-    let twice = line(&PACK.bytes) + &line(&NEXT_PACK.bytes);
+    said(&line(&RELEASE.bytes).replace("p.tgz", "other.tgz")).says("it has no line for p.tgz");
+    let twice = line(&RELEASE.bytes) + &line(&NEXT_RELEASE.bytes);
     said(&twice).says("it has two digests for p.tgz, sha256:");
-    let half = line(&PACK.bytes) + "p.tgz\n";
+    let half = line(&RELEASE.bytes) + "p.tgz\n";
     said(&half).says("its line 2 is not as sha256sum prints it: write DIGEST, two blanks, NAME");
-    let escaped = line(&PACK.bytes) + "\\" + &line(&PACK.bytes).replace("p.tgz", "a\\nb");
+    let escaped = line(&RELEASE.bytes) + "\\" + &line(&RELEASE.bytes).replace("p.tgz", "a\\nb");
     said(&escaped).says("its line 2 is not as sha256sum prints it: escaped names are not read");
-    let endless = line(&PACK.bytes).repeat(20_000);
+    let endless = line(&RELEASE.bytes).repeat(20_000);
     said(&endless).says("it has more than 1048576 bytes");
 }
 
 /// A signature never replaces the digest check: what the list says is compared with what comes (fault 48).
 #[test]
 fn fault_48_signed_or_not_the_bytes_are_compared() {
-    if !are_here() {
+    if !has_tools() {
         return;
     }
     let signer = ListSigner::new();
-    let server = mirror(&signer, &line(&NEXT_PACK.bytes));
+    let server = mirror(&signer, &line(&NEXT_RELEASE.bytes));
     let node = Node::empty();
     declare(&node, &server, &signer);
     node.run("install")
@@ -136,19 +136,19 @@ fn fault_48_signed_or_not_the_bytes_are_compared() {
 /// Places are asked in order, and one that is not to be believed is passed over, not in silence.
 #[test]
 fn the_next_place_is_asked_where_one_is_not_to_be_believed() {
-    if !are_here() {
+    if !has_tools() {
         return;
     }
     let signer = ListSigner::new();
-    let list = line(&PACK.bytes);
+    let list = line(&RELEASE.bytes);
     let good = mirror(&signer, &list);
     let bad = Server::http();
-    publish(&bad, &line(&NEXT_PACK.bytes), &signer.sign(&list));
+    publish(&bad, &line(&NEXT_RELEASE.bytes), &signer.sign(&list));
     let unsigned = Server::http();
     unsigned.on(LIST, [Reply::ok(list.as_bytes())]);
     unsigned.on(SIGNATURE, [Reply::status(404)]);
     let node = Node::empty();
-    let mut artifact = PACK.artifact(&good.url(ARCHIVE));
+    let mut artifact = RELEASE.artifact(&good.url(ARCHIVE));
     artifact.pin = String::new();
     let lists = [&unsigned, &bad, &good].map(|server| server.url(LIST));
     node.declare(&artifact, &trusting(&signer.public_key(), &lists));
@@ -162,7 +162,7 @@ fn the_next_place_is_asked_where_one_is_not_to_be_believed() {
 /// Fault 38: a mirror that does not answer costs one wait, and not one for each artifact of the list.
 #[test]
 fn fault_38_a_dead_mirror_of_the_list_is_waited_for_once() {
-    if !are_here() {
+    if !has_tools() {
         return;
     }
     let signer = ListSigner::new();
@@ -185,33 +185,33 @@ fn fault_38_a_dead_mirror_of_the_list_is_waited_for_once() {
 
 /// Two artifacts of a server without a digest, and a list of both.
 fn two(server: &Server) -> (Artifact, String) {
-    let more = Pack::new(&["portmap"], plugin);
-    server.on(ARCHIVE, [Reply::ok(&PACK.bytes)]);
+    let more = Release::new(&["portmap"], plugin);
+    server.on(ARCHIVE, [Reply::ok(&RELEASE.bytes)]);
     server.on("/q.tgz", [Reply::ok(&more.bytes)]);
-    let mut artifact = PACK.artifact(&server.url(ARCHIVE));
+    let mut artifact = RELEASE.artifact(&server.url(ARCHIVE));
     artifact.pin = String::new();
     artifact.more = format!(
         "\n  - name: more\n    version: v1.1.1\n    sources: [{}]\n    plugins: [portmap]",
         server.url("/q.tgz")
     );
-    let list = line(&PACK.bytes) + &line(&more.bytes).replace("p.tgz", "q.tgz");
+    let list = line(&RELEASE.bytes) + &line(&more.bytes).replace("p.tgz", "q.tgz");
     (artifact, list)
 }
 
 /// A list that says something else of the same version is not followed; for another version it is asked again.
 #[test]
 fn a_changed_list_is_followed_for_a_new_version_only() {
-    if !are_here() {
+    if !has_tools() {
         return;
     }
     let signer = ListSigner::new();
-    let server = mirror(&signer, &line(&PACK.bytes));
+    let server = mirror(&signer, &line(&RELEASE.bytes));
     let node = Node::empty();
     declare(&node, &server, &signer);
     node.run("install").exits(0);
-    let list = line(&NEXT_PACK.bytes);
+    let list = line(&NEXT_RELEASE.bytes);
     publish(&server, &list, &signer.sign(&list));
-    server.on(ARCHIVE, [Reply::ok(&NEXT_PACK.bytes)]);
+    server.on(ARCHIVE, [Reply::ok(&NEXT_RELEASE.bytes)]);
     let tree = node.tree();
     node.run("install").exits(0).says("nothing to do");
     assert_eq!((tree, server.count(LIST)), (node.tree(), 1));
@@ -232,7 +232,7 @@ fn a_changed_list_is_followed_for_a_new_version_only() {
 /// An answer with which nothing ever came is no reason to follow no other: a list can be wrong, and be mended.
 #[test]
 fn a_list_that_was_wrong_can_be_mended() {
-    if !are_here() {
+    if !has_tools() {
         return;
     }
     let signer = ListSigner::new();
@@ -240,7 +240,7 @@ fn a_list_that_was_wrong_can_be_mended() {
     let node = Node::empty();
     let (artifact, right) = two(&server);
     let wrong = right.replace(
-        &Sha256::of(&PACK.bytes).to_string(),
+        &Sha256::of(&RELEASE.bytes).to_string(),
         &Sha256::of(b"another build").to_string(),
     );
     for (list, code) in [(&wrong, 2), (&wrong, 2), (&right, 0), (&wrong, 0)] {
@@ -255,7 +255,7 @@ fn a_list_that_was_wrong_can_be_mended() {
 /// Fault 49: who goes back from an upgrade that nobody vouched for needs nobody either, whatever else was answered.
 #[test]
 fn fault_49_a_failed_upgrade_forgets_no_answer() {
-    if !are_here() {
+    if !has_tools() {
         return;
     }
     let signer = ListSigner::new();
@@ -282,11 +282,11 @@ fn fault_49_a_failed_upgrade_forgets_no_answer() {
 /// Whoever declares another key trusts no answer that the old one vouched for; what is in place stays.
 #[test]
 fn another_key_is_another_declaration() {
-    if !are_here() {
+    if !has_tools() {
         return;
     }
     let (old, new) = (ListSigner::new(), ListSigner::new());
-    let list = line(&PACK.bytes);
+    let list = line(&RELEASE.bytes);
     let server = mirror(&old, &list);
     let node = Node::empty();
     declare(&node, &server, &old);
@@ -306,11 +306,11 @@ fn another_key_is_another_declaration() {
 /// A bundle has the list and its signature too; a node that has no other source believes them no more than a mirror's.
 #[test]
 fn a_bundle_brings_the_list_along() {
-    if !are_here() {
+    if !has_tools() {
         return;
     }
     let signer = ListSigner::new();
-    let server = mirror(&signer, &line(&PACK.bytes));
+    let server = mirror(&signer, &line(&RELEASE.bytes));
     let node = Node::empty();
     declare(&node, &server, &signer);
     let bundle = node.config().with_file_name("bundle");
@@ -328,7 +328,7 @@ fn a_bundle_brings_the_list_along() {
             .join(Sha256::of(url.as_bytes()).to_string())
     };
     let original = std::fs::read(by_url(&url)).unwrap();
-    std::fs::write(by_url(&url), line(&NEXT_PACK.bytes)).unwrap();
+    std::fs::write(by_url(&url), line(&NEXT_RELEASE.bytes)).unwrap();
     let install = format!("install --offline --seed {shown}");
     node.run(&install)
         .exits(2)
@@ -344,17 +344,17 @@ fn a_bundle_brings_the_list_along() {
 /// A bundle is gathered anew with the list as it is now, and not with the one that it has.
 #[test]
 fn a_bundle_is_brought_up_to_date_with_the_list() {
-    if !are_here() {
+    if !has_tools() {
         return;
     }
     let signer = ListSigner::new();
-    let server = mirror(&signer, &line(&NEXT_PACK.bytes));
+    let server = mirror(&signer, &line(&NEXT_RELEASE.bytes));
     let node = Node::empty();
     declare(&node, &server, &signer);
     let bundle = node.config().with_file_name("bundle");
     let gather = format!("bundle -o {}", bundle.display());
     node.run(&gather).exits(2).says("are not the pinned ones");
-    let list = line(&PACK.bytes);
+    let list = line(&RELEASE.bytes);
     publish(&server, &list, &signer.sign(&list));
     node.run(&gather).exits(0);
     drop(server);
@@ -367,7 +367,7 @@ fn mistakes_of_the_declaration() {
     let key = "RWRE04opxnJydroYAtHyxBfvAYHbAspattvwHiAiqQvrYWgxkGIC5QOq";
     let node = Node::empty();
     let list = ["https://mirror.example/SHA256SUMS".to_owned()];
-    let mut artifact = PACK.artifact("https://mirror.example/p.tgz");
+    let mut artifact = RELEASE.artifact("https://mirror.example/p.tgz");
     artifact.pin = String::new();
     node.declare(&artifact, &trusting(key, &list));
     node.run("validate").exits(0);

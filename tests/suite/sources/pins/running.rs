@@ -3,18 +3,18 @@
 use super::{ARCHIVE, LIST, SIGNATURE, declare, line, mirror, publish};
 use crate::support::agent::Agent;
 use crate::support::node::{BIN, Node};
-use crate::support::pack::{NEXT_PACK, PACK, PLUGINS};
+use crate::support::release::{NEXT_RELEASE, PLUGINS, RELEASE};
 use crate::support::server::Reply;
-use crate::support::signers::{ListSigner, are_here};
+use crate::support::signers::{ListSigner, has_tools};
 
 /// Not ready, and why, until the list can be had and believed; then ready, and after a restart without anybody.
 #[test]
 fn it_waits_for_the_list_and_remembers_it() {
-    if !are_here() {
+    if !has_tools() {
         return;
     }
     let signer = ListSigner::new();
-    let list = line(&PACK.bytes);
+    let list = line(&RELEASE.bytes);
     let server = mirror(&signer, &list);
     server.on(LIST, [Reply::status(404)]);
     let node = Node::empty();
@@ -27,7 +27,7 @@ fn it_waits_for_the_list_and_remembers_it() {
     let by = declared["pinnedBy"].as_str().unwrap();
     assert!(by.starts_with("signed list (key "), "{by}");
 
-    publish(&server, &line(&NEXT_PACK.bytes), &signer.sign(&list));
+    publish(&server, &line(&NEXT_RELEASE.bytes), &signer.sign(&list));
     agent.becomes_unready("it is not the list that was signed");
     assert_eq!(server.count(ARCHIVE), 0);
     publish(&server, &list, &signer.sign(&list));

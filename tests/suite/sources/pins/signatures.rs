@@ -2,15 +2,15 @@
 
 use super::{ARCHIVE, REMEMBERED};
 use crate::support::node::{BIN, Node};
-use crate::support::pack::{NETWORK, NEXT_PACK, PACK, PLUGINS};
+use crate::support::release::{NETWORK, NEXT_RELEASE, PLUGINS, RELEASE};
 use crate::support::server::{Reply, Server};
-use crate::support::signers::{BlobSigner, are_here};
+use crate::support::signers::{BlobSigner, has_tools};
 
 const SIGNED: &str = "/v1.1.1/p.tgz.sig";
 
-/// [`PACK`], pinned, and signed by whoever has that key.
+/// [`RELEASE`], pinned, and signed by whoever has that key.
 fn declare(node: &Node, server: &Server, signer: &BlobSigner, signature: &str) {
-    let mut artifact = PACK.artifact(&server.url(ARCHIVE));
+    let mut artifact = RELEASE.artifact(&server.url(ARCHIVE));
     let key = signer.public_key(8);
     artifact.more = format!("signature:\n      {signature}\n      publicKey: |\n{key}");
     node.declare(&artifact, &format!("fetch: {{attempts: 1}}\n{NETWORK}"));
@@ -22,18 +22,18 @@ fn at(server: &Server) -> String {
 
 fn serving(signature: &str) -> Server {
     let server = Server::http();
-    server.on(ARCHIVE, [Reply::ok(&PACK.bytes)]);
+    server.on(ARCHIVE, [Reply::ok(&RELEASE.bytes)]);
     server.on(SIGNED, [Reply::ok(signature.as_bytes())]);
     server
 }
 
 #[test]
 fn a_signature_is_fetched_once_and_comes_before_the_artifact() {
-    if !are_here() {
+    if !has_tools() {
         return;
     }
     let signer = BlobSigner::new();
-    let server = serving(&signer.sign(&PACK.bytes));
+    let server = serving(&signer.sign(&RELEASE.bytes));
     let node = Node::empty();
     declare(&node, &server, &signer, &at(&server));
     node.run("plan")
@@ -51,13 +51,13 @@ fn a_signature_is_fetched_once_and_comes_before_the_artifact() {
 /// Whoever asks for a signature on a node that is right already has it fetched, and nothing else.
 #[test]
 fn a_node_that_is_right_needs_the_signature_alone() {
-    if !are_here() {
+    if !has_tools() {
         return;
     }
     let signer = BlobSigner::new();
-    let server = serving(&signer.sign(&PACK.bytes));
+    let server = serving(&signer.sign(&RELEASE.bytes));
     let node = Node::empty();
-    node.declare(&PACK.artifact(&server.url(ARCHIVE)), NETWORK);
+    node.declare(&RELEASE.artifact(&server.url(ARCHIVE)), NETWORK);
     node.run("install").exits(0);
     assert!(!node.has(REMEMBERED), "nobody was asked");
     declare(&node, &server, &signer, &at(&server));
@@ -72,12 +72,12 @@ fn a_node_that_is_right_needs_the_signature_alone() {
 
 #[test]
 fn a_signature_that_does_not_fit_stops_it_before_the_download() {
-    if !are_here() {
+    if !has_tools() {
         return;
     }
     let signer = BlobSigner::new();
-    let others = BlobSigner::new().sign(&PACK.bytes);
-    let other_bytes = signer.sign(&NEXT_PACK.bytes);
+    let others = BlobSigner::new().sign(&RELEASE.bytes);
+    let other_bytes = signer.sign(&NEXT_RELEASE.bytes);
     for (signature, reason) in [
         (others.as_str(), "by the key sha256:"),
         (
@@ -100,18 +100,18 @@ fn a_signature_that_does_not_fit_stops_it_before_the_download() {
 /// One in the configuration is compared with the pin when it is read, by every command.
 #[test]
 fn a_signature_in_the_configuration_needs_nobody() {
-    if !are_here() {
+    if !has_tools() {
         return;
     }
     let signer = BlobSigner::new();
     let server = serving("");
     let node = Node::empty();
-    let good = format!("value: {}", signer.sign(&PACK.bytes));
+    let good = format!("value: {}", signer.sign(&RELEASE.bytes));
     declare(&node, &server, &signer, &good);
     node.run("validate").exits(0);
     node.run("install").exits(0);
     assert_eq!(server.count(SIGNED), 0);
-    let bad = format!("value: {}", signer.sign(&NEXT_PACK.bytes));
+    let bad = format!("value: {}", signer.sign(&NEXT_RELEASE.bytes));
     declare(&node, &server, &signer, &bad);
     for command in ["validate", "plan", "install", "verify"] {
         node.run(command)
@@ -122,7 +122,7 @@ fn a_signature_in_the_configuration_needs_nobody() {
 
 #[test]
 fn mistakes_of_the_declaration() {
-    if !are_here() {
+    if !has_tools() {
         return;
     }
     let server = serving("");
@@ -142,7 +142,7 @@ fn mistakes_of_the_declaration() {
     let digest = "ab".repeat(64);
     let start = text.find("sha256: {").unwrap();
     let end = start + text[start..].find('}').unwrap();
-    let arch = crate::support::pack::arch();
+    let arch = crate::support::release::arch();
     let long = format!(
         "{}sha512: {{{arch}: {digest}{}",
         &text[..start],

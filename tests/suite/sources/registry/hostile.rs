@@ -11,7 +11,7 @@ use super::{Config, WithConfig, by, reason};
 use crate::fetch::{Case, content};
 use crate::sources::secret;
 use crate::support::node::Node;
-use crate::support::pack::{NETWORK, PACK};
+use crate::support::release::{NETWORK, RELEASE};
 use crate::support::server::{Reply, Server};
 use crate::support::tls::Authority;
 use crate::support::tokens::{PASSWORD, USER};
@@ -222,7 +222,7 @@ fn a_token_server_is_told_once_who_asks() {
     let config = Config::password(&key, PASSWORD);
     let node = Node::empty();
     let headers = secret(&node, "headers", "Authorization: Bearer static\n");
-    let mut artifact = PACK.artifact(&format!("oci://{key}/team/cni@{digest}"));
+    let mut artifact = RELEASE.artifact(&format!("oci://{key}/team/cni@{digest}"));
     artifact.pin = String::new();
     let fetch = format!(
         "fetch:\n  attempts: 1\n  registryConfig: {}\n  access: [{{prefix: \"oci://{key}\", plainHttp: true, headersFile: {headers}}}]\n{NETWORK}",

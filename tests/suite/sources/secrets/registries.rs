@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::{MARKS, VIEWS, each_file, is_clean};
 use crate::sources::secret;
 use crate::support::agent::Agent;
+use crate::support::image_parts::{ImageParts, digest, image_of, in_image};
 use crate::support::node::{Node, Outcome, STATE};
-use crate::support::pack::{NETWORK, PLUGINS, plugin};
-use crate::support::parts::{Parts, digest, image_of, in_image};
 use crate::support::registry::REPOSITORY;
+use crate::support::release::{NETWORK, PLUGINS, plugin};
 use crate::support::server::{Reply, Request, Server};
 use crate::support::tls::Authority;
 
@@ -45,7 +45,7 @@ impl Vault {
         let authority = Authority::new();
         let [registry, storage] = [(); 2].map(|()| Server::https(authority.server(&["127.0.0.1"])));
         let stage = Arc::new(AtomicUsize::new(0));
-        let mut parts = Parts::default();
+        let mut parts = ImageParts::default();
         let image = parts.image(plugin);
         let contents: HashMap<String, Vec<u8>> = parts.paths().collect();
         let (at, here, there) = (Arc::clone(&stage), registry.url(""), storage.url(""));
@@ -197,7 +197,7 @@ fn no_agent_shows_what_opens_a_registry() {
         if !asks {
             vault.opens_up_to(Stage::NotTaken);
         }
-        let agent = Agent::spawn(&mut vault.node.keeper("--log-level trace run"));
+        let agent = Agent::spawn(&mut vault.node.command("--log-level trace run"));
         let look = || {
             for path in VIEWS {
                 clean(path, &agent.get(path).body);

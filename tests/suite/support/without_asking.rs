@@ -11,7 +11,7 @@ use cni_keeper::model::Sha256;
 
 use super::agent::Agent;
 use super::node::{BIN, CONFLIST, Node, STATE};
-use super::pack::{PLUGINS, plugin};
+use super::release::{PLUGINS, plugin};
 use super::tree::Tree;
 
 /// Reached only by what never happens.
@@ -20,7 +20,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 impl Agent {
     /// Waits until something holds that is seen without asking the agent.
     #[track_caller]
-    pub(crate) fn unasked(&self, what: &str, holds: impl Fn() -> bool) {
+    pub(crate) fn until_without_asking(&self, what: &str, holds: impl Fn() -> bool) {
         let start = Instant::now();
         while !holds() {
             if start.elapsed() > DEADLINE {
@@ -31,16 +31,16 @@ impl Agent {
     }
 
     /// Starts an agent that is ready, and waits until it has two copies of each plugin beside the one in place.
-    pub(crate) fn stocked(node: &Node) -> Self {
+    pub(crate) fn with_spares(node: &Node) -> Self {
         let agent = Self::ready(node);
-        agent.unasked("two copies of each plugin", || is_stocked(node));
+        agent.until_without_asking("two copies of each plugin", || has_spares(node));
         agent
     }
 
     /// Waits until the agent has made it right by itself; then it is ready, and nothing else was changed.
     #[track_caller]
-    pub(crate) fn mends(&self, right: &Right, node: &Node) {
-        self.unasked("as declared", || right.holds());
+    pub(crate) fn repairs_by_itself(&self, right: &IntactNode, node: &Node) {
+        self.until_without_asking("as declared", || right.is_intact());
         self.becomes_ready();
         let now = node.tree();
         let differences = right.tree.differences(&now);
@@ -49,24 +49,24 @@ impl Agent {
 }
 
 /// Whether there are two sound copies of each plugin in the store.
-pub(crate) fn is_stocked(node: &Node) -> bool {
+pub(crate) fn has_spares(node: &Node) -> bool {
     let mut plugins = PLUGINS.iter().map(|name| plugin(name));
     plugins.all(|content| {
         let mut copies = ["store", "spare"]
             .iter()
-            .map(|dir| copy(node, dir, &content));
+            .map(|dir| spare_path(node, dir, &content));
         copies.all(|copy| fs::read(copy).is_ok_and(|there| there == content))
     })
 }
 
 /// Where a copy of this content lies in a part of the store.
-pub(crate) fn copy(node: &Node, part: &str, content: &[u8]) -> PathBuf {
+pub(crate) fn spare_path(node: &Node, part: &str, content: &[u8]) -> PathBuf {
     let digest = Sha256::of(content).to_string();
     node.path(STATE).join(part).join(digest)
 }
 
 /// Removes a directory with all that is in it, also while somebody puts something back.
-pub(crate) fn wipe(directory: &Path) {
+pub(crate) fn remove_tree(directory: &Path) {
     while let Err(error) = fs::remove_dir_all(directory) {
         match error.kind() {
             ErrorKind::DirectoryNotEmpty => {}
@@ -77,14 +77,14 @@ pub(crate) fn wipe(directory: &Path) {
 }
 
 /// A node as it is declared to be.
-pub(crate) struct Right {
+pub(crate) struct IntactNode {
     files: Vec<(PathBuf, Entry)>,
     tree: Tree,
 }
 
 type Entry = (Vec<u8>, u32, u32);
 
-impl Right {
+impl IntactNode {
     /// What is there now.
     pub(crate) fn of(node: &Node) -> Self {
         let plugins = PLUGINS.iter().map(|plugin| format!("{BIN}/{plugin}"));
@@ -101,7 +101,7 @@ impl Right {
     }
 
     /// Whether every declared file is as it was. May be asked while the disk is being worked on.
-    pub(crate) fn holds(&self) -> bool {
+    pub(crate) fn is_intact(&self) -> bool {
         let is_right = |(path, right): &(PathBuf, Entry)| entry(path).as_ref() == Some(right);
         self.files.iter().all(is_right)
     }

@@ -7,8 +7,8 @@ use cni_keeper::model::{Arch, Sha256};
 use serde_json::{Value, json};
 
 use super::archive::Tar;
-use super::pack::{Artifact, PLUGINS, arch};
-use super::registry::{REPOSITORY, Thing};
+use super::registry::{REPOSITORY, StoredContent};
+use super::release::{Artifact, PLUGINS, arch};
 use super::server::{Reply, Server};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -18,15 +18,15 @@ const PLUGIN_DIR: &str = "opt/cni/bin";
 
 /// The parts of one image or of several.
 #[derive(Default)]
-pub(crate) struct Parts {
-    things: Vec<(String, Thing)>,
+pub(crate) struct ImageParts {
+    things: Vec<(String, StoredContent)>,
 }
 
 /// A part as manifests describe it.
-pub(crate) type Described = Value;
+pub(crate) type Descriptor = Value;
 
 /// The digest in a description.
-pub(crate) fn digest(of: &Described) -> &str {
+pub(crate) fn digest(of: &Descriptor) -> &str {
     of["digest"].as_str().unwrap()
 }
 
@@ -55,11 +55,11 @@ pub(crate) fn layer_of(plugins: &[&str], content: impl Fn(&str) -> Vec<u8>) -> T
     })
 }
 
-impl Parts {
-    fn add(&mut self, kind: &'static str, media: &str, content: Vec<u8>) -> Described {
+impl ImageParts {
+    fn add(&mut self, kind: &'static str, media: &str, content: Vec<u8>) -> Descriptor {
         let digest = format!("sha256:{}", Sha256::of(&content));
         let described = json!({"mediaType": media, "digest": digest, "size": content.len()});
-        let thing = Thing {
+        let thing = StoredContent {
             kind,
             digest,
             content,
@@ -68,20 +68,20 @@ impl Parts {
         described
     }
 
-    pub(crate) fn layer(&mut self, packing: &str, content: Vec<u8>) -> Described {
+    pub(crate) fn layer(&mut self, packing: &str, content: Vec<u8>) -> Descriptor {
         let media = format!("application/vnd.oci.image.layer.v1.tar{packing}");
         self.add("blobs", &media, content)
     }
 
     /// A file with its name, as `oras push` describes one.
-    pub(crate) fn titled(&mut self, title: &str, content: Vec<u8>) -> Described {
+    pub(crate) fn titled(&mut self, title: &str, content: Vec<u8>) -> Descriptor {
         let mut described = self.add("blobs", "application/octet-stream", content);
         described["annotations"] = json!({"org.opencontainers.image.title": title});
         described
     }
 
     /// Over layers, the lowest first.
-    pub(crate) fn manifest(&mut self, layers: &[Described]) -> Described {
+    pub(crate) fn manifest(&mut self, layers: &[Descriptor]) -> Descriptor {
         let config = self.add("blobs", "application/vnd.example.config", b"{}".to_vec());
         let content = json!({
             "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers,
@@ -89,8 +89,8 @@ impl Parts {
         self.add("manifests", MANIFEST, content.to_string().into_bytes())
     }
 
-    pub(crate) fn index(&mut self, manifests: &[(Arch, &Described)]) -> Described {
-        let one = |(arch, manifest): &(Arch, &Described)| {
+    pub(crate) fn index(&mut self, manifests: &[(Arch, &Descriptor)]) -> Descriptor {
+        let one = |(arch, manifest): &(Arch, &Descriptor)| {
             let mut one = (*manifest).clone();
             one["platform"] = json!({"os": "linux", "architecture": arch.as_str()});
             one
@@ -101,7 +101,7 @@ impl Parts {
     }
 
     /// A whole image of the plugins that these tests need, for this machine.
-    pub(crate) fn image(&mut self, content: impl Fn(&str) -> Vec<u8>) -> Described {
+    pub(crate) fn image(&mut self, content: impl Fn(&str) -> Vec<u8>) -> Descriptor {
         let layer = self.layer("+gzip", layer_of(&PLUGINS, content).gz());
         let manifest = self.manifest(&[layer]);
         self.index(&[(arch(), &manifest)])
@@ -110,7 +110,7 @@ impl Parts {
     /// Pushes all to an open registry without TLS.
     pub(crate) fn push(&self, registry: SocketAddr) {
         for (media, thing) in &self.things {
-            let Thing {
+            let StoredContent {
                 kind,
                 digest,
                 content,
@@ -148,12 +148,12 @@ impl Parts {
 
     /// The path of every part on a registry, and its bytes.
     pub(crate) fn paths(&self) -> impl Iterator<Item = (String, Vec<u8>)> {
-        let one = |(_, thing): &(String, Thing)| (path(thing), thing.content.clone());
+        let one = |(_, thing): &(String, StoredContent)| (path(thing), thing.content.clone());
         self.things.iter().map(one)
     }
 
     /// The path of a part on a registry, and its bytes.
-    pub(crate) fn part(&self, described: &Described) -> (String, Vec<u8>) {
+    pub(crate) fn part(&self, described: &Descriptor) -> (String, Vec<u8>) {
         let wanted = digest(described);
         self.paths()
             .find(|(path, _)| path.ends_with(wanted))
@@ -161,7 +161,7 @@ impl Parts {
     }
 }
 
-fn path(thing: &Thing) -> String {
+fn path(thing: &StoredContent) -> String {
     format!("/v2/{REPOSITORY}/{}/{}", thing.kind, thing.digest)
 }
 

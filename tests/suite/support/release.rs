@@ -10,7 +10,7 @@ use cni_keeper::model::{Arch, Sha256};
 
 use super::archive::Tar;
 
-/// The plugins that [`NETWORK`] needs, and that [`PACK`] holds.
+/// The plugins that [`NETWORK`] needs, and that [`RELEASE`] holds.
 pub(crate) const PLUGINS: [&str; 3] = ["bridge", "host-local", "loopback"];
 
 /// A network of them. The builds of Debian speak CNI up to 1.0.0.
@@ -43,18 +43,19 @@ pub(crate) fn other_build(name: &str) -> Vec<u8> {
 }
 
 /// An archive of plugins.
-pub(crate) struct Pack {
+pub(crate) struct Release {
     pub(crate) bytes: Vec<u8>,
     plugins: Vec<&'static str>,
 }
 
 /// The real plugins, packed as upstream packs them.
-pub(crate) static PACK: LazyLock<Pack> = LazyLock::new(|| Pack::new(&PLUGINS, plugin));
+pub(crate) static RELEASE: LazyLock<Release> = LazyLock::new(|| Release::new(&PLUGINS, plugin));
 
 /// The next release: the same plugins with other bytes.
-pub(crate) static NEXT_PACK: LazyLock<Pack> = LazyLock::new(|| Pack::new(&PLUGINS, other_build));
+pub(crate) static NEXT_RELEASE: LazyLock<Release> =
+    LazyLock::new(|| Release::new(&PLUGINS, other_build));
 
-impl Pack {
+impl Release {
     pub(crate) fn new(plugins: &[&'static str], content: impl Fn(&'static str) -> Vec<u8>) -> Self {
         let tar = plugins.iter().fold(Tar::like_upstream(), |tar, plugin| {
             tar.file(&format!("./{plugin}"), &content(plugin))
@@ -116,7 +117,7 @@ impl fmt::Display for Artifact {
 }
 
 /// The URL of an archive on a port where nobody listens.
-pub(crate) fn nobody() -> String {
+pub(crate) fn unreachable_url() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     format!("http://{}/p.tgz", listener.local_addr().unwrap())
 }
