@@ -1,0 +1,135 @@
+//! The HTTP client: HTTP/1.1, rustls with ring, the system's authorities and the operator's own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::redirect::Policy;
+use reqwest::{Client, ClientBuilder, Proxy};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
+
+use super::proxy::Proxies;
+use crate::fetch::sources::error::Failure;
+
+/// A client's certificate with those that lead to its authority, and the key.
+pub(in crate::fetch) type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+/// Builds a client for one download; it is dropped with it, and its memory with it.
+pub(in crate::fetch) fn build(
+    connect_timeout: Duration,
+    tls: ClientConfig,
+    proxies: Arc<Proxies>,
+) -> Result<Client, Failure> {
+    // Nothing is sent past a proxy that cannot be used: whoever asks looks it up before, and is told then.
+    let proxy = Proxy::custom(move |url| proxies.to(url).ok().flatten().cloned());
+    finish(begin(connect_timeout, tls).proxy(proxy))
+}
+
+/// Builds a client for what is on this node: as for a download, but past any proxy.
+///
+/// # Errors
+/// When TLS cannot be set up.
+pub fn local_client(connect_timeout: Duration) -> Result<Client, Failure> {
+    let tls = tls(roots(None)?, None).map_err(setup)?;
+    finish(begin(connect_timeout, tls).no_proxy())
+}
+
+/// Builds a client for an API server, which trusts the authorities in `ca`, a PEM file's content, and no others: any
+/// of the system's could otherwise have a token of ours.
+///
+/// `proxied` lets the proxies of the environment stand between, as far as `NO_PROXY` does not except the server.
+///
+/// # Errors
+/// [`Failure::CaFile`] when there is no certificate in `ca`; [`Failure::Setup`] when TLS cannot be set up.
+pub fn api_client(connect_timeout: Duration, ca: &[u8], proxied: bool) -> Result<Client, Failure> {
+    let mut roots = RootCertStore::empty();
+    add(&mut roots, ca)?;
+    let client = begin(connect_timeout, tls(roots, None).map_err(setup)?);
+    finish(match proxied {
+        true => client,
+        false => client.no_proxy(),
+    })
+}
+
+/// How TLS is spoken: whom to trust, and what to show to a server that asks who we are.
+///
+/// # Errors
+/// When certificate and key do not belong together, or are of no kind that can be used.
+pub(in crate::fetch) fn tls(
+    roots: impl Into<Arc<RootCertStore>>,
+    identity: Option<Identity>,
+) -> Result<ClientConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let begun = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots);
+    match identity {
+        Some((chain, key)) => begun.with_client_auth_cert(chain, key),
+        None => Ok(begun.with_no_client_auth()),
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "to be handed to map_err")]
+fn setup(error: rustls::Error) -> Failure {
+    Failure::Setup(error.to_string())
+}
+
+fn finish(client: ClientBuilder) -> Result<Client, Failure> {
+    client
+        .build()
+        .map_err(|error| Failure::Setup(error.to_string()))
+}
+
+fn begin(connect_timeout: Duration, tls: ClientConfig) -> ClientBuilder {
+    Client::builder()
+        .tls_backend_preconfigured(tls)
+        .user_agent(concat!("cni-keeper/", env!("CARGO_PKG_VERSION")))
+        .http1_only()
+        .connect_timeout(connect_timeout)
+        // Redirects are followed by our own rules, and a redirect's origin is nobody's business.
+        .redirect(Policy::none())
+        .referer(false)
+}
+
+/// The authorities to trust; `extra` is the content of `fetch.caFile`. Single bad certificates among the system's are skipped, as everywhere; the
+/// operator's own must all be good.
+pub(in crate::fetch) fn roots(extra: Option<&[u8]>) -> Result<RootCertStore, Failure> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if let Some(pem) = extra {
+        add(&mut roots, pem)?;
+    }
+    Ok(roots)
+}
+
+/// Adds every certificate of a PEM text, of which there is at least one.
+fn add(roots: &mut RootCertStore, pem: &[u8]) -> Result<(), Failure> {
+    let before = roots.len();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        certificate
+            .map_err(|error| error.to_string())
+            .and_then(|der| roots.add(der).map_err(|error| error.to_string()))
+            .map_err(Failure::CaFile)?;
+    }
+    if roots.len() == before {
+        return Err(Failure::CaFile("no CERTIFICATE block in it".to_owned()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ca_file_without_a_certificate_is_refused() {
+        let block = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        for pem in ["", "not PEM", block] {
+            assert!(
+                matches!(roots(Some(pem.as_bytes())), Err(Failure::CaFile(_))),
+                "{pem:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Resuming: when a later answer may be joined to bytes that are here already. Pure.
+
+use reqwest::header::{CONTENT_RANGE, ETAG, HeaderMap, HeaderName, LAST_MODIFIED};
+
+/// What proves that the bytes on a server are still the ones that we hold a part of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::fetch) struct Validator {
+    header: HeaderName,
+    value: String,
+}
+
+impl Validator {
+    /// Takes a strong `ETag`, else a `Last-Modified`. A weak `ETag` promises the same meaning, not the same
+    /// bytes, and `If-Range` does not allow it (RFC 9110, 13.1.5).
+    pub(in crate::fetch) fn of(headers: &HeaderMap) -> Option<Self> {
+        let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+        let (header, value) = text(&ETAG)
+            .filter(|tag| tag.starts_with('"'))
+            .map(|tag| (ETAG, tag))
+            .or_else(|| text(&LAST_MODIFIED).map(|date| (LAST_MODIFIED, date)))?;
+        Some(Self {
+            header,
+            value: value.to_owned(),
+        })
+    }
+
+    /// The text for `If-Range`.
+    pub(in crate::fetch) fn as_str(&self) -> &str {
+        &self.value
+    }
+
+    /// Whether an answer contradicts it. One without that header does not.
+    fn contradicted_by(&self, headers: &HeaderMap) -> bool {
+        headers
+            .get(&self.header)
+            .is_some_and(|value| value.as_bytes() != self.value.as_bytes())
+    }
+}
+
+/// Whether the body of a 206 goes on at `position` in the same representation; then how long that is as a whole.
+pub(in crate::fetch) fn continues(
+    headers: &HeaderMap,
+    validator: &Validator,
+    position: u64,
+) -> Option<Option<u64>> {
+    if validator.contradicted_by(headers) {
+        return None;
+    }
+    let text = headers.get(CONTENT_RANGE)?.to_str().ok()?;
+    let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
+    let (start, end) = range.split_once('-')?;
+    let (start, end): (u64, u64) = (start.parse().ok()?, end.parse().ok()?);
+    if start != position || end < start {
+        return None;
+    }
+    match total {
+        "*" => Some(None),
+        total => match total.parse::<u64>() {
+            // An answer that stops short of the end would look like a truncated body later; it is odd, so start anew.
+            Ok(total) if total == end.checked_add(1)? => Some(Some(total)),
+            _ => None,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reqwest::header::HeaderValue;
+
+    fn headers(pairs: &[(HeaderName, &'static str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| (name.clone(), HeaderValue::from_static(value)))
+            .collect()
+    }
+
+    #[test]
+    fn only_a_strong_tag_or_a_date_validates() {
+        let of = |pairs: &[_]| Validator::of(&headers(pairs)).map(|v| v.as_str().to_owned());
+        let date = "Sun, 06 Nov 1994 08:49:37 GMT";
+        assert_eq!(
+            of(&[(ETAG, "\"v1\""), (LAST_MODIFIED, date)]),
+            Some("\"v1\"".to_owned())
+        );
+        assert_eq!(
+            of(&[(ETAG, "W/\"v1\""), (LAST_MODIFIED, date)]),
+            Some(date.to_owned())
+        );
+        assert_eq!(of(&[(ETAG, "W/\"v1\"")]), None);
+        assert_eq!(of(&[]), None);
+    }
+
+    /// Fault 43: a range of something else, or another range, is never joined to what is here.
+    #[test]
+    fn fault_43_only_the_exact_rest_of_the_same_thing_continues() {
+        let validator = Validator::of(&headers(&[(ETAG, "\"v1\"")])).unwrap();
+        let judge = |pairs: &[_]| continues(&headers(pairs), &validator, 100);
+        assert_eq!(
+            judge(&[(CONTENT_RANGE, "bytes 100-199/200"), (ETAG, "\"v1\"")]),
+            Some(Some(200))
+        );
+        assert_eq!(judge(&[(CONTENT_RANGE, "bytes 100-199/*")]), Some(None));
+        assert_eq!(
+            judge(&[(CONTENT_RANGE, "bytes 100-199/200"), (ETAG, "\"v2\"")]),
+            None
+        );
+        for wrong in [
+            "bytes 0-199/200",
+            "bytes 101-199/200",
+            "bytes 100-150/200",
+            "bytes 100-99/100",
+            "bytes */200",
+            "items 100-199/200",
+            "bytes 100-18446744073709551615/5",
+            "",
+        ] {
+            assert_eq!(judge(&[(CONTENT_RANGE, wrong)]), None, "{wrong:?}");
+        }
+        assert_eq!(judge(&[]), None);
+    }
+}

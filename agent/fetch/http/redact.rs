@@ -1,0 +1,54 @@
+//! URLs as they may be shown.
+
+use reqwest::Url;
+
+/// What is shown of a URL that somebody else wrote, in characters: a header may be as long as half a megabyte.
+const STRANGERS: usize = 200;
+
+/// A URL as it may be shown: without user information and fragment, and with the query as `?…`.
+#[must_use]
+pub fn redacted(source: &str) -> String {
+    // `user:secret@host/…` parses too, as an opaque URL of the scheme `user`.
+    let Some(mut url) = Url::parse(source)
+        .ok()
+        .filter(|url| !url.cannot_be_a_base())
+    else {
+        return "(not a URL)".to_owned();
+    };
+    // Both fail only for URLs that cannot hold user information in the first place.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_fragment(None);
+    let query = if url.query().is_some() { "?…" } else { "" };
+    url.set_query(None);
+    format!("{url}{query}")
+}
+
+/// The same of a URL that a server gave: so much of it as fits on a line.
+pub(in crate::fetch) fn redacted_briefly(url: &Url) -> String {
+    let text = redacted(url.as_str());
+    match text.char_indices().nth(STRANGERS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_in_a_source_are_not_shown() {
+        for (source, shown) in [
+            (
+                "https://user:pw@host:8443/a.tgz?sig=s#f",
+                "https://host:8443/a.tgz?…",
+            ),
+            ("file:///srv/a.tgz", "file:///srv/a.tgz"),
+            ("user:pw@host/a", "(not a URL)"),
+            ("//user:pw@host/a?sig=s", "(not a URL)"),
+        ] {
+            assert_eq!(redacted(source), shown);
+        }
+    }
+}

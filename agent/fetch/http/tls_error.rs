@@ -1,0 +1,118 @@
+//! What went wrong with TLS, in the words an operator needs.
+
+use rustls::{AlertDescription, CertificateError, InvalidMessage};
+
+use crate::retry::FailureClass;
+
+/// How an error of rustls counts.
+pub(in crate::fetch) fn class(error: &rustls::Error) -> FailureClass {
+    match error {
+        rustls::Error::InvalidCertificate(certificate) => match certificate {
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                FailureClass::TlsUnknownCa
+            }
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. } => FailureClass::TlsExpired,
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                FailureClass::TlsName
+            }
+            _ => FailureClass::Tls,
+        },
+        _ => FailureClass::Tls,
+    }
+}
+
+/// The same in an operator's words.
+pub(in crate::fetch) fn told(error: &rustls::Error, host: &str) -> String {
+    match class(error) {
+        FailureClass::TlsUnknownCa => format!(
+            "the certificate of {host} comes from no authority trusted here; put that authority's PEM under fetch.caFile"
+        ),
+        FailureClass::TlsExpired => format!(
+            "the certificate of {host} is not valid now; check this node's clock, then have it renewed ({error})"
+        ),
+        FailureClass::TlsName => format!(
+            "the certificate is not for {host}; use a name in it as the source's host ({error})"
+        ),
+        _ => match error {
+            rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => format!(
+                "{host} asks for a client certificate; give it one under fetch.access (certFile, keyFile)"
+            ),
+            rustls::Error::AlertReceived(
+                alert @ (AlertDescription::BadCertificate
+                | AlertDescription::UnsupportedCertificate
+                | AlertDescription::CertificateRevoked
+                | AlertDescription::CertificateExpired
+                | AlertDescription::CertificateUnknown
+                | AlertDescription::UnknownCA
+                | AlertDescription::DecryptError
+                | AlertDescription::AccessDenied),
+            ) => format!(
+                "{host} refuses the client certificate it was shown ({alert:?}); check the one under fetch.access"
+            ),
+            rustls::Error::AlertReceived(AlertDescription::HandshakeFailure) => format!(
+                "{host} ends the handshake; if it asks for a client certificate, give it one under fetch.access (certFile, keyFile)"
+            ),
+            rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => format!(
+                "{host} does not speak TLS there; write http:// for a mirror, and for a registry plainHttp: true under fetch.access"
+            ),
+            other => format!("TLS with {host} failed: {other}"),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certificate_trouble_has_a_reason_each() {
+        let kind = |error| class(&rustls::Error::InvalidCertificate(error));
+        assert_eq!(
+            kind(CertificateError::UnknownIssuer),
+            FailureClass::TlsUnknownCa
+        );
+        assert_eq!(kind(CertificateError::Expired), FailureClass::TlsExpired);
+        assert_eq!(
+            kind(CertificateError::NotValidYet),
+            FailureClass::TlsExpired
+        );
+        assert_eq!(
+            kind(CertificateError::NotValidForName),
+            FailureClass::TlsName
+        );
+        assert_eq!(kind(CertificateError::Revoked), FailureClass::Tls);
+        assert_eq!(class(&rustls::Error::DecryptError), FailureClass::Tls);
+    }
+
+    #[test]
+    fn a_server_that_wants_to_know_us_is_told_from_one_that_does_not_like_us() {
+        let text = |alert| told(&rustls::Error::AlertReceived(alert), "host");
+        for (alert, word) in [
+            (
+                AlertDescription::CertificateRequired,
+                "asks for a client certificate",
+            ),
+            (
+                AlertDescription::UnknownCA,
+                "refuses the client certificate",
+            ),
+            (
+                AlertDescription::CertificateExpired,
+                "refuses the client certificate",
+            ),
+            (
+                AlertDescription::HandshakeFailure,
+                "if it asks for a client certificate",
+            ),
+        ] {
+            assert!(text(alert).contains(word), "{alert:?}: {}", text(alert));
+        }
+        let plain = rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType);
+        assert!(told(&plain, "host").contains("plainHttp"));
+        let other = text(AlertDescription::InternalError);
+        assert!(!other.contains("client certificate"), "{other}");
+    }
+}

@@ -1,0 +1,120 @@
+//! Why a registry lets nothing be pulled, in the words an operator needs.
+
+use std::time::Duration;
+
+use crate::fetch::sources::error::Failure;
+use crate::retry::FailureClass;
+
+/// Why a registry, or the token server that it sends to, did not let a repository be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Denied {
+    /// No file with credentials is configured.
+    #[error(
+        "{registry} asks for credentials; name a docker config.json that holds some for it under fetch.registryConfig"
+    )]
+    NoConfig {
+        /// Host and port.
+        registry: String,
+    },
+    /// The file with credentials has none that fit.
+    #[error(
+        "{registry} asks for credentials and fetch.registryConfig has none for {registry}/{repository}; add them to its auths"
+    )]
+    NoCredentials {
+        /// Host and port.
+        registry: String,
+        /// The repository.
+        repository: String,
+    },
+    /// The credentials that were sent do not open it.
+    #[error(
+        "{by} refuses what fetch.registryConfig holds for {repository}; renew it there, and let that account pull from it"
+    )]
+    Refused {
+        /// The registry or its token server.
+        by: String,
+        /// Registry and repository.
+        repository: String,
+    },
+    /// The credentials are with a program, and none is run.
+    #[error(
+        "fetch.registryConfig leaves the credentials of {registry} to a helper program, and helpers are not run; \
+         write them under its auths"
+    )]
+    Helper {
+        /// Host and port.
+        registry: String,
+    },
+    /// The file with credentials cannot be used. What it holds is not shown.
+    #[error("fetch.registryConfig ({path}): {what}")]
+    Config {
+        /// The file.
+        path: String,
+        /// What is wrong with it and how to mend it.
+        what: String,
+    },
+    /// A 401 that does not say what is wanted.
+    #[error(
+        "{registry} answers HTTP 401 and does not say how to log in (no Basic or Bearer challenge that can be read); \
+         check that it is a registry, and what stands before it"
+    )]
+    Challenge {
+        /// Host and port.
+        registry: String,
+    },
+    /// A token server that is not asked.
+    #[error(
+        "{registry} sends for a token to {realm}, which is not asked since it is not https; have the registry name an https realm"
+    )]
+    Realm {
+        /// Host and port of the registry.
+        registry: String,
+        /// The token server, without query.
+        realm: String,
+    },
+    /// Credentials would have gone over the wire for everybody to read.
+    #[error(
+        "{server} asks for credentials over plain http, and they are not sent that way; serve it by https"
+    )]
+    Plain {
+        /// Host and port.
+        server: String,
+    },
+    /// The token server could not be asked.
+    #[error("its token server {server}: {source}")]
+    TokenServer {
+        /// Host and port.
+        server: String,
+        /// Why, as for any other source.
+        #[source]
+        source: Box<Failure>,
+    },
+    /// What the token server gave is no token.
+    #[error("its token server {server} gives no usable token: {what}")]
+    Token {
+        /// Host and port.
+        server: String,
+        /// What is wrong with the answer.
+        what: &'static str,
+    },
+}
+
+impl Denied {
+    /// How it counts for the decision to try again: a token server that is down comes back.
+    #[must_use]
+    pub fn class(&self) -> FailureClass {
+        match self {
+            Self::TokenServer { source, .. } => source.class(),
+            _ => FailureClass::Auth,
+        }
+    }
+
+    /// What the token server asked for with `Retry-After`, not yet capped.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::TokenServer { source, .. } => source.retry_after(),
+            _ => None,
+        }
+    }
+}

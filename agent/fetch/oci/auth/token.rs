@@ -1,0 +1,222 @@
+//! What a token server is asked, and what its answer is worth. Pure.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::Url;
+use reqwest::header::HeaderValue;
+use serde::Deserialize;
+use url::form_urlencoded::Serializer;
+
+use super::challenge::Bearer;
+use super::credentials::Login;
+
+/// The largest answer that is read; tokens in use have less than 8 KiB.
+pub(in crate::fetch) const LARGEST: usize = 64 << 10;
+
+/// How long a token lives where the answer does not say, and the least that is made of what it says (distribution's
+/// token authentication specification).
+const LEAST_LIFE: Duration = Duration::from_secs(60);
+
+/// A request to a token server.
+pub(in crate::fetch) struct Question {
+    /// Where to.
+    pub(in crate::fetch) url: Url,
+    /// `Authorization`, where we are known.
+    pub(in crate::fetch) authorization: Option<HeaderValue>,
+    /// What is posted; nothing makes it a GET.
+    pub(in crate::fetch) form: Option<String>,
+}
+
+impl Question {
+    /// Asks for the right to read `repository`.
+    pub(in crate::fetch) fn new(bearer: &Bearer, repository: &str, login: Option<&Login>) -> Self {
+        let scope = match &bearer.scope {
+            Some(scope) => scope.clone(),
+            None => format!("repository:{repository}:pull"),
+        };
+        let service = bearer.service.as_deref();
+        let mut url = bearer.realm.clone();
+        if let Some(Login::Identity(token)) = login {
+            let mut form = Serializer::new(String::new());
+            form.append_pair("grant_type", "refresh_token")
+                .append_pair("refresh_token", token.reveal())
+                .append_pair("client_id", env!("CARGO_PKG_NAME"))
+                .append_pair("scope", &scope);
+            if let Some(service) = service {
+                form.append_pair("service", service);
+            }
+            return Self {
+                url,
+                authorization: None,
+                form: Some(form.finish()),
+            };
+        }
+        let mut authorization = None;
+        {
+            let mut query = url.query_pairs_mut();
+            if let Some(service) = service {
+                query.append_pair("service", service);
+            }
+            query.append_pair("scope", &scope);
+            if let Some(login @ Login::Password(user, _)) = login {
+                query.append_pair("account", user);
+                authorization = basic(login);
+            }
+        }
+        Self {
+            url,
+            authorization,
+            form: None,
+        }
+    }
+}
+
+/// A token, ready to be sent.
+pub(in crate::fetch) struct Token {
+    /// The whole header.
+    pub(in crate::fetch) authorization: HeaderValue,
+    /// For how long it opens, from when it was asked for.
+    pub(in crate::fetch) life: Duration,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    token: Option<String>,
+    access_token: Option<String>,
+    expires_in: Option<u64>,
+}
+
+impl Token {
+    /// Reads a token server's answer.
+    ///
+    /// # Errors
+    /// What is wrong with it, and nothing of what it holds.
+    pub(in crate::fetch) fn read(answer: &[u8]) -> Result<Self, &'static str> {
+        let answer: Answer = serde_json::from_slice(answer).map_err(
+            |_| "the answer is not the JSON of one; check that the realm is a token server",
+        )?;
+        let token = [answer.token, answer.access_token]
+            .into_iter()
+            .flatten()
+            .find(|token| !token.is_empty())
+            .ok_or("there is none in the answer")?;
+        Ok(Self {
+            authorization: bearer(&token).ok_or("it has characters that no header can carry")?,
+            life: Duration::from_secs(answer.expires_in.unwrap_or_default()).max(LEAST_LIFE),
+        })
+    }
+}
+
+/// `Authorization` with a token.
+pub(in crate::fetch) fn bearer(token: &str) -> Option<HeaderValue> {
+    secret(&format!("Bearer {token}"))
+}
+
+/// `Authorization` with a user's name and password, where that is what there is.
+pub(in crate::fetch) fn basic(login: &Login) -> Option<HeaderValue> {
+    let Login::Password(user, password) = login else {
+        return None;
+    };
+    let pair = STANDARD.encode(format!("{user}:{}", password.reveal()));
+    secret(&format!("Basic {pair}"))
+}
+
+/// A header that is not shown by whatever prints requests.
+fn secret(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fetch::oci::auth::credentials::Credentials;
+
+    fn login(entry: &str) -> Login {
+        let file = format!(r#"{{"auths": {{"r": {entry}}}}}"#);
+        let credentials = Credentials::read(file.as_bytes()).unwrap();
+        credentials.find("r", "a").unwrap()
+    }
+
+    fn bearer_of(realm: &str, service: Option<&str>, scope: Option<&str>) -> Bearer {
+        Bearer {
+            realm: realm.parse().unwrap(),
+            service: service.map(str::to_owned),
+            scope: scope.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn the_question_names_service_scope_and_account() {
+        let anonymous = Question::new(&bearer_of("https://a/t", None, None), "team/cni", None);
+        assert_eq!(
+            anonymous.url.as_str(),
+            "https://a/t?scope=repository%3Ateam%2Fcni%3Apull"
+        );
+        assert!(anonymous.authorization.is_none() && anonymous.form.is_none());
+
+        let user = login(r#"{"username": "u&x", "password": "p"}"#);
+        let bearer = bearer_of(
+            "https://a/t?k=v",
+            Some("the registry"),
+            Some("repository:b:pull"),
+        );
+        let known = Question::new(&bearer, "b", Some(&user));
+        assert_eq!(
+            known.url.as_str(),
+            "https://a/t?k=v&service=the+registry&scope=repository%3Ab%3Apull&account=u%26x"
+        );
+        let header = known.authorization.unwrap();
+        assert_eq!(header, "Basic dSZ4OnA=");
+        assert!(header.is_sensitive());
+    }
+
+    #[test]
+    fn an_identity_token_is_posted_and_stands_in_no_address() {
+        let identity = login(r#"{"identitytoken": "hid&den"}"#);
+        let bearer = bearer_of("https://a/t", Some("s"), None);
+        let question = Question::new(&bearer, "b", Some(&identity));
+        assert_eq!(question.url.as_str(), "https://a/t");
+        assert!(question.authorization.is_none());
+        assert_eq!(
+            question.form.unwrap(),
+            "grant_type=refresh_token&refresh_token=hid%26den&client_id=cni-keeper&scope=repository%3Ab%3Apull&service=s"
+        );
+    }
+
+    #[test]
+    fn an_answer_has_its_token_under_either_name() {
+        for (answer, header, life) in [
+            (
+                r#"{"token": "a", "expires_in": 300, "issued_at": "x"}"#,
+                "Bearer a",
+                300,
+            ),
+            (r#"{"access_token": "b"}"#, "Bearer b", 60),
+            (
+                r#"{"token": "", "access_token": "c", "expires_in": 5}"#,
+                "Bearer c",
+                60,
+            ),
+        ] {
+            let token = Token::read(answer.as_bytes()).unwrap();
+            assert_eq!(token.authorization, header);
+            assert!(token.authorization.is_sensitive());
+            assert_eq!(token.life, Duration::from_secs(life));
+        }
+        for none in [
+            "",
+            "<html>",
+            "[]",
+            "{}",
+            r#"{"token": ""}"#,
+            r#"{"token": "a\nb"}"#,
+            r#"{"token": 1}"#,
+        ] {
+            assert!(Token::read(none.as_bytes()).is_err(), "{none}");
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What an image has near a path that it does not have, for the message that says so.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::path_search::{WHITEOUT, below};
+use crate::fetch::unpack::scan::{LISTED, harmless};
+
+/// Names in the directories that lead to a path.
+pub(in crate::fetch) struct Nearby {
+    /// From the root down.
+    directories: Vec<Directory>,
+}
+
+struct Directory {
+    path: String,
+    names: BTreeSet<String>,
+    more: bool,
+}
+
+impl Nearby {
+    pub(in crate::fetch) fn new(path: &str) -> Self {
+        let ends = path.match_indices('/').map(|(end, _)| end);
+        let directories = std::iter::once(0).chain(ends).map(|end| Directory {
+            path: path[..end].to_owned(),
+            names: BTreeSet::new(),
+            more: false,
+        });
+        Self {
+            directories: directories.collect(),
+        }
+    }
+
+    /// Takes in an entry of any layer. What another layer deletes is listed all the same.
+    pub(in crate::fetch) fn see(&mut self, path: &str) {
+        for directory in &mut self.directories {
+            let name = below(path, &directory.path).and_then(|rest| rest.split('/').next());
+            let Some(name) = name.filter(|name| !name.starts_with(WHITEOUT)) else {
+                continue;
+            };
+            if directory.names.len() < LISTED {
+                directory.names.insert(harmless(name));
+            } else {
+                directory.more |= !directory.names.contains(name);
+            }
+        }
+    }
+}
+
+impl fmt::Display for Nearby {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut deepest = self.directories.iter().rev();
+        let Some(directory) = deepest.find(|directory| !directory.names.is_empty()) else {
+            return f.write_str("no file is in it");
+        };
+        let names: Vec<&str> = directory.names.iter().map(String::as_str).collect();
+        let more = if directory.more { " and more" } else { "" };
+        let path = harmless(&directory.path);
+        write!(f, "'/{path}' holds {}{more}", names.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_directory_that_is_there_is_told() {
+        let nearby = |paths: &[&str]| {
+            let mut nearby = Nearby::new("opt/cni/bin/bridge");
+            paths.iter().for_each(|path| nearby.see(path));
+            nearby.to_string()
+        };
+        assert_eq!(nearby(&[]), "no file is in it");
+        assert_eq!(nearby(&["etc/passwd", "bin"]), "'/' holds bin, etc");
+        assert_eq!(
+            nearby(&["bin", "opt/cni/bin/ptp", "opt/cni/bin/.wh.vlan", "opt/x"]),
+            "'/opt/cni/bin' holds ptp"
+        );
+        let many: Vec<String> = (10..40).map(|n| format!("opt/{n}\x1b")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let told = nearby(&many);
+        assert!(told.ends_with("29\\u{1b} and more"), "{told}");
+    }
+}

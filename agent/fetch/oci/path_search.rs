@@ -1,0 +1,300 @@
+//! Which file of which layer is a wanted path? Pure: layers are shown from the top down, as streams of entries.
+//!
+//! The rules are those of the OCI image specification ("Applying Changesets"), and where it is silent those of
+//! containerd. Nothing is indexed: of each layer a search keeps what stands at its path and at the path's parents.
+//! An entry counts for the path under which its layer names it: a layer that puts files under a symbolic link of a
+//! lower layer without naming the directory, which no common builder does, has them under that name alone.
+
+use std::mem;
+
+use crate::fetch::unpack::members::ArchiveError;
+use crate::fetch::unpack::tar_entries::{Kind, normal_in_image};
+
+/// A deleted file's name has this before it, in the layer that deletes it.
+pub(in crate::fetch) const WHITEOUT: &str = ".wh.";
+/// What else the file systems of old left there.
+const WHITEOUT_META: &str = ".wh..wh.";
+/// Hides all that lower layers have in its directory.
+const OPAQUE: &str = ".wh..wh..opq";
+/// The most links that Linux follows on one path (`MAXSYMLINKS`).
+const MOST_LINKS: u32 = 40;
+
+/// Where a wanted file is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::fetch) struct Found {
+    /// Layers are counted from the top.
+    pub(in crate::fetch) layer: usize,
+    /// The path of a regular file in it.
+    pub(in crate::fetch) path: String,
+}
+
+/// How a search stands after a layer.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::fetch) enum Progress {
+    /// It goes on with the layer that [`Search::layer`] names.
+    Open,
+    Found(Found),
+    /// Neither this layer nor a lower one can have it.
+    Missing,
+}
+
+/// The search for one path.
+#[derive(Debug, Clone)]
+pub(in crate::fetch) struct Search {
+    /// As it was asked for.
+    wanted: String,
+    /// What is looked for now, links followed. Empty for the root.
+    path: String,
+    /// Where a hard link led here: the name that it has, which a symbolic link behind it is relative to.
+    alias: Option<String>,
+    /// The topmost layer that counts: a hard link means what was there when its layer was laid.
+    top: usize,
+    /// The layer to look at next.
+    layer: usize,
+    /// How many links were followed.
+    links: u32,
+    /// For each parent and the path itself, whether a layer above has a directory there.
+    directories: Vec<bool>,
+    /// The same for what this layer has there.
+    standing: Vec<Option<Standing>>,
+    /// Whether this layer hides what lower ones have at the path.
+    hidden: bool,
+}
+
+/// What a layer has at the path or at one of its parents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Standing {
+    File,
+    Directory,
+    Symlink(Vec<u8>),
+    HardLink(Vec<u8>),
+    Other(&'static str),
+}
+
+impl From<Kind<'_>> for Standing {
+    fn from(kind: Kind<'_>) -> Self {
+        match kind {
+            Kind::File => Self::File,
+            Kind::Directory => Self::Directory,
+            Kind::Symlink(target) => Self::Symlink(target.to_vec()),
+            Kind::HardLink(target) => Self::HardLink(target.to_vec()),
+            Kind::Other(words) => Self::Other(words),
+        }
+    }
+}
+
+impl Search {
+    pub(in crate::fetch) fn new(wanted: &str) -> Self {
+        let path = normal_in_image(wanted.as_bytes()).unwrap_or_else(|| wanted.to_owned());
+        let mut search = Self {
+            wanted: path.clone(),
+            path: String::new(),
+            alias: None,
+            top: 0,
+            layer: 0,
+            links: 0,
+            directories: Vec::new(),
+            standing: Vec::new(),
+            hidden: false,
+        };
+        search.look_for(path, 0);
+        search
+    }
+
+    /// The path as it was asked for.
+    pub(in crate::fetch) fn wanted(&self) -> &str {
+        &self.wanted
+    }
+
+    /// The path that is looked for now.
+    pub(in crate::fetch) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The layer to look at next, counted from the top.
+    pub(in crate::fetch) const fn layer(&self) -> usize {
+        self.layer
+    }
+
+    /// Takes in an entry of that layer, whose name is `path` in its normal form.
+    ///
+    /// # Errors
+    /// When the layer has two different things at a place that matters.
+    pub(in crate::fetch) fn see(&mut self, path: &str, kind: Kind<'_>) -> Result<(), ArchiveError> {
+        let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+        if name == OPAQUE {
+            self.hidden |= below(&self.path, parent).is_some();
+            return Ok(());
+        }
+        if name.starts_with(WHITEOUT_META) {
+            return Ok(());
+        }
+        if let Some(name) = name.strip_prefix(WHITEOUT) {
+            if name.is_empty() {
+                return Ok(());
+            }
+            let rest = below(&self.path, parent);
+            self.hidden |= rest.is_some_and(|rest| rest == name || below(rest, name).is_some());
+            return Ok(());
+        }
+        if path != self.path && below(&self.path, path).is_none() {
+            return Ok(());
+        }
+        let depth = path.matches('/').count();
+        match (&self.standing[depth], kind) {
+            (None, _) => self.standing[depth] = Some(kind.into()),
+            // Several tars in one name their directories each.
+            (Some(Standing::Directory), Kind::Directory) => {}
+            (Some(_), _) => return Err(ArchiveError::Twice(path.to_owned())),
+        }
+        Ok(())
+    }
+
+    /// The layer has no more entries.
+    ///
+    /// # Errors
+    /// When the path leads to something that is no file, through too many links, or in a way that can be read
+    /// differently.
+    pub(in crate::fetch) fn end(&mut self) -> Result<Progress, ArchiveError> {
+        let standing = mem::take(&mut self.standing);
+        self.standing = vec![None; standing.len()];
+        let hidden = mem::take(&mut self.hidden);
+        let Some(last) = standing.len().checked_sub(1) else {
+            return Err(self.not_a_file("a directory"));
+        };
+        let is_barrier = |at: &Option<Standing>| !matches!(at, None | Some(Standing::Directory));
+        let barrier = standing[..last].iter().position(is_barrier);
+        if let Some(depth) = barrier {
+            if standing[depth + 1..].iter().any(Option::is_some) {
+                return Err(ArchiveError::Ambiguous("something lies below a link"));
+            }
+            return match &standing[depth] {
+                Some(Standing::Symlink(target)) if !self.directories[depth] => {
+                    self.follow(depth, target)
+                }
+                // A file, or a link that an upper layer has a directory in place of: in neither case it lets
+                // anything of a lower layer be seen.
+                _ => Ok(Progress::Missing),
+            };
+        }
+        match &standing[last] {
+            Some(Standing::File) => {
+                return Ok(Progress::Found(Found {
+                    layer: self.layer,
+                    path: self.path.clone(),
+                }));
+            }
+            Some(Standing::Symlink(target)) => return self.follow(last, target),
+            Some(Standing::HardLink(target)) => return self.follow_hard(target),
+            Some(Standing::Directory) => return Err(self.not_a_file("a directory")),
+            Some(Standing::Other(kind)) => return Err(self.not_a_file(kind)),
+            None if hidden => return Ok(Progress::Missing),
+            None => {}
+        }
+        for (known, here) in self.directories.iter_mut().zip(&standing) {
+            *known |= here.is_some();
+        }
+        self.layer += 1;
+        Ok(Progress::Open)
+    }
+
+    /// Goes on behind the symbolic link that stands at the path's component `depth`.
+    fn follow(&mut self, depth: usize, target: &[u8]) -> Result<Progress, ArchiveError> {
+        self.count_link()?;
+        let Some(target) = std::str::from_utf8(target).ok().filter(|t| !t.is_empty()) else {
+            return Err(self.not_a_file("a symbolic link to nothing that has a name"));
+        };
+        let parts: Vec<&str> = self.path.split('/').collect();
+        let rest = parts.get(depth + 1..).unwrap_or_default();
+        // The file itself is read in the image as it is at last, and from the name that led to it; a link on the way
+        // to what a hard link names, as it was then.
+        let alias: Vec<&str> = self
+            .alias
+            .iter()
+            .flat_map(|alias| alias.split('/'))
+            .collect();
+        let (top, above) = match (rest, alias.split_last()) {
+            ([], Some((_, above))) => (0, above),
+            _ => (self.top, &parts[..depth]),
+        };
+        let mut resolved: Vec<&str> = match target.starts_with('/') {
+            true => Vec::new(),
+            false => above.to_vec(),
+        };
+        let mut descended = false;
+        for part in target.split('/').filter(|part| !matches!(*part, "" | ".")) {
+            match part {
+                // What is left by it may itself be a link: only what is known to be a directory is left.
+                ".." if descended => {
+                    return Err(ArchiveError::Ambiguous("a link leads down and up again"));
+                }
+                // Out of the root there is no way.
+                ".." => {
+                    resolved.pop();
+                }
+                part => {
+                    resolved.push(part);
+                    descended = true;
+                }
+            }
+        }
+        resolved.extend(rest);
+        let (path, is_last) = (resolved.join("/"), rest.is_empty());
+        if is_last {
+            self.alias = None;
+        }
+        self.look_for(path, top);
+        Ok(Progress::Open)
+    }
+
+    /// Goes on with the file that a hard link is another name of, in this layer or below it.
+    fn follow_hard(&mut self, target: &[u8]) -> Result<Progress, ArchiveError> {
+        self.count_link()?;
+        let Some(target) = normal_in_image(target) else {
+            return Err(self.not_a_file("a hard link out of the image"));
+        };
+        let name = mem::take(&mut self.path);
+        self.alias.get_or_insert(name);
+        self.look_for(target, self.layer);
+        Ok(Progress::Open)
+    }
+
+    fn look_for(&mut self, path: String, top: usize) {
+        let depth = match path.as_str() {
+            "" => 0,
+            path => path.split('/').count(),
+        };
+        self.path = path;
+        self.top = top;
+        self.layer = top;
+        self.directories = vec![false; depth];
+        self.standing = vec![None; depth];
+        self.hidden = false;
+    }
+
+    fn count_link(&mut self) -> Result<(), ArchiveError> {
+        self.links += 1;
+        if self.links > MOST_LINKS {
+            return Err(ArchiveError::Links(self.wanted.clone()));
+        }
+        Ok(())
+    }
+
+    fn not_a_file(&self, kind: &'static str) -> ArchiveError {
+        ArchiveError::NotAFile {
+            path: self.wanted.clone(),
+            kind,
+        }
+    }
+}
+
+/// What of `path` lies below the directory `parent`; all of it is below the root.
+pub(in crate::fetch) fn below<'a>(path: &'a str, parent: &str) -> Option<&'a str> {
+    match parent {
+        "" => Some(path),
+        parent => path.strip_prefix(parent)?.strip_prefix('/'),
+    }
+}
+
+#[cfg(test)]
+mod tests;
