@@ -18,7 +18,7 @@ use crate::fetch::{
 };
 use crate::host::{Dir, Host, HostError, Lock, machine_name};
 use crate::model::{Artifact, FileMode, FileName, FileState, Member, Pin, Sha256};
-use crate::retry::{Backoff, Spread};
+use crate::retry::{RoundsPolicy, Spread};
 use crate::trust::Pinned;
 
 /// Readable by whoever serves it or builds an image of it.
@@ -155,7 +155,7 @@ impl Bundle {
             files: &LocalFiles,
             health: &self.health,
             progress: &(),
-            backoff: Backoff::default(),
+            rounds: RoundsPolicy::default(),
             spread: &self.spread,
             keep: Some(&keeper),
         };

@@ -10,13 +10,12 @@ use tokio::task::JoinHandle;
 use crate::kube::{Api, KubeError, Purpose};
 use crate::model::NodeFacts;
 use crate::reconcile::{Keeper, Known};
+use crate::retry::{Backoff, Jitter};
 
-/// The pause before it is asked again; it doubles.
-const AGAIN: Duration = Duration::from_secs(1);
-/// What the doubling stops at while the conflist waits: a whole cluster may, for somebody to assign ranges.
-const LONGEST: Duration = Duration::from_secs(30);
+/// The pauses before it is asked again while the conflist waits: a whole cluster may, for somebody to assign ranges.
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
 /// The same while nothing waits.
-const LONGEST_IDLE: Duration = Duration::from_secs(300);
+const BACKOFF_IDLE: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(300));
 
 type Answer = Result<NodeFacts, KubeError>;
 
@@ -83,10 +82,10 @@ impl Node {
         };
         self.asking = None;
         let answer = answer.unwrap_or_else(|error| Err(error.into()));
-        self.learned(answer, Instant::now(), fastrand::f64())
+        self.learned(answer, Instant::now(), fastrand::u64(..))
     }
 
-    fn learned(&mut self, answer: Answer, now: Instant, random: f64) -> bool {
+    fn learned(&mut self, answer: Answer, now: Instant, random: u64) -> bool {
         match answer {
             Ok(facts) => {
                 let is_news = self.known.learn(Ok(facts));
@@ -105,7 +104,7 @@ impl Node {
     }
 
     /// A turn was taken. Whether the conflist waits for facts, ours may be among them.
-    pub(super) fn turned(&mut self, waits: bool, now: Instant, random: f64) {
+    pub(super) fn turned(&mut self, waits: bool, now: Instant, random: u64) {
         self.waits = waits;
         if waits && self.api.is_some() && self.asking.is_none() && self.due.is_none() {
             self.ask_again(now, random);
@@ -121,11 +120,10 @@ impl Node {
 
     /// Has it asked again after a pause, of which `random` takes up to the half: a cluster's nodes do not come back
     /// together.
-    fn ask_again(&mut self, now: Instant, random: f64) {
-        let longest = if self.waits { LONGEST } else { LONGEST_IDLE };
-        let pause = AGAIN.saturating_mul(1 << self.tries.min(10)).min(longest);
-        self.due = Some(now + pause.mul_f64(0.5 + random / 2.0));
-        self.tries += 1;
+    fn ask_again(&mut self, now: Instant, random: u64) {
+        let backoff = if self.waits { BACKOFF } else { BACKOFF_IDLE };
+        self.due = Some(now + backoff.pause(self.tries, Jitter::UpperHalf(random)));
+        self.tries = self.tries.saturating_add(1);
     }
 }
 
@@ -173,7 +171,7 @@ mod tests {
     /// What [`Node::ask`] and an answer do, without an API server.
     fn answer(node: &mut Node, answer: Answer, now: Instant) -> bool {
         node.due = None;
-        node.learned(answer, now, 1.0)
+        node.learned(answer, now, u64::MAX)
     }
 
     /// The pauses between so many answers.
@@ -193,12 +191,12 @@ mod tests {
         let now = Instant::now();
         let mut node = node(now);
         assert!(answer(&mut node, Ok(facts(None)), now));
-        node.turned(true, now, 1.0);
+        node.turned(true, now, u64::MAX);
         let pauses = pauses(&mut node, now, || Ok(facts(None)));
         assert_eq!(pauses[..4], [2, 4, 8, 16]);
-        assert_eq!(pauses.last(), Some(&LONGEST.as_secs()));
+        assert_eq!(pauses.last(), Some(&BACKOFF.max.as_secs()));
         assert!(answer(&mut node, Ok(facts(Some("10.244.1.0/24"))), now));
-        node.turned(false, now, 1.0);
+        node.turned(false, now, u64::MAX);
         assert_eq!(node.due(), None, "the next full reading asks");
         node.doubted(now);
         assert_eq!(node.due(), Some(now));
@@ -210,7 +208,7 @@ mod tests {
         let mut node = node(now);
         answer(&mut node, Ok(facts(Some("10.244.1.0/24"))), now);
         let pauses = pauses(&mut node, now, || Err(KubeError::NoServer));
-        assert_eq!(pauses.last(), Some(&LONGEST_IDLE.as_secs()));
+        assert_eq!(pauses.last(), Some(&BACKOFF_IDLE.max.as_secs()));
         assert!(node.known().facts().is_some());
     }
 }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// The pause after the first repair; it doubles with every further one that is undone soon.
-const FIRST: Duration = Duration::from_millis(20);
-/// What the doubling stops at.
-const LONGEST: Duration = Duration::from_secs(60);
+use crate::retry::{Backoff, Jitter};
+
+/// The pauses between repairs of one file that are undone soon.
+const FIGHT_BACKOFF: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(60));
 /// How long a repair must last, beyond twice the pause after it, to count as accepted.
 const QUIET: Duration = Duration::from_secs(10);
 /// So many repairs in a row that were undone are a conflict.
@@ -28,8 +28,7 @@ struct Streak {
 impl Streak {
     /// How long the next repair has to wait after the last one.
     fn pause(&self) -> Duration {
-        let doublings = self.repairs.saturating_sub(1).min(16);
-        FIRST.saturating_mul(1 << doublings).min(LONGEST)
+        FIGHT_BACKOFF.pause(self.repairs.saturating_sub(1), Jitter::None)
     }
 
     /// When the last repair counts as accepted, if nothing happens until then.
@@ -118,10 +117,10 @@ mod tests {
         let day = Duration::from_secs(24 * 3600);
         let repairs = fight(&mut patience, Instant::now(), day);
         assert!(repairs.len() < 24 * 60 + 20, "{} repairs", repairs.len());
-        assert_eq!(repairs[1] - repairs[0], FIRST);
-        assert_eq!(repairs[2] - repairs[1], 2 * FIRST);
+        assert_eq!(repairs[1] - repairs[0], FIGHT_BACKOFF.first);
+        assert_eq!(repairs[2] - repairs[1], 2 * FIGHT_BACKOFF.first);
         let last = repairs.len() - 1;
-        assert_eq!(repairs[last] - repairs[last - 1], LONGEST);
+        assert_eq!(repairs[last] - repairs[last - 1], FIGHT_BACKOFF.max);
     }
 
     #[test]
@@ -149,6 +148,6 @@ mod tests {
         patience.repaired("bridge", now);
         let held: Vec<_> = patience.held(now).map(|(file, _)| *file).collect();
         assert_eq!(held, ["bridge"]);
-        assert_eq!(patience.held(now + FIRST).count(), 0);
+        assert_eq!(patience.held(now + FIGHT_BACKOFF.first).count(), 0);
     }
 }

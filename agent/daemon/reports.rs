@@ -122,13 +122,13 @@ impl Reporter {
             && is_due(taint.due())
         {
             let gone = remove_taint(&self.api, key).await;
-            taint.ended(gone.is_ok(), Instant::now(), fastrand::f64());
+            taint.ended(gone.is_ok(), Instant::now(), fastrand::u64(..));
         }
         if let Some(condition) = &mut self.condition
             && is_due(condition.due())
         {
             let written = write_condition(&self.api, condition).await;
-            condition.ended(written.is_ok(), Instant::now(), fastrand::f64());
+            condition.ended(written.is_ok(), Instant::now(), fastrand::u64(..));
         }
         if let Some(events) = &mut self.events
             && let Some(name) = self.api.node_name()
@@ -145,7 +145,7 @@ impl Reporter {
             match told {
                 Ok(()) => events.told(&next, Instant::now()),
                 Err(error) if next.exists && error.is_not_found() => events.expired(&next),
-                Err(_) => events.failed(Instant::now(), fastrand::f64()),
+                Err(_) => events.failed(Instant::now(), fastrand::u64(..)),
             }
         }
     }

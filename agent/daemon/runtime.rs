@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::config::Settings;
 use crate::host::Host;
 use crate::model::Check;
+use crate::retry::{Backoff, Jitter};
 use crate::runtime::{Expected, ask_runtime, compare};
 
 /// How long containerd gets to load what has changed on disk.
@@ -19,10 +20,8 @@ const PUT_OFF: Duration = Duration::from_millis(500);
 const STALE: Duration = Duration::from_secs(1);
 /// For how long it waits: an answer takes a few milliseconds, and a client of ours has little patience itself.
 pub(super) const AWAITED: Duration = Duration::from_millis(300);
-/// The pause before a runtime is asked again that did not have it right; it doubles.
-const AGAIN: Duration = Duration::from_millis(100);
-/// What the doubling stops at.
-const LONGEST: Duration = Duration::from_secs(15);
+/// The pauses before a runtime is asked again that did not have it right.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(15));
 
 type Question = Pin<Box<dyn Future<Output = Vec<String>>>>;
 
@@ -143,9 +142,8 @@ impl Runtime {
 
     fn learned(&mut self, reasons: Vec<String>, now: Instant) -> bool {
         if !reasons.is_empty() && self.due.is_none() && self.expected.is_some() {
-            let pause = AGAIN.saturating_mul(1 << self.tries.min(10)).min(LONGEST);
-            self.due = Some(now + pause);
-            self.tries += 1;
+            self.due = Some(now + BACKOFF.pause(self.tries, Jitter::None));
+            self.tries = self.tries.saturating_add(1);
         }
         let changed = self.reasons.as_ref() != Some(&reasons);
         self.reasons = Some(reasons);
@@ -284,7 +282,7 @@ mod tests {
             now = runtime.due().unwrap();
         }
         answer(&mut runtime, now, blind());
-        assert_eq!(runtime.due(), Some(now + LONGEST));
+        assert_eq!(runtime.due(), Some(now + BACKOFF.max));
         assert!(runtime.viewed(now + STALE));
         assert_eq!(runtime.due(), Some(now + STALE));
     }

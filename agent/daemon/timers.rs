@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-/// The pause before something is tried again that did not work; it doubles.
-const RETRY: Duration = Duration::from_millis(500);
-/// What the doubling stops at.
-const LONGEST_RETRY: Duration = Duration::from_secs(15);
+use crate::retry::{Backoff, Jitter};
+
+/// The pauses before something is tried again that did not work.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(15));
 /// The time between two looks where the kernel cannot tell of changes.
 pub(super) const POLL: Duration = Duration::from_secs(2);
 /// The shortest time between two looks that views ask for: a flood of questions shares them.
@@ -153,9 +153,8 @@ impl Timers {
         if !wanted {
             (self.retry, self.retries) = (None, 0);
         } else if self.retry.is_none() {
-            let pause = RETRY.saturating_mul(1 << self.retries.min(10));
-            self.retry = Some(now + pause.min(LONGEST_RETRY));
-            self.retries += 1;
+            self.retry = Some(now + BACKOFF.pause(self.retries, Jitter::None));
+            self.retries = self.retries.saturating_add(1);
         }
     }
 
@@ -209,11 +208,11 @@ mod tests {
             now = timers.next();
             assert!(timers.due(now).retry);
         }
-        assert_eq!(pauses[..2], [RETRY, 2 * RETRY]);
-        assert_eq!(pauses[6], LONGEST_RETRY);
+        assert_eq!(pauses[..2], [BACKOFF.first, 2 * BACKOFF.first]);
+        assert_eq!(pauses[6], BACKOFF.max);
         timers.retry(now, false);
         timers.retry(now, true);
-        assert_eq!(timers.next() - now, RETRY);
+        assert_eq!(timers.next() - now, BACKOFF.first);
     }
 
     #[test]

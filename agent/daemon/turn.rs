@@ -96,7 +96,8 @@ impl Daemon {
         self.network.clone_from(&pass.network);
         let changed = hint.is_some() || !pass.deeds.steps.is_empty();
         self.runtime.turned(pass.expected.clone(), changed, now);
-        self.node.turned(pass.waits_for_facts, now, fastrand::f64());
+        self.node
+            .turned(pass.waits_for_facts, now, fastrand::u64(..));
         self.wants(&pass, now);
         let futile = hint.is_some() && pass.deeds.steps.is_empty();
         self.timers.turned(began, now, futile);

@@ -119,11 +119,7 @@ impl<'a> Inquiry<'a> {
     ) -> Result<Pin, FetchError> {
         let spots = self.spots(files);
         let mut failures: Vec<Option<SourceFailure>> = vec![None; spots.len()];
-        let mut rounds = Rounds::new(
-            spots.len(),
-            self.means.settings.attempts,
-            self.means.backoff,
-        );
+        let mut rounds = Rounds::new(spots.len(), self.means.settings.attempts, self.means.rounds);
         let answer = loop {
             let index = match rounds.next(Instant::now(), self.means.spread.draw()) {
                 Next::Ask(index) => index,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::{Value, json};
 
 use super::Node;
-use super::pause::Pause;
+use super::pause::{Pause, spread_period};
 use crate::model::Check;
 
 /// Its type.
@@ -116,11 +116,11 @@ impl Condition {
     }
 
     /// Takes in whether what was wanted when [`Condition::patch`] was asked for is written now, or why there is a
-    /// pause. `random` (0 to 1) spreads heartbeats.
-    pub fn ended(&mut self, worked: bool, now: Instant, random: f64) {
+    /// pause. `random` spreads heartbeats.
+    pub fn ended(&mut self, worked: bool, now: Instant, random: u64) {
         self.pause.ended(worked, now, random);
         if worked && let Some((wanted, _)) = &self.wanted {
-            let next = now + HEARTBEAT.mul_f64(0.9 + random / 5.0);
+            let next = now + spread_period(HEARTBEAT, random);
             self.written = Some((wanted.clone(), now, next));
             self.there.clone_from(&self.told);
         }
@@ -202,7 +202,7 @@ mod tests {
         assert_eq!(condition.due(), Some(now), "the first word is said at once");
         condition.learn(&Node::default());
         condition.patch(SystemTime::UNIX_EPOCH).unwrap();
-        condition.ended(true, now, 0.5);
+        condition.ended(true, now, 1 << 63);
         condition
     }
 
@@ -226,8 +226,8 @@ mod tests {
         let mut condition = written(now);
         condition.see(&ready(), now + Duration::from_secs(7));
         assert_eq!(condition.due(), Some(now + HEARTBEAT));
-        condition.ended(true, now, 0.0);
-        assert_eq!(condition.due(), Some(now + HEARTBEAT.mul_f64(0.9)));
+        condition.ended(true, now, 0);
+        assert_eq!(condition.due(), Some(now + HEARTBEAT * 9 / 10));
     }
 
     #[test]
@@ -252,12 +252,12 @@ mod tests {
             shown(&patch),
             "False|PluginsNotAsDeclared|binaries: x is missing|1970-01-02T00:00:00Z|1970-01-02T00:00:00Z"
         );
-        condition.ended(true, start, 0.5);
+        condition.ended(true, start, 1 << 63);
         condition.see(&failing("binaries", &["y is missing"]), start);
         assert_eq!(condition.due(), Some(start + REWORDED));
         let patch = condition.patch(day + Duration::from_secs(60)).unwrap();
         assert!(shown(&patch).ends_with("|1970-01-02T00:01:00Z|1970-01-02T00:00:00Z"));
-        condition.ended(true, start, 0.5);
+        condition.ended(true, start, 1 << 63);
         condition.see(&ready(), start + Duration::from_secs(2));
         assert_eq!(condition.due(), Some(start + Duration::from_secs(2)));
     }
@@ -292,7 +292,7 @@ mod tests {
         let mut condition = written(now);
         condition.see(&failing("gates", &["no"]), now);
         for _ in 0..4 {
-            condition.ended(false, now, 1.0);
+            condition.ended(false, now, u64::MAX);
         }
         assert_eq!(condition.due(), Some(now + Duration::from_secs(8)));
         condition.see(&ready(), now);

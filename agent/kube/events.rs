@@ -223,7 +223,7 @@ impl Events {
 
     /// Takes in that it was told.
     pub fn told(&mut self, announcement: &Announcement, now: Instant) {
-        self.pause.ended(true, now, 0.0);
+        self.pause.ended(true, now, 0);
         self.full = Some(self.full.unwrap_or(now).max(now) + REFILL);
         if let Some(series) = self.series.get_mut(&announcement.key) {
             series.told = announcement.count;
@@ -242,8 +242,8 @@ impl Events {
         }
     }
 
-    /// Takes in that it could not be told. `random` (0 to 1) spreads the next try.
-    pub fn failed(&mut self, now: Instant, random: f64) {
+    /// Takes in that it could not be told. `random` spreads the next try.
+    pub fn failed(&mut self, now: Instant, random: u64) {
         self.pause.ended(false, now, random);
     }
 }
@@ -400,7 +400,7 @@ mod tests {
         let now = Instant::now();
         let mut events = begun();
         events.see(&[healed(1, "/b/x")], &[], true, now, TIME);
-        events.failed(now, 1.0);
+        events.failed(now, u64::MAX);
         assert_eq!(events.next("n1", now), None);
         assert_eq!(events.due(now), Some(now + Duration::from_secs(1)));
     }

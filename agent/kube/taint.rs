@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::pause::Pause;
+use super::pause::{Pause, spread_period};
 
 /// The time between two looks whether it is there again: a node that registers anew has it again.
 const LOOK: Duration = Duration::from_secs(300);
@@ -35,11 +35,11 @@ impl Taint {
         Some(self.pause.not_before(next))
     }
 
-    /// Takes in whether it is gone now. `random` (0 to 1) spreads the looks of a cluster's nodes.
-    pub fn ended(&mut self, is_gone: bool, now: Instant, random: f64) {
+    /// Takes in whether it is gone now. `random` spreads the looks of a cluster's nodes.
+    pub fn ended(&mut self, is_gone: bool, now: Instant, random: u64) {
         self.pause.ended(is_gone, now, random);
         if is_gone {
-            self.next = Some(now + LOOK.mul_f64(0.9 + random / 5.0));
+            self.next = Some(now + spread_period(LOOK, random));
         }
     }
 }
@@ -75,9 +75,9 @@ mod tests {
         taint.see(true, now);
         taint.see(true, now + Duration::from_secs(5));
         assert_eq!(taint.due(), Some(now));
-        taint.ended(false, now, 1.0);
+        taint.ended(false, now, u64::MAX);
         assert_eq!(taint.due(), Some(now + Duration::from_secs(1)));
-        taint.ended(true, now, 0.5);
+        taint.ended(true, now, 1 << 63);
         assert_eq!(taint.due(), Some(now + LOOK));
         taint.see(false, now);
         assert_eq!(taint.due(), None);

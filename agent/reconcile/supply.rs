@@ -9,7 +9,7 @@ use super::error::ReconcileError;
 use crate::fetch::{self, FetchError, Fetched, Limits, LocalFiles, MemberSink, Progress};
 use crate::host::{HostError, Spool, Temp};
 use crate::model::{Artifact, Format, Member, Sha256};
-use crate::retry::Backoff;
+use crate::retry::RoundsPolicy;
 use crate::store::{Measure, Store, StoreError};
 
 /// What an artifact was found to hold: the ledger's key of each member, and what it is.
@@ -36,7 +36,7 @@ pub(super) fn means<'a>(
         files: &LocalFiles,
         health: &keeper.health,
         progress,
-        backoff: Backoff::default(),
+        rounds: RoundsPolicy::default(),
         spread: &keeper.spread,
         keep: None,
     }

@@ -2,6 +2,7 @@
 //!
 //! Pure: randomness and the present moment are handed in, so that every case can be stated exactly in a test.
 
+mod backoff;
 mod health;
 mod refetch;
 mod rounds;
@@ -9,10 +10,11 @@ mod spread;
 
 use std::time::{Duration, SystemTime};
 
+pub use backoff::{Backoff, Jitter};
 pub use health::Health;
 pub use refetch::Refetch;
-pub use rounds::{Next, Rounds};
-pub use spread::Spread;
+pub use rounds::{Next, Rounds, RoundsPolicy};
+pub use spread::{Spread, share};
 
 /// The ways in which a download from one source can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,45 +169,6 @@ impl FailureClass {
     }
 }
 
-/// How long to pause between rounds: full jitter, which spreads a whole cluster's nodes best after an outage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Backoff {
-    /// The longest pause after the first round; it doubles with every further one.
-    pub base: Duration,
-    /// What the doubling stops at.
-    pub cap: Duration,
-    /// The longest `Retry-After` that is honoured; a server cannot park a node for an hour.
-    pub retry_after_cap: Duration,
-}
-
-impl Default for Backoff {
-    /// 1 s doubling to 30 s, and at most a minute on a server's own wish.
-    fn default() -> Self {
-        Self {
-            base: Duration::from_secs(1),
-            cap: Duration::from_secs(30),
-            retry_after_cap: Duration::from_secs(60),
-        }
-    }
-}
-
-impl Backoff {
-    /// The pause after round `round` (the first is 0), anywhere from nothing to the ceiling as `random` falls.
-    #[must_use]
-    pub fn pause(&self, round: u32, random: u64) -> Duration {
-        let factor = 1_u32.checked_shl(round).unwrap_or(u32::MAX);
-        let ceiling = self.base.saturating_mul(factor).min(self.cap);
-        let nanos = u64::try_from(ceiling.as_nanos()).unwrap_or(u64::MAX);
-        Duration::from_nanos(random % nanos.saturating_add(1))
-    }
-
-    /// What is honoured of a server's `Retry-After`.
-    #[must_use]
-    pub fn honoured(&self, retry_after: Duration) -> Duration {
-        retry_after.min(self.retry_after_cap)
-    }
-}
-
 /// Reads a `Retry-After` header: seconds, or an HTTP date, which counts from `now` (RFC 9110, 10.2.3).
 ///
 /// Give the answer's own `Date` as `now` where it has one: the clock of a node that just booted may be years off.
@@ -300,41 +263,6 @@ mod tests {
         assert_eq!(kinds.len(), all);
     }
 
-    #[test]
-    fn the_pause_doubles_up_to_the_cap_and_is_spread_over_all_of_it() {
-        let backoff = Backoff {
-            base: Duration::from_secs(1),
-            cap: Duration::from_secs(5),
-            retry_after_cap: Duration::from_secs(60),
-        };
-        for (round, ceiling) in [
-            (0, 1),
-            (1, 2),
-            (2, 4),
-            (3, 5),
-            (31, 5),
-            (32, 5),
-            (u32::MAX, 5),
-        ] {
-            let ceiling = Duration::from_secs(ceiling);
-            let nanos = u64::try_from(ceiling.as_nanos()).unwrap();
-            assert_eq!(backoff.pause(round, 0), Duration::ZERO);
-            assert_eq!(backoff.pause(round, nanos), ceiling, "round {round}");
-            assert_eq!(backoff.pause(round, nanos + 1), Duration::ZERO);
-            assert!(backoff.pause(round, u64::MAX) <= ceiling);
-        }
-    }
-
-    #[test]
-    fn no_backoff_at_all_is_possible() {
-        let none = Backoff {
-            base: Duration::ZERO,
-            cap: Duration::MAX,
-            retry_after_cap: Duration::ZERO,
-        };
-        assert_eq!(none.pause(9, u64::MAX), Duration::ZERO);
-    }
-
     /// Fault 45: `Retry-After` in both of its forms, capped.
     #[test]
     fn fault_45_retry_after_is_seconds_or_a_date() {
@@ -359,13 +287,13 @@ mod tests {
         for nonsense in ["", "-1", "1.5", "soon", "1e3", "+5"] {
             assert_eq!(parsed(nonsense), None, "{nonsense:?}");
         }
-        let backoff = Backoff::default();
+        let policy = RoundsPolicy::default();
         assert_eq!(
-            backoff.honoured(Duration::from_secs(u64::MAX)),
-            backoff.retry_after_cap
+            policy.honoured_wait(Duration::from_secs(u64::MAX)),
+            policy.retry_after_max
         );
         assert_eq!(
-            backoff.honoured(Duration::from_secs(3)),
+            policy.honoured_wait(Duration::from_secs(3)),
             Duration::from_secs(3)
         );
     }

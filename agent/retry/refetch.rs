@@ -3,13 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use super::spread::share;
+use super::{Backoff, Jitter, share};
 
-/// The pause after all that is wanted was asked for and something of it failed; it doubles. The download itself has
-/// tried every source several times by then.
-const PAUSE: Duration = Duration::from_secs(5);
-/// What the doubling stops at.
-const LONGEST: Duration = Duration::from_secs(300);
+/// The pause after all that is wanted was asked for and something of it failed. The download itself has tried every
+/// source several times by then.
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_secs(300));
 
 /// The order of downloads: each artifact that is wanted once, so that one that cannot be had does not keep the others
 /// waiting; then, after a pause, each of them again.
@@ -78,8 +76,7 @@ impl Refetch {
             self.failed = true;
             self.failures = self.failures.saturating_add(1);
         }
-        let doubled = PAUSE.saturating_mul(1 << (self.failures - 1).min(10));
-        let half = doubled.min(LONGEST) / 2;
+        let half = BACKOFF.pause(self.failures - 1, Jitter::None) / 2;
         let pause = half + share(half.max(self.window), random);
         self.pause_ends = now.checked_add(pause);
     }
@@ -154,7 +151,7 @@ mod tests {
             now = due;
         }
         assert_eq!(pauses[..3], [5.0, 10.0, 20.0]);
-        assert_eq!(pauses[8], LONGEST.as_secs_f64());
+        assert_eq!(pauses[8], BACKOFF.max.as_secs_f64());
         refetch.settled();
         assert_eq!(refetch.due(now), None);
         downloads(&mut refetch, &ALL, now);
@@ -169,10 +166,10 @@ mod tests {
             refetch.failed(now, random);
             refetch.due(now).unwrap() - now
         };
-        assert_eq!(pause(Duration::ZERO, 0), PAUSE / 2);
-        assert_eq!(pause(Duration::ZERO, 1 << 63), PAUSE * 3 / 4);
-        assert_eq!(pause(60 * SECOND, 0), PAUSE / 2);
-        assert_eq!(pause(60 * SECOND, 1 << 63), PAUSE / 2 + 30 * SECOND);
+        assert_eq!(pause(Duration::ZERO, 0), BACKOFF.first / 2);
+        assert_eq!(pause(Duration::ZERO, 1 << 63), BACKOFF.first * 3 / 4);
+        assert_eq!(pause(60 * SECOND, 0), BACKOFF.first / 2);
+        assert_eq!(pause(60 * SECOND, 1 << 63), BACKOFF.first / 2 + 30 * SECOND);
     }
 
     #[test]

@@ -3,7 +3,34 @@
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use super::{Backoff, FailureClass, Verdict};
+use super::{Backoff, FailureClass, Jitter, Verdict};
+
+/// How long to pause between rounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RoundsPolicy {
+    /// The pauses between two rounds, each with full jitter.
+    pub backoff: Backoff,
+    /// The longest `Retry-After` that is honoured; a server cannot park a node for an hour.
+    pub retry_after_max: Duration,
+}
+
+impl Default for RoundsPolicy {
+    /// 1 s doubling to 30 s, and at most a minute where a server asks for more.
+    fn default() -> Self {
+        Self {
+            backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(30)),
+            retry_after_max: Duration::from_secs(60),
+        }
+    }
+}
+
+impl RoundsPolicy {
+    /// What is honoured of a server's `Retry-After`.
+    #[must_use]
+    pub fn honoured_wait(&self, retry_after: Duration) -> Duration {
+        retry_after.min(self.retry_after_max)
+    }
+}
 
 /// Rounds over an ordered list of sources until one of them has given what is wanted.
 ///
@@ -12,7 +39,7 @@ use super::{Backoff, FailureClass, Verdict};
 #[derive(Debug)]
 pub struct Rounds {
     sources: Vec<State>,
-    backoff: Backoff,
+    policy: RoundsPolicy,
     attempts: u32,
     round: u32,
     /// The next source of this round to be looked at.
@@ -51,10 +78,10 @@ impl State {
 impl Rounds {
     /// At most `attempts` rounds over so many sources.
     #[must_use]
-    pub fn new(sources: usize, attempts: NonZeroU32, backoff: Backoff) -> Self {
+    pub fn new(sources: usize, attempts: NonZeroU32, policy: RoundsPolicy) -> Self {
         Self {
             sources: vec![State::After(None); sources],
-            backoff,
+            policy,
             attempts: attempts.get(),
             round: 0,
             cursor: 0,
@@ -73,7 +100,8 @@ impl Rounds {
         self.cursor = 0;
         match self.first_due(now) {
             Some(wait) if self.round < self.attempts => {
-                Next::Wait(wait.max(self.backoff.pause(self.round - 1, random)))
+                let backoff = self.policy.backoff;
+                Next::Wait(wait.max(backoff.pause(self.round - 1, Jitter::Full(random))))
             }
             _ => Next::Over,
         }
@@ -89,7 +117,8 @@ impl Rounds {
     ) {
         let state = match class.verdict(retry_after) {
             Verdict::Retry { after } => {
-                State::After(after.and_then(|after| now.checked_add(self.backoff.honoured(after))))
+                let honoured = after.map(|after| self.policy.honoured_wait(after));
+                State::After(honoured.and_then(|after| now.checked_add(after)))
             }
             Verdict::NextSource => State::Spent,
         };
@@ -113,16 +142,15 @@ impl Rounds {
 mod tests {
     use super::*;
 
-    const BACKOFF: Backoff = Backoff {
-        base: Duration::from_secs(2),
-        cap: Duration::from_secs(8),
-        retry_after_cap: Duration::from_secs(60),
+    const POLICY: RoundsPolicy = RoundsPolicy {
+        backoff: Backoff::new(Duration::from_secs(2), Duration::from_secs(8)),
+        retry_after_max: Duration::from_secs(60),
     };
-    /// The longest pause of the first two rounds, in the randomness that asks for it.
-    const LONGEST: [u64; 2] = [2_000_000_000, 4_000_000_000];
+    /// The randomness that asks for half of the longest pause.
+    const HALF: u64 = 1 << 63;
 
     fn rounds(sources: usize, attempts: u32) -> Rounds {
-        Rounds::new(sources, NonZeroU32::new(attempts).unwrap(), BACKOFF)
+        Rounds::new(sources, NonZeroU32::new(attempts).unwrap(), POLICY)
     }
 
     #[test]
@@ -132,16 +160,13 @@ mod tests {
             assert_eq!(rounds.next(now, 0), Next::Ask(index));
             rounds.failed(index, FailureClass::Connect, None, now);
         }
-        assert_eq!(
-            rounds.next(now, LONGEST[0]),
-            Next::Wait(Duration::from_secs(2))
-        );
+        assert_eq!(rounds.next(now, HALF), Next::Wait(Duration::from_secs(1)));
         let now = now + Duration::from_secs(2);
         for index in [0, 1] {
             assert_eq!(rounds.next(now, 0), Next::Ask(index));
             rounds.failed(index, FailureClass::Connect, None, now);
         }
-        assert_eq!(rounds.next(now, LONGEST[1]), Next::Over);
+        assert_eq!(rounds.next(now, HALF), Next::Over);
     }
 
     #[test]
@@ -169,8 +194,8 @@ mod tests {
         assert_eq!(rounds.next(now, 0), Next::Wait(Duration::ZERO));
         assert_eq!(rounds.next(now, 0), Next::Ask(1), "the first one rests");
         rounds.failed(1, FailureClass::Status(404), None, now);
-        let capped = BACKOFF.retry_after_cap;
-        assert_eq!(rounds.next(now, LONGEST[1]), Next::Wait(capped));
+        let capped = POLICY.retry_after_max;
+        assert_eq!(rounds.next(now, HALF), Next::Wait(capped));
         assert_eq!(rounds.next(now + capped, 0), Next::Ask(0));
     }
 

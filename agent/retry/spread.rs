@@ -52,9 +52,10 @@ impl Spread {
     }
 }
 
-/// The part of `whole` that `number` stands for: from nothing to just below all of it.
-pub(super) fn share(whole: Duration, number: u64) -> Duration {
-    let nanos = (whole.as_nanos().min(u128::from(u64::MAX)) * u128::from(number)) >> 64;
+/// The part of `whole` that `number` stands for: from nothing to all of it.
+#[must_use]
+pub fn share(whole: Duration, number: u64) -> Duration {
+    let nanos = ((whole.as_nanos().min(u128::from(u64::MAX)) + 1) * u128::from(number)) >> 64;
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
@@ -130,8 +131,8 @@ mod tests {
         let minute = Duration::from_secs(60);
         assert_eq!(share(minute, 0), Duration::ZERO);
         assert_eq!(share(minute, 1 << 63), minute / 2);
-        assert!(share(minute, u64::MAX) < minute);
-        assert!(share(Duration::MAX, u64::MAX) < Duration::from_nanos(u64::MAX));
+        assert!(share(minute, u64::MAX) <= minute);
+        assert!(share(Duration::MAX, u64::MAX) <= Duration::from_nanos(u64::MAX));
         assert_eq!(Spread::of("node-1").start(Duration::ZERO), Duration::ZERO);
     }
 }

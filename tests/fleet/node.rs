@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use cni_keeper::retry::{Backoff, Health, Refetch, Rounds, Spread};
+use cni_keeper::retry::{Health, Refetch, Rounds, RoundsPolicy, Spread};
 
 /// What an agent is told of downloads; the defaults of the configuration.
 #[derive(Debug, Clone)]
@@ -79,7 +79,7 @@ impl Node {
         order.sort_by_key(|server| self.health.is_down(&names[*server], now));
         self.errand = Some(Errand {
             artifact,
-            rounds: Rounds::new(order.len(), settings.attempts, Backoff::default()),
+            rounds: Rounds::new(order.len(), settings.attempts, RoundsPolicy::default()),
             order,
             held: None,
             visit: None,

@@ -21,7 +21,7 @@ use cni_keeper::fetch::{
     download, read_members,
 };
 use cni_keeper::model::{Arch, Artifact, Format, IfPresent, Member, Pin, Sha256};
-use cni_keeper::retry::{Backoff, Spread};
+use cni_keeper::retry::{Backoff, RoundsPolicy, Spread};
 use sha2::Digest;
 use tempfile::NamedTempFile;
 
@@ -101,10 +101,9 @@ pub(crate) fn settings() -> config::Fetch {
     }
 }
 
-const NO_PAUSE: Backoff = Backoff {
-    base: Duration::ZERO,
-    cap: Duration::ZERO,
-    retry_after_cap: Duration::ZERO,
+const NO_PAUSE: RoundsPolicy = RoundsPolicy {
+    backoff: Backoff::new(Duration::ZERO, Duration::ZERO),
+    retry_after_max: Duration::ZERO,
 };
 
 static SPREAD: LazyLock<Spread> = LazyLock::new(|| Spread::of("node-1"));
@@ -118,7 +117,7 @@ pub(crate) fn means<'a>(settings: &'a config::Fetch, health: &'a Health) -> Mean
         files: &Disk,
         health,
         progress: &(),
-        backoff: NO_PAUSE,
+        rounds: NO_PAUSE,
         spread: &SPREAD,
         keep: None,
     }
@@ -129,7 +128,7 @@ pub(crate) struct Case {
     pub(crate) sources: Vec<String>,
     pub(crate) pin: Pin,
     pub(crate) settings: config::Fetch,
-    pub(crate) backoff: Backoff,
+    pub(crate) rounds: RoundsPolicy,
     roots: Option<NamedTempFile>,
 }
 
@@ -139,7 +138,7 @@ impl Case {
             sources: sources.to_vec(),
             pin: Pin::Sha256(sha2::Sha256::digest(content).into()),
             settings: settings(),
-            backoff: NO_PAUSE,
+            rounds: NO_PAUSE,
             roots: None,
         }
     }
@@ -178,7 +177,7 @@ impl Case {
         let health = Health::default();
         let means = Means {
             progress,
-            backoff: self.backoff,
+            rounds: self.rounds,
             ..means(&self.settings, &health)
         };
         download(&artifact(&self.sources, self.pin), &means, spools).await

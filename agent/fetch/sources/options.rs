@@ -7,7 +7,7 @@ use super::health::Health;
 use crate::config;
 use crate::fetch::local_files::FileSource;
 use crate::model::Pin;
-use crate::retry::{Backoff, Spread};
+use crate::retry::{RoundsPolicy, Spread};
 
 /// What a download needs beside the artifact.
 pub struct Means<'a> {
@@ -24,7 +24,7 @@ pub struct Means<'a> {
     /// Who watches; `&()` for nobody.
     pub progress: &'a dyn Progress,
     /// The pauses between rounds.
-    pub backoff: Backoff,
+    pub rounds: RoundsPolicy,
     /// Who keeps copies of what was proven; `None` for nobody.
     pub keep: Option<&'a dyn Keep>,
     /// What spreads them over a cluster's nodes.

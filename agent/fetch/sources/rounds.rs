@@ -147,7 +147,7 @@ impl Errand<'_> {
     ) -> Result<(T, Vec<Tried>), FetchError> {
         let means = courier.means;
         let mut sources = in_order(self.places, means);
-        let mut rounds = Rounds::new(sources.len(), means.settings.attempts, means.backoff);
+        let mut rounds = Rounds::new(sources.len(), means.settings.attempts, means.rounds);
         loop {
             let index = match rounds.next(Instant::now(), means.spread.draw()) {
                 Next::Ask(index) => index,

@@ -187,13 +187,13 @@ async fn fault_45_retry_after_is_honoured_and_capped() {
     server.on("/a", [busy("1"), Reply::ok(&content)]);
     let source = server.url("/a");
     let mut case = Case::one(&content, &source).attempts(2);
-    case.backoff.retry_after_cap = Duration::from_secs(60);
+    case.rounds.retry_after_max = Duration::from_secs(60);
     let begun = Instant::now();
     got(case.run().await, &content, &source);
     assert!(begun.elapsed() >= Duration::from_secs(1), "honoured");
 
     server.on("/a", [busy("86400"), Reply::ok(&content)]);
-    case.backoff.retry_after_cap = Duration::from_millis(10);
+    case.rounds.retry_after_max = Duration::from_millis(10);
     got(case.run().await, &content, &source);
 
     let date = Reply::status(429)
@@ -217,7 +217,7 @@ async fn fault_45_a_busy_source_is_left_alone_meanwhile() {
     );
     let sources = [server.url("/busy"), server.url("/a")];
     let mut case = Case::new(&content, &sources).attempts(3);
-    case.backoff.retry_after_cap = Duration::from_secs(60);
+    case.rounds.retry_after_max = Duration::from_secs(60);
     got(case.run().await, &content, &sources[1]);
     assert_eq!((server.count("/busy"), server.count("/a")), (1, 3));
 }
