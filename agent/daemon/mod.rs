@@ -37,7 +37,7 @@ use crate::reconcile::{Caretaker, Chores, Done, Keeper, Known, ReconcileError, S
 use crate::retry::Refetch;
 use crate::store::Place;
 use crate::trust::Pinned;
-use crate::watch::{Hint, Watch};
+use crate::watch::{DirWatcher, Hint};
 
 use gates::Gates;
 use log::Log;
@@ -73,7 +73,7 @@ pub struct Daemon {
     agent: Agent,
     caretaker: Caretaker,
     publisher: Publisher,
-    watch: Watch,
+    watch: DirWatcher,
     /// Why the kernel cannot tell of changes.
     blind: Option<String>,
     /// Whether it can again since then, and something may have happened before.
@@ -172,7 +172,7 @@ impl Daemon {
             agent,
             caretaker: Caretaker::new(keeper),
             publisher,
-            watch: Watch::new(),
+            watch: DirWatcher::new(),
             blind: None,
             was_blind: false,
             places: Arc::default(),
@@ -338,7 +338,7 @@ impl Daemon {
 
     /// Time for a full reading: events may have been lost, and a disk can change what nobody wrote.
     fn resync(&mut self) {
-        self.watch.distrust();
+        self.watch.invalidate();
         self.chores.start_over(self.caretaker.keeper());
         self.chores_are_done = false;
         self.caretaker.ask_all_again();
@@ -417,11 +417,11 @@ fn api(keeper: &Keeper, requests: &kube::Log) -> Api {
 }
 
 /// The next hint, once the agent has rested: until then changes add up without waking anybody.
-async fn hint(watch: &mut Watch, rested: Instant) -> Hint {
+async fn hint(watch: &mut DirWatcher, rested: Instant) -> Hint {
     if rested > Instant::now() {
         tokio::time::sleep_until(rested.into()).await;
     }
-    watch.hint().await
+    watch.next_hint().await
 }
 
 /// Ends with the download that is under way; never where none is.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::config::{FactSource, Gate, Settings};
 use crate::host::{Dir, Host, HostError, Kind};
 use crate::model::{FileName, FileType};
-use crate::watch::Interest;
+use crate::watch::PathFilter;
 
 /// The directories to watch and the names that matter in them.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -151,7 +151,7 @@ impl Places {
     }
 
     /// The same as a question that the watcher can ask on its own thread.
-    pub(super) fn interest(self: &Arc<Self>) -> Interest {
+    pub(super) fn interest(self: &Arc<Self>) -> PathFilter {
         let places = Arc::clone(self);
         Arc::new(move |path| places.matters(path))
     }

@@ -10,7 +10,7 @@ use crate::config::Settings;
 use crate::host::Host;
 use crate::model::Check;
 use crate::retry::{Backoff, Jitter};
-use crate::runtime::{Expected, ask_runtime, compare};
+use crate::runtime::{ExpectedNetwork, compare_loaded_network, query_runtime_status};
 
 /// How long containerd gets to load what has changed on disk.
 const LOADING: Duration = Duration::from_millis(100);
@@ -32,7 +32,7 @@ pub(super) struct Runtime {
     socket: Option<PathBuf>,
     /// What is wrong according to the last answer; `None` before the first one.
     reasons: Option<Vec<String>>,
-    expected: Option<Expected>,
+    expected: Option<ExpectedNetwork>,
     asked: Option<Instant>,
     due: Option<Instant>,
     /// Since when there is a change that the runtime was not asked about.
@@ -63,7 +63,12 @@ impl Runtime {
 
     /// A turn has found the disk so: `expected` is what the runtime must have loaded, where that can be said.
     /// `changed` if something has happened that the runtime may not have seen yet.
-    pub(super) fn turned(&mut self, expected: Option<Expected>, changed: bool, now: Instant) {
+    pub(super) fn turned(
+        &mut self,
+        expected: Option<ExpectedNetwork>,
+        changed: bool,
+        now: Instant,
+    ) {
         if self.socket.is_none() {
             return;
         }
@@ -122,8 +127,8 @@ impl Runtime {
         (self.due, self.owed, self.asked) = (None, None, Some(now));
         let host = host.clone();
         self.question = Some(Box::pin(async move {
-            match ask_runtime(&host, &socket).await {
-                Ok(answer) => compare(&answer, &expected),
+            match query_runtime_status(&host, &socket).await {
+                Ok(answer) => compare_loaded_network(&answer, &expected),
                 Err(error) => vec![error.to_string()],
             }
         }));
@@ -165,8 +170,8 @@ impl Runtime {
 mod tests {
     use super::*;
 
-    fn expected(text: &str) -> Option<Expected> {
-        Some(Expected {
+    fn expected(text: &str) -> Option<ExpectedNetwork> {
+        Some(ExpectedNetwork {
             file: "10-x.conflist".to_owned(),
             network: "pods".to_owned(),
             chain: vec!["bridge".to_owned()],

@@ -217,7 +217,9 @@ impl Daemon {
             Ok(Err(error)) => Err(error.to_string()),
             Err(error) => Err(error.to_string()),
         };
-        let armed = self.watch.arm(&self.places.dirs, self.places.interest());
+        let armed = self
+            .watch
+            .watch_dirs(&self.places.dirs, self.places.interest());
         let armed = armed.map_err(|error| error.to_string());
         let blind = known.and(armed).err();
         if blind.is_some() != self.blind.is_some() {

@@ -1,4 +1,4 @@
-//! The conditions that must hold before the conflist is written.
+//! Checks the gates (`network.requires`): conditions that must hold before the conflist is written.
 
 use std::io;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::fetch;
 use crate::host::{Host, HostError};
 
 /// How long a peer may take to accept or answer.
-const PATIENCE: Duration = Duration::from_secs(3);
+const GATE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Why a gate does not hold, naming it.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +26,7 @@ pub enum GateError {
     /// The kernel would not say whether the file exists.
     #[error(transparent)]
     File(#[from] HostError),
-    /// Nobody accepts connections there.
+    /// Nobody accepts connections at the address.
     #[error("{what} does not accept connections: {source}")]
     Refused {
         /// `tcp HOST:PORT` or `unix PATH`.
@@ -36,34 +36,37 @@ pub enum GateError {
         source: io::Error,
     },
     /// No answer in time.
-    #[error("{what} did not answer within {} s", PATIENCE.as_secs())]
-    Silent {
-        /// The gate.
+    #[error("{what} did not answer within {} s", GATE_TIMEOUT.as_secs())]
+    TimedOut {
+        /// `tcp HOST:PORT`, `unix PATH` or `http URL`, the URL without secrets.
         what: String,
     },
     /// The URL answers, but not with 2xx.
     #[error("http {url} answered {status}")]
     Status {
-        /// The URL, without secrets.
+        /// Without secrets.
         url: String,
-        /// The status line's number and words.
+        /// Number and words of the status line.
         status: String,
     },
     /// The URL cannot be asked.
     #[error("http {url} cannot be asked: {reason}")]
     Http {
-        /// The URL, without secrets.
+        /// Without secrets.
         url: String,
-        /// The innermost reason.
         reason: String,
     },
 }
 
-/// Asks one gate, once.
+/// Checks one gate, once. Takes at most [`GATE_TIMEOUT`].
 ///
 /// # Errors
-/// When it does not hold, with the reason.
-pub async fn check(gate: &Gate, host: &Host, settings: &config::Fetch) -> Result<(), GateError> {
+/// When the gate does not hold, with the reason.
+pub async fn check_gate(
+    gate: &Gate,
+    host: &Host,
+    settings: &config::Fetch,
+) -> Result<(), GateError> {
     match gate {
         Gate::File(path) => match host.exists(path)? {
             true => Ok(()),
@@ -71,10 +74,12 @@ pub async fn check(gate: &Gate, host: &Host, settings: &config::Fetch) -> Result
                 path: host.shown(path),
             }),
         },
-        Gate::Tcp(address) => connect(format!("tcp {address}"), TcpStream::connect(address)).await,
+        Gate::Tcp(address) => {
+            check_connection(format!("tcp {address}"), TcpStream::connect(address)).await
+        }
         Gate::Unix(path) => match host.locate(path) {
             Ok(real) => {
-                connect(
+                check_connection(
                     format!("unix {}", real.display()),
                     UnixStream::connect(real),
                 )
@@ -85,35 +90,36 @@ pub async fn check(gate: &Gate, host: &Host, settings: &config::Fetch) -> Result
             }),
             Err(error) => Err(error.into()),
         },
-        Gate::Http(url) => ask(url, settings).await,
+        Gate::Http(url) => check_http(url, settings).await,
     }
 }
 
-/// A GET of `url` as written; a redirect is an answer other than 2xx. Messages leave out what may be a secret.
-async fn ask(url: &str, settings: &config::Fetch) -> Result<(), GateError> {
+/// Sends a GET to `url` as written. A redirect counts as an answer other than 2xx. Error messages leave out what may
+/// be a secret in the URL.
+async fn check_http(url: &str, settings: &config::Fetch) -> Result<(), GateError> {
     let shown = fetch::redacted(url);
     let client =
         fetch::local_client(settings.connect_timeout).map_err(|failure| GateError::Http {
             url: shown.clone(),
             reason: failure.to_string(),
         })?;
-    match client.get(url).timeout(PATIENCE).send().await {
+    match client.get(url).timeout(GATE_TIMEOUT).send().await {
         Ok(answer) if answer.status().is_success() => Ok(()),
         Ok(answer) => Err(GateError::Status {
             url: shown,
             status: answer.status().to_string(),
         }),
-        Err(error) if error.is_timeout() => Err(GateError::Silent {
+        Err(error) if error.is_timeout() => Err(GateError::TimedOut {
             what: format!("http {shown}"),
         }),
         Err(error) => Err(GateError::Http {
             url: shown,
-            reason: innermost(&error),
+            reason: innermost_message(&error),
         }),
     }
 }
 
-fn innermost(error: &dyn std::error::Error) -> String {
+fn innermost_message(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
         innermost = source;
@@ -121,13 +127,13 @@ fn innermost(error: &dyn std::error::Error) -> String {
     innermost.to_string()
 }
 
-async fn connect<S>(
+async fn check_connection<S>(
     what: String,
     attempt: impl Future<Output = io::Result<S>>,
 ) -> Result<(), GateError> {
-    match timeout(PATIENCE, attempt).await {
+    match timeout(GATE_TIMEOUT, attempt).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(source)) => Err(GateError::Refused { what, source }),
-        Err(_) => Err(GateError::Silent { what }),
+        Err(_) => Err(GateError::TimedOut { what }),
     }
 }

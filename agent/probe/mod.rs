@@ -1,7 +1,7 @@
-//! Questions to the outside that change nothing: gates, and the plugins' own VERSION answers.
+//! Questions to the outside that change nothing: gates, and the VERSION answers of plugins.
 
 mod gates;
 mod version;
 
-pub use gates::{GateError, check as check_gate};
-pub use version::{VersionAnswer, VersionError, ask as ask_version};
+pub use gates::{GateError, check_gate};
+pub use version::{VersionAnswer, VersionError, ask_version};

@@ -1,4 +1,4 @@
-//! Asking a plugin which versions of the CNI specification it speaks.
+//! Asks a plugin which versions of the CNI specification it supports (`CNI_COMMAND=VERSION`).
 
 use std::io;
 use std::path::Path;
@@ -12,58 +12,59 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
-/// How long a plugin may take to answer; the reference plugins need a few milliseconds.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a plugin may take to answer. The reference plugins need a few milliseconds.
+const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How much of an answer is read, in bytes; a real one has about a hundred.
-const LONGEST_ANSWER: u64 = 64 * 1024;
+/// How much of an answer is read, in bytes. A real answer has about a hundred.
+const MAX_ANSWER_BYTES: u64 = 64 * 1024;
 
 /// How often an exec is tried while another process holds the file open for writing (`ETXTBSY`),
 /// and the pause between. libcni itself tries 5 times a second apart.
 const BUSY_TRIES: u32 = 5;
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
 
-/// What a plugin said of itself.
+/// The versions that a plugin supports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VersionAnswer {
-    /// `supportedVersions`, in the plugin's own order.
+    /// In the plugin's own order.
     pub supported: Vec<String>,
 }
 
-/// Why a plugin's answer could not be had.
+/// Why a plugin gave no usable answer.
 #[derive(Debug, thiserror::Error)]
 pub enum VersionError {
     /// The kernel would not run it.
-    #[error("it cannot be run: {}{}", Errno::from_raw(source.raw_os_error().unwrap_or(0)).desc(), hint(source))]
+    #[error("it cannot be run: {}{}", Errno::from_raw(source.raw_os_error().unwrap_or(0)).desc(), exec_advice(source))]
     Exec {
         /// The kernel's answer.
         #[source]
         source: io::Error,
     },
-    /// It names a dynamic loader that does not exist here, which says nothing about the host: seen
-    /// when the agent's own container lacks what a dynamically linked plugin needs.
-    #[error("its dynamic loader is not to be found from here, so that it cannot be asked")]
+    /// The plugin names a dynamic loader that does not exist in the agent's container. That says nothing about the
+    /// host, where the loader may exist.
+    #[error(
+        "its dynamic loader does not exist in the agent's own container, so it cannot be asked"
+    )]
     NoLoader,
     /// No answer in time.
-    #[error("it did not answer VERSION within {} s", PATIENCE.as_secs())]
-    Silent,
-    /// It ended otherwise than an answer ends.
-    #[error("it answered VERSION with {status}{}", said(output))]
+    #[error("it did not answer VERSION within {} s", VERSION_TIMEOUT.as_secs())]
+    TimedOut,
+    /// The exit status is not 0.
+    #[error("it answered VERSION with {status}{}", quote_output(output))]
     Failed {
-        /// Exit status or signal.
         status: std::process::ExitStatus,
         /// The beginning of what it printed.
         output: String,
     },
-    /// What it printed is not a VERSION answer.
-    #[error("it answered VERSION with something else{}", said(output))]
+    /// The output is not a VERSION answer.
+    #[error("it answered VERSION with something else{}", quote_output(output))]
     NotAnAnswer {
         /// The beginning of what it printed.
         output: String,
     },
 }
 
-fn hint(source: &io::Error) -> &'static str {
+fn exec_advice(source: &io::Error) -> &'static str {
     match source.raw_os_error().map(Errno::from_raw) {
         Some(Errno::EACCES) => "; look at its mode, or is its directory mounted noexec?",
         Some(Errno::ENOEXEC) => "; it is not a program for this machine",
@@ -72,7 +73,7 @@ fn hint(source: &io::Error) -> &'static str {
     }
 }
 
-fn said(output: &str) -> String {
+fn quote_output(output: &str) -> String {
     let mut line: String = output.split_whitespace().collect::<Vec<_>>().join(" ");
     if line.is_empty() {
         return " and printed nothing".to_owned();
@@ -85,32 +86,32 @@ fn said(output: &str) -> String {
 }
 
 #[derive(serde::Deserialize)]
-struct Answer {
+struct VersionJson {
     #[serde(rename = "supportedVersions")]
     supported: Vec<String>,
 }
 
-/// Runs a plugin as libcni does to learn its versions: `CNI_COMMAND=VERSION`, dummy values for what
-/// old plugins demand, the configuration on stdin (libcni `invoke.GetVersionInfo`).
+/// Runs a plugin to learn its versions, in the way of libcni (`invoke.GetVersionInfo`): `CNI_COMMAND=VERSION`, dummy
+/// values for variables that old plugins demand, and a configuration on stdin.
 ///
 /// # Errors
-/// When it cannot be run, does not answer in time, or answers something else.
-pub async fn ask(plugin: &Path) -> Result<VersionAnswer, VersionError> {
-    let mut child = spawn(plugin).await?;
-    let answer = timeout(PATIENCE, converse(&mut child)).await;
+/// When the plugin cannot be run, does not answer in time, or answers something else.
+pub async fn ask_version(plugin: &Path) -> Result<VersionAnswer, VersionError> {
+    let mut child = spawn_plugin(plugin).await?;
+    let answer = timeout(VERSION_TIMEOUT, read_answer(&mut child)).await;
     let (status, output) = match answer {
-        Ok(Ok(said)) => said,
+        Ok(Ok(answer)) => answer,
         Ok(Err(source)) => return Err(VersionError::Exec { source }),
         Err(_) => {
-            end(&mut child).await;
-            return Err(VersionError::Silent);
+            kill_process_group(&mut child).await;
+            return Err(VersionError::TimedOut);
         }
     };
     let output = String::from_utf8_lossy(&output).into_owned();
     if !status.success() {
         return Err(VersionError::Failed { status, output });
     }
-    match serde_json::from_str::<Answer>(&output) {
+    match serde_json::from_str::<VersionJson>(&output) {
         Ok(answer) if !answer.supported.is_empty() => Ok(VersionAnswer {
             supported: answer.supported,
         }),
@@ -118,15 +119,15 @@ pub async fn ask(plugin: &Path) -> Result<VersionAnswer, VersionError> {
     }
 }
 
-/// Kills it and everything that it started. Best effort: the child alone is killed on drop as well.
-async fn end(child: &mut Child) {
+/// Kills the plugin and everything that it started. Errors are ignored: the child itself is killed on drop as well.
+async fn kill_process_group(child: &mut Child) {
     if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
         let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
     }
     let _ = child.kill().await;
 }
 
-async fn spawn(plugin: &Path) -> Result<Child, VersionError> {
+async fn spawn_plugin(plugin: &Path) -> Result<Child, VersionError> {
     let mut command = Command::new(plugin);
     command
         .env_clear()
@@ -139,7 +140,7 @@ async fn spawn(plugin: &Path) -> Result<Child, VersionError> {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
-        // What it starts is ended with it.
+        // So that whatever the plugin starts can be killed with it.
         .process_group(0)
         .kill_on_drop(true);
     let mut tries = 0;
@@ -158,14 +159,17 @@ async fn spawn(plugin: &Path) -> Result<Child, VersionError> {
     }
 }
 
-async fn converse(child: &mut Child) -> io::Result<(std::process::ExitStatus, Vec<u8>)> {
+async fn read_answer(child: &mut Child) -> io::Result<(std::process::ExitStatus, Vec<u8>)> {
     if let Some(mut stdin) = child.stdin.take() {
-        // A plugin that answers without reading its configuration closes the pipe: no failure.
+        // A plugin may answer and close the pipe without reading its configuration. That is no failure.
         let _ = stdin.write_all(br#"{"cniVersion":"1.1.0"}"#).await;
     }
     let mut output = Vec::new();
     if let Some(stdout) = child.stdout.take() {
-        stdout.take(LONGEST_ANSWER).read_to_end(&mut output).await?;
+        stdout
+            .take(MAX_ANSWER_BYTES)
+            .read_to_end(&mut output)
+            .await?;
     }
     Ok((child.wait().await?, output))
 }

@@ -14,7 +14,7 @@ use super::{Keeper, Sight, Unrendered, judge};
 use crate::config::DriftPolicy;
 use crate::model::{Artifact, Directory, FileName, Snapshot};
 use crate::plan::Step;
-use crate::runtime::{Expected, real};
+use crate::runtime::{ExpectedNetwork, real_dir};
 use crate::store::{Ledger, Place};
 use crate::trust::Pinned;
 
@@ -71,7 +71,7 @@ pub struct Pass {
     /// The name of the declared network, where it is known: drop-ins lie in a directory of that name.
     pub network: Option<String>,
     /// What the runtime must have loaded, where the conflist is as declared.
-    pub expected: Option<Expected>,
+    pub expected: Option<ExpectedNetwork>,
 }
 
 impl Caretaker {
@@ -264,7 +264,7 @@ impl Caretaker {
     }
 
     /// What the runtime must have loaded; `None` as long as the conflist is not in place.
-    fn expected(&self, sight: &Sight) -> Option<Expected> {
+    fn expected(&self, sight: &Sight) -> Option<ExpectedNetwork> {
         let settings = &self.keeper.settings;
         let declared = settings.network.as_ref()?;
         let rendered = sight.network.as_ref()?.rendered.as_ref().ok()?;
@@ -274,13 +274,13 @@ impl Caretaker {
             .iter()
             .any(|step| step.on_conflist().is_some());
         let summary = rendered.report.summary.as_ref().filter(|_| !is_missing)?;
-        Some(Expected {
+        Some(ExpectedNetwork {
             file: declared.file_name.to_string(),
             network: summary.name.clone(),
             chain: summary.chain.clone(),
             text: rendered.text.clone(),
-            conf_dir: real(&self.keeper.host, &settings.paths.conf_dir),
-            bin_dir: real(&self.keeper.host, &settings.paths.bin_dir),
+            conf_dir: real_dir(&self.keeper.host, &settings.paths.conf_dir),
+            bin_dir: real_dir(&self.keeper.host, &settings.paths.bin_dir),
         })
     }
 

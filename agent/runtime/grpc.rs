@@ -1,7 +1,7 @@
-//! One gRPC call over a connection of its own: a request and an answer, a message each.
+//! One unary gRPC call over a connection of its own.
 //!
-//! The agent makes one call to one method. HTTP/2 is `h2`'s; what gRPC puts on top is a prefix of five bytes and
-//! a trailer (gRPC over HTTP/2, "PROTOCOL-HTTP2"), which is less than a client library would add to the program.
+//! The agent makes one call to one method. HTTP/2 comes from `h2`. What gRPC adds to it is a prefix of five bytes and a
+//! trailer (gRPC's PROTOCOL-HTTP2.md), which is less than a client library would add to the binary.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -13,81 +13,84 @@ use http::header::{CONTENT_TYPE, TE};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::NoAnswer;
-use super::answer::one_line;
-
-/// How much of an answer is read, in bytes. containerd's has about ten thousand, most of them its configuration.
-pub(super) const LARGEST_ANSWER: usize = 256 * 1024;
+use super::cri_messages::one_line;
+use super::error::{MAX_ANSWER_BYTES, StatusCallError};
 
 /// The longest header or trailer, in bytes.
-const LARGEST_HEAD: u32 = 16 * 1024;
+const MAX_HEADER_BYTES: u32 = 16 * 1024;
 
-/// Compressed or not (one byte) and the message's length (four bytes, the highest first).
-const PREFIX: usize = 5;
+/// The prefix of a message: compressed or not (one byte), then its length (four bytes, big endian).
+const PREFIX_BYTES: usize = 5;
 
 /// `UNIMPLEMENTED`: the service or the method is not there.
 const UNIMPLEMENTED: &str = "12";
 
-/// Sends one message to `method` and returns the one that comes back.
-pub(super) async fn call<S>(
+/// Sends one message to `method` and returns the answer.
+pub(super) async fn call_unary<S>(
     stream: S,
     method: &'static str,
-    patience: Duration,
+    deadline: Duration,
     message: &[u8],
-) -> Result<Bytes, NoAnswer>
+) -> Result<Bytes, StatusCallError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let (sender, connection) = Builder::new()
         .enable_push(false)
-        .max_header_list_size(LARGEST_HEAD)
+        .max_header_list_size(MAX_HEADER_BYTES)
         .handshake(stream)
         .await
-        .map_err(NoAnswer::Broken)?;
-    let mut exchange = pin!(exchange(sender, request(method, patience), framed(message)));
-    // The connection moves only while it is polled; nothing goes on once this returns.
+        .map_err(StatusCallError::Broken)?;
+    let mut exchange = pin!(send_and_receive(
+        sender,
+        build_request(method, deadline),
+        encode_frame(message)
+    ));
+    // Both futures make progress only while they are polled here, and nothing goes on once this returns. Cancel-safe:
+    // the exchange is only borrowed, so it continues below if the connection ends first.
     tokio::select! {
         biased;
         answer = &mut exchange => return answer,
-        // Ends first where the peer closes it: then the exchange ends as well, with the reason.
+        // The connection ends first where the peer closes it. Then the exchange ends as well, with the reason.
         _ = connection => {}
     }
     exchange.await
 }
 
-fn request(method: &'static str, patience: Duration) -> Request<()> {
+fn build_request(method: &'static str, deadline: Duration) -> Request<()> {
     let mut request = Request::new(());
     *request.method_mut() = Method::POST;
     *request.uri_mut() = Uri::from_static(method);
     let headers = request.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(TE, HeaderValue::from_static("trailers"));
-    // The runtime need not go on with what nobody waits for.
-    if let Ok(timeout) = HeaderValue::try_from(format!("{}m", patience.as_millis())) {
+    // So that the runtime stops working on a request that nobody waits for.
+    if let Ok(timeout) = HeaderValue::try_from(format!("{}m", deadline.as_millis())) {
         headers.insert("grpc-timeout", timeout);
     }
     request
 }
 
-async fn exchange(
+async fn send_and_receive(
     sender: SendRequest<Bytes>,
     request: Request<()>,
     message: Bytes,
-) -> Result<Bytes, NoAnswer> {
-    let mut sender = sender.ready().await.map_err(NoAnswer::Broken)?;
+) -> Result<Bytes, StatusCallError> {
+    let mut sender = sender.ready().await.map_err(StatusCallError::Broken)?;
     let (answer, mut body) = sender
         .send_request(request, false)
-        .map_err(NoAnswer::Broken)?;
-    body.send_data(message, true).map_err(NoAnswer::Broken)?;
-    let (head, body) = answer.await.map_err(NoAnswer::Broken)?.into_parts();
+        .map_err(StatusCallError::Broken)?;
+    body.send_data(message, true)
+        .map_err(StatusCallError::Broken)?;
+    let (head, body) = answer.await.map_err(StatusCallError::Broken)?.into_parts();
     if !is_grpc(head.status, &head.headers) {
-        return Err(NoAnswer::NotGrpc(head.status));
+        return Err(StatusCallError::NotGrpc(head.status));
     }
-    // An error without a message comes in one piece: its status is then in the head.
+    // An error without a message has its status in the headers ("Trailers-Only").
     if head.headers.contains_key("grpc-status") {
-        outcome(&head.headers)?;
+        check_grpc_status(&head.headers)?;
     }
-    unframed(&whole(body).await?)
+    decode_frame(&read_body(body).await?)
 }
 
 fn is_grpc(status: StatusCode, headers: &HeaderMap) -> bool {
@@ -95,59 +98,59 @@ fn is_grpc(status: StatusCode, headers: &HeaderMap) -> bool {
     status == StatusCode::OK && kind.is_some_and(|kind| kind.starts_with(b"application/grpc"))
 }
 
-/// The body, if its trailer says that the call went well.
-async fn whole(mut body: RecvStream) -> Result<BytesMut, NoAnswer> {
+/// The body, if its trailer says that the call succeeded.
+async fn read_body(mut body: RecvStream) -> Result<BytesMut, StatusCallError> {
     let mut bytes = BytesMut::new();
     while let Some(chunk) = body.data().await {
-        let chunk = chunk.map_err(NoAnswer::Broken)?;
-        if bytes.len() + chunk.len() > PREFIX + LARGEST_ANSWER {
-            return Err(NoAnswer::TooLarge);
+        let chunk = chunk.map_err(StatusCallError::Broken)?;
+        if bytes.len() + chunk.len() > PREFIX_BYTES + MAX_ANSWER_BYTES {
+            return Err(StatusCallError::TooLarge);
         }
         bytes.extend_from_slice(&chunk);
         let window = body.flow_control();
         window
             .release_capacity(chunk.len())
-            .map_err(NoAnswer::Broken)?;
+            .map_err(StatusCallError::Broken)?;
     }
-    let trailers = body.trailers().await.map_err(NoAnswer::Broken)?;
-    outcome(&trailers.unwrap_or_default())?;
+    let trailers = body.trailers().await.map_err(StatusCallError::Broken)?;
+    check_grpc_status(&trailers.unwrap_or_default())?;
     Ok(bytes)
 }
 
-/// What `grpc-status` says.
-fn outcome(headers: &HeaderMap) -> Result<(), NoAnswer> {
+/// Fails unless `grpc-status` is 0.
+fn check_grpc_status(headers: &HeaderMap) -> Result<(), StatusCallError> {
     let text = |name| {
         let value = headers.get(name).map(HeaderValue::as_bytes);
         one_line(&String::from_utf8_lossy(value.unwrap_or_default()))
     };
     match text("grpc-status") {
         code if code == "0" => Ok(()),
-        code if code == UNIMPLEMENTED => Err(NoAnswer::NoCri),
-        code => Err(NoAnswer::Failed {
+        code if code == UNIMPLEMENTED => Err(StatusCallError::NoCri),
+        code => Err(StatusCallError::Failed {
             code,
             message: text("grpc-message"),
         }),
     }
 }
 
-/// The message with gRPC's prefix, not compressed.
-fn framed(message: &[u8]) -> Bytes {
-    let mut frame = BytesMut::with_capacity(PREFIX + message.len());
+/// The message behind gRPC's prefix, not compressed.
+fn encode_frame(message: &[u8]) -> Bytes {
+    let mut frame = BytesMut::with_capacity(PREFIX_BYTES + message.len());
     frame.put_u8(0);
     frame.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
     frame.put_slice(message);
     frame.freeze()
 }
 
-/// The one message behind the prefix. Nobody may compress for a client that did not offer to read it.
-fn unframed(frame: &[u8]) -> Result<Bytes, NoAnswer> {
-    match frame.split_first_chunk::<PREFIX>() {
+/// The one message behind the prefix. A compressed one is refused: we did not offer to read it.
+fn decode_frame(frame: &[u8]) -> Result<Bytes, StatusCallError> {
+    match frame.split_first_chunk::<PREFIX_BYTES>() {
         Some(([0, length @ ..], message))
             if usize::try_from(u32::from_be_bytes(*length)) == Ok(message.len()) =>
         {
             Ok(Bytes::copy_from_slice(message))
         }
-        _ => Err(NoAnswer::NotAnAnswer),
+        _ => Err(StatusCallError::NotAnAnswer),
     }
 }
 
@@ -158,7 +161,7 @@ mod tests {
     #[test]
     fn a_frame_is_one_plain_message_of_the_length_it_says() {
         for message in [b"".as_slice(), b"x", &[7; 70_000]] {
-            assert_eq!(unframed(&framed(message)).unwrap(), message);
+            assert_eq!(decode_frame(&encode_frame(message)).unwrap(), message);
         }
         for bad in [
             b"".as_slice(),
@@ -169,7 +172,7 @@ mod tests {
             b"\0\xff\xff\xff\xffx",
         ] {
             assert!(
-                matches!(unframed(bad), Err(NoAnswer::NotAnAnswer)),
+                matches!(decode_frame(bad), Err(StatusCallError::NotAnAnswer)),
                 "{bad:?}"
             );
         }
@@ -182,7 +185,7 @@ mod tests {
                 .iter()
                 .map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)))
                 .collect();
-            outcome(&headers).map_err(|error| error.to_string())
+            check_grpc_status(&headers).map_err(|error| error.to_string())
         };
         assert_eq!(said(&[("grpc-status", "0")]), Ok(()));
         assert_eq!(

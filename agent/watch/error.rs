@@ -1,4 +1,4 @@
-//! Why the kernel does not tell of changes.
+//! Why a directory cannot be watched.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,66 +8,61 @@ use notify::ErrorKind;
 
 use crate::host::HostError;
 
-/// A directory is not watched. Its changes are still seen by looking at it again and again.
+/// A directory is not watched. The agent polls then.
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
-    /// There is no inotify instance. Root's are shared by every agent of the node, 128 by default.
+    /// No inotify instance is left. Those of root are shared by every agent of the node, 128 by default.
     #[error(
         "cannot watch for changes: no inotify instance ({}); raise fs.inotify.max_user_instances (sysctl), \
          or the limit on open files (ulimit -n)",
-        reason(source)
+        kernel_reason(source)
     )]
-    Instances {
-        /// The kernel's answer.
+    NoInstance {
         #[source]
         source: io::Error,
     },
-    /// The limit on watches is reached. The kernel's own words for it are those for a full disk (`ENOSPC`).
+    /// The limit on watches is reached. The kernel's own error for this is that of a full disk (`ENOSPC`).
     #[error(
         "cannot watch {}: the limit on inotify watches is reached; raise fs.inotify.max_user_watches (sysctl)",
         path.display()
     )]
-    Watches {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// There is no thread to read the events.
+    WatchLimit { path: PathBuf },
+    /// No thread can be started to read the events.
     #[error(
         "cannot watch for changes: no thread can be started ({}); raise the limit on processes (pids.max, ulimit -u)",
-        reason(source)
+        kernel_reason(source)
     )]
-    Thread {
-        /// The kernel's answer.
+    NoThread {
         #[source]
         source: io::Error,
     },
-    /// The directory cannot be inspected, or is closed to us.
+    /// The directory cannot be inspected, or access to it is denied.
     #[error(transparent)]
     Host(#[from] HostError),
 }
 
 impl WatchError {
-    pub(super) fn no_instance(error: notify::Error) -> Self {
-        Self::Instances {
-            source: kernels(error),
+    pub(super) fn from_open_error(error: notify::Error) -> Self {
+        Self::NoInstance {
+            source: into_io_error(error),
         }
     }
 
-    /// What was refused of this directory; `None` where it is merely gone.
-    pub(super) fn refused(path: PathBuf, error: notify::Error) -> Option<Self> {
+    /// Why this directory cannot be watched; `None` if it no longer exists.
+    pub(super) fn from_refusal(path: PathBuf, error: notify::Error) -> Option<Self> {
         match error.kind {
             ErrorKind::PathNotFound => None,
-            ErrorKind::MaxFilesWatch => Some(Self::Watches { path }),
+            ErrorKind::MaxFilesWatch => Some(Self::WatchLimit { path }),
             _ => {
-                let error = HostError::new("watch", path, kernels(error));
+                let error = HostError::new("watch", path, into_io_error(error));
                 (!error.is_absent()).then(|| error.into())
             }
         }
     }
 }
 
-/// The kernel's answer without the library's wrapping.
-fn kernels(error: notify::Error) -> io::Error {
+/// The kernel's error without the library's wrapping.
+fn into_io_error(error: notify::Error) -> io::Error {
     match error.kind {
         ErrorKind::Io(source) => source,
         _ => io::Error::other(error),
@@ -75,7 +70,7 @@ fn kernels(error: notify::Error) -> io::Error {
 }
 
 /// The kernel's sentence without Rust's "(os error N)".
-fn reason(error: &io::Error) -> String {
+fn kernel_reason(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(number) => Errno::from_raw(number).desc().to_owned(),
         None => error.to_string(),

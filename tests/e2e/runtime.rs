@@ -4,16 +4,18 @@ use std::fs;
 use std::path::Path;
 
 use cni_keeper::host::Host;
-use cni_keeper::runtime::{Expected, RuntimeAnswer, ask_runtime, compare};
+use cni_keeper::runtime::{
+    CriStatus, ExpectedNetwork, compare_loaded_network, query_runtime_status,
+};
 
 use crate::containerd::SOCKET;
 use crate::namespace::on_a_private_node;
 use crate::node::{BIN_DIR, CONF_DIR, CONFLIST, NETWORK};
 use crate::poll::until;
 
-async fn ask() -> RuntimeAnswer {
+async fn ask() -> CriStatus {
     let host = Host::open(Path::new("/")).unwrap();
-    match ask_runtime(&host, Path::new(SOCKET)).await {
+    match query_runtime_status(&host, Path::new(SOCKET)).await {
         Ok(answer) => answer,
         Err(error) => panic!("{error}"),
     }
@@ -21,7 +23,7 @@ async fn ask() -> RuntimeAnswer {
 
 /// What speaks against the runtime, if what it must have loaded is what is on disk now.
 async fn reasons() -> Vec<String> {
-    let expected = Expected {
+    let expected = ExpectedNetwork {
         file: CONFLIST.to_owned(),
         network: NETWORK.to_owned(),
         chain: vec!["bridge".to_owned(), "portmap".to_owned()],
@@ -29,7 +31,7 @@ async fn reasons() -> Vec<String> {
         conf_dir: CONF_DIR.into(),
         bin_dir: BIN_DIR.into(),
     };
-    compare(&ask().await, &expected)
+    compare_loaded_network(&ask().await, &expected)
 }
 
 fn conflist() -> std::path::PathBuf {

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use cni_keeper::host::Host;
-use cni_keeper::runtime::{RuntimeAnswer, RuntimeError, ask_runtime};
+use cni_keeper::runtime::{CriStatus, RuntimeError, query_runtime_status};
 use h2::server::SendResponse;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::net::{UnixListener, UnixStream};
@@ -34,12 +34,12 @@ fn host(root: &Path) -> Host {
     Host::open(root).unwrap()
 }
 
-async fn ask(host: &Host) -> Result<RuntimeAnswer, RuntimeError> {
-    ask_runtime(host, Path::new(SOCKET)).await
+async fn ask(host: &Host) -> Result<CriStatus, RuntimeError> {
+    query_runtime_status(host, Path::new(SOCKET)).await
 }
 
 /// What is said of a runtime that does `serve` with the one connection that it gets.
-async fn against<S>(serve: impl FnOnce(UnixStream) -> S) -> Result<RuntimeAnswer, RuntimeError>
+async fn against<S>(serve: impl FnOnce(UnixStream) -> S) -> Result<CriStatus, RuntimeError>
 where
     S: Future<Output = ()>,
 {
@@ -118,7 +118,7 @@ async fn speak(
 }
 
 /// What is said of a runtime with this answer.
-async fn replied(reply: Reply) -> Result<RuntimeAnswer, RuntimeError> {
+async fn replied(reply: Reply) -> Result<CriStatus, RuntimeError> {
     let mut reply = Some(reply);
     against(|stream| {
         speak(stream, move |_, respond| {

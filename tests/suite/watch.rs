@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cni_keeper::watch::{Hint, Interest, Watch, WatchError};
+use cni_keeper::watch::{DirWatcher, Hint, PathFilter, WatchError};
 use tempfile::TempDir;
 use tokio::runtime::{self, Runtime};
 
@@ -20,7 +20,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// `base/top/leaf`, each watched where it is there.
 struct Scene {
     base: PathBuf,
-    watch: Watch,
+    watch: DirWatcher,
     runtime: Runtime,
     markers: u32,
     _dir: Option<TempDir>,
@@ -41,7 +41,7 @@ impl Scene {
         let mut runtime = runtime::Builder::new_current_thread();
         let scene = Self {
             base: base.canonicalize().unwrap(),
-            watch: Watch::new(),
+            watch: DirWatcher::new(),
             runtime: runtime.enable_time().build().unwrap(),
             markers: 0,
             _dir: None,
@@ -70,11 +70,11 @@ impl Scene {
 
     /// What the loop does before each look.
     fn arm(&mut self) -> Result<(), WatchError> {
-        self.watch.arm(&self.dirs(), interest())
+        self.watch.watch_dirs(&self.dirs(), path_filter())
     }
 
     fn hint(&mut self) -> Hint {
-        let wait = async { tokio::time::timeout(DEADLINE, self.watch.hint()).await };
+        let wait = async { tokio::time::timeout(DEADLINE, self.watch.next_hint()).await };
         self.runtime.block_on(wait).expect("a hint")
     }
 
@@ -110,7 +110,7 @@ impl Scene {
 }
 
 /// Names that begin like this matter, wherever they are.
-fn interest() -> Interest {
+fn path_filter() -> PathFilter {
     Arc::new(|path| {
         let names = ["wanted", "marker", "top", "leaf"];
         names.iter().any(|name| is_called(path, name))

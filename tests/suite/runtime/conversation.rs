@@ -5,22 +5,24 @@ use std::path::Path;
 use std::sync::mpsc;
 
 use cni_keeper::host::Host;
-use cni_keeper::runtime::{Expected, NoAnswer, RuntimeAnswer, compare, real};
+use cni_keeper::runtime::{
+    CriStatus, ExpectedNetwork, StatusCallError, compare_loaded_network, real_dir,
+};
 use http::{HeaderMap, Method};
 use tokio::net::UnixListener;
 
 use super::{READY, Reply, against, ask, host, replied, run, speak};
 
 /// What a runtime must have loaded to be right: what containerd's recorded answer tells, on this host.
-fn expected(host: &Host, answer: &RuntimeAnswer) -> Expected {
+fn expected(host: &Host, answer: &CriStatus) -> ExpectedNetwork {
     let network = &answer.cni.as_ref().unwrap().networks[0];
-    Expected {
+    ExpectedNetwork {
         file: "10-cni-keeper.conflist".to_owned(),
         network: "pod-network".to_owned(),
         chain: vec!["bridge".to_owned(), "portmap".to_owned()],
         text: network.text.clone(),
-        conf_dir: real(host, Path::new("/etc/cni/net.d")),
-        bin_dir: real(host, Path::new("/opt/cni/bin")),
+        conf_dir: real_dir(host, Path::new("/etc/cni/net.d")),
+        bin_dir: real_dir(host, Path::new("/opt/cni/bin")),
     }
 }
 
@@ -84,9 +86,12 @@ fn directories_are_compared_by_where_they_lie() {
         assert_eq!(cni.conf_dir, root.path().join("etc/cni/net.d"));
         assert_eq!(cni.bin_dirs, [root.path().join("opt/real/bin")]);
         let mut expected = expected(&host, &answer);
-        assert_eq!(compare(&answer, &expected), Vec::<String>::new());
-        expected.bin_dir = real(&host, Path::new("/usr/lib/cni"));
-        assert_eq!(compare(&answer, &expected).len(), 1);
+        assert_eq!(
+            compare_loaded_network(&answer, &expected),
+            Vec::<String>::new()
+        );
+        expected.bin_dir = real_dir(&host, Path::new("/usr/lib/cni"));
+        assert_eq!(compare_loaded_network(&answer, &expected).len(), 1);
     });
 }
 
@@ -110,6 +115,6 @@ fn an_error_is_told_in_the_runtimes_own_words() {
         let error = told("grpc-message", "8", at_once);
         assert_eq!(error.to_string(), "answered with gRPC status 8: no budget");
         let error = told("grpc-message", "12", at_once);
-        assert!(matches!(error, NoAnswer::NoCri), "{error}");
+        assert!(matches!(error, StatusCallError::NoCri), "{error}");
     }
 }

@@ -5,7 +5,7 @@ use std::future::pending;
 use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
 
-use cni_keeper::runtime::{NoAnswer, RuntimeError};
+use cni_keeper::runtime::{RuntimeError, StatusCallError};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
@@ -28,7 +28,7 @@ async fn write(mut stream: UnixStream, bytes: Vec<u8>) {
     let _ = stream.read_to_end(&mut unread).await;
 }
 
-fn refused(reply: Reply) -> NoAnswer {
+fn refused(reply: Reply) -> StatusCallError {
     run(replied(reply)).unwrap_err().reason
 }
 
@@ -48,7 +48,7 @@ fn nothing_there() {
         // A socket of this machine is none of the host's.
         symlink("/run/other.sock", root.path().join("run/cri.sock")).unwrap();
         let error = ask(&host).await.unwrap_err();
-        assert!(matches!(error.reason, NoAnswer::Absent), "{error}");
+        assert!(matches!(error.reason, StatusCallError::NoSocket), "{error}");
     });
 }
 
@@ -60,12 +60,18 @@ fn nobody_listens() {
         let socket = root.path().join("run/cri.sock");
         File::create(&socket).unwrap();
         let error = ask(&host).await.unwrap_err();
-        assert!(matches!(error.reason, NoAnswer::Refused(_)), "{error}");
+        assert!(
+            matches!(error.reason, StatusCallError::Refused(_)),
+            "{error}"
+        );
         std::fs::remove_file(&socket).unwrap();
         // Closed, as of a runtime that has ended: the name stays.
         drop(UnixListener::bind(&socket).unwrap());
         let error = ask(&host).await.unwrap_err();
-        assert!(matches!(error.reason, NoAnswer::Refused(_)), "{error}");
+        assert!(
+            matches!(error.reason, StatusCallError::Refused(_)),
+            "{error}"
+        );
         assert!(error.to_string().contains("does not accept connections: "));
     });
 }
@@ -89,7 +95,7 @@ fn silence_ends_after_two_seconds() {
         });
         let (nothing, greeting, drip) = tokio::join!(nothing, greeting, drip);
         for error in [nothing, greeting, drip].map(Result::unwrap_err) {
-            assert!(matches!(error.reason, NoAnswer::Silent), "{error}");
+            assert!(matches!(error.reason, StatusCallError::TimedOut), "{error}");
         }
         let took = begun.elapsed();
         assert!(took >= Duration::from_secs(2), "{took:?}");
@@ -118,7 +124,7 @@ fn what_is_not_http_2_breaks_off() {
         let shown = format!("{:?}", bytes.get(..24).unwrap_or(&bytes));
         let error = run(against(|stream| write(stream, bytes))).unwrap_err();
         assert!(
-            matches!(error.reason, NoAnswer::Broken(_)),
+            matches!(error.reason, StatusCallError::Broken(_)),
             "{shown} {error}"
         );
     }
@@ -134,7 +140,7 @@ fn a_connection_closed_early_breaks_off() {
         }));
         let error = error.unwrap_err();
         assert!(
-            matches!(error.reason, NoAnswer::Broken(_)),
+            matches!(error.reason, StatusCallError::Broken(_)),
             "{read} {error}"
         );
     }
@@ -162,7 +168,7 @@ fn another_http_2_server_is_told_apart() {
         let status = reply.head.status();
         let error = refused(reply);
         assert!(
-            matches!(error, NoAnswer::NotGrpc(told) if told == status),
+            matches!(error, StatusCallError::NotGrpc(told) if told == status),
             "{error}"
         );
     }
@@ -174,8 +180,8 @@ fn an_answer_without_an_end_is_not_read_to_it() {
     for (size, fits) in [(limit, true), (limit + 1, false), (8 * limit, false)] {
         let error = refused(Reply::grpc(&vec![0xff; size]));
         match error {
-            NoAnswer::NotAnAnswer => assert!(fits, "{size}"),
-            NoAnswer::TooLarge => assert!(!fits, "{size}"),
+            StatusCallError::NotAnAnswer => assert!(fits, "{size}"),
+            StatusCallError::TooLarge => assert!(!fits, "{size}"),
             other => panic!("{size}: {other}"),
         }
     }
@@ -192,7 +198,7 @@ fn trailers_without_an_end_are_not_read_to_it() {
     let mut reply = Reply::grpc(READY);
     reply.trailers = Some(trailers);
     let error = refused(reply);
-    assert!(matches!(error, NoAnswer::Broken(_)), "{error}");
+    assert!(matches!(error, StatusCallError::Broken(_)), "{error}");
 }
 
 #[test]
@@ -220,7 +226,10 @@ fn what_is_no_message_is_no_answer() {
     ] {
         let shown = format!("{:?}", reply.body);
         let error = refused(reply);
-        assert!(matches!(error, NoAnswer::NotAnAnswer), "{error}: {shown}");
+        assert!(
+            matches!(error, StatusCallError::NotAnAnswer),
+            "{error}: {shown}"
+        );
     }
 }
 
@@ -231,7 +240,7 @@ fn a_message_without_a_status_is_not_believed() {
     reply.trailers = None;
     let error = refused(reply);
     assert!(
-        matches!(&error, NoAnswer::Failed { code, .. } if code.is_empty()),
+        matches!(&error, StatusCallError::Failed { code, .. } if code.is_empty()),
         "{error}"
     );
 }

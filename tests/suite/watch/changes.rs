@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant, SystemTime};
 
-use cni_keeper::watch::{Interest, Watch};
+use cni_keeper::watch::{DirWatcher, PathFilter};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::sys::stat::Mode;
 
-use super::{DEADLINE, Scene, interest};
+use super::{DEADLINE, Scene, path_filter};
 
 /// A change of the first file; the second one does not matter.
 type Change = fn(&Path, &Path);
@@ -177,8 +177,8 @@ fn fault_56_the_swap_of_a_link_is_told() {
     };
     swap("..2026_01");
     let (at, dirs) = (data.clone(), scene.dirs());
-    let matters: Interest = Arc::new(move |path| *path == at);
-    scene.watch.arm(&dirs, matters).unwrap();
+    let matters: PathFilter = Arc::new(move |path| *path == at);
+    scene.watch.watch_dirs(&dirs, matters).unwrap();
     swap("..2026_02");
     assert_eq!(scene.hint().paths, BTreeSet::from([data.clone()]));
 }
@@ -188,18 +188,24 @@ fn fault_56_the_swap_of_a_link_is_told() {
 fn the_latest_interest_counts() {
     let mut scene = Scene::new();
     let (first, second) = (scene.leaf().join("first"), scene.leaf().join("second"));
-    let only = |name: &PathBuf| -> Interest {
+    let only = |name: &PathBuf| -> PathFilter {
         let name = name.clone();
         Arc::new(move |path| *path == name)
     };
     for matters in [&first, &second] {
-        scene.watch.arm(&scene.dirs(), only(matters)).unwrap();
+        scene
+            .watch
+            .watch_dirs(&scene.dirs(), only(matters))
+            .unwrap();
         for file in [&first, &second] {
             fs::create_dir(file).unwrap();
             fs::remove_dir(file).unwrap();
         }
         assert_eq!(scene.hint().paths, BTreeSet::from([matters.clone()]));
-        scene.watch.arm(&scene.dirs(), interest()).unwrap();
+        scene
+            .watch
+            .watch_dirs(&scene.dirs(), path_filter())
+            .unwrap();
         scene.told();
     }
 }
@@ -209,7 +215,7 @@ fn the_latest_interest_counts() {
 fn changes_between_two_hints_are_one_hint() {
     let mut scene = Scene::new();
     let (last, asked) = ends_with("last");
-    scene.watch.arm(&scene.dirs(), last).unwrap();
+    scene.watch.watch_dirs(&scene.dirs(), last).unwrap();
     let before = Instant::now();
     for name in ["wanted-1", "wanted-2", "last"] {
         fs::create_dir(scene.leaf().join(name)).unwrap();
@@ -229,7 +235,7 @@ fn changes_between_two_hints_are_one_hint() {
 fn more_names_than_a_hint_holds_mean_a_rescan() {
     let mut scene = Scene::new();
     let (last, asked) = ends_with("last");
-    scene.watch.arm(&scene.dirs(), last).unwrap();
+    scene.watch.watch_dirs(&scene.dirs(), last).unwrap();
     for number in 0..2000 {
         fs::create_dir(scene.leaf().join(format!("wanted-{number}"))).unwrap();
     }
@@ -248,9 +254,9 @@ fn giving_up_on_a_hint_loses_none() {
     for _ in 0..100 {
         fs::create_dir(scene.wanted()).unwrap();
         fs::remove_dir(scene.wanted()).unwrap();
-        let now = scene
-            .runtime
-            .block_on(async { tokio::time::timeout(Duration::ZERO, scene.watch.hint()).await });
+        let now = scene.runtime.block_on(async {
+            tokio::time::timeout(Duration::ZERO, scene.watch.next_hint()).await
+        });
         let mut paths = now.map(|hint| hint.paths).unwrap_or_default();
         paths.extend(scene.told());
         assert_eq!(paths, BTreeSet::from([scene.wanted()]));
@@ -261,30 +267,33 @@ fn giving_up_on_a_hint_loses_none() {
 #[test]
 fn where_nothing_is_watched_nothing_is_told() {
     let mut scene = Scene::new();
-    scene.watch.arm(&BTreeSet::new(), interest()).unwrap();
+    scene
+        .watch
+        .watch_dirs(&BTreeSet::new(), path_filter())
+        .unwrap();
     fs::write(scene.wanted(), "").unwrap();
-    let waited = |watch: &mut Watch| {
-        let wait = async { tokio::time::timeout(Duration::ZERO, watch.hint()).await };
+    let waited = |watch: &mut DirWatcher| {
+        let wait = async { tokio::time::timeout(Duration::ZERO, watch.next_hint()).await };
         scene.runtime.block_on(wait)
     };
-    assert!(waited(&mut Watch::new()).is_err());
+    assert!(waited(&mut DirWatcher::new()).is_err());
     assert!(waited(&mut scene.watch).is_err());
     scene.arm().unwrap();
     scene.sees_the_leaf();
 }
 
-/// Interest in what begins with `wanted`; tells when it is asked for the given name, and so has been asked
+/// PathFilter in what begins with `wanted`; tells when it is asked for the given name, and so has been asked
 /// for everything before.
-fn ends_with(name: &'static str) -> (Interest, std::sync::mpsc::Receiver<()>) {
+fn ends_with(name: &'static str) -> (PathFilter, std::sync::mpsc::Receiver<()>) {
     let (ask, asked) = channel();
-    let wanted = interest();
-    let interest: Interest = Arc::new(move |path| {
+    let wanted = path_filter();
+    let filter: PathFilter = Arc::new(move |path| {
         if path.ends_with(name) {
             let _ = ask.send(());
         }
         wanted(path)
     });
-    (interest, asked)
+    (filter, asked)
 }
 
 fn chmod(path: &Path, mode: u32) {

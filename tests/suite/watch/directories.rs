@@ -10,7 +10,7 @@ use std::thread;
 
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
-use super::{Scene, interest};
+use super::{Scene, path_filter};
 use crate::support::namespace::{bind, in_private_mounts, mount_tmpfs, unmount};
 
 /// Fault 24: a directory that is removed and made again is told, and watched again.
@@ -100,9 +100,9 @@ fn a_directory_that_is_gone_is_no_longer_told_of() {
     let mut scene = Scene::new();
     let away = scene.base.join("away");
     let dirs = BTreeSet::from([scene.base.clone(), scene.leaf()]);
-    scene.watch.arm(&dirs, interest()).unwrap();
+    scene.watch.watch_dirs(&dirs, path_filter()).unwrap();
     fs::rename(scene.top(), &away).unwrap();
-    scene.watch.arm(&dirs, interest()).unwrap();
+    scene.watch.watch_dirs(&dirs, path_filter()).unwrap();
     fs::write(away.join("leaf/wanted"), "").unwrap();
     let marker = scene.base.join("marker");
     fs::create_dir(&marker).unwrap();
@@ -136,12 +136,12 @@ fn a_link_in_the_place_of_a_directory_is_told_and_not_followed() {
     assert_eq!(scene.told(), BTreeSet::new());
 }
 
-/// A directory that changes itself is looked at, whether or not its name is of interest.
+/// A directory that changes itself gives a hint, whether or not its name passes the filter.
 #[test]
 fn a_change_of_a_watched_directory_is_told() {
     let mut scene = Scene::new();
     let nothing = Arc::new(|path: &Path| super::is_called(path, "marker"));
-    scene.watch.arm(&scene.dirs(), nothing).unwrap();
+    scene.watch.watch_dirs(&scene.dirs(), nothing).unwrap();
     let permissions = fs::metadata(scene.leaf()).unwrap().permissions();
     fs::set_permissions(scene.leaf(), permissions).unwrap();
     assert_eq!(scene.hint().paths, BTreeSet::from([scene.leaf()]));
@@ -176,7 +176,7 @@ fn what_is_mounted_again_is_watched_after_a_resync() {
                 scene.arm().unwrap();
                 unmount(&scene.leaf());
                 mount_tmpfs(&scene.leaf(), "size=64k");
-                scene.watch.distrust();
+                scene.watch.invalidate();
                 scene.sees_the_leaf();
                 unmount(&scene.leaf());
             }
@@ -193,14 +193,14 @@ fn a_directory_that_changes_while_it_is_armed_is_watched() {
     // Without its parents, which would tell.
     let dirs = BTreeSet::from([scene.leaf()]);
     for round in 0..1000 {
-        scene.watch.distrust();
+        scene.watch.invalidate();
         thread::scope(|scope| {
             scope.spawn(|| {
                 // Sooner or later while it is armed.
                 (0..round).for_each(|_| hint::spin_loop());
                 exchange(&leaf, &other);
             });
-            scene.watch.arm(&dirs, interest()).unwrap();
+            scene.watch.watch_dirs(&dirs, path_filter()).unwrap();
         });
         let files = (0..).map(|number| leaf.join(format!("wanted-{round}-{number}")));
         for file in files {
@@ -208,7 +208,7 @@ fn a_directory_that_changes_while_it_is_armed_is_watched() {
             if scene.hint().paths.contains(&file) {
                 break;
             }
-            scene.watch.arm(&dirs, interest()).unwrap();
+            scene.watch.watch_dirs(&dirs, path_filter()).unwrap();
         }
     }
 }

@@ -6,10 +6,10 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 
-use cni_keeper::watch::{Interest, WatchError};
+use cni_keeper::watch::{PathFilter, WatchError};
 use nix::unistd::geteuid;
 
-use super::{DEADLINE, Scene, interest};
+use super::{DEADLINE, Scene, path_filter};
 use crate::support::namespace::in_private_limits;
 use crate::support::{rerun, skipped};
 
@@ -21,7 +21,7 @@ fn fault_23_a_queue_that_runs_over_asks_for_a_rescan() {
     let limit: u32 = limit.trim().parse().unwrap();
     let mut scene = Scene::new();
     let (busy, free) = block_at("first");
-    scene.watch.arm(&scene.dirs(), busy).unwrap();
+    scene.watch.watch_dirs(&scene.dirs(), busy).unwrap();
 
     // The reader is held up here ...
     fs::create_dir(scene.leaf().join("first")).unwrap();
@@ -53,10 +53,13 @@ fn fault_25_no_instance() {
         let mut scene = Scene::within(dir.path());
         limit("max_inotify_instances", 0);
         // What watches nothing needs nothing.
-        scene.watch.arm(&BTreeSet::new(), interest()).unwrap();
+        scene
+            .watch
+            .watch_dirs(&BTreeSet::new(), path_filter())
+            .unwrap();
         for _ in 0..3 {
             let error = scene.arm().unwrap_err();
-            assert!(matches!(error, WatchError::Instances { .. }), "{error}");
+            assert!(matches!(error, WatchError::NoInstance { .. }), "{error}");
             assert_eq!(
                 error.to_string(),
                 "cannot watch for changes: no inotify instance (Too many open files); raise \
@@ -73,7 +76,7 @@ fn fault_25_no_instance() {
             scene.arm().unwrap();
         }
         assert_eq!(watches(), watched, "nothing changed, so nothing was done");
-        scene.watch.distrust();
+        scene.watch.invalidate();
         scene.arm().unwrap();
         assert!(watches().is_disjoint(&watched), "all were armed again");
         assert_eq!(watches().len(), 3);
@@ -106,10 +109,13 @@ fn fault_25_no_watch() {
         limit("max_inotify_watches", 2);
         scene
             .watch
-            .arm(&[scene.base.clone()].into(), interest())
+            .watch_dirs(&[scene.base.clone()].into(), path_filter())
             .unwrap();
         assert_eq!(watches().len(), 1);
-        scene.watch.arm(&[scene.leaf()].into(), interest()).unwrap();
+        scene
+            .watch
+            .watch_dirs(&[scene.leaf()].into(), path_filter())
+            .unwrap();
         assert_eq!(watches().len(), 1);
     });
 }
@@ -126,7 +132,7 @@ fn fault_25_no_thread() {
         let before = open();
         for _ in 0..3 {
             let error = scene.arm().unwrap_err();
-            assert!(matches!(error, WatchError::Thread { .. }), "{error}");
+            assert!(matches!(error, WatchError::NoThread { .. }), "{error}");
             assert!(error.to_string().contains("pids.max"), "{error}");
         }
         assert_eq!(open(), before, "and nothing is left of it");
@@ -198,21 +204,21 @@ fn watches() -> BTreeSet<String> {
     watches
 }
 
-/// What a test holds of an interest that waits.
+/// What a test holds of a filter that waits.
 type Gate = (std::sync::mpsc::Receiver<()>, std::sync::mpsc::Sender<()>);
 
-/// The usual interest, which at the given name says so and waits until the sender is dropped.
-fn block_at(name: &'static str) -> (Interest, Gate) {
+/// The usual filter, which at the given name says so and waits until the sender is dropped.
+fn block_at(name: &'static str) -> (PathFilter, Gate) {
     let (reach, reached) = channel();
     let (go_on, may_go_on) = channel();
     let may_go_on = Mutex::new(may_go_on);
-    let usual = interest();
-    let interest: Interest = Arc::new(move |path| {
+    let usual = path_filter();
+    let filter: PathFilter = Arc::new(move |path| {
         if path.ends_with(name) {
             let _ = reach.send(());
             let _ = may_go_on.lock().unwrap().recv();
         }
         usual(path)
     });
-    (interest, (reached, go_on))
+    (filter, (reached, go_on))
 }

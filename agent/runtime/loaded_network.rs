@@ -1,14 +1,14 @@
-//! What the runtime has loaded against what is declared.
+//! Compares what the runtime has loaded with what is declared.
 
 use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::answer::{CniState, Condition, LoadedNetwork, RuntimeAnswer};
+use super::cri_messages::{CriCondition, CriStatus, LoadedCni, LoadedNetwork};
 
-/// What a runtime must have loaded on a node whose disk is right.
+/// What a runtime must have loaded on a node whose files are as declared.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Expected {
+pub struct ExpectedNetwork {
     /// The conflist's file name.
     pub file: String,
     /// The network's name.
@@ -17,39 +17,39 @@ pub struct Expected {
     pub chain: Vec<String>,
     /// The conflist's text.
     pub text: String,
-    /// The configuration directory, as [`super::real`] gives it.
+    /// The configuration directory, as [`super::real_dir`] gives it.
     pub conf_dir: PathBuf,
-    /// The plugin directory, as [`super::real`] gives it.
+    /// The plugin directory, as [`super::real_dir`] gives it.
     pub bin_dir: PathBuf,
 }
 
-/// Why pods do not get the declared network although the disk is right, a line each with what to do; none where
-/// they do.
+/// Why pods do not get the declared network although the files are as declared: a line for each reason, with what to
+/// do. Empty if they get it.
 ///
-/// A change on disk takes containerd a few milliseconds to load: an answer from right after one may be outdated.
+/// containerd needs a few milliseconds to load a change on disk. An answer from directly after one may be outdated.
 #[must_use]
-pub fn compare(answer: &RuntimeAnswer, expected: &Expected) -> Vec<String> {
+pub fn compare_loaded_network(answer: &CriStatus, expected: &ExpectedNetwork) -> Vec<String> {
     let mut reasons = Vec::new();
-    // Only containerd tells what it has loaded.
-    let who = answer
+    // Only containerd reports what it has loaded.
+    let runtime = answer
         .cni
         .as_ref()
         .map_or("the container runtime", |_| "containerd");
     if !answer.runtime.ready {
-        let why = in_brackets(&answer.runtime);
+        let why = format_reason(&answer.runtime);
         reasons.push(format!(
-            "{who} says that it is not ready{why}; look at its log"
+            "{runtime} says that it is not ready{why}; look at its log"
         ));
     }
     if let Some(cni) = &answer.cni {
-        reasons.extend(wrong_bin_dir(cni, expected));
-        if let Some(reason) = wrong_network(cni, answer, expected) {
+        reasons.extend(check_bin_dir(cni, expected));
+        if let Some(reason) = check_network(cni, answer, expected) {
             reasons.push(reason);
             return reasons;
         }
     }
     if !answer.network.ready {
-        let why = in_brackets(&answer.network);
+        let why = format_reason(&answer.network);
         let file = &expected.file;
         reasons.push(match &answer.cni {
             Some(_) => format!(
@@ -63,15 +63,15 @@ pub fn compare(answer: &RuntimeAnswer, expected: &Expected) -> Vec<String> {
     reasons
 }
 
-fn in_brackets(condition: &Condition) -> String {
+fn format_reason(condition: &CriCondition) -> String {
     match condition.why.as_str() {
         "" => String::new(),
         why => format!(" ({why})"),
     }
 }
 
-/// Plugins that containerd does not find make every new pod fail, while it calls itself ready.
-fn wrong_bin_dir(cni: &CniState, expected: &Expected) -> Option<String> {
+/// Where containerd does not find the plugins, every new pod fails while it reports itself ready.
+fn check_bin_dir(cni: &LoadedCni, expected: &ExpectedNetwork) -> Option<String> {
     if cni.bin_dirs.is_empty() || cni.bin_dirs.contains(&expected.bin_dir) {
         return None;
     }
@@ -87,8 +87,12 @@ fn wrong_bin_dir(cni: &CniState, expected: &Expected) -> Option<String> {
     ))
 }
 
-/// What pods would get, if it is not what is declared. With several networks containerd makes the first one eth0.
-fn wrong_network(cni: &CniState, answer: &RuntimeAnswer, expected: &Expected) -> Option<String> {
+/// Why pods would get another network than the declared one. With several networks containerd makes the first one eth0.
+fn check_network(
+    cni: &LoadedCni,
+    answer: &CriStatus,
+    expected: &ExpectedNetwork,
+) -> Option<String> {
     let file = &expected.file;
     let in_use = cni.networks.first();
     if in_use.is_some_and(|network| is_declared(network, expected)) {
@@ -101,37 +105,37 @@ fn wrong_network(cni: &CniState, answer: &RuntimeAnswer, expected: &Expected) ->
             expected.conf_dir.display()
         ));
     }
-    let blind = "restart containerd, running pods stay up: it lost its watch, as when the directory is deleted and re-created";
+    let restart = "restart containerd, running pods stay up: it lost its watch, as when the directory is deleted and re-created";
     Some(match (in_use, &cni.failure) {
         (None, Some(failure)) if !failure.contains("no network config found") => {
             format!(
-                "containerd could not load {file}: {failure}; mend or remove the file that it names"
+                "containerd could not load {file}: {failure}; fix or remove the file that it names"
             )
         }
         (None, _) => format!(
-            "containerd has not loaded {file} although it is on disk{}; {blind}",
-            in_brackets(&answer.network)
+            "containerd has not loaded {file} although it is on disk{}; {restart}",
+            format_reason(&answer.network)
         ),
         (Some(network), _) if network.name != expected.network => format!(
-            "containerd uses the network '{}' and not '{}' of {file}; {blind}",
+            "containerd uses the network '{}' and not '{}' of {file}; {restart}",
             network.name, expected.network
         ),
         (Some(network), _) if network.chain != expected.chain => format!(
-            "containerd runs {} for {}, {file} declares {}; {blind}",
+            "containerd runs {} for {}, {file} declares {}; {restart}",
             network.chain.join(", "),
             network.name,
             expected.chain.join(", ")
         ),
         (Some(_), _) => {
-            format!("containerd uses another version of {file} than the one on disk; {blind}")
+            format!("containerd uses another version of {file} than the one on disk; {restart}")
         }
     })
 }
 
-/// The text is compared by its meaning, as far as both can be read.
-fn is_declared(network: &LoadedNetwork, expected: &Expected) -> bool {
-    let meaning = |text: &str| serde_json::from_str::<Value>(text).ok();
-    let same_text = match (meaning(&network.text), meaning(&expected.text)) {
+/// Texts are compared as JSON values. A text that is not JSON is not compared.
+fn is_declared(network: &LoadedNetwork, expected: &ExpectedNetwork) -> bool {
+    let parsed = |text: &str| serde_json::from_str::<Value>(text).ok();
+    let same_text = match (parsed(&network.text), parsed(&expected.text)) {
         (Some(loaded), Some(declared)) => loaded == declared,
         _ => true,
     };
@@ -145,8 +149,8 @@ mod tests {
     const TEXT: &str =
         r#"{"name":"pods","plugins":[{"type":"bridge","mtu":1450},{"type":"portmap"}]}"#;
 
-    fn expected() -> Expected {
-        Expected {
+    fn expected() -> ExpectedNetwork {
+        ExpectedNetwork {
             file: "10-x.conflist".to_owned(),
             network: "pods".to_owned(),
             chain: vec!["bridge".to_owned(), "portmap".to_owned()],
@@ -156,23 +160,23 @@ mod tests {
         }
     }
 
-    fn ready() -> Condition {
-        Condition {
+    fn ready() -> CriCondition {
+        CriCondition {
             ready: true,
             why: String::new(),
         }
     }
 
-    fn not_ready(why: &str) -> Condition {
-        Condition {
+    fn not_ready(why: &str) -> CriCondition {
+        CriCondition {
             ready: false,
             why: why.to_owned(),
         }
     }
 
     /// containerd with everything as declared.
-    fn right() -> (RuntimeAnswer, CniState) {
-        let cni = CniState {
+    fn right() -> (CriStatus, LoadedCni) {
+        let cni = LoadedCni {
             conf_dir: "/etc/cni/net.d".into(),
             bin_dirs: vec!["/usr/lib/cni".into(), "/opt/cni/bin".into()],
             networks: vec![LoadedNetwork {
@@ -182,7 +186,7 @@ mod tests {
             }],
             failure: None,
         };
-        let answer = RuntimeAnswer {
+        let answer = CriStatus {
             runtime: ready(),
             network: ready(),
             cni: None,
@@ -191,17 +195,20 @@ mod tests {
     }
 
     /// What is said of containerd after `change`.
-    fn said(change: impl FnOnce(&mut RuntimeAnswer, &mut CniState)) -> Vec<String> {
+    fn said(change: impl FnOnce(&mut CriStatus, &mut LoadedCni)) -> Vec<String> {
         let (mut answer, mut cni) = right();
         change(&mut answer, &mut cni);
         answer.cni = Some(cni);
-        compare(&answer, &expected())
+        compare_loaded_network(&answer, &expected())
     }
 
     #[test]
     fn nothing_is_said_of_a_runtime_that_has_loaded_what_is_declared() {
         assert_eq!(said(|_, _| {}), Vec::<String>::new());
-        assert_eq!(compare(&right().0, &expected()), Vec::<String>::new());
+        assert_eq!(
+            compare_loaded_network(&right().0, &expected()),
+            Vec::<String>::new()
+        );
         // Spaces and the order of keys mean nothing; a text that is not told is no other text.
         for text in [
             r#"{ "plugins": [{"mtu": 1450, "type": "bridge"}, {"type": "portmap"}], "name": "pods" }"#,
@@ -240,7 +247,7 @@ mod tests {
         assert_eq!(
             reasons,
             [
-                "containerd could not load 10-x.conflist: cannot parse /etc/cni/net.d/05-bad.conflist; mend or remove the file that it names"
+                "containerd could not load 10-x.conflist: cannot parse /etc/cni/net.d/05-bad.conflist; fix or remove the file that it names"
             ]
         );
     }
@@ -307,7 +314,7 @@ mod tests {
         let (mut answer, _) = right();
         answer.network = not_ready("");
         assert_eq!(
-            compare(&answer, &expected()),
+            compare_loaded_network(&answer, &expected()),
             [
                 "the container runtime says that its network is not ready although 10-x.conflist is on disk; if this lasts, restart it, running pods stay up"
             ]

@@ -1,7 +1,7 @@
-//! The runtime's answer: the messages of `runtime.v1`, and the JSON that containerd puts into them.
+//! The messages of the CRI `Status` call (`runtime.v1`), and the JSON that containerd puts into them.
 //!
-//! The messages are written by hand with the fields that are used; names and numbers are those of the CRI's own
-//! definition, and every other field is skipped.
+//! The messages are written by hand with the fields that are used. Names and numbers are those of the CRI's `api.proto`;
+//! every other field is skipped.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -9,54 +9,53 @@ use std::path::PathBuf;
 use prost::Message;
 use serde::Deserialize;
 
-/// How much of one of the runtime's own sentences is kept, in characters.
-const LONGEST_SENTENCE: usize = 300;
+/// How much of one of the runtime's own texts is kept, in characters.
+const MAX_TEXT_CHARS: usize = 300;
 
 /// The interface of a pod's loopback network, which containerd loads by itself.
-const LOOPBACK: &str = "lo";
+const LOOPBACK_INTERFACE: &str = "lo";
 
-/// What a runtime says of itself.
+/// What a runtime reports about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RuntimeAnswer {
+pub struct CriStatus {
     /// `RuntimeReady`.
-    pub runtime: Condition,
-    /// `NetworkReady`: what a kubelet makes the node's readiness of. containerd below 2.1 says so while plugins
-    /// are missing, for it looks at the conflist alone.
-    pub network: Condition,
-    /// What its CNI side has loaded; containerd alone tells it.
-    pub cni: Option<CniState>,
+    pub runtime: CriCondition,
+    /// `NetworkReady`, from which a kubelet derives the node's readiness. containerd below 2.1 looks at the conflist
+    /// only, so it is ready while plugins are missing.
+    pub network: CriCondition,
+    /// What its CNI side has loaded. Only containerd reports it.
+    pub cni: Option<LoadedCni>,
 }
 
 /// One condition, as the runtime reports it to a kubelet.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Condition {
-    /// Whether it holds.
+pub struct CriCondition {
     pub ready: bool,
-    /// Why it does not hold, in the runtime's own words; else empty.
+    /// Why it is not ready, in the runtime's own words; else empty.
     pub why: String,
 }
 
 /// What containerd has loaded (`cniconfig` and `lastCNILoadStatus` of its verbose status).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct CniState {
+pub struct LoadedCni {
     /// Where it reads networks from.
     pub conf_dir: PathBuf,
     /// Where it looks for plugins, in order.
     pub bin_dirs: Vec<PathBuf>,
-    /// The networks that pods get, in order, the loopback one left out. One, unless it was set to take more.
+    /// The networks that pods get, in order, without the loopback network. It is one, unless containerd was configured
+    /// to take more.
     pub networks: Vec<LoadedNetwork>,
-    /// Why its last try to load them failed, in its own words; `None` where it did not.
+    /// Why the last attempt to load them failed, in containerd's own words; `None` if it succeeded.
     pub failure: Option<String>,
 }
 
-/// A network in the runtime's memory.
+/// A network that the runtime has in memory.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LoadedNetwork {
-    /// Its name.
     pub name: String,
     /// The types of its plugins, in order.
     pub chain: Vec<String>,
-    /// The text that it was loaded from. It may hold secrets.
+    /// The text of the conflist that it was loaded from. It may hold secrets.
     pub text: String,
 }
 
@@ -124,44 +123,44 @@ struct NetworkConf {
     network: PluginConf,
 }
 
-/// This one has tags.
+/// Unlike the others, this one has tags in Go.
 #[derive(Deserialize)]
 struct PluginConf {
     #[serde(rename = "type")]
     kind: String,
 }
 
-/// The request for everything.
-pub(super) fn verbose_request() -> Vec<u8> {
+/// The request for the conditions and the JSON.
+pub(super) fn encode_request() -> Vec<u8> {
     StatusRequest { verbose: true }.encode_to_vec()
 }
 
-/// Reads an answer; `None` where it is none. What else is in it, and is not understood, counts as not said.
-pub(super) fn read(message: &[u8]) -> Option<RuntimeAnswer> {
+/// Decodes a `StatusResponse`; `None` if it is not one. JSON in it that cannot be read counts as missing.
+pub(super) fn decode_status(message: &[u8]) -> Option<CriStatus> {
     let StatusResponse { status, info } = StatusResponse::decode(message).ok()?;
     let conditions = status?.conditions;
-    Some(RuntimeAnswer {
-        runtime: condition(&conditions, "RuntimeReady")?,
-        network: condition(&conditions, "NetworkReady")?,
-        cni: cni_state(&info),
+    Some(CriStatus {
+        runtime: find_condition(&conditions, "RuntimeReady")?,
+        network: find_condition(&conditions, "NetworkReady")?,
+        cni: parse_loaded_cni(&info),
     })
 }
 
-fn condition(all: &[RuntimeCondition], kind: &str) -> Option<Condition> {
+fn find_condition(all: &[RuntimeCondition], kind: &str) -> Option<CriCondition> {
     let found = all.iter().find(|condition| condition.kind == kind)?;
     let words = [&found.message, &found.reason];
     let words = words.into_iter().find(|words| !words.is_empty());
-    Some(Condition {
+    Some(CriCondition {
         ready: found.status,
         why: words.map(|words| one_line(words)).unwrap_or_default(),
     })
 }
 
-fn cni_state(info: &HashMap<String, String>) -> Option<CniState> {
+fn parse_loaded_cni(info: &HashMap<String, String>) -> Option<LoadedCni> {
     let config: CniConfig = serde_json::from_str(info.get("cniconfig")?).ok()?;
     let networks = config.networks.unwrap_or_default().into_iter();
     let networks = networks
-        .filter(|network| network.interface != LOOPBACK)
+        .filter(|network| network.interface != LOOPBACK_INTERFACE)
         .map(|network| {
             let plugins = network.config.plugins.unwrap_or_default();
             LoadedNetwork {
@@ -174,7 +173,7 @@ fn cni_state(info: &HashMap<String, String>) -> Option<CniState> {
             }
         });
     let last = info.get("lastCNILoadStatus");
-    Some(CniState {
+    Some(LoadedCni {
         conf_dir: config.plugin_conf_dir,
         bin_dirs: config.plugin_dirs.unwrap_or_default(),
         networks: networks.collect(),
@@ -187,7 +186,7 @@ pub(super) fn one_line(text: &str) -> String {
     let words = text.split(|c: char| c.is_control() || c.is_whitespace());
     let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
     let mut line = words.join(" ");
-    if let Some((cut, _)) = line.char_indices().nth(LONGEST_SENTENCE) {
+    if let Some((cut, _)) = line.char_indices().nth(MAX_TEXT_CHARS) {
         line.truncate(cut);
         line.push('…');
     }
@@ -204,7 +203,7 @@ mod tests {
     /// Its answer after net.d was deleted, re-created and filled anew.
     const BLIND: &[u8] = include_bytes!("../../tests/suite/runtime/containerd-1.6-blind.bin");
 
-    fn answer(info: &[(&str, &str)]) -> RuntimeAnswer {
+    fn answer(info: &[(&str, &str)]) -> CriStatus {
         let condition = |kind: &str| RuntimeCondition {
             kind: kind.to_owned(),
             status: true,
@@ -219,12 +218,12 @@ mod tests {
             }),
             info: info.collect(),
         };
-        read(&response.encode_to_vec()).unwrap()
+        decode_status(&response.encode_to_vec()).unwrap()
     }
 
     #[test]
     fn containerd_tells_what_it_has_loaded() {
-        let answer = read(READY).unwrap();
+        let answer = decode_status(READY).unwrap();
         assert!(answer.runtime.ready && answer.network.ready);
         let cni = answer.cni.unwrap();
         assert_eq!(cni.conf_dir, PathBuf::from("/etc/cni/net.d"));
@@ -243,11 +242,11 @@ mod tests {
 
     #[test]
     fn containerd_tells_why_it_has_loaded_nothing() {
-        let answer = read(BLIND).unwrap();
+        let answer = decode_status(BLIND).unwrap();
         assert!(answer.runtime.ready);
         assert_eq!(
             answer.network,
-            Condition {
+            CriCondition {
                 ready: false,
                 why: "Network plugin returns error: cni plugin not initialized".to_owned()
             }
@@ -281,11 +280,11 @@ mod tests {
 
     #[test]
     fn what_is_no_answer_is_none() {
-        assert_eq!(read(b""), None);
-        assert_eq!(read(b"<html></html>"), None);
+        assert_eq!(decode_status(b""), None);
+        assert_eq!(decode_status(b"<html></html>"), None);
         for end in 0..READY.len() {
             // No length makes it panic; what is left is not an answer, or a shorter one.
-            let _ = read(&READY[..end]);
+            let _ = decode_status(&READY[..end]);
         }
     }
 
