@@ -49,7 +49,7 @@ fn now(status: &Status, text: &mut Exposition) {
     );
     for check in &status.snapshot.checks {
         checks.sample(
-            &[("check", check.name)],
+            &[("check", check.name.as_str())],
             u8::from(check.failures.is_empty()),
         );
     }

@@ -63,7 +63,7 @@ pub(super) async fn run(global: &Global, offline: bool, format: Output) -> Resul
             .checks
             .iter()
             .filter(|check| !check.failures.is_empty());
-        let names: Vec<&str> = failed.map(|check| check.name).collect();
+        let names: Vec<&str> = failed.map(|check| check.name.as_str()).collect();
         let names = names.join(", ");
         output::complaint(
             global.log_format,

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::output;
 use crate::cni::RenderProblem;
 use crate::config::Loaded;
-use crate::model::{Drift, FileName, FileReport, PluginName, Snapshot, Standing};
+use crate::model::{CheckName, Drift, FileName, FileReport, PluginName, Snapshot, Standing};
 use crate::plan::{Pending, Plan, Step};
 
 /// `FILE:LINE: network.conflist.AT: what is wrong`, for a mistake within the conflist.
@@ -48,12 +48,12 @@ pub(super) fn snapshot(snapshot: &Snapshot) {
     }
     for check in &snapshot.checks {
         // The files say what these two would, but for a digest that nobody has told yet.
-        let by_file = matches!(check.name, "binaries" | "conflist")
+        let by_file = matches!(check.name, CheckName::Binaries | CheckName::Conflist)
             && snapshot.files.iter().any(|file| !file.drifts.is_empty());
         let is_told = |failure: &str| {
             let begins = |path: &Path| failure.starts_with(&path.display().to_string());
             by_file
-                && (check.name == "conflist"
+                && (check.name == CheckName::Conflist
                     || snapshot
                         .files
                         .iter()

@@ -21,7 +21,7 @@ pub(super) async fn run(global: &Global, format: Output) -> Result<Exit, Failure
                 .checks
                 .iter()
                 .filter(|check| !check.failures.is_empty());
-            let names: Vec<&str> = failed.map(|check| check.name).collect();
+            let names: Vec<&str> = failed.map(|check| check.name.as_str()).collect();
             output::line(match right {
                 true => format!("clean: {} files are as declared", snapshot.files.len()),
                 false => format!("drift: {}", names.join(", ")),

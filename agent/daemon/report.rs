@@ -7,8 +7,8 @@ use super::timers::POLL;
 use crate::config::{DriftPolicy, ForeignConflists};
 use crate::fetch::redacted;
 use crate::model::{
-    Agent, Artifact, Check, Counters, Declared, DeclaredArtifact, Snapshot, Status, Timestamp,
-    WatchMode,
+    Agent, Artifact, Check, CheckName, Counters, Declared, DeclaredArtifact, Snapshot, Status,
+    Timestamp, WatchMode,
 };
 use crate::reconcile::{Keeper, Pass, ReconcileError};
 use crate::store::Place;
@@ -16,7 +16,7 @@ use crate::trust::Pinned;
 
 /// What is known before the first look: nothing, so the node is not ready.
 pub(super) fn nothing_yet(agent: &Agent, keeper: &Keeper) -> Status {
-    let mut check = Check::new("binaries");
+    let mut check = Check::new(CheckName::Binaries);
     check.failures.push("not looked at yet".to_owned());
     Status {
         agent: agent.clone(),
@@ -26,7 +26,7 @@ pub(super) fn nothing_yet(agent: &Agent, keeper: &Keeper) -> Status {
         verified: None,
         passes: 0,
         snapshot: Snapshot {
-            checks: vec![Check::new("config"), check],
+            checks: vec![Check::new(CheckName::Config), check],
             ..Snapshot::default()
         },
         watch: WatchMode::Events,
@@ -53,7 +53,8 @@ pub(super) fn status(daemon: &Daemon, pass: Pass, stuck: Option<&str>) -> Status
     if let Some(stuck) = stuck {
         let mut checks = snapshot.checks.iter_mut();
         let wrong = checks.position(|check| {
-            matches!(check.name, "binaries" | "conflist") && !check.failures.is_empty()
+            matches!(check.name, CheckName::Binaries | CheckName::Conflist)
+                && !check.failures.is_empty()
         });
         match wrong {
             // What is wrong and why it stays so in one, since the short form of /readyz has room for one.
@@ -82,7 +83,7 @@ pub(super) fn status(daemon: &Daemon, pass: Pass, stuck: Option<&str>) -> Status
 /// What is true where the disk cannot be looked at: the files are as they were last seen, and that is no answer.
 pub(super) fn blind(daemon: &Daemon, error: &ReconcileError, began: Instant) -> Status {
     let before = daemon.publisher.latest();
-    let mut check = Check::new("binaries");
+    let mut check = Check::new(CheckName::Binaries);
     check.failures = lines(error);
     let mut snapshot = Snapshot {
         files: before.snapshot.files.clone(),
@@ -126,10 +127,10 @@ fn said(daemon: &Daemon, began: Instant, stuck: Option<&str>) -> Status {
 
 /// Puts the checks that are about the agent itself around those that are about the disk.
 fn around(daemon: &Daemon, snapshot: &mut Snapshot) {
-    let mut config = Check::new("config");
+    let mut config = Check::new(CheckName::Config);
     config.failures.clone_from(&daemon.refused);
     config.warnings.extend(daemon.postponed.clone());
-    let mut watch = Check::new("watch");
+    let mut watch = Check::new(CheckName::Watch);
     if let Some(reason) = &daemon.blind {
         watch.warnings.push(format!(
             "degraded: the disk is looked at every {} s, since changes are not told: {reason}",
@@ -147,7 +148,7 @@ fn around(daemon: &Daemon, snapshot: &mut Snapshot) {
 
 /// Whether another writer is at work. Without numbers: the sentence has to stay the same as long as it is true.
 fn conflict(daemon: &Daemon) -> Check {
-    let mut check = Check::new("conflict");
+    let mut check = Check::new(CheckName::Conflict);
     let (bin, conf) = daemon.caretaker.keeper().shown_dirs();
     for (place, name) in daemon.patience.conflicts() {
         let dir = match place {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::Settings;
 use crate::host::Host;
-use crate::model::Check;
+use crate::model::{Check, CheckName};
 use crate::retry::{Backoff, Jitter};
 use crate::runtime::{ExpectedNetwork, compare_loaded_network, query_runtime_status};
 
@@ -157,7 +157,7 @@ impl Runtime {
 
     /// What is known of it.
     pub(super) fn check(&self) -> Check {
-        let mut check = Check::new("runtime");
+        let mut check = Check::new(CheckName::Runtime);
         match &self.reasons {
             Some(reasons) => check.failures.clone_from(reasons),
             None => check.failures.push("not asked yet".to_owned()),

@@ -69,7 +69,7 @@ impl<'a> Question<'a> {
     }
 
     fn excludes(&self, check: &Check) -> bool {
-        self.excluded.contains(check.name)
+        self.excluded.contains(check.name.as_str())
     }
 
     /// A check in the form that kube-apiserver gives it.
@@ -89,7 +89,7 @@ impl<'a> Question<'a> {
 
     /// A line that warns of exclusions that excluded nothing; they do no harm, as at kube-apiserver.
     fn unknown(&self, checks: &[Check]) -> String {
-        let known = |name: &str| checks.iter().any(|check| check.name == name);
+        let known = |name: &str| checks.iter().any(|check| check.name.as_str() == name);
         let unknown = self.excluded.iter().filter(|name| !known(name));
         let unknown: Vec<String> = unknown.map(|name| format!("{name:?}")).collect();
         if unknown.is_empty() {
@@ -150,8 +150,9 @@ fn clipped(text: &str, most: usize) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::CheckName;
 
-    fn check(name: &'static str, failures: &[&str], warnings: &[&str]) -> Check {
+    fn check(name: CheckName, failures: &[&str], warnings: &[&str]) -> Check {
         let owned = |lines: &[&str]| lines.iter().map(|&line| line.to_owned()).collect();
         Check {
             name,
@@ -167,7 +168,10 @@ mod tests {
 
     fn ready() -> [Check; 2] {
         let degraded = "degraded to polling every 5 s";
-        [check("config", &[], &[]), check("watch", &[], &[degraded])]
+        [
+            check(CheckName::Config, &[], &[]),
+            check(CheckName::Watch, &[], &[degraded]),
+        ]
     }
 
     fn broken() -> [Check; 3] {
@@ -176,9 +180,9 @@ mod tests {
             "/opt/cni/bin/ptp is missing",
         ];
         [
-            check("config", &[], &[]),
-            check("binaries", &missing, &[]),
-            check("conflist", &["10-a.conflist is missing"], &[]),
+            check(CheckName::Config, &[], &[]),
+            check(CheckName::Binaries, &missing, &[]),
+            check(CheckName::Conflist, &["10-a.conflist is missing"], &[]),
         ]
     }
 
@@ -232,13 +236,15 @@ mod tests {
     #[test]
     fn a_failure_stays_short_whatever_the_reasons_are() {
         let long = "ü".repeat(400);
-        let hostile = check("conflist", &["a\nb\x1b[31m\tc"], &[]);
+        let hostile = check(CheckName::Conflist, &["a\nb\x1b[31m\tc"], &[]);
         let (_, text) = asked("", &[hostile]);
         assert_eq!(text, "conflist: a b [31m c\n");
-        let (_, text) = asked("", &[check("conflist", &[&long, "x"], &[])]);
+        let (_, text) = asked("", &[check(CheckName::Conflist, &[&long, "x"], &[])]);
         assert!(text.len() <= LINE + 1, "{}", text.len());
         assert!(text.ends_with("…ü (and 1 more)\n") || text.ends_with("… (and 1 more)\n"));
-        let many: Vec<Check> = (0..9).map(|_| check("plugins", &[&long], &[])).collect();
+        let many: Vec<Check> = (0..9)
+            .map(|_| check(CheckName::Plugins, &[&long], &[]))
+            .collect();
         let (_, text) = asked("", &many);
         assert!(text.len() <= BODY, "{}", text.len());
         assert!(text.ends_with("and 5 more failing checks\n"), "{text}");
@@ -250,7 +256,7 @@ mod tests {
         let line = LINE + 1;
         let count = BODY / line;
         let full: Vec<Check> = (0..count)
-            .map(|_| check("plugins", &[&reason], &[]))
+            .map(|_| check(CheckName::Plugins, &[&reason], &[]))
             .collect();
         assert_eq!(asked("", &full).1.len(), count * line);
     }

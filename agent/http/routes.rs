@@ -16,7 +16,7 @@ use super::guard::{self, Refusal};
 use super::{page, views, zpages};
 use crate::daemon::Handle;
 use crate::metrics;
-use crate::model::{Check, Status};
+use crate::model::{Check, CheckName, Status};
 
 /// How long a look at the disk may take that a client waits for. A kubelet gives a probe one second unless told
 /// otherwise, and an answer that it does not wait for helps nobody.
@@ -154,7 +154,7 @@ impl Routes {
             Ok(status) => return status,
             Err(stale) => stale,
         };
-        let mut look = Check::new("look");
+        let mut look = Check::new(CheckName::Look);
         look.failures.push(match self.handle.alive() {
             Ok(()) => stale.to_string(),
             Err(stuck) => stuck.to_string(),
@@ -165,7 +165,7 @@ impl Routes {
     }
 
     fn alive(&self, of: &str, question: &Question<'_>) -> Answer {
-        let mut turning = Check::new("loop");
+        let mut turning = Check::new(CheckName::Loop);
         turning.failures = self
             .handle
             .alive()
@@ -182,12 +182,12 @@ impl Routes {
         let Some(name) = only else {
             return Answer::judged("readyz", question, checks);
         };
-        if !checks.iter().any(|check| check.name == name) {
-            let names: Vec<&str> = checks.iter().map(|check| check.name).collect();
+        if !checks.iter().any(|check| check.name.as_str() == name) {
+            let names: Vec<&str> = checks.iter().map(|check| check.name.as_str()).collect();
             return Answer::not_found("no such check", &names);
         }
         // A check of yesterday is no better than none.
-        let counts = |check: &&Check| check.name == name || check.name == "look";
+        let counts = |check: &&Check| check.name.as_str() == name || check.name == CheckName::Look;
         let checks: Vec<Check> = checks.iter().filter(counts).cloned().collect();
         Answer::judged("readyz", question, &checks)
     }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::Node;
 use super::pause::{Pause, spread_period};
-use crate::model::Check;
+use crate::model::{Check, CheckName};
 
 /// Its type.
 const TYPE: &str = "cni-keeper.dev/Ready";
@@ -132,9 +132,9 @@ impl Content {
         let failed = |check: &&Check| !check.failures.is_empty();
         let failed: Vec<&Check> = checks.iter().filter(failed).collect();
         // A conflist that waits for its gates is not written: they are the reason.
-        let gates = failed.iter().find(|check| check.name == "gates");
+        let gates = failed.iter().find(|check| check.name == CheckName::Gates);
         let first = failed.first().map(|first| match first.name {
-            "conflist" => gates.unwrap_or(first),
+            CheckName::Conflist => gates.unwrap_or(first),
             _ => first,
         });
         let Some(first) = first else {
@@ -164,17 +164,19 @@ impl Content {
 }
 
 /// The reason for a failed check, in the form that the API server demands: one word without signs.
-fn reason(check: &str) -> &'static str {
+fn reason(check: CheckName) -> &'static str {
     match check {
-        "config" => "ConfigurationRefused",
-        "binaries" => "PluginsNotAsDeclared",
-        "conflist" => "ConflistNotAsDeclared",
-        "precedence" => "ConflistNotEffective",
-        "plugins" => "PluginsUnusable",
-        "gates" => "Waiting",
-        "conflict" => "Conflict",
-        "runtime" => "RuntimeNotLoaded",
-        _ => "NotAsDeclared",
+        CheckName::Config => "ConfigurationRefused",
+        CheckName::Binaries => "PluginsNotAsDeclared",
+        CheckName::Conflist => "ConflistNotAsDeclared",
+        CheckName::Precedence => "ConflistNotEffective",
+        CheckName::Plugins => "PluginsUnusable",
+        CheckName::Gates => "Waiting",
+        CheckName::Conflict => "Conflict",
+        CheckName::Runtime => "RuntimeNotLoaded",
+        CheckName::Watch | CheckName::Look | CheckName::Loop | CheckName::Unknown => {
+            "NotAsDeclared"
+        }
     }
 }
 
@@ -183,16 +185,19 @@ mod tests {
     use super::*;
 
     fn ready() -> Vec<Check> {
-        vec![Check::new("config"), Check::new("binaries")]
+        vec![
+            Check::new(CheckName::Config),
+            Check::new(CheckName::Binaries),
+        ]
     }
 
-    fn failing(name: &'static str, failures: &[&str]) -> Vec<Check> {
+    fn failing(name: CheckName, failures: &[&str]) -> Vec<Check> {
         let failures = failures.iter().map(ToString::to_string).collect();
         let check = Check {
             failures,
             ..Check::new(name)
         };
-        vec![Check::new("config"), check]
+        vec![Check::new(CheckName::Config), check]
     }
 
     /// A condition that is written as ready.
@@ -235,7 +240,7 @@ mod tests {
         let start = Instant::now();
         let mut condition = written(start);
         let now = start + Duration::from_secs(1);
-        condition.see(&failing("binaries", &["x is missing"]), now);
+        condition.see(&failing(CheckName::Binaries, &["x is missing"]), now);
         assert_eq!(condition.due(), Some(now + SETTLED));
         condition.see(&ready(), now + Duration::from_millis(3));
         assert_eq!(condition.due(), Some(start + HEARTBEAT));
@@ -245,7 +250,7 @@ mod tests {
     fn a_change_is_told_with_its_time_and_words_are_not_told_too_often() {
         let start = Instant::now();
         let mut condition = written(start);
-        condition.see(&failing("binaries", &["x is missing"]), start);
+        condition.see(&failing(CheckName::Binaries, &["x is missing"]), start);
         let day = SystemTime::UNIX_EPOCH + Duration::from_secs(86_400);
         let patch = condition.patch(day).unwrap();
         assert_eq!(
@@ -253,7 +258,7 @@ mod tests {
             "False|PluginsNotAsDeclared|binaries: x is missing|1970-01-02T00:00:00Z|1970-01-02T00:00:00Z"
         );
         condition.ended(true, start, 1 << 63);
-        condition.see(&failing("binaries", &["y is missing"]), start);
+        condition.see(&failing(CheckName::Binaries, &["y is missing"]), start);
         assert_eq!(condition.due(), Some(start + REWORDED));
         let patch = condition.patch(day + Duration::from_secs(60)).unwrap();
         assert!(shown(&patch).ends_with("|1970-01-02T00:01:00Z|1970-01-02T00:00:00Z"));
@@ -290,7 +295,7 @@ mod tests {
     fn after_a_failure_there_is_a_pause_whatever_changes() {
         let now = Instant::now();
         let mut condition = written(now);
-        condition.see(&failing("gates", &["no"]), now);
+        condition.see(&failing(CheckName::Gates, &["no"]), now);
         for _ in 0..4 {
             condition.ended(false, now, u64::MAX);
         }
@@ -305,9 +310,9 @@ mod tests {
 
     #[test]
     fn a_conflist_that_waits_for_its_gates_is_told_as_waiting() {
-        let mut checks = failing("conflist", &["x is missing"]);
+        let mut checks = failing(CheckName::Conflist, &["x is missing"]);
         assert_eq!(Content::of(&checks).reason, "ConflistNotAsDeclared");
-        checks.extend(failing("gates", &["y does not exist"]));
+        checks.extend(failing(CheckName::Gates, &["y does not exist"]));
         let content = Content::of(&checks);
         assert_eq!(content.reason, "Waiting");
         assert_eq!(
@@ -319,7 +324,7 @@ mod tests {
     #[test]
     fn a_message_is_cut_between_characters() {
         let long = "é".repeat(LONGEST_MESSAGE);
-        let content = Content::of(&failing("conflist", &[&long]));
+        let content = Content::of(&failing(CheckName::Conflist, &[&long]));
         assert!(content.message.len() <= LONGEST_MESSAGE + " …".len());
         assert!(content.message.ends_with("é …"));
     }

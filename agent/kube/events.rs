@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::{Value, json};
 
 use super::pause::Pause;
-use crate::model::{Check, DriftEntry, Outcome};
+use crate::model::{Check, CheckName, DriftEntry, Outcome};
 
 /// Where Events of nodes are made, as kubelet makes them: a node has no namespace of its own.
 pub const NAMESPACE: &str = "default";
@@ -116,7 +116,9 @@ impl Events {
         }
         self.seen = there;
         self.begun = true;
-        let conflict = checks.iter().find(|check| check.name == "conflict");
+        let conflict = checks
+            .iter()
+            .find(|check| check.name == CheckName::Conflict);
         let lines = conflict.map_or_else(Vec::new, |check| check.failures.clone());
         for line in &lines {
             if !self.conflicts.contains(line) {
@@ -342,7 +344,7 @@ mod tests {
         let mut events = begun();
         let check = Check {
             failures: vec!["another writer keeps undoing".to_owned()],
-            ..Check::new("conflict")
+            ..Check::new(CheckName::Conflict)
         };
         events.see(&[], std::slice::from_ref(&check), true, now, TIME);
         events.see(&[], std::slice::from_ref(&check), true, now, TIME);

@@ -28,7 +28,7 @@ pub use name::{FileMode, FileName, NameError, PluginName};
 pub use node::NodeFacts;
 pub use observed::{FileState, FileType, Owner, Regular};
 pub use reference::{Reference, ReferenceError};
-pub use snapshot::{Check, Effective, FileReport, Snapshot, Standing};
+pub use snapshot::{Check, CheckName, Effective, FileReport, Snapshot, Standing};
 pub use source::{DownloadOutcome, SourceFailure};
 pub use spelling::{distance, nearest};
 pub use status::{

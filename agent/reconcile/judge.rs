@@ -8,8 +8,8 @@ use super::{Keeper, Sight};
 use crate::cni::{Needed, check_plugins};
 use crate::config::Network;
 use crate::model::{
-    Candidate, Check, Directory, Drift, EffectiveNetwork, FileMode, FileName, FileReport,
-    FileState, PluginName, Sha256, Snapshot, Standing,
+    Candidate, Check, CheckName, Directory, Drift, EffectiveNetwork, FileMode, FileName,
+    FileReport, FileState, PluginName, Sha256, Snapshot, Standing,
 };
 use crate::plan::compare;
 use crate::trust::weakness;
@@ -29,7 +29,7 @@ pub(super) fn snapshot(keeper: &Keeper, sight: &Sight, answers: &Answers) -> Sna
         checks.push(view.precedence(declared, policy, network));
         checks.push(plugins_check(sight, network, answers));
         checks.push(Check {
-            name: "gates",
+            name: CheckName::Gates,
             failures: answers.closed_gates.clone(),
             warnings: Vec::new(),
         });
@@ -153,7 +153,7 @@ fn binaries(keeper: &Keeper, sight: &Sight, plugins: &[FileReport]) -> Check {
     failures.splice(..0, dead);
     failures.extend(keeper.open_questions(sight.plan.fetches()));
     Check {
-        name: "binaries",
+        name: CheckName::Binaries,
         failures,
         warnings: weaknesses(keeper).chain(strays(keeper, sight)).collect(),
     }
@@ -195,7 +195,7 @@ fn strays(keeper: &Keeper, sight: &Sight) -> Vec<String> {
 }
 
 fn conflist_check(file: &FileReport, network: &NetworkSight) -> Check {
-    let mut check = Check::new("conflist");
+    let mut check = Check::new(CheckName::Conflist);
     match &network.rendered {
         Ok(Rendered { report, .. }) => {
             check.failures.extend(told(file));
@@ -219,7 +219,7 @@ fn conflist_check(file: &FileReport, network: &NetworkSight) -> Check {
 /// Whether every plugin that the conflist needs is there and answers. What is wrong with a declared
 /// plugin's file is not said again: that is the `binaries` check.
 fn plugins_check(sight: &Sight, network: &NetworkSight, answers: &Answers) -> Check {
-    let mut check = Check::new("plugins");
+    let mut check = Check::new(CheckName::Plugins);
     for (plugin, version) in &answers.versions {
         match version {
             Version::Broken(reason) => check.failures.push(format!("{plugin}: {reason}")),

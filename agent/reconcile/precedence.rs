@@ -9,7 +9,7 @@ use crate::cni::{
     merged_drop_ins, standing,
 };
 use crate::config::{ForeignConflists, Network};
-use crate::model::{Check, Effective, RuntimeView};
+use crate::model::{Check, CheckName, Effective, RuntimeView};
 
 /// What every supported runtime makes of the directory, with the name to tell it by.
 pub(super) struct View(Vec<(&'static str, Verdict)>);
@@ -82,7 +82,7 @@ impl View {
         network: &NetworkSight,
     ) -> Check {
         let ours = &declared.file_name;
-        let mut check = Check::new("precedence");
+        let mut check = Check::new(CheckName::Precedence);
         for (runtime, verdict) in &self.0 {
             let line = match standing(ours, verdict) {
                 Standing::Picked | Standing::Absent => continue,

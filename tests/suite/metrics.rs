@@ -5,7 +5,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use cni_keeper::metrics::{CONTENT_TYPE, text};
-use cni_keeper::model::{Agent, Check, Counters, Declared, Snapshot, Status, Timestamp, WatchMode};
+use cni_keeper::model::{
+    Agent, Check, CheckName, Counters, Declared, Snapshot, Status, Timestamp, WatchMode,
+};
 
 use crate::support::skipped;
 
@@ -55,7 +57,10 @@ fn started() -> Status {
         passes: 1,
         snapshot: Snapshot {
             files: Vec::new(),
-            checks: vec![Check::new("binaries"), Check::new("conflist")],
+            checks: vec![
+                Check::new(CheckName::Binaries),
+                Check::new(CheckName::Conflist),
+            ],
             effective: None,
         },
         watch: WatchMode::Events,

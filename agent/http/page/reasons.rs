@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use super::html::text;
-use crate::model::{Check, Status};
+use crate::model::{Check, CheckName, Status};
 
 /// What is wrong, check by check, and what is odd.
 pub(super) fn write(page: &mut String, status: &Status) -> fmt::Result {
@@ -45,7 +45,7 @@ fn open(page: &mut String, class: &str, title: &str) {
     ));
 }
 
-fn lines(page: &mut String, name: &str, lines: &[String]) -> fmt::Result {
+fn lines(page: &mut String, name: CheckName, lines: &[String]) -> fmt::Result {
     writeln!(page, "<dt>{}</dt>", text(name))?;
     lines
         .iter()
@@ -55,27 +55,31 @@ fn lines(page: &mut String, name: &str, lines: &[String]) -> fmt::Result {
 /// What goes for every failure of a check; how to mend a single one stands in its own line.
 fn advice(check: &Check, status: &Status) -> Option<&'static str> {
     match check.name {
-        "binaries" | "conflist" if status.declared.policy == "report" => Some(
+        CheckName::Binaries | CheckName::Conflist if status.declared.policy == "report" => Some(
             "The policy is <em>report</em>, so nothing is written. <code>cni-keeper install</code> mends it once, \
              <code>drift.policy: heal</code> for good.",
         ),
-        "binaries" | "conflist" => Some(
+        CheckName::Binaries | CheckName::Conflist => Some(
             "It is mended without your help as soon as that is possible; what it waits for stands in the drift log.",
         ),
-        "config" => Some(
+        CheckName::Config => Some(
             "The last good configuration stays in force. A mended file is taken at once; \
              <code>cni-keeper validate</code> tells beforehand whether it is good.",
         ),
-        "precedence" => Some("Until then, new pods get another network or none."),
-        "plugins" => Some("Until then, pods can neither be set up nor taken down cleanly."),
-        "gates" => Some(
+        CheckName::Precedence => Some("Until then, new pods get another network or none."),
+        CheckName::Plugins => {
+            Some("Until then, pods can neither be set up nor taken down cleanly.")
+        }
+        CheckName::Gates => Some(
             "The conflist is written as soon as this holds: see to whatever provides it, a network daemon as a rule.",
         ),
-        "conflict" => Some(
+        CheckName::Conflict => Some(
             "Another program undoes the repairs. Find it and stop it, or stop declaring the file here: \
              both cannot have their way.",
         ),
-        "runtime" => Some("The disk alone does not help: pods need the runtime to have taken it."),
+        CheckName::Runtime => {
+            Some("The disk alone does not help: pods need the runtime to have taken it.")
+        }
         _ => None,
     }
 }

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant, SystemTime};
 use cni_keeper::daemon::{Handle, Publisher};
 use cni_keeper::http::{Limits, Server, Surface};
 use cni_keeper::model::{
-    Agent as Identity, Candidate, Check, Counters, Declared, Directory, EffectiveNetwork,
-    RuntimeView, Snapshot, Status, Timestamp, WatchMode,
+    Agent as Identity, Candidate, Check, CheckName, Counters, Declared, Directory,
+    EffectiveNetwork, RuntimeView, Snapshot, Status, Timestamp, WatchMode,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -189,9 +189,14 @@ pub(super) fn ready() -> Status {
         passes: 1,
         snapshot: Snapshot {
             files: Vec::new(),
-            checks: ["config", "binaries", "conflist", "watch"]
-                .map(Check::new)
-                .into(),
+            checks: [
+                CheckName::Config,
+                CheckName::Binaries,
+                CheckName::Conflist,
+                CheckName::Watch,
+            ]
+            .map(Check::new)
+            .into(),
             effective: None,
         },
         watch: WatchMode::Events,
@@ -229,7 +234,10 @@ pub(super) fn ready() -> Status {
 /// A check fails with that reason.
 pub(super) fn fail(status: &mut Status, check: &str, reason: &str) {
     let checks = &mut status.snapshot.checks;
-    let check = checks.iter_mut().find(|c| c.name == check).unwrap();
+    let check = checks
+        .iter_mut()
+        .find(|c| c.name.as_str() == check)
+        .unwrap();
     check.failures.push(reason.to_owned());
 }
 

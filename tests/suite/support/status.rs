@@ -5,23 +5,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use cni_keeper::model::{
-    Agent, Candidate, Check, Counters, Declared, DeclaredArtifact, Directory, Drift, DriftEntry,
-    EffectiveNetwork, FileReport, Outcome, RecordedError, RuntimeView, Sha256, Snapshot, Standing,
-    Status, Timestamp, WatchMode,
+    Agent, Candidate, Check, CheckName, Counters, Declared, DeclaredArtifact, Directory, Drift,
+    DriftEntry, EffectiveNetwork, FileReport, Outcome, RecordedError, RuntimeView, Sha256,
+    Snapshot, Standing, Status, Timestamp, WatchMode,
 };
 
 const BIN: &str = "/opt/cni/bin";
 const CONF: &str = "/etc/cni/net.d";
 const OURS: &str = "10-cni-keeper.conflist";
-const CHECKS: [&str; 8] = [
-    "config",
-    "binaries",
-    "conflist",
-    "precedence",
-    "plugins",
-    "gates",
-    "watch",
-    "conflict",
+const CHECKS: [CheckName; 8] = [
+    CheckName::Config,
+    CheckName::Binaries,
+    CheckName::Conflist,
+    CheckName::Precedence,
+    CheckName::Plugins,
+    CheckName::Gates,
+    CheckName::Watch,
+    CheckName::Conflict,
 ];
 
 /// The time at which all this is told.
@@ -312,7 +312,7 @@ pub(crate) fn fail(status: &mut Status, name: &str, reason: &str) {
 
 fn check<'a>(status: &'a mut Status, name: &str) -> &'a mut Check {
     let mut checks = status.snapshot.checks.iter_mut();
-    checks.find(|check| check.name == name).unwrap()
+    checks.find(|check| check.name.as_str() == name).unwrap()
 }
 
 fn right(path: &Path, origin: &str) -> FileReport {
