@@ -13,7 +13,8 @@ use super::places::Places;
 use super::{Daemon, Reason, api, keeper, refetch, report};
 use crate::config::ForeignConflists;
 use crate::model::{
-    Artifact, DownloadOutcome, DriftEntry, FileName, RecordedError, Standing, Timestamp,
+    Artifact, DownloadOutcome, DriftEntry, FailureKind, FileName, RecordedError, Standing,
+    Timestamp,
 };
 use crate::plan::Step;
 use crate::reconcile::{Caretaker, Chores, Fault, Held, Pass, ReconcileError, Supply};
@@ -331,16 +332,22 @@ impl Daemon {
                 // It went well, and yet somebody serves what is not pinned: that is not to pass in silence.
                 let failures = supply.fetched.tried.iter();
                 let impostors = failures
-                    .filter(|failure| failure.reason == "digest")
+                    .filter(|failure| failure.reason == FailureKind::Digest)
                     .count();
                 if impostors > 0 {
-                    let failed = self.counters.downloads.entry(("failed", "digest"));
+                    let failed = self
+                        .counters
+                        .downloads
+                        .entry(("failed", FailureKind::Digest.as_str()));
                     *failed.or_default() += impostors as u64;
                 }
                 self.caretaker.supply(supply);
             }
             Err(error) => {
-                let count = self.counters.downloads.entry(("failed", error.kind()));
+                let count = self
+                    .counters
+                    .downloads
+                    .entry(("failed", error.kind().as_str()));
                 *count.or_default() += 1;
                 tracing::warn!("{error}");
                 self.record_error(error.to_string());
@@ -367,7 +374,7 @@ impl Daemon {
             },
         };
         for failure in &outcome.failures {
-            let key = (failure.source.clone(), failure.reason);
+            let key = (failure.source.clone(), failure.reason.as_str());
             *self.counters.source_failures.entry(key).or_default() += 1;
         }
         self.downloads.insert(artifact.to_owned(), outcome);

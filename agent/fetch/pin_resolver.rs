@@ -13,8 +13,8 @@ use crate::fetch::sources::error::{FetchError, Tried};
 use crate::fetch::sources::options::Means;
 use crate::fetch::sources::small_file::read_small;
 use crate::fetch::sources::source::Place;
-use crate::model::{Artifact, Companion, Pin, SourceFailure};
-use crate::retry::{FailureClass, Next, Rounds};
+use crate::model::{Artifact, Companion, FailureKind, Pin, SourceFailure};
+use crate::retry::{Next, Rounds};
 use crate::trust::{
     self, BlobKey, Distrust, LARGEST_LIST, LARGEST_SIGNATURE, ListKey, Pinned, Signed, Voucher,
     Whereabouts, file_of, signature_beside,
@@ -137,11 +137,11 @@ impl<'a> Inquiry<'a> {
                         tracing::warn!(
                             artifact = self.artifact.name,
                             source = spots[index].shown,
-                            kind = distrust.kind(),
+                            kind = distrust.kind().as_str(),
                             "not to be believed: {distrust}"
                         );
                     }
-                    rounds.failed(index, doubt.class(), doubt.retry_after(), Instant::now());
+                    rounds.failed(index, doubt.kind(), doubt.retry_after(), Instant::now());
                     let before = failures[index].as_ref().map_or(0, |before| before.attempts);
                     failures[index] = doubt.told(&spots[index], before + 1);
                 }
@@ -260,11 +260,11 @@ impl<'a> Inquiry<'a> {
 
 impl Doubt {
     /// What is not to be believed stays so: it counts as wrong bytes do.
-    fn class(&self) -> FailureClass {
+    fn kind(&self) -> FailureKind {
         match self {
-            Self::NotThere | Self::Copy(_) => FailureClass::Io,
-            Self::Fetch(tried) => tried.reason.class(),
-            Self::Distrust(_) => FailureClass::Digest,
+            Self::NotThere | Self::Copy(_) => FailureKind::Io,
+            Self::Fetch(tried) => tried.reason.kind(),
+            Self::Distrust(_) => FailureKind::Digest,
         }
     }
 

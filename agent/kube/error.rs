@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::fetch::Failure;
 use crate::host::HostError;
-use crate::retry::FailureClass;
+use crate::model::FailureKind;
 
 /// How much of what the server says is repeated, in characters.
 const LONGEST_QUOTE: usize = 300;
@@ -156,15 +156,15 @@ impl KubeError {
             Self::NoServer | Self::BadServer(_) | Self::NoName => "setup",
             Self::NoToken(_) | Self::BadToken(_) => "token",
             Self::NoCa(_) | Self::BadCa { .. } => "ca-file",
-            Self::Unreachable { failure, .. } => failure.kind(),
-            Self::Timeout { .. } => FailureClass::Timeout.kind(),
+            Self::Unreachable { failure, .. } => failure.kind().as_str(),
+            Self::Timeout { .. } => FailureKind::Timeout.as_str(),
             Self::Unauthorized { .. } => "unauthorized",
             Self::Forbidden { .. } => "forbidden",
             Self::NotFound { .. } => "not-found",
             Self::Conflict { .. } => "conflict",
-            Self::Status { code, .. } => FailureClass::Status(*code).kind(),
-            Self::TooLarge { .. } => FailureClass::TooLarge.kind(),
-            Self::Garbled { .. } => FailureClass::Protocol.kind(),
+            Self::Status { code, .. } => FailureKind::Status(*code).as_str(),
+            Self::TooLarge { .. } => FailureKind::TooLarge.as_str(),
+            Self::Garbled { .. } => FailureKind::Protocol.as_str(),
             Self::Worker(_) => "internal",
         }
     }
@@ -208,18 +208,18 @@ fn missing(resource: &str) -> &'static str {
 
 /// What is wrong with the way to the server. A download's own words name settings that do not count here.
 fn unreachable(failure: &Failure) -> String {
-    match failure.class() {
-        FailureClass::TlsUnknownCa => "its certificate comes from none of the authorities in kubernetes.caFile; put \
+    match failure.kind() {
+        FailureKind::TlsUnknownCa => "its certificate comes from none of the authorities in kubernetes.caFile; put \
              the cluster's own there, or name the right server under kubernetes.server"
             .to_owned(),
-        FailureClass::TlsName => {
+        FailureKind::TlsName => {
             "its certificate is not for this address; name the server by an address in it under kubernetes.server"
                 .to_owned()
         }
-        FailureClass::TlsExpired => {
+        FailureKind::TlsExpired => {
             "its certificate is not valid now; check this node's clock, then have it renewed".to_owned()
         }
-        FailureClass::Timeout => {
+        FailureKind::Timeout => {
             "no connection in time; check the node's route and firewall, and kube-proxy for the cluster's own address"
                 .to_owned()
         }

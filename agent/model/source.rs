@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Timestamp;
+use super::{FailureKind, Timestamp};
 
 /// One place that was asked for an artifact in vain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -12,8 +12,7 @@ pub struct SourceFailure {
     pub source: String,
     /// How many requests were made to it, redirects not counted.
     pub attempts: u32,
-    /// A stable label: `dns`, `connect`, `tls-expired`, `proxy`, `auth`, `digest` …
-    pub reason: &'static str,
+    pub reason: FailureKind,
     /// The same for people, with what to do about it.
     pub message: String,
 }

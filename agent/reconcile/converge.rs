@@ -12,10 +12,9 @@ use super::{Keeper, Sight, judge, supply};
 use crate::cni::check_plugins;
 use crate::fetch::Progress;
 use crate::model::{
-    Artifact, FileName, FileState, Pin, PluginName, Sha256, Snapshot, SourceFailure,
+    Artifact, FailureKind, FileName, FileState, Pin, PluginName, Sha256, Snapshot, SourceFailure,
 };
 use crate::plan::{Step, plan};
-use crate::retry::FailureClass;
 use crate::store::{Ledger, Place};
 use crate::trust::Pinned;
 
@@ -264,7 +263,7 @@ impl Session {
             supply::download(&artifact, keeper, &self.store, means.offline, &*progress).await
         };
         let bytes = match downloaded {
-            Err(error) if error.kind() == FailureClass::Digest.kind() => {
+            Err(error) if error.kind() == FailureKind::Digest => {
                 let (session, declared) = (Arc::clone(self), declared.clone());
                 blocking(move || session.doubt(&declared)).await?;
                 return Err(error);

@@ -3,7 +3,7 @@
 use crate::cni::{Finding, RenderError};
 use crate::fetch::{ArchiveError, FetchError};
 use crate::host::HostError;
-use crate::model::SourceFailure;
+use crate::model::{FailureKind, SourceFailure};
 use crate::store::{Dirs, StoreError};
 
 /// What stopped a pass before the node was as declared. What was right before still is.
@@ -65,13 +65,13 @@ pub enum ReconcileError {
 }
 
 impl ReconcileError {
-    /// A stable label for metrics.
+    /// The kind for metrics.
     #[must_use]
-    pub fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> FailureKind {
         match self {
             Self::Fetch(error) => error.kind(),
             Self::Archive { source, .. } => source.kind(),
-            _ => "io",
+            _ => FailureKind::Io,
         }
     }
 

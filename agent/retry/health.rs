@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::FailureClass;
+use super::is_of_server;
+use crate::model::FailureKind;
 
 /// How long a server is asked last after it did not answer. No longer than that however often it happens: where the
 /// next one is a slow origin, `scripts/fleet` has nodes ready later the longer they stay away from a mirror that is back.
@@ -20,8 +21,8 @@ pub struct Health {
 
 impl Health {
     /// A request to a server failed.
-    pub fn failed(&mut self, server: &str, class: FailureClass, now: Instant) {
-        if class.is_the_servers() {
+    pub fn failed(&mut self, server: &str, kind: FailureKind, now: Instant) {
+        if is_of_server(kind) {
             self.down.insert(server.to_owned(), now + REST);
         }
     }
@@ -48,17 +49,17 @@ mod tests {
     fn a_server_is_down_for_a_while_and_up_once_it_works() {
         let (mut health, start) = (Health::default(), Instant::now());
         assert!(!health.is_down(MIRROR, start));
-        health.failed(MIRROR, FailureClass::Timeout, start);
+        health.failed(MIRROR, FailureKind::Timeout, start);
         assert!(health.is_down(MIRROR, start));
         assert!(!health.is_down("https://other.example:443", start));
         let later = start + REST;
         assert!(!health.is_down(MIRROR, later), "it is worth a try again");
         for _ in 0..40 {
-            health.failed(MIRROR, FailureClass::Timeout, later);
+            health.failed(MIRROR, FailureKind::Timeout, later);
         }
         assert!(health.is_down(MIRROR, later));
         assert!(!health.is_down(MIRROR, later + REST), "as soon as before");
-        health.failed(MIRROR, FailureClass::Timeout, later);
+        health.failed(MIRROR, FailureKind::Timeout, later);
         health.worked(MIRROR);
         assert!(!health.is_down(MIRROR, later));
     }
@@ -66,15 +67,15 @@ mod tests {
     #[test]
     fn a_server_that_answers_is_not_down_whatever_it_says() {
         let (mut health, now) = (Health::default(), Instant::now());
-        for class in [
-            FailureClass::Status(404),
-            FailureClass::Status(503),
-            FailureClass::Auth,
-            FailureClass::Digest,
-            FailureClass::Truncated,
+        for kind in [
+            FailureKind::Status(404),
+            FailureKind::Status(503),
+            FailureKind::Auth,
+            FailureKind::Digest,
+            FailureKind::Truncated,
         ] {
-            health.failed(MIRROR, class, now);
-            assert!(!health.is_down(MIRROR, now), "{class:?}");
+            health.failed(MIRROR, kind, now);
+            assert!(!health.is_down(MIRROR, now), "{kind:?}");
         }
     }
 }

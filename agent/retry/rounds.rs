@@ -3,7 +3,8 @@
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use super::{Backoff, FailureClass, Jitter, Verdict};
+use super::{Backoff, Jitter, Verdict, verdict_on};
+use crate::model::FailureKind;
 
 /// How long to pause between rounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,11 +112,11 @@ impl Rounds {
     pub fn failed(
         &mut self,
         index: usize,
-        class: FailureClass,
+        kind: FailureKind,
         retry_after: Option<Duration>,
         now: Instant,
     ) {
-        let state = match class.verdict(retry_after) {
+        let state = match verdict_on(kind, retry_after) {
             Verdict::Retry { after } => {
                 let honoured = after.map(|after| self.policy.honoured_wait(after));
                 State::After(honoured.and_then(|after| now.checked_add(after)))
@@ -158,13 +159,13 @@ mod tests {
         let (mut rounds, now) = (rounds(2, 2), Instant::now());
         for index in [0, 1] {
             assert_eq!(rounds.next(now, 0), Next::Ask(index));
-            rounds.failed(index, FailureClass::Connect, None, now);
+            rounds.failed(index, FailureKind::Connect, None, now);
         }
         assert_eq!(rounds.next(now, HALF), Next::Wait(Duration::from_secs(1)));
         let now = now + Duration::from_secs(2);
         for index in [0, 1] {
             assert_eq!(rounds.next(now, 0), Next::Ask(index));
-            rounds.failed(index, FailureClass::Connect, None, now);
+            rounds.failed(index, FailureKind::Connect, None, now);
         }
         assert_eq!(rounds.next(now, HALF), Next::Over);
     }
@@ -173,12 +174,12 @@ mod tests {
     fn what_lasts_is_not_asked_again_and_nothing_left_is_the_end() {
         let (mut rounds, now) = (rounds(2, 5), Instant::now());
         rounds.next(now, 0);
-        rounds.failed(0, FailureClass::Digest, None, now);
+        rounds.failed(0, FailureKind::Digest, None, now);
         rounds.next(now, 0);
-        rounds.failed(1, FailureClass::Dns, None, now);
+        rounds.failed(1, FailureKind::Dns, None, now);
         assert_eq!(rounds.next(now, 0), Next::Wait(Duration::ZERO));
         assert_eq!(rounds.next(now, 0), Next::Ask(1));
-        rounds.failed(1, FailureClass::Status(404), None, now);
+        rounds.failed(1, FailureKind::Status(404), None, now);
         assert_eq!(rounds.next(now, 0), Next::Over);
     }
 
@@ -188,12 +189,12 @@ mod tests {
         let (mut rounds, now) = (rounds(2, 5), Instant::now());
         let minute = Some(Duration::from_secs(3600));
         rounds.next(now, 0);
-        rounds.failed(0, FailureClass::Status(503), minute, now);
+        rounds.failed(0, FailureKind::Status(503), minute, now);
         rounds.next(now, 0);
-        rounds.failed(1, FailureClass::Reset, None, now);
+        rounds.failed(1, FailureKind::Reset, None, now);
         assert_eq!(rounds.next(now, 0), Next::Wait(Duration::ZERO));
         assert_eq!(rounds.next(now, 0), Next::Ask(1), "the first one rests");
-        rounds.failed(1, FailureClass::Status(404), None, now);
+        rounds.failed(1, FailureKind::Status(404), None, now);
         let capped = POLICY.retry_after_max;
         assert_eq!(rounds.next(now, HALF), Next::Wait(capped));
         assert_eq!(rounds.next(now + capped, 0), Next::Ask(0));

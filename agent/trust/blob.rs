@@ -219,7 +219,7 @@ PfTDg+tVdKbQ/qU=
         ] {
             let told = Signed::read(text).unwrap_err();
             assert!(told.to_string().contains(word), "{told}");
-            assert_eq!(told.kind(), "signature");
+            assert_eq!(told.kind(), crate::model::FailureKind::Signature);
         }
     }
 

@@ -1,6 +1,6 @@
 //! Why what was said of an artifact's digest is not believed.
 
-use crate::model::{DigestError, Pin};
+use crate::model::{DigestError, FailureKind, Pin};
 
 /// Why what a source said is not believed, and how to mend that.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -106,9 +106,9 @@ pub enum LineProblem {
 }
 
 impl Distrust {
-    /// A stable label for metrics: `signature`, `pin-list` or `checksum`.
+    /// The kind for metrics: signature, pin list or checksum.
     #[must_use]
-    pub const fn kind(&self) -> &'static str {
+    pub const fn kind(&self) -> FailureKind {
         match self {
             Self::NoListSignature
             | Self::OtherKey { .. }
@@ -116,12 +116,12 @@ impl Distrust {
             | Self::ListSignatureChanged
             | Self::NoBlobSignature(_)
             | Self::BlobSignature { .. }
-            | Self::NotSha256(_) => "signature",
+            | Self::NotSha256(_) => FailureKind::Signature,
             Self::NotText
             | Self::Line { .. }
             | Self::NotListed { .. }
-            | Self::Contradiction { .. } => "pin-list",
-            Self::NoChecksum { .. } => "checksum",
+            | Self::Contradiction { .. } => FailureKind::PinList,
+            Self::NoChecksum { .. } => FailureKind::Checksum,
         }
     }
 }

@@ -4,7 +4,8 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
-use cni_keeper::retry::{FailureClass, Next};
+use cni_keeper::model::FailureKind;
+use cni_keeper::retry::Next;
 
 use crate::node::{Node, Settings, Transfer, Visit};
 use crate::server::{Kind, Over, Server};
@@ -210,7 +211,7 @@ impl Simulation {
         self.servers[server].advance(self.now);
         if self.servers[server].is_away() {
             for node in self.servers[server].nodes() {
-                self.breaks(node, FailureClass::Reset);
+                self.breaks(node, FailureKind::Reset);
             }
         }
         self.changed(server);
@@ -346,8 +347,8 @@ impl Simulation {
         transfer.window = mark;
         if late || slow {
             let class = match late {
-                true => FailureClass::Timeout,
-                false => FailureClass::TooSlow,
+                true => FailureKind::Timeout,
+                false => FailureKind::TooSlow,
             };
             self.breaks(node, class);
             self.changed(server);
@@ -386,7 +387,7 @@ impl Simulation {
     }
 
     /// A transfer ends before its time; what came is kept.
-    fn breaks(&mut self, node: usize, class: FailureClass) {
+    fn breaks(&mut self, node: usize, class: FailureKind) {
         let Some((server, place)) = self.at(node) else {
             return;
         };
@@ -404,7 +405,7 @@ impl Simulation {
         let came = mark - transfer.from;
         let held = errand.held.map_or(0.0, |(_, held)| held);
         errand.held = Some((place, held + came));
-        let goes_on = matches!(class, FailureClass::Reset | FailureClass::Timeout);
+        let goes_on = matches!(class, FailureKind::Reset | FailureKind::Timeout);
         if goes_on && came > 0.0 && visit.resumes < RESUMES {
             visit.resumes += 1;
             visit.began = self.now;
@@ -426,16 +427,16 @@ impl Simulation {
             it.queue.remove(index);
         }
         let (class, after) = match it.kind.over {
-            _ if it.is_away() || waited.is_some() => (FailureClass::Timeout, None),
-            Over::Refuse => (FailureClass::Connect, None),
-            Over::Busy(after) => (FailureClass::Status(503), Some(after)),
+            _ if it.is_away() || waited.is_some() => (FailureKind::Timeout, None),
+            Over::Refuse => (FailureKind::Connect, None),
+            Over::Busy(after) => (FailureKind::Status(503), Some(after)),
             // It came back while this one was waiting for an answer.
-            Over::Queue => (FailureClass::Timeout, None),
+            Over::Queue => (FailureKind::Timeout, None),
         };
         self.fails(node, class, after);
     }
 
-    fn fails(&mut self, node: usize, class: FailureClass, after: Option<Duration>) {
+    fn fails(&mut self, node: usize, class: FailureKind, after: Option<Duration>) {
         let Some((server, place)) = self.at(node) else {
             return;
         };

@@ -2,38 +2,38 @@
 
 use rustls::{AlertDescription, CertificateError, InvalidMessage};
 
-use crate::retry::FailureClass;
+use crate::model::FailureKind;
 
 /// How an error of rustls counts.
-pub(in crate::fetch) fn class(error: &rustls::Error) -> FailureClass {
+pub(in crate::fetch) fn kind(error: &rustls::Error) -> FailureKind {
     match error {
         rustls::Error::InvalidCertificate(certificate) => match certificate {
             CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-                FailureClass::TlsUnknownCa
+                FailureKind::TlsUnknownCa
             }
             CertificateError::Expired
             | CertificateError::ExpiredContext { .. }
             | CertificateError::NotValidYet
-            | CertificateError::NotValidYetContext { .. } => FailureClass::TlsExpired,
+            | CertificateError::NotValidYetContext { .. } => FailureKind::TlsExpired,
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                FailureClass::TlsName
+                FailureKind::TlsName
             }
-            _ => FailureClass::Tls,
+            _ => FailureKind::Tls,
         },
-        _ => FailureClass::Tls,
+        _ => FailureKind::Tls,
     }
 }
 
 /// The same in an operator's words.
 pub(in crate::fetch) fn told(error: &rustls::Error, host: &str) -> String {
-    match class(error) {
-        FailureClass::TlsUnknownCa => format!(
+    match kind(error) {
+        FailureKind::TlsUnknownCa => format!(
             "the certificate of {host} comes from no authority trusted here; put that authority's PEM under fetch.caFile"
         ),
-        FailureClass::TlsExpired => format!(
+        FailureKind::TlsExpired => format!(
             "the certificate of {host} is not valid now; check this node's clock, then have it renewed ({error})"
         ),
-        FailureClass::TlsName => format!(
+        FailureKind::TlsName => format!(
             "the certificate is not for {host}; use a name in it as the source's host ({error})"
         ),
         _ => match error {
@@ -69,22 +69,19 @@ mod tests {
 
     #[test]
     fn certificate_trouble_has_a_reason_each() {
-        let kind = |error| class(&rustls::Error::InvalidCertificate(error));
+        let kind = |error| kind(&rustls::Error::InvalidCertificate(error));
         assert_eq!(
             kind(CertificateError::UnknownIssuer),
-            FailureClass::TlsUnknownCa
+            FailureKind::TlsUnknownCa
         );
-        assert_eq!(kind(CertificateError::Expired), FailureClass::TlsExpired);
-        assert_eq!(
-            kind(CertificateError::NotValidYet),
-            FailureClass::TlsExpired
-        );
+        assert_eq!(kind(CertificateError::Expired), FailureKind::TlsExpired);
+        assert_eq!(kind(CertificateError::NotValidYet), FailureKind::TlsExpired);
         assert_eq!(
             kind(CertificateError::NotValidForName),
-            FailureClass::TlsName
+            FailureKind::TlsName
         );
-        assert_eq!(kind(CertificateError::Revoked), FailureClass::Tls);
-        assert_eq!(class(&rustls::Error::DecryptError), FailureClass::Tls);
+        assert_eq!(kind(CertificateError::Revoked), FailureKind::Tls);
+        assert_eq!(super::kind(&rustls::Error::DecryptError), FailureKind::Tls);
     }
 
     #[test]

@@ -5,8 +5,8 @@
 
 use serde::Deserialize;
 
+use crate::model::FailureKind;
 use crate::model::{Arch, DigestError, Pin};
-use crate::retry::FailureClass;
 
 /// The largest manifest: what registries accept.
 const LARGEST_MANIFEST: u64 = 4 << 20;
@@ -166,8 +166,8 @@ pub enum ImageError {
 impl ImageError {
     /// How it counts for the decision to try again.
     #[must_use]
-    pub const fn class(&self) -> FailureClass {
-        FailureClass::Image
+    pub const fn kind(&self) -> FailureKind {
+        FailureKind::Image
     }
 }
 

@@ -384,7 +384,7 @@ fn indexes_lead_to_the_manifest_unless_they_lead_on_and_on() {
         error.to_string().contains("an index within an index"),
         "{error}"
     );
-    assert_eq!(error.of("cni").kind(), "image");
+    assert_eq!(error.of("cni").kind().as_str(), "image");
 }
 
 #[test]

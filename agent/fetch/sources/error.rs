@@ -12,8 +12,7 @@ use crate::fetch::http::tls_error;
 use crate::fetch::oci::auth::error::Denied;
 use crate::fetch::oci::manifest::ImageError;
 use crate::fetch::unpack::members::ArchiveError;
-use crate::model::{Pin, SourceFailure};
-use crate::retry::FailureClass;
+use crate::model::{FailureKind, Pin, SourceFailure};
 
 /// An artifact that could not be fetched.
 #[derive(Debug, thiserror::Error)]
@@ -77,30 +76,35 @@ pub enum FetchError {
 }
 
 impl FetchError {
-    /// A stable label for metrics: that of the last source's reason, or `spool`.
+    /// The kind for metrics: that of the last source's reason, or [`FailureKind::Spool`].
     ///
     /// A wrong digest or signature goes before any other reason. It alone can mean that somebody tampers, and must not
     /// hide behind a second mirror that is only down.
     #[must_use]
-    pub fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> FailureKind {
         match self {
             Self::Sources { tried, .. } => {
-                let mut kinds = tried.iter().map(|tried| tried.reason.kind());
-                let wrong = kinds
-                    .clone()
-                    .find(|kind| *kind == FailureClass::Digest.kind());
-                wrong.or_else(|| kinds.next_back()).unwrap_or("url")
+                let kinds = tried.iter().map(|tried| tried.reason.kind());
+                worst_kind(kinds, FailureKind::Digest).unwrap_or(FailureKind::Url)
             }
-            Self::Image { source, .. } => source.class().kind(),
-            Self::Archive { source, .. } => source.kind(),
             Self::Unvouched { tried, .. } => {
-                let mut kinds = tried.iter().map(|tried| tried.reason);
-                let signature = kinds.clone().find(|kind| *kind == "signature");
-                signature.or_else(|| kinds.next_back()).unwrap_or("io")
+                let kinds = tried.iter().map(|tried| tried.reason);
+                worst_kind(kinds, FailureKind::Signature).unwrap_or(FailureKind::Io)
             }
-            Self::Copy { .. } | Self::Spool { .. } => "spool",
+            Self::Image { source, .. } => source.kind(),
+            Self::Archive { source, .. } => source.kind(),
+            Self::Copy { .. } | Self::Spool { .. } => FailureKind::Spool,
         }
     }
+}
+
+/// `tampering` where it is among the kinds, else the last of them.
+fn worst_kind(
+    kinds: impl DoubleEndedIterator<Item = FailureKind> + Clone,
+    tampering: FailureKind,
+) -> Option<FailureKind> {
+    let found = kinds.clone().find(|kind| *kind == tampering);
+    found.or_else(|| kinds.last())
 }
 
 /// One source, how often it was asked, and why it was of no use in the end.
@@ -334,42 +338,36 @@ impl From<Denied> for Failure {
 impl Failure {
     /// How it counts for the decision to try again.
     #[must_use]
-    pub fn class(&self) -> FailureClass {
+    pub fn kind(&self) -> FailureKind {
         match self {
-            Self::Dns(_) => FailureClass::Dns,
-            Self::Connect { .. } => FailureClass::Connect,
-            Self::Timeout { .. } => FailureClass::Timeout,
-            Self::Reset { .. } => FailureClass::Reset,
-            Self::Protocol { .. } => FailureClass::Protocol,
-            Self::Truncated { .. } => FailureClass::Truncated,
-            Self::TooSlow { .. } => FailureClass::TooSlow,
+            Self::Dns(_) => FailureKind::Dns,
+            Self::Connect { .. } => FailureKind::Connect,
+            Self::Timeout { .. } => FailureKind::Timeout,
+            Self::Reset { .. } => FailureKind::Reset,
+            Self::Protocol { .. } => FailureKind::Protocol,
+            Self::Truncated { .. } => FailureKind::Truncated,
+            Self::TooSlow { .. } => FailureKind::TooSlow,
             Self::Status {
                 code: 401 | 403, ..
             }
-            | Self::Access { .. } => FailureClass::Auth,
-            Self::Status { code: 407, .. } | Self::ProxyAuth { .. } => FailureClass::ProxyAuth,
-            Self::Status { code, .. } => FailureClass::Status(*code),
-            Self::Proxy { .. } => FailureClass::Proxy,
-            Self::ProxyTimeout { .. } => FailureClass::Timeout,
-            Self::ProxySetting { .. } => FailureClass::ProxySetting,
-            Self::Tls { source, .. } => tls_error::class(source),
-            Self::Setup(_) => FailureClass::Tls,
-            Self::Redirect(_) => FailureClass::Redirect,
-            Self::TooLarge { .. } => FailureClass::TooLarge,
-            Self::Digest(_) => FailureClass::Digest,
-            Self::Url(_) => FailureClass::Url,
-            Self::File(_) => FailureClass::Io,
-            Self::NotInSeed => FailureClass::NotInSeed,
-            Self::CaFile(_) => FailureClass::CaFile,
-            Self::Denied(denied) => denied.class(),
-            Self::NotInRegistry { .. } => FailureClass::Status(404),
+            | Self::Access { .. } => FailureKind::Auth,
+            Self::Status { code: 407, .. } | Self::ProxyAuth { .. } => FailureKind::ProxyAuth,
+            Self::Status { code, .. } => FailureKind::Status(*code),
+            Self::Proxy { .. } => FailureKind::Proxy,
+            Self::ProxyTimeout { .. } => FailureKind::Timeout,
+            Self::ProxySetting { .. } => FailureKind::ProxySetting,
+            Self::Tls { source, .. } => tls_error::kind(source),
+            Self::Setup(_) => FailureKind::Tls,
+            Self::Redirect(_) => FailureKind::Redirect,
+            Self::TooLarge { .. } => FailureKind::TooLarge,
+            Self::Digest(_) => FailureKind::Digest,
+            Self::Url(_) => FailureKind::Url,
+            Self::File(_) => FailureKind::Io,
+            Self::NotInSeed => FailureKind::NotInSeed,
+            Self::CaFile(_) => FailureKind::CaFile,
+            Self::Denied(denied) => denied.kind(),
+            Self::NotInRegistry { .. } => FailureKind::Status(404),
         }
-    }
-
-    /// A stable label for metrics and machine-readable output.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
-        self.class().kind()
     }
 
     /// What the server asked for by `Retry-After`, not yet capped.
@@ -554,6 +552,6 @@ mod tests {
              (a hostNetwork pod needs dnsPolicy: Default) (after 3 attempts) | https://b/x: it has more than \
              5 bytes, the most that is taken of it (of an artifact, fetch.maxSize)"
         );
-        assert_eq!(error.kind(), "too-large");
+        assert_eq!(error.kind(), FailureKind::TooLarge);
     }
 }

@@ -14,8 +14,8 @@ use crate::fetch::oci::manifest::{Descriptor, Kind};
 use crate::fetch::spool::Spool;
 use crate::fetch::unpack::fetched::Fetched;
 use crate::fetch::unpack::limits::Limits;
-use crate::model::{Artifact, Format, Pin};
-use crate::retry::{FailureClass, Next, Rounds};
+use crate::model::{Artifact, FailureKind, Format, Pin};
+use crate::retry::{Next, Rounds};
 
 /// How often a body that breaks off, or runs out of its time, is resumed at once, in one visit to a place.
 const RESUMES: u32 = 3;
@@ -180,9 +180,9 @@ impl Errand<'_> {
                     tell(self.name, &source.place.shown, &failure);
                     let now = Instant::now();
                     if let Some(server) = server {
-                        means.health.lock().failed(server, failure.class(), now);
+                        means.health.lock().failed(server, failure.kind(), now);
                     }
-                    rounds.failed(index, failure.class(), failure.retry_after(), now);
+                    rounds.failed(index, failure.kind(), failure.retry_after(), now);
                     source.reason = Some(failure);
                     intake = *back;
                 }
@@ -193,7 +193,7 @@ impl Errand<'_> {
 
 /// Logs a failure. A seed need not have everything: that is said only where nobody else had it either.
 fn tell(artifact: &str, source: &str, failure: &Failure) {
-    let kind = failure.kind();
+    let kind = failure.kind().as_str();
     match failure {
         Failure::NotInSeed => tracing::debug!(artifact, source, kind, "{failure}"),
         _ => tracing::warn!(artifact, source, kind, "download failed: {failure}"),
@@ -282,10 +282,9 @@ async fn visit<S: Spool, T>(
                 }
             }
             Err(failure) => {
-                let broke_off = matches!(
-                    failure.class(),
-                    FailureClass::Truncated | FailureClass::Reset
-                ) || is_out_of_time(&failure);
+                let broke_off =
+                    matches!(failure.kind(), FailureKind::Truncated | FailureKind::Reset)
+                        || is_out_of_time(&failure);
                 let more = intake.held_from(index).is_some() && intake.position() > before;
                 if !(broke_off && more && resumes < RESUMES) {
                     return Ok(Visited::Failed(Box::new(intake), failure));

@@ -14,7 +14,7 @@ use super::limits::{Cap, Limits};
 use super::scan;
 use super::scan::Wanted;
 use crate::fetch::spool::Spool;
-use crate::model::{Artifact, Member, Pin, Sha256};
+use crate::model::{Artifact, FailureKind, Member, Pin, Sha256};
 
 /// Buffers between the two threads, and the size of each: large enough that handing over costs nothing.
 const BUFFERS: usize = 4;
@@ -142,23 +142,23 @@ pub enum ArchiveError {
 }
 
 impl ArchiveError {
-    /// A stable label for metrics and machine-readable output.
+    /// The kind for metrics and machine-readable output.
     #[must_use]
-    pub fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> FailureKind {
         match self {
-            Self::Unreadable(_) => "archive",
-            Self::Exceeds(_) => "archive-too-large",
-            Self::Ambiguous(_) => "archive-ambiguous",
-            Self::NotAFile { .. } => "member-type",
-            Self::Twice(_) => "member-twice",
-            Self::Missing { .. } | Self::NotInImage { .. } => "member-missing",
-            Self::Links(_) => "member-links",
+            Self::Unreadable(_) => FailureKind::Archive,
+            Self::Exceeds(_) => FailureKind::ArchiveTooLarge,
+            Self::Ambiguous(_) => FailureKind::ArchiveAmbiguous,
+            Self::NotAFile { .. } => FailureKind::MemberType,
+            Self::Twice(_) => FailureKind::MemberTwice,
+            Self::Missing { .. } | Self::NotInImage { .. } => FailureKind::MemberMissing,
+            Self::Links(_) => FailureKind::MemberLinks,
             Self::Layer { source, .. } => source.kind(),
-            Self::Nameless => "layer-nameless",
-            Self::NotAPlugin { .. } => "member-not-a-plugin",
-            Self::Digest { .. } => "member-digest",
-            Self::Sink { .. } => "io",
-            Self::Thread(_) => "thread",
+            Self::Nameless => FailureKind::LayerNameless,
+            Self::NotAPlugin { .. } => FailureKind::MemberNotAPlugin,
+            Self::Digest { .. } => FailureKind::MemberDigest,
+            Self::Sink { .. } => FailureKind::Io,
+            Self::Thread(_) => FailureKind::Thread,
         }
     }
 

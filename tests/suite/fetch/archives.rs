@@ -177,7 +177,7 @@ fn a_member_with_a_pin_of_its_own_is_held_to_it() {
     pinned.members[0].sha256 = Some(sha256(b"other"));
     let mut keep = Keep::default();
     let error = read_as(pinned, &bytes, &Limits::default(), &mut keep).unwrap_err();
-    assert_eq!(error.kind(), "member-digest");
+    assert_eq!(error.kind().as_str(), "member-digest");
     assert!(error.to_string().contains(&sha256(&bridge()).to_string()));
 }
 
@@ -190,21 +190,25 @@ fn fault_50_gzip() {
     for back in 1..=8 {
         let mut wrong = good.clone();
         wrong[end - back] ^= 1;
-        assert_eq!(refused(&wrong).kind(), "archive", "trailer byte {back}");
+        assert_eq!(
+            refused(&wrong).kind().as_str(),
+            "archive",
+            "trailer byte {back}"
+        );
     }
     for garbage in [&b"garbage after the end"[..], b"\0", b"\x1f\x8b"] {
         let bytes = [&good, garbage].concat();
-        assert_eq!(refused(&bytes).kind(), "archive", "{garbage:?}");
+        assert_eq!(refused(&bytes).kind().as_str(), "archive", "{garbage:?}");
     }
     for cut in [1, 7, 9, end / 2] {
         assert_eq!(
-            refused(&good[..end - cut]).kind(),
+            refused(&good[..end - cut]).kind().as_str(),
             "archive",
             "cut by {cut}"
         );
     }
-    assert_eq!(refused(b"").kind(), "archive");
-    assert_eq!(refused(b"<html>").kind(), "archive");
+    assert_eq!(refused(b"").kind().as_str(), "archive");
+    assert_eq!(refused(b"<html>").kind().as_str(), "archive");
 
     let plain = tar().bytes();
     let (one, two) = plain.split_at(plain.len() / 3);
@@ -225,7 +229,7 @@ fn fault_51_a_wanted_path_must_be_a_regular_file() {
         (EntryType::GNUSparse, "a sparse file"),
     ] {
         let error = refused(&Tar::new().entry(kind, "./bridge", b"").gz());
-        assert_eq!(error.kind(), "member-type", "{kind:?}");
+        assert_eq!(error.kind().as_str(), "member-type", "{kind:?}");
         assert!(error.to_string().contains(name), "{error}");
     }
     let slash = refused(&Tar::new().file("bridge/", b"").gz());
@@ -233,7 +237,7 @@ fn fault_51_a_wanted_path_must_be_a_regular_file() {
     let sparse = Tar::new()
         .pax(&[("GNU.sparse.major", "1")])
         .file("bridge", &bridge());
-    assert_eq!(refused(&sparse.gz()).kind(), "member-type");
+    assert_eq!(refused(&sparse.gz()).kind().as_str(), "member-type");
 }
 
 /// Fault 51: names that leave the archive, and links and devices that nobody wants, are passed over.
@@ -274,7 +278,7 @@ fn fault_51_smuggled_names() {
         Tar::new().long_name("/bridge"),
     ] {
         let error = refused(&tar.file("bridge", &bridge()).gz());
-        assert_eq!(error.kind(), "member-missing", "{error}");
+        assert_eq!(error.kind().as_str(), "member-missing", "{error}");
     }
     for tar in [
         Tar::new().pax(&[("path", "bridge"), ("path", "other")]),
@@ -286,7 +290,7 @@ fn fault_51_smuggled_names() {
         Tar::new().global_pax(&[("size", "512")]),
     ] {
         let error = refused(&tar.file("bridge", &bridge()).gz());
-        assert_eq!(error.kind(), "archive-ambiguous", "{error}");
+        assert_eq!(error.kind().as_str(), "archive-ambiguous", "{error}");
     }
 }
 
@@ -301,9 +305,9 @@ fn fault_51_duplicates() {
     };
     gives_the_bridge(&once().gz());
     let twice = once().file(".//bridge", &bridge());
-    assert_eq!(refused(&twice.gz()).kind(), "member-twice");
+    assert_eq!(refused(&twice.gz()).kind().as_str(), "member-twice");
     let link = once().entry(EntryType::Symlink, "bridge", b"");
-    assert_eq!(refused(&link.gz()).kind(), "member-twice");
+    assert_eq!(refused(&link.gz()).kind().as_str(), "member-twice");
 }
 
 /// Fault 52: ratio, entry size, total, count and headers are capped, at the limit and not before.
@@ -344,7 +348,7 @@ fn fault_52_bombs() {
     }
     // A size that is only claimed is believed by nobody.
     let claim = good().claiming(EntryType::Regular, "x", 4 << 30, b"");
-    assert_eq!(read(claim).unwrap_err().kind(), "archive");
+    assert_eq!(read(claim).unwrap_err().kind().as_str(), "archive");
 }
 
 /// Fault 53: a missing member is named, with what is there instead.
@@ -375,7 +379,7 @@ fn fault_54_a_wrong_architecture_is_refused() {
         let bytes = Tar::new().file("bridge", &content).gz();
         let mut keep = Keep::default();
         let error = read_as(wants_bridge(), &bytes, &Limits::default(), &mut keep).unwrap_err();
-        assert_eq!(error.kind(), "member-not-a-plugin", "{error}");
+        assert_eq!(error.kind().as_str(), "member-not-a-plugin", "{error}");
         assert_eq!(keep.0, []);
     }
     let mut arm = wants_bridge();

@@ -16,7 +16,7 @@ use crate::support::tls::Authority;
 async fn fault_37_no_dns() {
     let case = Case::new(b"", &["http://no-such-host.invalid/a".to_owned()]).attempts(2);
     let tried = case.fails_once().await;
-    assert_eq!((tried.reason.kind(), tried.attempts), ("dns", 2));
+    assert_eq!((tried.reason.kind().as_str(), tried.attempts), ("dns", 2));
     assert!(tried.reason.to_string().contains("no-such-host.invalid"));
 }
 
@@ -44,7 +44,10 @@ async fn fault_38_refused_silence_and_blackhole_go_to_the_next_source() {
 
     case.sources.truncate(4);
     let tried = case.fails().await;
-    let kinds: Vec<&str> = tried.iter().map(|tried| tried.reason.kind()).collect();
+    let kinds: Vec<&str> = tried
+        .iter()
+        .map(|tried| tried.reason.kind().as_str())
+        .collect();
     assert_eq!(kinds, ["connect", "timeout", "timeout", "timeout"]);
     let limits = [TimeLimit::Silence, TimeLimit::Silence, TimeLimit::Connect];
     for (tried, expected) in tried[1..].iter().zip(limits) {
@@ -72,7 +75,7 @@ async fn fault_38_a_reset_is_retried() {
     let case = Case::one(&content, &source);
     let (first, second) = (case.fails_once().await, case.fails_once().await);
     assert_eq!(
-        [first.reason.kind(), second.reason.kind()],
+        [first.reason.kind().as_str(), second.reason.kind().as_str()],
         ["reset", "protocol"]
     );
     server.on("/a", [Reply::reset(), Reply::reset(), Reply::ok(&content)]);
@@ -89,7 +92,7 @@ async fn fault_39_a_slow_drip_is_cut_off() {
     let mut case = Case::new(&content, &[server.url("/a")]);
     case.settings.read_timeout = Duration::from_millis(200);
     case.settings.min_rate = 100_000;
-    assert_eq!(case.fails_once().await.reason.kind(), "too-slow");
+    assert_eq!(case.fails_once().await.reason.kind().as_str(), "too-slow");
 
     case.settings.min_rate = 0;
     case.settings.total_timeout = Duration::from_millis(300);
@@ -231,7 +234,10 @@ async fn fault_46_html_with_200_is_no_retry_storm() {
         .attempts(9)
         .fails_once()
         .await;
-    assert_eq!((tried.reason.kind(), tried.attempts), ("digest", 1));
+    assert_eq!(
+        (tried.reason.kind().as_str(), tried.attempts),
+        ("digest", 1)
+    );
     assert_eq!(server.count("/a"), 1);
 }
 
@@ -258,7 +264,10 @@ async fn fault_47_certificates() {
         .attempts(2)
         .trusting(&authority);
     let tried = case.fails().await;
-    let kinds: Vec<&str> = tried.iter().map(|tried| tried.reason.kind()).collect();
+    let kinds: Vec<&str> = tried
+        .iter()
+        .map(|tried| tried.reason.kind().as_str())
+        .collect();
     assert_eq!(kinds, ["tls-unknown-ca", "tls-expired", "tls-name"]);
     assert!(tried.iter().all(|tried| tried.attempts == 1));
     assert!(tried[0].reason.to_string().contains("fetch.caFile"));
@@ -266,7 +275,7 @@ async fn fault_47_certificates() {
 
     let mut broken = Case::new(&content, &[good.url("/a")]);
     broken.trust("not PEM");
-    assert_eq!(broken.fails_once().await.reason.kind(), "ca-file");
+    assert_eq!(broken.fails_once().await.reason.kind().as_str(), "ca-file");
 }
 
 /// Fault 48: a wrong digest is never handed out; the next source is tried, and the reason shows both digests.
@@ -281,7 +290,7 @@ async fn fault_48_a_wrong_digest_goes_to_the_next_source() {
     let failed = found
         .as_ref()
         .ok()
-        .map(|verified| verified.tried()[0].reason.kind());
+        .map(|verified| verified.tried()[0].reason.kind().as_str());
     assert_eq!(failed, Some("digest"));
     got(found, &content, &sources[1]);
 
@@ -289,7 +298,7 @@ async fn fault_48_a_wrong_digest_goes_to_the_next_source() {
     let sources = [sources[0].clone(), server.url("/gone")];
     let case = Case::new(&content, &sources);
     let error = case.run().await.err().unwrap();
-    assert_eq!(error.kind(), "digest");
+    assert_eq!(error.kind().as_str(), "digest");
     let actual = Pin::Sha256(sha2::Sha256::digest(b"other bytes").into());
     for part in [&sources[0], &case.pin.to_string(), &actual.to_string()] {
         assert!(error.to_string().contains(part), "{error}");

@@ -103,7 +103,7 @@ fn fault_51_plugins_come_out_of_an_image_as_a_container_would_see_them() {
         assert_eq!(taken, [(vec!["loopback".to_owned()], newer), (all, bridge)]);
 
         let gone = take(&layout, &[("plugins/ptp", "ptp")]).unwrap_err();
-        assert_eq!(gone.kind(), "member-missing");
+        assert_eq!(gone.kind().as_str(), "member-missing");
         let said = gone.to_string();
         assert!(
             said.contains("has no 'plugins/ptp'; '/opt/cni/bin' holds"),

@@ -87,7 +87,7 @@ async fn reason(case: &Case) -> (&'static str, String) {
     ] {
         assert!(!text.contains(secret), "{text}");
     }
-    (tried.reason.kind(), text)
+    (tried.reason.kind().as_str(), text)
 }
 
 /// Proves that a registry gives these things.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::fetch::sources::error::Failure;
-use crate::retry::FailureClass;
+use crate::model::FailureKind;
 
 /// Why a registry, or the token server that it sends to, did not let a repository be read.
 #[derive(Debug, thiserror::Error)]
@@ -102,10 +102,10 @@ pub enum Denied {
 impl Denied {
     /// How it counts for the decision to try again: a token server that is down comes back.
     #[must_use]
-    pub fn class(&self) -> FailureClass {
+    pub fn kind(&self) -> FailureKind {
         match self {
-            Self::TokenServer { source, .. } => source.class(),
-            _ => FailureClass::Auth,
+            Self::TokenServer { source, .. } => source.kind(),
+            _ => FailureKind::Auth,
         }
     }
 

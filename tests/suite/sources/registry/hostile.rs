@@ -94,7 +94,7 @@ async fn fault_38_a_token_server_in_trouble_is_told_as_any_server_is() {
         let tried = case.fails_once().await;
         let text = tried.reason.to_string();
         assert_eq!(
-            (tried.reason.kind(), tried.attempts),
+            (tried.reason.kind().as_str(), tried.attempts),
             (kind, attempts),
             "{text}"
         );
@@ -297,7 +297,7 @@ async fn fault_48_the_bytes_decide_whatever_a_header_says() {
             (Reply::ok(b"<html>log in</html>"), "digest"),
         ] {
             server.on(path, [reply]);
-            assert_eq!(case().fails_once().await.reason.kind(), kind);
+            assert_eq!(case().fails_once().await.reason.kind().as_str(), kind);
         }
         let busy = Reply::status(429).with("Retry-After", "0");
         server.on(path, [busy, Reply::ok(&content)]);
