@@ -13,6 +13,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt, registry};
 
 use crate::cli::LogFormat;
+use crate::model::escape_controls;
 
 /// Sends log lines to stderr from now on.
 ///
@@ -60,13 +61,7 @@ fn write_field(writer: &mut format::Writer<'_>, field: &Field, value: &dyn Debug
         "message" => {}
         name => write!(writer, "{name}=")?,
     }
-    for character in format!("{value:?}").chars() {
-        match character.is_control() {
-            true => write!(writer, "{}", character.escape_debug())?,
-            false => writer.write_char(character)?,
-        }
-    }
-    Ok(())
+    writer.write_str(&escape_controls(&format!("{value:?}")))
 }
 
 #[cfg(test)]

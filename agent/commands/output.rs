@@ -6,6 +6,7 @@ use std::io::{self, Write as _};
 use std::sync::OnceLock;
 
 use crate::cli::LogFormat;
+use crate::model::escape_controls;
 
 /// How a command ended; the numbers are the program's contract with scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,20 +37,7 @@ static BROKEN: OnceLock<io::Error> = OnceLock::new();
 
 /// Writes one line to stdout.
 pub(super) fn line(line: impl AsRef<str>) {
-    text(&format!("{}\n", plain(line.as_ref())));
-}
-
-/// One line that a terminal can be shown: file names, values and what plugins print come from outside, and may
-/// neither break a line in two nor steer the terminal.
-pub(super) fn plain(text: &str) -> Cow<'_, str> {
-    if !text.contains(char::is_control) {
-        return Cow::Borrowed(text);
-    }
-    let shown = |c: char| match c.is_control() {
-        true => c.escape_default().to_string(),
-        false => c.to_string(),
-    };
-    Cow::Owned(text.chars().map(shown).collect())
+    text(&format!("{}\n", escape_controls(line.as_ref())));
 }
 
 /// Writes a text that brings its own line ends to stdout.
@@ -93,14 +81,14 @@ pub(super) fn error(format: LogFormat, error: &dyn Error) {
         }
         cause = inner.source();
     }
-    let lines: Vec<Cow<'_, str>> = lines.iter().map(|line| plain(line)).collect();
+    let lines: Vec<Cow<'_, str>> = lines.iter().map(|line| escape_controls(line)).collect();
     say(format, &lines.join("\n  "));
 }
 
 /// Writes `error: …` to stderr, for a line that is complete as it is. Where the log is JSON, it is a line
 /// of the log: whoever asked for that reads stderr with a program.
 pub(super) fn complaint(format: LogFormat, line: &str) {
-    say(format, &plain(line));
+    say(format, &escape_controls(line));
 }
 
 fn say(format: LogFormat, line: &str) {

@@ -18,6 +18,7 @@ use self::wire::{Drifts, Said};
 use super::{Exit, Failure, declaration, output};
 use crate::cli::{Global, Output};
 use crate::fetch;
+use crate::model::escape_controls;
 
 /// Where the agent listens unless the configuration says otherwise.
 const USUAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9742);
@@ -148,7 +149,7 @@ fn shown(heard: &Heard, address: SocketAddr, format: Output) -> Result<(String, 
 fn complaint(unheard: &Unheard, format: Output) -> String {
     match format {
         Output::Json => document(&json!({ "errors": [unheard.to_string()] })),
-        Output::Text => format!("{}\n", output::plain(&unheard.to_string())),
+        Output::Text => format!("{}\n", escape_controls(&unheard.to_string())),
     }
 }
 

@@ -1,15 +1,15 @@
 //! `fetch.access`: what is shown to whom. A prefix of URLs, and the files that hold what goes with requests to it.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 
-use url::{Host, Url};
+use url::Url;
 
 use super::error::Problems;
 use super::paths::path_of;
 use super::settings::Fetch;
 use super::source::check_web;
 use super::tree::Node;
+use crate::model::has_loopback_host;
 
 /// What goes with the requests to one part of the web. The files are the agent's own, never below `--host-root`,
 /// and are read anew for each download, since mounted secrets are replaced while it runs.
@@ -195,7 +195,7 @@ fn prefix(text: &str, plain: bool, secrets: Secrets) -> Result<UrlPrefix, String
         if secrets.certificate {
             return Err("a client certificate is part of TLS, which http:// goes without; write https://, or take certFile and keyFile out".to_owned());
         }
-        if secrets.headers && !is_loopback(&url) {
+        if secrets.headers && !has_loopback_host(&url) {
             return Err("what headersFile holds would go over the network unencrypted; write https:// (http:// is for a loopback address, such as 127.0.0.1)".to_owned());
         }
     }
@@ -218,16 +218,6 @@ fn registry(rest: &str, plain: bool) -> Result<Url, String> {
 
 fn parse(text: &str) -> Result<Url, String> {
     Url::parse(text).map_err(|error| format!("not a URL: {error}; write https://HOST/PATH"))
-}
-
-/// Whether a URL's host is an address that never leaves this machine. A name may come to mean another one.
-fn is_loopback(url: &Url) -> bool {
-    let address = match url.host() {
-        Some(Host::Ipv4(address)) => IpAddr::V4(address),
-        Some(Host::Ipv6(address)) => IpAddr::V6(address),
-        Some(Host::Domain(_)) | None => return false,
-    };
-    address.is_loopback()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::tree::{Origin, Place};
-use crate::model::nearest;
+use crate::model::{escape_controls, nearest};
 
 /// Every mistake found in a configuration; prints one line for each.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,14 +51,7 @@ impl fmt::Display for ConfigError {
         }
         text.push_str(&format!(": {}", self.message));
         // What the file holds is quoted back: a line break in it must not look like a second message.
-        for character in text.chars() {
-            if character.is_control() {
-                write!(f, "{}", character.escape_default())?;
-            } else {
-                fmt::Write::write_char(f, character)?;
-            }
-        }
-        Ok(())
+        f.write_str(&escape_controls(&text))
     }
 }
 

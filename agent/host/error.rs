@@ -10,7 +10,7 @@ pub(super) const SYNC: &str = "sync (durability uncertain)";
 
 /// A system call on the host's file system that failed.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {action} {}: {}{}", path.display(), reason(source), mend(source))]
+#[error("cannot {action} {}: {}{}", path.display(), kernel_reason(source), mend(source))]
 pub struct HostError {
     /// What was tried, as in "cannot *write* /opt/cni/bin/bridge".
     pub action: &'static str,
@@ -78,8 +78,9 @@ impl HostError {
     }
 }
 
-/// The kernel's sentence without Rust's "(os error N)".
-fn reason(error: &io::Error) -> String {
+/// The message of an error, without the "(os error N)" that Rust appends to the kernel's.
+#[must_use]
+pub fn kernel_reason(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(number) => Errno::from_raw(number).desc().to_owned(),
         None => error.to_string(),

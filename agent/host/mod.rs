@@ -16,7 +16,7 @@ mod temp;
 mod walk;
 
 pub use dir::{Dir, Entry};
-pub use error::HostError;
+pub use error::{HostError, kernel_reason};
 pub use identity::Identity;
 pub use lock::Lock;
 pub use observe::{Print, Reader, Seen};

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use crate::model::Check;
+use crate::model::{Check, one_line};
 
 /// The longest line about one check, in bytes: room for what is wrong, an image's reference and why it is not to be had.
 const LINE: usize = 400;
@@ -75,7 +75,7 @@ impl<'a> Question<'a> {
     /// A check in the form that kube-apiserver gives it.
     fn line(&self, check: &Check) -> String {
         let name = check.name;
-        let told = |reasons: &[String]| plain(&reasons.join("; "));
+        let told = |reasons: &[String]| one_line(&reasons.join("; "), usize::MAX);
         if self.excludes(check) {
             format!("[+]{name} excluded: ok\n")
         } else if !check.failures.is_empty() {
@@ -122,29 +122,14 @@ fn short(failing: &[&Check]) -> String {
 /// A failing check's first reason, and how many others it has.
 fn summary(check: &Check) -> String {
     let first = check.failures.first().map_or("", String::as_str);
-    let line = plain(&format!("{}: {first}", check.name));
+    let line = format!("{}: {first}", check.name);
     match check.failures.len() {
-        0 | 1 => clipped(&line, LINE).into_owned(),
+        0 | 1 => one_line(&line, LINE),
         several => {
             let others = format!(" (and {} more)", several - 1);
-            format!("{}{others}", clipped(&line, LINE - others.len()))
+            format!("{}{others}", one_line(&line, LINE - others.len()))
         }
     }
-}
-
-/// A text on one line: a file name may hold anything, and a reason may have been written for a terminal.
-fn plain(text: &str) -> String {
-    text.replace(char::is_control, " ")
-}
-
-/// The first so many bytes of a text, whole characters only.
-fn clipped(text: &str, most: usize) -> Cow<'_, str> {
-    const CUT: &str = "…";
-    if text.len() <= most {
-        return Cow::Borrowed(text);
-    }
-    let end = text.floor_char_boundary(most.saturating_sub(CUT.len()));
-    Cow::Owned(format!("{}{CUT}", &text[..end]))
 }
 
 #[cfg(test)]

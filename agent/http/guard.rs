@@ -6,6 +6,8 @@ use hyper::header::{self, HeaderMap};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode, Version};
 
+use crate::model::is_loopback;
+
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
@@ -46,7 +48,7 @@ impl Refusal {
 /// Whether a request is refused, and why; `local` is the address that is listened on.
 pub(super) fn refusal(request: &Parts, local: SocketAddr) -> Option<Refusal> {
     match host(request) {
-        Ok(Some(host)) if local.ip().is_loopback() && !speaks_for(local.ip(), host) => {
+        Ok(Some(host)) if is_loopback(local.ip()) && !speaks_for(local.ip(), host) => {
             return Some(Refusal::Host);
         }
         // HTTP/1.0 knows no Host, and no browser sends it.
@@ -95,7 +97,7 @@ fn speaks_for(local: IpAddr, host: &str) -> bool {
         .strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'));
     match literal.unwrap_or(host).parse::<IpAddr>() {
-        Ok(address) => address == local || address.to_canonical().is_loopback(),
+        Ok(address) => address == local || is_loopback(address),
         Err(_) => host.eq_ignore_ascii_case("localhost"),
     }
 }

@@ -16,6 +16,7 @@ use super::routes::Routes;
 use super::slots::{Activity, Slots};
 use super::{Limits, Surface};
 use crate::daemon::Handle;
+use crate::host::kernel_reason;
 
 /// How many connections the kernel lets in ahead of us (it may cap this: `net.core.somaxconn`). One that finds
 /// the queue full is tried again after a second, which is all the time that a kubelet gives a probe.
@@ -34,7 +35,7 @@ pub struct Server {
 
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("{setting} {address}: {}; {}", reason(source), mend(source))]
+#[error("{setting} {address}: {}; {}", kernel_reason(source), mend(source))]
 pub struct BindError {
     /// The setting that names the address.
     pub setting: &'static str,
@@ -189,14 +190,6 @@ impl Door {
                 sleep(PAUSE).await;
             }
         }
-    }
-}
-
-/// The kernel's sentence without Rust's "(os error N)".
-fn reason(error: &io::Error) -> String {
-    match error.raw_os_error() {
-        Some(number) => Errno::from_raw(number).desc().to_owned(),
-        None => error.to_string(),
     }
 }
 

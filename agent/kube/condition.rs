@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::Node;
 use super::pause::{Pause, spread_period};
-use crate::model::{Check, CheckName};
+use crate::model::{Check, CheckName, clip};
 
 /// Its type.
 const TYPE: &str = "cni-keeper.dev/Ready";
@@ -151,14 +151,10 @@ impl Content {
                 message += &format!("{separator}{}: {failure}", check.name);
             }
         }
-        if message.len() > LONGEST_MESSAGE {
-            message.truncate(message.floor_char_boundary(LONGEST_MESSAGE));
-            message += " …";
-        }
         Self {
             ready: false,
             reason: reason(first.name),
-            message,
+            message: clip(&message, LONGEST_MESSAGE).into_owned(),
         }
     }
 }
@@ -325,7 +321,7 @@ mod tests {
     fn a_message_is_cut_between_characters() {
         let long = "é".repeat(LONGEST_MESSAGE);
         let content = Content::of(&failing(CheckName::Conflist, &[&long]));
-        assert!(content.message.len() <= LONGEST_MESSAGE + " …".len());
-        assert!(content.message.ends_with("é …"));
+        assert!(content.message.len() <= LONGEST_MESSAGE);
+        assert!(content.message.ends_with("é…"));
     }
 }

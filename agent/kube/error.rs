@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crate::fetch::Failure;
 use crate::host::HostError;
-use crate::model::FailureKind;
+use crate::model::{FailureKind, one_line};
 
-/// How much of what the server says is repeated, in characters.
+/// How much of what the server says is repeated, in bytes.
 const LONGEST_QUOTE: usize = 300;
 
 /// A request to the API server that came to nothing.
@@ -178,12 +178,7 @@ impl KubeError {
 
 /// What the server says in its `Status`, cut short and on one line.
 pub(super) fn quoted(message: &str) -> String {
-    let plain = message.chars().map(|letter| match letter.is_control() {
-        true => ' ',
-        false => letter,
-    });
-    let short: String = plain.take(LONGEST_QUOTE).collect();
-    match short.trim() {
+    match one_line(message, LONGEST_QUOTE).as_str() {
         "" => String::new(),
         said => format!(": {said}"),
     }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::{Value, json};
 
 use super::pause::Pause;
-use crate::model::{Check, CheckName, DriftEntry, Outcome};
+use crate::model::{Check, CheckName, DriftEntry, Outcome, clip};
 
 /// Where Events of nodes are made, as kubelet makes them: a node has no namespace of its own.
 pub const NAMESPACE: &str = "default";
@@ -151,10 +151,7 @@ impl Events {
         series.count += 1;
         series.last = time;
         series.touched = now;
-        series.message = message;
-        series
-            .message
-            .truncate(series.message.floor_char_boundary(LONGEST_MESSAGE));
+        series.message = clip(&message, LONGEST_MESSAGE).into_owned();
     }
 
     /// When something is to be told next.

@@ -12,11 +12,16 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
+use crate::model::one_line;
+
 /// How long a plugin may take to answer. The reference plugins need a few milliseconds.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How much of an answer is read, in bytes. A real answer has about a hundred.
 const MAX_ANSWER_BYTES: u64 = 64 * 1024;
+
+/// How much of what a plugin printed is quoted, in bytes.
+const MAX_QUOTE_BYTES: usize = 120;
 
 /// How often an exec is tried while another process holds the file open for writing (`ETXTBSY`),
 /// and the pause between. libcni itself tries 5 times a second apart.
@@ -74,15 +79,10 @@ fn exec_advice(source: &io::Error) -> &'static str {
 }
 
 fn quote_output(output: &str) -> String {
-    let mut line: String = output.split_whitespace().collect::<Vec<_>>().join(" ");
-    if line.is_empty() {
-        return " and printed nothing".to_owned();
+    match one_line(output, MAX_QUOTE_BYTES).as_str() {
+        "" => " and printed nothing".to_owned(),
+        line => format!(": {line}"),
     }
-    if let Some((cut, _)) = line.char_indices().nth(120) {
-        line.truncate(cut);
-        line.push('…');
-    }
-    format!(": {line}")
 }
 
 #[derive(serde::Deserialize)]

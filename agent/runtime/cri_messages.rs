@@ -9,8 +9,10 @@ use std::path::PathBuf;
 use prost::Message;
 use serde::Deserialize;
 
-/// How much of one of the runtime's own texts is kept, in characters.
-const MAX_TEXT_CHARS: usize = 300;
+use crate::model::one_line;
+
+/// How much of one of the runtime's own texts is kept, in bytes.
+pub(super) const MAX_TEXT_BYTES: usize = 300;
 
 /// The interface of a pod's loopback network, which containerd loads by itself.
 const LOOPBACK_INTERFACE: &str = "lo";
@@ -152,7 +154,9 @@ fn find_condition(all: &[RuntimeCondition], kind: &str) -> Option<CriCondition> 
     let words = words.into_iter().find(|words| !words.is_empty());
     Some(CriCondition {
         ready: found.status,
-        why: words.map(|words| one_line(words)).unwrap_or_default(),
+        why: words
+            .map(|words| one_line(words, MAX_TEXT_BYTES))
+            .unwrap_or_default(),
     })
 }
 
@@ -177,20 +181,10 @@ fn parse_loaded_cni(info: &HashMap<String, String>) -> Option<LoadedCni> {
         conf_dir: config.plugin_conf_dir,
         bin_dirs: config.plugin_dirs.unwrap_or_default(),
         networks: networks.collect(),
-        failure: last.filter(|last| *last != "OK").map(|last| one_line(last)),
+        failure: last
+            .filter(|last| *last != "OK")
+            .map(|last| one_line(last, MAX_TEXT_BYTES)),
     })
-}
-
-/// What somebody else wrote, on one line of bounded length and without control characters.
-pub(super) fn one_line(text: &str) -> String {
-    let words = text.split(|c: char| c.is_control() || c.is_whitespace());
-    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
-    let mut line = words.join(" ");
-    if let Some((cut, _)) = line.char_indices().nth(MAX_TEXT_CHARS) {
-        line.truncate(cut);
-        line.push('…');
-    }
-    line
 }
 
 #[cfg(test)]
@@ -286,12 +280,5 @@ mod tests {
             // No length makes it panic; what is left is not an answer, or a shorter one.
             let _ = decode_status(&READY[..end]);
         }
-    }
-
-    #[test]
-    fn the_runtimes_words_stay_on_one_line() {
-        assert_eq!(one_line(" a\n\tb \u{1b}[31m\r"), "a b [31m");
-        assert_eq!(one_line(&"é".repeat(301)).chars().count(), 301);
-        assert!(one_line(&"é".repeat(301)).ends_with('…'));
     }
 }

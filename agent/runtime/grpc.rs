@@ -13,8 +13,9 @@ use http::header::{CONTENT_TYPE, TE};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::cri_messages::one_line;
+use super::cri_messages::MAX_TEXT_BYTES;
 use super::error::{MAX_ANSWER_BYTES, StatusCallError};
+use crate::model::one_line;
 
 /// The longest header or trailer, in bytes.
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
@@ -121,7 +122,10 @@ async fn read_body(mut body: RecvStream) -> Result<BytesMut, StatusCallError> {
 fn check_grpc_status(headers: &HeaderMap) -> Result<(), StatusCallError> {
     let text = |name| {
         let value = headers.get(name).map(HeaderValue::as_bytes);
-        one_line(&String::from_utf8_lossy(value.unwrap_or_default()))
+        one_line(
+            &String::from_utf8_lossy(value.unwrap_or_default()),
+            MAX_TEXT_BYTES,
+        )
     };
     match text("grpc-status") {
         code if code == "0" => Ok(()),

@@ -3,10 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
-use nix::errno::Errno;
 use notify::ErrorKind;
 
-use crate::host::HostError;
+use crate::host::{HostError, kernel_reason};
 
 /// A directory is not watched. The agent polls then.
 #[derive(Debug, thiserror::Error)]
@@ -66,13 +65,5 @@ fn into_io_error(error: notify::Error) -> io::Error {
     match error.kind {
         ErrorKind::Io(source) => source,
         _ => io::Error::other(error),
-    }
-}
-
-/// The kernel's sentence without Rust's "(os error N)".
-fn kernel_reason(error: &io::Error) -> String {
-    match error.raw_os_error() {
-        Some(number) => Errno::from_raw(number).desc().to_owned(),
-        None => error.to_string(),
     }
 }

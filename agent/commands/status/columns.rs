@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal as _;
 
-use crate::commands::output;
+use crate::model::escape_controls;
 
 /// How a word is meant. The words say it too: colour is a help, never the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl Paint {
 
     /// A text that comes from anywhere in its colour: what it holds can steer no terminal.
     pub(super) fn of(self, tone: Tone, text: &str) -> String {
-        let text = output::plain(text);
+        let text = escape_controls(text);
         let code = match (self, tone) {
             (Self::Bare, _) | (_, Tone::Plain) => return text.into_owned(),
             (_, Tone::Title) => "1",
@@ -93,7 +93,7 @@ fn widest(lines: &[Vec<Cell>], at: usize) -> usize {
 
 /// In letters as a terminal shows them, near enough.
 fn width(cell: &Cell) -> usize {
-    output::plain(&cell.text).chars().count()
+    escape_controls(&cell.text).chars().count()
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use url::Host;
 
 use super::redact::redacted;
 use crate::fetch::sources::error::Failure;
-use crate::model::Cidr;
+use crate::model::{Cidr, is_loopback};
 
 /// What the environment says, once for a download.
 #[derive(Debug)]
@@ -117,7 +117,7 @@ impl Proxies {
             }
             Exception::Names { .. } => false,
         };
-        address.is_loopback() || self.past.iter().any(matches)
+        is_loopback(address) || self.past.iter().any(matches)
     }
 }
 

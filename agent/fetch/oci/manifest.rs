@@ -5,8 +5,7 @@
 
 use serde::Deserialize;
 
-use crate::model::FailureKind;
-use crate::model::{Arch, DigestError, Pin};
+use crate::model::{Arch, DigestError, FailureKind, Pin, escape_name};
 
 /// The largest manifest: what registries accept.
 const LARGEST_MANIFEST: u64 = 4 << 20;
@@ -282,7 +281,7 @@ impl RawDescriptor {
             kind,
             pin: digest(&self.digest).map_err(|reason| ImageError::Digest {
                 pin: within,
-                digest: self.digest.escape_debug().take(80).collect(),
+                digest: escape_name(&self.digest, 80),
                 reason,
             })?,
             size: Some(self.size),

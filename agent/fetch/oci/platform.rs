@@ -2,7 +2,7 @@
 
 use super::manifest::{Choice, Descriptor, ImageError, Platform};
 use crate::fetch::unpack::scan::LISTED;
-use crate::model::{Arch, Pin};
+use crate::model::{Arch, Pin, escape_name};
 
 /// The manifest, or inner index, of `choices` for Linux on `arch`.
 ///
@@ -66,7 +66,7 @@ fn listed(choices: &[Choice]) -> String {
         let variant = platform.variant.iter().map(|variant| format!("/{variant}"));
         let name = format!("{}/{}", platform.os, platform.architecture);
         let name: String = [name].into_iter().chain(variant).collect();
-        let name: String = name.escape_debug().take(40).collect();
+        let name = escape_name(&name, 40);
         if !names.contains(&name) {
             names.push(name);
         }

@@ -15,7 +15,7 @@ use super::tar_entries::{Kind, Told, each_entry, normal, normal_in_image};
 use crate::fetch::oci::gather::Image;
 use crate::fetch::sources::partial::Verified;
 use crate::fetch::spool::Spool;
-use crate::model::{Arch, Artifact, Format, Member, Pin, Sha256};
+use crate::model::{Arch, Artifact, Format, Member, Pin, Sha256, escape_name};
 
 /// How much packed data is read at once.
 pub(in crate::fetch) const PACKED: usize = 128 << 10;
@@ -296,7 +296,7 @@ impl Listing {
 
 /// Names come from outside: no control character reaches a terminal, no long one fills it.
 pub(in crate::fetch) fn harmless(name: &str) -> String {
-    name.escape_debug().take(80).collect()
+    escape_name(name, 80)
 }
 
 impl std::fmt::Display for Listing {
@@ -323,7 +323,7 @@ mod tests {
         for n in 0..LISTED {
             listing.add(&"x".repeat(n * 100), Kind::Symlink(b""));
         }
-        assert!(listing.to_string().ends_with("x and 1 more"));
+        assert!(listing.to_string().ends_with("x… and 1 more"));
         assert!(listing.to_string().len() < LISTED * 83);
     }
 }

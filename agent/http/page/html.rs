@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Write};
 use std::time::SystemTime;
 
 use crate::http::redact::shown;
-use crate::model::{Sha256, Timestamp};
+use crate::model::{Sha256, Timestamp, escape_controls};
 
 /// How something stands. Its colour never stands alone: a shape and a word go with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,34 +99,18 @@ struct Escape<'a, 'f>(&'a mut fmt::Formatter<'f>);
 
 impl Write for Escape<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for c in text.chars() {
+        for c in escape_controls(text).chars() {
             match c {
                 '&' => self.0.write_str("&amp;"),
                 '<' => self.0.write_str("&lt;"),
                 '>' => self.0.write_str("&gt;"),
                 '"' => self.0.write_str("&quot;"),
                 '\'' => self.0.write_str("&#39;"),
-                c if c.is_control() => write!(self.0, "{}", c.escape_default()),
-                c if steers(c) => write!(self.0, "{}", c.escape_unicode()),
                 c => self.0.write_char(c),
             }?;
         }
         Ok(())
     }
-}
-
-/// Whether a character shows nothing and turns the text around it about, so that one file name can look like
-/// another. U+FFFE and U+FFFF are no characters at all.
-const fn steers(c: char) -> bool {
-    matches!(
-        c,
-        '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{2069}'
-            | '\u{feff}'
-            | '\u{fffe}'
-            | '\u{ffff}'
-    )
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! What is asked of a registry, as its URL says.
 
 use reqwest::Url;
-use url::{Host, Origin};
+use url::Origin;
+
+use crate::model::has_loopback_host;
 
 /// The manifests that can be read, as a registry is told of them: one that is not told of a kind gives another kind
 /// instead, or nothing.
@@ -69,12 +71,7 @@ pub(super) fn server(url: &Url) -> String {
 /// Whether what is sent to `url` can be read by nobody on the way: it goes by TLS, or to a loopback address. A name
 /// such as `localhost` may come to mean another one.
 pub(super) fn is_private(url: &Url) -> bool {
-    let is_loopback = match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(_)) | None => false,
-    };
-    url.scheme() == "https" || is_loopback
+    url.scheme() == "https" || has_loopback_host(url)
 }
 
 #[cfg(test)]
