@@ -6,7 +6,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use super::json::{element, member};
-use crate::model::distance;
+use crate::model::spelling_distance;
 
 /// The values that a template's placeholders take, by name.
 pub type Facts = BTreeMap<String, Value>;
@@ -194,9 +194,7 @@ fn nearest(name: &str, facts: &Facts) -> Vec<String> {
         .filter(|fact| fact.starts_with("env.") == of_environment)
         .cloned()
         .collect();
-    // Case aside: a fact's letters matter more than their size.
-    let name = name.to_lowercase();
-    names.sort_by_cached_key(|known| distance(&name, &known.to_lowercase()));
+    names.sort_by_cached_key(|known| spelling_distance(name, known));
     names
 }
 

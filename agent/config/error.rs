@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::tree::{Origin, Place};
-use crate::model::{escape_controls, nearest};
+use crate::model::{escape_controls, nearest_word};
 
 /// Every mistake found in a configuration; prints one line for each.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -141,5 +141,5 @@ fn located(problem: Problem, file: &Path, profile: Option<(&str, u32)>) -> Confi
 
 /// `; did you mean 'x'?` or nothing.
 pub(super) fn suggestion(word: &str, known: &[&str]) -> String {
-    nearest(word, known).map_or_else(String::new, |near| format!("; did you mean '{near}'?"))
+    nearest_word(word, known).map_or_else(String::new, |near| format!("; did you mean '{near}'?"))
 }

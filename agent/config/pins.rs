@@ -8,7 +8,7 @@ use super::read::Fields;
 use super::source::{check_web, fill};
 use super::tree::{Node, Place, Yaml};
 use super::trust::{Trusted, blob_signature, companion};
-use crate::model::{Arch, DigestError, Pin, Sha256, nearest};
+use crate::model::{Arch, DigestError, Pin, Sha256, nearest_word};
 use crate::trust::{BlobSignature, PinList, Pinned, Voucher, Whereabouts, file_name};
 
 const COPY_AGAIN: &str = "; copy it again from the release's .sha256 file";
@@ -263,7 +263,7 @@ fn unknown_arch(name: &str) -> String {
         "aarch64" | "armv8" => Some("arm64"),
         "armv7" | "armhf" | "armv6" => Some("arm"),
         "ppc64el" => Some("ppc64le"),
-        _ => nearest(name, &known),
+        _ => nearest_word(name, &known),
     };
     match meant {
         Some(arch) => format!("unknown architecture; did you mean '{arch}'?"),

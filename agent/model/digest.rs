@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use base16ct::HexDisplay;
+
 /// Why a text is not a digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DigestError {
@@ -85,7 +87,7 @@ impl Pin {
 
 impl fmt::Display for Sha256 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        encode(&self.0, f)
+        write!(f, "{:x}", HexDisplay(&self.0))
     }
 }
 
@@ -119,11 +121,11 @@ impl<'de> serde::Deserialize<'de> for Sha256 {
 /// `sha256:…` or `sha512:…`: the form used in messages and in the ledger.
 impl fmt::Display for Pin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:", self.algorithm())?;
-        match self {
-            Self::Sha256(bytes) => encode(bytes, f),
-            Self::Sha512(bytes) => encode(bytes, f),
-        }
+        let bytes: &[u8] = match self {
+            Self::Sha256(bytes) => bytes,
+            Self::Sha512(bytes) => bytes,
+        };
+        write!(f, "{}:{:x}", self.algorithm(), HexDisplay(bytes))
     }
 }
 
@@ -151,27 +153,19 @@ impl fmt::Debug for Pin {
     }
 }
 
-fn encode(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-}
-
 fn decode<const N: usize>(algorithm: &'static str, hex: &str) -> Result<[u8; N], DigestError> {
     let mut bytes = [0; N];
-    if let Some(stranger) = hex.chars().find(|c| !c.is_ascii_hexdigit()) {
-        return Err(DigestError::NotHex(stranger));
+    if base16ct::mixed::decode(hex, &mut bytes).is_ok_and(|decoded| decoded.len() == N) {
+        return Ok(bytes);
     }
-    if hex.len() != 2 * N {
-        return Err(DigestError::Length {
+    Err(match hex.chars().find(|c| !c.is_ascii_hexdigit()) {
+        Some(stranger) => DigestError::NotHex(stranger),
+        None => DigestError::Length {
             algorithm,
             want: 2 * N,
             got: hex.len(),
-        });
-    }
-    for (byte, pair) in bytes.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
-        let digit = |c: u8| (c as char).to_digit(16).unwrap_or_default() as u8;
-        *byte = digit(pair[0]) << 4 | digit(pair[1]);
-    }
-    Ok(bytes)
+        },
+    })
 }
 
 #[cfg(test)]

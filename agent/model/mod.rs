@@ -36,7 +36,7 @@ pub use observed::{FileState, FileType, Owner, Regular};
 pub use reference::{Reference, ReferenceError};
 pub use snapshot::{Check, CheckName, Effective, FileReport, Snapshot, Standing};
 pub use source::{DownloadOutcome, SourceFailure};
-pub use spelling::{distance, nearest};
+pub use spelling::{nearest_word, spelling_distance};
 pub use status::{
     Agent, Candidate, Counters, Declared, DeclaredArtifact, Directory, DriftEntry,
     EffectiveNetwork, Histogram, Outcome, RecordedError, RuntimeView, Status, WatchMode,

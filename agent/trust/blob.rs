@@ -10,28 +10,24 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
 use p256::ecdsa::{Signature, VerifyingKey};
+use p256::pkcs8::{DecodePublicKey as _, SubjectPublicKeyInfoRef};
 use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use super::distrust::Distrust;
 use crate::model::{Pin, Sha256};
 
-/// `id-ecPublicKey` with `prime256v1`, as a SubjectPublicKeyInfo begins (RFC 5480, 2.1.1).
-const P256: [u8; 21] = [
-    0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48,
-    0xce, 0x3d, 0x03, 0x01, 0x07,
-];
+/// The object identifier of the curve P-256.
+const P256: &str = "1.2.840.10045.3.1.7";
 
-/// The object identifiers of keys that people have, and that are not read.
-const OTHERS: [(&[u8], &str); 5] = [
-    (
-        &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01],
-        "RSA",
-    ),
-    (&[0x2b, 0x65, 0x70], "Ed25519"),
-    (&[0x2b, 0x81, 0x04, 0x00, 0x22], "ECDSA over P-384"),
-    (&[0x2b, 0x81, 0x04, 0x00, 0x23], "ECDSA over P-521"),
-    (&[0x2b, 0x81, 0x04, 0x00, 0x0a], "ECDSA over secp256k1"),
+/// Kinds of keys that people have and that are not read, by their object identifiers: of the algorithm, or of the curve
+/// for ECDSA.
+const OTHER_KINDS: [(&str, &str); 5] = [
+    ("1.2.840.113549.1.1.1", "RSA"),
+    ("1.3.101.112", "Ed25519"),
+    ("1.3.132.0.34", "ECDSA over P-384"),
+    ("1.3.132.0.35", "ECDSA over P-521"),
+    ("1.3.132.0.10", "ECDSA over secp256k1"),
 ];
 
 /// The public key of whoever signs an artifact: ECDSA over P-256.
@@ -131,33 +127,25 @@ impl FromStr for BlobKey {
         }
         let info = SubjectPublicKeyInfoDer::from_pem_slice(text.as_bytes())
             .map_err(|_| BlobKeyError::NotPem)?;
-        let kind = || BlobKeyError::Kind(kind_of(&info));
-        let point = point(&info).ok_or_else(kind)?;
+        let key = VerifyingKey::from_public_key_der(&info)
+            .map_err(|_| name_kind(&info).map_or(BlobKeyError::NotPem, BlobKeyError::Kind))?;
         Ok(Self {
-            key: VerifyingKey::from_sec1_bytes(point).map_err(|_| BlobKeyError::NotPem)?,
+            key,
             print: Sha256::of(&info),
         })
     }
 }
 
-/// The point of a P-256 key; `None` for any other kind. All of it fits in lengths of one byte.
-fn point(info: &[u8]) -> Option<&[u8]> {
-    let [0x30, length, rest @ ..] = info else {
-        return None;
-    };
-    let [0x03, bits, 0x00, point @ ..] = rest.strip_prefix(&P256)? else {
-        return None;
-    };
-    let whole = usize::from(*length) == rest.len() && usize::from(*bits) == point.len() + 1;
-    whole.then_some(point)
-}
-
-fn kind_of(info: &[u8]) -> &'static str {
-    // The identifier stands near the beginning, behind some lengths.
-    let head = info.get(..32).unwrap_or(info);
-    let is_in = |oid: &[u8]| head.windows(oid.len()).any(|window| window == oid);
-    let known = OTHERS.iter().find(|(oid, _)| is_in(oid));
-    known.map_or("unknown", |(_, name)| name)
+/// The kind of a key that is not read; `None` for what is a P-256 key gone wrong, or no key at all.
+fn name_kind(info: &[u8]) -> Option<&'static str> {
+    let algorithm = SubjectPublicKeyInfoRef::try_from(info).ok()?.algorithm;
+    let curve = algorithm.parameters_oid().ok();
+    let oid = curve.unwrap_or(algorithm.oid).to_string();
+    let known = OTHER_KINDS.iter().find(|(other, _)| *other == oid);
+    match known {
+        Some((_, name)) => Some(name),
+        None => (oid != P256).then_some("unknown"),
+    }
 }
 
 /// `sha256:` and the first digits of its print.
@@ -232,7 +220,8 @@ PfTDg+tVdKbQ/qU=
     fn keys_of_other_kinds_are_refused_by_name() {
         for (body, name) in [
             (
-                "MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEArRiNYQWKEvDIGC4nT2BH",
+                "MFwwDQYJKoZIhvcNAQEBBQADSwAwSAJBAOWukXm8DFq/7Q4XcTPGqv3RITtUIdXH
+DXBY6mMP7cjotm5Kfr0rFbXbnCwvM8UN5qswHEaemDGsdqO04K1BNFECAwEAAQ==",
                 "kind RSA;",
             ),
             (
@@ -245,7 +234,7 @@ vcOssORHmkkzvDFWDEGyigVnKXZKz1/sDJTgbzXpgBesQgWQ4GgFABjmCXwGYVBF
 oremz09dlGbBGm6lmeYXD4JeXfU0fyWl",
                 "kind ECDSA over P-384;",
             ),
-            ("aGk=", "kind unknown;"),
+            ("aGk=", "no public key in PEM"),
             // Of the right kind, and no point of the curve; then with bytes behind it.
             (
                 "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEoZbHNyB1nf5eSD+WJyVDdY50W8VM
@@ -255,7 +244,7 @@ PfTDg+tVdKbQ/qU0dtpa2WuiPk5FUQuupgL5rCTeR4VcupdqtjAddQQQ0A==",
             (
                 "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEoZbHNyB1nf5eSD+WJyVDdY50W8VM
 PfTDg+tVdKbQ/qU0dtpa2WuiPk5FUQuupgL5rCTeR4VcupdqtjAddQQQ0QAA",
-                "kind unknown;",
+                "no public key in PEM",
             ),
         ] {
             let told = refused(body);

@@ -20,16 +20,11 @@ pub enum Distrust {
         /// The ID of the key that signed.
         found: String,
     },
-    /// The signature is whole and the list is not the one that was signed.
+    /// The declared key has not signed this list with this trusted comment.
     #[error(
-        "it is not the list that was signed: it was changed since, or list and .minisig are of different days; sign it again if the change is yours"
+        "it is not the list that was signed: the list, its signature or the trusted comment has been changed, or the list and its .minisig are of different releases; if the change is yours, sign the list again and publish both files"
     )]
     ListChanged,
-    /// The signature or its trusted comment was changed since it was made, or another key of the same ID made it.
-    #[error(
-        "its .minisig is not as the key's owner made it: signature or trusted comment were changed; publish it again"
-    )]
-    ListSignatureChanged,
     /// A list or checksum file is not text.
     #[error("it is no text; it must hold lines as sha256sum prints them")]
     NotText,
@@ -113,7 +108,6 @@ impl Distrust {
             Self::NoListSignature
             | Self::OtherKey { .. }
             | Self::ListChanged
-            | Self::ListSignatureChanged
             | Self::NoBlobSignature(_)
             | Self::BlobSignature { .. }
             | Self::NotSha256(_) => FailureKind::Signature,

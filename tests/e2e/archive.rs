@@ -17,8 +17,7 @@ pub(crate) const IMAGE: &str = "localhost/cni-keeper-e2e:1";
 
 /// The digest of some bytes, as configurations and image indexes write it.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    let digest = Sha256::digest(bytes);
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:x}", base16ct::HexDisplay(&Sha256::digest(bytes)))
 }
 
 /// Packs Debian's own builds of `plugins` as upstream packs a release, with `suffix` after each program.

@@ -1,6 +1,7 @@
 //! Sources and archives that are not what they should be, as a command tells of them; nothing of them
 //! becomes visible, and what was in place before stays.
 
+use base16ct::HexDisplay;
 use sha2::{Digest as _, Sha512};
 
 use cni_keeper::model::{Arch, Sha256};
@@ -170,11 +171,9 @@ fn fault_54_another_architecture() {
 fn other_ways_to_declare() {
     let node = Node::empty();
     let mut artifact = RELEASE.artifact(&node.mirror("p.tgz", &RELEASE.bytes));
-    let digest: String = Sha512::digest(&RELEASE.bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    artifact.pin = format!("sha512: {{{}: {digest}}}", arch());
+    let digest = Sha512::digest(&RELEASE.bytes);
+    let digest = HexDisplay(&digest);
+    artifact.pin = format!("sha512: {{{}: {digest:x}}}", arch());
     declare(&node, &artifact);
     node.run("install").exits(0).says("sha512:");
     assert_eq!(node.names(BIN), PLUGINS);

@@ -145,7 +145,7 @@ fetch:
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:x}", base16ct::HexDisplay(bytes))
 }
 
 /// Every file below a directory, relative to it.

@@ -55,8 +55,8 @@ fn older_signatures_and_longer_digests() {
     }
     let signer = ListSigner::new();
     let digest = <sha2::Sha512 as sha2::Digest>::digest(&RELEASE.bytes);
-    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    let list = format!("{digest} *p.tgz\n");
+    let digest = base16ct::HexDisplay(&digest);
+    let list = format!("{digest:x} *p.tgz\n");
     let server = mirror(&signer, &list);
     publish(&server, &list, &signer.sign_as_before_0_10(&list));
     let node = Node::empty();
