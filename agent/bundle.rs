@@ -19,7 +19,7 @@ use crate::fetch::{
 use crate::host::{Dir, Host, HostError, Lock, machine_name};
 use crate::model::{Artifact, FileMode, FileName, FileState, Member, Pin, Sha256};
 use crate::retry::{RoundsPolicy, Spread};
-use crate::trust::Pinned;
+use crate::trust::DeclaredPin;
 
 /// Readable by whoever serves it or builds an image of it.
 const DIR_MODE: u32 = 0o755;
@@ -138,7 +138,7 @@ impl Bundle {
     async fn artifact<'a>(
         &self,
         settings: &Settings,
-        artifact: &Artifact<Pinned>,
+        artifact: &Artifact<DeclaredPin>,
         watched: &impl Fn(&Artifact) -> Box<dyn Progress + 'a>,
     ) -> Result<Bundled, BundleError> {
         let arch = settings.arch.as_str();
@@ -167,7 +167,7 @@ impl Bundle {
             seeds: &settings.seeds,
             ..means
         };
-        let pin = match artifact.pin.at_hand() {
+        let pin = match artifact.pin.known_pin() {
             Some(pin) => pin,
             None => fetch::inquire(artifact, &asking).await.map_err(failed)?.0,
         };

@@ -7,7 +7,7 @@ use super::{Exit, Failure, informed, located, output, show};
 use crate::cli::{Global, Output};
 use crate::plan::Step;
 use crate::reconcile::{Keeper, Sight, Unrendered};
-use crate::trust::weakness;
+use crate::trust::describe_weakness;
 
 /// Runs it.
 pub(super) async fn run(global: &Global, format: Output) -> Result<Exit, Failure> {
@@ -22,7 +22,7 @@ pub(super) async fn run(global: &Global, format: Output) -> Result<Exit, Failure
         .settings()
         .artifacts
         .iter()
-        .filter_map(weakness)
+        .filter_map(describe_weakness)
         .collect();
     let clean = sight.plan.is_clean() && waiting.is_empty();
     let diff = conflist_diff(&keeper, &sight);

@@ -12,7 +12,7 @@ use crate::cni::{
 };
 use crate::config::{FactSource, Loaded, Network};
 use crate::model::{NodeFacts, PluginName};
-use crate::trust::weakness;
+use crate::trust::describe_weakness;
 
 /// Runs it.
 pub(super) fn run(global: &Global, file: Option<&Path>, format: Output) -> Result<Exit, Failure> {
@@ -125,7 +125,7 @@ fn may_come(loaded: &Loaded, name: &str) -> bool {
 fn weaknesses(loaded: &Loaded) -> impl Iterator<Item = String> {
     let artifacts = loaded.settings.artifacts.iter().enumerate();
     artifacts.filter_map(|(index, artifact)| {
-        let weakness = weakness(artifact)?;
+        let weakness = describe_weakness(artifact)?;
         let key = format!("artifacts[{index}].checksumUrl");
         Some(show::located(loaded, &key, &weakness))
     })

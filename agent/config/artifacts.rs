@@ -12,7 +12,7 @@ use super::trust::Trusted;
 use crate::model::{
     Arch, Artifact, FileName, Format, IfPresent, Member, Pin, PluginName, Reference,
 };
-use crate::trust::Pinned;
+use crate::trust::DeclaredPin;
 
 const KEYS: [&str; 10] = [
     "name",
@@ -34,9 +34,9 @@ pub(super) fn artifacts(
     mirrors: &Mirrors,
     trusted: &Trusted,
     problems: &mut Problems,
-) -> Option<Vec<Artifact<Pinned>>> {
+) -> Option<Vec<Artifact<DeclaredPin>>> {
     let before = problems.count();
-    let mut list: Vec<Artifact<Pinned>> = Vec::new();
+    let mut list: Vec<Artifact<DeclaredPin>> = Vec::new();
     let mut owners: BTreeMap<PluginName, String> = BTreeMap::new();
     for item in node.items(problems)? {
         let Some(artifact) = artifact(item, arch, mirrors, trusted, problems) else {
@@ -73,7 +73,7 @@ fn artifact(
     mirrors: &Mirrors,
     trusted: &Trusted,
     problems: &mut Problems,
-) -> Option<Artifact<Pinned>> {
+) -> Option<Artifact<DeclaredPin>> {
     let fields = node.fields(&KEYS, problems)?;
     let name = fields
         .require("name", "give the artifact a name of its own", problems)

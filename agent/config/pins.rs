@@ -9,7 +9,9 @@ use super::source::{check_web, fill};
 use super::tree::{Node, Place, Yaml};
 use super::trust::{Trusted, blob_signature, companion};
 use crate::model::{Arch, DigestError, Pin, Sha256, nearest_word};
-use crate::trust::{BlobSignature, PinList, Pinned, Voucher, Whereabouts, file_name};
+use crate::trust::{
+    DeclaredPin, DigestSource, PinList, RequiredSignature, SignatureLocation, file_name,
+};
 
 const COPY_AGAIN: &str = "; copy it again from the release's .sha256 file";
 
@@ -29,9 +31,9 @@ pub(super) struct Declared<'a> {
 
 impl Declared<'_> {
     /// Brings together who says the digest, and the signature that is asked for beside it.
-    pub(super) fn pinned(&self, by: Said<'_>, problems: &mut Problems) -> Option<Pinned> {
+    pub(super) fn pinned(&self, by: Said<'_>, problems: &mut Problems) -> Option<DeclaredPin> {
         let by = match by {
-            Said::Here(pin) => Voucher::Configuration(pin),
+            Said::Here(pin) => DigestSource::Configuration(pin),
             Said::InFile(node) => {
                 self.one_name(problems)?;
                 let url = node.note(
@@ -39,18 +41,21 @@ impl Declared<'_> {
                     problems,
                 )?;
                 node.note(check_web(&url), problems)?;
-                Voucher::ChecksumFile(companion(url, self.mirrors))
+                DigestSource::ChecksumFile(companion(url, self.mirrors))
             }
             Said::InList(list) => {
                 self.one_name(problems)?;
-                Voucher::List(list.clone())
+                DigestSource::List(list.clone())
             }
         };
         let signature = match self.fields.get("signature") {
             Some(node) => Some(self.signature(node, &by, problems)?),
             None => None,
         };
-        Some(Pinned { by, signature })
+        Some(DeclaredPin {
+            source: by,
+            signature,
+        })
     }
 
     /// Lists and checksum files know an artifact by the name of its file, which therefore is one.
@@ -75,28 +80,28 @@ impl Declared<'_> {
     fn signature(
         &self,
         node: &Node,
-        by: &Voucher,
+        by: &DigestSource,
         problems: &mut Problems,
-    ) -> Option<BlobSignature> {
+    ) -> Option<RequiredSignature> {
         let signature = blob_signature(node, self.version, self.arch, self.mirrors, problems)?;
         let what = match by {
-            Voucher::ChecksumFile(_) => {
+            DigestSource::ChecksumFile(_) => {
                 "a signature is verified over a digest that somebody stands for; write sha256, or have the list signed (trust.pinList)".to_owned()
             }
             _ if self.sources.iter().any(|source| source.starts_with("oci://")) => {
                 "signatures of images are not read; their reference is their pin".to_owned()
             }
-            Voucher::Configuration(Pin::Sha512(_)) => {
+            DigestSource::Configuration(Pin::Sha512(_)) => {
                 "the signature is over the artifact's SHA-256; write sha256 in place of sha512".to_owned()
             }
-            Voucher::Configuration(pin) => match &signature.whereabouts {
-                Whereabouts::Inline(signed) => match signature.key.verify(pin, signed) {
+            DigestSource::Configuration(pin) => match &signature.location {
+                SignatureLocation::Inline(signed) => match signature.key.verify(pin, signed) {
                     Ok(()) => return Some(signature),
                     Err(distrust) => distrust.to_string(),
                 },
-                Whereabouts::At(_) => return Some(signature),
+                SignatureLocation::At(_) => return Some(signature),
             },
-            Voucher::List(_) => return Some(signature),
+            DigestSource::List(_) => return Some(signature),
         };
         problems.add(&node.at, what);
         None

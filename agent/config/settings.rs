@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::access::Access;
 use crate::model::{Arch, Artifact, Cidr, FileMode, FileName};
-use crate::trust::Pinned;
+use crate::trust::DeclaredPin;
 
 /// A whole configuration: profile, file, environment and flags merged and checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,7 +21,7 @@ pub struct Settings {
     /// The architecture of this node.
     pub arch: Arch,
     /// What to fetch, in the order declared; no two install the same plugin name.
-    pub artifacts: Vec<Artifact<Pinned>>,
+    pub artifacts: Vec<Artifact<DeclaredPin>>,
     /// The conflist to write; `None` installs binaries only.
     pub network: Option<Network>,
     /// What to do about drift.

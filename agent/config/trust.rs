@@ -7,7 +7,9 @@ use super::source::{check_source, fill};
 use super::tree::Node;
 use super::validate::section;
 use crate::model::{Arch, Companion};
-use crate::trust::{BlobKey, BlobSignature, ListKey, PinList, Signed, Whereabouts};
+use crate::trust::{
+    BlobKey, BlobSignature, ListKey, PinList, RequiredSignature, SignatureLocation,
+};
 
 /// The declared list; `None` where it has a mistake, which is noted by then.
 pub(super) type Trusted = Option<Option<PinList>>;
@@ -52,17 +54,18 @@ pub(super) fn blob_signature(
     arch: Arch,
     mirrors: &Mirrors,
     problems: &mut Problems,
-) -> Option<BlobSignature> {
+) -> Option<RequiredSignature> {
     let fields = node.fields(&["publicKey", "url", "value"], problems)?;
     let mend = "write the key in PEM, as cosign public-key prints it, behind a |";
     let key = fields
         .require("publicKey", mend, problems)
         .and_then(|key| key.parse::<BlobKey>("", problems));
     let whereabouts = match (fields.get("url"), fields.get("value")) {
-        (Some(url), None) => {
-            at(url, version, arch, problems).map(|url| Whereabouts::At(companion(url, mirrors)))
-        }
-        (None, Some(value)) => value.parse::<Signed>("", problems).map(Whereabouts::Inline),
+        (Some(url), None) => at(url, version, arch, problems)
+            .map(|url| SignatureLocation::At(companion(url, mirrors))),
+        (None, Some(value)) => value
+            .parse::<BlobSignature>("", problems)
+            .map(SignatureLocation::Inline),
         (None, None) => {
             problems.add(
                 &node.at,
@@ -75,9 +78,9 @@ pub(super) fn blob_signature(
             None
         }
     };
-    Some(BlobSignature {
+    Some(RequiredSignature {
         key: key?,
-        whereabouts: whereabouts?,
+        location: whereabouts?,
     })
 }
 

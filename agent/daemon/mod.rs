@@ -36,7 +36,7 @@ use crate::model::{
 use crate::reconcile::{Caretaker, Chores, Done, Keeper, Known, ReconcileError, Supply};
 use crate::retry::Refetch;
 use crate::store::Place;
-use crate::trust::Pinned;
+use crate::trust::DeclaredPin;
 use crate::watch::{DirWatcher, Hint};
 
 use gates::Gates;
@@ -108,7 +108,7 @@ pub struct Daemon {
     chores: Chores,
     chore: Option<JoinHandle<(Chores, Done)>>,
     chores_are_done: bool,
-    wanted: Vec<Artifact<Pinned>>,
+    wanted: Vec<Artifact<DeclaredPin>>,
     /// Which of them to download, and when.
     refetch: Refetch,
     fetch: Option<Download>,
@@ -371,7 +371,7 @@ impl Daemon {
     }
 
     /// What to download now.
-    fn next_download(&self, now: Instant) -> Option<Artifact<Pinned>> {
+    fn next_download(&self, now: Instant) -> Option<Artifact<DeclaredPin>> {
         let names = self.wanted.iter().map(|artifact| artifact.name.as_str());
         let name = self.refetch.next(names, now)?;
         let mut wanted = self.wanted.iter();

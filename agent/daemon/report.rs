@@ -12,7 +12,7 @@ use crate::model::{
 };
 use crate::reconcile::{Keeper, Pass, ReconcileError};
 use crate::store::Place;
-use crate::trust::Pinned;
+use crate::trust::DeclaredPin;
 
 /// What is known before the first look: nothing, so the node is not ready.
 pub(super) fn nothing_yet(agent: &Agent, keeper: &Keeper) -> Status {
@@ -176,11 +176,11 @@ fn conflict(daemon: &Daemon) -> Check {
 fn declared(keeper: &Keeper) -> Declared {
     let settings = keeper.settings();
     let (bin_dir, conf_dir) = keeper.shown_dirs();
-    let artifact = |artifact: &Artifact<Pinned>| DeclaredArtifact {
+    let artifact = |artifact: &Artifact<DeclaredPin>| DeclaredArtifact {
         name: artifact.name.clone(),
         version: artifact.version.clone(),
         pin: keeper.pin_of(artifact).map(|pin| pin.to_string()),
-        pinned_by: artifact.pin.told(),
+        pinned_by: artifact.pin.describe_source(),
         sources: artifact
             .sources
             .iter()

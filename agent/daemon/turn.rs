@@ -19,7 +19,7 @@ use crate::model::{
 use crate::plan::Step;
 use crate::reconcile::{Caretaker, Chores, Fault, Held, Pass, ReconcileError, Supply};
 use crate::store::Place;
-use crate::trust::Pinned;
+use crate::trust::DeclaredPin;
 
 /// How many failures are remembered.
 const MOST_ERRORS: usize = 16;
@@ -127,7 +127,7 @@ impl Daemon {
     fn wants(&mut self, pass: &Pass, now: Instant) {
         self.wanted.clone_from(&pass.wanted);
         // What was downloaded in vain, since the disk did not take it or lost it, is not fetched again without a pause.
-        let in_vain = |artifact: &Artifact<Pinned>| {
+        let in_vain = |artifact: &Artifact<DeclaredPin>| {
             self.refetch.has_tried(&artifact.name) && !self.no_supply.contains_key(&artifact.name)
         };
         if self.wanted.is_empty() {

@@ -16,8 +16,8 @@ use crate::fetch::sources::source::Place;
 use crate::model::{Artifact, Companion, FailureKind, Pin, SourceFailure};
 use crate::retry::{Next, Rounds};
 use crate::trust::{
-    self, BlobKey, Distrust, LARGEST_LIST, LARGEST_SIGNATURE, ListKey, Pinned, Signed, Voucher,
-    Whereabouts, file_of, signature_beside,
+    self, BlobKey, BlobSignature, DeclaredPin, DigestSource, LARGEST_LIST, LARGEST_SIGNATURE,
+    ListKey, SignatureLocation, VerificationError, artifact_file_name, list_signature,
 };
 
 /// Learns the digest of an artifact that the configuration leaves to others, and verifies the signature that has to
@@ -26,7 +26,7 @@ use crate::trust::{
 /// # Errors
 /// [`FetchError::Unvouched`], when nobody says it whom the declaration trusts; [`FetchError::Copy`].
 pub async fn inquire(
-    artifact: &Artifact<Pinned>,
+    artifact: &Artifact<DeclaredPin>,
     means: &Means<'_>,
 ) -> Result<(Pin, Vec<SourceFailure>), FetchError> {
     let inquiry = Inquiry {
@@ -42,7 +42,7 @@ pub async fn inquire(
 
 /// What is asked about one artifact.
 struct Inquiry<'a> {
-    artifact: &'a Artifact<Pinned>,
+    artifact: &'a Artifact<DeclaredPin>,
     means: &'a Means<'a>,
     /// With one attempt each: the rounds are made here, over what has to go together.
     settings: config::Fetch,
@@ -77,31 +77,34 @@ enum Doubt {
     /// What it gave cannot be kept, which is not its fault.
     Copy(FetchError),
     /// What it gave is not to be believed.
-    Distrust(Distrust),
+    VerificationError(VerificationError),
 }
 
 impl<'a> Inquiry<'a> {
     async fn answer(&self) -> Result<(Pin, Vec<SourceFailure>), FetchError> {
         let mut tried = Vec::new();
-        let Pinned { by, signature } = &self.artifact.pin;
+        let DeclaredPin {
+            source: by,
+            signature,
+        } = &self.artifact.pin;
         let pin = match by {
-            Voucher::Configuration(pin) => *pin,
-            Voucher::List(list) => {
+            DigestSource::Configuration(pin) => *pin,
+            DigestSource::List(list) => {
                 let question = Question::List(&list.key);
                 self.ask(&question, &list.sources, &mut tried).await?
             }
-            Voucher::ChecksumFile(file) => {
+            DigestSource::ChecksumFile(file) => {
                 self.ask(&Question::Checksum, slice::from_ref(file), &mut tried)
                     .await?
             }
         };
         if let Some(signature) = signature {
-            match &signature.whereabouts {
-                Whereabouts::Inline(signed) => {
+            match &signature.location {
+                SignatureLocation::Inline(signed) => {
                     let verified = signature.key.verify(&pin, signed);
                     verified.map_err(|distrust| self.unvouched(&distrust))?;
                 }
-                Whereabouts::At(file) => {
+                SignatureLocation::At(file) => {
                     let question = Question::Signature(&signature.key, pin);
                     self.ask(&question, slice::from_ref(file), &mut tried)
                         .await?;
@@ -133,7 +136,7 @@ impl<'a> Inquiry<'a> {
                 Ok(pin) => break Some(pin),
                 Err(Doubt::Copy(error)) => return Err(error),
                 Err(doubt) => {
-                    if let Doubt::Distrust(distrust) = &doubt {
+                    if let Doubt::VerificationError(distrust) = &doubt {
                         tracing::warn!(
                             artifact = self.artifact.name,
                             source = spots[index].shown,
@@ -205,23 +208,24 @@ impl<'a> Inquiry<'a> {
 
     /// Puts the question to one place.
     async fn put(&self, question: &Question<'_>, spot: &Spot<'_>) -> Result<Pin, Doubt> {
-        let file = file_of(self.artifact);
+        let file = artifact_file_name(self.artifact);
         match question {
             Question::List(key) => {
                 let list = self.read(spot, &spot.file, LARGEST_LIST).await?;
-                let signature = signature_beside(&spot.file);
+                let signature = list_signature(&spot.file);
                 let signature = self.read(spot, &signature, LARGEST_SIGNATURE).await?;
-                key.verify(&list, &signature).map_err(Doubt::Distrust)?;
-                trust::listed(&list, file).map_err(Doubt::Distrust)
+                key.verify(&list, &signature)
+                    .map_err(Doubt::VerificationError)?;
+                trust::find_listed_digest(&list, file).map_err(Doubt::VerificationError)
             }
             Question::Checksum => {
                 let text = self.read(spot, &spot.file, LARGEST_SIGNATURE).await?;
-                trust::alone(&text, file).map_err(Doubt::Distrust)
+                trust::parse_checksum_file(&text, file).map_err(Doubt::VerificationError)
             }
             Question::Signature(key, pin) => {
                 let text = self.read(spot, &spot.file, LARGEST_SIGNATURE).await?;
-                let signed = Signed::read(&text).map_err(Doubt::Distrust)?;
-                key.verify(pin, &signed).map_err(Doubt::Distrust)?;
+                let signed = BlobSignature::from_file(&text).map_err(Doubt::VerificationError)?;
+                key.verify(pin, &signed).map_err(Doubt::VerificationError)?;
                 Ok(*pin)
             }
         }
@@ -244,7 +248,7 @@ impl<'a> Inquiry<'a> {
         })
     }
 
-    fn unvouched(&self, distrust: &Distrust) -> FetchError {
+    fn unvouched(&self, distrust: &VerificationError) -> FetchError {
         FetchError::Unvouched {
             artifact: self.artifact.name.clone(),
             version: self.artifact.version.clone(),
@@ -264,14 +268,14 @@ impl Doubt {
         match self {
             Self::NotThere | Self::Copy(_) => FailureKind::Io,
             Self::Fetch(tried) => tried.reason.kind(),
-            Self::Distrust(_) => FailureKind::Digest,
+            Self::VerificationError(_) => FailureKind::Digest,
         }
     }
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Fetch(tried) => tried.reason.retry_after(),
-            Self::NotThere | Self::Copy(_) | Self::Distrust(_) => None,
+            Self::NotThere | Self::Copy(_) | Self::VerificationError(_) => None,
         }
     }
 
@@ -282,7 +286,7 @@ impl Doubt {
                 attempts,
                 ..SourceFailure::from(&*tried)
             }),
-            Self::Distrust(distrust) => Some(SourceFailure {
+            Self::VerificationError(distrust) => Some(SourceFailure {
                 source: spot.shown.clone(),
                 attempts,
                 reason: distrust.kind(),

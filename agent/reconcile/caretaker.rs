@@ -16,7 +16,7 @@ use crate::model::{Artifact, Directory, FileName, Snapshot};
 use crate::plan::Step;
 use crate::runtime::{ExpectedNetwork, real_dir};
 use crate::store::{Ledger, Place};
-use crate::trust::Pinned;
+use crate::trust::DeclaredPin;
 
 /// A keeper that stays with its node: it holds the state directory where it may, and remembers what it learned.
 pub struct Caretaker {
@@ -63,7 +63,7 @@ pub struct Pass {
     /// The configuration directory as the runtimes see it.
     pub directory: Option<Directory>,
     /// What has to be downloaded.
-    pub wanted: Vec<Artifact<Pinned>>,
+    pub wanted: Vec<Artifact<DeclaredPin>>,
     /// Whether something is awaited that no event announces: a gate, a fact, a plugin that gives no answer.
     pub waits: bool,
     /// Whether what it waits for are values of the conflist.
@@ -154,7 +154,7 @@ impl Caretaker {
     /// comes of it is `None` where only its digest was to be learned.
     pub fn fetch(
         &self,
-        artifact: Artifact<Pinned>,
+        artifact: Artifact<DeclaredPin>,
     ) -> Option<impl Future<Output = Result<Option<Supply>, ReconcileError>> + use<>> {
         let session = Arc::clone(self.session.as_ref()?);
         Some(async move {

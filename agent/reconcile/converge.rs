@@ -16,7 +16,7 @@ use crate::model::{
 };
 use crate::plan::{Step, plan};
 use crate::store::{Ledger, Place};
-use crate::trust::Pinned;
+use crate::trust::DeclaredPin;
 
 /// How often a pass is repeated when a stored copy turns out to be damaged: once to fetch it again,
 /// and once more for good measure. What is still wrong then is a failing disk.
@@ -220,7 +220,7 @@ impl Session {
     /// Downloads and unpacks what the plan asks for, then plans again with what is known now.
     async fn supply(self: &Arc<Self>, sight: &mut Sight, run: &mut Progressed, means: &Means<'_>) {
         let wanted: Vec<String> = sight.plan.fetches().map(str::to_owned).collect();
-        let artifacts: Vec<Artifact<Pinned>> = self
+        let artifacts: Vec<Artifact<DeclaredPin>> = self
             .keeper
             .settings
             .artifacts
@@ -246,7 +246,7 @@ impl Session {
     /// `None` where only its digest was to be learned, and what is here already has it.
     pub(super) async fn fetch(
         self: &Arc<Self>,
-        declared: &Artifact<Pinned>,
+        declared: &Artifact<DeclaredPin>,
         means: &Means<'_>,
     ) -> Result<Option<Supply>, ReconcileError> {
         let Vouched {

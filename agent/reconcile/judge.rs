@@ -12,7 +12,7 @@ use crate::model::{
     FileReport, FileState, PluginName, Sha256, Snapshot, Standing,
 };
 use crate::plan::compare;
-use crate::trust::weakness;
+use crate::trust::describe_weakness;
 
 /// Makes the snapshot of one pass.
 pub(super) fn snapshot(keeper: &Keeper, sight: &Sight, answers: &Answers) -> Snapshot {
@@ -161,7 +161,11 @@ fn binaries(keeper: &Keeper, sight: &Sight, plugins: &[FileReport]) -> Check {
 
 /// What is weak about where the digests come from.
 fn weaknesses(keeper: &Keeper) -> impl Iterator<Item = String> {
-    keeper.settings.artifacts.iter().filter_map(weakness)
+    keeper
+        .settings
+        .artifacts
+        .iter()
+        .filter_map(describe_weakness)
 }
 
 /// What we placed and nobody declares any more. It stays, since pods that run may still need it to

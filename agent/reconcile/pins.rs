@@ -7,15 +7,15 @@ use super::{Keeper, ReconcileError, supply};
 use crate::fetch;
 use crate::model::{Artifact, Pin, SourceFailure};
 use crate::store::{Answer, remembered_pins};
-use crate::trust::{Pinned, Voucher, declaration};
+use crate::trust::{DeclaredPin, DigestSource, PinDeclaration};
 
 /// What lists and checksum files said. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Pins(Arc<Mutex<Vec<Answer>>>);
 
 impl Pins {
-    fn find(&self, artifact: &Artifact<Pinned>) -> Option<Pin> {
-        let declared = declaration(artifact);
+    fn find(&self, artifact: &Artifact<DeclaredPin>) -> Option<Pin> {
+        let declared = PinDeclaration::of(artifact);
         let answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let answer = answers.iter().find(|answer| answer.declared == declared);
         answer.map(|answer| answer.pin)
@@ -31,8 +31,8 @@ impl Pins {
         }
     }
 
-    fn forget(&self, artifact: &Artifact<Pinned>) {
-        let declared = declaration(artifact);
+    fn forget(&self, artifact: &Artifact<DeclaredPin>) {
+        let declared = PinDeclaration::of(artifact);
         let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         answers.retain(|answer| answer.declared != declared);
     }
@@ -55,13 +55,13 @@ pub(super) struct Vouched {
 impl Keeper {
     /// The digest of a declared artifact, as far as it is known and, where it has to be, signed.
     #[must_use]
-    pub fn pin_of(&self, artifact: &Artifact<Pinned>) -> Option<Pin> {
-        let at_hand = artifact.pin.at_hand();
+    pub fn pin_of(&self, artifact: &Artifact<DeclaredPin>) -> Option<Pin> {
+        let at_hand = artifact.pin.known_pin();
         at_hand.or_else(|| self.pins.find(artifact))
     }
 
     /// The same with its artifact.
-    pub(super) fn pinned(&self, artifact: &Artifact<Pinned>) -> Option<Artifact> {
+    pub(super) fn pinned(&self, artifact: &Artifact<DeclaredPin>) -> Option<Artifact> {
         self.pin_of(artifact).map(|pin| artifact.with_pin(pin))
     }
 
@@ -97,7 +97,7 @@ impl Session {
     /// When nobody says it whom the declaration trusts, or it cannot be written down.
     pub(super) async fn vouch(
         self: &Arc<Self>,
-        artifact: &Artifact<Pinned>,
+        artifact: &Artifact<DeclaredPin>,
         offline: bool,
     ) -> Result<Vouched, ReconcileError> {
         if let Some(artifact) = self.keeper.pinned(artifact) {
@@ -113,11 +113,11 @@ impl Session {
             artifact = artifact.name,
             version = artifact.version,
             %pin,
-            by = artifact.pin.told(),
+            by = artifact.pin.describe_source(),
             "the digest is known now"
         );
         self.keeper.pins.learn([Answer {
-            declared: declaration(artifact),
+            declared: PinDeclaration::of(artifact),
             pin,
         }]);
         let session = Arc::clone(self);
@@ -134,8 +134,8 @@ impl Session {
     ///
     /// # Errors
     /// When the disk refuses.
-    pub(super) fn doubt(&self, artifact: &Artifact<Pinned>) -> Result<(), ReconcileError> {
-        let is_said_here = matches!(artifact.pin.by, Voucher::Configuration(_));
+    pub(super) fn doubt(&self, artifact: &Artifact<DeclaredPin>) -> Result<(), ReconcileError> {
+        let is_said_here = matches!(artifact.pin.source, DigestSource::Configuration(_));
         let pins = &self.keeper.pins;
         let Some(pin) = pins.find(artifact).filter(|_| !is_said_here) else {
             return Ok(());
@@ -161,7 +161,7 @@ impl Session {
             .settings
             .artifacts
             .iter()
-            .map(declaration)
+            .map(PinDeclaration::of)
             .collect();
         let mut answers = self.keeper.pins.all();
         let in_place = self.keeper.needed(&self.store.ledger()?).pins;
@@ -176,17 +176,17 @@ impl Session {
 }
 
 /// What is not known of an artifact, and who tells it.
-fn question(artifact: &Artifact<Pinned>) -> String {
+fn question(artifact: &Artifact<DeclaredPin>) -> String {
     let Artifact { name, version, .. } = artifact;
-    match &artifact.pin.by {
-        Voucher::Configuration(_) => {
+    match &artifact.pin.source {
+        DigestSource::Configuration(_) => {
             format!("the signature of {name} {version} is not verified yet: it has to be fetched")
         }
-        Voucher::List(list) => format!(
+        DigestSource::List(list) => format!(
             "the digest of {name} {version} is not known yet: the signed list has to be asked (key {})",
             list.key.id()
         ),
-        Voucher::ChecksumFile(_) => format!(
+        DigestSource::ChecksumFile(_) => format!(
             "the digest of {name} {version} is not known yet: its checksum file has to be asked"
         ),
     }

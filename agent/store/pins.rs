@@ -8,7 +8,7 @@ use super::notes::{Note, noted};
 use super::{Store, StoreError};
 use crate::host::{Host, HostError};
 use crate::model::Pin;
-use crate::trust::Declaration;
+use crate::trust::PinDeclaration;
 
 /// Some hundred bytes an artifact.
 const NOTE: Note = Note {
@@ -20,7 +20,7 @@ const NOTE: Note = Note {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
     /// What was declared when it was given.
-    pub declared: Declaration,
+    pub declared: PinDeclaration,
     /// The digest.
     pub pin: Pin,
 }

@@ -4,20 +4,20 @@
 //! the artifact; a signature over the digest may be asked for on top. Whoever says it: what is downloaded is compared
 //! with the digest before a byte of it is unpacked. Nothing here asks anybody; texts come in and a verdict goes out.
 
-mod blob;
-mod checksums;
-mod declared;
-mod distrust;
-mod list;
+mod blob_signature;
+mod checksum_list;
+mod declared_pin;
+mod error;
+mod list_key;
 
-pub use blob::{BlobKey, BlobKeyError, Signed};
-pub use checksums::{alone, listed};
-pub use declared::{
-    BlobSignature, Declaration, PinList, Pinned, Voucher, Whereabouts, declaration, file_name,
-    file_of, signature_beside, weakness,
+pub use blob_signature::{BlobKey, BlobKeyError, BlobSignature};
+pub use checksum_list::{find_listed_digest, parse_checksum_file};
+pub use declared_pin::{
+    DeclaredPin, DigestSource, PinDeclaration, PinList, RequiredSignature, SignatureLocation,
+    artifact_file_name, describe_weakness, file_name, list_signature,
 };
-pub use distrust::Distrust;
-pub use list::{ListKey, ListKeyError};
+pub use error::VerificationError;
+pub use list_key::{ListKey, ListKeyError};
 
 /// The largest pin list that is read, in bytes: some ten thousand lines.
 pub const LARGEST_LIST: u64 = 1 << 20;

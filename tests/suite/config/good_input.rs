@@ -43,10 +43,10 @@ fn every_section_arrives_as_written() {
     assert_eq!(plugins.members[0].path, "bridge");
     assert_eq!(plugins.members[1].path, "bin/host-local-amd64");
     assert_eq!(plugins.members[1].plugin.as_str(), "host-local");
-    assert!(matches!(plugins.pin.at_hand(), Some(Pin::Sha256(_))));
+    assert!(matches!(plugins.pin.known_pin(), Some(Pin::Sha256(_))));
     assert_eq!(flannel.format, Format::Raw);
     assert_eq!(flannel.if_present, IfPresent::Replace);
-    assert!(matches!(flannel.pin.at_hand(), Some(Pin::Sha512(_))));
+    assert!(matches!(flannel.pin.known_pin(), Some(Pin::Sha512(_))));
 
     let network = settings.network.unwrap();
     assert_eq!(network.file_name.as_str(), "10-pods.conflist");
@@ -221,8 +221,8 @@ fn a_pin_for_a_further_architecture_is_added_to_the_profiles() {
         format!("{LEAST}artifacts:\n  - name: cni-plugins\n    sha256: {{s390x: \"{digest}\"}}\n");
     for arch in [Arch::S390x, Arch::Amd64] {
         let settings = load_for(&text, arch).unwrap().settings;
-        let pinned =
-            settings.artifacts[0].pin.at_hand().unwrap().to_string() == format!("sha256:{digest}");
+        let pinned = settings.artifacts[0].pin.known_pin().unwrap().to_string()
+            == format!("sha256:{digest}");
         assert_eq!(pinned, arch == Arch::S390x, "{arch}");
     }
 }
@@ -301,7 +301,7 @@ fn a_digest_of_digits_only_works_in_quotes() {
         .unwrap()
         .settings;
     assert_eq!(
-        settings.artifacts[0].pin.at_hand().unwrap().to_string(),
+        settings.artifacts[0].pin.known_pin().unwrap().to_string(),
         format!("sha256:{digits}")
     );
 }

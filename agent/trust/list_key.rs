@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use minisign_verify::{Error, PublicKey, Signature};
 
-use super::distrust::Distrust;
+use super::error::VerificationError;
 
 /// Where the ID of the key is in a key and in a signature: behind the two bytes that name the algorithm.
 const ID: std::ops::Range<usize> = 2..10;
@@ -41,17 +41,18 @@ impl ListKey {
     ///
     /// # Errors
     /// When it is not, with what does not fit.
-    pub fn verify(&self, list: &[u8], signature: &[u8]) -> Result<(), Distrust> {
-        let text = str::from_utf8(signature).map_err(|_| Distrust::NoListSignature)?;
-        let signature = Signature::decode(text).map_err(|_| Distrust::NoListSignature)?;
+    pub fn verify(&self, list: &[u8], signature: &[u8]) -> Result<(), VerificationError> {
+        let text = str::from_utf8(signature).map_err(|_| VerificationError::NotAListSignature)?;
+        let signature =
+            Signature::decode(text).map_err(|_| VerificationError::NotAListSignature)?;
         self.key
             .verify(list, &signature, true)
             .map_err(|error| match error {
-                Error::UnexpectedKeyId => Distrust::OtherKey {
+                Error::UnexpectedKeyId => VerificationError::OtherKey {
                     expected: self.id(),
                     found: signing_key_id(text),
                 },
-                _ => Distrust::ListChanged,
+                _ => VerificationError::ListChanged,
             })
     }
 }
@@ -118,7 +119,7 @@ trusted comment: x y
 k40KPDhRpVFgqQvyaklxi+Kg3O6mf8N1RovSb0hWpiEjX3jR8pnJ1BDMiWVyeD7ScrTLz7M4ffQvTpsONuIcAg==
 ";
 
-    fn verify(list: &str, signature: &str) -> Result<(), Distrust> {
+    fn verify(list: &str, signature: &str) -> Result<(), VerificationError> {
         let key: ListKey = KEY.parse().unwrap();
         key.verify(list.as_bytes(), signature.as_bytes())
     }
@@ -132,26 +133,35 @@ k40KPDhRpVFgqQvyaklxi+Kg3O6mf8N1RovSb0hWpiEjX3jR8pnJ1BDMiWVyeD7ScrTLz7M4ffQvTpsO
     #[test]
     fn another_list_signature_or_key_is_refused() {
         for signature in [HASHED, PLAIN] {
-            assert_eq!(verify("ho\n", signature), Err(Distrust::ListChanged));
+            assert_eq!(
+                verify("ho\n", signature),
+                Err(VerificationError::ListChanged)
+            );
         }
         let other_comment = HASHED.replace("trusted words", "other words");
         let mixed = HASHED.replace("z5/8", "z6/8");
         let other_signature = HASHED.replace("pS4ae", "pS4af");
         for changed in [other_comment, mixed, other_signature] {
             assert_ne!(changed, HASHED);
-            assert_eq!(verify("hi\n", &changed), Err(Distrust::ListChanged));
+            assert_eq!(
+                verify("hi\n", &changed),
+                Err(VerificationError::ListChanged)
+            );
         }
         let other_key = HASHED.replace("RURE04op", "RURE04oq");
         assert_eq!(
             verify("hi\n", &other_key),
-            Err(Distrust::OtherKey {
+            Err(VerificationError::OtherKey {
                 expected: "767272C6298AD344".to_owned(),
                 found: "767272C62A8AD344".to_owned(),
             })
         );
         let unknown_algorithm = HASHED.replace("RURE04op", "RUZE04op");
         for none in ["", "<html>\n<p>\nplease\nlog in", &unknown_algorithm] {
-            assert_eq!(verify("hi\n", none), Err(Distrust::NoListSignature));
+            assert_eq!(
+                verify("hi\n", none),
+                Err(VerificationError::NotAListSignature)
+            );
         }
     }
 

@@ -2,23 +2,23 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::blob::{BlobKey, Signed};
-use super::list::ListKey;
+use super::blob_signature::{BlobKey, BlobSignature};
+use super::list_key::ListKey;
 use crate::model::{Artifact, Companion, Pin};
 
-/// How the digest of a declared artifact comes to be known. An `Artifact<Pinned>` is declared, an `Artifact<Pin>` may
+/// How the digest of a declared artifact comes to be known. An `Artifact<DeclaredPin>` is declared, an `Artifact<Pin>` may
 /// be downloaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pinned {
+pub struct DeclaredPin {
     /// Who says it.
-    pub by: Voucher,
+    pub source: DigestSource,
     /// A signature over it that is asked for as well.
-    pub signature: Option<BlobSignature>,
+    pub signature: Option<RequiredSignature>,
 }
 
 /// Who says which digest an artifact has.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Voucher {
+pub enum DigestSource {
     /// The configuration itself: the strongest, and it needs nobody.
     Configuration(Pin),
     /// A list that somebody signed.
@@ -38,18 +38,18 @@ pub struct PinList {
 
 /// A signature over an artifact.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BlobSignature {
+pub struct RequiredSignature {
     /// The key that it must be made with.
     pub key: BlobKey,
     /// Where it is.
-    pub whereabouts: Whereabouts,
+    pub location: SignatureLocation,
 }
 
 /// Where a signature is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Whereabouts {
+pub enum SignatureLocation {
     /// In the configuration.
-    Inline(Signed),
+    Inline(BlobSignature),
     /// In a file of its own.
     At(Companion),
 }
@@ -57,7 +57,7 @@ pub enum Whereabouts {
 /// Everything that an answer about a digest is good for. As soon as another one is declared, it is asked anew.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Declaration {
+pub struct PinDeclaration {
     artifact: String,
     version: String,
     arch: String,
@@ -67,26 +67,26 @@ pub struct Declaration {
     signature: Option<String>,
 }
 
-impl Pinned {
+impl DeclaredPin {
     /// A digest of the configuration, without anything else.
     #[must_use]
-    pub const fn by_configuration(pin: Pin) -> Self {
+    pub const fn from_configuration(pin: Pin) -> Self {
         Self {
-            by: Voucher::Configuration(pin),
+            source: DigestSource::Configuration(pin),
             signature: None,
         }
     }
 
     /// The digest that is known without asking anybody. One that a signature elsewhere has to confirm is not.
     #[must_use]
-    pub const fn at_hand(&self) -> Option<Pin> {
-        match (&self.by, &self.signature) {
-            (Voucher::Configuration(pin), None) => Some(*pin),
+    pub const fn known_pin(&self) -> Option<Pin> {
+        match (&self.source, &self.signature) {
+            (DigestSource::Configuration(pin), None) => Some(*pin),
             // The two were compared when the configuration was read.
             (
-                Voucher::Configuration(pin),
-                Some(BlobSignature {
-                    whereabouts: Whereabouts::Inline(_),
+                DigestSource::Configuration(pin),
+                Some(RequiredSignature {
+                    location: SignatureLocation::Inline(_),
                     ..
                 }),
             ) => Some(*pin),
@@ -97,11 +97,11 @@ impl Pinned {
     /// Where the digest comes from, for people: `configuration`, `signed list (key 767272C6298AD344)`, `checksum file`;
     /// with the key that signed the artifact itself, where one has to.
     #[must_use]
-    pub fn told(&self) -> String {
-        let by = match &self.by {
-            Voucher::Configuration(_) => "configuration".to_owned(),
-            Voucher::List(list) => format!("signed list (key {})", list.key.id()),
-            Voucher::ChecksumFile(_) => "checksum file".to_owned(),
+    pub fn describe_source(&self) -> String {
+        let by = match &self.source {
+            DigestSource::Configuration(_) => "configuration".to_owned(),
+            DigestSource::List(list) => format!("signed list (key {})", list.key.id()),
+            DigestSource::ChecksumFile(_) => "checksum file".to_owned(),
         };
         match &self.signature {
             None => by,
@@ -110,27 +110,29 @@ impl Pinned {
     }
 }
 
-/// What an answer about this artifact's digest is good for.
-#[must_use]
-pub fn declaration(artifact: &Artifact<Pinned>) -> Declaration {
-    let signature = artifact.pin.signature.as_ref();
-    Declaration {
-        artifact: artifact.name.clone(),
-        version: artifact.version.clone(),
-        arch: artifact.arch.to_string(),
-        file: file_of(artifact).to_owned(),
-        by: match &artifact.pin.by {
-            Voucher::Configuration(pin) => pin.to_string(),
-            Voucher::List(list) => format!("minisign {}", list.key),
-            Voucher::ChecksumFile(_) => "checksum file".to_owned(),
-        },
-        signature: signature.map(|signature| signature.key.print().to_string()),
+impl PinDeclaration {
+    /// What an answer about this artifact's digest is good for.
+    #[must_use]
+    pub fn of(artifact: &Artifact<DeclaredPin>) -> Self {
+        let signature = artifact.pin.signature.as_ref();
+        Self {
+            artifact: artifact.name.clone(),
+            version: artifact.version.clone(),
+            arch: artifact.arch.to_string(),
+            file: artifact_file_name(artifact).to_owned(),
+            by: match &artifact.pin.source {
+                DigestSource::Configuration(pin) => pin.to_string(),
+                DigestSource::List(list) => format!("minisign {}", list.key),
+                DigestSource::ChecksumFile(_) => "checksum file".to_owned(),
+            },
+            signature: signature.map(|signature| signature.key.fingerprint().to_string()),
+        }
     }
 }
 
 /// The name under which an artifact is looked for in a list: that of its file at the source.
 #[must_use]
-pub fn file_of(artifact: &Artifact<Pinned>) -> &str {
+pub fn artifact_file_name(artifact: &Artifact<DeclaredPin>) -> &str {
     let source = artifact.sources.first();
     source.map_or("", |source| file_name(source))
 }
@@ -145,7 +147,7 @@ pub fn file_name(url: &str) -> &str {
 
 /// The signature of a list: beside it wherever it lies.
 #[must_use]
-pub fn signature_beside(list: &Companion) -> Companion {
+pub fn list_signature(list: &Companion) -> Companion {
     Companion {
         url: beside(&list.url),
         sources: list.sources.iter().map(|source| beside(source)).collect(),
@@ -160,8 +162,8 @@ fn beside(url: &str) -> String {
 
 /// What is weak about the way in which an artifact's digest is said, and what would be better.
 #[must_use]
-pub fn weakness(artifact: &Artifact<Pinned>) -> Option<String> {
-    let Voucher::ChecksumFile(file) = &artifact.pin.by else {
+pub fn describe_weakness(artifact: &Artifact<DeclaredPin>) -> Option<String> {
+    let DigestSource::ChecksumFile(file) = &artifact.pin.source else {
         return None;
     };
     let how = match file.url.starts_with("https://") {

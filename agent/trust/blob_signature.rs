@@ -14,7 +14,7 @@ use p256::pkcs8::{DecodePublicKey as _, SubjectPublicKeyInfoRef};
 use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use super::distrust::Distrust;
+use super::error::VerificationError;
 use crate::model::{Pin, Sha256};
 
 /// The object identifier of the curve P-256.
@@ -34,12 +34,12 @@ const OTHER_KINDS: [(&str, &str); 5] = [
 #[derive(Clone, PartialEq, Eq)]
 pub struct BlobKey {
     key: VerifyingKey,
-    print: Sha256,
+    fingerprint: Sha256,
 }
 
 /// A signature, not yet compared with anything.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Signed(Signature);
+pub struct BlobSignature(Signature);
 
 /// Why a text is no such key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -64,55 +64,55 @@ pub enum BlobKeyError {
 impl BlobKey {
     /// What the key is known by: the SHA-256 of its SubjectPublicKeyInfo.
     #[must_use]
-    pub const fn print(&self) -> &Sha256 {
-        &self.print
+    pub const fn fingerprint(&self) -> &Sha256 {
+        &self.fingerprint
     }
 
     /// Whether the artifact with this digest is what the key's owner signed.
     ///
     /// # Errors
     /// When it is not, or the digest is no SHA-256.
-    pub fn verify(&self, pin: &Pin, signed: &Signed) -> Result<(), Distrust> {
+    pub fn verify(&self, pin: &Pin, signed: &BlobSignature) -> Result<(), VerificationError> {
         let Pin::Sha256(digest) = pin else {
-            return Err(Distrust::NotSha256(*pin));
+            return Err(VerificationError::NotSha256(*pin));
         };
-        self.key
-            .verify_prehash(digest, &signed.0)
-            .map_err(|_| Distrust::BlobSignature {
+        self.key.verify_prehash(digest, &signed.0).map_err(|_| {
+            VerificationError::OtherBlobSignature {
                 pin: *pin,
                 key: self.to_string(),
-            })
+            }
+        })
     }
 }
 
-impl Signed {
+impl BlobSignature {
     /// Reads the content of a signature file.
     ///
     /// # Errors
     /// When it is anything but DER in base64.
-    pub fn read(bytes: &[u8]) -> Result<Self, Distrust> {
+    pub fn from_file(bytes: &[u8]) -> Result<Self, VerificationError> {
         let text = str::from_utf8(bytes).map_err(|_| {
-            Distrust::NoBlobSignature("it is not in base64; pass it through base64")
+            VerificationError::NotABlobSignature("it is not in base64; pass it through base64")
         })?;
         text.parse()
     }
 }
 
-impl FromStr for Signed {
-    type Err = Distrust;
+impl FromStr for BlobSignature {
+    type Err = VerificationError;
 
-    fn from_str(text: &str) -> Result<Self, Distrust> {
+    fn from_str(text: &str) -> Result<Self, VerificationError> {
         let text: String = text.split_whitespace().collect();
         if text.starts_with('{') {
-            return Err(Distrust::NoBlobSignature(
+            return Err(VerificationError::NotABlobSignature(
                 "it is a bundle; have cosign write the signature alone, with --output-signature",
             ));
         }
         let der = STANDARD
             .decode(text)
-            .map_err(|_| Distrust::NoBlobSignature("it is not in base64"))?;
+            .map_err(|_| VerificationError::NotABlobSignature("it is not in base64"))?;
         let signature = Signature::from_der(&der)
-            .map_err(|_| Distrust::NoBlobSignature("it is no ECDSA signature in DER"))?;
+            .map_err(|_| VerificationError::NotABlobSignature("it is no ECDSA signature in DER"))?;
         Ok(Self(signature))
     }
 }
@@ -131,7 +131,7 @@ impl FromStr for BlobKey {
             .map_err(|_| name_kind(&info).map_or(BlobKeyError::NotPem, BlobKeyError::Kind))?;
         Ok(Self {
             key,
-            print: Sha256::of(&info),
+            fingerprint: Sha256::of(&info),
         })
     }
 }
@@ -151,7 +151,7 @@ fn name_kind(info: &[u8]) -> Option<&'static str> {
 /// `sha256:` and the first digits of its print.
 impl fmt::Display for BlobKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sha256:{}", self.print.short())
+        write!(f, "sha256:{}", self.fingerprint.short())
     }
 }
 
@@ -187,12 +187,18 @@ PfTDg+tVdKbQ/qU=
         for key in [KEY, COMPRESSED] {
             let key: BlobKey = key.parse().unwrap();
             let wrapped = format!("{}\n{}\n", &SIGNATURE[..64], &SIGNATURE[64..]);
-            let signed = Signed::read(wrapped.as_bytes()).unwrap();
+            let signed = BlobSignature::from_file(wrapped.as_bytes()).unwrap();
             assert_eq!(key.verify(&pin("hi\n"), &signed), Ok(()));
             let told = key.verify(&pin("ho\n"), &signed).unwrap_err();
-            assert!(matches!(told, Distrust::BlobSignature { .. }), "{told}");
+            assert!(
+                matches!(told, VerificationError::OtherBlobSignature { .. }),
+                "{told}"
+            );
             let long = Pin::Sha512([0; 64]);
-            assert_eq!(key.verify(&long, &signed), Err(Distrust::NotSha256(long)));
+            assert_eq!(
+                key.verify(&long, &signed),
+                Err(VerificationError::NotSha256(long))
+            );
         }
     }
 
@@ -205,7 +211,7 @@ PfTDg+tVdKbQ/qU=
             (b"aGk=", "DER"),
             (b"", "DER"),
         ] {
-            let told = Signed::read(text).unwrap_err();
+            let told = BlobSignature::from_file(text).unwrap_err();
             assert!(told.to_string().contains(word), "{told}");
             assert_eq!(told.kind(), crate::model::FailureKind::Signature);
         }

@@ -4,12 +4,12 @@ use crate::model::{DigestError, FailureKind, Pin};
 
 /// Why what a source said is not believed, and how to mend that.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Distrust {
+pub enum VerificationError {
     /// What should be a minisign signature is none.
     #[error(
         "its .minisig is no minisign signature; sign the list with: minisign -S -m FILE, and publish both"
     )]
-    NoListSignature,
+    NotAListSignature,
     /// The list is signed, by somebody else.
     #[error(
         "it is signed with the key {found}, and trust.pinList.publicKey is {expected}; sign it with that one, or declare the new key"
@@ -68,12 +68,12 @@ pub enum Distrust {
     #[error(
         "it is no signature as cosign sign-blob --key and openssl dgst -sha256 -sign make them: {0}"
     )]
-    NoBlobSignature(&'static str),
+    NotABlobSignature(&'static str),
     /// The signature is well formed, and not of these bytes by this key.
     #[error(
         "it is not a signature of {pin} by the key {key}; the bytes were changed, or signed with another key"
     )]
-    BlobSignature {
+    OtherBlobSignature {
         /// The digest of the artifact.
         pin: Pin,
         /// What the key is known by.
@@ -100,16 +100,16 @@ pub enum LineProblem {
     Escaped,
 }
 
-impl Distrust {
+impl VerificationError {
     /// The kind for metrics: signature, pin list or checksum.
     #[must_use]
     pub const fn kind(&self) -> FailureKind {
         match self {
-            Self::NoListSignature
+            Self::NotAListSignature
             | Self::OtherKey { .. }
             | Self::ListChanged
-            | Self::NoBlobSignature(_)
-            | Self::BlobSignature { .. }
+            | Self::NotABlobSignature(_)
+            | Self::OtherBlobSignature { .. }
             | Self::NotSha256(_) => FailureKind::Signature,
             Self::NotText
             | Self::Line { .. }

@@ -1,6 +1,6 @@
 //! Digests as `sha256sum` and `sha512sum` print them: `<hex>  <name>`, or `<hex> *<name>`.
 
-use super::distrust::{Distrust, LineProblem};
+use super::error::{LineProblem, VerificationError};
 use crate::model::{DigestError, Pin};
 
 /// The hexadecimal digits of a SHA-512 digest; anything shorter is taken for a SHA-256.
@@ -12,14 +12,14 @@ const SHA512_DIGITS: usize = 128;
 ///
 /// # Errors
 /// When the list cannot be read, says nothing about the file, or two things.
-pub fn listed(list: &[u8], file: &str) -> Result<Pin, Distrust> {
-    let text = str::from_utf8(list).map_err(|_| Distrust::NotText)?;
+pub fn find_listed_digest(list: &[u8], file: &str) -> Result<Pin, VerificationError> {
+    let text = str::from_utf8(list).map_err(|_| VerificationError::NotText)?;
     let mut found: [Option<Pin>; 2] = [None, None];
     for (number, line) in text.lines().enumerate() {
         if line.trim().is_empty() {
             continue;
         }
-        let (pin, name) = entry(line).map_err(|problem| Distrust::Line {
+        let (pin, name) = entry(line).map_err(|problem| VerificationError::Line {
             line: number + 1,
             problem,
         })?;
@@ -28,7 +28,7 @@ pub fn listed(list: &[u8], file: &str) -> Result<Pin, Distrust> {
         }
         let kind = &mut found[usize::from(matches!(pin, Pin::Sha512(_)))];
         if let Some(one) = kind.replace(pin).filter(|one| *one != pin) {
-            return Err(Distrust::Contradiction {
+            return Err(VerificationError::Contradiction {
                 file: file.to_owned(),
                 one: one.to_string(),
                 other: pin.to_string(),
@@ -36,17 +36,19 @@ pub fn listed(list: &[u8], file: &str) -> Result<Pin, Distrust> {
         }
     }
     let [sha256, sha512] = found;
-    sha256.or(sha512).ok_or_else(|| Distrust::NotListed {
-        file: file.to_owned(),
-    })
+    sha256
+        .or(sha512)
+        .ok_or_else(|| VerificationError::NotListed {
+            file: file.to_owned(),
+        })
 }
 
 /// The digest that a checksum file of one line holds; a name in it must be the file's.
 ///
 /// # Errors
 /// When it is anything else.
-pub fn alone(text: &[u8], file: &str) -> Result<Pin, Distrust> {
-    let no = |problem: &str| Distrust::NoChecksum {
+pub fn parse_checksum_file(text: &[u8], file: &str) -> Result<Pin, VerificationError> {
+    let no = |problem: &str| VerificationError::NoChecksum {
         file: file.to_owned(),
         problem: problem.to_owned(),
     };
@@ -103,32 +105,39 @@ mod tests {
             of(2),
             of(3)
         );
-        let found = |file| listed(list.as_bytes(), file).unwrap().to_string();
+        let found = |file| {
+            find_listed_digest(list.as_bytes(), file)
+                .unwrap()
+                .to_string()
+        };
         assert_eq!(found("other.tgz"), format!("sha256:{}", of(1)));
         assert_eq!(found("p.tgz"), format!("sha256:{}", of(2)));
         assert_eq!(found("in-here.tgz"), format!("sha256:{}", of(3)));
         assert_eq!(found("big.tgz"), format!("sha512:{long}"));
         let again = format!("{0}  p\n{0}  p\n", of(1));
-        assert!(listed(again.as_bytes(), "p").is_ok(), "said twice alike");
+        assert!(
+            find_listed_digest(again.as_bytes(), "p").is_ok(),
+            "said twice alike"
+        );
     }
 
     #[test]
     fn what_a_list_does_not_say_or_says_twice_is_told_apart() {
         let twice = format!("{}  p\n{}  ./p\n", of(1), of(2));
-        let told = |list: &[u8]| listed(list, "p").unwrap_err();
+        let told = |list: &[u8]| find_listed_digest(list, "p").unwrap_err();
         assert!(matches!(
             told(twice.as_bytes()),
-            Distrust::Contradiction { .. }
+            VerificationError::Contradiction { .. }
         ));
         for near in ["p2", "dir/p", "P", "p "] {
             let list = format!("{}  {near}\n", of(1));
             assert!(
-                matches!(told(list.as_bytes()), Distrust::NotListed { .. }),
+                matches!(told(list.as_bytes()), VerificationError::NotListed { .. }),
                 "{near}"
             );
         }
-        assert!(matches!(told(b""), Distrust::NotListed { .. }));
-        assert_eq!(told(b"\xff\n"), Distrust::NotText);
+        assert!(matches!(told(b""), VerificationError::NotListed { .. }));
+        assert_eq!(told(b"\xff\n"), VerificationError::NotText);
     }
 
     #[test]
@@ -151,8 +160,8 @@ mod tests {
         ] {
             let list = format!("{good}{bad}\n");
             assert_eq!(
-                listed(list.as_bytes(), "p"),
-                Err(Distrust::Line { line: 2, problem }),
+                find_listed_digest(list.as_bytes(), "p"),
+                Err(VerificationError::Line { line: 2, problem }),
                 "{bad}"
             );
         }
@@ -166,7 +175,10 @@ mod tests {
             format!("{}  p.tgz\n", of(1)),
             format!("{} *p.tgz", of(1)),
         ] {
-            assert_eq!(alone(good.as_bytes(), "p.tgz"), Ok(Pin::Sha256([1; 32])));
+            assert_eq!(
+                parse_checksum_file(good.as_bytes(), "p.tgz"),
+                Ok(Pin::Sha256([1; 32]))
+            );
         }
         for bad in [
             String::new(),
@@ -176,8 +188,11 @@ mod tests {
             format!("{}  q.tgz", of(1)),
             format!("{0}  p.tgz\n{0}  p.tgz\n", of(1)),
         ] {
-            let error = alone(bad.as_bytes(), "p.tgz").unwrap_err();
-            assert!(matches!(error, Distrust::NoChecksum { .. }), "{bad}");
+            let error = parse_checksum_file(bad.as_bytes(), "p.tgz").unwrap_err();
+            assert!(
+                matches!(error, VerificationError::NoChecksum { .. }),
+                "{bad}"
+            );
         }
     }
 }
