@@ -134,7 +134,7 @@ def normal(value, key=None):
     if key == "config.yaml":
         return normal(yaml.safe_load(value))
     if isinstance(value, str) and value.startswith("FILL-IN: "):
-        # The mend is told in the words of each tool.
+        # Each tool says in its own words how to fix it.
         return "FILL-IN"
     return value
 
@@ -357,13 +357,19 @@ class Chart(unittest.TestCase):
 
     def test_every_configuration_of_the_repository_is_a_value(self):
         """The schema is not stricter than the agent, and so not behind it."""
-        readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-        examples = re.findall(r"```yaml\n(apiVersion: cni-keeper/.*?)```", readme, re.DOTALL)
+        examples = [
+            (f"{page}, {n}", text)
+            for page in ("README.md", "agent/config/README.md")
+            for n, text in enumerate(
+                re.findall(
+                    r"```yaml\n(apiVersion: cni-keeper/.*?)```", (REPOSITORY / page).read_text(encoding="utf-8"), re.DOTALL
+                )
+            )
+        ]
         files = sorted(MANIFESTS.rglob("config.yaml")) + sorted((REPOSITORY / "agent/config/profiles").glob("*.yaml"))
-        self.assertGreaterEqual(len(examples), 2)
+        self.assertGreaterEqual(len(examples), 3)
         self.assertGreaterEqual(len(files), 4)
-        texts = [(f"README.md, {n}", text) for n, text in enumerate(examples)]
-        texts += [(str(file), file.read_text(encoding="utf-8")) for file in files]
+        texts = examples + [(str(file), file.read_text(encoding="utf-8")) for file in files]
         with helm_python.Chart.load(helm.CHART) as chart:
             for where, text in texts:
                 with self.subTest(where):
@@ -407,9 +413,9 @@ class Chart(unittest.TestCase):
         self.assertNotIn("FIRST", helm.rendered(filled)["NOTES.txt"])
 
     def test_the_notes_name_the_objects_that_are_not_the_charts(self):
-        self.assertNotIn("Yours to make", helm.rendered()["NOTES.txt"])
+        self.assertNotIn("Create these", helm.rendered()["NOTES.txt"])
         named = helm.rendered({"mirrorSecret": "m", "registrySecret": "r", "caConfigMap": "c"})["NOTES.txt"]
-        self.assertIn("Yours to make in cni-keeper, where they are not there yet: ConfigMap c, Secret m, Secret r.", named)
+        self.assertIn("Create these in cni-keeper, if they do not exist yet: ConfigMap c, Secret m, Secret r.", named)
 
     def test_the_notes_tell_of_profiles_that_are_not_complete(self):
         profiles = sorted((REPOSITORY / "agent/config/profiles").glob("*.yaml"))

@@ -7,10 +7,12 @@
 
 mod architecture;
 mod capabilities;
+mod catalogue;
 mod cni;
 mod config;
 mod crash;
 mod daemon;
+mod documents;
 mod fetch;
 mod filesystem;
 mod http;
