@@ -1,27 +1,26 @@
-# The image: the static program, the authorities that it trusts and, for a site without a way out, a bundle to install
-# from. Nothing else: no shell, no library, no package manager.
+# The image holds the static program, the certificate authorities that it trusts and, for a site without a way out, a
+# bundle to install from. It has nothing else: no shell, no library, no package manager.
 #
 #   docker buildx build --platform linux/amd64,linux/arm64 --tag cni-keeper:0.1.0 .
 #
-# Whatever the platform, it is compiled on the machine's own, with a linker for the other. Without that image to
-# compile in, or for other content:
-#   --build-arg BUILDER=IMAGE   another one: Debian with Rust and a C compiler
-#   --build-arg BINARY=IMAGE    one that holds /cni-keeper and /ca-certificates.crt: nothing is compiled
-#   --build-arg SEED=seed       bakes in the directory `seed` beside this file, as /seed: what `cni-keeper bundle` made,
-#                               for a configuration with `seeds: [/seed]`, or archives for file:///seed/…; what is found
-#                               there has to match its pins like anything else
+# The compiler runs on the machine's own platform, with a linker for the other one. Arguments:
+#   --build-arg BUILDER=IMAGE   compiles in another image: Debian with Rust and a C compiler
+#   --build-arg BINARY=IMAGE    compiles nothing, and takes /cni-keeper and /ca-certificates.crt from this image
+#   --build-arg SEED=seed       adds the directory `seed` beside this file as /seed. It holds what `cni-keeper bundle` made,
+#                               for a configuration with `seeds: [/seed]`, or archives for file:///seed/…. Its content
+#                               must match the pins like any download.
 ARG BUILDER=rust:1.95-bookworm
 ARG BINARY=build
 ARG SEED=no-seed
 
 FROM --platform=$BUILDPLATFORM ${BUILDER} AS build
-# Of the target; builders that know of none build for their own machine.
+# The architecture to build for. A builder that does not set it builds for its own machine.
 ARG TARGETARCH
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY agent agent
-# For a target that is named: cargo gives the flags for a static program to procedural macros as well otherwise.
-# Of ring and zstd, a part is C and assembly, which is why a C compiler for the target is needed beside the linker.
+# The target is named, because otherwise cargo applies the flags for a static program to procedural macros as well.
+# Parts of ring and zstd are C and assembly, so the target needs a C compiler beside the linker.
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target,sharing=locked \
     set -eu; \
     native=$(dpkg --print-architecture); \
@@ -64,6 +63,6 @@ LABEL org.opencontainers.image.title="cni-keeper" \
 COPY --from=binary /ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=binary /cni-keeper /cni-keeper
 COPY --from=archives /seed /seed
-# The files that it places on the node belong to root, and so do the directories that it places them in.
+# The files that it places on the node must belong to root, as their directories do.
 USER 0:0
 ENTRYPOINT ["/cni-keeper"]

