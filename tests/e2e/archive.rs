@@ -1,4 +1,4 @@
-//! Archives made on the spot: the plugins as upstream packs them, and the image that the pods run.
+//! Archives that the tests make: the plugins as upstream packs them, and the image that the pods run.
 
 use std::fs;
 use std::io::Write;

@@ -1,4 +1,4 @@
-//! The agent that stays, on a node that is damaged while pods talk.
+//! The running agent, on a node that is damaged while pods talk.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -16,27 +16,27 @@ use crate::observer::{Observer, Seen};
 use crate::poll::until;
 use crate::traffic::Traffic;
 
-/// Has the agent ask containerd what it has loaded.
+/// Makes the agent ask containerd what it has loaded.
 const ASK: &str = "runtime: {endpoint: \"unix:///run/containerd/containerd.sock\"}\n";
-/// For how long the agent may call the node ready while containerd says otherwise. It asks 100 ms after a change;
+/// How long the agent may call the node ready while containerd says otherwise. The agent asks 100 ms after a change;
 /// the rest is for a machine that is busy with other tests.
-const LONGEST_LIE: Duration = Duration::from_secs(1);
-/// How often a node under siege is damaged.
+const LONGEST_DISAGREEMENT: Duration = Duration::from_secs(1);
+/// How often the node is damaged.
 const DAMAGES: usize = 8;
 
 /// A conflist that a runtime loads, and prefers to ours by its name.
 const FOREIGN: &str = r#"{"cniVersion": "1.0.0", "name": "foreign", "plugins": [{"type": "bridge",
     "bridge": "cni9", "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.99.0.0/16"}]]}}]}"#;
 
-/// Faults 24, 30, 32 and 34 with a real runtime, which is asked: whatever is damaged, the node and the runtime are
-/// right again without anybody's help, and running pods do not notice.
+/// Faults 24, 30, 32 and 34 with a real runtime, which the agent asks: whatever is damaged, node and runtime are right
+/// again without help, and running pods do not notice.
 #[test]
 fn a_damaged_node_comes_back_and_the_runtime_agrees() {
     on_a_private_node(
         a_damaged_node_comes_back_and_the_runtime_agrees,
         async |node| {
-            let (agent, seen) = besieged(node, ASK).await;
-            assert!(seen.longest_lie < LONGEST_LIE, "{seen:?}");
+            let (agent, seen) = survive_all_damage(node, ASK).await;
+            assert!(seen.longest_disagreement < LONGEST_DISAGREEMENT, "{seen:?}");
             let checks = agent.get("/readyz?verbose").body;
             assert!(checks.contains("[+]runtime ok\n"), "{checks}");
             // One that hangs is a reason like any other, and holds nothing up.
@@ -45,25 +45,26 @@ fn a_damaged_node_comes_back_and_the_runtime_agrees() {
             agent.until_unready(&silent).await;
             node.containerd.signal(Signal::SIGCONT);
             agent.until_ready().await;
-            leave(node, agent).await;
+            stop_and_uninstall(node, agent).await;
         },
     );
 }
 
-/// The same where the runtime is not asked: it loads what is mended by itself. And once it is quiet, so is the agent.
+/// The same, but the agent does not ask the runtime, which loads repaired files by itself. Once nothing happens, the
+/// agent does nothing either.
 #[test]
 fn a_damaged_node_comes_back_without_a_word_to_the_runtime() {
     on_a_private_node(
         a_damaged_node_comes_back_without_a_word_to_the_runtime,
         async |node| {
-            let (agent, seen) = besieged(node, "").await;
-            assert!(seen.longest_lie < LONGEST_LIE, "{seen:?}");
+            let (agent, seen) = survive_all_damage(node, "").await;
+            assert!(seen.longest_disagreement < LONGEST_DISAGREEMENT, "{seen:?}");
             assert!(!agent.get("/readyz?verbose").body.contains("runtime"));
             let before = agent.ticks();
             tokio::time::sleep(Duration::from_secs(1)).await;
             let ticks = agent.ticks() - before;
             assert!(ticks <= 5, "{ticks} hundredths of an idle second");
-            leave(node, agent).await;
+            stop_and_uninstall(node, agent).await;
         },
     );
 }
@@ -87,7 +88,7 @@ fn a_runtime_that_went_blind_is_told_of_where_it_is_asked() {
             node.until_network_ready(false).await;
             agent.signal(Signal::SIGCONT);
             agent.until_ready().await;
-            node.keeper("verify");
+            node.run_command("verify");
             let loaded = node.loaded().await;
             assert!(!loaded.is_ours(), "{loaded:?}");
             let error = node.try_pod("hopeless", 18083).await.err().unwrap();
@@ -109,7 +110,7 @@ fn a_runtime_that_went_blind_is_told_of_where_it_is_asked() {
             agent.until_unready(&format!("runtime: {SOCKET} ")).await;
             node.start_runtime().await;
             agent.until_ready().await;
-            recovers(node, &agent, &traffic, "containerd was restarted").await;
+            assert_recovers(node, &agent, &traffic, "containerd was restarted").await;
             node.remove_failed_pods(&traffic.pods()).await;
 
             // With the agent awake it is a race whether containerd loads the new conflist before it loses its watch.
@@ -126,10 +127,10 @@ fn a_runtime_that_went_blind_is_told_of_where_it_is_asked() {
             until("agent and runtime to agree", agree).await;
             node.restart_runtime().await;
             agent.until_ready().await;
-            recovers(node, &agent, &traffic, "containerd was restarted again").await;
+            assert_recovers(node, &agent, &traffic, "containerd was restarted again").await;
 
             traffic.finish(node).await;
-            leave(node, agent).await;
+            stop_and_uninstall(node, agent).await;
         },
     );
 }
@@ -141,7 +142,7 @@ fn a_missing_plugin_is_told_of_while_the_runtime_is_content() {
         a_missing_plugin_is_told_of_while_the_runtime_is_content,
         async |node| {
             node.declare("v1");
-            node.keeper("install");
+            node.run_command("install");
             node.until_network_ready(true).await;
             node.declare_with("v1", &format!("{ASK}drift: {{policy: report}}\n"));
             let agent = Agent::start(node);
@@ -167,13 +168,13 @@ fn a_missing_plugin_is_told_of_while_the_runtime_is_content() {
             node.remove_failed_pods(&[]).await;
             let pod = node.run_pod("hopeful", 18083).await;
             node.remove_pod(pod).await;
-            leave(node, agent).await;
+            stop_and_uninstall(node, agent).await;
         },
     );
 }
 
-/// All the damage of a bad day; after each the node is as declared and gives new pods a network.
-async fn besieged(node: &mut Node, more: &str) -> (Agent, Seen) {
+/// Damages the node in every way, and checks after each that the node is as declared and gives new pods a network.
+async fn survive_all_damage(node: &mut Node, more: &str) -> (Agent, Seen) {
     node.declare_with("v1", more);
     let agent = Agent::start(node);
     agent.until_ready().await;
@@ -182,43 +183,43 @@ async fn besieged(node: &mut Node, more: &str) -> (Agent, Seen) {
     let observer = Observer::start();
 
     fs::remove_file(bin("bridge")).unwrap();
-    recovers(node, &agent, &traffic, "bridge was deleted").await;
+    assert_recovers(node, &agent, &traffic, "bridge was deleted").await;
     corrupt(&bin("host-local"));
-    recovers(node, &agent, &traffic, "host-local was corrupted").await;
+    assert_recovers(node, &agent, &traffic, "host-local was corrupted").await;
     fs::remove_file(conf(CONFLIST)).unwrap();
-    recovers(node, &agent, &traffic, "the conflist was deleted").await;
+    assert_recovers(node, &agent, &traffic, "the conflist was deleted").await;
     fs::write(conf(CONFLIST), "{").unwrap();
-    recovers(node, &agent, &traffic, "the conflist was corrupted").await;
+    assert_recovers(node, &agent, &traffic, "the conflist was corrupted").await;
     empty(BIN_DIR);
     empty(CONF_DIR);
-    recovers(node, &agent, &traffic, "both directories were emptied").await;
+    assert_recovers(node, &agent, &traffic, "both directories were emptied").await;
     remove_dir(BIN_DIR);
     create_dir(BIN_DIR);
-    recovers(node, &agent, &traffic, "the bin directory was made anew").await;
+    assert_recovers(node, &agent, &traffic, "the bin directory was made anew").await;
 
-    // What sorts before ours is somebody else's file: told of, and left to its owner.
+    // A foreign file that sorts before ours is reported, and left to its owner.
     let foreign = conf("05-foreign.conflist");
     fs::write(&foreign, "{").unwrap();
-    blocked(node, &agent, None).await;
+    assert_blocked(node, &agent, None).await;
     fs::remove_file(&foreign).unwrap();
-    recovers(node, &agent, &traffic, "an invalid conflist was there").await;
+    assert_recovers(node, &agent, &traffic, "an invalid conflist was there").await;
     fs::write(&foreign, FOREIGN).unwrap();
-    blocked(node, &agent, Some("foreign")).await;
+    assert_blocked(node, &agent, Some("foreign")).await;
     fs::remove_file(&foreign).unwrap();
-    recovers(node, &agent, &traffic, "another network was there").await;
+    assert_recovers(node, &agent, &traffic, "another network was there").await;
 
     let seen = observer.finish();
     assert!(seen.samples > 10, "{seen:?}");
     // A node that is right does not become unready again by itself.
     assert!(seen.outages <= DAMAGES, "{seen:?}");
     traffic.finish(node).await;
-    told(&agent);
+    assert_drift_is_logged(&agent);
     (agent, seen)
 }
 
-/// Waits until the agent is ready and containerd has our network, and demands that both stay so while a new pod is
-/// run, talks to the old ones and is removed.
-async fn recovers(node: &mut Node, agent: &Agent, traffic: &Traffic, damage: &str) {
+/// Waits until the agent is ready and containerd has our network, and checks that both stay so while a new pod starts,
+/// talks to the old ones and is removed.
+async fn assert_recovers(node: &mut Node, agent: &Agent, traffic: &Traffic, damage: &str) {
     agent.until_ready().await;
     // What it has not seen yet could take the network away once more.
     node.reloads().await;
@@ -239,7 +240,7 @@ async fn recovers(node: &mut Node, agent: &Agent, traffic: &Traffic, damage: &st
 }
 
 /// Waits until containerd has `network` in place of ours, or none; the agent is not ready meanwhile and names the file.
-async fn blocked(node: &Node, agent: &Agent, network: Option<&str>) {
+async fn assert_blocked(node: &Node, agent: &Agent, network: Option<&str>) {
     until("containerd to load the foreign file", async || {
         let loaded = node.loaded().await;
         // It lets go of a network a moment before it says why.
@@ -254,8 +255,8 @@ async fn blocked(node: &Node, agent: &Agent, network: Option<&str>) {
     assert!(answer.body.lines().any(names_it), "{}", answer.body);
 }
 
-/// Every damage is in the drift log, and over.
-fn told(agent: &Agent) {
+/// Checks that every damage is in the drift log, and is over.
+fn assert_drift_is_logged(agent: &Agent) {
     let entries = agent.drift();
     for (kind, file) in [
         ("missing", bin("bridge")),
@@ -276,12 +277,12 @@ fn told(agent: &Agent) {
     }
 }
 
-/// The agent goes, and what it keeps stays until it is uninstalled.
-async fn leave(node: &mut Node, agent: Agent) {
+/// Stops the agent, checks that its files stay, and uninstalls them.
+async fn stop_and_uninstall(node: &mut Node, agent: Agent) {
     agent.stop().await;
-    node.keeper("verify");
+    node.run_command("verify");
     assert!(node.loaded().await.is_ours());
-    node.keeper("uninstall");
+    node.run_command("uninstall");
     node.until_network_ready(false).await;
 }
 
@@ -307,7 +308,7 @@ fn empty(dir: &str) {
     }
 }
 
-/// As `rm -rf` by somebody stubborn: the agent puts files back meanwhile, so that the directory is not empty at once.
+/// Removes a directory again and again, because the agent puts files back meanwhile.
 fn remove_dir(dir: &str) {
     let inode = || fs::metadata(dir).map(|seen| seen.ino()).ok();
     let old = inode();

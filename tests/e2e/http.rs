@@ -1,4 +1,4 @@
-//! A client of one request, for servers in pods and for the agent's own.
+//! An HTTP client for single requests to servers in pods and to the agent.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};

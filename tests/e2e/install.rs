@@ -1,4 +1,4 @@
-//! The whole way of a node: from no network to two pods that talk to each other, and back.
+//! A node from no network to two pods that talk to each other, and back.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
@@ -11,7 +11,8 @@ use crate::inotify::Watch;
 use crate::namespace::on_a_private_node;
 use crate::node::{BIN_DIR, CONF_DIR, CONFLIST, Node, PLUGINS, names_in};
 
-/// Law 3 and law 5 with a real runtime: ready by `install` alone, quiet on the second, spared on `uninstall`.
+/// With a real runtime: `install` alone makes the node ready, a second one touches nothing, and `uninstall` spares
+/// foreign files.
 #[test]
 fn a_node_goes_from_no_network_to_two_talking_pods_and_back() {
     on_a_private_node(
@@ -27,7 +28,7 @@ fn a_node_goes_from_no_network_to_two_talking_pods_and_back() {
 
             let watch = Watch::on(Path::new(CONF_DIR));
             node.declare("v1");
-            node.keeper("install");
+            node.run_command("install");
             node.until_network_ready(true).await;
             assert_published_by_one_rename(&watch);
 
@@ -40,11 +41,11 @@ fn a_node_goes_from_no_network_to_two_talking_pods_and_back() {
                 "the runtime's log does not tell when it loads: {before:?}"
             );
             watch.events();
-            node.keeper("install");
+            node.run_command("install");
             assert_eq!(watch.events(), [], "a second install touched {CONF_DIR}");
             assert_eq!((State::of_node(), node.reloads().await), before);
 
-            node.keeper("uninstall");
+            node.run_command("uninstall");
             let condition = node.until_network_ready(false).await;
             assert!(
                 condition.message.contains("cni plugin not initialized"),
@@ -94,7 +95,7 @@ async fn two_pods_talk(node: &Node) {
     assert_eq!(node.leases(), Vec::<String>::new());
 }
 
-/// Everything by which a rewritten file would show, of every file that was placed.
+/// What changes when a file is written again, of every file that was placed.
 #[derive(Debug, PartialEq, Eq)]
 struct State(Vec<(PathBuf, u64, i64, i64, i64, i64)>);
 

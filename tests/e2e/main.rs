@@ -1,9 +1,9 @@
 //! End to end: a real containerd on a private node, real pods, the real `cni-keeper`.
 //!
-//! Each test is a node of its own: the test binary runs itself again in fresh namespaces (`namespace`), where
-//! containerd, `/etc/cni`, `/opt/cni` and the network are its own, and where whatever is left dies with it.
+//! Each test has a node of its own: the test binary runs itself again in fresh namespaces (`namespace`). There containerd,
+//! `/etc/cni`, `/opt/cni` and the network belong to the test, and the kernel removes whatever is left.
 //! Needs root and Debian's `containerd runc containernetworking-plugins iproute2 iptables busybox-static`.
-// The one door to the file system is a rule for the agent, not for what looks over its shoulder.
+// Only `host` may use the file system: that is a rule for the agent, not for its tests.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 // Helpers of tests fail loudly too; clippy's own allowance covers the test functions only.
 #![allow(clippy::unwrap_used, clippy::panic)]

@@ -1,7 +1,7 @@
-//! A node of one's own: namespaces in which the real paths of a node are private to one test.
+//! A private node: namespaces in which the real paths of a node belong to one test.
 //!
 //! The test binary runs itself again under `unshare`, as the first process of a new process namespace.
-//! When that one ends, by whatever cause, the kernel kills everything in it and lets go of its mounts.
+//! When that one ends, for whatever reason, the kernel kills everything in it and releases its mounts.
 //! It ends by itself when its standard input does, so even a killed test run leaves nothing running.
 
 use std::collections::BTreeSet;
@@ -24,7 +24,7 @@ const INSIDE: &str = "CNI_KEEPER_E2E_DIR";
 const SHARED: &str = "/run/test";
 /// Set for the run inside: the parent of its cgroups.
 const CGROUP: &str = "CNI_KEEPER_E2E_CGROUP";
-/// Set to `require` where a skip would hide that nothing was tested.
+/// Set to `require`, a test that cannot run fails instead of being skipped.
 const REQUIRE: &str = "CNI_KEEPER_E2E";
 /// Written by the run inside once its scenario is through: the proof that it was run at all.
 const DONE: &str = "done";

@@ -108,7 +108,7 @@ network:
     }
 
     /// Runs the agent's `command` over what is declared; fails unless it ends with success.
-    pub(crate) fn keeper(&self, command: &str) {
+    pub(crate) fn run_command(&self, command: &str) {
         let output = Command::new(env!("CARGO_BIN_EXE_cni-keeper"))
             .arg("--config")
             .arg(self.config())

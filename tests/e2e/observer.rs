@@ -1,4 +1,4 @@
-//! Somebody who asks the agent and the runtime all the time, and compares.
+//! An observer that asks the agent and the runtime all the time, and compares their answers.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use crate::containerd::SOCKET;
 use crate::cri::Cri;
 use crate::loaded::Loaded;
 
-/// Between two questions.
+/// The pause between two questions.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// An observer at work, in a thread of its own.
+/// A running observer, in a thread of its own.
 pub(crate) struct Observer {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Vec<Sample>>,
@@ -30,7 +30,7 @@ struct Sample {
     loaded: Option<bool>,
 }
 
-/// What it saw.
+/// What the observer saw.
 #[derive(Debug)]
 pub(crate) struct Seen {
     /// How often it asked.
@@ -38,7 +38,7 @@ pub(crate) struct Seen {
     /// How often readiness was lost.
     pub(crate) outages: usize,
     /// For how long at most the agent called the node ready while the runtime said otherwise.
-    pub(crate) longest_lie: Duration,
+    pub(crate) longest_disagreement: Duration,
 }
 
 impl Observer {
@@ -56,7 +56,7 @@ impl Observer {
         Self { stop, thread }
     }
 
-    /// Stops, and tells what it saw.
+    /// Stops, and returns what it saw.
     pub(crate) fn finish(self) -> Seen {
         self.stop.store(true, Ordering::Relaxed);
         let samples = self.thread.join().unwrap();
@@ -65,7 +65,7 @@ impl Observer {
         Seen {
             samples: samples.len(),
             outages,
-            longest_lie: longest_lie(&samples),
+            longest_disagreement: longest_disagreement(&samples),
         }
     }
 }
@@ -89,7 +89,7 @@ async fn watch(stop: &AtomicBool) -> Vec<Sample> {
 }
 
 /// From the first question of a row of wrong answers to the last answer in it.
-fn longest_lie(samples: &[Sample]) -> Duration {
+fn longest_disagreement(samples: &[Sample]) -> Duration {
     let is_lie = |sample: &Sample| (sample.ready, sample.loaded) == (Some(true), Some(false));
     samples
         .chunk_by(|left, right| is_lie(left) == is_lie(right))

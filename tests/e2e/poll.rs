@@ -1,4 +1,4 @@
-//! Waiting for what another process does: asked again and again until a deadline, never slept for.
+//! Waiting for another process: asks again and again until a deadline.
 
 use std::time::{Duration, Instant};
 

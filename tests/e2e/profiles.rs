@@ -1,4 +1,4 @@
-//! The golden files of the built-in profiles before a real containerd.
+//! A real containerd loads the golden files of the built-in profiles.
 
 use std::fs;
 use std::path::{Path, PathBuf};

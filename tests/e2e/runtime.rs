@@ -1,4 +1,4 @@
-//! What the container runtime says of itself, asked as the daemon asks it.
+//! What the container runtime says of itself, asked as the agent asks it.
 
 use std::fs;
 use std::path::Path;
@@ -64,7 +64,7 @@ fn the_runtime_says_what_it_has_loaded() {
         assert!(cni.failure.unwrap().contains("no network config found"));
 
         node.declare("v1");
-        node.keeper("install");
+        node.run_command("install");
         node.until_network_ready(true).await;
         assert_eq!(reasons().await, Vec::<String>::new());
 
@@ -75,7 +75,7 @@ fn the_runtime_says_what_it_has_loaded() {
         fs::remove_file(&broken).unwrap();
         node.until_network_ready(true).await;
         assert_eq!(reasons().await, Vec::<String>::new());
-        node.keeper("uninstall");
+        node.run_command("uninstall");
     });
 }
 
@@ -85,7 +85,7 @@ fn the_runtime_says_what_it_has_loaded() {
 fn a_runtime_that_missed_a_change_is_told_of() {
     on_a_private_node(a_runtime_that_missed_a_change_is_told_of, async |node| {
         node.declare("v1");
-        node.keeper("install");
+        node.run_command("install");
         node.until_network_ready(true).await;
         let edited = fs::read_to_string(conflist())
             .unwrap()
@@ -94,7 +94,7 @@ fn a_runtime_that_missed_a_change_is_told_of() {
         fs::rename("/etc/cni/edited", conflist()).unwrap();
         until_only(&["uses another version of", CONFLIST]).await;
         assert!(node.network().await.status);
-        node.keeper("uninstall");
+        node.run_command("uninstall");
     });
 }
 
@@ -106,12 +106,12 @@ fn a_runtime_made_blind_is_told_of_until_it_is_restarted() {
         a_runtime_made_blind_is_told_of_until_it_is_restarted,
         async |node| {
             node.declare("v1");
-            node.keeper("install");
+            node.run_command("install");
             node.until_network_ready(true).await;
             fs::remove_dir_all(CONF_DIR).unwrap();
             node.until_network_ready(false).await;
-            node.keeper("install");
-            node.keeper("verify");
+            node.run_command("install");
+            node.run_command("verify");
             let blind = [
                 "containerd has not loaded",
                 CONFLIST,
@@ -122,13 +122,13 @@ fn a_runtime_made_blind_is_told_of_until_it_is_restarted() {
             until_only(&blind).await;
             // A change that it would see if it saw any.
             fs::write(Path::new(CONF_DIR).join("flag"), []).unwrap();
-            node.keeper("verify");
+            node.run_command("verify");
             until_only(&blind).await;
 
             node.restart_runtime().await;
             node.until_network_ready(true).await;
             assert_eq!(reasons().await, Vec::<String>::new());
-            node.keeper("uninstall");
+            node.run_command("uninstall");
         },
     );
 }

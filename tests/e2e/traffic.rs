@@ -1,4 +1,4 @@
-//! Two pods that talk all the time: ICMP one way, HTTP the other, every packet accounted for.
+//! Two pods that talk all the time: ICMP one way, HTTP the other. Every packet is counted.
 
 use crate::node::Node;
 use crate::pod::Pod;
@@ -10,14 +10,14 @@ const PAGES: &str = "/tmp/pages";
 /// Ends the HTTP side.
 const STOP: &str = "/tmp/stop";
 
-/// The talk of two pods.
+/// Traffic between two pods.
 pub(crate) struct Traffic {
     first: Pod,
     second: Pod,
 }
 
 impl Traffic {
-    /// Runs both pods and has them talk.
+    /// Runs both pods and starts their traffic.
     pub(crate) async fn start(node: &Node) -> Self {
         let first = node.run_pod("first", 18081).await;
         let second = node.run_pod("second", 18082).await;
@@ -42,7 +42,7 @@ impl Traffic {
         [&self.first, &self.second]
     }
 
-    /// Waits until they have talked on, then demands that nothing was ever lost; removes both.
+    /// Waits for more traffic, checks that nothing was ever lost, and removes both pods.
     pub(crate) async fn finish(self, node: &Node) {
         let pings = lines(node, &self.first, PING).await.len();
         let pages = lines(node, &self.second, PAGES).await.len();

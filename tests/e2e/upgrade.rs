@@ -14,14 +14,14 @@ fn a_running_pod_outlives_an_upgrade_of_its_plugins() {
         a_running_pod_outlives_an_upgrade_of_its_plugins,
         async |node| {
             node.declare("v1");
-            node.keeper("install");
+            node.run_command("install");
             node.until_network_ready(true).await;
             let old = node.run_pod("old", 18081).await;
             let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
             assert_eq!(node.page_from_node(loopback, 18081).await, "old\n");
 
             node.declare("v2");
-            node.keeper("install");
+            node.run_command("install");
             for plugin in PLUGINS {
                 let bytes = fs::read(Path::new(BIN_DIR).join(plugin)).unwrap();
                 assert!(bytes.ends_with(b"v2"), "{plugin} is still the old one");
@@ -37,7 +37,7 @@ fn a_running_pod_outlives_an_upgrade_of_its_plugins() {
             node.remove_pod(old).await;
             node.remove_pod(new).await;
             assert_eq!(node.leases(), Vec::<String>::new());
-            node.keeper("uninstall");
+            node.run_command("uninstall");
             node.until_network_ready(false).await;
         },
     );

@@ -99,18 +99,18 @@ impl Cluster {
         }
     }
 
-    /// Takes the API server away, as an outage does.
+    /// Stops the API server, as in an outage.
     pub(crate) async fn stop_api(&mut self) {
         self.api.kill().await;
     }
 
-    /// Brings it back, and waits until it answers.
+    /// Starts it again, and waits until it answers.
     pub(crate) async fn start_api(&mut self) {
         self.api = start_api(&self.dir);
         until_answers(&mut self.api, &self.kubectl).await;
     }
 
-    /// Ends all of it. Pods are the node's, and stay.
+    /// Stops all of it. The pods belong to the node, and stay.
     pub(crate) async fn stop(mut self) {
         for program in [
             &mut self.kubelet,
@@ -280,7 +280,7 @@ async fn until_answers(api: &mut Program, kubectl: &Kubectl) {
     .await;
 }
 
-/// The API server's own certificate, and the authority that it made for it.
+/// The API server's own certificate, and the authority that signed it.
 fn certificate(dir: &Path) -> PathBuf {
     dir.join("api/apiserver.crt")
 }

@@ -1,4 +1,4 @@
-//! What an operator has: `kubectl`, and patience.
+//! `kubectl` and Helm, as an operator uses them.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -21,17 +21,17 @@ pub(crate) struct Kubectl {
 }
 
 impl Kubectl {
-    /// For whom the file says.
+    /// For the user of this kubeconfig.
     pub(crate) fn new(config: &Path) -> Self {
         Self {
             config: config.to_owned(),
         }
     }
 
-    /// Has Helm do something for the same user; or why it does not.
+    /// Runs Helm for the same user; the error says why it fails.
     pub(crate) fn helm(&self, args: &[&str]) -> Result<(), String> {
         let helm = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/manifests/helm.py");
-        // Debian's own, which its modules belong to.
+        // Debian's own python3: Debian's packages of modules belong to it.
         let output = Command::new("/usr/bin/python3")
             .arg(helm)
             .args(args)
@@ -94,7 +94,7 @@ impl Kubectl {
         serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))
     }
 
-    /// Waits until an object is as `judge` says that it should be; fails with the judge's last words.
+    /// Waits until `judge` accepts an object; fails with the last reason that it gave.
     pub(crate) async fn until<T>(
         &self,
         what: &str,

@@ -1,6 +1,6 @@
-//! What happens to a node, in order; each part demands what must hold after it, and says how long it took.
+//! What happens to a node, in order. Each part checks what must hold after it, and prints how long it took.
 
-mod told;
+mod reports;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -14,21 +14,21 @@ use super::declared::{Declared, Operator, Plugins};
 use super::image::{VERSIONS, archive};
 use super::kubectl::{NAMESPACE, condition};
 use super::pod::{agent, cost, until_another, until_ready, until_resync, until_unready};
-use super::talk::{Talk, create_pod, run_pod};
+use super::pod_traffic::{PodTraffic, create_pod, run_pod};
 use crate::archive::DEBIAN_PLUGINS;
 use crate::containerd::SOCKET;
 use crate::namespace::run;
 use crate::node::{BIN_DIR, CONF_DIR, CONFLIST, Node, PLUGINS, names_in};
 use crate::poll::until;
 
-/// What a node's image puts behind its own build of a plugin.
+/// What a node's image appends to its own build of a plugin.
 const IMAGES_OWN: &[u8] = b"the image's own";
 /// The pod range of the node, which the controllers give to the first of a cluster: as the operator writes it down.
 const WRITTEN: &str = "values: {node.podCIDR: 10.244.0.0/24}";
 /// Pods that are run on the way, to see that they can be.
 const VISITORS: [&str; 5] = ["early", "after-wipe", "meanwhile", "after-outage", "orphan"];
 
-/// The cluster, its operator, and what they are at.
+/// The cluster, its operator, and what is declared now.
 pub(crate) struct Story {
     cluster: Cluster,
     operator: Operator,
@@ -37,7 +37,7 @@ pub(crate) struct Story {
 }
 
 impl Story {
-    /// Starts the cluster, and waits for the node to say what it lacks.
+    /// Starts the cluster, and waits until the node says that it has no network.
     pub(crate) async fn begin(node: &Node) -> Self {
         let start = Instant::now();
         for version in VERSIONS {
@@ -72,7 +72,7 @@ impl Story {
         story
     }
 
-    /// A line for whoever watches.
+    /// Prints a line for the person who watches.
     fn tell(&self, what: &str) {
         eprintln!("{:7.1} s  {what}", self.start.elapsed().as_secs_f64());
     }
@@ -118,15 +118,15 @@ impl Story {
         }
     }
 
-    /// A pod is scheduled and started, with an address in the node's range.
+    /// Checks that a pod is scheduled and started, with an address in the node's range.
     async fn runs_a_pod(&self, name: &str) {
         let pod = run_pod(&self.cluster.kubectl, name).await;
         let ip = pod["status"]["podIP"].as_str().unwrap();
         assert!(ip.starts_with("10.244.0."), "{ip}");
     }
 
-    /// From NotReady to Ready: a pod that waited is started. What the node's image brought is not touched.
-    pub(crate) async fn network_comes(&self) -> Talk {
+    /// From NotReady to Ready: a pod that waited is started. The plugins of the node's image are not touched.
+    pub(crate) async fn bring_up_network(&self) -> PodTraffic {
         let kubectl = &self.cluster.kubectl;
         fs::create_dir_all(BIN_DIR).unwrap();
         let mut own = fs::read(Path::new(DEBIAN_PLUGINS).join("bridge")).unwrap();
@@ -150,13 +150,13 @@ impl Story {
         self.tell("a pod that waited for the network is ready");
         assert_eq!(identity(&plugin("bridge")), before, "ifPresent: keep");
         assert!(holds("host-local", b"v1"));
-        let talk = Talk::start(kubectl).await;
+        let talk = PodTraffic::start(kubectl).await;
         self.tell("two pods talk");
         talk
     }
 
     /// A new image of the agent is rolled out under running pods.
-    pub(crate) async fn new_agent(&mut self, talk: &Talk) {
+    pub(crate) async fn upgrade_agent(&mut self, talk: &PodTraffic) {
         let before = agent().unwrap();
         self.declared.agent = VERSIONS[1];
         self.apply();
@@ -166,12 +166,12 @@ impl Story {
         let pods = self.cluster.kubectl.get(&object).unwrap();
         let image = &pods["items"][0]["spec"]["containers"][0]["image"];
         assert_eq!(*image, format!("localhost/cni-keeper:{}", VERSIONS[1]));
-        let talked = talk.goes_on(&self.cluster.kubectl).await;
+        let talked = talk.assert_uninterrupted(&self.cluster.kubectl).await;
         self.tell(&format!("a new agent is rolled out: {talked}"));
     }
 
-    /// A new version of the plugins, by the ConfigMap alone; and now the image's own is to give way as well.
-    pub(crate) async fn new_plugins(&mut self, talk: &Talk) {
+    /// A new version of the plugins, by the ConfigMap alone. It now replaces the image's own plugins as well.
+    pub(crate) async fn upgrade_plugins(&mut self, talk: &PodTraffic) {
         let before = agent().unwrap();
         self.declared.plugins = Plugins::Mirrored("v2");
         self.declared.if_present = "replace";
@@ -179,31 +179,31 @@ impl Story {
         self.until_placed().await;
         until_ready().await;
         assert_eq!(agent().unwrap(), before, "no roll-out for that");
-        let talked = talk.goes_on(&self.cluster.kubectl).await;
+        let talked = talk.assert_uninterrupted(&self.cluster.kubectl).await;
         self.tell(&format!("new plugins by the ConfigMap: {talked}"));
     }
 
     /// Fault 24 under a kubelet: the plugins go with their directory, and the conflist.
-    pub(crate) async fn wiped(&self, talk: &Talk) {
-        // Away first: to delete it where it is takes longer than the agent takes to fill it again.
+    pub(crate) async fn wipe_directories(&self, talk: &PodTraffic) {
+        // Moved away first: deleting it in place takes longer than the agent takes to fill it again.
         let away = format!("{BIN_DIR}.away");
         fs::rename(BIN_DIR, &away).unwrap();
         fs::remove_dir_all(away).unwrap();
         fs::remove_file(conflist()).unwrap();
-        self.until_mended().await;
+        self.until_repaired().await;
         self.runs_a_pod(VISITORS[1]).await;
-        let talked = talk.goes_on(&self.cluster.kubectl).await;
+        let talked = talk.assert_uninterrupted(&self.cluster.kubectl).await;
         self.tell(&format!(
             "/opt/cni/bin and the conflist were deleted: {talked}"
         ));
     }
 
-    async fn until_mended(&self) {
+    async fn until_repaired(&self) {
         let damaged = Instant::now();
         self.until_placed().await;
         let milliseconds = damaged.elapsed().as_millis();
         until_ready().await;
-        self.tell(&format!("mended within {milliseconds} ms"));
+        self.tell(&format!("repaired within {milliseconds} ms"));
     }
 
     /// Waits for the conflist, and for the plugins that are declared.
@@ -224,8 +224,8 @@ impl Story {
         .await;
     }
 
-    /// Fault 55 by a ConfigMap: the last good configuration stays in force, and everybody is told the key.
-    pub(crate) async fn mistaken(&mut self, talk: &Talk) {
+    /// Fault 55 by a ConfigMap: the last good configuration stays in force, and every view names the key.
+    pub(crate) async fn apply_mistake(&mut self, talk: &PodTraffic) {
         let placed: Vec<PathBuf> = PLUGINS.iter().map(|name| plugin(name)).collect();
         let placed = [placed, vec![conflist()]].concat();
         let before: Vec<_> = placed.iter().map(|file| identity(file)).collect();
@@ -260,16 +260,16 @@ impl Story {
         self.apply();
         until_ready().await;
         self.roll_out();
-        let talked = talk.goes_on(&self.cluster.kubectl).await;
-        self.tell(&format!("mended in the ConfigMap: {talked}"));
+        let talked = talk.assert_uninterrupted(&self.cluster.kubectl).await;
+        self.tell(&format!("fixed in the ConfigMap: {talked}"));
     }
 
-    /// Nobody answers for the cluster: what drifts is mended, and an agent that dies comes back and is ready.
-    pub(crate) async fn without_api(&mut self, talk: &Talk) {
+    /// The API server does not answer: drift is repaired, and an agent that dies comes back and is ready.
+    pub(crate) async fn lose_api_server(&mut self, talk: &PodTraffic) {
         self.cluster.stop_api().await;
         fs::write(plugin("bridge"), b"not a program").unwrap();
         fs::remove_file(conflist()).unwrap();
-        self.until_mended().await;
+        self.until_repaired().await;
         let before = agent().unwrap();
         kill(before, Signal::SIGKILL).unwrap();
         until_another(before).await;
@@ -277,23 +277,23 @@ impl Story {
         self.tell("no API server: the agent was killed, and its next one is ready");
         self.cluster.start_api().await;
         self.runs_a_pod(VISITORS[3]).await;
-        let talked = talk.goes_on(&self.cluster.kubectl).await;
+        let talked = talk.assert_uninterrupted(&self.cluster.kubectl).await;
         self.tell(&format!("the API server is back: {talked}"));
     }
 
-    /// With the mirror gone, the plugins come out of the image.
-    pub(crate) async fn air_gapped(&mut self, talk: &Talk) {
+    /// The mirror is gone, and the plugins come out of the agent's image.
+    pub(crate) async fn install_from_image(&mut self, talk: &PodTraffic) {
         self.operator.end_mirror();
         self.declared.plugins = Plugins::Seeded;
         self.apply();
         self.until_placed().await;
         until_ready().await;
-        let talked = talk.goes_on(&self.cluster.kubectl).await;
+        let talked = talk.assert_uninterrupted(&self.cluster.kubectl).await;
         self.tell(&format!("other plugins, from the image: {talked}"));
     }
 
-    /// What requests and limits are to be measured by.
-    pub(crate) fn measured(&self) {
+    /// Prints what the agent used, to compare with its requests and limits.
+    pub(crate) fn report_cost(&self) {
         let cost = cost(agent().unwrap());
         self.tell(&format!(
             "the agent's container: at most {:.1} of {:.0} MiB, {} ms of processor time, throttled {} times",
@@ -305,8 +305,8 @@ impl Story {
         assert!(cost.memory < cost.limit, "{cost:?}");
     }
 
-    /// The agent goes and the network stays; then the network goes as well, and nothing is left.
-    pub(crate) async fn end(mut self, node: &Node, talk: Talk) {
+    /// The agent is removed and the network stays. Then the network is removed as well, and nothing is left.
+    pub(crate) async fn end(mut self, node: &Node, talk: PodTraffic) {
         let kubectl = &self.cluster.kubectl;
         kubectl.delete(&["--namespace", NAMESPACE, "daemonset", NAMESPACE]);
         until("the agent to be gone", async || match agent() {
@@ -316,7 +316,7 @@ impl Story {
         .await;
         self.runs_a_pod(VISITORS[4]).await;
         self.until_node("True", "").await;
-        let talked = talk.goes_on(kubectl).await;
+        let talked = talk.assert_uninterrupted(kubectl).await;
         self.tell(&format!("the DaemonSet was deleted: {talked}"));
 
         // A pod cannot be stopped properly without its network.
@@ -337,13 +337,13 @@ impl Story {
         let overlay = self.operator.write(&self.declared);
         self.cluster.kubectl.delete(&["--kustomize", &overlay]);
         self.tell("nothing of it is left in the cluster");
-        self.by_helm().await;
+        self.install_by_helm().await;
         self.cluster.stop().await;
     }
 
-    /// The chart on the same node: from NotReady to Ready, another configuration without a new pod, and its end, which
-    /// leaves the network.
-    async fn by_helm(&mut self) {
+    /// The chart on the same node: from NotReady to Ready, another configuration without a new pod, and `helm uninstall`,
+    /// which leaves the network.
+    async fn install_by_helm(&mut self) {
         let helm = |what, declared: &Declared| {
             let values = self.operator.values(declared);
             self.cluster.kubectl.helm(&[what, "--values", &values])

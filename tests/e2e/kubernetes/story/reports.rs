@@ -1,4 +1,4 @@
-//! The API server is asked and told, by an agent whose account may do just that.
+//! An agent that reads its node from the API server and reports to it, with exactly the rights for that.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Story, conflist};
 use crate::kubernetes::cluster::NODE;
 use crate::kubernetes::kubectl::{NAMESPACE, condition};
-use crate::kubernetes::talk::Talk;
+use crate::kubernetes::pod_traffic::PodTraffic;
 use crate::node::CONFLIST;
 use crate::poll::until;
 
@@ -49,7 +49,7 @@ const RIGHTS: [(&str, &[&str]); 4] = [
 impl Story {
     /// The range from the API server, and the node's condition, Events and startup taint; with the rights for the first
     /// alone, and then for all.
-    pub(crate) async fn told(&mut self, talk: &Talk) {
+    pub(crate) async fn check_reports(&mut self, talk: &PodTraffic) {
         let taint = format!("{TAINT}:NoSchedule");
         self.cluster.kubectl.run(&["taint", "node", NODE, &taint]);
         self.declared.facts = ASKED;
@@ -91,11 +91,11 @@ impl Story {
             })
             .await;
         assert!(message.contains(CONFLIST), "{message}");
-        let talked = talk.goes_on(kubectl).await;
+        let talked = talk.assert_uninterrupted(kubectl).await;
         self.tell(&format!("condition, Event ({message}) and taint: {talked}"));
     }
 
-    /// The agent may do what the components that are in use give, and nothing else.
+    /// The agent may do what the components in use allow, and nothing else.
     fn assert_rights(&self) {
         let account = format!("--as=system:serviceaccount:{NAMESPACE}:{NAMESPACE}");
         for (component, rights) in RIGHTS {

@@ -1,4 +1,4 @@
-//! Two pods that a deployment might have put there: one pings the other and gets its page, without a pause.
+//! Two pods as a deployment makes them: one pings the other and gets its page, without a pause.
 
 use serde_json::{Value, json};
 
@@ -9,11 +9,11 @@ use crate::poll::until;
 const PINGED: &str = "pinged";
 const PINGING: &str = "pinging";
 
-/// The talk of two pods.
-pub(crate) struct Talk;
+/// Traffic between two pods.
+pub(crate) struct PodTraffic;
 
-impl Talk {
-    /// Has them talk. Every line of what they say is kept by the kubelet.
+impl PodTraffic {
+    /// Starts the traffic. The kubelet keeps every line that the pods print.
     pub(crate) async fn start(kubectl: &Kubectl) -> Self {
         let pinged = run_pod(kubectl, PINGED).await;
         let ip = pinged["status"]["podIP"].as_str().unwrap();
@@ -32,13 +32,12 @@ impl Talk {
         );
         kubectl.until_pod_ready("default", PINGING).await;
         let talk = Self;
-        talk.goes_on(kubectl).await;
+        talk.assert_uninterrupted(kubectl).await;
         talk
     }
 
-    /// Waits until they have talked on, then demands that nothing was lost since they began, and tells how much
-    /// that was.
-    pub(crate) async fn goes_on(&self, kubectl: &Kubectl) -> String {
+    /// Waits for more traffic, checks that nothing was lost since it began, and returns how much there was.
+    pub(crate) async fn assert_uninterrupted(&self, kubectl: &Kubectl) -> String {
         let (pings, pages) = (said(kubectl, "ping").len(), said(kubectl, "pages").len());
         let (pings, pages) = until("two pods to go on talking", async || {
             let (pings_now, pages_now) = (said(kubectl, "ping"), said(kubectl, "pages"));
@@ -79,7 +78,7 @@ pub(crate) async fn run_pod(kubectl: &Kubectl, name: &str) -> Value {
     kubectl.until_pod_ready("default", name).await
 }
 
-/// Creates such a pod, and no more.
+/// Creates such a pod, and does not wait.
 pub(crate) fn create_pod(kubectl: &Kubectl, name: &str) {
     let serve = format!("echo {name} >/tmp/index.html; exec /bin/busybox httpd -f -p 80 -h /tmp");
     create(kubectl, name, &[container("serve", &serve)]);
