@@ -10,60 +10,66 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
+use tokio_io_timeout::TimeoutStream;
 
-use super::Limits;
-use super::impatient::Impatient;
+use super::ConnectionLimits;
+use super::admission::{ConnectionActivity, ConnectionPlace};
 use super::routes::Routes;
-use super::slots::{Activity, Phase};
 
-/// The largest request head. It is also the least that hyper can be held to.
-const HEAD_BYTES: usize = 8 * 1024;
+/// The largest request head, in bytes. This is also the smallest limit that hyper accepts.
+const MAX_HEAD_BYTES: usize = 8 * 1024;
 
-/// Answers what comes over one connection until the client leaves, has used up its time, or `stopping` is dropped.
-pub(super) async fn serve(
+/// Answers the requests of one connection until the client leaves, the connection has used up its time, its place
+/// is needed, or the sender of `stopping` is dropped.
+pub(super) async fn serve_connection(
+    // Declared first, so that it is dropped last: the spare descriptor is refilled after the stream is closed.
+    place: ConnectionPlace,
     stream: TcpStream,
     routes: Arc<Routes>,
-    activity: Arc<Activity>,
-    limits: Limits,
+    limits: ConnectionLimits,
     mut stopping: watch::Receiver<()>,
 ) {
-    let seen = Arc::clone(&activity);
+    let (activity, observed) = watch::channel(ConnectionActivity::AwaitingFirstRequest);
+    let activity = Arc::new(activity);
     let service = service_fn(move |request| {
         let (routes, activity) = (Arc::clone(&routes), Arc::clone(&activity));
         async move {
-            activity.answering();
-            let answer = routes.answer(request).await;
-            activity.answered();
-            Ok::<_, Infallible>(answer)
+            activity.send_replace(ConnectionActivity::Answering);
+            let response = routes.respond(request).await;
+            activity.send_replace(ConnectionActivity::Idle);
+            Ok::<_, Infallible>(response)
         }
     });
-    // A head and a body are written together; there is nothing to wait for.
+    // Head and body are written together, so there is nothing to wait for.
     let _ = stream.set_nodelay(true);
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(limits.write_timeout));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.head)
-        .max_buf_size(HEAD_BYTES)
-        // `printf 'GET …' | nc` closes its half before the answer.
+        .header_read_timeout(limits.head_timeout)
+        .max_buf_size(MAX_HEAD_BYTES)
+        // `printf 'GET …' | nc` closes its half before the answer comes.
         .half_close(true)
-        .serve_connection(TokioIo::new(Impatient::new(stream, limits.write)), service);
+        .serve_connection(TokioIo::new(Box::pin(stream)), service);
     let mut connection = pin!(connection);
-    // Whatever ends the wait, nothing is lost: the connection itself is polled on below.
+    // Whichever wait ends first, nothing is lost: the connection itself is polled again below.
     tokio::select! {
-        ended = connection.as_mut() => return tell(ended),
-        () = sleep(limits.life) => {}
+        ended = connection.as_mut() => return log_early_end(ended),
+        () = place.wait_until_needed(observed.clone()) => return,
+        () = sleep(limits.max_lifetime) => {}
         _ = stopping.changed() => {}
     }
-    if matches!(seen.phase(), Phase::Silent { .. }) {
+    if *observed.borrow() == ConnectionActivity::AwaitingFirstRequest {
         return;
     }
     connection.as_mut().graceful_shutdown();
-    if let Ok(ended) = timeout(limits.farewell, connection).await {
-        tell(ended);
+    if let Ok(ended) = timeout(limits.drain_timeout, connection).await {
+        log_early_end(ended);
     }
 }
 
-/// How a connection ends is the client's affair.
-fn tell(ended: hyper::Result<()>) {
+/// Why a connection ends matters only to its client, so it is no warning.
+fn log_early_end(ended: hyper::Result<()>) {
     if let Err(error) = ended {
         tracing::debug!("an HTTP connection ended early: {error}");
     }

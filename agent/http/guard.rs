@@ -1,4 +1,4 @@
-//! What is refused before anything is looked up.
+//! Which requests are rejected before anything is looked up.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -8,21 +8,20 @@ use hyper::{Method, StatusCode, Version};
 
 use crate::model::is_loopback;
 
-/// Why a request is refused.
+/// Why a request is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// It is for another host than this listener speaks for.
+pub(super) enum RequestRejection {
+    /// It is for a host name that is not this listener's.
     Host,
-    /// It is HTTP/1.1 and names no host, or more than one.
+    /// It is HTTP/1.1 and has no Host header, or more than one.
     NoHost,
-    /// It would change something.
+    /// Its method would change something.
     Method,
-    /// It brings a body.
+    /// It has a body.
     Body,
 }
 
-impl Refusal {
-    /// The status that says so.
+impl RequestRejection {
     pub(super) const fn status(self) -> StatusCode {
         match self {
             Self::Host => StatusCode::MISDIRECTED_REQUEST,
@@ -32,67 +31,72 @@ impl Refusal {
         }
     }
 
-    /// The line that says so.
-    pub(super) const fn line(self) -> &'static str {
+    /// What the client is told.
+    pub(super) const fn message(self) -> &'static str {
         match self {
             Self::Host => {
-                "this listener answers to localhost and its own address only: ask for http://127.0.0.1"
+                "this listener answers requests for localhost and its own address only; use http://127.0.0.1"
             }
-            Self::NoHost => "exactly one Host header is needed",
-            Self::Method => "this endpoint only reads: use GET or HEAD",
+            Self::NoHost => "the request needs exactly one Host header",
+            Self::Method => "this endpoint only reads; use GET or HEAD",
             Self::Body => "this endpoint takes no request body",
         }
     }
 }
 
-/// Whether a request is refused, and why; `local` is the address that is listened on.
-pub(super) fn refusal(request: &Parts, local: SocketAddr) -> Option<Refusal> {
-    match host(request) {
-        Ok(Some(host)) if is_loopback(local.ip()) && !speaks_for(local.ip(), host) => {
-            return Some(Refusal::Host);
+/// Checks a request to a listener at the address `local`.
+///
+/// # Errors
+/// When the request must not be answered.
+pub(super) fn check_request(request: &Parts, local: SocketAddr) -> Result<(), RequestRejection> {
+    match requested_host(request)? {
+        Some(host) if is_loopback(local.ip()) && !is_own_host(local.ip(), host) => {
+            return Err(RequestRejection::Host);
         }
-        // HTTP/1.0 knows no Host, and no browser sends it.
-        Ok(None) if request.version > Version::HTTP_10 => return Some(Refusal::NoHost),
-        Err(refusal) => return Some(refusal),
-        Ok(_) => {}
+        // HTTP/1.0 has no Host header, and no browser uses it.
+        None if request.version > Version::HTTP_10 => return Err(RequestRejection::NoHost),
+        _ => {}
     }
     if request.method != Method::GET && request.method != Method::HEAD {
-        return Some(Refusal::Method);
+        return Err(RequestRejection::Method);
     }
-    has_body(&request.headers).then_some(Refusal::Body)
+    match has_body(&request.headers) {
+        true => Err(RequestRejection::Body),
+        false => Ok(()),
+    }
 }
 
-/// Whether a request announces a body, be it an empty chunked one.
+/// Whether a request announces a body, even an empty chunked one.
 pub(super) fn has_body(headers: &HeaderMap) -> bool {
     let length = headers.get(header::CONTENT_LENGTH);
     headers.contains_key(header::TRANSFER_ENCODING) || length.is_some_and(|length| length != "0")
 }
 
 /// The host that a request is for, without its port. A host in the target goes before the header (RFC 9112, 3.2.2).
-fn host(request: &Parts) -> Result<Option<&str>, Refusal> {
+fn requested_host(request: &Parts) -> Result<Option<&str>, RequestRejection> {
     let mut named = request.headers.get_all(header::HOST).iter();
     let header = named.next();
     if named.next().is_some() {
-        return Err(Refusal::NoHost);
+        return Err(RequestRejection::NoHost);
     }
-    let header = header.map(|host| host.to_str().map_err(|_| Refusal::NoHost));
+    let header = header.map(|host| host.to_str().map_err(|_| RequestRejection::NoHost));
     match (request.uri.host(), header.transpose()?) {
         (Some(host), _) => Ok(Some(host)),
-        (None, header) => Ok(header.map(without_port)),
+        (None, header) => Ok(header.map(strip_port)),
     }
 }
 
-fn without_port(host: &str) -> &str {
+fn strip_port(host: &str) -> &str {
     match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
     }
 }
 
-/// Whether a loopback listener answers to a name. A page in a browser on this machine can be at home at any name that
-/// somebody lets point to 127.0.0.1 (DNS rebinding), but at none of these. The port is not looked at: it may
-/// have been forwarded.
-fn speaks_for(local: IpAddr, host: &str) -> bool {
+/// Whether a loopback listener answers requests for a host. A hostile web page in a browser on this machine can have
+/// any host name that its owner lets resolve to 127.0.0.1 (DNS rebinding), but none of these. The port does not
+/// count: it may have been forwarded.
+fn is_own_host(local: IpAddr, host: &str) -> bool {
     let literal = host
         .strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'));
@@ -110,7 +114,7 @@ mod tests {
 
     const LOOPBACK: &str = "127.0.0.1:9742";
 
-    fn asked(local: &str, build: &[(&str, &str)]) -> Option<Refusal> {
+    fn check(local: &str, build: &[(&str, &str)]) -> Result<(), RequestRejection> {
         let mut request = Request::builder().uri("/readyz");
         for (name, value) in build {
             request = match *name {
@@ -120,7 +124,7 @@ mod tests {
             };
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        refusal(&parts, local.parse().unwrap())
+        check_request(&parts, local.parse().unwrap())
     }
 
     /// Fault 58: a name that only points here is not this listener's.
@@ -136,7 +140,7 @@ mod tests {
             "localhost",
             "LocalHost:9742",
         ] {
-            assert_eq!(asked(LOOPBACK, &[("host", host)]), None, "{host}");
+            assert_eq!(check(LOOPBACK, &[("host", host)]), Ok(()), "{host}");
         }
         for host in [
             "evil.example",
@@ -149,39 +153,39 @@ mod tests {
             "",
             ":9742",
         ] {
-            let refused = asked(LOOPBACK, &[("host", host)]);
-            assert_eq!(refused, Some(Refusal::Host), "{host}");
+            let checked = check(LOOPBACK, &[("host", host)]);
+            assert_eq!(checked, Err(RequestRejection::Host), "{host}");
         }
     }
 
     #[test]
     fn a_host_in_the_target_goes_before_the_header() {
         let evil = [(":uri", "http://evil.example/"), ("host", "localhost")];
-        assert_eq!(asked(LOOPBACK, &evil), Some(Refusal::Host));
+        assert_eq!(check(LOOPBACK, &evil), Err(RequestRejection::Host));
         let good = [(":uri", "http://localhost:1/"), ("host", "evil.example")];
-        assert_eq!(asked(LOOPBACK, &good), None);
+        assert_eq!(check(LOOPBACK, &good), Ok(()));
     }
 
     #[test]
     fn one_host_is_needed_and_any_will_do_where_others_ask() {
-        assert_eq!(asked(LOOPBACK, &[]), Some(Refusal::NoHost));
+        assert_eq!(check(LOOPBACK, &[]), Err(RequestRejection::NoHost));
         let two = [("host", "localhost"), ("host", "localhost")];
-        assert_eq!(asked(LOOPBACK, &two), Some(Refusal::NoHost));
-        assert_eq!(asked("0.0.0.0:9742", &[("host", "node-1")]), None);
-        assert_eq!(asked("10.0.0.1:9742", &[("host", "node-1:9742")]), None);
+        assert_eq!(check(LOOPBACK, &two), Err(RequestRejection::NoHost));
+        assert_eq!(check("0.0.0.0:9742", &[("host", "node-1")]), Ok(()));
+        assert_eq!(check("10.0.0.1:9742", &[("host", "node-1:9742")]), Ok(()));
     }
 
     #[test]
     fn only_reading_without_a_body_is_allowed() {
         let host = ("host", "localhost");
         for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"] {
-            let refused = asked(LOOPBACK, &[host, (":method", method)]);
-            assert_eq!(refused, Some(Refusal::Method), "{method}");
+            let checked = check(LOOPBACK, &[host, (":method", method)]);
+            assert_eq!(checked, Err(RequestRejection::Method), "{method}");
         }
-        assert_eq!(asked(LOOPBACK, &[host, (":method", "HEAD")]), None);
-        assert_eq!(asked(LOOPBACK, &[host, ("content-length", "0")]), None);
+        assert_eq!(check(LOOPBACK, &[host, (":method", "HEAD")]), Ok(()));
+        assert_eq!(check(LOOPBACK, &[host, ("content-length", "0")]), Ok(()));
         for body in [("content-length", "1"), ("transfer-encoding", "chunked")] {
-            assert_eq!(asked(LOOPBACK, &[host, body]), Some(Refusal::Body));
+            assert_eq!(check(LOOPBACK, &[host, body]), Err(RequestRejection::Body));
         }
     }
 }

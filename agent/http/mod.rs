@@ -1,18 +1,18 @@
-//! What the running agent tells over HTTP. It only reads, and nothing that a client does delays the loop.
+//! What the running agent answers over HTTP. It only reads, and no client can delay the agent's loop.
 
-mod checks;
+mod admission;
 mod connection;
+mod endpoint;
 mod guard;
-mod impatient;
+mod json;
 mod limits;
-pub mod page;
-mod redact;
+pub mod metrics;
+mod readyz;
+mod response;
 mod routes;
 mod server;
-mod slots;
-mod views;
 mod zpages;
 
-pub use limits::Limits;
-pub use routes::Surface;
+pub use endpoint::Surface;
+pub use limits::ConnectionLimits;
 pub use server::{BindError, Server};

@@ -1,78 +1,28 @@
-//! Which path is answered with what.
+//! Which request gets which answer.
 
-use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response};
 
-use super::checks::Question;
-use super::guard::{self, Refusal};
-use super::{page, views, zpages};
+use super::endpoint::Endpoint;
+use super::guard;
+use super::readyz::HealthQuery;
+use super::response::EndpointResponse;
+use super::{Surface, json, metrics, zpages};
 use crate::daemon::Handle;
-use crate::metrics;
 use crate::model::{Check, CheckName, Status};
+use crate::page;
 
-/// How long a look at the disk may take that a client waits for. A kubelet gives a probe one second unless told
-/// otherwise, and an answer that it does not wait for helps nobody.
-const PATIENCE: Duration = Duration::from_millis(800);
+/// How long a client waits for the disk to be looked at. A kubelet gives a probe one second unless it is told
+/// otherwise, and an answer after that is of no use.
+const OBSERVE_TIMEOUT: Duration = Duration::from_millis(800);
 
-const TEXT: &str = "text/plain; charset=utf-8";
-const JSON: &str = "application/json";
-const HTML: &str = "text/html; charset=utf-8";
-
-/// The page brings all that it needs, and belongs into no frame.
-const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; \
-     base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-);
-
-/// What a listener serves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Surface {
-    /// All endpoints: `http.listen`.
-    Everything,
-    /// `/metrics`, and `/livez` to see that it is there: `http.metricsListen`.
-    MetricsOnly,
-}
-
-impl Surface {
-    /// The paths on it.
-    #[must_use]
-    pub const fn paths(self) -> &'static [&'static str] {
-        match self {
-            Self::Everything => &[
-                "/",
-                "/livez",
-                "/readyz",
-                "/healthz",
-                "/metrics",
-                "/status",
-                "/drift",
-                "/conflist",
-                "/statusz",
-                "/flagz",
-            ],
-            Self::MetricsOnly => &["/livez", "/metrics"],
-        }
-    }
-
-    /// The setting that says where it listens.
-    #[must_use]
-    pub const fn setting(self) -> &'static str {
-        match self {
-            Self::Everything => "http.listen",
-            Self::MetricsOnly => "http.metricsListen",
-        }
-    }
-}
-
-/// The answers of one listener.
+/// What is asked of one listener, and where the answers come from.
 #[derive(Debug)]
 pub(super) struct Routes {
     handle: Handle,
@@ -82,16 +32,8 @@ pub(super) struct Routes {
     since: Instant,
 }
 
-/// An answer before it has its headers.
-struct Answer {
-    status: StatusCode,
-    kind: &'static str,
-    body: String,
-    extra: Option<(HeaderName, HeaderValue)>,
-}
-
 impl Routes {
-    /// The answers of the listener at `local`.
+    /// For the listener at the address `local`.
     pub(super) fn new(handle: Handle, surface: Surface, local: SocketAddr) -> Self {
         Self {
             handle,
@@ -101,56 +43,57 @@ impl Routes {
         }
     }
 
-    /// Answers a request; its body is never read.
-    pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    /// Answers a request. Its body is never read.
+    pub(super) async fn respond(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let (request, _) = request.into_parts();
-        let answer = match guard::refusal(&request, self.local) {
-            Some(refusal) => Answer::refused(refusal),
-            None => self.route(&request).await,
+        let response = match guard::check_request(&request, self.local) {
+            Err(rejection) => EndpointResponse::rejected(rejection),
+            Ok(()) => self.route_request(&request).await,
         };
-        let mut response = answer.into_response();
-        if guard::has_body(&request.headers) {
-            let headers = response.headers_mut();
-            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-        response
+        // What follows the head is a body that nobody reads. It must not be taken for the next request.
+        let closes = guard::has_body(&request.headers);
+        response.into_http(closes)
     }
 
-    async fn route(&self, request: &Parts) -> Answer {
+    async fn route_request(&self, request: &Parts) -> EndpointResponse {
         let path = request.uri.path();
-        let question = Question::new(request.uri.query());
-        let (top, check) = match path.strip_prefix("/readyz/") {
+        let query = HealthQuery::parse(request.uri.query());
+        let (path, check) = match path.strip_prefix("/readyz/") {
             Some(check) => ("/readyz", Some(check)),
             None => (path, None),
         };
-        if !self.surface.paths().contains(&top) {
-            return Answer::not_found("no such page", self.surface.paths());
-        }
-        match top {
-            "/livez" => self.alive("livez", &question),
-            "/healthz" => self.alive("healthz", &question),
-            "/readyz" => self.ready(check, &question).await,
-            "/metrics" => Answer::new(metrics::CONTENT_TYPE, metrics::text(&*self.look().await)),
-            "/status" => Answer::json(views::status(&*self.look().await)),
-            "/drift" => Answer::json(views::drift(&self.handle.latest())),
-            "/conflist" => Answer::json(views::conflist(&self.handle.latest())),
-            "/statusz" => {
+        let Some(endpoint) = self.surface.endpoint_at(path) else {
+            return EndpointResponse::not_found("no such page", &self.surface.paths());
+        };
+        match endpoint {
+            Endpoint::Page => self.page().await,
+            Endpoint::Livez => self.liveness("livez", &query),
+            Endpoint::Healthz => self.liveness("healthz", &query),
+            Endpoint::Readyz => self.readiness(check, &query).await,
+            Endpoint::Metrics => self.metrics().await,
+            Endpoint::Status => {
+                EndpointResponse::json(json::status_document(&*self.observe_now().await))
+            }
+            Endpoint::Drift => EndpointResponse::json(json::drift_document(&self.handle.latest())),
+            Endpoint::Conflist => {
+                EndpointResponse::json(json::conflist_document(&self.handle.latest()))
+            }
+            Endpoint::Statusz => {
                 let agent = &self.handle.latest().agent;
                 let paths = self.surface.paths();
-                Answer::new(TEXT, zpages::statusz(agent, self.since.elapsed(), paths))
+                let up = self.since.elapsed();
+                EndpointResponse::text(zpages::render_statusz(agent, up, &paths))
             }
-            "/flagz" => Answer::new(TEXT, zpages::flagz(&self.handle.latest().agent)),
-            _ => Answer {
-                extra: Some((header::CONTENT_SECURITY_POLICY, PAGE_POLICY)),
-                ..Answer::new(HTML, page::render(&*self.look().await))
-            },
+            Endpoint::Flagz => {
+                EndpointResponse::text(zpages::render_flagz(&self.handle.latest().agent))
+            }
         }
     }
 
-    /// A status that is no older than the question. Where the disk cannot be looked at in time, the last one is
-    /// given with a failing check `look`: what may be right is not known to be.
-    async fn look(&self) -> Arc<Status> {
-        let stale = match self.handle.fresh(PATIENCE).await {
+    /// A status that is no older than the request. If the disk could not be looked at in time, it is the last one
+    /// with the failing check `look`: what was right then may be wrong now.
+    async fn observe_now(&self) -> Arc<Status> {
+        let stale = match self.handle.fresh(OBSERVE_TIMEOUT).await {
             Ok(status) => return status,
             Err(stale) => stale,
         };
@@ -164,94 +107,37 @@ impl Routes {
         Arc::new(status)
     }
 
-    fn alive(&self, of: &str, question: &Question<'_>) -> Answer {
-        let mut turning = Check::new(CheckName::Loop);
-        turning.failures = self
-            .handle
-            .alive()
-            .err()
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        Answer::judged(of, question, &[turning])
+    async fn page(&self) -> EndpointResponse {
+        let status = self.observe_now().await;
+        EndpointResponse::page(page::render_page(&status, SystemTime::now()))
     }
 
-    async fn ready(&self, only: Option<&str>, question: &Question<'_>) -> Answer {
-        let status = self.look().await;
+    async fn metrics(&self) -> EndpointResponse {
+        let text = metrics::render_metrics(&*self.observe_now().await);
+        EndpointResponse::of_type(metrics::CONTENT_TYPE, text)
+    }
+
+    fn liveness(&self, endpoint: &str, query: &HealthQuery<'_>) -> EndpointResponse {
+        let mut check = Check::new(CheckName::Loop);
+        if let Err(stuck) = self.handle.alive() {
+            check.failures.push(stuck.to_string());
+        }
+        EndpointResponse::health(&query.evaluate(endpoint, &[check]))
+    }
+
+    async fn readiness(&self, only: Option<&str>, query: &HealthQuery<'_>) -> EndpointResponse {
+        let status = self.observe_now().await;
         let checks = &status.snapshot.checks;
         let Some(name) = only else {
-            return Answer::judged("readyz", question, checks);
+            return EndpointResponse::health(&query.evaluate("readyz", checks));
         };
         if !checks.iter().any(|check| check.name.as_str() == name) {
             let names: Vec<&str> = checks.iter().map(|check| check.name.as_str()).collect();
-            return Answer::not_found("no such check", &names);
+            return EndpointResponse::not_found("no such check", &names);
         }
-        // A check of yesterday is no better than none.
+        // A check that holds as of an old look at the disk proves nothing, so a failing `look` always counts.
         let counts = |check: &&Check| check.name.as_str() == name || check.name == CheckName::Look;
         let checks: Vec<Check> = checks.iter().filter(counts).cloned().collect();
-        Answer::judged("readyz", question, &checks)
-    }
-}
-
-impl Answer {
-    const fn new(kind: &'static str, body: String) -> Self {
-        Self {
-            status: StatusCode::OK,
-            kind,
-            body,
-            extra: None,
-        }
-    }
-
-    fn failed(status: StatusCode, line: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            status,
-            ..Self::new(TEXT, line.into().into_owned() + "\n")
-        }
-    }
-
-    fn refused(refusal: Refusal) -> Self {
-        let allow = HeaderValue::from_static("GET, HEAD");
-        Self {
-            extra: (refusal == Refusal::Method).then_some((header::ALLOW, allow)),
-            ..Self::failed(refusal.status(), refusal.line())
-        }
-    }
-
-    fn not_found(what: &str, instead: &[&str]) -> Self {
-        let line = format!("{what}; there are: {}", instead.join(" "));
-        Self::failed(StatusCode::NOT_FOUND, line)
-    }
-
-    fn json(document: serde_json::Result<String>) -> Self {
-        match document {
-            Ok(document) => Self::new(JSON, document),
-            Err(error) => Self::failed(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
-        }
-    }
-
-    fn judged(of: &str, question: &Question<'_>, checks: &[Check]) -> Self {
-        let verdict = question.verdict(of, checks);
-        let status = if verdict.passed {
-            StatusCode::OK
-        } else {
-            StatusCode::SERVICE_UNAVAILABLE
-        };
-        Self {
-            status,
-            ..Self::new(TEXT, verdict.text)
-        }
-    }
-
-    fn into_response(self) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::from(self.body));
-        *response.status_mut() = self.status;
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.kind));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        let nosniff = HeaderValue::from_static("nosniff");
-        headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
-        headers.extend(self.extra.map(|(name, value)| (Some(name), value)));
-        response
+        EndpointResponse::health(&query.evaluate("readyz", &checks))
     }
 }

@@ -1,28 +1,22 @@
-//! The listener: it stays, whatever comes.
+//! The listener. It keeps listening, whatever clients and kernel do.
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Duration;
 
-use nix::errno::Errno;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
-use tokio::time::sleep;
 
-use super::connection;
+use super::admission::Admission;
+use super::connection::serve_connection;
 use super::routes::Routes;
-use super::slots::{Activity, Slots};
-use super::{Limits, Surface};
+use super::{ConnectionLimits, Surface};
 use crate::daemon::Handle;
 use crate::host::kernel_reason;
 
-/// How many connections the kernel lets in ahead of us (it may cap this: `net.core.somaxconn`). One that finds
-/// the queue full is tried again after a second, which is all the time that a kubelet gives a probe.
+/// How many connections the kernel accepts ahead of us (it may lower this: `net.core.somaxconn`). A client that
+/// finds the queue full tries again after a second, and a kubelet gives a probe no longer than that.
 const BACKLOG: u32 = 4096;
-/// The pause after the kernel could not give a connection: whatever it is short of may be back by then.
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// A bound listener and what is served on it.
 #[derive(Debug)]
@@ -30,12 +24,16 @@ pub struct Server {
     listener: TcpListener,
     local: SocketAddr,
     surface: Surface,
-    limits: Limits,
+    limits: ConnectionLimits,
 }
 
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("{setting} {address}: {}; {}", kernel_reason(source), mend(source))]
+#[error(
+    "{setting} {address}: {}; {}",
+    kernel_reason(source),
+    suggest_fix(source)
+)]
 pub struct BindError {
     /// The setting that names the address.
     pub setting: &'static str,
@@ -47,154 +45,84 @@ pub struct BindError {
 }
 
 impl Server {
-    /// Begins to listen; connections wait until [`Server::serve`]. Port 0 takes any free one.
+    /// Begins to listen. Connections wait until [`Server::serve`]. Port 0 takes any free port.
     ///
     /// # Errors
-    /// When the address is taken, is none of this machine's, or may not be used.
+    /// When the address is in use, belongs to another machine, or may not be used.
     ///
     /// # Panics
-    /// Outside of a tokio runtime, as everything that waits for sockets.
+    /// Outside of a tokio runtime.
     pub fn bind(listen: SocketAddr, surface: Surface) -> Result<Self, BindError> {
-        let failed = |source| BindError {
+        let bind_error = |source| BindError {
             setting: surface.setting(),
             address: listen,
             source,
         };
-        let listener = open(listen).map_err(failed)?;
-        let local = listener.local_addr().map_err(failed)?;
+        let listener = open_listener(listen).map_err(bind_error)?;
+        let local = listener.local_addr().map_err(bind_error)?;
         Ok(Self {
             listener,
             local,
             surface,
-            limits: Limits::default(),
+            limits: ConnectionLimits::default(),
         })
     }
 
-    /// The same with other bounds.
+    /// The same server with other limits.
     #[must_use]
-    pub fn with_limits(self, limits: Limits) -> Self {
+    pub fn with_limits(self, limits: ConnectionLimits) -> Self {
         Self { limits, ..self }
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     #[must_use]
     pub const fn local_addr(&self) -> SocketAddr {
         self.local
     }
 
-    /// Serves until `stop`, then finishes the answers under way, for [`Limits::farewell`] at most.
+    /// Serves until `stop` ends, then finishes the answers in progress, within
+    /// [`ConnectionLimits::drain_timeout`].
     ///
-    /// Running out of descriptors, floods and broken clients are survived; nothing but `stop` ends it.
+    /// It survives floods, broken clients and a lack of descriptors: only `stop` ends it.
     pub async fn serve(self, handle: Handle, stop: impl Future<Output = ()>) {
-        let (stopping, told) = watch::channel(());
-        let mut door = Door {
-            spare: None,
-            slots: Slots::new(self.limits),
-            listener: self.listener,
-        };
-        let guests = Guests {
-            routes: Arc::new(Routes::new(handle, self.surface, self.local)),
-            limits: self.limits,
-            told,
+        let (stopping, observe_stop) = watch::channel(());
+        let routes = Arc::new(Routes::new(handle, self.surface, self.local));
+        let admission = Admission::new(self.limits);
+        let accept_forever = async {
+            loop {
+                let stream = admission.accept_next(&self.listener).await;
+                let place = admission.acquire_place().await;
+                let routes = Arc::clone(&routes);
+                let stopping = observe_stop.clone();
+                let connection = serve_connection(place, stream, routes, self.limits, stopping);
+                tokio::spawn(connection);
+                // During a flood the next connection is always there: the accepted ones get their turn first.
+                tokio::task::yield_now().await;
+            }
         };
         tokio::select! {
-            // Both halves may be dropped anywhere: what was taken in is in its slot, or is cut off.
+            // Both may be dropped at any point: an accepted connection is either served by its own task, or closed.
             () = stop => {}
-            never = door.keep(&guests) => match never {},
+            never = accept_forever => match never {},
         }
-        drop((door.listener, door.spare, stopping));
-        door.slots.finish(self.limits.farewell).await;
+        drop((self.listener, stopping));
+        admission.wait_for_all().await;
     }
 }
 
-fn open(listen: SocketAddr) -> io::Result<TcpListener> {
+fn open_listener(listen: SocketAddr) -> io::Result<TcpListener> {
     let socket = match listen {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    // Connections of an agent that has just ended linger, and are not in the way of the next one.
+    // The connections of an agent that has just ended linger in the kernel. They must not stop the next agent.
     socket.set_reuseaddr(true)?;
     socket.bind(listen)?;
     socket.listen(BACKLOG)
 }
 
-/// What every connection gets.
-struct Guests {
-    routes: Arc<Routes>,
-    limits: Limits,
-    told: watch::Receiver<()>,
-}
-
-/// Where connections come in.
-struct Door {
-    listener: TcpListener,
-    /// A descriptor to give up when there are no others, so that a probe is answered even then.
-    spare: Option<OwnedFd>,
-    slots: Slots,
-}
-
-impl Door {
-    async fn keep(&mut self, guests: &Guests) -> std::convert::Infallible {
-        loop {
-            let stream = self.next().await;
-            self.slots.free().await;
-            let activity = Arc::new(Activity::new());
-            let connection = connection::serve(
-                stream,
-                Arc::clone(&guests.routes),
-                Arc::clone(&activity),
-                guests.limits,
-                guests.told.clone(),
-            );
-            self.slots.fill(activity, connection);
-            // Under a flood the next one is always there: those inside get their turn first.
-            tokio::task::yield_now().await;
-        }
-    }
-
-    /// The next connection.
-    async fn next(&mut self) -> TcpStream {
-        self.put_one_aside();
-        loop {
-            let accepted = tokio::select! {
-                accepted = self.listener.accept() => accepted,
-                () = self.slots.ended() => {
-                    self.put_one_aside();
-                    continue;
-                }
-            };
-            match accepted {
-                Ok((stream, _)) => return stream,
-                Err(error) => self.recover(&error).await,
-            }
-        }
-    }
-
-    /// Takes a spare descriptor where there is none and the kernel has one left.
-    fn put_one_aside(&mut self) {
-        if self.spare.is_none() {
-            self.spare = self.listener.as_fd().try_clone_to_owned().ok();
-        }
-    }
-
-    /// Makes the next attempt a better one. The kernel keeps telling of a connection that cannot be taken in, so
-    /// there is always a pause or a change.
-    async fn recover(&mut self, error: &io::Error) {
-        tracing::debug!("an HTTP connection could not be accepted: {error}");
-        match error.raw_os_error().map(Errno::from_raw) {
-            // The client left before it was taken in.
-            Some(Errno::ECONNABORTED | Errno::ECONNRESET) => {}
-            Some(Errno::EMFILE | Errno::ENFILE) if self.spare.take().is_some() => {}
-            _ => {
-                self.slots.thin();
-                sleep(PAUSE).await;
-            }
-        }
-    }
-}
-
 /// What an operator can do about it.
-fn mend(error: &io::Error) -> &'static str {
+fn suggest_fix(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
             "another process listens there (ss -ltnp): stop it, or choose another port"

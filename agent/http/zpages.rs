@@ -3,14 +3,15 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::redact;
 use crate::model::Agent;
+use crate::redact::redact_setting;
 
-/// Kubernetes has a sentence like this one in the same place.
-const WARNING: &str = "Warning: this page is for people who look for a fault; its form may change, so do not parse it.";
+/// Kubernetes has a similar sentence in the same place.
+const WARNING: &str =
+    "Warning: this page is for people who debug; its form may change, so do not parse it.";
 
 /// Who is running, since when, and what it serves.
-pub(super) fn statusz(agent: &Agent, up: Duration, paths: &[&str]) -> String {
+pub(super) fn render_statusz(agent: &Agent, up: Duration, paths: &[&str]) -> String {
     let seconds = up.as_secs();
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     format!(
@@ -32,12 +33,12 @@ pub(super) fn statusz(agent: &Agent, up: Duration, paths: &[&str]) -> String {
 }
 
 /// The flags with the values in force, by name.
-pub(super) fn flagz(agent: &Agent) -> String {
+pub(super) fn render_flagz(agent: &Agent) -> String {
     let mut flags: Vec<_> = agent.flags.iter().collect();
     flags.sort();
     let mut text = format!("cni-keeper flagz\n{WARNING}\n\n");
     for (name, value) in flags {
-        let value = redact::setting(name, value);
+        let value = redact_setting(name, value);
         // Writing to a string does not fail.
         let _ = writeln!(text, "{}={value}", name.trim_start_matches('-'));
     }
@@ -68,7 +69,7 @@ mod tests {
 
     #[test]
     fn statusz_has_lines_of_names_and_values() {
-        let text = statusz(&agent(), Duration::from_secs(3_723), &["/livez", "/readyz"]);
+        let text = render_statusz(&agent(), Duration::from_secs(3_723), &["/livez", "/readyz"]);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "cni-keeper statusz");
         assert!(lines[1].starts_with("Warning: ") && lines[2].is_empty());
@@ -85,7 +86,7 @@ mod tests {
 
     #[test]
     fn flagz_is_sorted_and_keeps_secrets() {
-        let text = flagz(&agent());
+        let text = render_flagz(&agent());
         let flags: Vec<&str> = text.lines().skip(3).collect();
         let expected = [
             "config=/etc/cni-keeper/config.yaml",

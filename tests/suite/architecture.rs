@@ -11,7 +11,8 @@ use modules::{ModulePath, Modules};
 const FLOORS: &[&[&str]] = &[
     &["model"],
     &["trust"],
-    &["cli", "config", "cni", "metrics", "plan", "retry"],
+    &["cli", "config", "cni", "plan", "redact", "retry"],
+    &["page"],
     &["host"],
     &["fetch", "store", "telemetry", "watch"],
     &["kube", "probe", "runtime"],
@@ -23,7 +24,7 @@ const FLOORS: &[&[&str]] = &[
 
 /// Rooms that decide and never do: no clock, no process, no network, no kernel.
 const PURE: &[&str] = &[
-    "model", "config", "cni", "metrics", "plan", "retry", "trust",
+    "model", "config", "cni", "page", "plan", "redact", "retry", "trust",
 ];
 
 /// What a pure room may not name.

@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Write};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use cni_keeper::metrics::{CONTENT_TYPE, text};
+use cni_keeper::http::metrics::{CONTENT_TYPE, render_metrics};
 use cni_keeper::model::{
     Agent, Check, CheckName, Counters, Declared, Snapshot, Status, Timestamp, WatchMode,
 };
@@ -143,7 +143,7 @@ fn promtool(text: &str) -> Option<String> {
 #[test]
 fn prometheus_finds_nothing_to_say_about_them() {
     for status in [started(), eventful()] {
-        let text = text(&status);
+        let text = render_metrics(&status);
         let Some(said) = promtool(&text) else { return };
         assert_eq!(said, "exit status: 0: ", "{text}");
     }
@@ -153,9 +153,9 @@ fn prometheus_finds_nothing_to_say_about_them() {
 #[test]
 fn prometheus_would_notice_a_mistake() {
     for broken in [
-        text(&eventful()).replace("\\\"", "\""),
-        text(&started()).replace("# HELP cni_keeper_ready", "# cni_keeper_ready"),
-        text(&started()).replace("_total", ""),
+        render_metrics(&eventful()).replace("\\\"", "\""),
+        render_metrics(&started()).replace("# HELP cni_keeper_ready", "# cni_keeper_ready"),
+        render_metrics(&started()).replace("_total", ""),
     ] {
         let Some(said) = promtool(&broken) else {
             return;
@@ -167,7 +167,7 @@ fn prometheus_would_notice_a_mistake() {
 #[test]
 fn each_is_there_from_the_start_with_type_and_help() {
     for status in [started(), eventful()] {
-        let text = text(&status);
+        let text = render_metrics(&status);
         let typed: Vec<&str> = text
             .lines()
             .filter_map(|line| line.strip_prefix("# TYPE "))
@@ -188,7 +188,7 @@ fn each_is_there_from_the_start_with_type_and_help() {
 #[test]
 fn what_has_not_happened_is_zero() {
     assert_samples(
-        &text(&started()),
+        &render_metrics(&started()),
         &[
             "build_info{version=\"0.1.0\"} 1",
             "ready 1",
@@ -213,7 +213,7 @@ fn what_has_not_happened_is_zero() {
 #[test]
 fn what_has_happened_is_told_once() {
     assert_samples(
-        &text(&eventful()),
+        &render_metrics(&eventful()),
         &[
             "ready 0",
             "check_ok{check=\"binaries\"} 0",

@@ -2,13 +2,13 @@
 
 mod browser;
 
-use cni_keeper::http::page::{render, render_at};
 use cni_keeper::model::Status;
+use cni_keeper::page::render_page;
 
 use crate::support::status::{bare, blocked, drifting, fail, healed, hostile, now, ready};
 
 fn page(status: &Status) -> String {
-    render_at(status, now())
+    render_page(status, now())
 }
 
 /// What a reader sees of the page: the text between the tags, white space squeezed.
@@ -150,7 +150,7 @@ fn a_long_drift_log_is_cut() {
 /// One document: nothing is fetched, nothing runs, and it loads itself anew.
 #[test]
 fn the_page_needs_nothing_else() {
-    let page = render(&drifting());
+    let page = page(&drifting());
     for other in [
         "<script",
         "src=",

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use cni_keeper::daemon::{Handle, Publisher};
-use cni_keeper::http::{Limits, Server, Surface};
+use cni_keeper::http::{ConnectionLimits, Server, Surface};
 use cni_keeper::model::{
     Agent as Identity, Candidate, Check, CheckName, Counters, Declared, Directory,
     EffectiveNetwork, RuntimeView, Snapshot, Status, Timestamp, WatchMode,
@@ -65,21 +65,31 @@ impl Agent {
             status,
             Looks::AtOnce,
             Surface::Everything,
-            Limits::default(),
+            ConnectionLimits::default(),
         )
     }
 
     /// Ready, with these limits.
-    pub(super) fn within(limits: Limits) -> Self {
+    pub(super) fn within(limits: ConnectionLimits) -> Self {
         Self::start(ready(), Looks::AtOnce, Surface::Everything, limits)
     }
 
     /// With a loop that is not as it should be.
     pub(super) fn looking(status: Status, looks: Looks) -> Self {
-        Self::start(status, looks, Surface::Everything, Limits::default())
+        Self::start(
+            status,
+            looks,
+            Surface::Everything,
+            ConnectionLimits::default(),
+        )
     }
 
-    pub(super) fn start(status: Status, looks: Looks, surface: Surface, limits: Limits) -> Self {
+    pub(super) fn start(
+        status: Status,
+        looks: Looks,
+        surface: Surface,
+        limits: ConnectionLimits,
+    ) -> Self {
         let disk = Arc::new(Mutex::new(status.clone()));
         let seen = Arc::clone(&disk);
         let (tell, bound) = channel();

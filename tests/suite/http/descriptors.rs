@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::net::TcpStream;
 use std::time::Instant;
 
-use cni_keeper::http::Limits;
+use cni_keeper::http::ConnectionLimits;
 
 use super::agent::{Agent, DEADLINE};
 use super::client::Client;
@@ -43,9 +43,9 @@ fn fault_15_health_answers_without_descriptors() {
         return;
     }
     // Nobody is let go merely for being slow.
-    let agent = Agent::within(Limits {
-        head: DEADLINE * 2,
-        ..Limits::default()
+    let agent = Agent::within(ConnectionLimits {
+        head_timeout: DEADLINE * 2,
+        ..ConnectionLimits::default()
     });
     let mut client = agent.connect();
     assert_eq!(client.get("/readyz").status, 200);

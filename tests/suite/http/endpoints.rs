@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cni_keeper::daemon::Handle;
-use cni_keeper::http::{Limits, Server, Surface};
+use cni_keeper::http::{ConnectionLimits, Server, Surface};
 use cni_keeper::model::{DriftEntry, Outcome};
 
 use super::agent::{Agent, DEADLINE, Looks, broken, ready};
@@ -15,7 +15,7 @@ const PATHS: &[(&str, &str)] = &[
     ("/livez", "text/plain; charset=utf-8"),
     ("/readyz", "text/plain; charset=utf-8"),
     ("/healthz", "text/plain; charset=utf-8"),
-    ("/metrics", cni_keeper::metrics::CONTENT_TYPE),
+    ("/metrics", cni_keeper::http::metrics::CONTENT_TYPE),
     ("/status", "application/json"),
     ("/drift", "application/json"),
     ("/conflist", "application/json"),
@@ -76,7 +76,7 @@ fn an_unknown_path_is_told_the_known_ones() {
 
 #[test]
 fn a_metrics_listener_has_metrics_and_a_sign_of_life() {
-    let (surface, limits) = (Surface::MetricsOnly, Limits::default());
+    let (surface, limits) = (Surface::MetricsOnly, ConnectionLimits::default());
     let agent = Agent::start(ready(), Looks::AtOnce, surface, limits);
     for (path, _) in PATHS {
         let served = matches!(*path, "/livez" | "/metrics");

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::Duration;
 
-use cni_keeper::http::{Limits, Surface};
+use cni_keeper::http::{ConnectionLimits, Surface};
 
 use super::agent::{Agent, DEADLINE, Looks, ready};
 
@@ -12,12 +12,12 @@ const NEVER: Duration = Duration::from_secs(3_600);
 /// Soon enough to be waited for.
 const SOON: Duration = Duration::from_millis(300);
 
-fn endless() -> Limits {
-    Limits {
-        head: NEVER,
-        write: NEVER,
-        life: NEVER,
-        ..Limits::default()
+fn endless() -> ConnectionLimits {
+    ConnectionLimits {
+        head_timeout: NEVER,
+        write_timeout: NEVER,
+        max_lifetime: NEVER,
+        ..ConnectionLimits::default()
     }
 }
 
@@ -38,8 +38,8 @@ fn fault_58_a_slow_head_is_cut_off() {
 /// A byte now and then does not buy time.
 #[test]
 fn fault_58_a_dripping_head_is_cut_off() {
-    let agent = Agent::within(Limits {
-        head: SOON,
+    let agent = Agent::within(ConnectionLimits {
+        head_timeout: SOON,
         ..endless()
     });
     let mut client = agent.connect();
@@ -57,8 +57,8 @@ fn fault_58_a_dripping_head_is_cut_off() {
 
 #[test]
 fn fault_58_an_idle_connection_is_closed() {
-    let agent = Agent::within(Limits {
-        head: SOON,
+    let agent = Agent::within(ConnectionLimits {
+        head_timeout: SOON,
         ..endless()
     });
     let mut client = agent.connect();
@@ -134,8 +134,8 @@ fn fault_58_a_foreign_host_is_refused() {
 /// It asks and asks, and never reads: what was written for it fills the kernel's buffers, and then it is let go.
 #[test]
 fn fault_58_a_client_that_does_not_read_is_cut_off() {
-    let agent = Agent::within(Limits {
-        write: SOON,
+    let agent = Agent::within(ConnectionLimits {
+        write_timeout: SOON,
         ..endless()
     });
     let client = agent.connect();
@@ -156,8 +156,8 @@ fn fault_58_a_client_that_does_not_read_is_cut_off() {
 /// However busy a connection is, it ends; its last answer is whole.
 #[test]
 fn fault_58_a_connection_does_not_live_forever() {
-    let agent = Agent::within(Limits {
-        life: SOON,
+    let agent = Agent::within(ConnectionLimits {
+        max_lifetime: SOON,
         ..endless()
     });
     let mut client = agent.connect();
@@ -173,8 +173,8 @@ fn fault_58_a_connection_does_not_live_forever() {
 /// When all slots are taken, the newcomer gets the one whose holder has kept silent longest.
 #[test]
 fn fault_58_who_keeps_silent_makes_room() {
-    let agent = Agent::within(Limits {
-        connections: 2,
+    let agent = Agent::within(ConnectionLimits {
+        max_connections: 2,
         ..endless()
     });
     let mut oldest = agent.connect();
@@ -195,8 +195,8 @@ fn fault_58_who_keeps_silent_makes_room() {
 #[test]
 fn fault_58_who_is_being_answered_keeps_the_slot() {
     let (looks, gate) = Looks::gated();
-    let limits = Limits {
-        connections: 1,
+    let limits = ConnectionLimits {
+        max_connections: 1,
         ..endless()
     };
     let agent = Agent::start(ready(), looks, Surface::Everything, limits);

@@ -3,7 +3,7 @@
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use cni_keeper::http::{Limits, Surface};
+use cni_keeper::http::{ConnectionLimits, Surface};
 
 use super::agent::{Agent, DEADLINE, Looks, ready};
 
@@ -32,10 +32,10 @@ fn a_request_under_way_is_answered_before_the_end() {
 /// Neither who says nothing, nor who keeps a connection, nor who has half a head, is waited for.
 #[test]
 fn idle_clients_do_not_delay_the_end() {
-    let patient = Limits {
-        head: DEADLINE,
-        farewell: DEADLINE,
-        ..Limits::default()
+    let patient = ConnectionLimits {
+        head_timeout: DEADLINE,
+        drain_timeout: DEADLINE,
+        ..ConnectionLimits::default()
     };
     let mut agent = Agent::start(ready(), Looks::AtOnce, Surface::Everything, patient);
     let mut silent = agent.connect();
@@ -55,11 +55,11 @@ fn idle_clients_do_not_delay_the_end() {
 /// An answer that its client does not take is let go when the time for farewells is over.
 #[test]
 fn a_client_that_does_not_read_does_not_hold_up_the_end() {
-    let limits = Limits {
-        write: DEADLINE * 2,
-        life: DEADLINE * 2,
-        farewell: Duration::from_millis(100),
-        ..Limits::default()
+    let limits = ConnectionLimits {
+        write_timeout: DEADLINE * 2,
+        max_lifetime: DEADLINE * 2,
+        drain_timeout: Duration::from_millis(100),
+        ..ConnectionLimits::default()
     };
     let mut agent = Agent::start(ready(), Looks::AtOnce, Surface::Everything, limits);
     let client = agent.connect();

@@ -1,4 +1,4 @@
-//! Secrets stay inside.
+//! Secrets are taken out of everything that the agent shows over HTTP.
 
 use std::borrow::Cow;
 
@@ -7,9 +7,9 @@ use serde_json::Value;
 /// What stands where a secret was.
 const REDACTED: &str = "[redacted]";
 
-/// What the name of a secret has in it, in lower case and without separators. Better one path to a key
-/// file too many than one key: `key` is every key.
-const SECRETIVE: &[&str] = &[
+/// The words that mark the name of a secret, in lower case and without separators. Hiding the path of a key file is
+/// better than showing a key, so `key` marks every key.
+const SECRET_WORDS: &[&str] = &[
     "token",
     "password",
     "passwd",
@@ -24,23 +24,23 @@ const SECRETIVE: &[&str] = &[
     "psk",
 ];
 
-/// Takes the secrets out of a document: all values under names that sound like secrets, user information and
-/// queries in URLs, private keys.
-pub(super) fn redact(value: &mut Value) {
+/// Takes the secrets out of a document: all values under names of secrets, user information and queries in URLs, and
+/// private keys.
+pub fn redact_json(value: &mut Value) {
     match value {
         Value::Object(members) => {
             for (name, value) in members {
-                if is_secretive(name) {
+                if is_secret_name(name) {
                     *value = Value::from(REDACTED);
                 } else {
-                    redact(value);
+                    redact_json(value);
                 }
             }
         }
-        Value::Array(items) => items.iter_mut().for_each(redact),
+        Value::Array(items) => items.iter_mut().for_each(redact_json),
         Value::String(text) => {
-            if let Cow::Owned(shown) = shown(text) {
-                *text = shown;
+            if let Cow::Owned(redacted) = redact_text(text) {
+                *text = redacted;
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
@@ -48,51 +48,53 @@ pub(super) fn redact(value: &mut Value) {
 }
 
 /// The value of a setting as it may be shown.
-pub(super) fn setting<'a>(name: &str, value: &'a str) -> Cow<'a, str> {
-    if is_secretive(name) {
+#[must_use]
+pub fn redact_setting<'a>(name: &str, value: &'a str) -> Cow<'a, str> {
+    if is_secret_name(name) {
         return Cow::Borrowed(REDACTED);
     }
-    shown(value)
+    redact_text(value)
 }
 
-fn is_secretive(name: &str) -> bool {
+fn is_secret_name(name: &str) -> bool {
     let letters = name.chars().filter(|letter| letter.is_alphanumeric());
     let name: String = letters.flat_map(char::to_lowercase).collect();
-    SECRETIVE.iter().any(|word| name.contains(word))
+    SECRET_WORDS.iter().any(|word| name.contains(word))
 }
 
-/// A text as it may be shown; owned where something was taken out.
-pub(super) fn shown(text: &str) -> Cow<'_, str> {
+/// A text as it may be shown; owned if something was taken out.
+#[must_use]
+pub fn redact_text(text: &str) -> Cow<'_, str> {
     if text.contains("PRIVATE KEY-----") {
         return Cow::Owned(REDACTED.to_owned());
     }
     if text.contains("://") {
-        return Cow::Owned(public_urls(text));
+        return Cow::Owned(redact_urls(text));
     }
     Cow::Borrowed(text)
 }
 
 /// A text with the URLs in it as they may be shown: without user information and query.
-fn public_urls(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
+fn redact_urls(text: &str) -> String {
+    let mut redacted = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find("://") {
         let (before, url) = rest.split_at(start + "://".len());
-        shown += before;
+        redacted += before;
         let (url, after) = url.split_at(url.find(ends_url).unwrap_or(url.len()));
-        let (place, query) = url.split_at(url.find(['?', '#']).unwrap_or(url.len()));
-        let (authority, path) = place.split_at(place.find('/').unwrap_or(place.len()));
+        let (base, query) = url.split_at(url.find(['?', '#']).unwrap_or(url.len()));
+        let (authority, path) = base.split_at(base.find('/').unwrap_or(base.len()));
         match authority.rsplit_once('@') {
-            Some((_, host)) => shown += &format!("{REDACTED}@{host}"),
-            None => shown += authority,
+            Some((_, host)) => redacted += &format!("{REDACTED}@{host}"),
+            None => redacted += authority,
         }
-        shown += path;
+        redacted += path;
         if !query.is_empty() {
-            shown += &format!("?{REDACTED}");
+            redacted += &format!("?{REDACTED}");
         }
         rest = after;
     }
-    shown + rest
+    redacted + rest
 }
 
 /// Lists of URLs are written with commas (etcd's endpoints) or in sentences.
@@ -124,7 +126,7 @@ mod tests {
                 "ipMasq": true,
             }],
         });
-        redact(&mut document);
+        redact_json(&mut document);
         assert_eq!(
             document,
             json!({
@@ -148,8 +150,11 @@ mod tests {
 
     #[test]
     fn settings_are_shown_by_the_same_rule() {
-        assert_eq!(setting("registry-token", "S"), "[redacted]");
-        assert_eq!(setting("mirror", "https://u:S@m/"), "https://[redacted]@m/");
-        assert_eq!(setting("log-level", "info"), "info");
+        assert_eq!(redact_setting("registry-token", "S"), "[redacted]");
+        assert_eq!(
+            redact_setting("mirror", "https://u:S@m/"),
+            "https://[redacted]@m/"
+        );
+        assert_eq!(redact_setting("log-level", "info"), "info");
     }
 }

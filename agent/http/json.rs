@@ -1,4 +1,4 @@
-//! The JSON views of a status.
+//! The JSON documents of `/status`, `/drift` and `/conflist`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,16 +6,16 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::redact::redact;
 use crate::model::{Candidate, Directory, DriftEntry, Outcome, RuntimeView, Status};
+use crate::redact::redact_json;
 
-/// What stands for a file that a runtime reads and this agent's parser does not: nothing can be taken out of it.
+/// Stands for a file that a runtime can read and this agent's parser cannot: no secret could be taken out of it.
 const UNPARSED: &str =
     "[not shown: it is not plain JSON, so secrets in it could not be told from the rest]";
 
 /// `/status`.
 #[derive(Serialize)]
-struct StatusView<'a> {
+struct StatusDocument<'a> {
     ready: bool,
     #[serde(flatten)]
     status: &'a Status,
@@ -23,8 +23,8 @@ struct StatusView<'a> {
 
 /// `/drift`.
 #[derive(Serialize)]
-struct DriftView<'a> {
-    /// How many are not over.
+struct DriftDocument<'a> {
+    /// How many are still there.
     open: usize,
     /// Newest first.
     entries: Vec<&'a DriftEntry>,
@@ -33,7 +33,7 @@ struct DriftView<'a> {
 /// `/conflist`.
 #[derive(Serialize, Default)]
 #[serde(rename_all = "camelCase")]
-struct ConflistView<'a> {
+struct ConflistDocument<'a> {
     directory: Option<&'a Path>,
     /// The file that the newest containerd takes, if it takes any.
     file: Option<&'a str>,
@@ -42,7 +42,7 @@ struct ConflistView<'a> {
     chain: &'a [String],
     /// What each runtime takes, and why it is that file.
     runtimes: &'a [RuntimeView],
-    /// All that they look at, in their order.
+    /// All files that they look at, in their order.
     candidates: &'a [Candidate],
     /// The file's content without its secrets.
     content: Option<Value>,
@@ -51,9 +51,9 @@ struct ConflistView<'a> {
 /// The whole status.
 ///
 /// # Errors
-/// When a path in it is not UTF-8, which JSON cannot hold.
-pub(super) fn status(status: &Status) -> serde_json::Result<String> {
-    document(&StatusView {
+/// When a path in it is not UTF-8, since JSON cannot hold that.
+pub(super) fn status_document(status: &Status) -> serde_json::Result<String> {
+    render_json(&StatusDocument {
         ready: status.is_ready(),
         status,
     })
@@ -62,10 +62,10 @@ pub(super) fn status(status: &Status) -> serde_json::Result<String> {
 /// The drift log.
 ///
 /// # Errors
-/// As [`status`].
-pub(super) fn drift(status: &Status) -> serde_json::Result<String> {
+/// As for [`status_document`].
+pub(super) fn drift_document(status: &Status) -> serde_json::Result<String> {
     let is_open = |entry: &&Arc<DriftEntry>| matches!(entry.outcome, Outcome::Open { .. });
-    document(&DriftView {
+    render_json(&DriftDocument {
         open: status.drift.iter().filter(is_open).count(),
         entries: status.drift.iter().map(Arc::as_ref).collect(),
     })
@@ -74,18 +74,18 @@ pub(super) fn drift(status: &Status) -> serde_json::Result<String> {
 /// The network that the runtime takes, and why that one.
 ///
 /// # Errors
-/// As [`status`].
-pub(super) fn conflist(status: &Status) -> serde_json::Result<String> {
-    let view = status.directory.as_ref().map(conflist_of);
-    document(&view.unwrap_or_default())
+/// As for [`status_document`].
+pub(super) fn conflist_document(status: &Status) -> serde_json::Result<String> {
+    let view = status.directory.as_ref().map(describe_conflist);
+    render_json(&view.unwrap_or_default())
 }
 
-fn conflist_of(directory: &Directory) -> ConflistView<'_> {
-    let mut view = ConflistView {
+fn describe_conflist(directory: &Directory) -> ConflistDocument<'_> {
+    let mut view = ConflistDocument {
         directory: Some(&directory.path),
         runtimes: &directory.runtimes,
         candidates: &directory.candidates,
-        ..ConflistView::default()
+        ..ConflistDocument::default()
     };
     if let Some(network) = &directory.effective {
         view.file = Some(&network.file);
@@ -98,10 +98,10 @@ fn conflist_of(directory: &Directory) -> ConflistView<'_> {
     view
 }
 
-/// A document without secrets, for people with curl as well as for programs.
-fn document(view: &impl Serialize) -> serde_json::Result<String> {
-    let mut value = serde_json::to_value(view)?;
-    redact(&mut value);
+/// A document without secrets, indented for people with curl.
+fn render_json(document: &impl Serialize) -> serde_json::Result<String> {
+    let mut value = serde_json::to_value(document)?;
+    redact_json(&mut value);
     let mut text = serde_json::to_string_pretty(&value)?;
     text.push('\n');
     Ok(text)

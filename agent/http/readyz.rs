@@ -1,94 +1,98 @@
-//! The answers of `/readyz` and its like: Kubernetes' form where it is asked for, else a few lines that may
-//! serve as the message of a node condition.
+//! The text of `/readyz`, `/livez` and `/healthz`: the form of Kubernetes with `?verbose`, else a few lines that also
+//! fit the message of a node condition.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use crate::model::{Check, one_line};
 
-/// The longest line about one check, in bytes: room for what is wrong, an image's reference and why it is not to be had.
-const LINE: usize = 400;
-/// The longest failure body, in bytes. What does not fit is counted.
-const BODY: usize = 1700;
-/// What that last line takes at most.
-const MORE: usize = 48;
+/// The longest line about one check, in bytes. It has room for what is wrong, an image's reference, and why the image
+/// could not be fetched.
+const MAX_LINE_BYTES: usize = 400;
+/// The longest body of failures, in bytes. Failures that do not fit are counted in a last line.
+const MAX_BODY_BYTES: usize = 1700;
+/// The length that is kept free for that last line.
+const LAST_LINE_BYTES: usize = 48;
 
-/// What was asked about the checks.
+/// What a client asks about the checks.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Question<'a> {
+pub(super) struct HealthQuery<'a> {
     /// `?verbose`: all checks, one line each.
     verbose: bool,
-    /// `?exclude=NAME`: what does not count this time.
+    /// `?exclude=NAME`: the checks that do not count this time.
     excluded: BTreeSet<Cow<'a, str>>,
 }
 
-/// The answer.
+/// Whether the checks hold, and the body that says so.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Verdict {
+pub(super) struct HealthVerdict {
     /// Whether no check that counts has failed.
     pub(super) passed: bool,
     /// The body, which ends with a line feed.
     pub(super) text: String,
 }
 
-impl<'a> Question<'a> {
-    /// Reads a query. Other parameters are left alone, as kube-apiserver does.
-    pub(super) fn new(query: Option<&'a str>) -> Self {
-        let mut question = Self::default();
+impl<'a> HealthQuery<'a> {
+    /// Parses a URL's query. Other parameters are ignored, as kube-apiserver does.
+    pub(super) fn parse(query: Option<&'a str>) -> Self {
+        let mut parsed = Self::default();
         for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
             match &*name {
-                "verbose" => question.verbose = true,
-                "exclude" => _ = question.excluded.insert(value),
+                "verbose" => parsed.verbose = true,
+                "exclude" => _ = parsed.excluded.insert(value),
                 _ => {}
             }
         }
-        question
+        parsed
     }
 
-    /// Judges the checks; `of` is the endpoint's name, as in `readyz check passed`.
-    pub(super) fn verdict(&self, of: &str, checks: &[Check]) -> Verdict {
-        let failed = |check: &&Check| !check.failures.is_empty() && !self.excludes(check);
+    /// Evaluates the checks. `endpoint` is a name as in `readyz check passed`.
+    pub(super) fn evaluate(&self, endpoint: &str, checks: &[Check]) -> HealthVerdict {
+        let failed = |check: &&Check| !check.failures.is_empty() && !self.is_excluded(check);
         let failing: Vec<&Check> = checks.iter().filter(failed).collect();
         let passed = failing.is_empty();
         let mut text = if self.verbose {
-            checks.iter().map(|check| self.line(check)).collect()
+            checks
+                .iter()
+                .map(|check| self.verbose_line(check))
+                .collect()
         } else if passed {
-            return Verdict {
+            return HealthVerdict {
                 passed,
                 text: "ok\n".to_owned(),
             };
         } else {
-            short(&failing)
+            failure_lines(&failing)
         };
-        text += &self.unknown(checks);
+        text += &self.unknown_exclusions_line(checks);
         if self.verbose {
             let outcome = if passed { "passed" } else { "failed" };
-            text += &format!("{of} check {outcome}\n");
+            text += &format!("{endpoint} check {outcome}\n");
         }
-        Verdict { passed, text }
+        HealthVerdict { passed, text }
     }
 
-    fn excludes(&self, check: &Check) -> bool {
+    fn is_excluded(&self, check: &Check) -> bool {
         self.excluded.contains(check.name.as_str())
     }
 
     /// A check in the form that kube-apiserver gives it.
-    fn line(&self, check: &Check) -> String {
+    fn verbose_line(&self, check: &Check) -> String {
         let name = check.name;
-        let told = |reasons: &[String]| one_line(&reasons.join("; "), usize::MAX);
-        if self.excludes(check) {
+        let join = |reasons: &[String]| one_line(&reasons.join("; "), usize::MAX);
+        if self.is_excluded(check) {
             format!("[+]{name} excluded: ok\n")
         } else if !check.failures.is_empty() {
-            format!("[-]{name} failed: {}\n", told(&check.failures))
+            format!("[-]{name} failed: {}\n", join(&check.failures))
         } else if !check.warnings.is_empty() {
-            format!("[+]{name} ok: {}\n", told(&check.warnings))
+            format!("[+]{name} ok: {}\n", join(&check.warnings))
         } else {
             format!("[+]{name} ok\n")
         }
     }
 
-    /// A line that warns of exclusions that excluded nothing; they do no harm, as at kube-apiserver.
-    fn unknown(&self, checks: &[Check]) -> String {
+    /// A line that warns of exclusions that match no check. As in kube-apiserver, they change nothing else.
+    fn unknown_exclusions_line(&self, checks: &[Check]) -> String {
         let known = |name: &str| checks.iter().any(|check| check.name.as_str() == name);
         let unknown = self.excluded.iter().filter(|name| !known(name));
         let unknown: Vec<String> = unknown.map(|name| format!("{name:?}")).collect();
@@ -96,19 +100,23 @@ impl<'a> Question<'a> {
             return String::new();
         }
         format!(
-            "warn: nothing to exclude by the name of {}\n",
+            "warn: there is no check to exclude named {}\n",
             unknown.join(", ")
         )
     }
 }
 
 /// A line for each failing check, as many as fit.
-fn short(failing: &[&Check]) -> String {
+fn failure_lines(failing: &[&Check]) -> String {
     let mut text = String::new();
     for (index, check) in failing.iter().enumerate() {
-        let line = summary(check);
+        let line = failure_line(check);
         let last = index + 1 == failing.len();
-        let room = if last { BODY } else { BODY - MORE };
+        let room = if last {
+            MAX_BODY_BYTES
+        } else {
+            MAX_BODY_BYTES - LAST_LINE_BYTES
+        };
         if text.len() + line.len() + 1 > room {
             text += &format!("and {} more failing checks\n", failing.len() - index);
             break;
@@ -119,15 +127,15 @@ fn short(failing: &[&Check]) -> String {
     text
 }
 
-/// A failing check's first reason, and how many others it has.
-fn summary(check: &Check) -> String {
+/// A failing check's first reason, and the number of its other reasons.
+fn failure_line(check: &Check) -> String {
     let first = check.failures.first().map_or("", String::as_str);
     let line = format!("{}: {first}", check.name);
     match check.failures.len() {
-        0 | 1 => one_line(&line, LINE),
+        0 | 1 => one_line(&line, MAX_LINE_BYTES),
         several => {
             let others = format!(" (and {} more)", several - 1);
-            format!("{}{others}", one_line(&line, LINE - others.len()))
+            format!("{}{others}", one_line(&line, MAX_LINE_BYTES - others.len()))
         }
     }
 }
@@ -146,8 +154,8 @@ mod tests {
         }
     }
 
-    fn asked(query: &str, checks: &[Check]) -> (bool, String) {
-        let verdict = Question::new(Some(query)).verdict("readyz", checks);
+    fn evaluate(query: &str, checks: &[Check]) -> (bool, String) {
+        let verdict = HealthQuery::parse(Some(query)).evaluate("readyz", checks);
         (verdict.passed, verdict.text)
     }
 
@@ -173,35 +181,35 @@ mod tests {
 
     #[test]
     fn ready_is_one_word() {
-        assert_eq!(asked("", &ready()), (true, "ok\n".to_owned()));
+        assert_eq!(evaluate("", &ready()), (true, "ok\n".to_owned()));
     }
 
     #[test]
     fn not_ready_is_a_line_for_each_failing_check() {
         let text = "binaries: /opt/cni/bin/bridge is missing (and 1 more)\n\
                     conflist: 10-a.conflist is missing\n";
-        assert_eq!(asked("", &broken()), (false, text.to_owned()));
+        assert_eq!(evaluate("", &broken()), (false, text.to_owned()));
     }
 
     #[test]
     fn verbose_has_the_form_of_kubernetes() {
         let text =
             "[+]config ok\n[+]watch ok: degraded to polling every 5 s\nreadyz check passed\n";
-        assert_eq!(asked("verbose", &ready()), (true, text.to_owned()));
+        assert_eq!(evaluate("verbose", &ready()), (true, text.to_owned()));
         let text = "[+]config ok\n\
                     [-]binaries failed: /opt/cni/bin/bridge is missing; /opt/cni/bin/ptp is missing\n\
                     [-]conflist failed: 10-a.conflist is missing\n\
                     readyz check failed\n";
-        assert_eq!(asked("verbose=1", &broken()), (false, text.to_owned()));
+        assert_eq!(evaluate("verbose=1", &broken()), (false, text.to_owned()));
     }
 
     #[test]
     fn what_is_excluded_does_not_count() {
-        let (passed, text) = asked("exclude=b%69naries", &broken());
+        let (passed, text) = evaluate("exclude=b%69naries", &broken());
         assert!(!passed && text == "conflist: 10-a.conflist is missing\n");
         let both = "exclude=binaries&exclude=conflist";
-        assert_eq!(asked(both, &broken()), (true, "ok\n".to_owned()));
-        let (passed, text) = asked(&format!("{both}&verbose"), &broken());
+        assert_eq!(evaluate(both, &broken()), (true, "ok\n".to_owned()));
+        let (passed, text) = evaluate(&format!("{both}&verbose"), &broken());
         assert!(
             passed && text.contains("[+]binaries excluded: ok\n"),
             "{text}"
@@ -210,10 +218,10 @@ mod tests {
 
     #[test]
     fn an_unknown_exclusion_is_a_warning() {
-        let (passed, text) = asked("exclude=nope&verbose&exclude=a%0Ab", &ready());
-        let warning = "warn: nothing to exclude by the name of \"a\\nb\", \"nope\"\n";
+        let (passed, text) = evaluate("exclude=nope&verbose&exclude=a%0Ab", &ready());
+        let warning = "warn: there is no check to exclude named \"a\\nb\", \"nope\"\n";
         assert!(passed && text.contains(warning), "{text}");
-        let (passed, text) = asked("exclude=nope", &broken());
+        let (passed, text) = evaluate("exclude=nope", &broken());
         assert!(!passed && text.contains("warn: "), "{text}");
     }
 
@@ -222,27 +230,27 @@ mod tests {
     fn a_failure_stays_short_whatever_the_reasons_are() {
         let long = "ü".repeat(400);
         let hostile = check(CheckName::Conflist, &["a\nb\x1b[31m\tc"], &[]);
-        let (_, text) = asked("", &[hostile]);
+        let (_, text) = evaluate("", &[hostile]);
         assert_eq!(text, "conflist: a b [31m c\n");
-        let (_, text) = asked("", &[check(CheckName::Conflist, &[&long, "x"], &[])]);
-        assert!(text.len() <= LINE + 1, "{}", text.len());
+        let (_, text) = evaluate("", &[check(CheckName::Conflist, &[&long, "x"], &[])]);
+        assert!(text.len() <= MAX_LINE_BYTES + 1, "{}", text.len());
         assert!(text.ends_with("…ü (and 1 more)\n") || text.ends_with("… (and 1 more)\n"));
         let many: Vec<Check> = (0..9)
             .map(|_| check(CheckName::Plugins, &[&long], &[]))
             .collect();
-        let (_, text) = asked("", &many);
-        assert!(text.len() <= BODY, "{}", text.len());
+        let (_, text) = evaluate("", &many);
+        assert!(text.len() <= MAX_BODY_BYTES, "{}", text.len());
         assert!(text.ends_with("and 5 more failing checks\n"), "{text}");
     }
 
     #[test]
     fn a_body_that_just_fits_is_not_cut() {
-        let reason = "x".repeat(LINE - "plugins: ".len());
-        let line = LINE + 1;
-        let count = BODY / line;
+        let reason = "x".repeat(MAX_LINE_BYTES - "plugins: ".len());
+        let line = MAX_LINE_BYTES + 1;
+        let count = MAX_BODY_BYTES / line;
         let full: Vec<Check> = (0..count)
             .map(|_| check(CheckName::Plugins, &[&reason], &[]))
             .collect();
-        assert_eq!(asked("", &full).1.len(), count * line);
+        assert_eq!(evaluate("", &full).1.len(), count * line);
     }
 }

@@ -19,7 +19,7 @@ use crate::model::Status;
 /// The time between two loads of the page, in seconds.
 const REFRESH: u32 = 5;
 
-const STYLE: &str = include_str!("page/page.css");
+const STYLE: &str = include_str!("page.css");
 
 /// Where the machine's views of the same are.
 const VIEWS: [(&str, &str); 5] = [
@@ -30,15 +30,9 @@ const VIEWS: [(&str, &str); 5] = [
     ("/metrics", "for Prometheus"),
 ];
 
-/// The page for a status.
-#[must_use]
-pub fn render(status: &Status) -> String {
-    render_at(status, SystemTime::now())
-}
-
 /// The page as it is at a certain time, which only ages are measured from.
 #[must_use]
-pub fn render_at(status: &Status, now: SystemTime) -> String {
+pub fn render_page(status: &Status, now: SystemTime) -> String {
     let mut page = String::with_capacity(32 << 10);
     // A String takes all that is written to it.
     let _ = document(&mut page, status, now);

@@ -3,8 +3,8 @@
 use std::fmt::{self, Display, Write};
 use std::time::SystemTime;
 
-use crate::http::redact::shown;
 use crate::model::{Sha256, Timestamp, escape_controls};
+use crate::redact::redact_text;
 
 /// How something stands. Its colour never stands alone: a shape and a word go with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +91,7 @@ pub(super) const SHAPES: &str = concat!(
 impl<T: Display> Display for Safe<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // What `/status` does not tell, its reader need not know either.
-        Escape(f).write_str(&shown(&self.0.to_string()))
+        Escape(f).write_str(&redact_text(&self.0.to_string()))
     }
 }
 
