@@ -1,4 +1,4 @@
-//! The floor under an install: one archive inflated, and nothing done with what comes out.
+//! The lower bound of an install: inflates one archive, and does nothing with the result.
 //!
 //! `scripts/bench` runs it beside the agent, which uses the same library.
 #![allow(clippy::disallowed_types)]

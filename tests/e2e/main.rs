@@ -1,7 +1,7 @@
 //! End to end: a real containerd on a private node, real pods, the real `cni-keeper`.
 //!
-//! Each test has a node of its own: the test binary runs itself again in fresh namespaces (`namespace`). There containerd,
-//! `/etc/cni`, `/opt/cni` and the network belong to the test, and the kernel removes whatever is left.
+//! Each test has a node of its own: the test binary runs itself again in fresh namespaces (`namespace`). There
+//! containerd, `/etc/cni`, `/opt/cni` and the network belong to the test, and the kernel removes whatever is left.
 //! Needs root and Debian's `containerd runc containernetworking-plugins iproute2 iptables busybox-static`.
 // Only `host` may use the file system: that is a rule for the agent, not for its tests.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]

@@ -1,4 +1,4 @@
-//! The simulation of a fleet, on cases whose answer is known.
+//! Tests of the simulation with cases whose result is known.
 #![allow(clippy::unwrap_used)]
 
 mod node;

@@ -30,17 +30,17 @@ const WINDOWS: [Duration; 3] = [
     Duration::from_secs(30),
     Duration::from_secs(120),
 ];
-/// What becomes of those beyond the most transfers. A 503 without a wish does what a refusal does.
+/// What happens to requests beyond the most transfers. A 503 without `Retry-After` has the effect of a refusal.
 const OVERS: [Over; 3] = [Over::Refuse, Over::Queue, Over::Busy(WISH)];
 /// What a mirror that takes less, and what a `fetch.minRate` above the default, are tried with: with no more nodes
 /// than so many.
 const FEW: usize = 1000;
 const ROOMS: [usize; 4] = [ROOM, 128, 32, 8];
 const RATES: [f64; 3] = [1024.0, 65536.0, 262_144.0];
-/// Beyond this many times the ideal, more is at fault than the bandwidth.
+/// Beyond this many times the ideal, bandwidth is not the only cause.
 const NEAR: f64 = 1.5;
 
-/// So many times the ideal is where it is not waited any longer.
+/// The simulation stops at this many times the ideal.
 const ENOUGH: f64 = 8.0;
 
 /// What happens to a fleet.
@@ -102,7 +102,7 @@ fn scenario(story: Story, nodes: usize, artifacts: [f64; 2], over: Over) -> Scen
     scenario
 }
 
-/// What the bytes take, one after the other at full bandwidth, from when the mirror is there.
+/// The time of the bytes alone, one after the other at full bandwidth, from the moment the mirror is there.
 fn ideal(scenario: &Scenario) -> f64 {
     let bytes: f64 = scenario.artifacts.iter().sum::<f64>() * scenario.nodes as f64;
     let mirror = &scenario.servers[0];
@@ -131,7 +131,7 @@ fn over_ideal(scenario: &Scenario, outcome: &Outcome) -> f64 {
     outcome.ready(99).as_secs_f64() / ideal(scenario)
 }
 
-/// One story for one fleet, without spread, and how long it takes with each.
+/// Runs one scenario for one fleet, without spread and with each spread.
 fn row(scenario: &Scenario) -> (String, f64) {
     let outcomes = WINDOWS.map(|spread| {
         let mut scenario = scenario.clone();

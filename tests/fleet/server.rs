@@ -1,10 +1,10 @@
-//! A server that shares its bandwidth fairly among the connections that it has room for.
+//! A server that shares its bandwidth fairly among its connections, of which it has a maximum.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 use std::time::Duration;
 
-/// What becomes of a connection that there is no room for.
+/// What happens to a connection beyond the maximum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Over {
     /// It is refused.
@@ -27,14 +27,14 @@ pub(crate) struct Kind {
     pub(crate) away: Range<Duration>,
 }
 
-/// A server at work. Its clock is moved by whoever asks it something.
+/// A running server. Each call moves its clock.
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) kind: Kind,
     pub(crate) queue: VecDeque<usize>,
     now: Duration,
-    /// Bytes that a connection would have had which is there since the beginning. Each transfer is over at a mark of
-    /// this; so all of them advance by one addition.
+    /// The bytes that a connection since the beginning would have received. Each transfer ends at a mark on this
+    /// scale, so one addition advances all of them.
     shared: f64,
     /// The transfers by the mark at which they are over: numbers that are not negative sort as their bits do.
     running: BTreeSet<(u64, usize)>,

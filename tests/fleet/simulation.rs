@@ -1,4 +1,4 @@
-//! Nodes and servers under a clock that nobody waits for: the next thing that happens is the next moment there is.
+//! Nodes and servers under a simulated clock, which jumps to the next event.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -1,4 +1,4 @@
-//! What the DaemonSet leaves of root's capabilities: enough for all that the agent has to do, and none too many.
+//! The capabilities that the DaemonSet keeps: they are enough for all that the agent does, and each is needed.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -15,7 +15,7 @@ const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/base/daem
 const BRIDGE: &str = "opt/cni/bin/bridge";
 const RIVAL: &str = "etc/cni/net.d/05-other.conflist";
 
-/// Something that happens to a node, and the capability without which it cannot be mended.
+/// Something that happens to a node, and the capability without which it cannot be repaired.
 struct Damage {
     what: &'static str,
     needs: Option<&'static str>,

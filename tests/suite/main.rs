@@ -1,5 +1,5 @@
 //! Black-box tests of the agent: real files, real sockets, real plugin binaries.
-// The one door to the file system is a rule for the agent, not for what looks over its shoulder.
+// Only `host` may use the file system: that is a rule for the agent, not for its tests.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 // clippy.toml allows these in test functions; their helpers may fail loudly too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

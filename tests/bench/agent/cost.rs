@@ -10,7 +10,7 @@ use super::running::{Node, Running};
 
 /// How long threads that wait for more work do so before they end.
 const KEPT_ALIVE: Duration = Duration::from_secs(12);
-/// How long doing nothing is watched.
+/// How long an idle agent is watched.
 const IDLE: Duration = Duration::from_secs(60);
 
 /// Tells what memory the agent holds, and the most that it ever held, in MiB.
@@ -25,7 +25,7 @@ pub(super) fn memory(what: &str, agent: &Running, to_hold: &str) -> io::Result<(
     Ok(())
 }
 
-/// Watches an agent do nothing.
+/// Measures an idle agent.
 pub(super) fn idle(agent: &Running) -> io::Result<()> {
     thread::sleep(KEPT_ALIVE);
     let before = agent.usage()?;
@@ -40,7 +40,7 @@ pub(super) fn idle(agent: &Running) -> io::Result<()> {
     Ok(())
 }
 
-/// Has files written that are nothing to the agent, one event or more each.
+/// Writes files that do not concern the agent; each causes one event or more.
 pub(super) fn flood(node: &Node, agent: &Running, dir: &str, count: usize) -> io::Result<()> {
     let file = |number: usize| node.path(dir).join(format!("unrelated-{number}"));
     agent.wait_until_idle()?;
@@ -48,7 +48,7 @@ pub(super) fn flood(node: &Node, agent: &Running, dir: &str, count: usize) -> io
     (0..count).try_for_each(|number| fs::write(file(number % 100), "nothing to you\n"))?;
     agent.wait_until_idle()?;
     let cpu = (agent.usage()?.cpu - before.cpu).as_secs_f64();
-    // To ask is to have it look once.
+    // The request makes it observe the disk once.
     let passes = self::passes(agent)? - passes - 1;
     (0..count.min(100)).try_for_each(|number| fs::remove_file(file(number)))?;
     let what = format!("{count} files written beside, in {}", last(dir));

@@ -1,4 +1,4 @@
-//! Times, and what is said of many of them.
+//! Many times of the same thing, and their percentiles.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ impl Sample {
     }
 }
 
-/// A line of the table of times; `to_hold` is the p99 that is aimed at, in milliseconds.
+/// A line of the table of times; `to_hold` is the p99 to keep below, in milliseconds.
 pub(super) fn line(what: &str, times: &Sample, to_hold: &str) {
     let [p50, p99, worst] = [50, 99, 100].map(|percent| times.percentile(percent));
     println!(

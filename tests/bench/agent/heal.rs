@@ -1,4 +1,4 @@
-//! Damage, and how long it lasts.
+//! Damages files, and measures how long the damage lasts.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::figures::Sample;
 use super::running::{Node, PATIENCE};
 
-/// What is done to a file.
+/// How a file is damaged.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Damage {
     /// It is removed.
@@ -96,7 +96,7 @@ fn damaged_for(file: &Path, damage: Damage) -> io::Result<Duration> {
         if fs::symlink_metadata(file).is_ok_and(|there| Some(there.ino()) != damaged) {
             break;
         }
-        // What shares a processor with us may be the agent.
+        // The agent may share a processor with us.
         thread::yield_now();
         if began.elapsed() > PATIENCE {
             return Err(io::Error::other(format!(

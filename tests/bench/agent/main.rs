@@ -1,6 +1,6 @@
 //! The running agent from outside: how soon it is ready, how long damage lasts, and what it costs when nothing happens.
 //!
-//! `scripts/bench` runs it. Every case is told on a line of its own.
+//! `scripts/bench` runs it. It prints a line for every case.
 #![allow(
     clippy::disallowed_types,
     clippy::disallowed_methods,

@@ -1,4 +1,4 @@
-//! A running agent, as anybody outside of it sees it: its endpoint, and what the kernel tells of its process.
+//! A running agent from outside: its endpoint, and what the kernel reports of its process.
 
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};

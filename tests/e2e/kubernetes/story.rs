@@ -341,8 +341,8 @@ impl Story {
         self.cluster.stop().await;
     }
 
-    /// The chart on the same node: from NotReady to Ready, another configuration without a new pod, and `helm uninstall`,
-    /// which leaves the network.
+    /// The chart on the same node: from NotReady to Ready, another configuration without a new pod, and
+    /// `helm uninstall`, which leaves the network.
     async fn install_by_helm(&mut self) {
         let helm = |what, declared: &Declared| {
             let values = self.operator.values(declared);

@@ -1,4 +1,4 @@
-//! A running agent, and what it says: asked over its own endpoint, as everybody asks it.
+//! A running agent, asked over its own endpoint, as everybody asks it.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -16,10 +16,10 @@ use serde_json::Value;
 
 use super::node::Node;
 
-/// What any wait may take. Reached only by what would take for ever, on the slowest of machines.
+/// The longest wait. Even on a slow machine, only what never happens takes so long.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// `cni-keeper run`, at work on a node. Killed when it is let go of.
+/// `cni-keeper run` on a node. Killed when dropped.
 pub(crate) struct Agent {
     child: Child,
     address: SocketAddr,
@@ -35,8 +35,8 @@ pub(crate) struct Answer {
 }
 
 impl Agent {
-    /// Starts it and waits until it listens; it need not be ready by then. Where the declaration says nothing of
-    /// the endpoint, it is given a free port.
+    /// Starts it and waits until it listens; it need not be ready by then. If the configuration says nothing about
+    /// the endpoint, it gets a free port.
     pub(crate) fn start(node: &Node) -> Self {
         node.listen_anywhere();
         Self::spawn(&mut node.command("run"))
@@ -92,8 +92,8 @@ impl Agent {
         kill(self.pid(), signal).unwrap();
     }
 
-    /// Does something while the agent cannot act: a signal is on its way for a moment, so that every thread is seen
-    /// to stand still before.
+    /// Does something while the agent is stopped. A signal takes a moment to arrive, so this first waits until every
+    /// thread stands still.
     pub(crate) fn while_stopped<T>(&self, deed: impl FnOnce() -> T) -> T {
         self.signal(Signal::SIGSTOP);
         self.until_without_asking("stopped", || self.is_stopped());
@@ -109,7 +109,7 @@ impl Agent {
         stats.all(|stat| stat.is_ok_and(|stat| stat.rsplit(") ").next().unwrap().starts_with('T')))
     }
 
-    /// All that it has logged so far.
+    /// The whole log so far.
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
@@ -131,20 +131,19 @@ impl Agent {
         serde_json::from_str(&answer.body).unwrap()
     }
 
-    /// The entries of `/drift`, newest first. It tells of the latest look; whoever wants one of their own asks
-    /// `/readyz` before.
+    /// The entries of `/drift`, newest first, as of the latest observation. To force a new one, ask `/readyz` before.
     #[track_caller]
     pub(crate) fn drift(&self) -> Vec<Value> {
         self.json("/drift")["entries"].as_array().unwrap().clone()
     }
 
-    /// How many looks at the disk it has taken, the one for this answer included.
+    /// How often it has observed the disk, including the observation for this answer.
     #[track_caller]
     pub(crate) fn passes(&self) -> u64 {
         self.json("/status")["passes"].as_u64().unwrap()
     }
 
-    /// The value of a metric, by its name with labels as it stands in the text.
+    /// The value of a metric, by its name with labels as in the text of `/metrics`.
     #[track_caller]
     pub(crate) fn metric(&self, name: &str) -> f64 {
         let text = self.get("/metrics").body;
@@ -160,7 +159,7 @@ impl Agent {
         self.metric("cni_keeper_downloads_total{result=\"ok\",reason=\"\"}")
     }
 
-    /// Whether it says that it is ready, in answer to a question asked now.
+    /// Asks now whether it is ready.
     #[track_caller]
     pub(crate) fn is_ready(&self) -> bool {
         self.get("/readyz").status == 200
@@ -172,7 +171,7 @@ impl Agent {
         self.until("ready", Self::is_ready);
     }
 
-    /// Waits until it is not ready for this reason: a part of what `/readyz` answers.
+    /// Waits until `/readyz` answers 503 with this reason as a part of its text.
     #[track_caller]
     pub(crate) fn becomes_unready(&self, reason: &str) {
         self.until(&format!("not ready: {reason}"), |agent| {
@@ -181,13 +180,13 @@ impl Agent {
         });
     }
 
-    /// Waits until something holds that the agent is asked about: it lets itself be asked only so often.
+    /// Asks the agent again and again, until the condition holds. The agent limits how often it answers.
     #[track_caller]
     pub(crate) fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         self.find(what, |agent| holds(agent).then_some(()));
     }
 
-    /// Waits until something is there that the agent is asked for.
+    /// Asks the agent again and again, until it has what is looked for.
     #[track_caller]
     pub(crate) fn find<T>(&self, what: &str, find: impl Fn(&Self) -> Option<T>) -> T {
         let start = Instant::now();
@@ -210,7 +209,7 @@ impl Agent {
         panic!("{what}\n{told}--- log\n{}", self.log());
     }
 
-    /// Tells it to stop, and expects that it does so of its own accord. Returns all that it logged.
+    /// Sends SIGTERM, and checks that it ends by itself with code 0. Returns the whole log.
     #[track_caller]
     pub(crate) fn stop(mut self) -> String {
         self.signal(Signal::SIGTERM);
@@ -226,7 +225,7 @@ impl Agent {
         self.ended();
     }
 
-    /// Waits for its end, and for the last that it had to say.
+    /// Waits for its end, and for the end of its log.
     #[track_caller]
     fn ended(&mut self) -> ExitStatus {
         let (done, ended) = channel();
@@ -246,7 +245,7 @@ impl Agent {
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        // It may have ended already, and is no zombie afterwards.
+        // It may have ended already. Waiting for it leaves no zombie.
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {
@@ -261,7 +260,7 @@ pub(crate) fn get(address: SocketAddr, path: &str) -> std::io::Result<Answer> {
     ask(address, &request)
 }
 
-/// Says something to an endpoint and returns what it answers.
+/// Sends a request to an endpoint, byte for byte, and returns the answer.
 pub(crate) fn ask(address: SocketAddr, request: &str) -> std::io::Result<Answer> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(DEADLINE))?;
@@ -280,7 +279,7 @@ pub(crate) fn ask(address: SocketAddr, request: &str) -> std::io::Result<Answer>
     })
 }
 
-/// Reads the log to its end, and tells of the address in it.
+/// Reads the log to its end, and sends the address that it finds there.
 fn collect(stderr: ChildStderr, log: &Mutex<String>, listens: &Sender<SocketAddr>) {
     for line in BufReader::new(stderr).lines() {
         let Ok(line) = line else { return };
@@ -289,7 +288,7 @@ fn collect(stderr: ChildStderr, log: &Mutex<String>, listens: &Sender<SocketAddr
         if event["message"] == "listening"
             && let Some(address) = event["address"].as_str()
         {
-            // Nobody asks twice.
+            // Nobody waits for the address a second time.
             let _ = listens.send(address.parse().unwrap());
         }
     }

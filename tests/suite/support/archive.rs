@@ -1,4 +1,4 @@
-//! Archives for tests, good and evil.
+//! Archives for tests, valid and malicious.
 
 use std::io::Write;
 
@@ -8,7 +8,7 @@ use tar::{Builder, EntryType, Header};
 
 use cni_keeper::model::Arch;
 
-/// A tar in the making. Paths are written as they are given: the `tar` crate would refuse the evil ones.
+/// A tar that is being written. Paths are written as given: the `tar` crate would refuse the malicious ones.
 pub(crate) struct Tar(Vec<u8>);
 
 impl Tar {
@@ -45,7 +45,7 @@ impl Tar {
         header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
         header.set_entry_type(kind);
         header.set_size(size);
-        // As the archives of 1.4.1 to 1.5.1 have it, and set-uid on top: none of it may matter.
+        // As in the archives of 1.4.1 to 1.5.1, and set-uid as well: the agent must ignore all of it.
         header.set_mode(0o4777);
         header.set_uid(1001);
         header.set_gid(1001);
@@ -107,7 +107,7 @@ pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// A file that passes for a binary of an architecture: the header, then bytes that do not pack well.
+/// A file that looks like a binary of an architecture: the header, then bytes that do not compress well.
 pub(crate) fn binary(arch: Arch, size: usize) -> Vec<u8> {
     let (bits, little, machine): (u8, bool, u16) = match arch {
         Arch::Amd64 => (64, true, 0x3e),

@@ -1,4 +1,4 @@
-//! An API server as far as an agent needs one: one node, a token, and answers on demand.
+//! An API server with what an agent needs: one node, a token, and the answers that a test sets.
 
 use std::fs;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ pub(crate) const STATUS: &str = "/api/v1/nodes/worker-1/status";
 /// Where Events are made.
 pub(crate) const EVENTS: &str = "/api/v1/namespaces/default/events";
 
-/// What must be in no log and in no view.
+/// A secret: it must appear in no log and in no view.
 pub(crate) const TOKEN: &str = "eyJhbGciOiJSUzI1NiJ9.secret-of-the-serviceaccount.sig";
 
 /// A network whose range comes from the node's object.
@@ -36,7 +36,7 @@ network:
         ipam: {type: host-local, ranges: [[{subnet: \"${node.podCIDR}\"}]]}
 ";
 
-/// An API server that listens, and the files that lead to it.
+/// A listening API server, and the files by which an agent finds it.
 pub(crate) struct Cluster {
     pub(crate) server: Server,
     dir: PathBuf,
@@ -72,7 +72,7 @@ impl Cluster {
         self.dir.join("ca.crt")
     }
 
-    /// The section of the declaration that leads here.
+    /// The section `kubernetes` of a configuration for this server.
     pub(crate) fn section(&self, more: &str) -> String {
         format!(
             "kubernetes: {{server: \"{}\", caFile: {}, tokenFile: {}{more}}}\n",
@@ -82,25 +82,25 @@ impl Cluster {
         )
     }
 
-    /// Where it is, as an operator writes it.
+    /// Its address, as an operator writes it.
     pub(crate) fn url(&self) -> String {
         format!("https://{}", self.server.address())
     }
 
-    /// Has the node be this from now on.
+    /// Sets the node's object from now on.
     pub(crate) fn set_node(&self, node: &Value) {
         self.server
             .on(NODE, [Reply::ok(node.to_string().as_bytes())]);
     }
 
-    /// Has every kind of change succeed.
+    /// Makes every kind of change succeed.
     pub(crate) fn accept_changes(&self) {
         for path in [STATUS, EVENTS] {
             self.server.on(path, [Reply::ok(b"{}")]);
         }
     }
 
-    /// All bodies that were sent to a path by this method, in order.
+    /// The bodies that were sent to a path by this method, in order.
     pub(crate) fn bodies(&self, method: &str, path: &str) -> Vec<Value> {
         let requests = self.server.requests().into_iter();
         requests

@@ -1,4 +1,4 @@
-//! Images put together by hand, part by part: for what no tool would make, and for whoever wants to know each digest.
+//! Images put together by hand, part by part: for images that no tool would make, and for tests that need each digest.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -16,13 +16,13 @@ const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 /// Where images have their plugins.
 const PLUGIN_DIR: &str = "opt/cni/bin";
 
-/// The parts of one image or of several.
+/// The blobs and manifests of one image or of several.
 #[derive(Default)]
 pub(crate) struct ImageParts {
     things: Vec<(String, StoredContent)>,
 }
 
-/// A part as manifests describe it.
+/// The descriptor of a part, as manifests have it.
 pub(crate) type Descriptor = Value;
 
 /// The digest in a description.
@@ -30,14 +30,14 @@ pub(crate) fn digest(of: &Descriptor) -> &str {
     of["digest"].as_str().unwrap()
 }
 
-/// What is declared of the plugins in such an image.
+/// The list `plugins` of a declared image.
 pub(crate) fn in_image(plugins: &[&str]) -> String {
     let one = |name: &&str| format!("{{member: /{PLUGIN_DIR}/{name}, as: {name}}}");
     let all: Vec<String> = plugins.iter().map(one).collect();
     format!("[{}]", all.join(", "))
 }
 
-/// An image as it is declared, by the digest in its sources.
+/// A declared image; its sources name the digest.
 pub(crate) fn image_of(version: &str, sources: Vec<String>, plugins: &str) -> Artifact {
     Artifact {
         version: version.to_owned(),
@@ -139,7 +139,7 @@ impl ImageParts {
         }
     }
 
-    /// Puts all on a server that only plays a registry.
+    /// Serves all of it from a server that plays a registry.
     pub(crate) fn serve(&self, server: &Server) {
         for (path, content) in self.paths() {
             server.on(&path, [Reply::ok(&content)]);

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-/// What the tools are that these images need.
+/// The tools that make these images.
 const TOOLS: [&str; 2] = ["umoci", "skopeo"];
 
 /// A directory of images.
@@ -16,7 +16,7 @@ pub(crate) struct Images {
 }
 
 impl Images {
-    /// `None`, and said so, where a tool is missing.
+    /// `None`, with a printed reason, if a tool is missing.
     pub(crate) fn new() -> Option<Self> {
         for tool in TOOLS {
             if Command::new(tool).arg("--version").output().is_err() {

@@ -1,5 +1,5 @@
-//! What the black-box tests share: a hostile server, evil archives, private mounts, kills at every call,
-//! a node in a sandbox and the agent that stays on it.
+//! What the black-box tests share: a node in a sandbox and the agent on it, a hostile server, malicious archives, private
+//! mounts, kills at every system call. `tests/README.md` explains the words.
 
 pub(crate) mod agent;
 pub(crate) mod archive;
@@ -21,8 +21,8 @@ pub(crate) mod tokens;
 pub(crate) mod tree;
 pub(crate) mod without_asking;
 
-/// Says that a test cannot run here and why. Where all of them must (`CNI_KEEPER_SUITE=require`, which
-/// `scripts/test --all` sets), that is a failure.
+/// Prints that a test cannot run here, and why. It fails instead with `CNI_KEEPER_SUITE=require`, which
+/// `scripts/test --all` sets.
 pub(crate) fn skipped(reason: &str) {
     let required = std::env::var_os("CNI_KEEPER_SUITE").is_some_and(|value| value == "require");
     assert!(!required, "cannot be skipped here: {reason}");

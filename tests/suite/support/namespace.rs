@@ -1,5 +1,5 @@
-//! Tests that mount: in a mount namespace of their own, which the kernel takes down with the process,
-//! so that nothing is left behind even when the test panics or is killed.
+//! Tests that mount run in a mount namespace of their own. The kernel removes it with the process, so that nothing is left
+//! behind even when the test panics or is killed.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -9,11 +9,10 @@ use super::rerun;
 
 const SCRATCH: &str = "CNI_KEEPER_TEST_SCRATCH";
 
-/// Runs `body` with a scratch directory in a private mount namespace, in a second run of `test` (the
-/// test function itself, by which the second run is found). Prints a line and does nothing where that
-/// is not permitted.
+/// Runs `body` with a scratch directory in a private mount namespace, in a second run of `test`, which is the calling test
+/// function itself. Prints a line and does nothing if that is not permitted.
 ///
-/// The directory belongs to the first run: inside, what is mounted over could not be removed.
+/// The first run makes and removes the directory, because the second cannot remove what is mounted over.
 pub(crate) fn in_private_mounts<T: Fn()>(test: &T, body: impl FnOnce(&Path)) {
     const WRAPPER: [&str; 5] = ["unshare", "--mount", "--propagation", "private", "--"];
     if rerun::is_inside(test) {
@@ -31,8 +30,8 @@ pub(crate) fn in_private_mounts<T: Fn()>(test: &T, body: impl FnOnce(&Path)) {
     rerun::must_pass(&output.expect("unshare runs"));
 }
 
-/// Runs `body` where the kernel's limits on users (`/proc/sys/user`) are its own to change, in a second run
-/// of `test`. Prints a line and does nothing where that is not permitted.
+/// Runs `body` in a second run of `test`, where it may change the kernel's limits on users (`/proc/sys/user`). Prints a
+/// line and does nothing if that is not permitted.
 pub(crate) fn in_private_limits<T: Fn()>(test: &T, body: impl FnOnce()) {
     const WRAPPER: [&str; 4] = ["unshare", "--user", "--map-root-user", "--"];
     if rerun::is_inside(test) {

@@ -1,4 +1,4 @@
-//! A node in a sandbox, and the real program at work on it.
+//! A node in a sandbox, and the real program on it.
 
 use std::fmt;
 use std::fs;
@@ -23,16 +23,16 @@ pub(crate) const CONF: &str = "etc/cni/net.d";
 pub(crate) const STATE: &str = "opt/cni/.cni-keeper";
 pub(crate) const CONFLIST: &str = "etc/cni/net.d/10-pods.conflist";
 
-/// No command may take longer; reached only by one that hangs.
+/// No command may take longer. Only one that hangs does.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// A node's disk, beside it a mirror and the declaration.
+/// A node's disk in a directory, with its mirror and its configuration beside it.
 pub(crate) struct Node {
     base: PathBuf,
     _dir: Option<TempDir>,
 }
 
-/// How a command ended and what it said.
+/// How a command ended and what it printed.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) code: Option<i32>,
@@ -40,13 +40,13 @@ pub(crate) struct Outcome {
     pub(crate) stderr: String,
 }
 
-/// A command under way.
+/// A running command.
 pub(crate) struct Running(Child);
 
 impl Node {
     /// A machine on which nothing was ever installed.
     pub(crate) fn empty() -> Self {
-        // Beside the build, where programs may be run: plugins are.
+        // Beside the build, where programs may be run, since plugins are run.
         let dir = tempfile::Builder::new()
             .prefix("node-")
             .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
@@ -58,7 +58,7 @@ impl Node {
         }
     }
 
-    /// The same in an empty directory that somebody else removes.
+    /// The same in an empty directory that the caller removes.
     pub(crate) fn within(base: &Path) -> Self {
         for part in ["host", "mirror"] {
             fs::create_dir(base.join(part)).unwrap();
@@ -100,7 +100,7 @@ impl Node {
         fs::write(self.config(), format!("{head}{text}")).unwrap();
     }
 
-    /// Declares that the endpoint listens on a free port, unless something is declared of it.
+    /// Declares that the endpoint listens on a free port, unless the configuration has a section `http`.
     pub(crate) fn listen_anywhere(&self) {
         let text = fs::read_to_string(self.config()).unwrap();
         if !text.contains("\nhttp:") {
@@ -108,13 +108,13 @@ impl Node {
         }
     }
 
-    /// Adds to the declaration, in one step as whoever deploys it has to.
+    /// Adds to the configuration, in one step, as an operator must do it.
     pub(crate) fn declare_more(&self, more: &str) {
         let text = fs::read_to_string(self.config()).unwrap();
         self.redeclare(&format!("{text}{more}"));
     }
 
-    /// Replaces the whole text of the declaration in one step.
+    /// Replaces the whole text of the configuration in one step.
     pub(crate) fn redeclare(&self, text: &str) {
         let new = self.config().with_extension("new");
         fs::write(&new, text).unwrap();
@@ -149,7 +149,7 @@ impl Node {
         self.path(inside).display().to_string()
     }
 
-    /// Puts a file on the node's disk as somebody else would.
+    /// Writes a file on the node's disk, as another program would.
     pub(crate) fn write(&self, inside: &str, content: &[u8], mode: u32) {
         let path = self.path(inside);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -175,18 +175,18 @@ impl Node {
         names
     }
 
-    /// What the runtime sees: everything but our own state.
+    /// What the runtime sees: everything except our own state.
     pub(crate) fn tree(&self) -> Tree {
         Tree::of(&self.root(), |path| path == STATE)
     }
 
-    /// Everything, our own state included; only the lock is taken by each run anew.
+    /// Everything including our own state, except the lock, which each run takes again.
     pub(crate) fn whole_tree(&self) -> Tree {
         let lock = format!("{STATE}/lock");
         Tree::of(&self.root(), |path| path == lock)
     }
 
-    /// The program, told of this node by its environment and of nothing else.
+    /// The program with an environment that has this node and nothing else.
     pub(crate) fn command(&self, arguments: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cni-keeper"));
         command
@@ -202,7 +202,7 @@ impl Node {
     }
 }
 
-/// The command behind another one that runs it, and with nothing but its own environment.
+/// A command that `wrapper` runs, with the command's own environment and nothing else.
 pub(crate) fn behind(mut wrapper: Command, command: &Command) -> Command {
     let envs = command.get_envs();
     wrapper
@@ -213,7 +213,7 @@ pub(crate) fn behind(mut wrapper: Command, command: &Command) -> Command {
     wrapper
 }
 
-/// Starts a command; what it says is collected.
+/// Starts a command and collects what it prints.
 pub(crate) fn start(command: &mut Command) -> Running {
     let child = command
         .stdin(Stdio::null())
@@ -262,14 +262,14 @@ impl From<Output> for Outcome {
 }
 
 impl Outcome {
-    /// Fails with all that was said unless it ended with this code.
+    /// Fails with the whole output unless it ended with this code.
     #[track_caller]
     pub(crate) fn exits(&self, code: i32) -> &Self {
         assert_eq!(self.code, Some(code), "{self}");
         self
     }
 
-    /// Fails unless this stands somewhere on stdout or stderr.
+    /// Fails unless this text is somewhere on stdout or stderr.
     #[track_caller]
     pub(crate) fn says(&self, text: &str) -> &Self {
         assert!(self.to_string().contains(text), "not said: {text}\n{self}");
@@ -282,7 +282,7 @@ impl Outcome {
         self
     }
 
-    /// Fails unless a line of stdout is about this: a word, a path, and how it goes on.
+    /// Fails unless stdout has a line with this word, this path and this rest.
     #[track_caller]
     pub(crate) fn row(&self, word: &str, path: &str, rest: &str) -> &Self {
         let line = format!("{word} {path}  {rest}");
@@ -295,13 +295,13 @@ impl Outcome {
         self
     }
 
-    /// The one document on stdout.
+    /// The JSON document on stdout.
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}\n{self}"))
     }
 
-    /// The lines of stderr that are for people, not the log's.
+    /// The lines of stderr that are for people, without those of the log.
     pub(crate) fn errors(&self) -> Vec<&str> {
         let lines = self.stderr.lines();
         lines

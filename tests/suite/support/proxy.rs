@@ -1,6 +1,6 @@
 //! Real proxies on loopback: squid and tinyproxy, as Debian builds them.
 //!
-//! Both know a name that nobody else does, [`ORIGIN`]: what is had from there went through them.
+//! Only they know the name [`ORIGIN`]: bytes from there went through them.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, ErrorKind};
@@ -17,17 +17,17 @@ pub(crate) const ORIGIN: &str = "origin.example";
 /// The user and the password that the proxies ask for.
 pub(crate) const LOGIN: (&str, &str) = ("keeper", "HUSH-proxy");
 
-/// How often another port is tried where somebody took the one that was free a moment ago.
+/// How often another port is tried when another program took the one that was free a moment ago.
 const PORTS: u32 = 10;
 
-/// Which one.
+/// Which proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Squid,
     Tinyproxy,
 }
 
-/// A proxy at work; killed when it is let go of.
+/// A running proxy. Killed when dropped.
 pub(crate) struct Proxy {
     child: Child,
     address: SocketAddr,
@@ -35,11 +35,11 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// Starts one that asks for [`LOGIN`]; `None`, said as skipped, where it is not installed or not permitted.
+    /// Starts one that asks for [`LOGIN`]; `None`, printed as skipped, if it is not installed or not permitted.
     pub(crate) fn start(kind: Kind) -> Option<Self> {
         for _ in 0..PORTS {
             let directory = tempfile::tempdir().unwrap();
-            // Squid works as a user of its own.
+            // Squid runs as a user of its own.
             fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
             let address = listener.local_addr().unwrap();
@@ -65,7 +65,7 @@ impl Proxy {
                 }
             }
             if is_up(&mut child, address) {
-                // Nobody may be held up by a full pipe.
+                // A full pipe must not stop it.
                 thread::spawn(move || log.for_each(drop));
                 return Some(Self {
                     child,
@@ -104,7 +104,7 @@ impl Drop for Proxy {
     }
 }
 
-/// Whether it listens, which squid says a little before it does; it does not once it has ended.
+/// Whether it listens. Squid says so a little before it does; a proxy that has ended does not listen.
 fn is_up(child: &mut Child, address: SocketAddr) -> bool {
     while child.try_wait().unwrap().is_none() {
         if TcpStream::connect(address).is_ok() {
@@ -157,7 +157,7 @@ http_access deny all
     command
 }
 
-/// It has no table of names of its own, so it gets another one to look into.
+/// It has no table of names of its own, so it gets another hosts file.
 fn tinyproxy(directory: &TempDir, address: SocketAddr) -> Command {
     let (user, password) = LOGIN;
     let config = format!(

@@ -18,10 +18,10 @@ use super::release::plugin;
 use super::tls::Authority;
 use super::tokens::{ISSUER, SERVICE};
 
-/// What any wait may take. Reached only by what would take for ever.
+/// The longest wait. Only what never happens takes so long.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// What these tests need beside the agent.
+/// The tools that these tests need.
 const TOOLS: [&str; 3] = ["docker-registry", "skopeo", "umoci"];
 
 /// The repository that holds the image.
@@ -30,7 +30,7 @@ pub(crate) const REPOSITORY: &str = "team/cni";
 /// `puller` and `correct horse` (bcrypt).
 const HTPASSWD: &str = "puller:$2b$04$4oYwFSsZUAPx3KasdmAbIuXQdN0aFsD1WDZV1Fkqa4QCs1OAcBdEy\n";
 
-/// Says so where registries cannot be had here.
+/// Whether registries can run here; prints the reason if not.
 pub(crate) fn has_tools() -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let missing = |tool: &&&str| !std::env::split_paths(&path).any(|dir| dir.join(tool).is_file());
@@ -43,7 +43,7 @@ pub(crate) fn has_tools() -> bool {
     }
 }
 
-/// Something in the registry's storage.
+/// A manifest or blob in the registry's storage.
 #[derive(Debug, Clone)]
 pub(crate) struct StoredContent {
     /// `manifests` or `blobs`.
@@ -157,17 +157,17 @@ impl AsRef<Path> for RegistryStorage {
     }
 }
 
-/// How a registry is run.
+/// How a registry runs.
 #[derive(Default)]
 pub(crate) struct Setup<'a> {
     /// The authority of its certificate, and the names in it; plain http without.
     pub(crate) tls: Option<(&'a Authority, &'a [&'a str])>,
     pub(crate) guard: Access<'a>,
-    /// Where it listens; by default at a port of the kernel's choice.
+    /// Where it listens; by default at a port that the kernel chooses.
     pub(crate) at: Option<SocketAddr>,
 }
 
-/// What it asks for.
+/// What the registry asks of a client.
 #[derive(Default)]
 pub(crate) enum Access<'a> {
     /// Nothing.
@@ -175,11 +175,11 @@ pub(crate) enum Access<'a> {
     Open,
     /// `puller` and `correct horse`.
     Password,
-    /// A token from this realm, signed by somebody whom this authority vouches for.
+    /// A token from this realm, signed with a key that this authority certifies.
     Token(&'a str, &'a Authority),
 }
 
-/// A registry that runs. Killed when it is let go of.
+/// A running registry. Killed when dropped.
 pub(crate) struct Registry {
     child: Child,
     address: SocketAddr,
@@ -242,12 +242,12 @@ impl Registry {
         format!("{scheme}://{host}:{port}/v2/{REPOSITORY}/{kind}/{digest}")
     }
 
-    /// What it has said so far, one line a request among it.
+    /// Its log so far, with a line for each request.
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
 
-    /// Ends it at once, in the middle of whatever it does.
+    /// Kills it, in the middle of whatever it does.
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -299,7 +299,7 @@ fn configuration(stock: &Path, setup: &Setup<'_>, dir: &Path) -> PathBuf {
     file("config.yml", &config.to_string())
 }
 
-/// Keeps what it says, and tells where it listens.
+/// Collects its log, and sends the address where it listens.
 fn collect(pipe: impl Read, log: &Mutex<String>, listens: &Sender<SocketAddr>) {
     for line in BufReader::new(pipe).lines().map_while(Result::ok) {
         let address = line.split_once("listening on ").map(|(_, rest)| rest);

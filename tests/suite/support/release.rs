@@ -1,4 +1,4 @@
-//! What is declared in these tests: real plugins, packed, and a network of them.
+//! What these tests declare: real plugins, packed as a release, and a network of them.
 
 use std::fmt;
 use std::fs;
@@ -37,7 +37,7 @@ pub(crate) fn plugin(name: &str) -> Vec<u8> {
     })
 }
 
-/// The same plugin from another builder: other bytes that run as well.
+/// Another build of the same plugin: other bytes that run as well.
 pub(crate) fn other_build(name: &str) -> Vec<u8> {
     [plugin(name), b"another build".to_vec()].concat()
 }
@@ -66,7 +66,7 @@ impl Release {
         }
     }
 
-    /// The declaration of this archive, pinned rightly.
+    /// The declared artifact of this archive, with its right pin.
     pub(crate) fn artifact(&self, source: &str) -> Artifact {
         Artifact {
             version: "v1.1.1".to_owned(),
@@ -87,7 +87,7 @@ pub(crate) fn arch() -> Arch {
     Arch::of_this_program().unwrap()
 }
 
-/// One artifact of a declaration.
+/// One artifact of a configuration.
 #[derive(Clone)]
 pub(crate) struct Artifact {
     pub(crate) version: String,

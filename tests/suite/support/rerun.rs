@@ -1,12 +1,12 @@
-//! A test that runs itself a second time, in a process of its own, under another program: the kernel's
-//! real faults (a full disk, no descriptors left, a kill) must not touch the other tests.
+//! A test that runs itself a second time, in a process of its own, under another program. So real failures (a full disk, no
+//! descriptors left, a kill) do not touch the other tests.
 
 use std::env;
 use std::process::{Command, Output};
 
 const INSIDE: &str = "CNI_KEEPER_TEST_INSIDE";
 
-/// The name that the test harness knows a test function by.
+/// The name of a test function in the test harness.
 fn name_of<T: Fn()>(_: &T) -> &'static str {
     let path = std::any::type_name::<T>();
     path.split_once("::").map_or(path, |(_, name)| name)
@@ -36,7 +36,7 @@ pub(crate) fn command<T: Fn()>(test: &T, wrapper: &[&str]) -> Command {
     command
 }
 
-/// Fails with all that the second run said, unless it ran that one test and the test passed.
+/// Fails with the output of the second run, unless it ran exactly that test and the test passed.
 pub(crate) fn must_pass(output: &Output) {
     let (out, err) = (
         String::from_utf8_lossy(&output.stdout),

@@ -1,7 +1,7 @@
-//! A server on loopback that misbehaves on demand.
+//! A server on loopback that misbehaves as a test wants.
 //!
-//! Raw sockets and one thread a connection: an HTTP library is too polite to send a wrong Content-Length.
-//! Every path has a script of replies; each request takes the next one, and the last one stays.
+//! It uses raw sockets and one thread for each connection, because an HTTP library does not send a wrong Content-Length.
+//! Every path has a script of replies. Each request takes the next one, and the last one is repeated.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -41,7 +41,7 @@ pub(crate) struct Reply {
 enum Manner {
     /// Head, body, close.
     Proper,
-    /// As proper, but ranges are honoured where the validator still holds.
+    /// Like `Proper`, but a range is served if its validator still matches.
     Ranges,
     /// The head promises the whole body, the connection closes after so many bytes.
     CutAfter(usize),
@@ -140,7 +140,7 @@ impl Reply {
         (head + "\r\n").into_bytes()
     }
 
-    /// Answers on an open stream. Errors are the client's leaving, which is its good right.
+    /// Answers on an open stream. An error means that the client has left, which it may do.
     fn give(&self, request: &Request, stream: &mut (impl Read + Write)) -> std::io::Result<()> {
         let whole = self.head(self.status, Some(self.body.len()));
         match self.manner {
@@ -215,7 +215,7 @@ pub(crate) struct Server {
     shared: Arc<Shared>,
 }
 
-/// Answers what no script is for.
+/// Answers the paths without a script.
 type Handler = dyn Fn(&Request) -> Reply + Send + Sync;
 
 #[derive(Default)]
@@ -238,7 +238,7 @@ impl Server {
         Self::start("https", "127.0.0.1:0", Some(Arc::new(tls)))
     }
 
-    /// The same on an address of one's choice.
+    /// The same on a given address.
     pub(crate) fn https_at(address: &str, tls: rustls::ServerConfig) -> Self {
         Self::start("https", address, Some(Arc::new(tls)))
     }
@@ -272,7 +272,7 @@ impl Server {
         self
     }
 
-    /// Answers every path without a script, whatever it is that the answer depends on.
+    /// Sets how to answer every path without a script.
     pub(crate) fn otherwise(&self, answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) {
         *self.shared.otherwise.lock().unwrap() = Some(Arc::new(answer));
     }
@@ -352,7 +352,7 @@ fn serve(shared: &Shared, mut stream: TcpStream, tls: Option<Arc<rustls::ServerC
             );
             connection.send_close_notify();
             let _ = connection.write_tls(&mut stream);
-            // Closed with something unread, the kernel sends a reset, which overtakes what was said last.
+            // If something is unread when the socket is closed, the kernel sends a reset, which overtakes the last bytes.
             let _ = stream.shutdown(Shutdown::Write);
             until_it_leaves(&mut stream);
         }
@@ -413,7 +413,7 @@ fn read_until(stream: &mut impl Read, end: &[u8]) -> Option<String> {
     String::from_utf8(text).ok()
 }
 
-/// Waits without a clock: the client closes, or it has given up already.
+/// Waits without a clock until the client closes, which it may have done already.
 fn until_it_leaves(stream: &mut impl Read) {
     let mut rest = [0; 64];
     while stream.read(&mut rest).is_ok_and(|got| got > 0) {}

@@ -1,4 +1,4 @@
-//! People who sign: with the real minisign and the real openssl.
+//! Signatures by the real minisign and the real openssl.
 
 use std::fs;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-/// Whether the tools are here; says so where they are not.
+/// Whether the tools are installed; prints which one is missing.
 pub(crate) fn has_tools() -> bool {
     let missing = ["minisign", "openssl"].into_iter().find(|tool| {
         let there = Command::new(tool).arg("-v").output();
@@ -18,7 +18,7 @@ pub(crate) fn has_tools() -> bool {
     missing.is_none()
 }
 
-/// Somebody with a minisign key.
+/// A minisign key.
 pub(crate) struct ListSigner(TempDir);
 
 impl ListSigner {
@@ -44,7 +44,7 @@ impl ListSigner {
         self.signed(list, &[])
     }
 
-    /// As releases before 0.10 did: over the list itself.
+    /// Signs as minisign before 0.10 did: over the list itself.
     pub(crate) fn sign_as_before_0_10(&self, list: &str) -> Vec<u8> {
         self.signed(list, &["-l"])
     }
@@ -60,7 +60,7 @@ impl ListSigner {
     }
 }
 
-/// Somebody with a key for artifacts.
+/// A key for artifacts.
 pub(crate) struct BlobSigner(TempDir);
 
 impl BlobSigner {

@@ -1,4 +1,4 @@
-//! What a running agent could say of its node, in the states that people meet it in.
+//! Statuses of a running agent, in the states in which people see it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ const CHECKS: [CheckName; 8] = [
     CheckName::Conflict,
 ];
 
-/// The time at which all this is told.
+/// The time of all these statuses.
 pub(crate) fn now() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_363_392)
 }
@@ -33,7 +33,7 @@ fn ago(seconds: u64) -> Timestamp {
     Timestamp(now() - Duration::from_secs(seconds))
 }
 
-/// Everything is as declared, and always was.
+/// Everything is as declared, and always was so.
 pub(crate) fn ready() -> Status {
     let plugins = [
         "bandwidth",

@@ -1,8 +1,8 @@
-//! A stepping harness: a real program, killed or refused at each of its system calls in turn.
+//! Steps through a real program: kills it, or refuses the call, at each of its system calls in turn.
 //!
-//! strace counts the calls of each thread and each kind apart, so a step is "the Nth `renameat`", and
-//! the steps of a kind end with the first run in which nothing was hit. A killed call is not carried
-//! out (the signal arrives on entry): the state found is the one that the calls before it left.
+//! strace counts the calls of each thread and each kind separately. So a step is "the Nth `renameat`", and the steps of a
+//! kind end with the first run in which nothing was hit. A killed call is not carried out, because the signal arrives on
+//! entry: the disk is as the calls before left it.
 
 use std::fs;
 use std::process::{Command, Output};

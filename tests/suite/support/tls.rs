@@ -1,4 +1,4 @@
-//! Certificates for the server: a good one, and each way of being bad.
+//! Certificates for the server: valid ones, and invalid ones of each kind.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ impl Authority {
         self.sign(&Self::params(names))
     }
 
-    /// A server's identity that ran out long ago.
+    /// A server's identity that expired long ago.
     pub(crate) fn expired_server(&self, names: &[&str]) -> ServerConfig {
         let mut params = Self::params(names);
         params.not_before = date_time_ymd(2001, 1, 1);
@@ -42,7 +42,7 @@ impl Authority {
         self.sign(&params)
     }
 
-    /// A server's identity; who comes without a certificate of `clients` is turned away.
+    /// A server's identity; it refuses clients without a certificate of `clients`.
     pub(crate) fn mutual_server(&self, names: &[&str], clients: &Self) -> ServerConfig {
         let mut roots = RootCertStore::empty();
         roots.add(clients.0.der().clone()).unwrap();

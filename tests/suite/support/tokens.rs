@@ -12,16 +12,16 @@ use serde_json::json;
 use super::server::{Reply, Request};
 use super::tls::Authority;
 
-/// Who signs, and for whom.
+/// The issuer and the audience of the tokens.
 pub(crate) const ISSUER: &str = "cni-keeper tests";
 pub(crate) const SERVICE: &str = "the registry";
 
-/// Whom it gives tokens that open something.
+/// The user whose tokens give access.
 pub(crate) const USER: &str = "puller";
 pub(crate) const PASSWORD: &str = "correct horse";
 pub(crate) const IDENTITY: &str = "identity-of-the-puller";
 
-/// How long a token says that it lives, and how long it does.
+/// How long a token says that it is valid, and how long it really is.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TokenLifetime {
     pub(crate) said: u64,
@@ -58,7 +58,7 @@ impl Issuer {
         }
     }
 
-    /// The next tokens live so long, and those after them long.
+    /// The next tokens get these lifetimes, and those after them a long one.
     pub(crate) fn live(self, lives: &[TokenLifetime]) -> Self {
         *self.lives.lock().unwrap() = lives.to_vec();
         self
@@ -84,7 +84,7 @@ impl Issuer {
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.unwrap()))
     }
 
-    /// Answers a request for a token: of somebody with the password, or with the identity token.
+    /// Answers a request for a token, with the password or with the identity token.
     pub(crate) fn answer(&self, request: &Request) -> Reply {
         let pairs = match request.method.as_str() {
             "POST" => url::form_urlencoded::parse(&request.body),

@@ -1,4 +1,4 @@
-//! What a directory holds, to tell afterwards what was changed in it and what was not even touched.
+//! What a directory holds, so that a test can find out what was changed in it and what was not even touched.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -31,7 +31,7 @@ pub(crate) enum What {
 }
 
 impl Tree {
-    /// Looks at everything but the paths for which `skip` says so.
+    /// Reads everything except the paths for which `skip` is true.
     pub(crate) fn of(root: &Path, skip: impl Fn(&str) -> bool) -> Self {
         let mut entries = BTreeMap::new();
         let mut pending = vec![root.to_owned()];

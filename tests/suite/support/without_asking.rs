@@ -1,4 +1,4 @@
-//! What an agent does by itself: whoever asks it makes it look at the disk, and so sees nothing of that.
+//! What an agent does by itself. A request makes the agent read the disk, so these helpers look at the disk only.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -14,11 +14,11 @@ use super::node::{BIN, CONFLIST, Node, STATE};
 use super::release::{PLUGINS, plugin};
 use super::tree::Tree;
 
-/// Reached only by what never happens.
+/// The longest wait. Only what never happens takes so long.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 impl Agent {
-    /// Waits until something holds that is seen without asking the agent.
+    /// Waits until something holds, without asking the agent.
     #[track_caller]
     pub(crate) fn until_without_asking(&self, what: &str, holds: impl Fn() -> bool) {
         let start = Instant::now();
@@ -37,7 +37,7 @@ impl Agent {
         agent
     }
 
-    /// Waits until the agent has made it right by itself; then it is ready, and nothing else was changed.
+    /// Waits until the agent has repaired the node by itself. Then it must be ready, and nothing else may have changed.
     #[track_caller]
     pub(crate) fn repairs_by_itself(&self, right: &IntactNode, node: &Node) {
         self.until_without_asking("as declared", || right.is_intact());
@@ -48,7 +48,7 @@ impl Agent {
     }
 }
 
-/// Whether there are two sound copies of each plugin in the store.
+/// Whether the store has two intact copies of each plugin.
 pub(crate) fn has_spares(node: &Node) -> bool {
     let mut plugins = PLUGINS.iter().map(|name| plugin(name));
     plugins.all(|content| {
@@ -59,13 +59,13 @@ pub(crate) fn has_spares(node: &Node) -> bool {
     })
 }
 
-/// Where a copy of this content lies in a part of the store.
+/// The path of a copy of this content in a part of the store.
 pub(crate) fn spare_path(node: &Node, part: &str, content: &[u8]) -> PathBuf {
     let digest = Sha256::of(content).to_string();
     node.path(STATE).join(part).join(digest)
 }
 
-/// Removes a directory with all that is in it, also while somebody puts something back.
+/// Removes a directory with everything in it, also while the agent puts something back.
 pub(crate) fn remove_tree(directory: &Path) {
     while let Err(error) = fs::remove_dir_all(directory) {
         match error.kind() {
@@ -76,7 +76,7 @@ pub(crate) fn remove_tree(directory: &Path) {
     }
 }
 
-/// A node as it is declared to be.
+/// The declared files of a node, while they are right.
 pub(crate) struct IntactNode {
     files: Vec<(PathBuf, Entry)>,
     tree: Tree,
@@ -107,7 +107,7 @@ impl IntactNode {
     }
 }
 
-/// What is regarded of a file; `None` where it is not there, or is something else.
+/// Content, mode and owner of a file; `None` if it is missing or is not a regular file.
 fn entry(path: &PathBuf) -> Option<Entry> {
     let metadata = fs::symlink_metadata(path).ok()?;
     let content = metadata.is_file().then(|| fs::read(path).ok())??;
