@@ -26,7 +26,7 @@ use crate::cli::{Cli, Command, Global, Output};
 use crate::config::{ConfigErrors, Loaded, Overrides, load};
 use crate::host::{Host, HostError};
 use crate::http::BindError;
-use crate::kube::{self, Api, Purpose};
+use crate::kube::{self, KubeClient, RequestPurpose};
 use crate::model::Arch;
 use crate::reconcile::{Keeper, Known, ReconcileError};
 use crate::telemetry;
@@ -260,13 +260,13 @@ async fn informed(global: &Global) -> Result<(Keeper, Loaded), Failure> {
         return Ok((keeper, loaded));
     }
     let name = keeper.node_name();
-    let api = Api::new(
+    let api = KubeClient::new(
         loaded.settings.kubernetes.clone(),
         name.clone(),
-        kube::Log::default(),
+        kube::RequestLog::default(),
     );
     let known = Known::default();
-    known.learn(match api.node(Purpose::NodeFacts).await {
+    known.learn(match api.get_node(RequestPurpose::NodeFacts).await {
         Ok(node) => Ok(node.into_facts(name.unwrap_or_default())),
         Err(error) => Err(error.to_string()),
     });

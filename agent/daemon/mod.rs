@@ -3,7 +3,7 @@
 //! One task does all of it, one thing after the other; only downloads, chores and questions to others go on beside it.
 //! Its parts: `places` (where to watch), `patience` (how long to wait for a file that somebody keeps undoing), `log`
 //! (what drifted and how it ended), `gates`, `runtime` and `node` (questions to others), `report` (all of it as one
-//! [`Status`]), `handle` (what the views hold of it), `reports` (what the Kubernetes API is told of it).
+//! [`Status`]), `handle` (what the views hold of it), `reporters` (what the Kubernetes API is told of it).
 
 mod gates;
 mod handle;
@@ -12,7 +12,7 @@ mod node;
 mod patience;
 mod places;
 mod report;
-mod reports;
+mod reporters;
 mod runtime;
 mod timers;
 mod turn;
@@ -29,7 +29,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::Settings;
 use crate::host::Host;
-use crate::kube::{self, Api};
+use crate::kube::{self, KubeClient};
 use crate::model::{
     Agent, Artifact, Counters, DownloadOutcome, FileName, RecordedError, Status, Timestamp,
 };
@@ -44,7 +44,7 @@ use log::Log;
 use node::Node;
 use patience::Patience;
 use places::Places;
-use reports::Reports;
+use reporters::Reporters;
 use runtime::Runtime;
 use timers::Timers;
 
@@ -93,9 +93,9 @@ pub struct Daemon {
     downloads: BTreeMap<String, DownloadOutcome>,
     runtime: Runtime,
     /// What came of all requests to the Kubernetes API.
-    requests: kube::Log,
+    requests: kube::RequestLog,
     node: Node,
-    reports: Reports,
+    reporters: Reporters,
     patience: Patience<(Place, FileName)>,
     log: Log,
     counters: Counters,
@@ -154,7 +154,7 @@ impl Daemon {
         let now = Instant::now();
         let known = Known::default();
         let keeper = keeper(&start, start.settings.clone(), known.clone());
-        let requests = kube::Log::default();
+        let requests = kube::RequestLog::default();
         let node = Node::of(&keeper, api(&keeper, &requests), known, now);
         let agent = Agent {
             version: env!("CARGO_PKG_VERSION"),
@@ -185,7 +185,7 @@ impl Daemon {
             runtime: Runtime::of(&start.settings),
             requests,
             node,
-            reports: Reports::default(),
+            reporters: Reporters::default(),
             patience: Patience::new(),
             log: Log::default(),
             counters: report::counters(),
@@ -383,8 +383,8 @@ impl Daemon {
         let keeper = self.caretaker.keeper();
         let api = api(keeper, &self.requests);
         let settings = &keeper.settings().kubernetes;
-        self.reports
-            .declared(settings, &api, self.publisher.subscribe());
+        self.reporters
+            .apply_settings(settings, &api, self.publisher.subscribe());
     }
 
     /// Whether anything is asked of the Kubernetes API or told to it.
@@ -411,9 +411,9 @@ fn keeper(start: &Start, settings: Settings, known: Known) -> Keeper {
 }
 
 /// The Kubernetes API as it is declared to be reached.
-fn api(keeper: &Keeper, requests: &kube::Log) -> Api {
+fn api(keeper: &Keeper, requests: &kube::RequestLog) -> KubeClient {
     let settings = keeper.settings().kubernetes.clone();
-    Api::new(settings, keeper.node_name(), requests.clone())
+    KubeClient::new(settings, keeper.node_name(), requests.clone())
 }
 
 /// The next hint, once the agent has rested: until then changes add up without waking anybody.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
-use crate::kube::{Api, KubeError, Purpose};
+use crate::kube::{KubeClient, KubeError, RequestPurpose};
 use crate::model::NodeFacts;
 use crate::reconcile::{Keeper, Known};
 use crate::retry::{Backoff, Jitter};
@@ -23,7 +23,7 @@ type Answer = Result<NodeFacts, KubeError>;
 #[derive(Debug)]
 pub(super) struct Node {
     /// Whom to ask; `None` where the conflist does not depend on the answer.
-    api: Option<Api>,
+    api: Option<KubeClient>,
     known: Known,
     asking: Option<JoinHandle<Answer>>,
     due: Option<Instant>,
@@ -34,7 +34,7 @@ pub(super) struct Node {
 
 impl Node {
     /// A question that is due at once, where one is declared. The answer is told to `known`.
-    pub(super) fn of(keeper: &Keeper, api: Api, known: Known, now: Instant) -> Self {
+    pub(super) fn of(keeper: &Keeper, api: KubeClient, known: Known, now: Instant) -> Self {
         let api = keeper.asks_for_the_node().then_some(api);
         Self {
             due: api.is_some().then_some(now),
@@ -68,7 +68,7 @@ impl Node {
         self.due = None;
         self.asking = Some(tokio::spawn(async move {
             let name = api.node_name().ok_or(KubeError::NoName)?.to_owned();
-            let node = api.node(Purpose::NodeFacts).await?;
+            let node = api.get_node(RequestPurpose::NodeFacts).await?;
             Ok(node.into_facts(name))
         }));
     }
@@ -141,7 +141,7 @@ mod tests {
 
     fn node(now: Instant) -> Node {
         Node {
-            api: Some(Api::new(
+            api: Some(KubeClient::new(
                 crate::config::Kubernetes {
                     condition: false,
                     events: false,
@@ -151,7 +151,7 @@ mod tests {
                     token_file: "/token".into(),
                 },
                 None,
-                crate::kube::Log::default(),
+                crate::kube::RequestLog::default(),
             )),
             known: Known::default(),
             asking: None,

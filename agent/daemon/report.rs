@@ -117,7 +117,7 @@ fn said(daemon: &Daemon, began: Instant, stuck: Option<&str>) -> Status {
             },
         },
         directory: None,
-        kubernetes: daemon.uses_the_api().then(|| daemon.requests.so_far()),
+        kubernetes: daemon.uses_the_api().then(|| daemon.requests.snapshot()),
         downloads: daemon.downloads.values().cloned().collect(),
         errors: daemon.errors.clone(),
         drift: daemon.log.entries(waiting),

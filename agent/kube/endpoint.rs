@@ -1,35 +1,35 @@
-//! Where the API server is, and whether a proxy may stand between.
+//! Where the API server is, and whether to reach it through a proxy.
 
 use std::net::Ipv6Addr;
 
 use reqwest::Url;
 
-use super::KubeError;
+use super::error::KubeError;
 use crate::config;
 
 /// Where requests go.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Endpoint {
+pub(super) struct ApiEndpoint {
     /// The server, without a path.
     pub(super) url: Url,
-    /// Whether the proxy of the environment is asked to reach it, as far as `NO_PROXY` does not except it. None can
-    /// reach the address that pods are told of: it exists within the cluster only.
+    /// Whether the proxy of the environment is used, unless `NO_PROXY` excludes the server. No proxy can reach the
+    /// address in `KUBERNETES_SERVICE_HOST`: it exists within the cluster only.
     pub(super) proxied: bool,
 }
 
-impl Endpoint {
-    /// The declared server, or the one that the environment tells every pod of.
-    pub(super) fn of(settings: &config::Kubernetes) -> Result<Self, KubeError> {
+impl ApiEndpoint {
+    /// The declared server, or the one that every pod finds in its environment.
+    pub(super) fn from_settings(settings: &config::Kubernetes) -> Result<Self, KubeError> {
         if let Some(server) = &settings.server {
-            return Self::at(server, true);
+            return Self::from_url(server, true);
         }
-        let of = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let host = of("KUBERNETES_SERVICE_HOST").ok_or(KubeError::NoServer)?;
-        let port = of("KUBERNETES_SERVICE_PORT").unwrap_or_else(|| "443".to_owned());
-        Self::at(&in_cluster(&host, &port), false)
+        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let host = variable("KUBERNETES_SERVICE_HOST").ok_or(KubeError::NoServer)?;
+        let port = variable("KUBERNETES_SERVICE_PORT").unwrap_or_else(|| "443".to_owned());
+        Self::from_url(&in_cluster_url(&host, &port), false)
     }
 
-    fn at(server: &str, proxied: bool) -> Result<Self, KubeError> {
+    fn from_url(server: &str, proxied: bool) -> Result<Self, KubeError> {
         match Url::parse(server) {
             Ok(url) => Ok(Self { url, proxied }),
             Err(_) => Err(KubeError::BadServer(server.to_owned())),
@@ -38,7 +38,7 @@ impl Endpoint {
 }
 
 /// The URL of a host, which may be an IPv6 address without brackets.
-fn in_cluster(host: &str, port: &str) -> String {
+fn in_cluster_url(host: &str, port: &str) -> String {
     match host.parse::<Ipv6Addr>() {
         Ok(address) => format!("https://[{address}]:{port}"),
         Err(_) => format!("https://{host}:{port}"),
@@ -60,9 +60,9 @@ mod tests {
                 "https://kubernetes.default.svc:443",
             ),
         ] {
-            assert_eq!(in_cluster(host, "443"), url);
-            assert!(Endpoint::at(url, false).is_ok());
+            assert_eq!(in_cluster_url(host, "443"), url);
+            assert!(ApiEndpoint::from_url(url, false).is_ok());
         }
-        assert!(Endpoint::at(&in_cluster("a", "x"), false).is_err());
+        assert!(ApiEndpoint::from_url(&in_cluster_url("a", "x"), false).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! Why the Kubernetes API gave no answer that is of use, in the words an operator needs.
+//! Why a request to the Kubernetes API failed, and what an operator can do about it.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,22 +8,21 @@ use crate::host::HostError;
 use crate::model::{FailureKind, one_line};
 
 /// How much of what the server says is repeated, in bytes.
-const LONGEST_QUOTE: usize = 300;
+const MAX_QUOTE_CHARS: usize = 300;
 
-/// A request to the API server that came to nothing.
+/// Why a request to the API server failed.
 #[derive(Debug, thiserror::Error)]
 pub enum KubeError {
-    /// Nobody told where it is.
+    /// The environment does not say where the server is.
     #[error(
         "the API server is not known, since KUBERNETES_SERVICE_HOST is not set; name it under kubernetes.server"
     )]
     NoServer,
-    /// What the environment says is no address.
+    /// The address in the environment is not valid.
     #[error(
         "'{0}' is not where an API server can be; check KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT"
     )]
     BadServer(String),
-    /// The node's name is not known.
     #[error("this node's name is not known; set --node-name (CNI_KEEPER_NODE_NAME)")]
     NoName,
     /// The token cannot be read.
@@ -31,119 +30,93 @@ pub enum KubeError {
         "kubernetes.tokenFile: {0}; mount a ServiceAccount token there, as manifests/components/kubernetes-api does"
     )]
     NoToken(#[source] HostError),
-    /// The token is none.
+    /// The file holds no token.
     #[error("kubernetes.tokenFile: {} holds no token; mount a ServiceAccount token there", .0.display())]
     BadToken(PathBuf),
-    /// The authorities cannot be read.
+    /// The CA file cannot be read.
     #[error(
         "kubernetes.caFile: {0}; mount the cluster's kube-root-ca.crt there, as manifests/components/kubernetes-api does"
     )]
     NoCa(#[source] HostError),
-    /// The authorities are none.
+    /// The CA file holds no certificate.
     #[error("kubernetes.caFile: {} holds no usable certificate ({why}); it must be PEM", path.display())]
-    BadCa {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// The server cannot be reached, or is not who it should be.
-    #[error("{server}: {}", unreachable(failure))]
+    BadCa { path: PathBuf, why: String },
+    /// The server cannot be reached, or its certificate is not accepted.
+    #[error("{server}: {}", explain_unreachable(failure))]
     Unreachable {
-        /// The server.
         server: String,
-        /// What happened.
         #[source]
         failure: Failure,
     },
     /// No answer in time.
-    #[error("{server} did not answer within {} s; see whether it is overloaded, or a firewall is between", after.as_secs())]
-    Timeout {
-        /// The server.
-        server: String,
-        /// How long it was given.
-        after: Duration,
-    },
+    #[error("{server} did not answer within {} s; check whether it is overloaded or a firewall blocks the way", after.as_secs())]
+    Timeout { server: String, after: Duration },
     /// 401.
     #[error(
         "{server} does not accept the token (401); check that it is mounted with the API server's audience and has not expired"
     )]
-    Unauthorized {
-        /// The server.
-        server: String,
-    },
+    Unauthorized { server: String },
     /// 403.
     #[error(
-        "{server} does not let us {verb} {resource} (403){said}; manifests/components/{} grants it: \
+        "{server} does not allow us to {verb} {resource} (403){message}; manifests/components/{} grants it: \
          resources: [{resource}], verbs: [{verb}]",
-        component(verb, resource)
+        granting_component(verb, resource)
     )]
     Forbidden {
-        /// The server.
         server: String,
         /// The verb of RBAC.
         verb: &'static str,
         /// The resource of RBAC.
         resource: &'static str,
-        /// What the server says of it.
-        said: String,
+        /// From the answer's body: empty, or `: …`.
+        message: String,
     },
     /// 404.
     #[error(
-        "{server} knows no {name} among the {resource} (404); {}",
-        missing(resource)
+        "{server} has no {name} among its {resource} (404); {}",
+        advice_for_missing(resource)
     )]
     NotFound {
-        /// The server.
         server: String,
-        /// What was asked for.
         resource: &'static str,
-        /// Its name.
         name: String,
     },
-    /// 409 and 422: somebody else was faster, or what is told is not valid.
+    /// 409 and 422: somebody else has changed the object meanwhile, or the change is not valid.
     #[error(
-        "{server} refuses the change ({code}){said}; it is tried again with what is there by then"
+        "{server} refuses the change ({code}){message}; the agent reads the object again and retries"
     )]
     Conflict {
-        /// The server.
         server: String,
-        /// The status.
         code: u16,
-        /// What the server says of it.
-        said: String,
+        /// From the answer's body: empty, or `: …`.
+        message: String,
     },
     /// Any other status.
-    #[error("{server} answers {code}{said}; look into its own log")]
+    #[error("{server} answers {code}{message}; look at the log of the API server")]
     Status {
-        /// The server.
         server: String,
-        /// The status.
         code: u16,
-        /// What the server says of it.
-        said: String,
+        /// From the answer's body: empty, or `: …`.
+        message: String,
     },
-    /// More than an object of Kubernetes can be.
+    /// The answer is larger than an object of Kubernetes can be.
     #[error("{server} sends more than {limit} bytes; check that it is an API server")]
     TooLarge {
-        /// The server.
         server: String,
-        /// The limit, in bytes.
+        /// In bytes.
         limit: usize,
     },
-    /// Not what was asked for.
+    /// The answer is not a node object.
     #[error(
-        "{server} sends something else than a node{}; check that it is an API server",
-        quoted(&source.to_string())
+        "{server} sends something other than a node{}; check that it is an API server",
+        quote_message(&source.to_string())
     )]
     Garbled {
-        /// The server.
         server: String,
-        /// Where it stops making sense.
         #[source]
         source: serde_json::Error,
     },
-    /// A thread of ours ended without its result.
+    /// A task of ours ended without a result.
     #[error("internal: a worker ended early: {0}")]
     Worker(#[from] tokio::task::JoinError),
 }
@@ -169,23 +142,23 @@ impl KubeError {
         }
     }
 
-    /// Whether the thing that was asked for does not exist.
+    /// Whether the object does not exist.
     #[must_use]
     pub const fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound { .. })
     }
 }
 
-/// What the server says in its `Status`, cut short and on one line.
-pub(super) fn quoted(message: &str) -> String {
-    match one_line(message, LONGEST_QUOTE).as_str() {
+/// The message of the server's `Status` as `: …`, cut short and on one line; empty if it is empty.
+pub(super) fn quote_message(message: &str) -> String {
+    match one_line(message, MAX_QUOTE_CHARS).as_str() {
         "" => String::new(),
-        said => format!(": {said}"),
+        text => format!(": {text}"),
     }
 }
 
-/// The component of the manifests that has the rule.
-fn component(verb: &str, resource: &str) -> &'static str {
+/// The component of the manifests that grants the permission.
+fn granting_component(verb: &str, resource: &str) -> &'static str {
     match (verb, resource) {
         ("get", _) => "kubernetes-api",
         ("patch", "nodes") => "kubernetes-taint",
@@ -193,19 +166,20 @@ fn component(verb: &str, resource: &str) -> &'static str {
     }
 }
 
-/// What to do about something that is not there.
-fn missing(resource: &str) -> &'static str {
+/// What to do about an object that does not exist.
+fn advice_for_missing(resource: &str) -> &'static str {
     match resource {
         "events" => "it may have expired",
         _ => "set --node-name (CNI_KEEPER_NODE_NAME) to the name that kubectl get nodes shows",
     }
 }
 
-/// What is wrong with the way to the server. A download's own words name settings that do not count here.
-fn unreachable(failure: &Failure) -> String {
+/// Why the server cannot be reached. The message of the failure itself would name settings of downloads, which do not
+/// apply here.
+fn explain_unreachable(failure: &Failure) -> String {
     match failure.kind() {
-        FailureKind::TlsUnknownCa => "its certificate comes from none of the authorities in kubernetes.caFile; put \
-             the cluster's own there, or name the right server under kubernetes.server"
+        FailureKind::TlsUnknownCa => "its certificate was not issued by an authority in kubernetes.caFile; put \
+             the cluster's CA there, or name the right server under kubernetes.server"
             .to_owned(),
         FailureKind::TlsName => {
             "its certificate is not for this address; name the server by an address in it under kubernetes.server"
@@ -228,9 +202,9 @@ mod tests {
 
     #[test]
     fn what_a_server_says_is_quoted_on_one_short_line() {
-        assert_eq!(quoted("no\nway\t!"), ": no way !");
-        assert_eq!(quoted(" \n"), "");
-        assert_eq!(quoted(&"x".repeat(1000)).len(), LONGEST_QUOTE + 2);
+        assert_eq!(quote_message("no\nway\t!"), ": no way !");
+        assert_eq!(quote_message(" \n"), "");
+        assert_eq!(quote_message(&"x".repeat(1000)).len(), MAX_QUOTE_CHARS + 2);
     }
 
     #[test]
@@ -239,11 +213,11 @@ mod tests {
             server: "https://10.96.0.1:443".to_owned(),
             verb: "patch",
             resource: "nodes/status",
-            said: quoted("User \"x\" cannot patch"),
+            message: quote_message("User \"x\" cannot patch"),
         };
         assert_eq!(
             error.to_string(),
-            "https://10.96.0.1:443 does not let us patch nodes/status (403): User \"x\" cannot patch; \
+            "https://10.96.0.1:443 does not allow us to patch nodes/status (403): User \"x\" cannot patch; \
              manifests/components/kubernetes-reports grants it: resources: [nodes/status], verbs: [patch]"
         );
         assert_eq!(error.kind(), "forbidden");

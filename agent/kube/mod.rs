@@ -1,22 +1,22 @@
-//! The Kubernetes API: what it knows of this node, and what it is told of it.
+//! The Kubernetes API: what it knows about this node, and what the agent reports to it.
 //!
-//! Every request is written by hand: one `get`, three kinds of `patch` and one `create` need no client library. Nothing
-//! here is waited for by whoever keeps the node as it is declared.
+//! All requests are written by hand: one `get`, three kinds of `patch` and one `create` need no client library. The
+//! event loop never waits for a request.
 
-mod api;
-mod condition;
+mod client;
+mod condition_reporter;
 mod endpoint;
 mod error;
-mod events;
-mod log;
-mod node;
-mod pause;
-mod taint;
+mod event_reporter;
+mod failure_pause;
+mod node_object;
+mod request_log;
+mod startup_taint;
 
-pub use api::Api;
-pub use condition::Condition;
+pub use client::KubeClient;
+pub use condition_reporter::ConditionReporter;
 pub use error::KubeError;
-pub use events::{Announcement, Events, NAMESPACE};
-pub use log::{Log, Purpose};
-pub use node::Node;
-pub use taint::{Taint, removal};
+pub use event_reporter::{EVENT_NAMESPACE, EventReporter, EventRequest};
+pub use node_object::NodeObject;
+pub use request_log::{RequestLog, RequestPurpose};
+pub use startup_taint::{StartupTaint, build_taint_patch};

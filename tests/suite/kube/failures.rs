@@ -25,16 +25,16 @@ fn each_refusal_has_its_own_reason() {
         ),
         (
             Reply::ok(forbidden).with_status(403),
-            "does not let us get nodes (403): nodes \"worker-1\" is forbidden: User \"x\" cannot get resource; \
+            "does not allow us to get nodes (403): nodes \"worker-1\" is forbidden: User \"x\" cannot get resource; \
              manifests/components/kubernetes-api grants it: resources: [nodes], verbs: [get]",
         ),
         (
             Reply::status(404),
-            "knows no worker-1 among the nodes (404); set --node-name (CNI_KEEPER_NODE_NAME)",
+            "has no worker-1 among its nodes (404); set --node-name (CNI_KEEPER_NODE_NAME)",
         ),
         (Reply::status(500), "answers 500"),
         (Reply::redirect("https://127.0.0.1:1/"), "answers 302"),
-        (Reply::ok(b"<html>"), "sends something else than a node"),
+        (Reply::ok(b"<html>"), "sends something other than a node"),
         (
             Reply::ok(&vec![b' '; 3 << 20]),
             "sends more than 2097152 bytes",

@@ -1,25 +1,25 @@
-//! What came of every request, for the views.
+//! How every request ended, for the views.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use super::KubeError;
+use super::error::KubeError;
 use crate::model::{ApiUse, Timestamp};
 
 /// What a request is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// To learn what the conflist depends on.
+pub enum RequestPurpose {
+    /// To learn the values of the conflist that depend on the node.
     NodeFacts,
-    /// To tell whether the node is ready.
+    /// To report whether the node is ready.
     Condition,
-    /// To tell what happened.
+    /// To report drift and conflicts.
     Events,
-    /// To let pods onto the node.
+    /// To remove the startup taint.
     Taint,
 }
 
-impl Purpose {
+impl RequestPurpose {
     /// Its name in `/status`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -34,20 +34,25 @@ impl Purpose {
 
 /// The record of all requests. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Log(Arc<Mutex<ApiUse>>);
+pub struct RequestLog(Arc<Mutex<ApiUse>>);
 
-impl Log {
-    /// What came of them so far.
+impl RequestLog {
+    /// How all requests ended so far.
     #[must_use]
-    pub fn so_far(&self) -> ApiUse {
+    pub fn snapshot(&self) -> ApiUse {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 
-    /// Takes in how one ended. A failure is logged when it is another one than before.
-    pub(super) fn ended(&self, purpose: Purpose, verb: &'static str, failure: Option<&KubeError>) {
+    /// Records how a request ended. A failure is logged if the last one was different.
+    pub(super) fn record(
+        &self,
+        purpose: RequestPurpose,
+        verb: &'static str,
+        failure: Option<&KubeError>,
+    ) {
         let result = failure.map_or("ok", KubeError::kind);
         let failure = failure.map(ToString::to_string);
         let mut uses = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! The requests, one after the other: no connection is kept, since the next one is minutes away.
+//! The requests to the Kubernetes API. No connection is kept open, since the next request is minutes away.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,38 +9,39 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::endpoint::Endpoint;
-use super::error::quoted;
-use super::{KubeError, Log, Node, Purpose};
+use super::endpoint::ApiEndpoint;
+use super::error::{KubeError, quote_message};
+use super::node_object::NodeObject;
+use super::request_log::{RequestLog, RequestPurpose};
 use crate::config;
 use crate::fetch::{Failure, api_client};
 use crate::host::{Host, HostError};
 
-/// For a connection to be made. The address of a Service without an endpoint is refused at once or never answers.
-const CONNECT: Duration = Duration::from_secs(3);
-/// For a whole request.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a connection may take. The address of a Service without an endpoint is refused at once or never answers.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a whole request may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest answer, in bytes: etcd takes objects of 1.5 MiB.
-const LARGEST_ANSWER: usize = 2 << 20;
-/// The largest token and the largest file of authorities, in bytes.
-const LARGEST_FILE: u64 = 256 << 10;
+const MAX_ANSWER_BYTES: usize = 2 << 20;
+/// The largest token and the largest CA file, in bytes.
+const MAX_FILE_BYTES: u64 = 256 << 10;
 
 const JSON: &str = "application/json";
 const STRATEGIC_MERGE: &str = "application/strategic-merge-patch+json";
 const MERGE: &str = "application/merge-patch+json";
 const JSON_PATCH: &str = "application/json-patch+json";
 
-/// The API server, asked and told about one node.
+/// A client of the API server for one node.
 #[derive(Debug, Clone)]
-pub struct Api {
+pub struct KubeClient {
     settings: config::Kubernetes,
     node: Option<String>,
-    log: Log,
+    log: RequestLog,
 }
 
 /// One request.
-struct Request<'a> {
-    purpose: Purpose,
+struct ApiRequest<'a> {
+    purpose: RequestPurpose,
     method: Method,
     /// The verb and the resource of RBAC.
     verb: &'static str,
@@ -50,26 +51,26 @@ struct Request<'a> {
     body: Option<(&'static str, &'a Value)>,
 }
 
-impl Request<'_> {
-    /// What it is about: an object, or the namespace that one is to be made in.
-    fn name(&self) -> String {
+impl ApiRequest<'_> {
+    /// The name of the object, or of the namespace in which one is created.
+    fn object_name(&self) -> String {
         let names = self.path.iter().rev();
         let mut names = names.filter(|segment| !["status", "events"].contains(segment));
         names.next().map_or_else(String::new, ToString::to_string)
     }
 }
 
-/// What the API server says of a request that came to nothing.
+/// The `Status` object with which the API server explains a failed request.
 #[derive(Deserialize)]
-struct Said {
+struct ErrorStatus {
     #[serde(default)]
     message: String,
 }
 
-impl Api {
-    /// An API server for the node of this name; nothing is asked yet.
+impl KubeClient {
+    /// A client for the node of this name. It makes no request yet.
     #[must_use]
-    pub const fn new(settings: config::Kubernetes, node: Option<String>, log: Log) -> Self {
+    pub const fn new(settings: config::Kubernetes, node: Option<String>, log: RequestLog) -> Self {
         Self {
             settings,
             node,
@@ -83,122 +84,126 @@ impl Api {
         self.node.as_deref()
     }
 
-    /// Gets this node's object, by its name alone.
+    /// Gets this node's object.
     ///
     /// # Errors
-    /// When there is no answer, or none of use.
-    pub async fn node(&self, purpose: Purpose) -> Result<Node, KubeError> {
-        let request = Request {
+    /// When there is no answer, or no usable one.
+    pub async fn get_node(&self, purpose: RequestPurpose) -> Result<NodeObject, KubeError> {
+        let request = ApiRequest {
             purpose,
             method: Method::GET,
             verb: "get",
             resource: "nodes",
-            path: vec!["api", "v1", "nodes", self.name()?],
+            path: vec!["api", "v1", "nodes", self.require_node_name()?],
             body: None,
         };
-        let (server, bytes) = self.ask(&request).await?;
+        let (server, bytes) = self.send_recorded(&request).await?;
         let node = serde_json::from_slice(&bytes);
         node.map_err(|source| KubeError::Garbled { server, source })
     }
 
-    /// Merges into this node's status, list items by their own keys, so that what others write there stays.
+    /// Merges a strategic merge patch into this node's status. List items are merged by their keys, so that what others
+    /// write there stays.
     ///
     /// # Errors
-    /// As [`Api::node`].
-    pub async fn merge_status(&self, patch: &Value) -> Result<(), KubeError> {
-        let request = Request {
-            purpose: Purpose::Condition,
+    /// As [`KubeClient::get_node`].
+    pub async fn patch_node_status(&self, patch: &Value) -> Result<(), KubeError> {
+        let request = ApiRequest {
+            purpose: RequestPurpose::Condition,
             method: Method::PATCH,
             verb: "patch",
             resource: "nodes/status",
-            path: vec!["api", "v1", "nodes", self.name()?, "status"],
+            path: vec!["api", "v1", "nodes", self.require_node_name()?, "status"],
             body: Some((STRATEGIC_MERGE, patch)),
         };
-        self.ask(&request).await.map(drop)
+        self.send_recorded(&request).await.map(drop)
     }
 
-    /// Changes this node by a JSON patch (RFC 6902), which is all or nothing.
+    /// Changes this node by a JSON patch (RFC 6902), which is applied as a whole or not at all.
     ///
     /// # Errors
-    /// As [`Api::node`]; [`KubeError::Conflict`] where a test in it fails.
+    /// As [`KubeClient::get_node`]; [`KubeError::Conflict`] if a `test` in it fails.
     pub async fn patch_node(&self, patch: &Value) -> Result<(), KubeError> {
-        let request = Request {
-            purpose: Purpose::Taint,
+        let request = ApiRequest {
+            purpose: RequestPurpose::Taint,
             method: Method::PATCH,
             verb: "patch",
             resource: "nodes",
-            path: vec!["api", "v1", "nodes", self.name()?],
+            path: vec!["api", "v1", "nodes", self.require_node_name()?],
             body: Some((JSON_PATCH, patch)),
         };
-        self.ask(&request).await.map(drop)
+        self.send_recorded(&request).await.map(drop)
     }
 
     /// Creates an Event in a namespace.
     ///
     /// # Errors
-    /// As [`Api::node`].
+    /// As [`KubeClient::get_node`].
     pub async fn create_event(&self, namespace: &str, event: &Value) -> Result<(), KubeError> {
-        let request = Request {
-            purpose: Purpose::Events,
+        let request = ApiRequest {
+            purpose: RequestPurpose::Events,
             method: Method::POST,
             verb: "create",
             resource: "events",
             path: vec!["api", "v1", "namespaces", namespace, "events"],
             body: Some((JSON, event)),
         };
-        self.ask(&request).await.map(drop)
+        self.send_recorded(&request).await.map(drop)
     }
 
-    /// Merges into an Event that was created before.
+    /// Merges a patch into an Event that was created before.
     ///
     /// # Errors
-    /// As [`Api::node`]; [`KubeError::NotFound`] where it has expired.
-    pub async fn amend_event(
+    /// As [`KubeClient::get_node`]; [`KubeError::NotFound`] if it has expired.
+    pub async fn patch_event(
         &self,
         namespace: &str,
         name: &str,
         patch: &Value,
     ) -> Result<(), KubeError> {
-        let request = Request {
-            purpose: Purpose::Events,
+        let request = ApiRequest {
+            purpose: RequestPurpose::Events,
             method: Method::PATCH,
             verb: "patch",
             resource: "events",
             path: vec!["api", "v1", "namespaces", namespace, "events", name],
             body: Some((MERGE, patch)),
         };
-        self.ask(&request).await.map(drop)
+        self.send_recorded(&request).await.map(drop)
     }
 
-    fn name(&self) -> Result<&str, KubeError> {
+    fn require_node_name(&self) -> Result<&str, KubeError> {
         self.node_name().ok_or(KubeError::NoName)
     }
 
-    /// Makes a request and records how it ended. Returns the server's name and its answer.
-    async fn ask(&self, request: &Request<'_>) -> Result<(String, Vec<u8>), KubeError> {
-        let outcome = self.exchange(request).await;
+    /// Sends a request and records how it ended. Returns the server's URL and the body of its answer.
+    async fn send_recorded(
+        &self,
+        request: &ApiRequest<'_>,
+    ) -> Result<(String, Vec<u8>), KubeError> {
+        let outcome = self.send(request).await;
         let failure = outcome.as_ref().err();
-        self.log.ended(request.purpose, request.verb, failure);
+        self.log.record(request.purpose, request.verb, failure);
         outcome
     }
 
-    async fn exchange(&self, request: &Request<'_>) -> Result<(String, Vec<u8>), KubeError> {
-        let endpoint = Endpoint::of(&self.settings)?;
+    async fn send(&self, request: &ApiRequest<'_>) -> Result<(String, Vec<u8>), KubeError> {
+        let endpoint = ApiEndpoint::from_settings(&self.settings)?;
         let server = endpoint.url.as_str().trim_end_matches('/').to_owned();
-        let (client, token) = self.credentials(endpoint.proxied, &server).await?;
-        let answer = answer(&client, endpoint.url, &server, token, request);
-        match timeout(PATIENCE, answer).await {
+        let (client, token) = self.open_client(endpoint.proxied, &server).await?;
+        let answer = send_request(&client, endpoint.url, &server, token, request);
+        match timeout(REQUEST_TIMEOUT, answer).await {
             Ok(bytes) => Ok((server, bytes?)),
             Err(_) => Err(KubeError::Timeout {
                 server,
-                after: PATIENCE,
+                after: REQUEST_TIMEOUT,
             }),
         }
     }
 
-    /// A client that trusts the cluster's authority and no other, and the token of the moment: both files are replaced
-    /// while the agent runs.
-    async fn credentials(
+    /// An HTTP client that trusts only the cluster's CA, and the current token. Both files are read each time, because
+    /// the kubelet replaces them while the agent runs.
+    async fn open_client(
         &self,
         proxied: bool,
         server: &str,
@@ -209,32 +214,33 @@ impl Api {
         );
         let read = tokio::task::spawn_blocking(move || -> Result<_, KubeError> {
             Ok((
-                own_file(&token).map_err(KubeError::NoToken)?,
-                own_file(&ca).map_err(KubeError::NoCa)?,
+                read_own_file(&token).map_err(KubeError::NoToken)?,
+                read_own_file(&ca).map_err(KubeError::NoCa)?,
             ))
         });
         let (token, ca) = read.await??;
-        let client = api_client(CONNECT, &ca, proxied).map_err(|failure| match failure {
-            Failure::CaFile(why) => KubeError::BadCa {
-                path: self.settings.ca_file.clone(),
-                why,
-            },
-            failure => KubeError::Unreachable {
-                server: server.to_owned(),
-                failure,
-            },
-        })?;
-        Ok((client, bearer(&token, &self.settings.token_file)?))
+        let client =
+            api_client(CONNECT_TIMEOUT, &ca, proxied).map_err(|failure| match failure {
+                Failure::CaFile(why) => KubeError::BadCa {
+                    path: self.settings.ca_file.clone(),
+                    why,
+                },
+                failure => KubeError::Unreachable {
+                    server: server.to_owned(),
+                    failure,
+                },
+            })?;
+        Ok((client, bearer_header(&token, &self.settings.token_file)?))
     }
 }
 
-/// Reads a file of the agent's own.
-fn own_file(path: &Path) -> Result<Vec<u8>, HostError> {
-    Host::open(Path::new("/"))?.read(path, LARGEST_FILE)
+/// Reads a file in the agent's own file system, not below `--host-root`.
+fn read_own_file(path: &Path) -> Result<Vec<u8>, HostError> {
+    Host::open(Path::new("/"))?.read(path, MAX_FILE_BYTES)
 }
 
-/// The header that proves who we are; marked so that nothing prints it.
-fn bearer(token: &[u8], path: &Path) -> Result<HeaderValue, KubeError> {
+/// The `Authorization` header, marked as sensitive so that nothing prints it.
+fn bearer_header(token: &[u8], path: &Path) -> Result<HeaderValue, KubeError> {
     let bad = || KubeError::BadToken(PathBuf::from(path));
     let token = std::str::from_utf8(token).map_err(|_| bad())?.trim();
     if token.is_empty() {
@@ -245,12 +251,12 @@ fn bearer(token: &[u8], path: &Path) -> Result<HeaderValue, KubeError> {
     Ok(value)
 }
 
-async fn answer(
+async fn send_request(
     client: &Client,
     mut url: Url,
     server: &str,
     token: HeaderValue,
-    request: &Request<'_>,
+    request: &ApiRequest<'_>,
 ) -> Result<Vec<u8>, KubeError> {
     if let Ok(mut path) = url.path_segments_mut() {
         path.clear().extend(&request.path);
@@ -268,30 +274,35 @@ async fn answer(
     };
     let sent = building.send().await;
     let mut response =
-        sent.map_err(|error| unreachable(Failure::before_body(error, &url, CONNECT)))?;
-    let body = body(&mut response, server).await;
+        sent.map_err(|error| unreachable(Failure::before_body(error, &url, CONNECT_TIMEOUT)))?;
+    let body = read_body(&mut response, server).await;
     if response.status().is_success() {
         return body;
     }
-    // What it says is worth more than why it did not say it.
-    let said = body
+    // If the body cannot be read, the status alone has to do.
+    let status = body
         .ok()
-        .and_then(|body| serde_json::from_slice::<Said>(&body).ok());
-    let said = said.map_or_else(String::new, |said| quoted(&said.message));
-    Err(refusal(response.status(), server.to_owned(), said, request))
+        .and_then(|body| serde_json::from_slice::<ErrorStatus>(&body).ok());
+    let message = status.map_or_else(String::new, |status| quote_message(&status.message));
+    Err(error_of_status(
+        response.status(),
+        server.to_owned(),
+        message,
+        request,
+    ))
 }
 
-/// Reads an answer's body, up to what an object can be.
-async fn body(response: &mut Response, server: &str) -> Result<Vec<u8>, KubeError> {
+/// Reads the body of an answer, up to [`MAX_ANSWER_BYTES`].
+async fn read_body(response: &mut Response, server: &str) -> Result<Vec<u8>, KubeError> {
     let mut body = Vec::new();
     let want = response.content_length();
     loop {
         match response.chunk().await {
             Ok(None) => return Ok(body),
-            Ok(Some(piece)) if body.len() + piece.len() > LARGEST_ANSWER => {
+            Ok(Some(piece)) if body.len() + piece.len() > MAX_ANSWER_BYTES => {
                 return Err(KubeError::TooLarge {
                     server: server.to_owned(),
-                    limit: LARGEST_ANSWER,
+                    limit: MAX_ANSWER_BYTES,
                 });
             }
             Ok(Some(piece)) => body.extend_from_slice(&piece),
@@ -306,7 +317,12 @@ async fn body(response: &mut Response, server: &str) -> Result<Vec<u8>, KubeErro
     }
 }
 
-fn refusal(status: StatusCode, server: String, said: String, request: &Request<'_>) -> KubeError {
+fn error_of_status(
+    status: StatusCode,
+    server: String,
+    message: String,
+    request: &ApiRequest<'_>,
+) -> KubeError {
     let (verb, resource) = (request.verb, request.resource);
     match status {
         StatusCode::UNAUTHORIZED => KubeError::Unauthorized { server },
@@ -314,22 +330,22 @@ fn refusal(status: StatusCode, server: String, said: String, request: &Request<'
             server,
             verb,
             resource,
-            said,
+            message,
         },
         StatusCode::NOT_FOUND => KubeError::NotFound {
             server,
             resource,
-            name: request.name(),
+            name: request.object_name(),
         },
         StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY => KubeError::Conflict {
             server,
             code: status.as_u16(),
-            said,
+            message,
         },
         _ => KubeError::Status {
             server,
             code: status.as_u16(),
-            said,
+            message,
         },
     }
 }
@@ -341,11 +357,11 @@ mod tests {
     #[test]
     fn a_token_is_one_line_that_nothing_prints() {
         let path = Path::new("/run/token");
-        let value = bearer(b"abc.def\n", path).unwrap();
+        let value = bearer_header(b"abc.def\n", path).unwrap();
         assert_eq!(value.to_str().unwrap(), "Bearer abc.def");
         assert!(!format!("{value:?}").contains("abc"));
         for bad in [&b""[..], b" \n", b"a\nb", b"\xff"] {
-            let error = bearer(bad, path).unwrap_err();
+            let error = bearer_header(bad, path).unwrap_err();
             assert!(matches!(error, KubeError::BadToken(_)));
         }
     }

@@ -1,90 +1,89 @@
-//! The node condition `cni-keeper.dev/Ready`: what it says, and when that is written. Pure: the time is handed in.
+//! The node condition `cni-keeper.dev/Ready`: what it says and when it is written. Pure: time is an argument.
 
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 
-use super::Node;
-use super::pause::{Pause, spread_period};
+use super::failure_pause::{FailurePause, spread_period};
+use super::node_object::NodeObject;
 use crate::model::{Check, CheckName, clip};
 
-/// Its type.
-const TYPE: &str = "cni-keeper.dev/Ready";
-/// For how long the node must have been not ready: what is healed by then is in the Events, and nobody's concern.
-const SETTLED: Duration = Duration::from_secs(1);
-/// The shortest time between two writes that differ in words only.
-const REWORDED: Duration = Duration::from_secs(10);
-/// The time between two writes of the same.
-const HEARTBEAT: Duration = Duration::from_secs(300);
-/// How long the message may be, in bytes. The whole answer is on the node.
-const LONGEST_MESSAGE: usize = 1024;
+const CONDITION_TYPE: &str = "cni-keeper.dev/Ready";
+/// How long the node must have been not ready before that is written. What is healed earlier appears in the Events only.
+const NOT_READY_DELAY: Duration = Duration::from_secs(1);
+/// The shortest time between two writes that differ in reason or message only.
+const REWORD_PERIOD: Duration = Duration::from_secs(10);
+/// The time between two writes of the same content.
+const HEARTBEAT_PERIOD: Duration = Duration::from_secs(300);
+/// How long the message may be, in bytes. The agent on the node serves all of it.
+const MAX_MESSAGE_BYTES: usize = 1024;
 
-/// What is said and when.
+/// What the condition is to say, what was written last, and when it is written next.
 #[derive(Debug, Default)]
-pub struct Condition {
-    wanted: Option<(Content, Instant)>,
+pub struct ConditionReporter {
+    wanted: Option<(ConditionContent, Instant)>,
     /// What was written last, and when it is due again if nothing changes.
-    written: Option<(Content, Instant, Instant)>,
-    /// The status as the API server has it, and since when. `None` where it has none.
-    there: Option<(bool, String)>,
-    /// The same as it was told last, whether or not it came through.
-    told: Option<(bool, String)>,
-    /// Whether it is known what the API server has.
-    is_known: bool,
-    pause: Pause,
+    written: Option<(ConditionContent, Instant, Instant)>,
+    /// The status that the API server has, and since when. `None` if it has none.
+    on_server: Option<(bool, String)>,
+    /// The status that was sent last, whether or not it arrived.
+    sent: Option<(bool, String)>,
+    /// Whether the API server was asked what it has.
+    is_server_known: bool,
+    pause: FailurePause,
 }
 
 /// What a condition says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Content {
+struct ConditionContent {
     ready: bool,
     reason: &'static str,
     message: String,
 }
 
-impl Condition {
-    /// Takes in how the node stands, as of a look at the disk.
-    pub fn see(&mut self, checks: &[Check], now: Instant) {
-        let content = Content::of(checks);
-        let turned = self
+impl ConditionReporter {
+    /// Records what the checks say now.
+    pub fn observe_checks(&mut self, checks: &[Check], now: Instant) {
+        let content = ConditionContent::from_checks(checks);
+        let has_flipped = self
             .wanted
             .as_ref()
             .is_none_or(|(had, _)| had.ready != content.ready);
         let since = match &self.wanted {
-            Some((_, since)) if !turned => *since,
+            Some((_, since)) if !has_flipped => *since,
             _ => now,
         };
         self.wanted = Some((content, since));
     }
 
-    /// When it is to be written next.
+    /// When the condition is to be written next.
     #[must_use]
-    pub fn due(&self) -> Option<Instant> {
+    pub fn next_due(&self) -> Option<Instant> {
         let (wanted, since) = self.wanted.as_ref()?;
         let settled = match wanted.ready {
             true => *since,
-            false => *since + SETTLED,
+            false => *since + NOT_READY_DELAY,
         };
         let due = match &self.written {
             None => settled,
             Some((written, ..)) if written.ready != wanted.ready => settled,
-            Some((written, at, _)) if written != wanted => settled.max(*at + REWORDED),
+            Some((written, at, _)) if written != wanted => settled.max(*at + REWORD_PERIOD),
             Some((_, _, next)) => *next,
         };
-        Some(self.pause.not_before(due))
+        Some(self.pause.delay_until_allowed(due))
     }
 
-    /// Whether the API server has to be asked what it has before anything is written.
+    /// Whether the node object has to be read before anything is written.
     #[must_use]
-    pub const fn asks(&self) -> bool {
-        !self.is_known
+    pub const fn needs_node(&self) -> bool {
+        !self.is_server_known
     }
 
-    /// Takes in what the API server has: since when the node has been what it is outlives this agent.
-    pub fn learn(&mut self, node: &Node) {
+    /// Records what the API server has: since when the status is the same must outlive this agent.
+    pub fn observe_node(&mut self, node: &NodeObject) {
         let mut conditions = node.status.conditions.iter();
-        let ours = conditions.find(|condition| condition.kind == TYPE);
-        self.there = ours.and_then(|ours| {
+        let ours = conditions.find(|condition| condition.kind == CONDITION_TYPE);
+        self.on_server = ours.and_then(|ours| {
             let since = ours.last_transition_time.clone()?;
             let ready = match ours.status.as_str() {
                 "True" => true,
@@ -93,20 +92,20 @@ impl Condition {
             };
             Some((ready, since))
         });
-        self.is_known = true;
+        self.is_server_known = true;
     }
 
-    /// What to merge into the node's status; the API server merges conditions by their type.
-    pub fn patch(&mut self, time: SystemTime) -> Option<Value> {
+    /// The patch to merge into the node's status. The API server merges conditions by their type.
+    pub fn build_patch(&mut self, time: SystemTime) -> Option<Value> {
         let (wanted, _) = self.wanted.as_ref()?;
         let now = humantime::format_rfc3339_seconds(time).to_string();
         let is_same = |known: &&(bool, String)| known.0 == wanted.ready;
-        let there = self.there.as_ref().filter(is_same);
-        let known = there.or_else(|| self.told.as_ref().filter(is_same));
+        let on_server = self.on_server.as_ref().filter(is_same);
+        let known = on_server.or_else(|| self.sent.as_ref().filter(is_same));
         let since = known.map_or_else(|| now.clone(), |(_, since)| since.clone());
-        self.told = Some((wanted.ready, since.clone()));
+        self.sent = Some((wanted.ready, since.clone()));
         Some(json!({"status": {"conditions": [{
-            "type": TYPE,
+            "type": CONDITION_TYPE,
             "status": if wanted.ready { "True" } else { "False" },
             "reason": wanted.reason,
             "message": wanted.message,
@@ -115,23 +114,23 @@ impl Condition {
         }]}}))
     }
 
-    /// Takes in whether what was wanted when [`Condition::patch`] was asked for is written now, or why there is a
-    /// pause. `random` spreads heartbeats.
-    pub fn ended(&mut self, worked: bool, now: Instant, random: u64) {
-        self.pause.ended(worked, now, random);
+    /// Records whether the patch of [`ConditionReporter::build_patch`] was written. `random` spreads the heartbeats of a
+    /// cluster's nodes.
+    pub fn record_outcome(&mut self, worked: bool, now: Instant, random: u64) {
+        self.pause.record_outcome(worked, now, random);
         if worked && let Some((wanted, _)) = &self.wanted {
-            let next = now + spread_period(HEARTBEAT, random);
+            let next = now + spread_period(HEARTBEAT_PERIOD, random);
             self.written = Some((wanted.clone(), now, next));
-            self.there.clone_from(&self.told);
+            self.on_server.clone_from(&self.sent);
         }
     }
 }
 
-impl Content {
-    fn of(checks: &[Check]) -> Self {
+impl ConditionContent {
+    fn from_checks(checks: &[Check]) -> Self {
         let failed = |check: &&Check| !check.failures.is_empty();
         let failed: Vec<&Check> = checks.iter().filter(failed).collect();
-        // A conflist that waits for its gates is not written: they are the reason.
+        // A conflist that waits for its gates is not written. Then the gates are the reason.
         let gates = failed.iter().find(|check| check.name == CheckName::Gates);
         let first = failed.first().map(|first| match first.name {
             CheckName::Conflist => gates.unwrap_or(first),
@@ -153,14 +152,14 @@ impl Content {
         }
         Self {
             ready: false,
-            reason: reason(first.name),
-            message: clip(&message, LONGEST_MESSAGE).into_owned(),
+            reason: reason_of_check(first.name),
+            message: clip(&message, MAX_MESSAGE_BYTES).into_owned(),
         }
     }
 }
 
-/// The reason for a failed check, in the form that the API server demands: one word without signs.
-fn reason(check: CheckName) -> &'static str {
+/// The condition's reason for a failed check, in the form that the API server requires: one CamelCase word.
+fn reason_of_check(check: CheckName) -> &'static str {
     match check {
         CheckName::Config => "ConfigurationRefused",
         CheckName::Binaries => "PluginsNotAsDeclared",
@@ -197,13 +196,17 @@ mod tests {
     }
 
     /// A condition that is written as ready.
-    fn written(now: Instant) -> Condition {
-        let mut condition = Condition::default();
-        condition.see(&ready(), now);
-        assert_eq!(condition.due(), Some(now), "the first word is said at once");
-        condition.learn(&Node::default());
-        condition.patch(SystemTime::UNIX_EPOCH).unwrap();
-        condition.ended(true, now, 1 << 63);
+    fn written(now: Instant) -> ConditionReporter {
+        let mut condition = ConditionReporter::default();
+        condition.observe_checks(&ready(), now);
+        assert_eq!(
+            condition.next_due(),
+            Some(now),
+            "the first word is said at once"
+        );
+        condition.observe_node(&NodeObject::default());
+        condition.build_patch(SystemTime::UNIX_EPOCH).unwrap();
+        condition.record_outcome(true, now, 1 << 63);
         condition
     }
 
@@ -225,10 +228,10 @@ mod tests {
     fn the_same_is_said_again_every_five_minutes() {
         let now = Instant::now();
         let mut condition = written(now);
-        condition.see(&ready(), now + Duration::from_secs(7));
-        assert_eq!(condition.due(), Some(now + HEARTBEAT));
-        condition.ended(true, now, 0);
-        assert_eq!(condition.due(), Some(now + HEARTBEAT * 9 / 10));
+        condition.observe_checks(&ready(), now + Duration::from_secs(7));
+        assert_eq!(condition.next_due(), Some(now + HEARTBEAT_PERIOD));
+        condition.record_outcome(true, now, 0);
+        assert_eq!(condition.next_due(), Some(now + HEARTBEAT_PERIOD * 9 / 10));
     }
 
     #[test]
@@ -236,31 +239,33 @@ mod tests {
         let start = Instant::now();
         let mut condition = written(start);
         let now = start + Duration::from_secs(1);
-        condition.see(&failing(CheckName::Binaries, &["x is missing"]), now);
-        assert_eq!(condition.due(), Some(now + SETTLED));
-        condition.see(&ready(), now + Duration::from_millis(3));
-        assert_eq!(condition.due(), Some(start + HEARTBEAT));
+        condition.observe_checks(&failing(CheckName::Binaries, &["x is missing"]), now);
+        assert_eq!(condition.next_due(), Some(now + NOT_READY_DELAY));
+        condition.observe_checks(&ready(), now + Duration::from_millis(3));
+        assert_eq!(condition.next_due(), Some(start + HEARTBEAT_PERIOD));
     }
 
     #[test]
     fn a_change_is_told_with_its_time_and_words_are_not_told_too_often() {
         let start = Instant::now();
         let mut condition = written(start);
-        condition.see(&failing(CheckName::Binaries, &["x is missing"]), start);
+        condition.observe_checks(&failing(CheckName::Binaries, &["x is missing"]), start);
         let day = SystemTime::UNIX_EPOCH + Duration::from_secs(86_400);
-        let patch = condition.patch(day).unwrap();
+        let patch = condition.build_patch(day).unwrap();
         assert_eq!(
             shown(&patch),
             "False|PluginsNotAsDeclared|binaries: x is missing|1970-01-02T00:00:00Z|1970-01-02T00:00:00Z"
         );
-        condition.ended(true, start, 1 << 63);
-        condition.see(&failing(CheckName::Binaries, &["y is missing"]), start);
-        assert_eq!(condition.due(), Some(start + REWORDED));
-        let patch = condition.patch(day + Duration::from_secs(60)).unwrap();
+        condition.record_outcome(true, start, 1 << 63);
+        condition.observe_checks(&failing(CheckName::Binaries, &["y is missing"]), start);
+        assert_eq!(condition.next_due(), Some(start + REWORD_PERIOD));
+        let patch = condition
+            .build_patch(day + Duration::from_secs(60))
+            .unwrap();
         assert!(shown(&patch).ends_with("|1970-01-02T00:01:00Z|1970-01-02T00:00:00Z"));
-        condition.ended(true, start, 1 << 63);
-        condition.see(&ready(), start + Duration::from_secs(2));
-        assert_eq!(condition.due(), Some(start + Duration::from_secs(2)));
+        condition.record_outcome(true, start, 1 << 63);
+        condition.observe_checks(&ready(), start + Duration::from_secs(2));
+        assert_eq!(condition.next_due(), Some(start + Duration::from_secs(2)));
     }
 
     #[test]
@@ -268,7 +273,7 @@ mod tests {
         let node = |status: &str| {
             serde_json::from_value(json!({"status": {"conditions": [
                 {"type": "Ready", "status": "True", "lastTransitionTime": "2020-01-01T00:00:00Z"},
-                {"type": TYPE, "status": status, "lastTransitionTime": "2021-01-01T00:00:00Z"},
+                {"type": CONDITION_TYPE, "status": status, "lastTransitionTime": "2021-01-01T00:00:00Z"},
             ]}}))
             .unwrap()
         };
@@ -277,12 +282,12 @@ mod tests {
             ("False", "1970-01-01T00:00:00Z"),
             ("Unknown", "1970-01-01T00:00:00Z"),
         ] {
-            let mut condition = Condition::default();
-            condition.see(&ready(), Instant::now());
-            assert!(condition.asks());
-            condition.learn(&node(status));
-            assert!(!condition.asks());
-            let patch = condition.patch(SystemTime::UNIX_EPOCH).unwrap();
+            let mut condition = ConditionReporter::default();
+            condition.observe_checks(&ready(), Instant::now());
+            assert!(condition.needs_node());
+            condition.observe_node(&node(status));
+            assert!(!condition.needs_node());
+            let patch = condition.build_patch(SystemTime::UNIX_EPOCH).unwrap();
             assert!(shown(&patch).ends_with(since), "{status}: {patch}");
         }
     }
@@ -291,15 +296,15 @@ mod tests {
     fn after_a_failure_there_is_a_pause_whatever_changes() {
         let now = Instant::now();
         let mut condition = written(now);
-        condition.see(&failing(CheckName::Gates, &["no"]), now);
+        condition.observe_checks(&failing(CheckName::Gates, &["no"]), now);
         for _ in 0..4 {
-            condition.ended(false, now, u64::MAX);
+            condition.record_outcome(false, now, u64::MAX);
         }
-        assert_eq!(condition.due(), Some(now + Duration::from_secs(8)));
-        condition.see(&ready(), now);
+        assert_eq!(condition.next_due(), Some(now + Duration::from_secs(8)));
+        condition.observe_checks(&ready(), now);
         assert_eq!(
-            condition.due(),
-            Some(now + HEARTBEAT),
+            condition.next_due(),
+            Some(now + HEARTBEAT_PERIOD),
             "what is written is true again"
         );
     }
@@ -307,9 +312,12 @@ mod tests {
     #[test]
     fn a_conflist_that_waits_for_its_gates_is_told_as_waiting() {
         let mut checks = failing(CheckName::Conflist, &["x is missing"]);
-        assert_eq!(Content::of(&checks).reason, "ConflistNotAsDeclared");
+        assert_eq!(
+            ConditionContent::from_checks(&checks).reason,
+            "ConflistNotAsDeclared"
+        );
         checks.extend(failing(CheckName::Gates, &["y does not exist"]));
-        let content = Content::of(&checks);
+        let content = ConditionContent::from_checks(&checks);
         assert_eq!(content.reason, "Waiting");
         assert_eq!(
             content.message,
@@ -319,9 +327,9 @@ mod tests {
 
     #[test]
     fn a_message_is_cut_between_characters() {
-        let long = "é".repeat(LONGEST_MESSAGE);
-        let content = Content::of(&failing(CheckName::Conflist, &[&long]));
-        assert!(content.message.len() <= LONGEST_MESSAGE);
+        let long = "é".repeat(MAX_MESSAGE_BYTES);
+        let content = ConditionContent::from_checks(&failing(CheckName::Conflist, &[&long]));
+        assert!(content.message.len() <= MAX_MESSAGE_BYTES);
         assert!(content.message.ends_with("é…"));
     }
 }

@@ -1,4 +1,4 @@
-//! A node object, as far as it matters here.
+//! The fields of a Kubernetes NodeObject object that the agent uses.
 
 use std::collections::BTreeMap;
 
@@ -7,24 +7,20 @@ use serde_json::Value;
 
 use crate::model::NodeFacts;
 
-/// What is read of a node object; everything else is skipped.
+/// A NodeObject object; all other fields are skipped.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
-pub struct Node {
-    /// Names, labels and annotations.
+pub struct NodeObject {
     #[serde(default)]
-    pub metadata: Metadata,
-    /// Ranges and taints.
+    pub metadata: NodeMetadata,
     #[serde(default)]
-    pub spec: Spec,
-    /// Conditions.
+    pub spec: NodeSpec,
     #[serde(default)]
-    pub status: Status,
+    pub status: NodeStatus,
 }
 
 /// `metadata`.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
-pub struct Metadata {
-    /// The node's name.
+pub struct NodeMetadata {
     #[serde(default)]
     pub name: String,
     #[serde(default)]
@@ -36,39 +32,38 @@ pub struct Metadata {
 /// `spec`.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Spec {
+pub struct NodeSpec {
     #[serde(rename = "podCIDR")]
     pod_cidr: Option<String>,
     #[serde(rename = "podCIDRs", default)]
     pod_cidrs: Vec<String>,
-    /// The taints as they stand there: a test for one has to name all of its fields.
+    /// The taints with all their fields: a `test` in a JSON patch has to name all of them.
     #[serde(default)]
     pub taints: Vec<Value>,
 }
 
 /// `status`.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
-pub struct Status {
-    /// All conditions, whoever writes them.
+pub struct NodeStatus {
+    /// The conditions of all writers.
     #[serde(default)]
-    pub conditions: Vec<Condition>,
+    pub conditions: Vec<NodeCondition>,
 }
 
 /// A condition.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Condition {
-    /// Its type.
+pub struct NodeCondition {
     #[serde(rename = "type")]
     pub kind: String,
     /// `True`, `False` or `Unknown`.
     pub status: String,
-    /// Since when it has been that.
+    /// Since when the status has been the same.
     pub last_transition_time: Option<String>,
 }
 
-impl Node {
-    /// What a conflist may depend on, of the node of this name.
+impl NodeObject {
+    /// The values on which a conflist may depend. `node` is the name of the node.
     #[must_use]
     pub fn into_facts(self, node: String) -> NodeFacts {
         NodeFacts {
