@@ -8,7 +8,7 @@ use crate::host::HostError;
 use crate::model::{FailureKind, one_line};
 
 /// How much of what the server says is repeated, in bytes.
-const MAX_QUOTE_CHARS: usize = 300;
+const MAX_QUOTE_BYTES: usize = 300;
 
 /// Why a request to the API server failed.
 #[derive(Debug, thiserror::Error)]
@@ -151,7 +151,7 @@ impl KubeError {
 
 /// The message of the server's `Status` as `: …`, cut short and on one line; empty if it is empty.
 pub(super) fn quote_message(message: &str) -> String {
-    match one_line(message, MAX_QUOTE_CHARS).as_str() {
+    match one_line(message, MAX_QUOTE_BYTES).as_str() {
         "" => String::new(),
         text => format!(": {text}"),
     }
@@ -204,7 +204,7 @@ mod tests {
     fn what_a_server_says_is_quoted_on_one_short_line() {
         assert_eq!(quote_message("no\nway\t!"), ": no way !");
         assert_eq!(quote_message(" \n"), "");
-        assert_eq!(quote_message(&"x".repeat(1000)).len(), MAX_QUOTE_CHARS + 2);
+        assert_eq!(quote_message(&"x".repeat(1000)).len(), MAX_QUOTE_BYTES + 2);
     }
 
     #[test]
