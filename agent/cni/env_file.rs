@@ -8,7 +8,7 @@ use serde_json::Value;
 pub struct EnvFileError {
     /// The line, from 1.
     pub line: usize,
-    /// What is wrong with it and how to mend it.
+    /// What is wrong with it and how to fix it.
     pub problem: &'static str,
 }
 

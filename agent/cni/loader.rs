@@ -8,8 +8,8 @@ use std::ffi::OsString;
 use super::directory::{DropIns, EntryKind, ends_in};
 use super::json::{Json, element};
 use super::parse::{SyntaxError, parse};
-use super::plugin::{Order, Plugin, decode};
-use super::version::{self, Entry};
+use super::plugin_conf::{Order, Plugin, decode};
+use super::version::{self, VersionEntry};
 
 /// A generation of libcni, where they differ in what they load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,7 +38,7 @@ impl Libcni {
 
 /// How a file is read, which its extension decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub enum ConfForm {
     /// `.conflist`: a list of plugins.
     List,
     /// `.conf` and `.json`: a single plugin.
@@ -47,7 +47,7 @@ pub enum Form {
 
 /// A network as libcni holds it after loading.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Network {
+pub struct LibcniNetwork {
     /// Its name; not checked at load, so it may be empty or hold anything.
     pub name: String,
     /// The CNI version that every plugin will be called with; empty means 0.1.0.
@@ -122,25 +122,25 @@ fn subject(at: &str) -> String {
 /// When libcni refuses it.
 pub fn load(
     bytes: &[u8],
-    form: Form,
+    form: ConfForm,
     libcni: Libcni,
     drop_ins: &dyn Fn(&str) -> DropIns,
-) -> Result<Network, LoadError> {
+) -> Result<LibcniNetwork, LoadError> {
     let document = parse(bytes)?;
     if let Some(at) = document.flaws.overflow {
         return Err(LoadError::Overflow(at));
     }
     match form {
-        Form::List => load_list(&document.root, libcni, drop_ins),
-        Form::Single => load_single(&document.root, libcni),
+        ConfForm::List => load_list(&document.root, libcni, drop_ins),
+        ConfForm::Single => load_single(&document.root, libcni),
     }
 }
 
 /// `ConfFromFile`, then `ConfListFromConf`, which writes the plugin out sorted and reads it again.
-fn load_single(root: &Json, libcni: Libcni) -> Result<Network, LoadError> {
+fn load_single(root: &Json, libcni: Libcni) -> Result<LibcniNetwork, LoadError> {
     let written = typed(root, "", Order::Written, libcni)?;
     let sorted = typed(root, "", Order::Sorted, libcni)?;
-    Ok(Network {
+    Ok(LibcniNetwork {
         name: written.name,
         version: written.cni_version,
         chain: vec![sorted.kind],
@@ -151,7 +151,7 @@ fn load_list(
     root: &Json,
     libcni: Libcni,
     drop_ins: &dyn Fn(&str) -> DropIns,
-) -> Result<Network, LoadError> {
+) -> Result<LibcniNetwork, LoadError> {
     if root.members().is_none() && *root != Json::Null {
         return Err(misfit("", root, "an object"));
     }
@@ -195,7 +195,7 @@ fn load_list(
     if chain.is_empty() {
         return Err(LoadError::NoPlugins);
     }
-    Ok(Network {
+    Ok(LibcniNetwork {
         name: name.to_owned(),
         version: version.to_owned(),
         chain,
@@ -227,11 +227,11 @@ fn selected_version(root: &Json, libcni: Libcni) -> Result<&str, LoadError> {
 
 fn readable(text: &str, at: &str) -> Result<(), LoadError> {
     match version::entry(text) {
-        Entry::Unreadable => Err(LoadError::Version {
+        VersionEntry::Unreadable => Err(LoadError::Version {
             at: at.to_owned(),
             version: text.to_owned(),
         }),
-        Entry::Candidate | Entry::Newer => Ok(()),
+        VersionEntry::Candidate | VersionEntry::Newer => Ok(()),
     }
 }
 

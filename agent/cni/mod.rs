@@ -1,4 +1,4 @@
-//! Network configuration lists: parse, validate, render, and which one a runtime picks.
+//! LibcniNetwork configuration lists: parse, validate, render, and which one a runtime picks.
 //!
 //! Two questions are kept apart: what libcni would load (`loader`, `precedence`: as lenient as it is,
 //! since foreign files are judged by it) and what we are willing to write (`validate`: strict). Both
@@ -8,9 +8,9 @@ mod directory;
 mod env_file;
 mod json;
 mod loader;
-mod node;
+mod node_checks;
 mod parse;
-mod plugin;
+mod plugin_conf;
 mod precedence;
 mod ranges;
 mod render;
@@ -20,15 +20,18 @@ mod version;
 
 pub use directory::{ConfDir, DirEntry, DropIns, EntryKind};
 pub use env_file::{EnvFileError, parse_env_file};
-pub use loader::{Form, Libcni, LoadError, Network, load};
-pub use node::{Needed, Role, check_name_is_free, check_plugins, needed_plugins};
+pub use loader::{ConfForm, Libcni, LibcniNetwork, LoadError, load};
+pub use node_checks::{
+    PluginRole, RequiredPlugin, check_name_is_free, check_plugin_versions, required_plugins,
+};
 pub use parse::SyntaxError;
 pub use precedence::{
-    Answers, Outcome, PassedOver, Standing, Verdict, chains_up_to, containerd, crio,
-    earlier_candidates, merged_drop_ins, standing, survey,
+    ChoiceOutcome, PassedOver, Precedence, RuntimeChoice, SupportedVersions, choose_as_containerd,
+    choose_as_crio, choose_conflist, list_earlier_candidates, list_merged_drop_ins,
+    load_candidates, plugins_asked_by_crio, precedence_of,
 };
 pub use ranges::check_ranges;
 pub use render::{Facts, RenderError, RenderProblem, render};
-pub use template::{fill_known, validate_template};
-pub use validate::{Finding, Report, Severity, Summary, validate};
+pub use template::{fill_known_facts, validate_template};
+pub use validate::{ConflistSummary, Finding, Severity, ValidationReport, validate};
 pub use version::SPEC_VERSIONS;

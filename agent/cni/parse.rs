@@ -1,6 +1,6 @@
 //! JSON from bytes, to the letter of Go's `encoding/json` scanner, which decides what a runtime loads.
 //!
-//! What Go forgives although it loses something is not refused here but noted in [`Flaws`], so that the
+//! What Go forgives although it loses something is not refused here but noted in [`JsonFlaws`], so that the
 //! loader's verdict and our own stricter one come from a single reading.
 
 use super::json::{DEPTH, Json, element, member};
@@ -25,14 +25,14 @@ pub struct SyntaxError {
 
 /// A whole document and what was lost in reading it.
 #[derive(Debug)]
-pub(super) struct Document {
+pub(super) struct JsonDocument {
     pub(super) root: Json,
-    pub(super) flaws: Flaws,
+    pub(super) flaws: JsonFlaws,
 }
 
 /// Where each thing that Go forgives or only later refuses stands first, as a path.
 #[derive(Debug, Default)]
-pub(super) struct Flaws {
+pub(super) struct JsonFlaws {
     /// Bytes that are not UTF-8, which Go turns into U+FFFD.
     pub(super) invalid_utf8: Option<String>,
     /// Half of a surrogate pair in a `\u` escape, which Go turns into U+FFFD.
@@ -47,42 +47,42 @@ pub(super) struct Flaws {
 ///
 /// # Errors
 /// Exactly where Go's scanner has one, a byte order mark and trailing data among them.
-pub(super) fn parse(bytes: &[u8]) -> Result<Document, SyntaxError> {
+pub(super) fn parse(bytes: &[u8]) -> Result<JsonDocument, SyntaxError> {
     let mut scanner = Scanner {
         bytes,
         at: 0,
         stack: Vec::new(),
-        flaws: Flaws::default(),
+        flaws: JsonFlaws::default(),
     };
     let root = scanner.document()?;
-    Ok(Document {
+    Ok(JsonDocument {
         root,
         flaws: scanner.flaws,
     })
 }
 
 /// A list or object that is being read; kept on the heap, since Go allows 10,000 of them.
-enum Open {
+enum OpenContainer {
     List(Vec<Json>),
     /// The members so far and the key whose value comes next.
     Object(Vec<(String, Json)>, String),
 }
 
 /// The path of the value that comes next in the innermost of these.
-fn path(stack: &[Open]) -> String {
+fn path(stack: &[OpenContainer]) -> String {
     stack.iter().fold(String::new(), |at, open| match open {
-        Open::List(elements) => element(&at, elements.len()),
+        OpenContainer::List(elements) => element(&at, elements.len()),
         // The key itself is being read.
-        Open::Object(_, key) if key.is_empty() => at,
-        Open::Object(_, key) => member(&at, key),
+        OpenContainer::Object(_, key) if key.is_empty() => at,
+        OpenContainer::Object(_, key) => member(&at, key),
     })
 }
 
 struct Scanner<'a> {
     bytes: &'a [u8],
     at: usize,
-    stack: Vec<Open>,
-    flaws: Flaws,
+    stack: Vec<OpenContainer>,
+    flaws: JsonFlaws,
 }
 
 impl Scanner<'_> {
@@ -105,7 +105,7 @@ impl Scanner<'_> {
         self.space();
         let value = match self.peek() {
             Some(b'{') => {
-                self.open(Open::Object(Vec::new(), String::new()))?;
+                self.open(OpenContainer::Object(Vec::new(), String::new()))?;
                 self.space();
                 if self.peek() != Some(b'}') {
                     self.key()?;
@@ -115,7 +115,7 @@ impl Scanner<'_> {
                 self.close()
             }
             Some(b'[') => {
-                self.open(Open::List(Vec::new()))?;
+                self.open(OpenContainer::List(Vec::new()))?;
                 self.space();
                 if self.peek() != Some(b']') {
                     return Ok(None);
@@ -141,11 +141,11 @@ impl Scanner<'_> {
         loop {
             let end = match self.stack.last_mut() {
                 None => return Ok(Some(value)),
-                Some(Open::List(elements)) => {
+                Some(OpenContainer::List(elements)) => {
                     elements.push(value);
                     b']'
                 }
-                Some(Open::Object(members, key)) => {
+                Some(OpenContainer::Object(members, key)) => {
                     members.push((std::mem::take(key), value));
                     b'}'
                 }
@@ -170,7 +170,7 @@ impl Scanner<'_> {
         }
     }
 
-    fn open(&mut self, container: Open) -> Result<(), SyntaxError> {
+    fn open(&mut self, container: OpenContainer) -> Result<(), SyntaxError> {
         if self.stack.len() == GO_DEPTH {
             return Err(self.error("it nests deeper than 10,000 levels"));
         }
@@ -188,8 +188,8 @@ impl Scanner<'_> {
         let deep = self.stack.len() > DEPTH;
         match self.stack.pop() {
             Some(_) if deep => Json::TooDeep,
-            Some(Open::List(elements)) => Json::List(elements),
-            Some(Open::Object(members, _)) => Json::Object(members),
+            Some(OpenContainer::List(elements)) => Json::List(elements),
+            Some(OpenContainer::Object(members, _)) => Json::Object(members),
             None => Json::Null,
         }
     }
@@ -204,7 +204,7 @@ impl Scanner<'_> {
             return Err(self.expected("':' after a key"));
         }
         self.at += 1;
-        if let Some(Open::Object(_, key)) = self.stack.last_mut() {
+        if let Some(OpenContainer::Object(_, key)) = self.stack.last_mut() {
             *key = name;
         }
         Ok(())

@@ -4,31 +4,31 @@ use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 
 use super::directory::{ConfDir, DirEntry, DropIns, EntryKind, ends_in, is_candidate};
-use super::loader::{Form, Libcni, LoadError, Network, load};
+use super::loader::{ConfForm, Libcni, LibcniNetwork, LoadError, load};
 use super::version::UNDECLARED;
-use crate::model::FileName;
+use crate::model::{ContainerRuntime, FileName};
 
 /// The `supportedVersions` that a plugin answers to VERSION; `None` where it is absent or does not answer.
-pub type Answers<'a> = &'a dyn Fn(&str) -> Option<Vec<String>>;
+pub type SupportedVersions<'a> = &'a dyn Fn(&str) -> Option<Vec<String>>;
 
 /// What a runtime makes of a configuration directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
+pub struct RuntimeChoice {
     /// The file that it takes, or what keeps it from taking any.
-    pub outcome: Outcome,
+    pub outcome: ChoiceOutcome,
     /// The files that it tried before that and went on from, each with the reason. Only CRI-O goes on.
     pub passed_over: Vec<(OsString, PassedOver)>,
 }
 
 /// Which file a runtime takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum ChoiceOutcome {
     /// This one.
     Picked {
         /// Its name in the directory.
         file: OsString,
         /// The network in it.
-        network: Network,
+        network: LibcniNetwork,
     },
     /// None, since this file aborts the load; the network that worked before is lost with it.
     Aborted {
@@ -60,23 +60,37 @@ pub enum PassedOver {
     },
 }
 
+/// What a runtime takes from the directory. Only CRI-O asks plugins, so only it uses `answers`.
+#[must_use]
+pub fn choose_conflist(
+    runtime: ContainerRuntime,
+    dir: &ConfDir<'_>,
+    answers: SupportedVersions<'_>,
+) -> RuntimeChoice {
+    match runtime {
+        ContainerRuntime::Containerd => choose_as_containerd(dir, Libcni::V1_3),
+        ContainerRuntime::ContainerdUpTo17 => choose_as_containerd(dir, Libcni::V1_1),
+        ContainerRuntime::Crio => choose_as_crio(dir, answers),
+    }
+}
+
 /// What containerd picks: the first file by name or nothing (go-cni with `max_conf_num` 1, the default).
 #[must_use]
-pub fn containerd(dir: &ConfDir<'_>, libcni: Libcni) -> Verdict {
+pub fn choose_as_containerd(dir: &ConfDir<'_>, libcni: Libcni) -> RuntimeChoice {
     let outcome = match candidates(dir).first() {
-        None => Outcome::Nothing,
+        None => ChoiceOutcome::Nothing,
         Some(entry) => match load_entry(entry, dir, libcni) {
-            Ok(network) => Outcome::Picked {
+            Ok(network) => ChoiceOutcome::Picked {
                 file: entry.name.clone(),
                 network,
             },
-            Err(error) => Outcome::Aborted {
+            Err(error) => ChoiceOutcome::Aborted {
                 file: entry.name.clone(),
                 error,
             },
         },
     };
-    Verdict {
+    RuntimeChoice {
         outcome,
         passed_over: Vec::new(),
     }
@@ -85,7 +99,7 @@ pub fn containerd(dir: &ConfDir<'_>, libcni: Libcni) -> Verdict {
 /// What CRI-O picks: the first file by name that loads and whose plugins all answer VERSION with the
 /// network's version (ocicni, `ValidateNetworkList`). A network without a name gets its file's.
 #[must_use]
-pub fn crio(dir: &ConfDir<'_>, answers: Answers<'_>) -> Verdict {
+pub fn choose_as_crio(dir: &ConfDir<'_>, answers: SupportedVersions<'_>) -> RuntimeChoice {
     let mut passed_over = Vec::new();
     for entry in candidates(dir) {
         let loaded = load_entry(entry, dir, Libcni::V1_3).map_err(PassedOver::from);
@@ -94,11 +108,11 @@ pub fn crio(dir: &ConfDir<'_>, answers: Answers<'_>) -> Verdict {
                 if network.name.is_empty() {
                     network.name = entry.name.to_string_lossy().into_owned();
                 }
-                let outcome = Outcome::Picked {
+                let outcome = ChoiceOutcome::Picked {
                     file: entry.name.clone(),
                     network,
                 };
-                return Verdict {
+                return RuntimeChoice {
                     outcome,
                     passed_over,
                 };
@@ -106,15 +120,15 @@ pub fn crio(dir: &ConfDir<'_>, answers: Answers<'_>) -> Verdict {
             Err(reason) => passed_over.push((entry.name.clone(), reason)),
         }
     }
-    Verdict {
-        outcome: Outcome::Nothing,
+    RuntimeChoice {
+        outcome: ChoiceOutcome::Nothing,
         passed_over,
     }
 }
 
 /// Where our own file stands with one runtime.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
+pub enum Precedence {
     /// It is the one that the runtime takes.
     Picked,
     /// A foreign file sorts before it and is taken instead, or would be: drift `shadowed`.
@@ -140,33 +154,37 @@ pub enum Standing {
 
 /// Where our file `ours` stands with the runtime that gave the verdict.
 #[must_use]
-pub fn standing(ours: &FileName, verdict: &Verdict) -> Standing {
+pub fn precedence_of(ours: &FileName, verdict: &RuntimeChoice) -> Precedence {
     let ours = OsStr::new(ours.as_str());
     // A file of ours that is refused comes first: mending it is what brings our network back.
     if let Some((_, reason)) = verdict.passed_over.iter().find(|(file, _)| file == ours) {
-        return Standing::Refused(reason.clone());
+        return Precedence::Refused(reason.clone());
     }
     match &verdict.outcome {
-        Outcome::Picked { file, .. } if file == ours => Standing::Picked,
-        Outcome::Picked { file, network } if file.as_os_str() < ours => Standing::Shadowed {
-            by: file.clone(),
-            network: network.name.clone(),
-        },
-        Outcome::Aborted { file, error } if file == ours => {
-            Standing::Refused(PassedOver::Invalid(error.clone()))
+        ChoiceOutcome::Picked { file, .. } if file == ours => Precedence::Picked,
+        ChoiceOutcome::Picked { file, network } if file.as_os_str() < ours => {
+            Precedence::Shadowed {
+                by: file.clone(),
+                network: network.name.clone(),
+            }
         }
-        Outcome::Aborted { file, error } if file.as_os_str() < ours => Standing::Blocked {
+        ChoiceOutcome::Aborted { file, error } if file == ours => {
+            Precedence::Refused(PassedOver::Invalid(error.clone()))
+        }
+        ChoiceOutcome::Aborted { file, error } if file.as_os_str() < ours => Precedence::Blocked {
             by: file.clone(),
             error: error.clone(),
         },
-        Outcome::Picked { .. } | Outcome::Aborted { .. } | Outcome::Nothing => Standing::Absent,
+        ChoiceOutcome::Picked { .. } | ChoiceOutcome::Aborted { .. } | ChoiceOutcome::Nothing => {
+            Precedence::Absent
+        }
     }
 }
 
 /// The files that libcni ≥ 1.3 merges into the network of that name, in their order: drift `dropin`,
 /// unless that network says `loadOnlyInlinedPlugins: true`, which is not looked at here.
 #[must_use]
-pub fn merged_drop_ins(network: &str, dir: &ConfDir<'_>) -> Vec<OsString> {
+pub fn list_merged_drop_ins(network: &str, dir: &ConfDir<'_>) -> Vec<OsString> {
     let DropIns::Entries(entries) = (dir.drop_ins)(network) else {
         return Vec::new();
     };
@@ -181,7 +199,7 @@ pub fn merged_drop_ins(network: &str, dir: &ConfDir<'_>) -> Vec<OsString> {
 
 /// The files that the runtimes look at before `ours`, in their order.
 #[must_use]
-pub fn earlier_candidates(ours: &FileName, dir: &ConfDir<'_>) -> Vec<OsString> {
+pub fn list_earlier_candidates(ours: &FileName, dir: &ConfDir<'_>) -> Vec<OsString> {
     candidates(dir)
         .into_iter()
         .map(|entry| entry.name.clone())
@@ -191,14 +209,17 @@ pub fn earlier_candidates(ours: &FileName, dir: &ConfDir<'_>) -> Vec<OsString> {
 
 /// Every file that the runtimes look at, in their order, and what this generation of libcni makes of it.
 #[must_use]
-pub fn survey(dir: &ConfDir<'_>, libcni: Libcni) -> Vec<(OsString, Result<Network, LoadError>)> {
+pub fn load_candidates(
+    dir: &ConfDir<'_>,
+    libcni: Libcni,
+) -> Vec<(OsString, Result<LibcniNetwork, LoadError>)> {
     let loaded = |entry: &DirEntry| (entry.name.clone(), load_entry(entry, dir, libcni));
     candidates(dir).into_iter().map(loaded).collect()
 }
 
 /// Every plugin that CRI-O asks for its version before it comes to `ours`, `ours` included.
 #[must_use]
-pub fn chains_up_to(ours: &FileName, dir: &ConfDir<'_>) -> BTreeSet<String> {
+pub fn plugins_asked_by_crio(ours: &FileName, dir: &ConfDir<'_>) -> BTreeSet<String> {
     candidates(dir)
         .into_iter()
         .filter(|entry| entry.name.as_os_str() <= OsStr::new(ours.as_str()))
@@ -224,11 +245,11 @@ pub(super) fn load_entry(
     entry: &DirEntry,
     dir: &ConfDir<'_>,
     libcni: Libcni,
-) -> Result<Network, LoadError> {
+) -> Result<LibcniNetwork, LoadError> {
     let form = if ends_in(entry, &[".conflist"]) {
-        Form::List
+        ConfForm::List
     } else {
-        Form::Single
+        ConfForm::Single
     };
     match &entry.kind {
         EntryKind::File(bytes) => load(bytes, form, libcni, dir.drop_ins),
@@ -237,7 +258,10 @@ pub(super) fn load_entry(
     }
 }
 
-fn usable(network: Network, answers: Answers<'_>) -> Result<Network, PassedOver> {
+fn usable(
+    network: LibcniNetwork,
+    answers: SupportedVersions<'_>,
+) -> Result<LibcniNetwork, PassedOver> {
     let version = match network.version.as_str() {
         "" => UNDECLARED,
         version => version,

@@ -30,7 +30,7 @@ pub fn check_ranges(conflist: &Value, pods: &[Cidr], reserved: &[Cidr]) -> Vec<F
     search(conflist, "", &mut ranges);
     let is_asked = !(pods.is_empty() && reserved.is_empty());
     let mut findings = Vec::new();
-    for Found { at, text, kind } in ranges {
+    for DeclaredRange { at, text, kind } in ranges {
         if kind == Kind::HostLocal
             && let Some(finding) = refused(&at, text)
         {
@@ -47,7 +47,7 @@ pub fn check_ranges(conflist: &Value, pods: &[Cidr], reserved: &[Cidr]) -> Vec<F
 }
 
 /// A text that stands for a range.
-struct Found<'a> {
+struct DeclaredRange<'a> {
     at: String,
     text: &'a str,
     kind: Kind,
@@ -123,7 +123,7 @@ fn listed(ranges: &[Cidr]) -> String {
 }
 
 /// Looks for `ipam` objects wherever they stand: flannel and multus have them below `delegate` and `delegates`.
-fn search<'a>(value: &'a Value, at: &str, found: &mut Vec<Found<'a>>) {
+fn search<'a>(value: &'a Value, at: &str, found: &mut Vec<DeclaredRange<'a>>) {
     match value {
         Value::Object(members) => {
             for (key, value) in members {
@@ -143,7 +143,7 @@ fn search<'a>(value: &'a Value, at: &str, found: &mut Vec<Found<'a>>) {
     }
 }
 
-fn of_ipam<'a>(ipam: &'a Value, at: &str, found: &mut Vec<Found<'a>>) {
+fn of_ipam<'a>(ipam: &'a Value, at: &str, found: &mut Vec<DeclaredRange<'a>>) {
     let Value::Object(members) = ipam else {
         return;
     };
@@ -178,12 +178,12 @@ fn each<'a>(list: &'a Value, at: &str, mut visit: impl FnMut(&'a Value, &str)) {
     }
 }
 
-fn note<'a>(value: &'a Value, at: &str, kind: Kind, found: &mut Vec<Found<'a>>) {
+fn note<'a>(value: &'a Value, at: &str, kind: Kind, found: &mut Vec<DeclaredRange<'a>>) {
     if let Value::String(text) = value
         && !text.contains("${")
         && !text.starts_with(POD_CIDR)
     {
-        found.push(Found {
+        found.push(DeclaredRange {
             at: at.to_owned(),
             text,
             kind,

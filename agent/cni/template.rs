@@ -49,7 +49,7 @@ pub fn validate_template(template: &Value, may_come: impl Fn(&str) -> bool) -> V
 ///
 /// Returns it with the names that it asks for beyond them.
 #[must_use]
-pub fn fill_known(template: &Value, known: &Facts) -> (Value, BTreeSet<String>) {
+pub fn fill_known_facts(template: &Value, known: &Facts) -> (Value, BTreeSet<String>) {
     let unknown: BTreeSet<String> = match render(template, known) {
         Ok(_) => BTreeSet::new(),
         Err(error) => {
@@ -129,7 +129,7 @@ mod tests {
     fn what_is_known_is_filled_in_and_the_rest_named() {
         let template = json!({ "a": "${x}", "b": "${node.podCIDR}", "c": "at ${y}, $${z}" });
         let known = Facts::from([("x".to_owned(), json!(7))]);
-        let (filled, unknown) = fill_known(&template, &known);
+        let (filled, unknown) = fill_known_facts(&template, &known);
         assert_eq!(
             filled,
             json!({ "a": 7, "b": "${node.podCIDR}", "c": "at ${y}, ${z}" })

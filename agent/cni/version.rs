@@ -9,12 +9,12 @@ pub const SPEC_VERSIONS: [&str; 7] = [
 pub(super) const UNDECLARED: &str = "0.1.0";
 
 /// The newest version that libcni 1.2 and later speak; higher entries of `cniVersions` are passed over.
-const CURRENT: Number = (1, 1, 0);
+const CURRENT: SpecVersion = (1, 1, 0);
 
-type Number = (i64, i64, i64);
+type SpecVersion = (i64, i64, i64);
 
 /// Reads a version as `version.ParseVersion` does: one to three integers, signs and leading zeros included.
-fn parse(text: &str) -> Option<Number> {
+fn parse(text: &str) -> Option<SpecVersion> {
     if text.is_empty() {
         return Some((0, 1, 0));
     }
@@ -34,7 +34,7 @@ pub(super) fn is_known(text: &str) -> bool {
 
 /// How libcni 1.2 and later take an entry of `cniVersions`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Entry {
+pub(super) enum VersionEntry {
     /// It competes for being selected.
     Candidate,
     /// It is higher than libcni speaks, and passed over.
@@ -43,11 +43,11 @@ pub(super) enum Entry {
     Unreadable,
 }
 
-pub(super) fn entry(text: &str) -> Entry {
+pub(super) fn entry(text: &str) -> VersionEntry {
     match parse(text) {
-        None => Entry::Unreadable,
-        Some(number) if number > CURRENT => Entry::Newer,
-        Some(_) => Entry::Candidate,
+        None => VersionEntry::Unreadable,
+        Some(number) if number > CURRENT => VersionEntry::Newer,
+        Some(_) => VersionEntry::Candidate,
     }
 }
 
@@ -55,7 +55,7 @@ pub(super) fn entry(text: &str) -> Entry {
 /// speak, the first listed of equal ones (`1` before `1.0.0`); `cniVersion` itself where none is left.
 pub(super) fn select<'a>(listed: &[&'a str], declared: &'a str) -> &'a str {
     let declared_too = Some(declared).filter(|version| !version.is_empty());
-    let mut best: Option<(Number, &str)> = None;
+    let mut best: Option<(SpecVersion, &str)> = None;
     for text in listed.iter().copied().chain(declared_too) {
         if let Some(number) = parse(text).filter(|number| *number <= CURRENT)
             && best.is_none_or(|(highest, _)| number > highest)
@@ -89,6 +89,6 @@ mod tests {
         assert_eq!(select(&["9.9.9"], ""), "");
         assert_eq!(select(&["9.9.9"], "2.0.0"), "2.0.0");
         assert_eq!(select(&["1", "1.0.0"], "1.0"), "1");
-        assert_eq!(entry("1.1.1"), Entry::Newer);
+        assert_eq!(entry("1.1.1"), VersionEntry::Newer);
     }
 }

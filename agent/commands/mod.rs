@@ -283,7 +283,7 @@ fn located(loaded: &Loaded, error: ReconcileError) -> Failure {
                     show::finding(
                         loaded,
                         &finding.at,
-                        &format!("{}; {}", finding.problem, finding.mend),
+                        &format!("{}; {}", finding.problem, finding.fix),
                     )
                 })
                 .collect();

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{Exit, Failure, declaration, output, show};
 use crate::cli::{Global, Output};
 use crate::cni::{
-    Facts, Finding, Severity, check_ranges, fill_known, needed_plugins, validate_template,
+    Facts, Finding, Severity, check_ranges, fill_known_facts, required_plugins, validate_template,
 };
 use crate::config::{FactSource, Loaded, Network};
 use crate::model::{NodeFacts, PluginName};
@@ -37,7 +37,7 @@ pub(super) fn run(global: &Global, file: Option<&Path>, format: Output) -> Resul
                 show::finding(
                     &loaded,
                     &finding.at,
-                    &format!("{}; {}", finding.problem, finding.mend),
+                    &format!("{}; {}", finding.problem, finding.fix),
                 )
             })
             .collect()
@@ -78,7 +78,7 @@ pub(super) fn run(global: &Global, file: Option<&Path>, format: Output) -> Resul
 /// What can be said of the conflist away from any node, and what cannot.
 fn judged(loaded: &Loaded, network: &Network) -> (Vec<Finding>, Vec<String>) {
     let mut findings = validate_template(&network.conflist, |name| may_come(loaded, name));
-    let (filled, unknown) = fill_known(&network.conflist, &given(network));
+    let (filled, unknown) = fill_known_facts(&network.conflist, &given(network));
     findings.extend(check_ranges(
         &filled,
         &network.pod_ranges,
@@ -146,7 +146,7 @@ fn undeclared(loaded: &Loaded) -> Vec<String> {
         members.any(|member| member.plugin == *plugin)
     };
     let mut seen = BTreeSet::new();
-    needed_plugins(&network.conflist)
+    required_plugins(&network.conflist)
         .into_iter()
         .filter(|needed| !declared(&needed.plugin) && seen.insert(needed.plugin.clone()))
         .map(|needed| {

@@ -222,7 +222,7 @@ pub(super) fn lines(error: &ReconcileError) -> Vec<String> {
             .map(|finding| {
                 format!(
                     "network.conflist.{}: {}; {}",
-                    finding.at, finding.problem, finding.mend
+                    finding.at, finding.problem, finding.fix
                 )
             })
             .collect(),

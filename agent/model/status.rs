@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Serialize, Serializer};
 
-use super::{ApiUse, DownloadOutcome, Snapshot, Timestamp};
+use super::{ApiUse, ContainerRuntime, DownloadOutcome, Snapshot, Timestamp};
 
 /// Everything that the running agent knows, as of one look at the disk. The loop alone makes it.
 #[derive(Debug, Clone, Serialize)]
@@ -149,8 +149,8 @@ pub struct Directory {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RuntimeView {
-    /// `containerd`, `containerd up to 1.7` or `CRI-O`.
-    pub runtime: &'static str,
+    /// The runtime.
+    pub runtime: ContainerRuntime,
     /// The file that it takes, if it takes any.
     pub takes: Option<String>,
     /// The network in that file.

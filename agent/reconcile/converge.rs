@@ -9,7 +9,7 @@ use super::pins::Vouched;
 use super::questions::{self, Answers};
 use super::session::Session;
 use super::{Keeper, Sight, judge, supply};
-use crate::cni::check_plugins;
+use crate::cni::check_plugin_versions;
 use crate::fetch::Progress;
 use crate::model::{
     Artifact, FailureKind, FileName, FileState, Pin, PluginName, Sha256, Snapshot, SourceFailure,
@@ -361,7 +361,7 @@ pub(super) fn may_write(sight: &Sight, answers: &Answers) -> bool {
             .needed
             .iter()
             .any(|needed| sight.plan.concerns(&needed.plugin))
-        && check_plugins(&rendered.needed, summary, &supported).is_empty()
+        && check_plugin_versions(&rendered.needed, summary, &supported).is_empty()
 }
 
 pub(super) async fn blocking<T: Send + 'static>(

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Keeper, Sight};
-use crate::cni::{LoadError, Network};
+use crate::cni::{LibcniNetwork, LoadError};
 use crate::model::{Drift, FileMode, FileName, FileState, Owner, Sha256};
 use crate::plan::compare;
 use crate::store::Place;
@@ -166,7 +166,7 @@ fn directory(place: Place, path: PathBuf, sight: &Sight) -> Option<Fault> {
     })
 }
 
-fn rival(path: PathBuf, name: String, loaded: &Result<Network, LoadError>) -> Fault {
+fn rival(path: PathBuf, name: String, loaded: &Result<LibcniNetwork, LoadError>) -> Fault {
     let (kind, what, before) = match loaded {
         Ok(network) => (
             "shadowed",

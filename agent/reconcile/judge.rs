@@ -5,7 +5,7 @@ use super::network::{NetworkSight, Rendered, Unrendered};
 use super::precedence::View;
 use super::questions::{Answers, Version};
 use super::{Keeper, Sight};
-use crate::cni::{Needed, check_plugins};
+use crate::cni::{RequiredPlugin, check_plugin_versions};
 use crate::config::Network;
 use crate::model::{
     Candidate, Check, CheckName, Directory, Drift, EffectiveNetwork, FileMode, FileName,
@@ -204,15 +204,15 @@ fn conflist_check(file: &FileReport, network: &NetworkSight) -> Check {
         Ok(Rendered { report, .. }) => {
             check.failures.extend(told(file));
             check.warnings.extend(
-                report.warnings().map(|finding| {
-                    format!("{}: {}; {}", finding.at, finding.problem, finding.mend)
-                }),
+                report
+                    .warnings()
+                    .map(|finding| format!("{}: {}; {}", finding.at, finding.problem, finding.fix)),
             );
         }
         Err(Unrendered::Wrong(ReconcileError::Conflist(findings))) => {
             let lines = findings
                 .iter()
-                .map(|finding| format!("{}: {}; {}", finding.at, finding.problem, finding.mend));
+                .map(|finding| format!("{}: {}; {}", finding.at, finding.problem, finding.fix));
             check.failures.extend(lines);
         }
         Err(unrendered) => check.failures.push(unrendered.to_string()),
@@ -244,13 +244,13 @@ fn plugins_check(sight: &Sight, network: &NetworkSight, answers: &Answers) -> Ch
         );
         broken || sight.plan.concerns(plugin)
     };
-    let needed: Vec<Needed> = needed
+    let needed: Vec<RequiredPlugin> = needed
         .iter()
         .filter(|needed| !told(&needed.plugin))
         .cloned()
         .collect();
-    for finding in check_plugins(&needed, summary, &|plugin| answers.supported(plugin)) {
-        let line = format!("{}; {}", finding.problem, finding.mend);
+    for finding in check_plugin_versions(&needed, summary, &|plugin| answers.supported(plugin)) {
+        let line = format!("{}; {}", finding.problem, finding.fix);
         if !check.failures.contains(&line) {
             check.failures.push(line);
         }
@@ -264,9 +264,9 @@ pub(super) fn directory(keeper: &Keeper, sight: &Sight, answers: &Answers) -> Op
         .network
         .as_ref()
         .zip(keeper.settings.network.as_ref())?;
-    let survey = network.survey();
+    let loaded = network.load_candidates();
     let runtimes = View::of(network, answers).runtimes();
-    let effective = survey.first().and_then(|(file, loaded)| {
+    let effective = loaded.first().and_then(|(file, loaded)| {
         let loaded = loaded.as_ref().ok()?;
         Some(EffectiveNetwork {
             file: file.clone(),
@@ -276,7 +276,7 @@ pub(super) fn directory(keeper: &Keeper, sight: &Sight, answers: &Answers) -> Op
             text: network.content(&file.parse().ok()?).unwrap_or_default(),
         })
     });
-    let candidates = survey.into_iter().map(|(name, loaded)| {
+    let candidates = loaded.into_iter().map(|(name, loaded)| {
         let (network, error) = match loaded {
             Ok(network) => (Some(network.name), None),
             Err(error) => (None, Some(error.to_string())),

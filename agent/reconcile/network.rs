@@ -7,9 +7,9 @@ use super::Keeper;
 use super::error::ReconcileError;
 use super::facts::{self, Collected};
 use crate::cni::{
-    ConfDir, DirEntry, DropIns, EntryKind, Finding, Libcni, LoadError, Needed,
-    Network as LoadedNetwork, RenderError, RenderProblem, Report, check_ranges, earlier_candidates,
-    merged_drop_ins, needed_plugins, render, survey, validate,
+    ConfDir, DirEntry, DropIns, EntryKind, Finding, Libcni, LibcniNetwork, LoadError, RenderError,
+    RenderProblem, RequiredPlugin, ValidationReport, check_ranges, list_earlier_candidates,
+    list_merged_drop_ins, load_candidates, render, required_plugins, validate,
 };
 use crate::config::{FactSource, Network};
 use crate::host::{Dir, Host, Kind};
@@ -41,9 +41,9 @@ pub struct Rendered {
     /// Its digest.
     pub sha256: Sha256,
     /// What the validator says: a summary, and warnings.
-    pub report: Report,
+    pub report: ValidationReport,
     /// The plugins that it needs.
-    pub needed: Vec<Needed>,
+    pub needed: Vec<RequiredPlugin>,
 }
 
 /// Why there is no conflist to write.
@@ -138,7 +138,7 @@ fn checked(text: String, declared: &Network) -> Result<Rendered, ReconcileError>
     if !mistakes.is_empty() {
         return Err(ReconcileError::Conflist(mistakes));
     }
-    let needed = needed_plugins(&conflist);
+    let needed = required_plugins(&conflist);
     Ok(Rendered {
         sha256: Sha256::of(text.as_bytes()),
         text,
@@ -213,18 +213,18 @@ impl NetworkSight {
     }
 
     /// Every file that the runtimes look at, in their order, and what libcni makes of it.
-    pub(super) fn survey(&self) -> Vec<(String, Result<LoadedNetwork, LoadError>)> {
-        let survey = self.with_dir(|dir| survey(dir, Libcni::V1_3));
+    pub(super) fn load_candidates(&self) -> Vec<(String, Result<LibcniNetwork, LoadError>)> {
+        let loaded = self.with_dir(|dir| load_candidates(dir, Libcni::V1_3));
         let named = |(name, loaded): (OsString, _)| (name.to_string_lossy().into_owned(), loaded);
-        survey.into_iter().map(named).collect()
+        loaded.into_iter().map(named).collect()
     }
 
     /// The same for the files that sort before `ours`.
     pub(super) fn before(
         &self,
         ours: &FileName,
-    ) -> Vec<(String, Result<LoadedNetwork, LoadError>)> {
-        let mut files = self.survey();
+    ) -> Vec<(String, Result<LibcniNetwork, LoadError>)> {
+        let mut files = self.load_candidates();
         files.retain(|(name, _)| name.as_str() < ours.as_str());
         files
     }
@@ -241,7 +241,7 @@ impl NetworkSight {
         else {
             return Vec::new();
         };
-        let files = self.with_dir(|dir| merged_drop_ins(&summary.name, dir));
+        let files = self.with_dir(|dir| list_merged_drop_ins(&summary.name, dir));
         let network = PathBuf::from(&summary.name);
         files.into_iter().map(|file| network.join(file)).collect()
     }
@@ -251,7 +251,7 @@ impl NetworkSight {
         let FileState::Regular(file) = state else {
             return None;
         };
-        let files = self.survey();
+        let files = self.load_candidates();
         let (_, loaded) = files.iter().find(|(file, _)| *file == *name.as_str())?;
         let network = loaded.as_ref().ok()?;
         Some(format!(
@@ -267,7 +267,7 @@ impl NetworkSight {
         ours: &FileName,
         is_ours: impl Fn(&FileName) -> bool,
     ) -> Vec<FileName> {
-        let earlier: Vec<OsString> = self.with_dir(|dir| earlier_candidates(ours, dir));
+        let earlier: Vec<OsString> = self.with_dir(|dir| list_earlier_candidates(ours, dir));
         earlier
             .iter()
             .filter_map(|name| name.to_str()?.parse().ok())

@@ -5,66 +5,73 @@ use std::path::Path;
 use super::network::{NetworkSight, Rendered};
 use super::questions::Answers;
 use crate::cni::{
-    Libcni, Outcome, PassedOver, Standing, Summary, Verdict, check_name_is_free, containerd, crio,
-    merged_drop_ins, standing,
+    ChoiceOutcome, ConflistSummary, PassedOver, Precedence, RuntimeChoice, check_name_is_free,
+    choose_conflist, list_merged_drop_ins, precedence_of,
 };
 use crate::config::{ForeignConflists, Network};
-use crate::model::{Check, CheckName, Effective, RuntimeView};
+use crate::model::{Check, CheckName, ContainerRuntime, Effective, FileName, RuntimeView};
 
-/// What every supported runtime makes of the directory, with the name to tell it by.
-pub(super) struct View(Vec<(&'static str, Verdict)>);
+/// What every supported runtime takes from the directory.
+pub(super) struct View(Vec<(ContainerRuntime, RuntimeChoice)>);
 
 impl View {
-    /// Works out every runtime's verdict.
+    /// Works out every runtime's choice.
     pub(super) fn of(network: &NetworkSight, answers: &Answers) -> Self {
+        let answers = |plugin: &str| answers.supported(plugin);
         Self(network.with_dir(|dir| {
-            vec![
-                ("containerd", containerd(dir, Libcni::V1_3)),
-                ("containerd up to 1.7", containerd(dir, Libcni::V1_1)),
-                ("CRI-O", crio(dir, &|plugin| answers.supported(plugin))),
-            ]
+            ContainerRuntime::ALL
+                .map(|runtime| (runtime, choose_conflist(runtime, dir, &answers)))
+                .into()
         }))
     }
 
     /// What the newest containerd and CRI-O take.
     pub(super) fn effective(&self) -> Effective {
-        let picked = |runtime: &str| {
-            let (_, verdict) = self.0.iter().find(|(name, _)| *name == runtime)?;
-            match &verdict.outcome {
-                Outcome::Picked { file, .. } => Some(file.to_string_lossy().into_owned()),
-                Outcome::Aborted { .. } | Outcome::Nothing => None,
-            }
+        let picked = |runtime| match &self.choice_of(runtime)?.outcome {
+            ChoiceOutcome::Picked { file, .. } => Some(file.to_string_lossy().into_owned()),
+            ChoiceOutcome::Aborted { .. } | ChoiceOutcome::Nothing => None,
         };
         Effective {
-            containerd: picked("containerd"),
-            crio: picked("CRI-O"),
+            containerd: picked(ContainerRuntime::Containerd),
+            crio: picked(ContainerRuntime::Crio),
         }
+    }
+
+    fn choice_of(&self, runtime: ContainerRuntime) -> Option<&RuntimeChoice> {
+        let mut choices = self.0.iter();
+        choices.find_map(|(other, choice)| (*other == runtime).then_some(choice))
+    }
+
+    /// Whether the newest containerd treats our file in this way too, so that it need not be reported twice.
+    fn newest_containerd_has(&self, ours: &FileName, precedence: &Precedence) -> bool {
+        self.choice_of(ContainerRuntime::Containerd)
+            .is_some_and(|choice| precedence_of(ours, choice) == *precedence)
     }
 
     /// What every runtime takes, and why no other file.
     pub(super) fn runtimes(&self) -> Vec<RuntimeView> {
-        let view = |(runtime, verdict): &(&'static str, Verdict)| {
-            let mut why: Vec<String> = verdict
+        let view = |(runtime, choice): &(ContainerRuntime, RuntimeChoice)| {
+            let mut why: Vec<String> = choice
                 .passed_over
                 .iter()
                 .map(|(file, reason)| format!("{} is passed over: {reason}", file.display()))
                 .collect();
-            let (takes, network) = match &verdict.outcome {
-                Outcome::Picked { file, network } => {
+            let (takes, network) = match &choice.outcome {
+                ChoiceOutcome::Picked { file, network } => {
                     let file = file.to_string_lossy().into_owned();
                     (Some(file), Some(network.name.clone()))
                 }
-                Outcome::Aborted { file, error } => {
+                ChoiceOutcome::Aborted { file, error } => {
                     why.push(format!("{} stops the whole load: {error}", file.display()));
                     (None, None)
                 }
-                Outcome::Nothing => {
+                ChoiceOutcome::Nothing => {
                     why.push("no file is left to load".to_owned());
                     (None, None)
                 }
             };
             RuntimeView {
-                runtime,
+                runtime: *runtime,
                 takes,
                 network,
                 why,
@@ -83,30 +90,32 @@ impl View {
     ) -> Check {
         let ours = &declared.file_name;
         let mut check = Check::new(CheckName::Precedence);
-        for (runtime, verdict) in &self.0 {
-            let line = match standing(ours, verdict) {
-                Standing::Picked | Standing::Absent => continue,
+        for (runtime, choice) in &self.0 {
+            let precedence = precedence_of(ours, choice);
+            if *runtime == ContainerRuntime::ContainerdUpTo17
+                && self.newest_containerd_has(ours, &precedence)
+            {
+                continue;
+            }
+            let line = match precedence {
+                Precedence::Picked | Precedence::Absent => continue,
                 // What is wrong with a plugin is told where plugins are.
-                Standing::Refused(PassedOver::NoAnswer(_) | PassedOver::Version { .. }) => continue,
-                Standing::Shadowed { by, network } => format!(
+                Precedence::Refused(PassedOver::NoAnswer(_) | PassedOver::Version { .. }) => {
+                    continue;
+                }
+                Precedence::Shadowed { by, network } => format!(
                     "{} sorts before {ours}, so {runtime} takes its network '{network}'; {}",
                     by.display(),
                     mend(policy)
                 ),
-                Standing::Blocked { by, error } => format!(
+                Precedence::Blocked { by, error } => format!(
                     "{} sorts before {ours} and does not load ({error}), so {runtime} loads nothing; {}",
                     by.display(),
                     mend(policy)
                 ),
-                Standing::Refused(reason) => format!("{runtime} does not take {ours}: {reason}"),
+                Precedence::Refused(reason) => format!("{runtime} does not take {ours}: {reason}"),
             };
-            let known = check
-                .failures
-                .iter()
-                .any(|other| same_but_runtime(other, &line));
-            if !known {
-                check.failures.push(line);
-            }
+            check.failures.push(line);
         }
         if let Ok(Rendered { report, .. }) = &network.rendered
             && let Some(summary) = &report.summary
@@ -130,25 +139,23 @@ const fn mend(policy: ForeignConflists) -> &'static str {
     }
 }
 
-/// Two generations of containerd mostly say the same thing.
-fn same_but_runtime(a: &str, b: &str) -> bool {
-    let strip = |text: &str| text.replace(" up to 1.7", "");
-    strip(a) == strip(b)
-}
-
 /// What else in the directory changes the network: a file with the same network name, and drop-ins.
-fn neighbours(summary: &Summary, declared: &Network, network: &NetworkSight) -> Vec<String> {
+fn neighbours(
+    summary: &ConflistSummary,
+    declared: &Network,
+    network: &NetworkSight,
+) -> Vec<String> {
     let (taken, merged) = network.with_dir(|dir| {
         let taken = check_name_is_free(&summary.name, &declared.file_name, dir);
         let merged = match summary.only_inlined {
             true => Vec::new(),
-            false => merged_drop_ins(&summary.name, dir),
+            false => list_merged_drop_ins(&summary.name, dir),
         };
         (taken, merged)
     });
     let taken = taken
         .into_iter()
-        .map(|finding| format!("{}; {}", finding.problem, finding.mend));
+        .map(|finding| format!("{}; {}", finding.problem, finding.fix));
     let merged = merged.into_iter().map(|file| {
         format!(
             "{} is merged into the network (drop-in, libcni 1.3 and newer); remove it, or set \

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::error::ReconcileError;
 use super::{Keeper, Sight};
-use crate::cni::chains_up_to;
+use crate::cni::plugins_asked_by_crio;
 use crate::host::{Dir, Host, HostError, Kind, Print};
 use crate::model::{FileState, FileType, PluginName, Sha256};
 use crate::probe::{VersionError, ask_version, check_gate};
@@ -171,7 +171,7 @@ fn plugins_that_matter(keeper: &Keeper, sight: &Sight) -> BTreeSet<String> {
                     .map(|needed| needed.plugin.to_string()),
             );
         }
-        plugins.extend(network.with_dir(|dir| chains_up_to(&declared.file_name, dir)));
+        plugins.extend(network.with_dir(|dir| plugins_asked_by_crio(&declared.file_name, dir)));
     }
     plugins
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::Keeper;
 use super::error::ReconcileError;
 use super::network::LARGEST_CONFLIST;
-use crate::cni::needed_plugins;
+use crate::cni::required_plugins;
 use crate::host::{Dir, HostError, Kind};
 use crate::model::{FileName, FileState, FileType, Sha256};
 use crate::store::{Ledger, Place, Store};
@@ -111,7 +111,7 @@ impl Keeper {
             if ledger.owns(Place::Conf, &file.name, &Sha256::of(&bytes)) {
                 continue;
             }
-            let plugins = serde_json::from_slice(&bytes).map(|list| needed_plugins(&list));
+            let plugins = serde_json::from_slice(&bytes).map(|list| required_plugins(&list));
             let plugins = plugins.unwrap_or_default();
             // A list without a chain needs nothing; the loopback that every one needs is alone then.
             if plugins.len() > 1 {

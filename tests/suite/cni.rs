@@ -8,8 +8,8 @@ mod properties;
 use std::path::PathBuf;
 
 use cni_keeper::cni::{
-    ConfDir, DropIns, Form, Libcni, LoadError, Network, Outcome, SPEC_VERSIONS, check_name_is_free,
-    containerd, crio, load, validate,
+    ChoiceOutcome, ConfDir, ConfForm, DropIns, Libcni, LibcniNetwork, LoadError, SPEC_VERSIONS,
+    check_name_is_free, choose_as_containerd, choose_as_crio, load, validate,
 };
 use serde_json::{Value, json};
 
@@ -62,7 +62,12 @@ impl Alone {
         }
     }
 
-    fn load(&self, content: &[u8], form: Form, libcni: Libcni) -> Result<Network, LoadError> {
+    fn load(
+        &self,
+        content: &[u8],
+        form: ConfForm,
+        libcni: Libcni,
+    ) -> Result<LibcniNetwork, LoadError> {
         load(content, form, libcni, &|name| {
             drop_ins(&self.directory, name)
         })
@@ -74,7 +79,7 @@ fn compare_load(
     alone: &Alone,
     case: &Value,
     content: &[u8],
-    form: Form,
+    form: ConfForm,
 ) -> usize {
     let id = text(case, "/id");
     for (name, libcni) in GENERATIONS {
@@ -116,7 +121,7 @@ fn what_loads_is_what_libcni_loads() {
     let mut compared = 0;
     for case in &cases {
         let content = bytes(case, "conflist");
-        compared += compare_load(&mut differences, &alone, case, &content, Form::List);
+        compared += compare_load(&mut differences, &alone, case, &content, ConfForm::List);
     }
     differences.none(compared, "loads of mutated conflists");
 }
@@ -131,8 +136,8 @@ fn every_real_configuration_loads() {
     let mut compared = 0;
     for case in &cases {
         let form = match text(case, "/form") {
-            "conf" => Form::Single,
-            _ => Form::List,
+            "conf" => ConfForm::Single,
+            _ => ConfForm::List,
         };
         compared += compare_load(&mut differences, &alone, case, &bytes(case, "text"), form);
     }
@@ -162,7 +167,7 @@ fn the_pick_is_the_runtimes_pick() {
             drop_ins: &list,
         };
 
-        let newest = containerd(&dir, Libcni::V1_3);
+        let newest = choose_as_containerd(&dir, Libcni::V1_3);
         let (picked, failed, network) = described(&newest.outcome);
         let want = |runtime: &str, key: &str| case[runtime][key].as_str().map(str::to_owned);
         let expected = (
@@ -176,7 +181,7 @@ fn the_pick_is_the_runtimes_pick() {
                 format_args!("containerd {expected:?}, we {:?}", newest.outcome),
             );
         }
-        if let Outcome::Picked { network, .. } = &newest.outcome
+        if let ChoiceOutcome::Picked { network, .. } = &newest.outcome
             && network.chain != texts(case, "/gocni/plugin_types")
         {
             differences.add(
@@ -186,14 +191,14 @@ fn the_pick_is_the_runtimes_pick() {
         }
 
         for (name, libcni) in GENERATIONS {
-            let older = containerd(&dir, libcni).outcome;
-            let loads = matches!(older, Outcome::Picked { .. });
+            let older = choose_as_containerd(&dir, libcni).outcome;
+            let loads = matches!(older, ChoiceOutcome::Picked { .. });
             if loads != flag(&case["gocni_older"][name], "/ok") {
                 differences.add(id, format_args!("containerd with {name}, we {older:?}"));
             }
         }
 
-        let verdict = crio(&dir, &answers);
+        let verdict = choose_as_crio(&dir, &answers);
         let (picked, _, network) = described(&verdict.outcome);
         let expected = (want("ocicni", "picked"), want("ocicni", "network"));
         if (&picked, &network) != (&expected.0, &expected.1) {
@@ -205,12 +210,12 @@ fn the_pick_is_the_runtimes_pick() {
 }
 
 /// Picked file, failed file, network.
-fn described(outcome: &Outcome) -> (Option<String>, Option<String>, Option<String>) {
+fn described(outcome: &ChoiceOutcome) -> (Option<String>, Option<String>, Option<String>) {
     let name = |file: &std::ffi::OsString| Some(file.to_str().unwrap().to_owned());
     match outcome {
-        Outcome::Picked { file, network } => (name(file), None, Some(network.name.clone())),
-        Outcome::Aborted { file, .. } => (None, name(file), None),
-        Outcome::Nothing => (None, None, None),
+        ChoiceOutcome::Picked { file, network } => (name(file), None, Some(network.name.clone())),
+        ChoiceOutcome::Aborted { file, .. } => (None, name(file), None),
+        ChoiceOutcome::Nothing => (None, None, None),
     }
 }
 
@@ -314,7 +319,7 @@ fn what_we_accept_works_and_what_works_we_accept() {
         {
             differences.add(id, format_args!("no rule of validate says why: {error}"));
         }
-        if let Ok(network) = load(&content, Form::List, Libcni::V1_1, &|_| DropIns::Absent) {
+        if let Ok(network) = load(&content, ConfForm::List, Libcni::V1_1, &|_| DropIns::Absent) {
             let list = |name: &str| drop_ins(&alone.directory, name);
             let dir = ConfDir {
                 entries: &entries(&alone.directory),

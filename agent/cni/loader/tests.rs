@@ -3,9 +3,9 @@ use crate::cni::directory::DirEntry;
 
 const OK: &str = r#""name": "n", "cniVersion": "1.0.0", "plugins": [{"type": "a"}]"#;
 
-fn with(members: &str, libcni: Libcni, found: &DropIns) -> Result<Network, LoadError> {
+fn with(members: &str, libcni: Libcni, found: &DropIns) -> Result<LibcniNetwork, LoadError> {
     let text = format!("{{{members}}}");
-    load(text.as_bytes(), Form::List, libcni, &|_| found.clone())
+    load(text.as_bytes(), ConfForm::List, libcni, &|_| found.clone())
 }
 
 /// Which generations load it.
@@ -106,13 +106,13 @@ fn the_directory_of_drop_ins_is_cleaned_as_go_does() {
 #[test]
 fn a_single_plugin_is_made_a_list() {
     let single = |text: &str| {
-        load(text.as_bytes(), Form::Single, Libcni::V1_3, &|_| {
+        load(text.as_bytes(), ConfForm::Single, Libcni::V1_3, &|_| {
             DropIns::Absent
         })
     };
     assert_eq!(
         single(r#"{"Name": "n", "cniVersion": "0.3.1", "type": "a"}"#),
-        Ok(Network {
+        Ok(LibcniNetwork {
             name: "n".to_owned(),
             version: "0.3.1".to_owned(),
             chain: vec!["a".to_owned()],
@@ -132,7 +132,7 @@ fn a_single_plugin_is_made_a_list() {
 #[test]
 fn an_error_says_where() {
     let said = |text: &str| {
-        load(text.as_bytes(), Form::List, Libcni::V1_3, &|_| {
+        load(text.as_bytes(), ConfForm::List, Libcni::V1_3, &|_| {
             DropIns::Absent
         })
         .unwrap_err()

@@ -29,20 +29,20 @@ fn answers(plugin: &str) -> Option<Vec<String>> {
 }
 
 /// Where ours stands with containerd and with CRI-O.
-fn stands(entries: &[DirEntry]) -> (Standing, Standing) {
+fn stands(entries: &[DirEntry]) -> (Precedence, Precedence) {
     let dir = ConfDir {
         entries,
         drop_ins: &|_| DropIns::Absent,
     };
     let name = "10-ours.conflist".parse().unwrap();
     (
-        standing(&name, &containerd(&dir, Libcni::V1_3)),
-        standing(&name, &crio(&dir, &answers)),
+        precedence_of(&name, &choose_as_containerd(&dir, Libcni::V1_3)),
+        precedence_of(&name, &choose_as_crio(&dir, &answers)),
     )
 }
 
-fn shadowed(by: &str, network: &str) -> Standing {
-    Standing::Shadowed {
+fn shadowed(by: &str, network: &str) -> Precedence {
+    Precedence::Shadowed {
         by: by.into(),
         network: network.to_owned(),
     }
@@ -50,7 +50,7 @@ fn shadowed(by: &str, network: &str) -> Standing {
 
 #[test]
 fn alone_or_first_ours_is_picked() {
-    let picked = (Standing::Picked, Standing::Picked);
+    let picked = (Precedence::Picked, Precedence::Picked);
     assert_eq!(stands(&[ours()]), picked);
     let later = [
         file("99-broken.conflist", "{"),
@@ -106,11 +106,11 @@ fn what_does_not_load_blocks_containerd_alone() {
     ];
     for bad in bad {
         let (containerd, crio) = stands(&[ours(), bad.clone()]);
-        let Standing::Blocked { by, .. } = containerd else {
+        let Precedence::Blocked { by, .. } = containerd else {
             panic!("{bad:?}: {containerd:?}");
         };
         assert_eq!(by, bad.name);
-        assert_eq!(crio, Standing::Picked);
+        assert_eq!(crio, Precedence::Picked);
     }
 }
 
@@ -119,7 +119,7 @@ fn crio_goes_by_what_the_plugins_answer() {
     let missing = list("00-x.conflist", "x", "missing");
     assert_eq!(
         stands(&[missing, ours()]),
-        (shadowed("00-x.conflist", "x"), Standing::Picked)
+        (shadowed("00-x.conflist", "x"), Precedence::Picked)
     );
     let refused = PassedOver::Version {
         plugin: "old".to_owned(),
@@ -127,7 +127,7 @@ fn crio_goes_by_what_the_plugins_answer() {
     };
     assert_eq!(
         stands(&[list("10-ours.conflist", "ours", "old")]).1,
-        Standing::Refused(refused.clone())
+        Precedence::Refused(refused.clone())
     );
     // With another network picked, it is still ours that needs mending.
     let entries = [
@@ -136,7 +136,7 @@ fn crio_goes_by_what_the_plugins_answer() {
     ];
     assert_eq!(
         stands(&entries),
-        (Standing::Picked, Standing::Refused(refused))
+        (Precedence::Picked, Precedence::Refused(refused))
     );
 }
 
@@ -145,10 +145,10 @@ fn ours_broken_is_refused_and_ours_gone_is_absent() {
     let (containerd, crio) = stands(&[file("10-ours.conflist", "")]);
     assert!(matches!(
         containerd,
-        Standing::Refused(PassedOver::Invalid(_))
+        Precedence::Refused(PassedOver::Invalid(_))
     ));
-    assert!(matches!(crio, Standing::Refused(PassedOver::Invalid(_))));
-    let absent = (Standing::Absent, Standing::Absent);
+    assert!(matches!(crio, Precedence::Refused(PassedOver::Invalid(_))));
+    let absent = (Precedence::Absent, Precedence::Absent);
     assert_eq!(stands(&[]), absent);
     assert_eq!(stands(&[list("20-later.conflist", "x", "bridge")]), absent);
     assert_eq!(stands(&[file("20-later.conflist", "{")]), absent);
@@ -173,7 +173,7 @@ fn names_sort_as_bytes() {
         name: OsString::from_vec(b"\xff.conflist".to_vec()),
         ..list("", "x", "bridge")
     };
-    assert_eq!(stands(&[high, ours()]).0, Standing::Picked);
+    assert_eq!(stands(&[high, ours()]).0, Precedence::Picked);
 }
 
 #[test]
@@ -195,6 +195,6 @@ fn drop_ins_of_a_network_are_the_conf_files_that_libcni_merges() {
         entries: &[],
         drop_ins: &listing,
     };
-    assert_eq!(merged_drop_ins("ours", &dir), ["a.conf", "b.conf"]);
-    assert!(merged_drop_ins("other", &dir).is_empty());
+    assert_eq!(list_merged_drop_ins("ours", &dir), ["a.conf", "b.conf"]);
+    assert!(list_merged_drop_ins("other", &dir).is_empty());
 }

@@ -3,7 +3,7 @@
 use super::Findings;
 use super::list::not_a;
 use crate::cni::json::{Json, element, fold, member};
-use crate::cni::plugin::{FIELDS, Order, Plugin, decode};
+use crate::cni::plugin_conf::{FIELDS, Order, Plugin, decode};
 use crate::model::PluginName;
 
 /// Plugins that only change what one before them made.
@@ -77,7 +77,7 @@ fn spelling(members: &[(String, Json)], at: &str, fields: &[&str], findings: &mu
             .collect();
         spellings.sort_unstable();
         spellings.dedup();
-        let mend = format!("write '{field}'");
+        let fix = format!("write '{field}'");
         if let [first, second, ..] = spellings[..] {
             findings.error(
                 &member(at, first),
@@ -93,7 +93,7 @@ fn spelling(members: &[(String, Json)], at: &str, fields: &[&str], findings: &mu
                 findings.error(&member(at, only), problem, "remove it");
             } else {
                 let problem = format!("not every reader takes it for '{field}'");
-                findings.warning(&member(at, only), problem, mend);
+                findings.warning(&member(at, only), problem, fix);
             }
         }
     }

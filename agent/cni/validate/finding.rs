@@ -24,12 +24,12 @@ pub struct Finding {
     /// What is wrong, without a full stop.
     pub problem: String,
     /// What to do about it, as an imperative.
-    pub mend: String,
+    pub fix: String,
 }
 
 /// What a conflist says, as far as the runtimes read it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Summary {
+pub struct ConflistSummary {
     /// The network's name.
     pub name: String,
     /// The CNI version that libcni ≥ 1.2 selects; empty means 0.1.0.
@@ -48,14 +48,14 @@ pub struct Summary {
 
 /// The outcome of validating one conflist.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Report {
+pub struct ValidationReport {
     /// Everything found, errors first.
     pub findings: Vec<Finding>,
     /// What it says; `None` where the newest libcni would not load it.
-    pub summary: Option<Summary>,
+    pub summary: Option<ConflistSummary>,
 }
 
-impl Report {
+impl ValidationReport {
     /// Whether it may be written.
     #[must_use]
     pub fn is_valid(&self) -> bool {
@@ -82,13 +82,13 @@ impl Finding {
     pub(crate) fn error(
         at: impl Into<String>,
         problem: impl Into<String>,
-        mend: impl Into<String>,
+        fix: impl Into<String>,
     ) -> Self {
         Self {
             severity: Severity::Error,
             at: at.into(),
             problem: problem.into(),
-            mend: mend.into(),
+            fix: fix.into(),
         }
     }
 }
@@ -108,7 +108,7 @@ impl fmt::Display for Finding {
         if !self.at.is_empty() {
             write!(f, "{}: ", self.at)?;
         }
-        write!(f, "{}; {}", self.problem, self.mend)
+        write!(f, "{}; {}", self.problem, self.fix)
     }
 }
 
@@ -117,19 +117,14 @@ impl fmt::Display for Finding {
 pub(super) struct Findings(Vec<Finding>);
 
 impl Findings {
-    pub(super) fn error(&mut self, at: &str, problem: impl Into<String>, mend: impl Into<String>) {
-        self.0.push(Finding::error(at, problem, mend));
+    pub(super) fn error(&mut self, at: &str, problem: impl Into<String>, fix: impl Into<String>) {
+        self.0.push(Finding::error(at, problem, fix));
     }
 
-    pub(super) fn warning(
-        &mut self,
-        at: &str,
-        problem: impl Into<String>,
-        mend: impl Into<String>,
-    ) {
+    pub(super) fn warning(&mut self, at: &str, problem: impl Into<String>, fix: impl Into<String>) {
         self.0.push(Finding {
             severity: Severity::Warning,
-            ..Finding::error(at, problem, mend)
+            ..Finding::error(at, problem, fix)
         });
     }
 
@@ -137,9 +132,9 @@ impl Findings {
         self.0.iter().any(|found| found.severity == Severity::Error)
     }
 
-    pub(super) fn into_report(mut self, summary: Option<Summary>) -> Report {
+    pub(super) fn into_report(mut self, summary: Option<ConflistSummary>) -> ValidationReport {
         self.0.sort_by_key(|found| found.severity);
-        Report {
+        ValidationReport {
             findings: self.0,
             summary,
         }

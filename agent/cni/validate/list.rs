@@ -2,7 +2,7 @@
 
 use super::Findings;
 use crate::cni::json::{Json, element, fold};
-use crate::cni::version::{self, Entry, SPEC_VERSIONS};
+use crate::cni::version::{self, SPEC_VERSIONS, VersionEntry};
 
 /// Every key that libcni reads at the top level; it does so with regard to case.
 const KEYS: [&str; 7] = [
@@ -45,7 +45,7 @@ pub(super) fn check(root: &Json, findings: &mut Findings) {
 }
 
 fn name(root: &Json, findings: &mut Findings) {
-    const MEND: &str = "use letters, digits, '_', '.' and '-', beginning with a letter or a digit";
+    const FIX: &str = "use letters, digits, '_', '.' and '-', beginning with a letter or a digit";
     let name = match root.get("name") {
         None => return findings.error("name", "the network has no name", "give it one"),
         Some(Json::Text(name)) => name,
@@ -64,7 +64,7 @@ fn name(root: &Json, findings: &mut Findings) {
             format!("use at most {MAX_NAME}"),
         );
     } else if !begins_well || !name.bytes().all(plain) {
-        findings.error("name", format!("ADD refuses the name {name:?}"), MEND);
+        findings.error("name", format!("ADD refuses the name {name:?}"), FIX);
     }
 }
 
@@ -105,18 +105,20 @@ fn versions(root: &Json, findings: &mut Findings) {
         };
         match version::entry(text) {
             _ if version::is_known(text) => {}
-            Entry::Unreadable => findings.error(&at, format!("{text:?} is no version"), known()),
-            Entry::Newer => findings.warning(
+            VersionEntry::Unreadable => {
+                findings.error(&at, format!("{text:?} is no version"), known())
+            }
+            VersionEntry::Newer => findings.warning(
                 &at,
                 format!("no libcni speaks {text} yet, so it is passed over"),
                 "remove it",
             ),
-            Entry::Candidate if text == selected && !text.is_empty() => findings.error(
+            VersionEntry::Candidate if text == selected && !text.is_empty() => findings.error(
                 &at,
                 format!("libcni selects {text:?}, which no plugin supports"),
                 known(),
             ),
-            Entry::Candidate => {
+            VersionEntry::Candidate => {
                 findings.warning(&at, format!("there is no CNI version {text:?}"), known());
             }
         }
@@ -134,23 +136,23 @@ fn flags(root: &Json, findings: &mut Findings) {
             }
         };
         let problem = "it is a string, not a boolean";
-        let mend = "write true or false without quotes";
+        let fix = "write true or false without quotes";
         match spelled.as_str() {
             "true" | "false" if key == "disableCheck" => {
-                findings.error(key, "containerd 1.7 refuses a string here", mend);
+                findings.error(key, "containerd 1.7 refuses a string here", fix);
             }
-            "true" | "false" => findings.warning(key, problem, mend),
-            _ => findings.error(key, problem, mend),
+            "true" | "false" => findings.warning(key, problem, fix),
+            _ => findings.error(key, problem, fix),
         }
     }
 }
 
 fn plugins(root: &Json, findings: &mut Findings) {
-    const MEND: &str = "list at least one plugin";
+    const FIX: &str = "list at least one plugin";
     match root.get("plugins") {
-        None => findings.error("plugins", "there are no plugins", MEND),
+        None => findings.error("plugins", "there are no plugins", FIX),
         Some(Json::List(plugins)) if plugins.is_empty() => {
-            findings.error("plugins", "the list is empty", MEND);
+            findings.error("plugins", "the list is empty", FIX);
         }
         Some(Json::List(_)) => {}
         Some(other) => not_a(other, "plugins", "a list of objects", findings),

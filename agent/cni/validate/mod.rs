@@ -7,7 +7,7 @@ mod chain;
 mod finding;
 mod list;
 
-pub use finding::{Finding, Report, Severity, Summary};
+pub use finding::{ConflistSummary, Finding, Severity, ValidationReport};
 
 use std::collections::BTreeSet;
 
@@ -15,9 +15,9 @@ use finding::Findings;
 
 use super::directory::DropIns;
 use super::json::{DEPTH, Json, element, member};
-use super::loader::{Form, Libcni, Network, load};
-use super::parse::{Flaws, parse};
-use super::plugin::{Order, decode};
+use super::loader::{ConfForm, Libcni, LibcniNetwork, load};
+use super::parse::{JsonFlaws, parse};
+use super::plugin_conf::{Order, decode};
 
 /// The largest file that newer go-cni reads (`MaxFileSize`), in bytes.
 const MAX_SIZE: usize = 2 * 1024 * 1024;
@@ -25,9 +25,9 @@ const MAX_SIZE: usize = 2 * 1024 * 1024;
 /// Judges the bytes of a conflist.
 ///
 /// Rules that need the node (a plugin's presence and versions, other files of the directory) are
-/// functions of their own: [`super::check_plugins`] and [`super::check_name_is_free`].
+/// functions of their own: [`super::check_plugin_versions`] and [`super::check_name_is_free`].
 #[must_use]
-pub fn validate(bytes: &[u8]) -> Report {
+pub fn validate(bytes: &[u8]) -> ValidationReport {
     let mut findings = Findings::default();
     if bytes.len() > MAX_SIZE {
         findings.error(
@@ -42,7 +42,7 @@ pub fn validate(bytes: &[u8]) -> Report {
     let document = match parse(bytes) {
         Ok(document) => document,
         Err(error) => {
-            findings.error("", error.to_string(), "mend the JSON there");
+            findings.error("", error.to_string(), "fix the JSON there");
             return findings.into_report(None);
         }
     };
@@ -52,7 +52,7 @@ pub fn validate(bytes: &[u8]) -> Report {
     chain::check(&document.root, &mut findings);
 
     let no_drop_ins = |_: &str| DropIns::Absent;
-    let load = |libcni| load(bytes, Form::List, libcni, &no_drop_ins);
+    let load = |libcni| load(bytes, ConfForm::List, libcni, &no_drop_ins);
     if !findings.has_errors() {
         // The rules above know every reason to refuse; the loader has the last word all the same.
         for libcni in Libcni::ALL {
@@ -60,7 +60,7 @@ pub fn validate(bytes: &[u8]) -> Report {
                 findings.error(
                     "",
                     format!("{} would refuse it: {error}", libcni.runtimes()),
-                    "mend that",
+                    "fix that",
                 );
             }
         }
@@ -71,7 +71,7 @@ pub fn validate(bytes: &[u8]) -> Report {
 }
 
 /// What Go forgives or refuses late, while the author surely meant something else.
-fn flaws(flaws: &Flaws, findings: &mut Findings) {
+fn flaws(flaws: &JsonFlaws, findings: &mut Findings) {
     if let Some(at) = &flaws.invalid_utf8 {
         findings.error(at, "bytes that are not UTF-8", "save the file as UTF-8");
     }
@@ -136,7 +136,7 @@ fn rounded(number: &str) -> bool {
         && digits.parse::<u64>().map_or(true, |value| value > 1 << 53)
 }
 
-fn summary_of(network: Network, root: &Json) -> Summary {
+fn summary_of(network: LibcniNetwork, root: &Json) -> ConflistSummary {
     let declared = root.get("cniVersion").and_then(Json::text);
     let plugins = root.get("plugins").and_then(Json::elements);
     let (mut ipam, mut capabilities) = (Vec::new(), BTreeSet::new());
@@ -146,7 +146,7 @@ fn summary_of(network: Network, root: &Json) -> Summary {
         let enabled = plugin.capabilities.into_iter().filter(|(_, on)| *on);
         capabilities.extend(enabled.map(|(capability, _)| capability));
     }
-    Summary {
+    ConflistSummary {
         name: network.name,
         version: network.version,
         version_without_list: declared.unwrap_or_default().to_owned(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cni_keeper::cni::{DropIns, Facts, Form, Libcni, load, render, validate};
+use cni_keeper::cni::{ConfForm, DropIns, Facts, Libcni, load, render, validate};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -142,7 +142,7 @@ proptest! {
     fn what_serde_json_reads_we_read(value in any_json()) {
         let content = json!({"name": "net", "cniVersion": "1.0.0", "x": value, "plugins": [{"type": "a"}]});
         let content = content.to_string();
-        let loaded = load(content.as_bytes(), Form::List, Libcni::V1_3, &|_| DropIns::Absent);
+        let loaded = load(content.as_bytes(), ConfForm::List, Libcni::V1_3, &|_| DropIns::Absent);
         prop_assert!(loaded.is_ok(), "{}: {:?}", content, loaded);
     }
 }
@@ -157,10 +157,10 @@ fn judge(content: &[u8]) {
         .find(|finding| finding.problem.contains("would refuse it"));
     assert_eq!(missing, None);
     for libcni in Libcni::ALL {
-        let loaded = load(content, Form::List, libcni, &|_| DropIns::Absent);
+        let loaded = load(content, ConfForm::List, libcni, &|_| DropIns::Absent);
         if report.is_valid() {
             loaded.unwrap();
         }
-        let _ = load(content, Form::Single, libcni, &|_| DropIns::Absent);
+        let _ = load(content, ConfForm::Single, libcni, &|_| DropIns::Absent);
     }
 }

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant, SystemTime};
 use cni_keeper::daemon::{Handle, Publisher};
 use cni_keeper::http::{ConnectionLimits, Server, Surface};
 use cni_keeper::model::{
-    Agent as Identity, Candidate, Check, CheckName, Counters, Declared, Directory,
-    EffectiveNetwork, RuntimeView, Snapshot, Status, Timestamp, WatchMode,
+    Agent as Identity, Candidate, Check, CheckName, ContainerRuntime, Counters, Declared,
+    Directory, EffectiveNetwork, RuntimeView, Snapshot, Status, Timestamp, WatchMode,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -213,7 +213,7 @@ pub(super) fn ready() -> Status {
         directory: Some(Directory {
             path: "/etc/cni/net.d".into(),
             runtimes: vec![RuntimeView {
-                runtime: "containerd",
+                runtime: ContainerRuntime::Containerd,
                 takes: Some("10-pods.conflist".to_owned()),
                 network: Some("pods".to_owned()),
                 why: vec!["90-other.conflist sorts after it".to_owned()],

@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::fs;
 
 use cni_keeper::cni::{
-    ConfDir, DirEntry, DropIns, EntryKind, Libcni, Outcome, Verdict, containerd, crio, validate,
+    ChoiceOutcome, ConfDir, DirEntry, DropIns, EntryKind, Libcni, RuntimeChoice,
+    choose_as_containerd, choose_as_crio, validate,
 };
 use cni_keeper::config::PROFILES;
 use cni_keeper::model::Arch;
@@ -52,7 +53,7 @@ fn every_golden_file_is_taken_by_every_runtime() {
             drop_ins: &|_| DropIns::Absent,
         };
         for libcni in Libcni::ALL {
-            picked(containerd(&directory, libcni), &text);
+            picked(choose_as_containerd(&directory, libcni), &text);
         }
         let all = || {
             Some(
@@ -61,14 +62,14 @@ fn every_golden_file_is_taken_by_every_runtime() {
                     .to_vec(),
             )
         };
-        picked(crio(&directory, &|_| all()), &text);
+        picked(choose_as_crio(&directory, &|_| all()), &text);
     }
 }
 
 /// The one file of the directory is taken, as the network and with the chain that stand in it.
 #[track_caller]
-fn picked(verdict: Verdict, text: &str) {
-    let Outcome::Picked { network, .. } = verdict.outcome else {
+fn picked(verdict: RuntimeChoice, text: &str) {
+    let ChoiceOutcome::Picked { network, .. } = verdict.outcome else {
         panic!("{verdict:?}")
     };
     let conflist: Value = serde_json::from_str(text).unwrap();

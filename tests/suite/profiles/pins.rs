@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use cni_keeper::cni::needed_plugins;
+use cni_keeper::cni::required_plugins;
 use cni_keeper::config::{PROFILES, catalog};
 use cni_keeper::model::Arch;
 
@@ -20,7 +20,7 @@ fn every_profile_installs_what_its_chain_needs() {
                 .flat_map(|artifact| &artifact.members)
                 .map(|member| member.plugin.as_str().to_owned())
                 .collect();
-            let needed: BTreeSet<String> = needed_plugins(&settings.network.unwrap().conflist)
+            let needed: BTreeSet<String> = required_plugins(&settings.network.unwrap().conflist)
                 .into_iter()
                 .map(|needed| needed.plugin.as_str().to_owned())
                 .collect();

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use cni_keeper::model::{
-    Agent, Candidate, Check, CheckName, Counters, Declared, DeclaredArtifact, Directory, Drift,
-    DriftEntry, EffectiveNetwork, FileReport, Outcome, RecordedError, RuntimeView, Sha256,
-    Snapshot, Standing, Status, Timestamp, WatchMode,
+    Agent, Candidate, Check, CheckName, ContainerRuntime, Counters, Declared, DeclaredArtifact,
+    Directory, Drift, DriftEntry, EffectiveNetwork, FileReport, Outcome, RecordedError,
+    RuntimeView, Sha256, Snapshot, Standing, Status, Timestamp, WatchMode,
 };
 
 const BIN: &str = "/opt/cni/bin";
@@ -86,9 +86,7 @@ pub(crate) fn ready() -> Status {
         watch: WatchMode::Events,
         directory: Some(Directory {
             path: PathBuf::from(CONF),
-            runtimes: ["containerd", "containerd up to 1.7", "CRI-O"]
-                .map(takes_ours)
-                .into(),
+            runtimes: ContainerRuntime::ALL.map(takes_ours).into(),
             candidates: vec![candidate(OURS, true, Ok("pod-network"))],
             effective: Some(EffectiveNetwork {
                 file: OURS.to_owned(),
@@ -327,7 +325,7 @@ fn right(path: &Path, origin: &str) -> FileReport {
     }
 }
 
-fn takes_ours(runtime: &'static str) -> RuntimeView {
+fn takes_ours(runtime: ContainerRuntime) -> RuntimeView {
     RuntimeView {
         runtime,
         takes: Some(OURS.to_owned()),

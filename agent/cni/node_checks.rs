@@ -7,15 +7,15 @@ use serde_json::Value;
 use super::directory::{ConfDir, DropIns, is_candidate};
 use super::json::{Json, element, member};
 use super::loader::Libcni;
-use super::plugin::{Order, decode};
-use super::precedence::{Answers, load_entry};
-use super::validate::{Finding, Summary};
+use super::plugin_conf::{Order, decode};
+use super::precedence::{SupportedVersions, load_entry};
+use super::validate::{ConflistSummary, Finding};
 use super::version::UNDECLARED;
 use crate::model::{FileName, PluginName};
 
 /// What a conflist needs a plugin for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
+pub enum PluginRole {
     /// It is in the chain.
     Chain,
     /// It gives out addresses, called by a plugin of the chain.
@@ -28,11 +28,11 @@ pub enum Role {
 
 /// A plugin that must be in the bin directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Needed {
+pub struct RequiredPlugin {
     /// Its name.
     pub plugin: PluginName,
     /// What for.
-    pub role: Role,
+    pub role: PluginRole,
     /// What names it, as in `plugins[0].ipam.type`; empty for `loopback`.
     pub at: String,
 }
@@ -41,12 +41,12 @@ pub struct Needed {
 ///
 /// A type that is no possible binary name is left out: `validate` has refused it.
 #[must_use]
-pub fn needed_plugins(conflist: &Value) -> Vec<Needed> {
+pub fn required_plugins(conflist: &Value) -> Vec<RequiredPlugin> {
     let conflist = Json::from(conflist);
     let mut needed = Vec::new();
     let mut need = |plugin: &str, role, at: String| {
         if let Ok(plugin) = plugin.parse() {
-            needed.push(Needed { plugin, role, at });
+            needed.push(RequiredPlugin { plugin, role, at });
         }
     };
     let plugins = conflist.get("plugins").and_then(Json::elements);
@@ -58,7 +58,7 @@ pub fn needed_plugins(conflist: &Value) -> Vec<Needed> {
             "flannel" => ("bridge", "host-local"),
             _ => ("", ""),
         };
-        need(&plugin.kind, Role::Chain, member(&at, "type"));
+        need(&plugin.kind, PluginRole::Chain, member(&at, "type"));
         let explicit = value.get("delegate").map(|delegate| {
             let delegate_at = member(&at, "delegate");
             decode(delegate, &delegate_at, Order::Sorted, true)
@@ -66,21 +66,21 @@ pub fn needed_plugins(conflist: &Value) -> Vec<Needed> {
         let explicit = explicit.unwrap_or_default();
         need(
             first_of(&explicit.kind, delegate),
-            Role::Delegate,
+            PluginRole::Delegate,
             format!("{at}.delegate.type"),
         );
         need(
             first_of(&plugin.ipam, ipam),
-            Role::Ipam,
+            PluginRole::Ipam,
             format!("{at}.ipam.type"),
         );
         need(
             &explicit.ipam,
-            Role::Ipam,
+            PluginRole::Ipam,
             format!("{at}.delegate.ipam.type"),
         );
     }
-    need("loopback", Role::Loopback, String::new());
+    need("loopback", PluginRole::Loopback, String::new());
     needed
 }
 
@@ -98,13 +98,17 @@ fn first_of<'a>(explicit: &'a str, default: &'a str) -> &'a str {
 ///
 /// `loopback` is only asked whether it answers: containerd calls it with a version of its own.
 #[must_use]
-pub fn check_plugins(needed: &[Needed], summary: &Summary, answers: Answers<'_>) -> Vec<Finding> {
+pub fn check_plugin_versions(
+    needed: &[RequiredPlugin],
+    summary: &ConflistSummary,
+    answers: SupportedVersions<'_>,
+) -> Vec<Finding> {
     let mut versions = vec![summary.version.as_str()];
     if summary.version_without_list != summary.version {
         versions.push(&summary.version_without_list);
     }
     let mut findings = Vec::new();
-    for Needed { plugin, role, at } in needed {
+    for RequiredPlugin { plugin, role, at } in needed {
         let Some(supported) = answers(plugin.as_str()) else {
             findings.push(Finding::error(
                 at,
@@ -115,7 +119,7 @@ pub fn check_plugins(needed: &[Needed], summary: &Summary, answers: Answers<'_>)
         };
         for version in &versions {
             let version = first_of(version, UNDECLARED);
-            if *role != Role::Loopback && !supported.iter().any(|one| one == version) {
+            if *role != PluginRole::Loopback && !supported.iter().any(|one| one == version) {
                 findings.push(Finding::error(
                     at,
                     format!(
@@ -166,14 +170,14 @@ mod tests {
     use crate::cni::validate::validate;
     use crate::cni::version::SPEC_VERSIONS;
 
-    fn needed(plugins: &Value) -> Vec<(String, Role, String)> {
-        needed_plugins(&json!({"name": "n", "plugins": plugins}))
+    fn needed(plugins: &Value) -> Vec<(String, PluginRole, String)> {
+        required_plugins(&json!({"name": "n", "plugins": plugins}))
             .into_iter()
             .map(|one| (one.plugin.to_string(), one.role, one.at))
             .collect()
     }
 
-    fn entry(name: &str, role: Role, at: &str) -> (String, Role, String) {
+    fn entry(name: &str, role: PluginRole, at: &str) -> (String, PluginRole, String) {
         (name.to_owned(), role, at.to_owned())
     }
 
@@ -184,10 +188,10 @@ mod tests {
                 &json!([{"type": "bridge", "ipam": {"type": "host-local"}}, {"type": "portmap"}])
             ),
             [
-                entry("bridge", Role::Chain, "plugins[0].type"),
-                entry("host-local", Role::Ipam, "plugins[0].ipam.type"),
-                entry("portmap", Role::Chain, "plugins[1].type"),
-                entry("loopback", Role::Loopback, ""),
+                entry("bridge", PluginRole::Chain, "plugins[0].type"),
+                entry("host-local", PluginRole::Ipam, "plugins[0].ipam.type"),
+                entry("portmap", PluginRole::Chain, "plugins[1].type"),
+                entry("loopback", PluginRole::Loopback, ""),
             ]
         );
         assert_eq!(needed(&json!([{"type": "a/b"}, null])).len(), 1);
@@ -198,18 +202,18 @@ mod tests {
         assert_eq!(
             needed(&json!([{"type": "flannel", "delegate": {"hairpinMode": true}}])),
             [
-                entry("flannel", Role::Chain, "plugins[0].type"),
-                entry("bridge", Role::Delegate, "plugins[0].delegate.type"),
-                entry("host-local", Role::Ipam, "plugins[0].ipam.type"),
-                entry("loopback", Role::Loopback, ""),
+                entry("flannel", PluginRole::Chain, "plugins[0].type"),
+                entry("bridge", PluginRole::Delegate, "plugins[0].delegate.type"),
+                entry("host-local", PluginRole::Ipam, "plugins[0].ipam.type"),
+                entry("loopback", PluginRole::Loopback, ""),
             ]
         );
         let told = json!([{"type": "flannel", "delegate": {"type": "calico"}, "ipam": {"type": "static"}}]);
         assert_eq!(
             needed(&told)[1..3],
             [
-                entry("calico", Role::Delegate, "plugins[0].delegate.type"),
-                entry("static", Role::Ipam, "plugins[0].ipam.type"),
+                entry("calico", PluginRole::Delegate, "plugins[0].delegate.type"),
+                entry("static", PluginRole::Ipam, "plugins[0].ipam.type"),
             ]
         );
     }
@@ -227,7 +231,7 @@ mod tests {
             "loopback" => Some(vec!["0.3.1".to_owned()]),
             _ => Some(SPEC_VERSIONS.map(str::to_owned).to_vec()),
         };
-        let found = check_plugins(&needed_plugins(&conflist), &summary, &answers);
+        let found = check_plugin_versions(&required_plugins(&conflist), &summary, &answers);
         let lines: Vec<_> = found.iter().map(ToString::to_string).collect();
         assert_eq!(
             lines,
