@@ -153,7 +153,7 @@ fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
-/// With what is granted, the agent installs itself below directories of somebody else, mends whatever can happen to
+/// With what is granted, the agent installs itself below directories of somebody else, repairs whatever can happen to
 /// the files, and leaves when told to; and `uninstall` removes it all.
 #[test]
 fn what_is_granted_is_enough() {
@@ -208,7 +208,7 @@ fn none_is_granted_that_is_not_needed() {
             deed(&node);
             if needs == Some(without) {
                 // The answer to a question asked after the damage is about what is there now.
-                assert!(!agent.is_ready(), "{what} was mended without {without}");
+                assert!(!agent.is_ready(), "{what} was repaired without {without}");
                 needed = true;
             } else {
                 agent.becomes_ready();

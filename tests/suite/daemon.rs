@@ -1,4 +1,4 @@
-//! The agent that stays: the real program, watching and mending a node's disk.
+//! The agent that stays: the real program, watching and repairing a node's disk.
 
 mod clock;
 mod company;

@@ -52,7 +52,7 @@ fn step_through(before: impl Fn(&Path), old: Option<&[u8]>) -> usize {
     unreachable!("a run makes finitely many changes")
 }
 
-/// Faults 1 to 3 and 8, for a bundle that is gathered and for one with a damaged file that is mended.
+/// Faults 1 to 3 and 8, for a bundle that is gathered and for one with a damaged file that is repaired.
 #[test]
 fn faults_1_2_3_a_bundle_survives_a_kill_at_every_change() {
     if !stepper::available() {

@@ -56,7 +56,7 @@ fn shim(dir: &Path) -> Option<PathBuf> {
 }
 
 /// Fault 57: the clock jumps a year forth and two back, under a running agent and before one starts: drift is seen and
-/// mended by itself as ever, the node stays ready, and a file that nobody touched is not read again and again.
+/// repaired by itself as ever, the node stays ready, and a file that nobody touched is not read again and again.
 #[test]
 fn fault_57_the_clock_jumps_a_year() {
     const YEAR: i64 = 365 * 24 * 3600;

@@ -28,9 +28,9 @@ fn fault_6_two_agents() {
         assert_eq!(second.get("/readyz").body, told, "nothing else is wrong");
         assert_eq!(second.get("/livez").status, 200);
         assert!(first.is_ready());
-        // It looks all the same, and leaves mending to the first.
+        // It looks all the same, and leaves repairing to the first.
         fs::remove_file(node.path(CONFLIST)).unwrap();
-        first.until_without_asking("mended", || right.is_intact());
+        first.until_without_asking("repaired", || right.is_intact());
         assert!(!second.is_ready() && first.is_ready());
         assert_eq!(
             second.metric("cni_keeper_repairs_total{result=\"healed\"}"),

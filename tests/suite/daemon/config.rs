@@ -14,7 +14,7 @@ const BRIDGE: &str = "opt/cni/bin/bridge";
 const LISTEN: &str = "http: {listen: \"127.0.0.1:0\"}\n";
 
 /// Fault 55: a configuration with a mistake changes nothing but the `config` check, which names file, line, key and
-/// reason; the last good one stays in force, drift is mended by it, and the mistake mended, all is well.
+/// reason; the last good one stays in force, drift is repaired by it, and the mistake repaired, all is well.
 #[test]
 fn fault_55_a_mistake() {
     let node = Node::installed();
@@ -47,7 +47,7 @@ fn fault_55_a_mistake() {
         // The last good one is in force.
         for file in [CONFLIST, BRIDGE] {
             fs::remove_file(node.path(file)).unwrap();
-            agent.until_without_asking("mended", || right.is_intact());
+            agent.until_without_asking("repaired", || right.is_intact());
         }
         assert!(!agent.is_ready());
         assert_eq!(agent.get("/livez").status, 200);
@@ -84,7 +84,7 @@ fn fault_55_no_configuration() {
             told.contains(&config.display().to_string()) && told.contains(reason)
         });
         fs::remove_file(node.path(CONFLIST)).unwrap();
-        agent.until_without_asking("mended", || right.is_intact());
+        agent.until_without_asking("repaired", || right.is_intact());
         let _ = fs::remove_dir(&config);
         fs::write(&config, &good).unwrap();
         agent.becomes_ready();
@@ -209,7 +209,7 @@ fn fault_56_a_config_map() {
     assert!(!agent.is_ready() && !node.has(BRIDGE));
 
     map.set(&text(&next, NETWORK, ""));
-    agent.until_without_asking("mended", || is_next("bridge"));
+    agent.until_without_asking("repaired", || is_next("bridge"));
     agent.becomes_ready();
     agent.stop();
 }

@@ -1,4 +1,4 @@
-//! Every way in which a file can stop being what was declared: seen, mended without any source, and told.
+//! Every way in which a file can stop being what was declared: seen, repaired without any source, and told.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
@@ -20,7 +20,7 @@ const PLACED: &str = "placed from the store";
 const WRITTEN: &str = "written";
 const SET: &str = "mode and owner set";
 
-/// Breaks one file under a running agent, and sees it mended by the time it says ready again, without any source.
+/// Breaks one file under a running agent, and sees it repaired by the time it says ready again, without any source.
 /// Returns what the drift log says of it.
 fn heals(file: &str, kind: &str, how: &str, tamper: impl FnOnce(&Path)) -> Told {
     let node = node();
@@ -29,14 +29,14 @@ fn heals(file: &str, kind: &str, how: &str, tamper: impl FnOnce(&Path)) -> Told 
     tamper(&node.path(file));
     agent.becomes_ready();
     // That was the answer to a question asked after the damage, so it is about what is there now.
-    let mended = node.tree();
+    let repaired = node.tree();
     assert!(
-        right.get(file).has_same_content(mended.get(file)),
+        right.get(file).has_same_content(repaired.get(file)),
         "{:?}",
-        mended.get(file)
+        repaired.get(file)
     );
     assert_eq!(
-        right.changes(&mended),
+        right.changes(&repaired),
         [file],
         "nothing else is even touched"
     );
@@ -125,10 +125,10 @@ fn fault_32_a_plugin_renamed_away() {
     let backup = "opt/cni/bin/bridge.bak";
     fs::rename(node.path(BRIDGE), node.path(backup)).unwrap();
     agent.becomes_ready();
-    let mended = node.tree();
-    assert_eq!(right.changes(&mended), [BRIDGE, backup]);
-    assert!(right.get(BRIDGE).has_same_content(mended.get(backup)));
-    assert!(right.get(BRIDGE).has_same_content(mended.get(BRIDGE)));
+    let repaired = node.tree();
+    assert_eq!(right.changes(&repaired), [BRIDGE, backup]);
+    assert!(right.get(BRIDGE).has_same_content(repaired.get(backup)));
+    assert!(right.get(BRIDGE).has_same_content(repaired.get(BRIDGE)));
     let told = only_drift(&agent);
     assert_eq!(
         (&*told.kind, told.how.as_deref()),
@@ -149,12 +149,12 @@ fn a_removed_directory() {
         fs::rename(node.path(dir), &aside).unwrap();
         fs::remove_dir_all(aside).unwrap();
         agent.becomes_ready();
-        let mended = node.tree();
+        let repaired = node.tree();
         assert_eq!(node.names(dir), files);
         for file in files {
             let file = format!("{dir}/{file}");
             assert!(
-                right.get(&file).has_same_content(mended.get(&file)),
+                right.get(&file).has_same_content(repaired.get(&file)),
                 "{file}"
             );
         }

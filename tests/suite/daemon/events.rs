@@ -16,13 +16,13 @@ const BRIDGE: &str = "opt/cni/bin/bridge";
 /// Reached only by what never comes.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Fault 24 and others: every kind of damage, one after the other, each mended because the kernel told of it.
+/// Fault 24 and others: every kind of damage, one after the other, each repaired because the kernel told of it.
 #[test]
-fn events_alone_have_every_damage_mended() {
+fn events_alone_get_every_damage_repaired() {
     let node = Node::installed();
     let conflist = node.read(CONFLIST);
     let agent = Agent::ready(&node);
-    // It mends meanwhile, so that there may be something in it again.
+    // It repairs meanwhile, so that there may be something in it again.
     let remove = |inside: &str| while fs::remove_dir_all(node.path(inside)).is_err() {};
     let rename = |from: &str, to: &str| fs::rename(node.path(from), node.path(to)).unwrap();
     let chmod = |inside: &str, mode| {
@@ -64,11 +64,11 @@ fn events_alone_have_every_damage_mended() {
     for (what, damage) in damages {
         rests(&agent);
         damage();
-        let mended = || {
+        let repaired = || {
             let plugins = PLUGINS.iter().all(|name| has_plugin(&node, BIN, name));
             plugins && holds(&node, CONFLIST, &conflist, 0o600)
         };
-        assert!(comes_true(mended), "{what}");
+        assert!(comes_true(repaired), "{what}");
     }
 }
 

@@ -12,7 +12,7 @@ use crate::support::node::CONFLIST;
 /// How many questions are asked while the file is deleted again and again.
 const QUESTIONS: u32 = 40;
 
-/// A file that is deleted as soon as it is there: never ready while it is missing, and mended at last.
+/// A file that is deleted as soon as it is there: never ready while it is missing, and repaired at last.
 fn outlives_a_delete_loop(file: &str) {
     let node = node();
     let right = node.tree();
@@ -49,7 +49,7 @@ fn outlives_a_delete_loop(file: &str) {
         drop(ends);
     });
     assert!(missing_throughout > 0, "there was nothing to lie about");
-    agent.until("mended after the loop", |agent| {
+    agent.until("repaired after the loop", |agent| {
         agent.get("/readyz?exclude=conflict").status == 200
     });
     assert!(right.has_same_content(&node.tree()));

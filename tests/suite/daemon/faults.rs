@@ -122,7 +122,7 @@ fn fault_9_no_room_for_copies() {
 }
 
 /// Fault 11: on a read-only disk that is right the agent is ready; on one that is wrong it is not, says why, and does
-/// not spin. When the disk takes changes again, it mends by itself.
+/// not spin. When the disk takes changes again, it repairs by itself.
 #[test]
 fn fault_11_a_read_only_disk() {
     in_private_mounts(&fault_11_a_read_only_disk, |base| {
@@ -249,7 +249,7 @@ fn chattr(change: &str, path: &Path) -> bool {
     output.is_ok_and(|output| output.status.success())
 }
 
-/// Fault 21: a wrong file that nobody may change is told with the reason, and mended once it may be changed.
+/// Fault 21: a wrong file that nobody may change is told with the reason, and repaired once it may be changed.
 #[test]
 fn fault_21_immutable_files() {
     let node = Node::installed();

@@ -119,19 +119,19 @@ fn fault_29_a_fight_over_the_conflist() {
     };
     agent.until("waiting", waits);
 
-    // Another file is mended between two repairs of this one.
+    // Another file is repaired between two repairs of this one.
     let healed_before = |agent: &Agent| drifts(agent, &path).len();
-    agent.find("mended meanwhile", |agent| {
+    agent.find("repaired meanwhile", |agent| {
         let before = healed_before(agent);
         fs::remove_file(node.path(BRIDGE)).unwrap();
-        agent.until_without_asking("mended", || node.has(BRIDGE));
+        agent.until_without_asking("repaired", || node.has(BRIDGE));
         (healed_before(agent) == before).then_some(())
     });
 
     let writes = rival.gives_up();
     // 20 ms, 40 ms, 80 ms …: fifteen doublings are eleven minutes.
     assert!((5..15).contains(&writes), "{writes} repairs were undone");
-    agent.until_without_asking("mended for good", || right.is_intact());
+    agent.until_without_asking("repaired for good", || right.is_intact());
     assert!(
         agent.get("/readyz/conflict").status == 503,
         "it could go on at any moment"
@@ -156,7 +156,7 @@ fn fault_29_a_fight_over_a_plugin_ends_after_some_quiet() {
         agent.get("/readyz?verbose").body.contains(&told)
     });
     rival.gives_up();
-    agent.until_without_asking("mended for good", || right.is_intact());
+    agent.until_without_asking("repaired for good", || right.is_intact());
     assert_eq!(node.read(BRIDGE), plugin("bridge"));
     agent.becomes_ready();
     assert!(

@@ -53,7 +53,7 @@ fn a_gate_that_hangs_keeps_nobody_waiting() {
     });
     for plugin in PLUGINS {
         fs::remove_file(node.path(BIN).join(plugin)).unwrap();
-        agent.until("mended", |agent| {
+        agent.until("repaired", |agent| {
             let answer = agent.get("/readyz/binaries");
             assert!(!answer.body.contains("look: "), "{plugin}: {answer:?}");
             answer.status == 200

@@ -11,7 +11,7 @@ use crate::support::without_asking::IntactNode;
 
 const BRIDGE: &str = "opt/cni/bin/bridge";
 
-/// Fault 23: what was damaged while the kernel's queue ran over is mended, although no event tells of it; and a
+/// Fault 23: what was damaged while the kernel's queue ran over is repaired, although no event tells of it; and a
 /// directory that was replaced meanwhile is watched.
 #[test]
 fn fault_23_damage_in_a_flood_that_ran_over() {
@@ -52,7 +52,7 @@ fn fault_23_damage_in_a_flood_that_ran_over() {
 }
 
 /// Fault 25: without an inotify instance, and with too few watches, the agent is ready and says that it is degraded;
-/// it mends what it finds when it looks, and comes back to events when the limit is lifted.
+/// it repairs what it finds when it looks, and comes back to events when the limit is lifted.
 #[test]
 fn fault_25_inotify_limits() {
     in_private_limits(&fault_25_inotify_limits, || {

@@ -13,7 +13,7 @@ const BRIDGE: &str = "opt/cni/bin/bridge";
 const ONE_TRY: &str = "fetch: {attempts: 1}\n";
 const DOWNLOADED: &str = "cni_keeper_downloads_total{result=\"ok\",reason=\"\"}";
 
-/// Fault 49: on a node whose disk is right nothing is asked of the network, and everything but a lost copy is mended
+/// Fault 49: on a node whose disk is right nothing is asked of the network, and everything but a lost copy is repaired
 /// without it.
 #[test]
 fn fault_49_offline_with_a_right_disk() {

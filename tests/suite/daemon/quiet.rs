@@ -20,7 +20,7 @@ fn settles(agent: &Agent) {
     });
 }
 
-/// Fault 28: what the agent itself writes, at the start and to mend, wakes it at most once.
+/// Fault 28: what the agent itself writes, at the start and to repair, wakes it at most once.
 #[test]
 fn fault_28_its_own_writes_do_not_keep_it_busy() {
     let node = Node::declared();
@@ -31,7 +31,7 @@ fn fault_28_its_own_writes_do_not_keep_it_busy() {
         agent.becomes_ready();
         settles(&agent);
     }
-    assert_eq!(drifts(&agent).len(), 2, "nothing was mended twice");
+    assert_eq!(drifts(&agent).len(), 2, "nothing was repaired twice");
     // To have placed what was never there is no repair.
     let log = agent.stop();
     assert_eq!(log.matches("healed: ").count(), 2, "{log}");

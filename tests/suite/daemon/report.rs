@@ -98,7 +98,7 @@ fn a_node_that_is_mounted_read_only() {
     });
 }
 
-/// Switched on while it runs, it stops mending; switched off, it mends what it had only told of.
+/// Switched on while it runs, it stops repairing; switched off, it repairs what it had only told of.
 #[test]
 fn the_policy_is_switched_while_it_runs() {
     let node = node();

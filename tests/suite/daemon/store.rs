@@ -1,4 +1,4 @@
-//! Copies that are damaged or gone: whatever is mended with them is right, or is not mended with them.
+//! Copies that are damaged or gone: whatever is repaired with them is right, or is not repaired with them.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -77,7 +77,7 @@ fn one_copy_is_damaged() {
     agent.stop();
 }
 
-/// A copy that is damaged while nothing is to be mended is found and replaced at the next full reading.
+/// A copy that is damaged while nothing is to be repaired is found and replaced at the next full reading.
 #[test]
 fn a_damaged_spare_is_found_by_the_resync() {
     let node = Node::installed();
@@ -92,7 +92,7 @@ fn a_damaged_spare_is_found_by_the_resync() {
 }
 
 /// Both copies are damaged, and the source is gone: nothing wrong is put in place, the reason is told, nothing crashes;
-/// the source back, all is mended.
+/// the source back, all is repaired.
 #[test]
 fn both_copies_are_damaged() {
     let node = Node::installed();
@@ -110,10 +110,10 @@ fn both_copies_are_damaged() {
             agent.get("/readyz?verbose").body.contains("plugins.tgz")
         });
         assert!(!node.has(BRIDGE));
-        // The rest is mended as ever.
+        // The rest is repaired as ever.
         for file in ["opt/cni/bin/loopback", "opt/cni/bin/host-local"] {
             fs::remove_file(node.path(file)).unwrap();
-            agent.until_without_asking("mended", || node.has(file));
+            agent.until_without_asking("repaired", || node.has(file));
         }
         comes_back(&node);
         agent.repairs_by_itself(&right, &node);
@@ -147,7 +147,7 @@ fn a_damaged_copy_beside_a_proven_one() {
 }
 
 /// All copies and every source are gone: a lost plugin is told with the reason, nothing crashes, and the source back,
-/// it is mended.
+/// it is repaired.
 #[test]
 fn nothing_to_mend_with() {
     let node = Node::installed();

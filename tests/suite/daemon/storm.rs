@@ -59,8 +59,8 @@ fn storm(seed: u64) -> Seen {
         storm.blow(&observer);
     }
     storm.abate(&observer);
-    // A file that was broken again and again is a conflict for some time yet, and is mended nevertheless.
-    agent.until("mended after the storm", |agent| {
+    // A file that was broken again and again is a conflict for some time yet, and is repaired nevertheless.
+    agent.until("repaired after the storm", |agent| {
         agent.get("/readyz?exclude=conflict").status == 200
     });
     assert_eq!(truth.lies(), Vec::<String>::new());

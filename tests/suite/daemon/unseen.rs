@@ -66,7 +66,7 @@ fn fault_27_the_same_size_and_time_are_not_believed() {
     }
 }
 
-/// Fault 26: nobody tells, nobody asks: the next full look mends it.
+/// Fault 26: nobody tells, nobody asks: the next full look repairs it.
 #[test]
 fn fault_26_a_lost_event_is_made_up_for() {
     for file in [BRIDGE, CONFLIST] {
@@ -156,7 +156,9 @@ fn fault_27_what_leaves_no_trace_is_found_by_reading() {
     let traces = |it: &fs::Metadata| (it.ino(), it.len(), it.mtime_nsec(), it.ctime_nsec());
     assert_eq!(traces(&changed), traces(&touched), "no trace is left");
 
-    agent.until_without_asking("read and mended", || node.read(BRIDGE) == plugin("bridge"));
+    agent.until_without_asking("read and repaired", || {
+        node.read(BRIDGE) == plugin("bridge")
+    });
     agent.becomes_ready();
     let told = only_drift(&agent);
     assert_eq!((&*told.kind, &*told.outcome), ("content", "healed"));

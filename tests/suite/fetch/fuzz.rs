@@ -34,11 +34,11 @@ proptest! {
         prop_assert!(keep.0.is_empty());
     }
 
-    /// Fault 51: a good tar with a few bytes of its headers changed, their checksums mended or not.
+    /// Fault 51: a good tar with a few bytes of its headers changed, their checksums repaired or not.
     #[test]
     fn fault_51_changed_headers_never_smuggle(
         changes in prop::collection::vec((0_usize..512 * 6, any::<u8>()), 1..4),
-        mend in any::<bool>(),
+        fix in any::<bool>(),
     ) {
         let mut tar = Tar::new()
             .pax(&[("path", "bridge")])
@@ -48,7 +48,7 @@ proptest! {
         for (place, value) in changes {
             tar[place] = value;
         }
-        for block in [0, 2, 4].into_iter().filter(|_| mend) {
+        for block in [0, 2, 4].into_iter().filter(|_| fix) {
             let bytes = &mut tar[block * 512..][..512];
             let mut header = tar::Header::from_byte_slice(bytes).clone();
             header.set_cksum();

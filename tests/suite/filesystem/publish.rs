@@ -137,9 +137,9 @@ fn fault_19_a_link_is_replaced_and_its_target_untouched() {
     assert!(scratch.path().join("elsewhere").exists());
 }
 
-/// Fault 31 and 32: mode, owner and set-uid are mended in place, by descriptor, without a new content.
+/// Fault 31 and 32: mode, owner and set-uid are repaired in place, by descriptor, without a new content.
 #[test]
-fn fault_31_mode_and_owner_are_mended_without_following_a_link() {
+fn fault_31_mode_and_owner_are_repaired_without_following_a_link() {
     let scratch = tempfile::tempdir().unwrap();
     let (host, dir) = open(scratch.path());
     publish(&host, &dir, "bridge", b"x").unwrap();

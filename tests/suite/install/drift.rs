@@ -1,4 +1,4 @@
-//! Every way in which a file can stop being what was declared: named by verify and plan, mended by
+//! Every way in which a file can stop being what was declared: named by verify and plan, repaired by
 //! install without any source, and nothing else on the disk is touched.
 
 use std::fs::{self, File, OpenOptions};
@@ -21,7 +21,7 @@ pub(super) fn node() -> Node {
     node
 }
 
-/// Breaks one file, and sees it named and mended.
+/// Breaks one file, and sees it named and repaired.
 fn heals(file: &str, kind: &str, told: &str, step: &str, tamper: impl Fn(&Path)) {
     let node = node();
     let right = node.tree();
@@ -38,9 +38,9 @@ fn heals(file: &str, kind: &str, told: &str, step: &str, tamper: impl Fn(&Path))
         .exits(0)
         .row(step, &node.shown(file), "")
         .says("done: 4 files are as declared");
-    let mended = node.tree();
-    assert_eq!(broken.changes(&mended), [file]);
-    assert!(right.has_same_content(&mended));
+    let repaired = node.tree();
+    assert_eq!(broken.changes(&repaired), [file]);
+    assert!(right.has_same_content(&repaired));
     node.run("verify").exits(0);
     node.run("install --offline").says("nothing to do").exits(0);
 }
@@ -80,8 +80,8 @@ fn a_plugin_renamed_away() {
     fs::rename(node.path(BRIDGE), node.path("opt/cni/bin/bridge.bak")).unwrap();
     let broken = node.tree();
     node.run("install --offline").exits(0);
-    let mended = node.tree();
-    assert_eq!(broken.changes(&mended), [BRIDGE]);
+    let repaired = node.tree();
+    assert_eq!(broken.changes(&repaired), [BRIDGE]);
     assert!(node.read(BRIDGE) == plugin("bridge"));
 }
 
@@ -123,7 +123,7 @@ fn a_plugin_of_another_length() {
     });
 }
 
-/// Fault 31: mode and owner are mended in place, without a copy.
+/// Fault 31: mode and owner are repaired in place, without a copy.
 #[test]
 fn fault_31_mode_and_owner() {
     heals(

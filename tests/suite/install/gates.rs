@@ -167,7 +167,7 @@ fn an_env_file_that_is_not_there_yet() {
         .says("error: conflist: cannot be rendered yet: ")
         .says("line 1: there is no '='; write KEY=value\n");
 
-    // Whoever writes it has only begun: binaries are mended all the same.
+    // Whoever writes it has only begun: binaries are repaired all the same.
     node.write("run/flannel/subnet.env", b"FLANNEL_MTU=1450\n", 0o644);
     std::fs::remove_file(node.path(&format!("{BIN}/bridge"))).unwrap();
     node.run("install")

@@ -29,9 +29,9 @@ fn fault_19_a_link_is_replaced_and_its_target_untouched() {
             );
         }
         node.run("install --offline").exits(0);
-        let mended = node.tree();
-        assert_eq!(broken.changes(&mended), [CONFLIST, BRIDGE]);
-        assert!(matches!(mended.get(BRIDGE).what, What::File(_)));
+        let repaired = node.tree();
+        assert_eq!(broken.changes(&repaired), [CONFLIST, BRIDGE]);
+        assert!(matches!(repaired.get(BRIDGE).what, What::File(_)));
     }
 }
 
@@ -61,7 +61,7 @@ fn fault_18_a_directory_in_place_of_a_plugin_is_refused() {
             format!("conflist: {} is missing", node.shown(CONFLIST)),
         ],
     );
-    // The other plugin was mended all the same.
+    // The other plugin was repaired all the same.
     assert_eq!(broken.changes(&node.tree()), ["opt/cni/bin/loopback"]);
     assert!(!node.has(CONFLIST));
 
@@ -94,12 +94,12 @@ fn fault_24_a_removed_bin_directory() {
     assert_eq!(broken, node.tree());
     node.run("install --offline").exits(0);
     assert_eq!(node.names(BIN), PLUGINS);
-    let mended = node.tree();
+    let repaired = node.tree();
     let mut changed = vec![BIN.to_owned()];
     changed.extend(PLUGINS.iter().map(|name| format!("{BIN}/{name}")));
-    assert_eq!(broken.changes(&mended), changed);
+    assert_eq!(broken.changes(&repaired), changed);
     let places = |tree: &Tree| PLUGINS.map(|name| tree.get(&format!("{BIN}/{name}")).what.clone());
-    assert_eq!(places(&right), places(&mended));
+    assert_eq!(places(&right), places(&repaired));
 }
 
 /// Fault 24: net.d removed.

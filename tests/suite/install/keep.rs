@@ -59,7 +59,7 @@ fn keep_leaves_it_and_places_what_is_missing() {
     assert!(node.read(BRIDGE) == plugin("bridge"));
 }
 
-/// Keep is for foreign files: drift in what we placed ourselves is mended.
+/// Keep is for foreign files: drift in what we placed ourselves is repaired.
 #[test]
 fn keep_does_not_keep_damage_to_our_own() {
     let node = node("keep");

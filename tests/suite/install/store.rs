@@ -88,7 +88,7 @@ fn a_lost_state_directory() {
     assert_eq!(right.changes(&node.tree()), [""; 0], "no file is touched");
     node.run("verify").exits(0);
 
-    // And drift is mended as ever.
+    // And drift is repaired as ever.
     fs::remove_file(node.path(BRIDGE)).unwrap();
     node.run("install --offline").exits(0);
     assert!(right.has_same_content(&node.tree()));
@@ -317,7 +317,7 @@ fn a_foreign_file_that_is_replaced_is_called_so() {
     node.run("install").exits(0).does_not_say("did not place");
 }
 
-/// A damaged plugin that cannot be mended now is not taken for a spare of itself.
+/// A damaged plugin that cannot be repaired now is not taken for a spare of itself.
 #[test]
 fn a_damaged_plugin_is_no_spare() {
     let node = Node::installed();

@@ -13,7 +13,7 @@ fn render(node: &Node) -> Outcome {
     start(&mut in_cluster(node, "render")).end()
 }
 
-/// Every line says what is wrong, where, and how to mend it.
+/// Every line says what is wrong, where, and how to fix it.
 #[test]
 fn each_refusal_has_its_own_reason() {
     let (node, cluster) = member(NETWORK, "");

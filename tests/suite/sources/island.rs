@@ -195,7 +195,7 @@ fn can_unshare() -> bool {
 }
 
 /// All that is gathered for two architectures installs where there is no interface, and a second run asks nobody. What
-/// was damaged on the way is never used, and the next run mends it.
+/// was damaged on the way is never used, and the next run repairs it.
 #[test]
 fn a_bundle_is_all_that_an_island_needs() {
     if !can_unshare() {

@@ -35,8 +35,8 @@ pub(super) struct Seen {
     pub(super) wrong: u32,
     /// Everything was right all the while, and the agent said so.
     pub(super) right: u32,
-    /// It was mended meanwhile, so that either answer is true.
-    pub(super) mended: u32,
+    /// It was repaired meanwhile, so that either answer is true.
+    pub(super) repaired: u32,
     /// Damage was done between question and answer.
     pub(super) disturbed: u32,
     /// No answer came in time.
@@ -106,7 +106,7 @@ impl Shared {
     /// Asks, and looks at the disk afterwards. If no damage was done meanwhile, only the agent changed anything, and it
     /// never breaks what is right: what is wrong afterwards was wrong all the while.
     ///
-    /// `before` is what was seen the last time; there is no time to look before asking, or all would be mended by then.
+    /// `before` is what was seen the last time; there is no time to look before asking, or all would be repaired by then.
     fn sample(
         &self,
         agent: SocketAddr,
@@ -138,7 +138,7 @@ impl Shared {
             );
             seen.wrong += 1;
         } else if before.is_none_or(|look| !look.lies.is_empty()) {
-            seen.mended += 1;
+            seen.repaired += 1;
         } else if answer.body.contains(TOO_SLOW) {
             seen.slow += 1;
         } else {

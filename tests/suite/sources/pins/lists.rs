@@ -229,9 +229,9 @@ fn a_changed_list_is_followed_for_a_new_version_only() {
     node.run("verify").exits(0);
 }
 
-/// An answer with which nothing ever came is no reason to follow no other: a list can be wrong, and be mended.
+/// An answer with which nothing ever came is no reason to follow no other: a list can be wrong, and be repaired.
 #[test]
-fn a_list_that_was_wrong_can_be_mended() {
+fn a_list_that_was_wrong_can_be_fixed() {
     if !has_tools() {
         return;
     }
