@@ -28,7 +28,7 @@ CHART = Path(__file__).resolve().parents[2] / "manifests/helm/cni-keeper"
 
 
 def merged(below, above):
-    """`above` laid over `below` as Helm does it: maps are merged, everything else is replaced."""
+    """Merges `above` over `below` as Helm does it: maps are merged, everything else is replaced."""
     if not (isinstance(below, dict) and isinstance(above, dict)):
         return above
     both = dict(below)
@@ -50,7 +50,7 @@ def values_of(files=(), assignments=(), json_assignments=()):
 
 
 def rendered(values=None, chart=CHART, release="cni-keeper", namespace="cni-keeper"):
-    """Each template's output by its file name; raises what Helm refuses with."""
+    """Each template's output by its file name; raises the error with which Helm refuses."""
     with helm_python.Chart.load(chart) as loaded:
         loaded.validate_schema(values or {})
         files = loaded.render(values or {}, name=release, namespace=namespace, is_install=True)
@@ -65,7 +65,7 @@ def objects(values=None, **where):
 
 
 def findings(values=None, chart=CHART):
-    """What `helm lint` finds, but for the icon that it would like."""
+    """What `helm lint` finds, except that it wants an icon."""
     report = helm_python.lint(chart, values or {}, strict=True, namespace="cni-keeper")
     said = [f"{message['path']}: {message['error']}" for message in report["messages"]]
     return [line for line in said if "icon is recommended" not in line] + report["errors"]

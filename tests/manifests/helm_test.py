@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""The Helm chart, rendered by Helm itself: the same objects as kustomize makes, and no bad value gets through.
+"""The Helm chart, rendered by Helm itself: it makes the same objects as kustomize, and refuses every bad value.
 
 scripts/manifests runs it and brings what it needs.
 """
@@ -24,11 +24,11 @@ import yaml
 REPOSITORY = Path(__file__).resolve().parents[2]
 MANIFESTS = REPOSITORY / "manifests"
 
-# What makes the rest of the values acceptable where a test is about something else.
+# Makes the other values valid for tests that are about one of them.
 API = {"kubernetesApi": {"enabled": True}}
 
 
-# Whatever can be switched on or added.
+# Everything that can be switched on or added.
 EVERYTHING = {
     "nameOverride": "keeper-gpu",
     "image": {"digest": "sha256:" + "a" * 64, "pullPolicy": "Always"},
@@ -72,7 +72,7 @@ EVERYTHING = {
     "dashboard": {"enabled": True, "annotations": {"folder": "Nodes"}},
 }
 
-# What the component kubernetes-api gives all the rights to.
+# A configuration that needs all rights of the component kubernetes-api.
 ALL_OF_API = {
     "apiVersion": "cni-keeper/v1alpha1",
     "kind": "NodeNetwork",
@@ -94,7 +94,7 @@ def kustomize(directory):
 
 
 def kustomized(*components, config=None):
-    """Those of the base with components, and with another configuration."""
+    """The objects of the base with components and with another configuration."""
     with tempfile.TemporaryDirectory() as overlay:
         kustomization = {
             "resources": [os.path.relpath(MANIFESTS / "base", overlay)],
@@ -109,12 +109,12 @@ def kustomized(*components, config=None):
 
 
 def values(text):
-    """Values as they are given on the command line: KEY=JSON."""
+    """Values as on the command line: KEY=JSON."""
     return helm_python.parse_set_json(text)
 
 
 def comparable(objects):
-    """The objects by kind and name, without what is a matter of the tool and not of the cluster."""
+    """The objects by kind and name, without differences that come from the tool and do not matter to the cluster."""
     kept = [o for o in objects if o["kind"] not in NOT_OF_THE_CHART]
     for one in kept:
         if one["kind"] == "DaemonSet":
@@ -140,7 +140,7 @@ def normal(value, key=None):
 
 
 def by_path(pod):
-    """The pod with each directory of the node called by its path."""
+    """The pod, with the path of each directory of the node as the name of its volume."""
     names = {volume["name"]: volume["hostPath"]["path"] for volume in pod["volumes"] if "hostPath" in volume}
     text = json.dumps({part: pod[part] for part in ("volumes", "containers")})
     renamed = re.sub(r'"name": "([^"]+)"', lambda found: f'"name": "{names.get(found[1], found[1])}"', text)
@@ -161,7 +161,7 @@ class Equivalence(unittest.TestCase):
         self.same(kustomized(), {})
 
     def test_uninstall_is_its_component(self):
-        """Its DaemonSet has another name, so that it can take the place of the agents' when Helm applies it."""
+        """Its DaemonSet has another name, so that Helm can replace the agents' DaemonSet with it."""
         text = json.dumps(kustomized("components/uninstall"))
         expected = json.loads(text.replace('component": "agent"', 'component": "uninstall"'))
         for one in expected:
@@ -226,7 +226,7 @@ class Equivalence(unittest.TestCase):
 
 
 class Refusals(unittest.TestCase):
-    """Values, and what the refusal says: the key and the reason."""
+    """Values, and what the error says: the key and the reason."""
 
     SCHEMA = {
         'imag={"tag":"1"}': ["imag", "not allowed"],
@@ -356,7 +356,7 @@ class Chart(unittest.TestCase):
         self.assertNotEqual(helm.findings({"imag": {}}), [])
 
     def test_every_configuration_of_the_repository_is_a_value(self):
-        """The schema is not stricter than the agent, and so not behind it."""
+        """The schema accepts what the agent accepts."""
         examples = [
             (f"{page}, {n}", text)
             for page in ("README.md", "agent/config/README.md")

@@ -24,7 +24,7 @@ import yaml
 REPOSITORY = Path(__file__).resolve().parents[2]
 MANIFESTS = REPOSITORY / "manifests"
 
-# What an operator might put where a configuration says FILL-IN, by the place and, where that is not enough, the text.
+# What an operator might fill in for each FILL-IN, by its place and, if that is not enough, by its text.
 ANSWERS = (
     (r"network\.podRanges\[\d+\]", "10.244.0.0/16"),
     (r"network\.facts\[\d+\]\.values\.node\.podCIDR", "10.244.1.0/24"),
@@ -34,7 +34,7 @@ ANSWERS = (
     (r"artifacts\[\d+\]\.sources\[\d+\]: ", "https://mirror.example/{arch}/{version}.tgz"),
 )
 
-# What a version does not know yet, by the component that is for newer ones.
+# Fields that an older version does not know, by the component that uses them.
 UNKNOWN = {"components/seed-image": [("DaemonSet", "1.25")]}
 
 
@@ -54,7 +54,7 @@ def kustomize(directory):
 
 @cache
 def rendered(*parts):
-    """The first of the directories with the components that follow; not to be changed."""
+    """The first directory with the components that follow it. Do not change the result: it is cached."""
     if len(parts) == 1:
         return kustomize(MANIFESTS / parts[0])
     with tempfile.TemporaryDirectory() as overlay:
@@ -65,7 +65,7 @@ def rendered(*parts):
 
 
 def deployments():
-    """All that is there to be applied: what stands in the repository, and the base with each component."""
+    """Everything that can be applied: each kustomization of the repository, and the base with each component."""
     for directory in kinds_of("Kustomization"):
         yield (directory,)
     for component in kinds_of("Component"):
@@ -91,7 +91,7 @@ def validate(text):
 
 
 def open_questions(text):
-    """Where a configuration says FILL-IN: the line, the keys that lead there and the text of each."""
+    """Each FILL-IN of a configuration: its line, the keys that lead to it, and its text."""
 
     def search(node, keys):
         if isinstance(node, yaml.MappingNode):
@@ -112,7 +112,7 @@ def place(keys):
 
 
 def answered(text):
-    """The configuration with an answer to each."""
+    """The configuration with each FILL-IN replaced by an answer."""
     tree = yaml.safe_load(text)
     for _, keys, what in open_questions(text):
         *path, last = keys
@@ -122,7 +122,7 @@ def answered(text):
 
 
 def told(text):
-    """What the comment on top of a component has `fetch` say."""
+    """The keys under `fetch` in the comment at the top of a component."""
     comment = "\n".join(line.removeprefix("#").removeprefix(" ") for line in text.splitlines() if line.startswith("#"))
     inline = re.search(r"`fetch: (\{.*?\})`", comment)
     return yaml.safe_load(inline[1] if inline else re.search(r"  fetch:\n((?: {4}.*\n)+)", comment)[1])
@@ -150,7 +150,7 @@ class Rendered(unittest.TestCase):
                 self.assertEqual(rules.broken(rendered(*parts)), [])
 
     def test_no_component_is_without_effect(self):
-        """kustomize says nothing of a patch that finds nothing to change."""
+        """kustomize does not report a patch that changes nothing."""
         for *below, component in (parts for parts in deployments() if len(parts) > 1):
             with self.subTest(component):
                 self.assertNotEqual(rendered(*below, component), rendered(*below))
@@ -178,7 +178,7 @@ class Rendered(unittest.TestCase):
         self.assertLessEqual({f"overlays/{platform}" for platform in platforms}, set(kinds_of("Kustomization")))
 
     def test_an_operators_own_overlay_takes_any_of_them(self):
-        """As the comments on top say: an image by another name."""
+        """As the comments at the top say: the image has another name."""
         for directory in kinds_of("Kustomization"):
             with self.subTest(directory), tempfile.TemporaryDirectory() as overlay:
                 kustomization = {
@@ -200,7 +200,7 @@ class Rendered(unittest.TestCase):
         self.assertEqual(len(rules.of_kind(objects, "ClusterRole")[0]["rules"]), 3)
 
     def test_the_readme_gives_no_two_nodes_one_range(self):
-        """Run for a cluster where some nodes have a range already, as after the autoscaler added one."""
+        """Runs the script for a cluster in which some nodes have a range already, as after an autoscaler added one."""
         readme = (MANIFESTS / "README.md").read_text(encoding="utf-8")
         script = textwrap.dedent(re.search(r"( *next=\$\(kubectl.*?done\n)", readme, re.DOTALL)[1])
         kubectl = """kubectl() {
@@ -266,7 +266,7 @@ class Configurations(unittest.TestCase):
             code, said = validate(yaml.safe_dump(config))
             self.assertEqual(code, 64, taken)
             self.assertTrue(any(error.count(taken) == 2 for error in said["errors"]), said["errors"])
-        # One that holds a reserved one is no better.
+        # A range that contains a reserved one is refused as well.
         config["network"]["podRanges"] = ["172.16.0.0/12"]
         code, said = validate(yaml.safe_dump(config))
         self.assertEqual(code, 64)
@@ -278,7 +278,7 @@ class Configurations(unittest.TestCase):
             self.assertEqual([artifact["ifPresent"] for artifact in config["artifacts"]], ["keep"])
 
     def test_without_a_way_out_the_bundle_of_the_image_is_asked(self):
-        """What it takes to be installed is proven by tests/suite; here, that what is baked in is looked at."""
+        """tests/suite proves that a bundle is enough; this checks that the agent asks the bundle of the image."""
         config = yaml.safe_load(rules.configuration(rendered("overlays/airgap-seed")))
         self.assertEqual(config["seeds"], [rules.SEED])
         self.assertIn(f"COPY --from=archives {rules.SEED} {rules.SEED}", (REPOSITORY / "Dockerfile").read_text("utf-8"))
@@ -296,7 +296,7 @@ class Configurations(unittest.TestCase):
                 self.assertEqual((code, said["errors"], said["warnings"]), (0, [], []))
 
     def test_what_the_components_say_of_the_configuration_is_valid(self):
-        """Each file that a component has the configuration name lies where the component mounts it."""
+        """Each file that the configuration names for a component lies where the component mounts it."""
         for component, keys in {
             "private-ca": {"caFile"},
             "registry-credentials": {"registryConfig"},
@@ -317,7 +317,7 @@ class Configurations(unittest.TestCase):
 
 
 def at(start, path, value):
-    """A change of one field; None takes it away. `~` stands for a slash within a key."""
+    """A change of one field; None removes it. `~` stands for a slash in a key."""
 
     def apply(objects):
         *steps, last = [int(step) if step.isdigit() else step.replace("~", "/") for step in path.split("/")]
@@ -366,7 +366,7 @@ def volume(mountPath="/more", readOnly=False, **source):
 
 
 def leaf(objects):
-    """The directory itself in place of its parent."""
+    """Mounts the directory itself instead of its parent."""
     volume = next(v for v in rules.pod(objects)["volumes"] if v["name"] == "opt-cni")
     volume["hostPath"]["path"] += "/bin"
     next(m for m in rules.agent(objects)["volumeMounts"] if m["name"] == "opt-cni")["mountPath"] += "/bin"
@@ -378,7 +378,7 @@ def writable(objects):
 
 
 class Noticed(unittest.TestCase):
-    """The rules and schemas are no decoration: each of these is noticed, by the rule that is for it."""
+    """Each of these mistakes is found by the rule that is for it: so the rules and schemas do check something."""
 
     CHANGES = [
         ("one_agent", "base", change("agent/args", ["run"])),

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Alerts and dashboard: Prometheus' own tool reads them, and what they ask for is what a running agent serves.
+"""Alerts and dashboard: Prometheus' own tool reads them, and a running agent serves every metric that they query.
 
 Needs promtool and a built agent; scripts/manifests brings both. KEEPER names the agent's program where it is not
 target/debug/cni-keeper.
@@ -23,7 +23,7 @@ KEEPER = os.environ.get("KEEPER", REPOSITORY / "target/debug/cni-keeper")
 
 SELECTOR = re.compile(r"(cni_keeper_[a-z_]+)(?:\{([^}]*)\})?")
 MATCHER = re.compile(r'([a-z]+)(=~?)"([^"]*)"')
-# What Prometheus puts on each sample, and not the agent.
+# The labels that Prometheus adds to each sample.
 TARGET_LABELS = {"job", "instance"}
 
 
@@ -38,11 +38,11 @@ def dashboard():
 
 
 def questions():
-    """All that is asked of Prometheus, with the place of the question."""
+    """Every query to Prometheus, with the place where it is written."""
     asked = {name: rule["expr"] for name, rule in alerts().items()}
     for panel in dashboard()["panels"]:
         for target in panel["targets"]:
-            # What Grafana fills in.
+            # Variables that Grafana fills in.
             asked[f"{panel['title']} {target['refId']}"] = (
                 target["expr"].replace("$__rate_interval", "5m").replace("$node", ".*")
             )
@@ -50,12 +50,12 @@ def questions():
 
 
 def labels_of(text):
-    """The labels of a sample, as they are served."""
+    """The labels of a sample, as the agent serves them."""
     return {label: value for label, _, value in MATCHER.findall(text)}
 
 
 def matches(labels, matchers):
-    """Whether a sample is selected; `=~` is for a whole value, as in PromQL."""
+    """Whether a selector selects a sample; `=~` matches the whole value, as in PromQL."""
     return all(
         re.fullmatch(value if operator == "=~" else re.escape(value), labels.get(label, ""))
         for label, operator, value in matchers
@@ -94,7 +94,7 @@ class Rules(unittest.TestCase):
                     self.assertNotIn("\n", text.strip())
 
 class Copies(unittest.TestCase):
-    """Neither Helm nor kustomize takes files from outside its directory. Made anew by:
+    """Neither Helm nor kustomize takes files from outside its directory, so there are copies. Make them again with:
 
     cd manifests/monitoring; cp alerts.yaml dashboard.json ../helm/cni-keeper/files
     sed -i '/^spec:/q' prometheus-rule.yaml; sed 's/^./  &/' alerts.yaml >>prometheus-rule.yaml
@@ -147,7 +147,7 @@ class Dashboard(unittest.TestCase):
 
 
 class Served(unittest.TestCase):
-    """What is asked for is there. The agent that is asked has a plugin to fetch whose digest is not the pinned one."""
+    """Every queried metric exists. The agent under test must fetch a plugin that does not match its pinned digest."""
 
     @classmethod
     def setUpClass(cls):
@@ -189,7 +189,7 @@ class Served(unittest.TestCase):
 
     @classmethod
     def until(cls, what, holds):
-        """The agent's metrics once they are as wanted."""
+        """Waits until the agent's metrics are as wanted, and returns them."""
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         for _ in range(200):
             log = Path(cls.log.name).read_text(encoding="utf-8")
@@ -205,7 +205,7 @@ class Served(unittest.TestCase):
         raise AssertionError(f"{what} did not show:\n{log}")
 
     def missing(self, expression):
-        """The selectors of an expression to which nothing belongs that the agent serves."""
+        """The selectors of an expression that select no metric of the agent."""
         families = re.findall(r"^# TYPE (\S+) (\S+)$", self.text, re.MULTILINE)
         parts = {"histogram": ["_bucket", "_sum", "_count"]}
         names = {name + part for name, kind in families for part in parts.get(kind, [""])}

@@ -1,4 +1,4 @@
-"""What must hold of all objects of a deployment, whatever they were rendered from.
+"""Rules for all objects of a deployment, whatever they were rendered from.
 
 Each rule takes the objects and yields what is wrong, a line each.
 """
@@ -23,7 +23,7 @@ LABELS = SELECTOR | {
     "app.kubernetes.io/managed-by": "kustomize",
 }
 CLUSTER_WIDE = {"ClusterRole", "ClusterRoleBinding", "Namespace", "SecurityContextConstraints"}
-# All that an agent may ever be allowed to do.
+# The most that an agent may ever be allowed to do.
 RIGHTS = {
     ("", "nodes", "get"),
     ("", "nodes", "patch"),
@@ -33,7 +33,7 @@ RIGHTS = {
 }
 CAPABILITIES = ["CHOWN", "DAC_OVERRIDE"]
 PROBES = {"startupProbe": "/livez", "livenessProbe": "/livez", "readinessProbe": "/readyz"}
-# Mounted so that one line of the configuration is all that OpenShift with Multus needs.
+# Mounted so that OpenShift with Multus needs only one other line in the configuration.
 SPARE = {"/run/multus/cni"}
 # Where a bundle is mounted, and the directory of a node that may hold it.
 SEED = "/seed"
@@ -58,7 +58,7 @@ def configuration(objects):
 
 
 def directories(objects):
-    """The three directories, and what else of the node the configuration reads or asks, profile included."""
+    """The three directories, and everything else of the node that the configuration and its profile read or ask."""
     config = yaml.safe_load(configuration(objects))
     layers = [config]
     if profile := config.get("profile"):
@@ -81,7 +81,7 @@ def directories(objects):
 
 
 def node_mounts(objects):
-    """The node's directories that are mounted: path on the node, path in the container, whether read-only."""
+    """The mounted directories of the node: path on the node, path in the container, whether read-only."""
     volumes = {volume["name"]: volume["hostPath"]["path"] for volume in pod(objects)["volumes"] if "hostPath" in volume}
     for mount in agent(objects)["volumeMounts"]:
         if mount["name"] in volumes and mount["mountPath"] != SEED:
@@ -89,7 +89,7 @@ def node_mounts(objects):
 
 
 def holder(objects, path):
-    """The mount that holds a path of the node without being it."""
+    """The mount that contains a path of the node and is not that path itself."""
     for mount in node_mounts(objects):
         if PurePosixPath(mount[0]) in PurePosixPath(path).parents:
             return mount
@@ -232,7 +232,7 @@ def resources(objects):
 
 
 def token(objects):
-    """None is mounted unless the API is spoken to, and then one that expires, with no right but the agent's few."""
+    """A token is mounted only if the agent uses the API. It expires, and has only the few rights of the agent."""
     accounts = of_kind(objects, "ServiceAccount")
     if [account["metadata"]["name"] for account in accounts] != [NAME] or pod(objects)["serviceAccountName"] != NAME:
         yield "not an account of its own"
@@ -264,7 +264,7 @@ def token(objects):
 
 
 def probes(objects):
-    """All three, on loopback: nothing on the network can stand in for the agent, or reach it."""
+    """All three probes are on loopback, so that nothing on the network can answer for the agent, or reach it."""
     if is_uninstall(objects):
         yield from (f"{probe}: nothing is served" for probe in PROBES if probe in agent(objects))
         return
@@ -278,7 +278,7 @@ def probes(objects):
 
 
 def config_map(objects):
-    """One key, and a name that stays; mounted whole, so that a change is seen."""
+    """The ConfigMap has one key and a constant name, and is mounted whole, so that a change is seen."""
     ours = [one for one in of_kind(objects, "ConfigMap") if one["metadata"]["name"] == NAME]
     if [list(one["data"]) for one in ours] != [["config.yaml"]]:
         yield "not one ConfigMap with one key"
@@ -295,14 +295,14 @@ def known_variables():
 
 
 def environment(objects):
-    """Every variable is one that the program knows: a misspelt one would be without effect."""
+    """The program knows every variable: a misspelt one would have no effect."""
     for variable in agent(objects).get("env", []):
         if variable["name"] not in known_variables():
             yield f"{variable['name']}: the program knows of {sorted(known_variables())}"
 
 
 def mounts(objects):
-    """Parents are mounted, never the directories themselves, and nothing that is not needed."""
+    """Parents are mounted, never the directories themselves, and nothing else that is not needed."""
     places, awaited = directories(objects)
     for key, path in places.items():
         mount = holder(objects, path)
@@ -330,7 +330,7 @@ def mounts(objects):
 
 
 def beside(objects):
-    """What is no directory of the node is only read; what an operator may not have made keeps no agent from starting."""
+    """Volumes other than the node's directories are read-only, and a missing optional object stops no agent."""
     mounted = {mount["name"]: mount for mount in agent(objects)["volumeMounts"]}
     for volume in pod(objects)["volumes"]:
         (kind,) = set(volume) - {"name"}
@@ -368,5 +368,5 @@ RULES = (
 
 
 def broken(objects):
-    """Every rule that does not hold, with what is wrong."""
+    """The rules that do not hold, each with what is wrong."""
     return [f"{rule.__name__}: {what}" for rule in RULES for what in rule(objects)]

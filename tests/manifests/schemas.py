@@ -12,9 +12,9 @@ from pathlib import Path
 import jsonschema
 
 WHEEL = Path(os.environ["SCHEMAS"])
-# The oldest that the wheel has, the newest, and one between.
+# The oldest version that the wheel has, the newest, and one between.
 VERSIONS = ("1.25", "1.31", "1.37")
-# Of API servers that have been extended; there are no schemas of these in the wheel.
+# Kinds of extended API servers; the wheel has no schemas for them.
 WITHOUT_SCHEMA = {
     "monitoring.coreos.com/v1/PodMonitor",
     "monitoring.coreos.com/v1/PrometheusRule",
@@ -40,11 +40,11 @@ def _validator(version, api_version, kind):
 
 
 def has(one):
-    """Whether there is a schema of the object's kind to be expected."""
+    """Whether the wheel must have a schema for the object's kind."""
     return f"{one['apiVersion']}/{one['kind']}" not in WITHOUT_SCHEMA
 
 
 def mistakes(one, version):
-    """What the schema of that version has against an object, a line each."""
+    """The mistakes of an object by the schema of that version, one line each."""
     found = _validator(version, one["apiVersion"], one["kind"]).iter_errors(one)
     return [f"{'/'.join(map(str, error.absolute_path))}: {error.message}" for error in found]
