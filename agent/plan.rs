@@ -5,7 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Drift, FileMode, FileName, FileState, FileType, Owner, PluginName, Sha256};
+use crate::model::{
+    Difference, FileMode, FileName, FileState, FileType, Owner, PluginName, Sha256,
+};
 
 /// One plugin as declared.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +80,7 @@ pub enum Step {
         /// The bytes to place.
         sha256: Sha256,
         /// What is wrong with what is there.
-        drift: Drift,
+        drift: Difference,
         /// Whether what is there is somebody else's, and gives way.
         foreign: bool,
     },
@@ -87,14 +89,14 @@ pub enum Step {
         /// The plugin.
         plugin: PluginName,
         /// What is wrong.
-        drifts: Vec<Drift>,
+        drifts: Vec<Difference>,
     },
     /// Write the conflist.
     WriteConflist {
         /// Its file name.
         name: FileName,
         /// What is wrong with what is there.
-        drift: Drift,
+        drift: Difference,
         /// Whether what is there is somebody else's, and gives way.
         foreign: bool,
     },
@@ -103,7 +105,7 @@ pub enum Step {
         /// Its file name.
         name: FileName,
         /// What is wrong.
-        drifts: Vec<Drift>,
+        drifts: Vec<Difference>,
     },
     /// Remove a conflist that we placed under a name that is no longer the declared one.
     RetireConflist {
@@ -123,7 +125,7 @@ pub struct Pending {
     /// The plugin.
     pub plugin: PluginName,
     /// What is seen of it so far.
-    pub drift: Drift,
+    pub drift: Difference,
 }
 
 /// A declared file that cannot be put right without taking away something that we may not.
@@ -134,7 +136,7 @@ pub struct Refusal {
     /// Whether it is in the bin directory, rather than the configuration directory.
     pub plugin: bool,
     /// What is wrong.
-    pub drift: Drift,
+    pub drift: Difference,
 }
 
 /// The steps from what is there to what is wanted.
@@ -309,38 +311,38 @@ pub fn compare(
     expected: Option<Sha256>,
     mode: FileMode,
     owner: Owner,
-) -> Vec<Drift> {
+) -> Vec<Difference> {
     let file = match state {
-        FileState::Absent => return vec![Drift::Missing],
-        FileState::Other(actual) => return vec![Drift::Type { actual: *actual }],
+        FileState::Absent => return vec![Difference::Missing],
+        FileState::Other(actual) => return vec![Difference::Type { actual: *actual }],
         FileState::Unreadable(reason) => {
-            return vec![Drift::Unreadable {
+            return vec![Difference::Unreadable {
                 reason: reason.clone(),
             }];
         }
         FileState::Regular(file) => file,
     };
     let Some(expected) = expected else {
-        return vec![Drift::Unrecorded];
+        return vec![Difference::Unrecorded];
     };
     let mut drifts = Vec::new();
     if file.sha256 != expected {
-        drifts.push(Drift::Content {
+        drifts.push(Difference::Content {
             expected,
             actual: file.sha256,
         });
     }
     let actual = format!("{:04o}", file.mode);
     if file.mode & 0o7000 != 0 {
-        drifts.push(Drift::Suid { actual });
+        drifts.push(Difference::Suid { actual });
     } else if file.mode != mode.bits() {
-        drifts.push(Drift::Mode {
+        drifts.push(Difference::Mode {
             expected: mode,
             actual,
         });
     }
     if file.owner != owner {
-        drifts.push(Drift::Owner {
+        drifts.push(Difference::Owner {
             expected: owner,
             actual: file.owner,
         });
@@ -354,10 +356,10 @@ const fn is_foreign(state: &FileState, placed: Option<&BTreeSet<Sha256>>) -> boo
     !matches!(state, FileState::Absent) && placed.is_none()
 }
 
-fn is_directory(drift: &Drift) -> bool {
+fn is_directory(drift: &Difference) -> bool {
     matches!(
         drift,
-        Drift::Type {
+        Difference::Type {
             actual: FileType::Directory
         }
     )

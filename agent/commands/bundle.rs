@@ -10,7 +10,7 @@ use crate::bundle::Bundle;
 use crate::cli::{Global, Output};
 use crate::host::HostError;
 use crate::model::Arch;
-use crate::reconcile::Audience as _;
+use crate::reconcile::DownloadObserver as _;
 
 /// Runs it.
 pub(super) async fn run(

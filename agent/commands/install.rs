@@ -7,7 +7,7 @@ use super::{Exit, Failure, informed, keeper, located, output, plan, show};
 use crate::cli::{Global, Output};
 use crate::config::DriftPolicy;
 use crate::model::{Snapshot, Standing};
-use crate::reconcile::{Converged, Keeper, Means};
+use crate::reconcile::{Context, InstallOptions, InstallReport};
 
 /// Runs it.
 pub(super) async fn run(global: &Global, offline: bool, format: Output) -> Result<Exit, Failure> {
@@ -29,12 +29,12 @@ pub(super) async fn run(global: &Global, offline: bool, format: Output) -> Resul
         }
         return Ok(planned);
     }
-    let means = Means {
+    let means = InstallOptions {
         offline,
         audience: &Terminal::new(),
     };
     let done = keeper
-        .converge(&means)
+        .install(&means)
         .await
         .map_err(|error| located(&loaded, error))?;
     let right = done.failures.is_empty() && done.snapshot.is_right();
@@ -82,7 +82,7 @@ fn complain(global: &Global, snapshot: &Snapshot) {
     }
 }
 
-fn told(keeper: &Keeper, done: &Converged, right: bool) {
+fn told(keeper: &Context, done: &InstallReport, right: bool) {
     for fetched in &done.fetched {
         output::line(format!(
             "fetched   {} {}  {} from {}, {} verified",

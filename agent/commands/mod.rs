@@ -28,7 +28,7 @@ use crate::host::{Host, HostError};
 use crate::http::BindError;
 use crate::kube::{self, KubeClient, RequestPurpose};
 use crate::model::Arch;
-use crate::reconcile::{Keeper, Known, ReconcileError};
+use crate::reconcile::{Context, KnownNode, ReconcileError};
 use crate::telemetry;
 
 /// The largest configuration file that is read, in bytes: what a ConfigMap can hold.
@@ -246,17 +246,17 @@ fn node(global: &Global) -> Result<(Host, Loaded), Failure> {
 }
 
 /// Brings the declaration and the node together.
-fn keeper(global: &Global) -> Result<(Keeper, Loaded), Failure> {
+fn keeper(global: &Global) -> Result<(Context, Loaded), Failure> {
     let (host, loaded) = node(global)?;
-    let keeper = Keeper::new(loaded.settings.clone(), host, global.node_name.clone());
+    let keeper = Context::new(loaded.settings.clone(), host, global.node_name.clone());
     Ok((keeper, loaded))
 }
 
 /// The same with what the Kubernetes API says of the node, where the conflist depends on that; what it said before
 /// does where it says nothing.
-async fn informed(global: &Global) -> Result<(Keeper, Loaded), Failure> {
+async fn informed(global: &Global) -> Result<(Context, Loaded), Failure> {
     let (keeper, loaded) = keeper(global)?;
-    if !keeper.asks_for_the_node() {
+    if !keeper.needs_node_facts() {
         return Ok((keeper, loaded));
     }
     let name = keeper.node_name();
@@ -265,12 +265,12 @@ async fn informed(global: &Global) -> Result<(Keeper, Loaded), Failure> {
         name.clone(),
         kube::RequestLog::default(),
     );
-    let known = Known::default();
-    known.learn(match api.get_node(RequestPurpose::NodeFacts).await {
+    let known = KnownNode::default();
+    known.record_answer(match api.get_node(RequestPurpose::NodeFacts).await {
         Ok(node) => Ok(node.into_facts(name.unwrap_or_default())),
         Err(error) => Err(error.to_string()),
     });
-    Ok((keeper.knowing(known), loaded))
+    Ok((keeper.with_node(known), loaded))
 }
 
 /// Puts file and line before what the conflist rules found.

@@ -6,18 +6,18 @@ use similar::TextDiff;
 use super::{Exit, Failure, informed, located, output, show};
 use crate::cli::{Global, Output};
 use crate::plan::Step;
-use crate::reconcile::{Keeper, Sight, Unrendered};
+use crate::reconcile::{Context, NotRendered, ObservedState};
 use crate::trust::describe_weakness;
 
 /// Runs it.
 pub(super) async fn run(global: &Global, format: Output) -> Result<Exit, Failure> {
     let (keeper, loaded) = informed(global).await?;
     let sight = keeper
-        .sight()
+        .observe_strictly()
         .await
         .map_err(|error| located(&loaded, error))?;
     let waiting = waiting(&keeper, &sight).await;
-    let asks = keeper.open_questions(sight.plan.fetches());
+    let asks = keeper.unknown_pins(sight.plan.fetches());
     let weaknesses: Vec<String> = keeper
         .settings()
         .artifacts
@@ -62,14 +62,14 @@ pub(super) async fn run(global: &Global, format: Output) -> Result<Exit, Failure
 }
 
 /// What the conflist waits for: its facts, and its gates.
-async fn waiting(keeper: &Keeper, sight: &Sight) -> Vec<String> {
+async fn waiting(keeper: &Context, sight: &ObservedState) -> Vec<String> {
     let mut waiting = Vec::new();
-    if let Some(Err(Unrendered::Waiting(reason))) =
+    if let Some(Err(NotRendered::Waiting(reason))) =
         sight.network.as_ref().map(|network| &network.rendered)
     {
         waiting.push(format!("the conflist cannot be rendered yet: {reason}"));
     }
-    for reason in keeper.closed_gates().await {
+    for reason in keeper.ask_gates().await {
         waiting.push(format!(
             "the conflist is not written before its gates hold: {reason}"
         ));
@@ -78,7 +78,7 @@ async fn waiting(keeper: &Keeper, sight: &Sight) -> Vec<String> {
 }
 
 /// The change to the conflist as a unified diff, where it is to be written.
-fn conflist_diff(keeper: &Keeper, sight: &Sight) -> Option<String> {
+fn conflist_diff(keeper: &Context, sight: &ObservedState) -> Option<String> {
     let written = sight.plan.steps.iter().find_map(|step| match step {
         Step::WriteConflist { name, .. } => Some(name),
         _ => None,

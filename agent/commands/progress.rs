@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::fetch::Progress;
 use crate::model::Artifact;
-use crate::reconcile::Audience;
+use crate::reconcile::DownloadObserver;
 
 /// Draws on stderr, and only if that is a terminal.
 pub(super) struct Terminal {
@@ -22,7 +22,7 @@ impl Terminal {
     }
 }
 
-impl Audience for Terminal {
+impl DownloadObserver for Terminal {
     fn downloading(&self, artifact: &Artifact) -> Box<dyn Progress + '_> {
         if !self.is_terminal {
             return Box::new(());

@@ -7,7 +7,7 @@ use crate::cli::Global;
 pub(super) async fn run(global: &Global) -> Result<Exit, Failure> {
     let (keeper, loaded) = informed(global).await?;
     let sight = keeper
-        .sight()
+        .observe_strictly()
         .await
         .map_err(|error| located(&loaded, error))?;
     match sight.network.map(|network| network.rendered) {

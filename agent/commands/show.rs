@@ -5,7 +5,7 @@ use std::path::Path;
 use super::output;
 use crate::cni::RenderProblem;
 use crate::config::Loaded;
-use crate::model::{CheckName, Drift, FileName, FileReport, PluginName, Snapshot, Standing};
+use crate::model::{CheckName, Difference, FileName, FileReport, PluginName, Snapshot, Standing};
 use crate::plan::{Pending, Plan, Step};
 
 /// `FILE:LINE: network.conflist.AT: what is wrong`, for a mistake within the conflist.
@@ -81,7 +81,7 @@ fn detail(file: &FileReport) -> String {
     let told: Vec<String> = file
         .drifts
         .iter()
-        .filter(|drift| **drift != Drift::Missing)
+        .filter(|drift| **drift != Difference::Missing)
         .map(ToString::to_string)
         .collect();
     match (file.standing, told.is_empty()) {
@@ -103,7 +103,7 @@ pub(super) fn steps(steps: &[Step], bin: &Path, conf: &Path) {
             Step::Fetch { artifact, pending } => {
                 output::line(format!("fetch     {artifact}"));
                 for Pending { plugin, drift } in pending {
-                    let word = if *drift == Drift::Missing {
+                    let word = if *drift == Difference::Missing {
                         "place"
                     } else {
                         "compare"
@@ -170,15 +170,15 @@ pub(super) fn open_ends(plan: &Plan, bin: &Path, conf: &Path) {
     }
 }
 
-fn before(drift: &Drift) -> String {
+fn before(drift: &Difference) -> String {
     match drift {
-        Drift::Missing => "missing".to_owned(),
-        Drift::Content { actual, .. } => actual.short(),
+        Difference::Missing => "missing".to_owned(),
+        Difference::Content { actual, .. } => actual.short(),
         other => other.to_string(),
     }
 }
 
-fn all(drifts: &[Drift]) -> String {
+fn all(drifts: &[Difference]) -> String {
     drifts
         .iter()
         .map(ToString::to_string)

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{Exit, Failure, keeper, output, signal};
 use crate::cli::{Global, Output};
-use crate::reconcile::Removal;
+use crate::reconcile::RemovalOutcome;
 
 /// Runs it. With `stay`, it ends when it is told to.
 pub(super) async fn run(global: &Global, stay: bool, format: Output) -> Result<Exit, Failure> {
@@ -20,18 +20,20 @@ pub(super) async fn run(global: &Global, stay: bool, format: Output) -> Result<E
     Ok(Exit::Done)
 }
 
-fn tell(removals: &[Removal]) {
+fn tell(removals: &[RemovalOutcome]) {
     for removal in removals {
         output::line(match removal {
-            Removal::Removed { path } => format!("removed   {}", path.display()),
-            Removal::Gone { path } => {
+            RemovalOutcome::Removed { path } => format!("removed   {}", path.display()),
+            RemovalOutcome::Gone { path } => {
                 format!("gone      {}  was removed by somebody else", path.display())
             }
-            Removal::Spared { path, reason } => format!("spared    {}  {reason}", path.display()),
-            Removal::Restored { path } => format!("restored  {}", path.display()),
+            RemovalOutcome::Spared { path, reason } => {
+                format!("spared    {}  {reason}", path.display())
+            }
+            RemovalOutcome::Restored { path } => format!("restored  {}", path.display()),
         });
     }
-    let spared = |removal: &Removal| matches!(removal, Removal::Spared { .. });
+    let spared = |removal: &RemovalOutcome| matches!(removal, RemovalOutcome::Spared { .. });
     let is_spared = removals.iter().any(spared);
     output::line(match (removals.is_empty(), is_spared) {
         (true, _) => "nothing to do: no file here was placed by cni-keeper",

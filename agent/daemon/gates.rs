@@ -2,7 +2,7 @@
 
 use tokio::task::JoinHandle;
 
-use crate::reconcile::Keeper;
+use crate::reconcile::Context;
 
 /// The question under way, if any.
 #[derive(Debug, Default)]
@@ -14,13 +14,13 @@ pub(super) struct Gates {
 
 impl Gates {
     /// Asks all of them, at once if nothing is being asked, else afterwards.
-    pub(super) fn ask(&mut self, keeper: &Keeper) {
+    pub(super) fn ask(&mut self, keeper: &Context) {
         if self.asking.is_some() {
             self.outdated = true;
             return;
         }
         let keeper = keeper.clone();
-        self.asking = Some(tokio::spawn(async move { keeper.closed_gates().await }));
+        self.asking = Some(tokio::spawn(async move { keeper.ask_gates().await }));
     }
 
     /// Ends with an answer: why each gate that does not hold does not; never where none was asked.
@@ -34,7 +34,7 @@ impl Gates {
     }
 
     /// Asks once more where the last answer may be outdated.
-    pub(super) fn ask_on(&mut self, keeper: &Keeper) {
+    pub(super) fn ask_on(&mut self, keeper: &Context) {
         if std::mem::take(&mut self.outdated) {
             self.ask(keeper);
         }

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::model::{DriftEntry, FileName, Outcome, Timestamp};
+use crate::model::{DriftRecord, FileName, Outcome, Timestamp};
 use crate::plan::Step;
-use crate::reconcile::{Deeds, Fault, Origin};
-use crate::store::Place;
+use crate::reconcile::{AppliedSteps, DriftCause, FileDrift};
+use crate::store::ManagedDir;
 
 /// How many drifts that are over are remembered.
 const LONGEST: usize = 256;
@@ -23,7 +23,7 @@ const OTHERS: &str = "(other files)";
 #[derive(Debug, Default)]
 pub(super) struct Log {
     /// Drifts that are over, newest first.
-    closed: VecDeque<Arc<DriftEntry>>,
+    closed: VecDeque<Arc<DriftRecord>>,
     open: BTreeMap<Key, Open>,
     /// Files that were as declared at some time, so that what differs afterwards is drift.
     right: BTreeSet<PathBuf>,
@@ -36,7 +36,7 @@ type Key = (PathBuf, &'static str);
 #[derive(Debug)]
 struct Open {
     since: Instant,
-    entry: DriftEntry,
+    entry: DriftRecord,
 }
 
 /// When a pass was, and why.
@@ -54,7 +54,7 @@ pub(super) struct Timing {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Repair {
     /// The directory that it is in.
-    pub(super) place: Place,
+    pub(super) place: ManagedDir,
     /// Its name.
     pub(super) name: String,
     /// From the first sign of the drift to the durable repair.
@@ -67,17 +67,17 @@ impl Log {
     /// it the next drift.
     pub(super) fn record(
         &mut self,
-        deeds: &Deeds,
-        after: &[Fault],
+        deeds: &AppliedSteps,
+        after: &[FileDrift],
         timing: Timing,
-        times: impl Fn(&Fault) -> u32,
+        times: impl Fn(&FileDrift) -> u32,
     ) -> Vec<Repair> {
         self.found(&deeds.before, timing, times);
-        let mended = deeds.mended.unwrap_or(timing.now);
+        let mended = deeds.applied_at.unwrap_or(timing.now);
         let mut repairs = Vec::new();
         let keys: Vec<Key> = self.open.keys().cloned().collect();
         for key in keys {
-            let is_it = |fault: &&Fault| (&fault.path, fault.kind) == (&key.0, key.1);
+            let is_it = |fault: &&FileDrift| (&fault.path, fault.kind) == (&key.0, key.1);
             let fault = deeds.before.iter().find(is_it);
             let repair = fault.and_then(|fault| Some((fault, how(deeds, fault)?)));
             if repair.is_none() && after.iter().any(|fault| is_it(&fault)) {
@@ -113,28 +113,28 @@ impl Log {
     /// followed each other closely.
     pub(super) fn found(
         &mut self,
-        faults: &[Fault],
+        faults: &[FileDrift],
         timing: Timing,
-        times: impl Fn(&Fault) -> u32,
+        times: impl Fn(&FileDrift) -> u32,
     ) {
         for fault in faults {
             self.note(fault, timing, &times);
         }
     }
 
-    fn note(&mut self, fault: &Fault, timing: Timing, times: &impl Fn(&Fault) -> u32) {
+    fn note(&mut self, fault: &FileDrift, timing: Timing, times: &impl Fn(&FileDrift) -> u32) {
         let key = (fault.path.clone(), fault.kind);
         let is_drift = match fault.origin {
-            Origin::Changed => true,
-            Origin::Outdated => false,
-            Origin::Unplaced => self.right.contains(&fault.path),
+            DriftCause::Changed => true,
+            DriftCause::Outdated => false,
+            DriftCause::Unplaced => self.right.contains(&fault.path),
         };
         if !is_drift || self.open.contains_key(&key) || self.is_one_too_many(fault) {
             return;
         }
         self.last_id += 1;
         self.count(fault.kind, &fault.name);
-        let entry = DriftEntry {
+        let entry = DriftRecord {
             id: self.last_id,
             at: timing.at,
             path: fault.path.clone(),
@@ -152,7 +152,7 @@ impl Log {
     }
 
     /// Of what is declared everything is told; how much others put beside it is up to them.
-    fn is_one_too_many(&self, fault: &Fault) -> bool {
+    fn is_one_too_many(&self, fault: &FileDrift) -> bool {
         FOREIGN.contains(&fault.kind) && self.open.len() >= LONGEST
     }
 
@@ -179,9 +179,10 @@ impl Log {
     /// mended at once.
     pub(super) fn entries(
         &self,
-        waiting: impl Fn(&DriftEntry) -> Option<String>,
-    ) -> Vec<Arc<DriftEntry>> {
-        let mut open: Vec<DriftEntry> = self.open.values().map(|open| open.entry.clone()).collect();
+        waiting: impl Fn(&DriftRecord) -> Option<String>,
+    ) -> Vec<Arc<DriftRecord>> {
+        let mut open: Vec<DriftRecord> =
+            self.open.values().map(|open| open.entry.clone()).collect();
         open.sort_by_key(|entry| std::cmp::Reverse(entry.id));
         for entry in &mut open {
             entry.outcome = Outcome::Open {
@@ -206,7 +207,7 @@ impl Log {
     }
 }
 
-fn tell(entry: &DriftEntry) {
+fn tell(entry: &DriftRecord) {
     let path = entry.path.display();
     match &entry.outcome {
         Outcome::Healed { how, took } => {
@@ -218,24 +219,26 @@ fn tell(entry: &DriftEntry) {
 }
 
 /// What was done about a fault; `None` if nothing was.
-fn how(deeds: &Deeds, fault: &Fault) -> Option<&'static str> {
+fn how(deeds: &AppliedSteps, fault: &FileDrift) -> Option<&'static str> {
     let is = |name: &FileName| fault.kind == "dir-missing" || *name.as_str() == *fault.name;
     deeds
         .steps
         .iter()
         .find_map(|step| match (step, fault.place) {
-            (Step::Place { plugin, .. }, Place::Bin) if is(plugin.file()) => {
+            (Step::Place { plugin, .. }, ManagedDir::Bin) if is(plugin.file()) => {
                 Some(match deeds.downloaded {
                     true => "placed after a download",
                     false => "placed from the store",
                 })
             }
-            (Step::FixPlugin { plugin, .. }, Place::Bin) if is(plugin.file()) => {
+            (Step::FixPlugin { plugin, .. }, ManagedDir::Bin) if is(plugin.file()) => {
                 Some("mode and owner set")
             }
-            (Step::WriteConflist { name, .. }, Place::Conf) if is(name) => Some("written"),
-            (Step::FixConflist { name, .. }, Place::Conf) if is(name) => Some("mode and owner set"),
-            (Step::SetAside { name }, Place::Conf) if is(name) => Some("set aside"),
+            (Step::WriteConflist { name, .. }, ManagedDir::Conf) if is(name) => Some("written"),
+            (Step::FixConflist { name, .. }, ManagedDir::Conf) if is(name) => {
+                Some("mode and owner set")
+            }
+            (Step::SetAside { name }, ManagedDir::Conf) if is(name) => Some("set aside"),
             _ => None,
         })
 }
@@ -243,11 +246,11 @@ fn how(deeds: &Deeds, fault: &Fault) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Drift;
+    use crate::model::Difference;
 
-    fn fault() -> Fault {
-        Fault {
-            place: Place::Conf,
+    fn fault() -> FileDrift {
+        FileDrift {
+            place: ManagedDir::Conf,
             name: "10-pods.conflist".to_owned(),
             path: "/etc/cni/net.d/10-pods.conflist".into(),
             kind: "missing",
@@ -255,20 +258,20 @@ mod tests {
             before: "absent".to_owned(),
             wanted: None,
             by: None,
-            origin: Origin::Changed,
+            origin: DriftCause::Changed,
         }
     }
 
-    fn written(before: Vec<Fault>) -> Deeds {
+    fn written(before: Vec<FileDrift>) -> AppliedSteps {
         let step = Step::WriteConflist {
             name: "10-pods.conflist".parse().unwrap(),
-            drift: Drift::Missing,
+            drift: Difference::Missing,
             foreign: false,
         };
-        Deeds {
+        AppliedSteps {
             before,
             steps: vec![step],
-            ..Deeds::default()
+            ..AppliedSteps::default()
         }
     }
 
@@ -282,7 +285,7 @@ mod tests {
 
     fn states(log: &Log) -> Vec<(u32, &'static str)> {
         let entries = log.entries(|_| None);
-        let state = |entry: &Arc<DriftEntry>| match entry.outcome {
+        let state = |entry: &Arc<DriftRecord>| match entry.outcome {
             Outcome::Open { .. } => (entry.times, "open"),
             Outcome::Healed { .. } => (entry.times, "healed"),
             Outcome::Gone { .. } => (entry.times, "gone"),
@@ -290,7 +293,7 @@ mod tests {
         entries.iter().map(state).collect()
     }
 
-    /// Fault 29: whoever is quick enough to undo a repair before the pass has looked again must not get the next one
+    /// FileDrift 29: whoever is quick enough to undo a repair before the pass has looked again must not get the next one
     /// at once.
     #[test]
     fn a_repair_that_is_undone_at_once_is_a_repair() {
@@ -307,13 +310,13 @@ mod tests {
     #[test]
     fn there_is_an_end_to_foreign_files_and_none_to_ours() {
         let mut log = Log::default();
-        let rival = |number: usize| Fault {
+        let rival = |number: usize| FileDrift {
             name: format!("{number}.conf"),
             path: format!("/etc/cni/net.d/{number}.conf").into(),
             kind: "shadowed",
             ..fault()
         };
-        let faults: Vec<Fault> = (0..2 * LONGEST).map(rival).chain([fault()]).collect();
+        let faults: Vec<FileDrift> = (0..2 * LONGEST).map(rival).chain([fault()]).collect();
         for _ in 0..2 {
             log.found(&faults, timing(), |_| 0);
         }
@@ -325,9 +328,9 @@ mod tests {
     #[test]
     fn what_was_not_repaired_stays_open() {
         let mut log = Log::default();
-        let nothing = Deeds {
+        let nothing = AppliedSteps {
             before: vec![fault()],
-            ..Deeds::default()
+            ..AppliedSteps::default()
         };
         for _ in 0..2 {
             assert!(log.record(&nothing, &[fault()], timing(), |_| 0).is_empty());

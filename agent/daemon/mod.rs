@@ -33,9 +33,11 @@ use crate::kube::{self, KubeClient};
 use crate::model::{
     Agent, Artifact, Counters, DownloadOutcome, FileName, RecordedError, Status, Timestamp,
 };
-use crate::reconcile::{Caretaker, Chores, Done, Keeper, Known, ReconcileError, Supply};
+use crate::reconcile::{
+    Context, KnownNode, Maintenance, MaintenanceOutcome, ReconcileError, Reconciler, StoredArtifact,
+};
 use crate::retry::Refetch;
-use crate::store::Place;
+use crate::store::ManagedDir;
 use crate::trust::DeclaredPin;
 use crate::watch::{DirWatcher, Hint};
 
@@ -71,7 +73,7 @@ pub struct Start {
 pub struct Daemon {
     start: Start,
     agent: Agent,
-    caretaker: Caretaker,
+    caretaker: Reconciler,
     publisher: Publisher,
     watch: DirWatcher,
     /// Why the kernel cannot tell of changes.
@@ -96,7 +98,7 @@ pub struct Daemon {
     requests: kube::RequestLog,
     node: Node,
     reporters: Reporters,
-    patience: Patience<(Place, FileName)>,
+    patience: Patience<(ManagedDir, FileName)>,
     log: Log,
     counters: Counters,
     errors: Vec<RecordedError>,
@@ -105,8 +107,8 @@ pub struct Daemon {
     /// Whether no pass was made for this declaration yet.
     fresh: bool,
     verified: Option<Timestamp>,
-    chores: Chores,
-    chore: Option<JoinHandle<(Chores, Done)>>,
+    chores: Maintenance,
+    chore: Option<JoinHandle<(Maintenance, MaintenanceOutcome)>>,
     chores_are_done: bool,
     wanted: Vec<Artifact<DeclaredPin>>,
     /// Which of them to download, and when.
@@ -116,7 +118,8 @@ pub struct Daemon {
 }
 
 /// The name of the artifact, and what comes of it.
-type Download = Pin<Box<dyn Future<Output = (String, Result<Option<Supply>, ReconcileError>)>>>;
+type Download =
+    Pin<Box<dyn Future<Output = (String, Result<Option<StoredArtifact>, ReconcileError>)>>>;
 
 /// Why a turn is taken.
 #[derive(Debug, Default)]
@@ -138,8 +141,8 @@ enum Wake {
     Runtime {
         told: bool,
     },
-    Chore(Chores, Done),
-    Fetched(String, Box<Result<Option<Supply>, ReconcileError>>),
+    Chore(Maintenance, MaintenanceOutcome),
+    Fetched(String, Box<Result<Option<StoredArtifact>, ReconcileError>>),
     /// Why each gate that does not hold does not.
     Gates(Vec<String>),
     /// The Kubernetes API has told of the node, or has not; whether that is news.
@@ -152,7 +155,7 @@ impl Daemon {
     #[must_use]
     pub fn new(start: Start) -> (Self, Handle) {
         let now = Instant::now();
-        let known = Known::default();
+        let known = KnownNode::default();
         let keeper = keeper(&start, start.settings.clone(), known.clone());
         let requests = kube::RequestLog::default();
         let node = Node::of(&keeper, api(&keeper, &requests), known, now);
@@ -170,7 +173,7 @@ impl Daemon {
         let timers = Timers::new(now, start.settings.drift.resync);
         let daemon = Self {
             agent,
-            caretaker: Caretaker::new(keeper),
+            caretaker: Reconciler::new(keeper),
             publisher,
             watch: DirWatcher::new(),
             blind: None,
@@ -194,7 +197,7 @@ impl Daemon {
             passes: 0,
             fresh: true,
             verified: None,
-            chores: Chores::default(),
+            chores: Maintenance::default(),
             chore: None,
             chores_are_done: false,
             wanted: Vec::new(),
@@ -209,7 +212,7 @@ impl Daemon {
     /// Keeps the node as it is declared until `stop` ends. What is in place stays, whatever ends it.
     pub async fn run(mut self, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
-        self.chores.sweep();
+        self.chores.request_sweep();
         self.report();
         let mut reason = Some(Reason {
             ask: true,
@@ -271,8 +274,8 @@ impl Daemon {
             }
             Wake::Gates(closed) => {
                 let opened = closed.is_empty();
-                self.gates.ask_on(self.caretaker.keeper());
-                let is_news = self.caretaker.gates_answered(closed);
+                self.gates.ask_on(self.caretaker.context());
+                let is_news = self.caretaker.record_gate_answers(closed);
                 is_news.then_some(Reason {
                     opened,
                     ..Reason::default()
@@ -280,7 +283,7 @@ impl Daemon {
             }
             Wake::Node(news) => {
                 // Also what is no news: it may not have been written down yet.
-                self.caretaker.remember_node().await;
+                self.caretaker.save_node_facts().await;
                 news.then(Reason::default)
             }
             Wake::Time => {
@@ -310,7 +313,7 @@ impl Daemon {
             plugins.extend(self.places.plugin(path));
         }
         for plugin in plugins {
-            self.caretaker.keeper().forget(&plugin);
+            self.caretaker.context().forget_plugin_state(&plugin);
         }
         if hint.rescan || hint.paths.iter().any(|path| self.places.is_config(path)) {
             self.reload().await;
@@ -321,27 +324,27 @@ impl Daemon {
         }
     }
 
-    fn chore_done(&mut self, chores: Chores, done: Done) -> Option<Reason> {
+    fn chore_done(&mut self, chores: Maintenance, done: MaintenanceOutcome) -> Option<Reason> {
         self.chore = None;
         let meanwhile = std::mem::replace(&mut self.chores, chores);
-        let more = self.chores.add(meanwhile);
-        self.chores_are_done = done == Done::Nothing && !more;
+        let more = self.chores.merge_requests(meanwhile);
+        self.chores_are_done = done == MaintenanceOutcome::Nothing && !more;
         match done {
-            Done::Nothing | Done::One => None,
-            Done::AllRead => {
+            MaintenanceOutcome::Nothing | MaintenanceOutcome::One => None,
+            MaintenanceOutcome::AllRead => {
                 self.verified = Some(Timestamp(std::time::SystemTime::now()));
                 Some(Reason::default())
             }
-            Done::Drift => Some(Reason::default()),
+            MaintenanceOutcome::Drift => Some(Reason::default()),
         }
     }
 
     /// Time for a full reading: events may have been lost, and a disk can change what nobody wrote.
     fn resync(&mut self) {
         self.watch.invalidate();
-        self.chores.start_over(self.caretaker.keeper());
+        self.chores.restart(self.caretaker.context());
         self.chores_are_done = false;
-        self.caretaker.ask_all_again();
+        self.caretaker.forget_answers();
         self.runtime.doubted(Instant::now());
         self.node.doubted(Instant::now());
     }
@@ -357,7 +360,7 @@ impl Daemon {
         let now = Instant::now();
         self.timers.refetch(self.refetch.due(now));
         if let Some(artifact) = self.next_download(now)
-            && let Some(download) = self.caretaker.fetch(artifact.clone())
+            && let Some(download) = self.caretaker.fetch_artifact(artifact.clone())
         {
             let name = artifact.name;
             self.refetch.began(&name);
@@ -366,7 +369,7 @@ impl Daemon {
         }
         if !self.chores_are_done {
             let chores = std::mem::take(&mut self.chores);
-            self.chore = Some(self.caretaker.chore(chores));
+            self.chore = Some(self.caretaker.run_maintenance_step(chores));
         }
     }
 
@@ -380,7 +383,7 @@ impl Daemon {
 
     /// Has the Kubernetes API told what is declared to be told.
     fn report(&mut self) {
-        let keeper = self.caretaker.keeper();
+        let keeper = self.caretaker.context();
         let api = api(keeper, &self.requests);
         let settings = &keeper.settings().kubernetes;
         self.reporters
@@ -389,8 +392,8 @@ impl Daemon {
 
     /// Whether anything is asked of the Kubernetes API or told to it.
     fn uses_the_api(&self) -> bool {
-        let keeper = self.caretaker.keeper();
-        keeper.asks_for_the_node() || keeper.settings().kubernetes.reports()
+        let keeper = self.caretaker.context();
+        keeper.needs_node_facts() || keeper.settings().kubernetes.reports()
     }
 
     /// What was last published.
@@ -401,17 +404,17 @@ impl Daemon {
 }
 
 /// When a declaration's downloads may begin, by where its node stands among those of its cluster.
-fn refetch(keeper: &Keeper, now: Instant) -> Refetch {
+fn refetch(keeper: &Context, now: Instant) -> Refetch {
     let window = keeper.settings().fetch.spread;
     Refetch::starting(now, keeper.spread().start(window), window)
 }
 
-fn keeper(start: &Start, settings: Settings, known: Known) -> Keeper {
-    Keeper::new(settings, start.host.clone(), start.node_name.clone()).knowing(known)
+fn keeper(start: &Start, settings: Settings, known: KnownNode) -> Context {
+    Context::new(settings, start.host.clone(), start.node_name.clone()).with_node(known)
 }
 
 /// The Kubernetes API as it is declared to be reached.
-fn api(keeper: &Keeper, requests: &kube::RequestLog) -> KubeClient {
+fn api(keeper: &Context, requests: &kube::RequestLog) -> KubeClient {
     let settings = keeper.settings().kubernetes.clone();
     KubeClient::new(settings, keeper.node_name(), requests.clone())
 }
@@ -427,7 +430,7 @@ async fn hint(watch: &mut DirWatcher, rested: Instant) -> Hint {
 /// Ends with the download that is under way; never where none is.
 async fn running(
     download: &mut Option<Download>,
-) -> (String, Result<Option<Supply>, ReconcileError>) {
+) -> (String, Result<Option<StoredArtifact>, ReconcileError>) {
     match download {
         Some(download) => download.await,
         None => std::future::pending().await,
@@ -435,12 +438,14 @@ async fn running(
 }
 
 /// Ends with the chore that is under way; never where none is.
-async fn ended(chore: &mut Option<JoinHandle<(Chores, Done)>>) -> (Chores, Done) {
+async fn ended(
+    chore: &mut Option<JoinHandle<(Maintenance, MaintenanceOutcome)>>,
+) -> (Maintenance, MaintenanceOutcome) {
     match chore {
         Some(chore) => match chore.await {
             Ok(done) => done,
             // It panicked, which the log has told: the next round tries again.
-            Err(_) => (Chores::default(), Done::Nothing),
+            Err(_) => (Maintenance::default(), MaintenanceOutcome::Nothing),
         },
         None => std::future::pending().await,
     }

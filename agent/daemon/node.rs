@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use crate::kube::{KubeClient, KubeError, RequestPurpose};
 use crate::model::NodeFacts;
-use crate::reconcile::{Keeper, Known};
+use crate::reconcile::{Context, KnownNode};
 use crate::retry::{Backoff, Jitter};
 
 /// The pauses before it is asked again while the conflist waits: a whole cluster may, for somebody to assign ranges.
@@ -24,7 +24,7 @@ type Answer = Result<NodeFacts, KubeError>;
 pub(super) struct Node {
     /// Whom to ask; `None` where the conflist does not depend on the answer.
     api: Option<KubeClient>,
-    known: Known,
+    known: KnownNode,
     asking: Option<JoinHandle<Answer>>,
     due: Option<Instant>,
     tries: u32,
@@ -34,8 +34,8 @@ pub(super) struct Node {
 
 impl Node {
     /// A question that is due at once, where one is declared. The answer is told to `known`.
-    pub(super) fn of(keeper: &Keeper, api: KubeClient, known: Known, now: Instant) -> Self {
-        let api = keeper.asks_for_the_node().then_some(api);
+    pub(super) fn of(keeper: &Context, api: KubeClient, known: KnownNode, now: Instant) -> Self {
+        let api = keeper.needs_node_facts().then_some(api);
         Self {
             due: api.is_some().then_some(now),
             api,
@@ -47,7 +47,7 @@ impl Node {
     }
 
     /// What is known, shared with whoever renders the conflist.
-    pub(super) fn known(&self) -> Known {
+    pub(super) fn known(&self) -> KnownNode {
         self.known.clone()
     }
 
@@ -88,7 +88,7 @@ impl Node {
     fn learned(&mut self, answer: Answer, now: Instant, random: u64) -> bool {
         match answer {
             Ok(facts) => {
-                let is_news = self.known.learn(Ok(facts));
+                let is_news = self.known.record_answer(Ok(facts));
                 if is_news || !self.waits {
                     self.tries = 0;
                 } else {
@@ -98,7 +98,7 @@ impl Node {
             }
             Err(failure) => {
                 self.ask_again(now, random);
-                self.known.learn(Err(failure.to_string()))
+                self.known.record_answer(Err(failure.to_string()))
             }
         }
     }
@@ -153,7 +153,7 @@ mod tests {
                 None,
                 crate::kube::RequestLog::default(),
             )),
-            known: Known::default(),
+            known: KnownNode::default(),
             asking: None,
             due: Some(now),
             tries: 0,

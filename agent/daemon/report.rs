@@ -10,12 +10,12 @@ use crate::model::{
     Agent, Artifact, Check, CheckName, Counters, Declared, DeclaredArtifact, Snapshot, Status,
     Timestamp, WatchMode,
 };
-use crate::reconcile::{Keeper, Pass, ReconcileError};
-use crate::store::Place;
+use crate::reconcile::{Context, PassReport, ReconcileError};
+use crate::store::ManagedDir;
 use crate::trust::DeclaredPin;
 
 /// What is known before the first look: nothing, so the node is not ready.
-pub(super) fn nothing_yet(agent: &Agent, keeper: &Keeper) -> Status {
+pub(super) fn nothing_yet(agent: &Agent, keeper: &Context) -> Status {
     let mut check = Check::new(CheckName::Binaries);
     check.failures.push("not looked at yet".to_owned());
     Status {
@@ -48,7 +48,7 @@ pub(super) fn counters() -> Counters {
 }
 
 /// What is true after a pass. `stuck` is what keeps it from being mended.
-pub(super) fn status(daemon: &Daemon, pass: Pass, stuck: Option<&str>) -> Status {
+pub(super) fn status(daemon: &Daemon, pass: PassReport, stuck: Option<&str>) -> Status {
     let mut snapshot = pass.snapshot;
     if let Some(stuck) = stuck {
         let mut checks = snapshot.checks.iter_mut();
@@ -103,7 +103,7 @@ fn said(daemon: &Daemon, began: Instant, stuck: Option<&str>) -> Status {
     let ago = began.elapsed();
     Status {
         agent: daemon.agent.clone(),
-        declared: declared(daemon.caretaker.keeper()),
+        declared: declared(daemon.caretaker.context()),
         looked: Timestamp(SystemTime::now() - ago),
         began,
         verified: daemon.verified,
@@ -140,7 +140,7 @@ fn around(daemon: &Daemon, snapshot: &mut Snapshot) {
     snapshot.checks.insert(0, config);
     snapshot.checks.push(watch);
     snapshot.checks.push(conflict(daemon));
-    let settings = daemon.caretaker.keeper().settings();
+    let settings = daemon.caretaker.context().settings();
     if settings.runtime.is_some() && settings.network.is_some() {
         snapshot.checks.push(daemon.runtime.check());
     }
@@ -149,11 +149,11 @@ fn around(daemon: &Daemon, snapshot: &mut Snapshot) {
 /// Whether another writer is at work. Without numbers: the sentence has to stay the same as long as it is true.
 fn conflict(daemon: &Daemon) -> Check {
     let mut check = Check::new(CheckName::Conflict);
-    let (bin, conf) = daemon.caretaker.keeper().shown_dirs();
+    let (bin, conf) = daemon.caretaker.context().shown_dirs();
     for (place, name) in daemon.patience.conflicts() {
         let dir = match place {
-            Place::Bin => &bin,
-            Place::Conf => &conf,
+            ManagedDir::Bin => &bin,
+            ManagedDir::Conf => &conf,
         };
         let path = dir.join(name.as_str());
         let by = daemon.log.author(&path);
@@ -173,7 +173,7 @@ fn conflict(daemon: &Daemon) -> Check {
 }
 
 /// The declaration in force, without secrets.
-fn declared(keeper: &Keeper) -> Declared {
+fn declared(keeper: &Context) -> Declared {
     let settings = keeper.settings();
     let (bin_dir, conf_dir) = keeper.shown_dirs();
     let artifact = |artifact: &Artifact<DeclaredPin>| DeclaredArtifact {

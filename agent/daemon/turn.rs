@@ -13,12 +13,14 @@ use super::places::Places;
 use super::{Daemon, Reason, api, keeper, refetch, report};
 use crate::config::ForeignConflists;
 use crate::model::{
-    Artifact, DownloadOutcome, DriftEntry, FailureKind, FileName, RecordedError, Standing,
+    Artifact, DownloadOutcome, DriftRecord, FailureKind, FileName, RecordedError, Standing,
     Timestamp,
 };
 use crate::plan::Step;
-use crate::reconcile::{Caretaker, Chores, Fault, Held, Pass, ReconcileError, Supply};
-use crate::store::Place;
+use crate::reconcile::{
+    FileDrift, FilesInBackoff, Maintenance, PassReport, ReconcileError, Reconciler, StoredArtifact,
+};
+use crate::store::ManagedDir;
 use crate::trust::DeclaredPin;
 
 /// How many failures are remembered.
@@ -31,10 +33,10 @@ impl Daemon {
         self.take_hold().await;
         self.arm().await;
         if reason.ask {
-            self.caretaker.ask_again();
+            self.caretaker.forget_failed_answers();
         }
         self.patience.settle(began);
-        let held: Held = self
+        let held: FilesInBackoff = self
             .patience
             .held(began)
             .map(|(file, _)| file.clone())
@@ -43,10 +45,10 @@ impl Daemon {
         // hold is asked beside turns, also when something happened.
         let closed = self.caretaker.waits_for_gates() && !self.fresh && !reason.opened;
         if closed && (reason.ask || reason.since.is_some()) {
-            self.gates.ask(self.caretaker.keeper());
+            self.gates.ask(self.caretaker.context());
         }
         let gates = self.fresh || reason.opened || (reason.ask && !closed);
-        let pass = self.caretaker.pass(held, gates).await;
+        let pass = self.caretaker.reconcile(held, gates).await;
         self.passes += 1;
         if self.fresh && pass.is_ok() {
             // It remembered nothing yet, so everything was read.
@@ -70,7 +72,7 @@ impl Daemon {
     }
 
     /// Draws the conclusions of a pass.
-    fn passed(&mut self, pass: Pass, hint: Option<Instant>, began: Instant) -> bool {
+    fn passed(&mut self, pass: PassReport, hint: Option<Instant>, began: Instant) -> bool {
         let now = Instant::now();
         self.record(&pass, hint.unwrap_or(began), now);
         let stuck = match (&pass.deeds.failure, &self.no_hold) {
@@ -91,7 +93,7 @@ impl Daemon {
             self.record_error(error.to_string());
         }
         if !pass.deeds.steps.is_empty() || pass.deeds.downloaded {
-            self.chores.sweep();
+            self.chores.request_sweep();
             self.chores_are_done = false;
         }
         self.network.clone_from(&pass.network);
@@ -124,7 +126,7 @@ impl Daemon {
     }
 
     /// Takes in what has to be downloaded.
-    fn wants(&mut self, pass: &Pass, now: Instant) {
+    fn wants(&mut self, pass: &PassReport, now: Instant) {
         self.wanted.clone_from(&pass.wanted);
         // What was downloaded in vain, since the disk did not take it or lost it, is not fetched again without a pause.
         let in_vain = |artifact: &Artifact<DeclaredPin>| {
@@ -140,17 +142,17 @@ impl Daemon {
 
     /// This node's next number among those of its cluster.
     fn draw(&self) -> u64 {
-        self.caretaker.keeper().spread().draw()
+        self.caretaker.context().spread().draw()
     }
 
     /// Brings the drift log, the counters and the back-off up to date.
-    fn record(&mut self, pass: &Pass, since: Instant, now: Instant) {
+    fn record(&mut self, pass: &PassReport, since: Instant, now: Instant) {
         let timing = Timing {
             since,
             now,
             at: Timestamp(SystemTime::now()),
         };
-        let times = |fault: &Fault| repairs(&self.patience, fault);
+        let times = |fault: &FileDrift| repairs(&self.patience, fault);
         let mut repaired = BTreeSet::new();
         for repair in self.log.record(&pass.deeds, &pass.after, timing, times) {
             *self.counters.repairs.entry("healed").or_default() += 1;
@@ -169,10 +171,10 @@ impl Daemon {
         }
         // What is wrong now and was not before came after the repairs.
         let timing = Timing {
-            since: pass.deeds.mended.unwrap_or(since),
+            since: pass.deeds.applied_at.unwrap_or(since),
             ..timing
         };
-        let times = |fault: &Fault| repairs(&self.patience, fault);
+        let times = |fault: &FileDrift| repairs(&self.patience, fault);
         self.log.found(&pass.after, timing, times);
         self.counters.drift.clone_from(self.log.counted());
         let files = pass.snapshot.files.iter();
@@ -182,13 +184,13 @@ impl Daemon {
 
     /// Takes hold of the state directory, unless it is held already or nothing is to be written.
     async fn take_hold(&mut self) {
-        if self.caretaker.has_lost_hold().await {
+        if self.caretaker.has_lost_state_dir().await {
             tracing::warn!("the state directory was removed or replaced; it is made anew");
             self.drop_work().await;
-            self.caretaker.let_go();
+            self.caretaker.release_state_dir();
         }
         let had = self.no_hold.take();
-        if let Err(error) = self.caretaker.take_hold().await {
+        if let Err(error) = self.caretaker.acquire_state_dir().await {
             if had.is_none() {
                 tracing::warn!("{error}");
             }
@@ -201,7 +203,7 @@ impl Daemon {
 
     /// Watches what is to be watched now, before anything is looked at.
     async fn arm(&mut self) {
-        let settings = self.caretaker.keeper().settings_shared();
+        let settings = self.caretaker.context().settings_shared();
         let (host, config) = (self.start.host.clone(), self.start.config.clone());
         let network = self.network.clone();
         let places = tokio::task::spawn_blocking(move || {
@@ -245,7 +247,7 @@ impl Daemon {
             Ok(Err(mistakes)) => return self.refuse(mistakes),
             Err(error) => return self.refuse(vec![error.to_string()]),
         };
-        if settings == *self.caretaker.keeper().settings() {
+        if settings == *self.caretaker.context().settings() {
             if !self.refused.is_empty() {
                 tracing::info!("the configuration is the one in force again");
                 self.refused.clear();
@@ -254,7 +256,7 @@ impl Daemon {
         }
         let keeper = keeper(&self.start, settings, self.node.known());
         // What it says of this node counts as well: a conflist with a mistake, files that lie elsewhere.
-        if let Err(error) = keeper.sight().await {
+        if let Err(error) = keeper.observe_strictly().await {
             return self.refuse(report::lines(&error));
         }
         tracing::info!("the configuration has changed");
@@ -273,7 +275,7 @@ impl Daemon {
         self.downloads.clear();
         self.drop_work().await;
         // The former one goes first: it has the lock.
-        self.caretaker = Caretaker::new(keeper.clone());
+        self.caretaker = Reconciler::new(keeper.clone());
         self.report();
         self.fresh = true;
         self.log.declared_anew();
@@ -288,8 +290,8 @@ impl Daemon {
         if let Some(chore) = self.chore.take() {
             let _ = chore.await;
         }
-        self.chores = Chores::default();
-        self.chores.sweep();
+        self.chores = Maintenance::default();
+        self.chores.request_sweep();
         self.chores_are_done = false;
     }
 
@@ -307,11 +309,11 @@ impl Daemon {
     pub(super) fn fetched(
         &mut self,
         artifact: String,
-        supply: Result<Option<Supply>, ReconcileError>,
+        supply: Result<Option<StoredArtifact>, ReconcileError>,
         now: Instant,
     ) {
         self.chores
-            .cramped(supply.as_ref().is_err_and(ReconcileError::is_full));
+            .set_disk_full(supply.as_ref().is_err_and(ReconcileError::is_full));
         self.chores_are_done = false;
         let supply = match supply {
             Ok(Some(supply)) => Ok(supply),
@@ -341,7 +343,7 @@ impl Daemon {
                         .entry(("failed", FailureKind::Digest.as_str()));
                     *failed.or_default() += impostors as u64;
                 }
-                self.caretaker.supply(supply);
+                self.caretaker.add_stored_artifact(supply);
             }
             Err(error) => {
                 let count = self
@@ -358,7 +360,7 @@ impl Daemon {
     }
 
     /// Takes in how the sources of a download answered.
-    fn asked(&mut self, artifact: &str, supply: &Result<Supply, ReconcileError>) {
+    fn asked(&mut self, artifact: &str, supply: &Result<StoredArtifact, ReconcileError>) {
         let outcome = DownloadOutcome {
             artifact: artifact.to_owned(),
             at: Timestamp(SystemTime::now()),
@@ -392,13 +394,13 @@ impl Daemon {
     }
 
     /// Why each file that is not right is not mended at once.
-    pub(super) fn waiting(&self, stuck: Option<&str>) -> impl Fn(&DriftEntry) -> Option<String> {
+    pub(super) fn waiting(&self, stuck: Option<&str>) -> impl Fn(&DriftRecord) -> Option<String> {
         let now = Instant::now();
-        let settings = self.caretaker.keeper().settings();
-        let (bin, conf) = self.caretaker.keeper().shown_dirs();
-        let path = |(place, name): &(Place, FileName)| match place {
-            Place::Bin => bin.join(name.as_str()),
-            Place::Conf => conf.join(name.as_str()),
+        let settings = self.caretaker.context().settings();
+        let (bin, conf) = self.caretaker.context().shown_dirs();
+        let path = |(place, name): &(ManagedDir, FileName)| match place {
+            ManagedDir::Bin => bin.join(name.as_str()),
+            ManagedDir::Conf => conf.join(name.as_str()),
         };
         let held: BTreeMap<PathBuf, Duration> = self
             .patience
@@ -406,12 +408,12 @@ impl Daemon {
             .map(|(file, left)| (path(file), left))
             .collect();
         let everywhere = match () {
-            () if self.caretaker.only_looks() => Some("drift.policy is report".to_owned()),
+            () if self.caretaker.is_report_only() => Some("drift.policy is report".to_owned()),
             () if self.fetch.is_some() => Some("its artifact is being downloaded".to_owned()),
             () => stuck.map(str::to_owned),
         };
         let are_left = settings.drift.foreign_conflists == ForeignConflists::Report
-            && !self.caretaker.only_looks();
+            && !self.caretaker.is_report_only();
         move |entry| match held.get(&entry.path) {
             _ if are_left && matches!(entry.kind, "shadowed" | "runtime-blocked") => {
                 Some("drift.foreignConflists is report".to_owned())
@@ -434,16 +436,16 @@ fn waits_to_start(delay: Duration) -> String {
 }
 
 /// How many repairs of a file have followed each other closely.
-fn repairs(patience: &Patience<(Place, FileName)>, fault: &Fault) -> u32 {
+fn repairs(patience: &Patience<(ManagedDir, FileName)>, fault: &FileDrift) -> u32 {
     let name = fault.name.parse::<FileName>().ok();
     name.map_or(0, |name| patience.repairs(&(fault.place, name)))
 }
 
 /// The files of a directory that were put there.
-fn placed_in(place: Place, steps: &[Step]) -> Vec<(Place, FileName)> {
+fn placed_in(place: ManagedDir, steps: &[Step]) -> Vec<(ManagedDir, FileName)> {
     let name = |step: &Step| match step {
-        Step::Place { plugin, .. } if place == Place::Bin => Some(plugin.file().clone()),
-        Step::WriteConflist { name, .. } if place == Place::Conf => Some(name.clone()),
+        Step::Place { plugin, .. } if place == ManagedDir::Bin => Some(plugin.file().clone()),
+        Step::WriteConflist { name, .. } if place == ManagedDir::Conf => Some(name.clone()),
         _ => None,
     };
     steps

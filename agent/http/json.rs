@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::model::{Candidate, Directory, DriftEntry, Outcome, RuntimeView, Status};
+use crate::model::{Candidate, Directory, DriftRecord, Outcome, RuntimeView, Status};
 use crate::redact::redact_json;
 
 /// Stands for a file that a runtime can read and this agent's parser cannot: no secret could be taken out of it.
@@ -27,7 +27,7 @@ struct DriftDocument<'a> {
     /// How many are still there.
     open: usize,
     /// Newest first.
-    entries: Vec<&'a DriftEntry>,
+    entries: Vec<&'a DriftRecord>,
 }
 
 /// `/conflist`.
@@ -64,7 +64,7 @@ pub(super) fn status_document(status: &Status) -> serde_json::Result<String> {
 /// # Errors
 /// As for [`status_document`].
 pub(super) fn drift_document(status: &Status) -> serde_json::Result<String> {
-    let is_open = |entry: &&Arc<DriftEntry>| matches!(entry.outcome, Outcome::Open { .. });
+    let is_open = |entry: &&Arc<DriftRecord>| matches!(entry.outcome, Outcome::Open { .. });
     render_json(&DriftDocument {
         open: status.drift.iter().filter(is_open).count(),
         entries: status.drift.iter().map(Arc::as_ref).collect(),

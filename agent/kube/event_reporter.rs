@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::{Value, json};
 
 use super::failure_pause::FailurePause;
-use crate::model::{Check, CheckName, DriftEntry, Outcome, clip};
+use crate::model::{Check, CheckName, DriftRecord, Outcome, clip};
 
 /// The namespace for Events of nodes, the same as kubelet's: a node has no namespace of its own.
 pub const EVENT_NAMESPACE: &str = "default";
@@ -81,7 +81,7 @@ impl EventReporter {
     /// open drift gives Events as well.
     pub fn observe_status(
         &mut self,
-        drift: &[Arc<DriftEntry>],
+        drift: &[Arc<DriftRecord>],
         checks: &[Check],
         heals: bool,
         now: Instant,
@@ -274,8 +274,8 @@ mod tests {
 
     const TIME: SystemTime = SystemTime::UNIX_EPOCH;
 
-    fn healed(id: u64, path: &str) -> Arc<DriftEntry> {
-        Arc::new(DriftEntry {
+    fn healed(id: u64, path: &str) -> Arc<DriftRecord> {
+        Arc::new(DriftRecord {
             id,
             at: Timestamp(TIME),
             path: path.into(),
@@ -363,7 +363,7 @@ mod tests {
     #[test]
     fn drift_that_is_not_mended_is_told_where_nothing_is_mended() {
         let now = Instant::now();
-        let mut entry = DriftEntry::clone(&healed(1, "/b/x"));
+        let mut entry = DriftRecord::clone(&healed(1, "/b/x"));
         entry.outcome = Outcome::Open { waiting: None };
         let log = [Arc::new(entry)];
         let mut events = begun();

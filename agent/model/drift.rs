@@ -11,7 +11,7 @@ use super::{FileMode, FileType, Owner, Sha256};
     rename_all = "kebab-case",
     rename_all_fields = "camelCase"
 )]
-pub enum Drift {
+pub enum Difference {
     /// It is not there.
     Missing,
     /// Its content is not the declared one.
@@ -54,7 +54,7 @@ pub enum Drift {
     Unrecorded,
 }
 
-impl Drift {
+impl Difference {
     /// The stable name of the kind, for metrics and scripts.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
@@ -80,7 +80,7 @@ impl Drift {
     }
 }
 
-impl fmt::Display for Drift {
+impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing => f.write_str("is missing"),

@@ -27,7 +27,7 @@ pub use artifact::{Arch, Artifact, Companion, Format, IfPresent, Member, Unknown
 pub use cidr::{Cidr, CidrError};
 pub use container_runtime::ContainerRuntime;
 pub use digest::{DigestError, Pin, Sha256};
-pub use drift::Drift;
+pub use drift::Difference;
 pub use duration::format_duration;
 pub use failure_kind::FailureKind;
 pub use foreign_text::{clip, escape_controls, escape_name, one_line};
@@ -40,7 +40,7 @@ pub use snapshot::{Check, CheckName, Effective, FileReport, Snapshot, Standing};
 pub use source::{DownloadOutcome, SourceFailure};
 pub use spelling::{nearest_word, spelling_distance};
 pub use status::{
-    Agent, Candidate, Counters, Declared, DeclaredArtifact, Directory, DriftEntry,
+    Agent, Candidate, Counters, Declared, DeclaredArtifact, Directory, DriftRecord,
     EffectiveNetwork, Histogram, Outcome, RecordedError, RuntimeView, Status, WatchMode,
 };
 pub use timestamp::Timestamp;

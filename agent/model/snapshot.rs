@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::{Drift, Sha256};
+use super::{Difference, Sha256};
 
 /// The state of everything declared, as observed in one pass.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
@@ -34,7 +34,7 @@ pub struct FileReport {
     /// Where it comes from: `ARTIFACT VERSION`, or `configuration`.
     pub origin: String,
     /// What is wrong with it.
-    pub drifts: Vec<Drift>,
+    pub drifts: Vec<Difference>,
 }
 
 /// How a declared file stands.

@@ -44,7 +44,7 @@ pub struct Status {
     pub errors: Vec<RecordedError>,
     /// The drift log, newest first, a bounded number.
     #[serde(skip)]
-    pub drift: Vec<Arc<DriftEntry>>,
+    pub drift: Vec<Arc<DriftRecord>>,
     /// Counters since the agent started.
     #[serde(skip)]
     pub counters: Counters,
@@ -205,7 +205,7 @@ pub struct RecordedError {
 /// One drift: from when it was noticed to when it was over.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct DriftEntry {
+pub struct DriftRecord {
     /// Counts up from 1 over the life of the agent.
     pub id: u64,
     /// When it was noticed.

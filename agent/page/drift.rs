@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 use std::time::SystemTime;
 
 use super::html::{Mark, code, count, text, time};
-use crate::model::{DriftEntry, Outcome, Status, format_duration};
+use crate::model::{DriftRecord, Outcome, Status, format_duration};
 
 /// How many entries are shown; `/drift` has them all.
 const SHOWN: usize = 30;
@@ -36,7 +36,7 @@ pub(super) fn write(page: &mut String, status: &Status, now: SystemTime) -> fmt:
     Ok(())
 }
 
-fn entry(page: &mut String, drift: &DriftEntry, now: SystemTime) -> fmt::Result {
+fn entry(page: &mut String, drift: &DriftRecord, now: SystemTime) -> fmt::Result {
     let name = drift.path.file_name().unwrap_or(drift.path.as_os_str());
     let (mark, end) = outcome(&drift.outcome);
     writeln!(

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use super::html::{Mark, code, digest, text};
-use crate::model::{Drift, FileReport, Sha256, Standing, Status};
+use crate::model::{Difference, FileReport, Sha256, Standing, Status};
 
 /// The files, with what is wrong first.
 pub(super) fn write(page: &mut String, status: &Status) -> fmt::Result {
@@ -77,9 +77,9 @@ fn state(file: &FileReport) -> String {
 }
 
 /// What the column of digests tells is not told beside it.
-fn in_words(drift: &Drift) -> String {
+fn in_words(drift: &Difference) -> String {
     match drift {
-        Drift::Content { .. } => "has other content".to_owned(),
+        Difference::Content { .. } => "has other content".to_owned(),
         other => other.to_string(),
     }
 }

@@ -158,8 +158,8 @@ fn an_unknown_digest_asks_for_the_artifact_and_for_nothing_else() {
     let Step::Fetch { pending, .. } = &plan.steps[0] else {
         panic!("no fetch");
     };
-    let drifts: Vec<&Drift> = pending.iter().map(|pending| &pending.drift).collect();
-    assert_eq!(drifts, [&Drift::Unrecorded, &Drift::Missing]);
+    let drifts: Vec<&Difference> = pending.iter().map(|pending| &pending.drift).collect();
+    assert_eq!(drifts, [&Difference::Unrecorded, &Difference::Missing]);
 }
 
 #[test]

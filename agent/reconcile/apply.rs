@@ -7,30 +7,30 @@ use std::sync::atomic::Ordering;
 
 use super::error::ReconcileError;
 use super::network::ASIDE;
-use super::session::Session;
-use super::{Rendered, Sight};
+use super::session::StateLock;
+use super::{ObservedState, RenderedConflist};
 use crate::config::Network;
 use crate::host::{Dir, HostError, Sealed};
 use crate::model::{FileMode, FileName, FileState, PluginName, Regular, Sha256};
 use crate::plan::{Step, plan};
-use crate::store::{Origin, Place, StoreError, Trust};
+use crate::store::{ManagedDir, PluginOrigin, StoreError, Trust};
 
 /// The mode of a bin or configuration directory that does not exist yet.
 const DIRECTORY_MODE: u32 = 0o755;
 
 /// What the steps work on: the store with its lock held, and what was seen.
-pub(super) struct Bench {
-    pub(super) session: Arc<Session>,
-    pub(super) sight: Sight,
+pub(super) struct StepApplier {
+    pub(super) session: Arc<StateLock>,
+    pub(super) sight: ObservedState,
     /// Blobs that this process wrote itself.
     pub(super) proven: BTreeSet<Sha256>,
     /// The steps that were taken.
     pub(super) taken: Vec<Step>,
     /// Files that are left alone for now, since somebody keeps undoing what is done to them.
-    pub(super) held: BTreeSet<(Place, FileName)>,
+    pub(super) held: BTreeSet<(ManagedDir, FileName)>,
 }
 
-impl Bench {
+impl StepApplier {
     /// Takes the steps that concern binaries: records the intent, places the whole set, makes it
     /// durable, settles. Afterwards the plan holds what is left. `false` if a stored copy turned out to
     /// be damaged, so that its artifact has to be fetched again.
@@ -71,7 +71,7 @@ impl Bench {
         self.session
             .names_are_durable
             .store(true, Ordering::Relaxed);
-        self.settle(Place::Bin, &placed)?;
+        self.settle(ManagedDir::Bin, &placed)?;
         self.sight.plan = plan(&self.sight.desired, &self.sight.observed);
         Ok(sound)
     }
@@ -81,15 +81,15 @@ impl Bench {
         let blobs = &self.sight.observed.blobs;
         let steps = self.sight.plan.steps.iter().filter(|step| match step {
             Step::Place { plugin, sha256, .. } => {
-                blobs.contains(sha256) && !self.is_held(Place::Bin, plugin.file())
+                blobs.contains(sha256) && !self.is_held(ManagedDir::Bin, plugin.file())
             }
-            Step::FixPlugin { plugin, .. } => !self.is_held(Place::Bin, plugin.file()),
+            Step::FixPlugin { plugin, .. } => !self.is_held(ManagedDir::Bin, plugin.file()),
             _ => false,
         });
         steps.cloned().collect()
     }
 
-    fn is_held(&self, place: Place, name: &FileName) -> bool {
+    fn is_held(&self, place: ManagedDir, name: &FileName) -> bool {
         // Mostly there are none, and then nothing is cloned.
         !self.held.is_empty() && self.held.contains(&(place, name.clone()))
     }
@@ -97,18 +97,22 @@ impl Bench {
     /// Records what was fetched, and what is about to be placed before any of it is.
     fn intend(&mut self, steps: &[Step]) -> Result<Vec<FileName>, ReconcileError> {
         let mut names = Vec::new();
-        self.sight.ledger.locate(self.session.keeper.dirs());
+        self.sight.ledger.record_dirs(self.session.keeper.dirs());
         for step in steps {
             if let Step::Place { plugin, sha256, .. } = step {
                 let on_disk = content(self.sight.observed.plugins.get(plugin));
                 let origin = self.origin(plugin);
-                self.sight
-                    .ledger
-                    .intend(Place::Bin, plugin.file(), *sha256, on_disk, origin);
+                self.sight.ledger.record_intent(
+                    ManagedDir::Bin,
+                    plugin.file(),
+                    *sha256,
+                    on_disk,
+                    origin,
+                );
                 names.push(plugin.file().clone());
             }
         }
-        self.session.store.save(&self.sight.ledger)?;
+        self.session.store.save_ledger(&self.sight.ledger)?;
         Ok(names)
     }
 
@@ -121,12 +125,12 @@ impl Bench {
     ) -> Result<BTreeMap<PluginName, Sealed>, ReconcileError> {
         let mut staged = BTreeMap::new();
         let store = &self.session.store;
-        if store.reaches(bin) {
+        if store.can_rename_into(bin) {
             return Ok(staged);
         }
         for step in steps {
             if let Step::Place { plugin, sha256, .. } = step {
-                match store.stage(sha256, bin) {
+                match store.stage_blob(sha256, bin) {
                     Ok(sealed) => drop(staged.insert(plugin.clone(), sealed)),
                     Err(StoreError::Corrupt { .. }) => {}
                     Err(StoreError::Host(error)) if error.is_absent() => {}
@@ -186,12 +190,12 @@ impl Bench {
             return Ok(());
         }
         // Two plugins may be the same file under two names (Calico's are): the first takes the blob.
-        let is_there = store.has(&sha256)?;
-        if !is_there && !store.recall(&sha256)? {
+        let is_there = store.has_blob(&sha256)?;
+        if !is_there && !store.restore_blob_from_spare(&sha256)? {
             self.restage(bin, sha256);
         }
         if self.session.lasting && !self.proven.contains(&sha256) {
-            let staged = store.stage(&sha256, bin)?;
+            let staged = store.stage_blob(&sha256, bin)?;
             return Ok(staged.publish(bin, plugin.file())?);
         }
         // What came back just now, a spare or a copy, nobody has hashed, whatever was proven before.
@@ -199,7 +203,9 @@ impl Bench {
             true => Trust::Proven,
             false => Trust::Unproven,
         };
-        store.place(&sha256, bin, plugin.file(), trust).map(drop)
+        store
+            .place_blob(&sha256, bin, plugin.file(), trust)
+            .map(drop)
     }
 
     /// Puts a spare back from whichever of our plugins has that content: the ledger tells what each was
@@ -208,10 +214,10 @@ impl Bench {
         let store = &self.session.store;
         let mut files = self.sight.ledger.files().iter();
         files.any(|file| {
-            file.place == Place::Bin
+            file.place == ManagedDir::Bin
                 && file.sha256 == sha256
-                && store.restage(&sha256, bin, &file.name).is_ok()
-                && store.verify(&sha256).unwrap_or(false)
+                && store.restore_blob(&sha256, bin, &file.name).is_ok()
+                && store.verify_blob(&sha256).unwrap_or(false)
         });
     }
 
@@ -237,7 +243,7 @@ impl Bench {
             .iter()
             .filter(|step| {
                 step.on_conflist()
-                    .is_some_and(|name| !self.is_held(Place::Conf, name))
+                    .is_some_and(|name| !self.is_held(ManagedDir::Conf, name))
             })
             .cloned()
             .collect();
@@ -257,8 +263,8 @@ impl Bench {
                     let conf = self.conf()?;
                     conf.remove(name)?;
                     conf.sync()?;
-                    self.sight.ledger.forget(Place::Conf, name);
-                    self.session.store.save(&self.sight.ledger)?;
+                    self.sight.ledger.forget_file(ManagedDir::Conf, name);
+                    self.session.store.save_ledger(&self.sight.ledger)?;
                     tracing::debug!(
                         file = name.as_str(),
                         "removed: the conflist has another name now"
@@ -276,14 +282,14 @@ impl Bench {
         &mut self,
         name: &FileName,
         declared: &Network,
-        rendered: &Rendered,
+        rendered: &RenderedConflist,
     ) -> Result<(), ReconcileError> {
-        self.sight.ledger.locate(self.session.keeper.dirs());
+        self.sight.ledger.record_dirs(self.session.keeper.dirs());
         let on_disk = content(self.sight.observed.conflists.get(name));
         self.sight
             .ledger
-            .intend(Place::Conf, name, rendered.sha256, on_disk, None);
-        self.session.store.save(&self.sight.ledger)?;
+            .record_intent(ManagedDir::Conf, name, rendered.sha256, on_disk, None);
+        self.session.store.save_ledger(&self.sight.ledger)?;
         self.session.make_names_durable()?;
         let conf = self.conf()?;
         // The temp lies in the configuration directory itself, since containerd does not notice a
@@ -304,7 +310,7 @@ impl Bench {
             sha256 = rendered.sha256.short(),
             "conflist written"
         );
-        self.settle(Place::Conf, std::slice::from_ref(name))
+        self.settle(ManagedDir::Conf, std::slice::from_ref(name))
     }
 
     fn set_aside(&mut self, name: &FileName) -> Result<(), ReconcileError> {
@@ -314,8 +320,10 @@ impl Bench {
             Some(same) => same,
             None => free_name(&conf, name)?,
         };
-        self.sight.ledger.record_aside(aside.clone(), name.clone());
-        self.session.store.save(&self.sight.ledger)?;
+        self.sight
+            .ledger
+            .record_set_aside(aside.clone(), name.clone());
+        self.session.store.save_ledger(&self.sight.ledger)?;
         conf.rename_into(name, &conf, &aside)?;
         conf.sync()?;
         tracing::warn!(
@@ -333,7 +341,7 @@ impl Bench {
                 .map(|found| found.map(|found| found.size))
         };
         let now = size(name)?;
-        let asides = self.sight.ledger.set_aside().iter();
+        let asides = self.sight.ledger.set_aside_files().iter();
         for aside in asides.filter(|aside| aside.original == *name) {
             if size(&aside.name)? == now
                 && let FileState::Regular(file) = conf.observe(name)
@@ -353,23 +361,23 @@ impl Bench {
     }
 
     /// Strikes the replaced contents out of the ledger, now that the new ones are durable.
-    fn settle(&mut self, place: Place, names: &[FileName]) -> Result<(), ReconcileError> {
+    fn settle(&mut self, place: ManagedDir, names: &[FileName]) -> Result<(), ReconcileError> {
         let mut changed = false;
         for name in names {
             changed |= self
                 .sight
                 .ledger
-                .find(place, name)
+                .find_file(place, name)
                 .is_some_and(|file| file.previous.is_some());
-            self.sight.ledger.settle(place, name);
+            self.sight.ledger.settle_intent(place, name);
         }
         if changed {
-            self.session.store.save(&self.sight.ledger)?;
+            self.session.store.save_ledger(&self.sight.ledger)?;
         }
         Ok(())
     }
 
-    fn origin(&self, plugin: &PluginName) -> Option<Origin> {
+    fn origin(&self, plugin: &PluginName) -> Option<PluginOrigin> {
         let artifacts = &self.session.keeper.settings.artifacts;
         artifacts
             .iter()
@@ -380,7 +388,7 @@ impl Bench {
                     .any(|member| member.plugin == *plugin)
             })
             .and_then(|artifact| self.session.keeper.pinned(artifact))
-            .map(|artifact| Origin::of(&artifact))
+            .map(|artifact| PluginOrigin::of(&artifact))
     }
 }
 

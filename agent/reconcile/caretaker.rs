@@ -1,48 +1,48 @@
-//! One pass of an agent that stays: look, mend what may be mended now, look again, and say what is true.
+//! One pass of an agent that stays: look, mend what may be applied_at now, look again, and say what is true.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::apply::Bench;
-use super::converge::{Means, Progressed, Supply, blocking, may_write};
+use super::apply::StepApplier;
+use super::converge::{InstallOptions, RunState, StoredArtifact, may_write, run_blocking};
 use super::error::ReconcileError;
-use super::faults::{Fault, faults};
+use super::faults::{FileDrift, list_drifts};
 use super::questions;
-use super::session::Session;
-use super::{Keeper, Sight, Unrendered, judge};
+use super::session::StateLock;
+use super::{Context, NotRendered, ObservedState, judge};
 use crate::config::DriftPolicy;
 use crate::model::{Artifact, Directory, FileName, Snapshot};
 use crate::plan::Step;
 use crate::runtime::{ExpectedNetwork, real_dir};
-use crate::store::{Ledger, Place};
+use crate::store::{Ledger, ManagedDir};
 use crate::trust::DeclaredPin;
 
 /// A keeper that stays with its node: it holds the state directory where it may, and remembers what it learned.
-pub struct Caretaker {
-    keeper: Keeper,
-    session: Option<Arc<Session>>,
-    run: Progressed,
+pub struct Reconciler {
+    keeper: Context,
+    session: Option<Arc<StateLock>>,
+    run: RunState,
     /// Supplies that no pass has recorded yet.
-    supplies: Vec<Supply>,
+    supplies: Vec<StoredArtifact>,
     /// What is ours, as of the last look: the state directory may be removed under our hands.
     ledger: Ledger,
 }
 
 /// Files that are left alone for now, by directory and name.
-pub type Held = BTreeSet<(Place, FileName)>;
+pub type FilesInBackoff = BTreeSet<(ManagedDir, FileName)>;
 
 /// What a pass did.
 #[derive(Debug, Default)]
-pub struct Deeds {
+pub struct AppliedSteps {
     /// What was wrong before anything was done.
-    pub before: Vec<Fault>,
+    pub before: Vec<FileDrift>,
     /// What was done, in order.
     pub steps: Vec<Step>,
     /// Whether what was placed has just been downloaded.
     pub downloaded: bool,
     /// When that was durable; `None` where nothing was done.
-    pub mended: Option<Instant>,
+    pub applied_at: Option<Instant>,
     /// What kept the pass from doing more.
     pub failure: Option<ReconcileError>,
     /// Whether a stored copy turned out to be damaged, so that another pass is due at once.
@@ -51,13 +51,13 @@ pub struct Deeds {
 
 /// What a pass did, and what is true afterwards.
 #[derive(Debug)]
-pub struct Pass {
+pub struct PassReport {
     /// What was done.
-    pub deeds: Deeds,
+    pub deeds: AppliedSteps,
     /// When the look began that the rest was derived from.
     pub began: Instant,
     /// What is wrong now.
-    pub after: Vec<Fault>,
+    pub after: Vec<FileDrift>,
     /// What is true now.
     pub snapshot: Snapshot,
     /// The configuration directory as the runtimes see it.
@@ -74,14 +74,14 @@ pub struct Pass {
     pub expected: Option<ExpectedNetwork>,
 }
 
-impl Caretaker {
-    /// A caretaker that only looks until it is told to [`Caretaker::take_hold`].
+impl Reconciler {
+    /// A caretaker that only looks until it is told to [`Reconciler::acquire_state_dir`].
     #[must_use]
-    pub fn new(keeper: Keeper) -> Self {
+    pub fn new(keeper: Context) -> Self {
         Self {
-            keeper: keeper.remembering(),
+            keeper: keeper.with_file_cache(),
             session: None,
-            run: Progressed::default(),
+            run: RunState::default(),
             supplies: Vec::new(),
             ledger: Ledger::default(),
         }
@@ -89,17 +89,17 @@ impl Caretaker {
 
     /// What it cares for.
     #[must_use]
-    pub const fn keeper(&self) -> &Keeper {
+    pub const fn context(&self) -> &Context {
         &self.keeper
     }
 
-    pub(super) fn session(&self) -> Option<Arc<Session>> {
+    pub(super) fn session(&self) -> Option<Arc<StateLock>> {
         self.session.clone()
     }
 
     /// Whether nothing is to be written, whatever is wrong.
     #[must_use]
-    pub fn only_looks(&self) -> bool {
+    pub fn is_report_only(&self) -> bool {
         self.keeper.settings.drift.policy == DriftPolicy::Report
     }
 
@@ -107,58 +107,60 @@ impl Caretaker {
     ///
     /// # Errors
     /// When another agent is at work ([`ReconcileError::is_held`]), or the disk refuses; it goes on looking then.
-    pub async fn take_hold(&mut self) -> Result<(), ReconcileError> {
-        if self.session.is_none() && !self.only_looks() {
+    pub async fn acquire_state_dir(&mut self) -> Result<(), ReconcileError> {
+        if self.session.is_none() && !self.is_report_only() {
             let (keeper, known) = (self.keeper.clone(), self.ledger.clone());
             let hold = move || {
                 let session = keeper.hold(true)?;
                 session.remember(&known)?;
                 Ok(session)
             };
-            self.session = Some(blocking(hold).await?);
+            self.session = Some(run_blocking(hold).await?);
         }
         Ok(())
     }
 
     /// Whether the state directory that is held was removed or replaced meanwhile.
-    pub async fn has_lost_hold(&self) -> bool {
+    pub async fn has_lost_state_dir(&self) -> bool {
         let Some(session) = self.session.clone() else {
             return false;
         };
         // What cannot be told is no reason to let go: the pass will tell of it.
-        blocking(move || session.is_lost()).await.unwrap_or(false)
+        run_blocking(move || session.is_lost())
+            .await
+            .unwrap_or(false)
     }
 
     /// Lets go of the state directory, and of what was downloaded into it.
-    pub fn let_go(&mut self) {
+    pub fn release_state_dir(&mut self) {
         self.session = None;
         self.supplies.clear();
     }
 
     /// Has every plugin asked again that gave no usable answer.
-    pub fn ask_again(&mut self) {
+    pub fn forget_failed_answers(&mut self) {
         self.run.answers.forget_failures();
     }
 
-    /// Has every plugin asked again; the files are read again by [`super::Chores`].
-    pub fn ask_all_again(&mut self) {
+    /// Has every plugin asked again; the files are read again by [`super::Maintenance`].
+    pub fn forget_answers(&mut self) {
         self.run.answers.forget();
     }
 
     /// Hands over what was downloaded, for the next pass to use.
-    pub fn supply(&mut self, supply: Supply) {
+    pub fn add_stored_artifact(&mut self, supply: StoredArtifact) {
         self.supplies.push(supply);
     }
 
     /// Downloads an artifact into the store, beside whatever passes do meanwhile; `None` without hold of the store. What
     /// comes of it is `None` where only its digest was to be learned.
-    pub fn fetch(
+    pub fn fetch_artifact(
         &self,
         artifact: Artifact<DeclaredPin>,
-    ) -> Option<impl Future<Output = Result<Option<Supply>, ReconcileError>> + use<>> {
+    ) -> Option<impl Future<Output = Result<Option<StoredArtifact>, ReconcileError>> + use<>> {
         let session = Arc::clone(self.session.as_ref()?);
         Some(async move {
-            let means = Means {
+            let means = InstallOptions {
                 offline: false,
                 audience: &(),
             };
@@ -167,11 +169,11 @@ impl Caretaker {
     }
 
     /// Writes down what is known of the node, where the state directory is held.
-    pub async fn remember_node(&self) {
+    pub async fn save_node_facts(&self) {
         let Some(session) = self.session.clone() else {
             return;
         };
-        if let Err(error) = blocking(move || session.remember_node()).await {
+        if let Err(error) = run_blocking(move || session.save_node_facts()).await {
             tracing::warn!("{error}");
         }
     }
@@ -184,7 +186,7 @@ impl Caretaker {
 
     /// Takes in why each gate that does not hold does not; `true` if that is news. That all hold is left for a pass to
     /// see for itself.
-    pub fn gates_answered(&mut self, closed: Vec<String>) -> bool {
+    pub fn record_gate_answers(&mut self, closed: Vec<String>) -> bool {
         if closed.is_empty() {
             return self.waits_for_gates();
         }
@@ -197,13 +199,17 @@ impl Caretaker {
     ///
     /// # Errors
     /// When the disk cannot be looked at, so that nothing can be said about it.
-    pub async fn pass(&mut self, held: Held, gates: bool) -> Result<Pass, ReconcileError> {
+    pub async fn reconcile(
+        &mut self,
+        held: FilesInBackoff,
+        gates: bool,
+    ) -> Result<PassReport, ReconcileError> {
         let mut began = Instant::now();
-        let mut sight = self.look().await?;
-        let mut deeds = Deeds {
-            before: faults(&self.keeper, &sight),
+        let mut sight = self.observe_disk().await?;
+        let mut deeds = AppliedSteps {
+            before: list_drifts(&self.keeper, &sight),
             downloaded: !self.supplies.is_empty(),
-            ..Deeds::default()
+            ..AppliedSteps::default()
         };
         self.run.held = held;
         match self.session.clone() {
@@ -216,16 +222,16 @@ impl Caretaker {
                 Err(error) => {
                     deeds.failure = Some(error);
                     began = Instant::now();
-                    sight = self.look().await?;
+                    sight = self.observe_disk().await?;
                     self.ask(&sight, false).await?;
                 }
             },
         }
         deeds.steps = std::mem::take(&mut self.run.steps);
         if !deeds.steps.is_empty() {
-            deeds.mended = Some(Instant::now());
+            deeds.applied_at = Some(Instant::now());
             began = Instant::now();
-            sight = self.look().await?;
+            sight = self.observe_disk().await?;
             self.ask(&sight, false).await?;
         }
         let pass = self.told(deeds, began, &sight);
@@ -237,7 +243,7 @@ impl Caretaker {
     }
 
     /// Derives what is true from the last look.
-    fn told(&self, deeds: Deeds, began: Instant, sight: &Sight) -> Pass {
+    fn told(&self, deeds: AppliedSteps, began: Instant, sight: &ObservedState) -> PassReport {
         let answers = &self.run.answers;
         let rendered = sight.network.as_ref().map(|network| &network.rendered);
         let fetches: Vec<&str> = sight.plan.fetches().collect();
@@ -247,24 +253,24 @@ impl Caretaker {
             Some(Ok(rendered)) => rendered.report.summary.as_ref(),
             _ => None,
         };
-        Pass {
+        PassReport {
             deeds,
             began,
-            after: faults(&self.keeper, sight),
+            after: list_drifts(&self.keeper, sight),
             snapshot: judge::snapshot(&self.keeper, sight, answers),
             directory: judge::directory(&self.keeper, sight, answers),
             wanted: wanted.cloned().collect(),
             waits: !answers.closed_gates.is_empty()
                 || answers.has_failures()
                 || matches!(rendered, Some(Err(_))),
-            waits_for_facts: matches!(rendered, Some(Err(Unrendered::Waiting(_)))),
+            waits_for_facts: matches!(rendered, Some(Err(NotRendered::Waiting(_)))),
             network: summary.map(|summary| summary.name.clone()),
             expected: self.expected(sight),
         }
     }
 
     /// What the runtime must have loaded; `None` as long as the conflist is not in place.
-    fn expected(&self, sight: &Sight) -> Option<ExpectedNetwork> {
+    fn expected(&self, sight: &ObservedState) -> Option<ExpectedNetwork> {
         let settings = &self.keeper.settings;
         let declared = settings.network.as_ref()?;
         let rendered = sight.network.as_ref()?.rendered.as_ref().ok()?;
@@ -284,14 +290,14 @@ impl Caretaker {
         })
     }
 
-    /// Mends what may be mended, in the order that is safe. What is returned is good for telling what is true if
+    /// Mends what may be applied_at, in the order that is safe. What is returned is good for telling what is true if
     /// nothing was done, and `false` beside it if a stored copy was found damaged.
     async fn mend(
         &mut self,
-        session: &Arc<Session>,
-        mut sight: Sight,
+        session: &Arc<StateLock>,
+        mut sight: ObservedState,
         gates: bool,
-    ) -> Result<(Sight, bool), ReconcileError> {
+    ) -> Result<(ObservedState, bool), ReconcileError> {
         for supply in self.supplies.drain(..) {
             self.run.supplied(supply, &mut sight.ledger);
         }
@@ -300,7 +306,11 @@ impl Caretaker {
         }
         let (mut sight, sound) = match sight.plan.steps.is_empty() && self.run.proven.is_empty() {
             true => (sight, true),
-            false => session.work(sight, &mut self.run, Bench::binaries).await?,
+            false => {
+                session
+                    .work(sight, &mut self.run, StepApplier::binaries)
+                    .await?
+            }
         };
         // Placed by now, or lost: the next pass asks the disk.
         self.run.proven.clear();
@@ -312,13 +322,15 @@ impl Caretaker {
         let gates = gates || (writes && !self.waits_for_gates());
         self.ask(&sight, gates).await?;
         if writes && may_write(&sight, &self.run.answers) {
-            (sight, ()) = session.work(sight, &mut self.run, Bench::conflists).await?;
+            (sight, ()) = session
+                .work(sight, &mut self.run, StepApplier::conflists)
+                .await?;
         }
         Ok((sight, sound))
     }
 
     /// Asks the plugins that are not known yet, and the gates if they are to be asked.
-    async fn ask(&mut self, sight: &Sight, gates: bool) -> Result<(), ReconcileError> {
+    async fn ask(&mut self, sight: &ObservedState, gates: bool) -> Result<(), ReconcileError> {
         let mut answers = std::mem::take(&mut self.run.answers);
         if gates {
             answers.closed_gates = questions::closed_gates(&self.keeper).await;
@@ -327,8 +339,8 @@ impl Caretaker {
         Ok(())
     }
 
-    async fn look(&self) -> Result<Sight, ReconcileError> {
+    async fn observe_disk(&self) -> Result<ObservedState, ReconcileError> {
         let keeper = self.keeper.clone();
-        blocking(move || keeper.look()).await
+        run_blocking(move || keeper.observe_disk()).await
     }
 }

@@ -4,21 +4,21 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use super::Keeper;
-use super::caretaker::Caretaker;
+use super::Context;
+use super::caretaker::Reconciler;
 use super::error::ReconcileError;
-use super::session::Session;
+use super::session::StateLock;
 use crate::host::Dir;
 use crate::model::{FileName, FileState, Sha256};
 use crate::plan::DesiredPlugin;
-use crate::store::{Spare, StoreError};
+use crate::store::{SpareState, StoreError};
 
 /// How long to wait for the times of a copy that was just made to settle, before it is read again.
 const SETTLING: Duration = Duration::from_millis(5);
 
 /// What is to be done when there is time for it.
 #[derive(Debug, Default)]
-pub struct Chores {
+pub struct Maintenance {
     /// Plugins to be read whatever their times say: a disk can change what nobody wrote.
     unread: VecDeque<FileName>,
     /// Copies that could not be made; another try is for the next round.
@@ -31,7 +31,7 @@ pub struct Chores {
 
 /// What became of one chore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Done {
+pub enum MaintenanceOutcome {
     /// There is none.
     Nothing,
     /// It is done; there may be more.
@@ -43,7 +43,7 @@ pub enum Done {
 }
 
 /// How a plugin's copies in the store stand.
-enum Copied {
+enum CopyProgress {
     /// There is nothing to do for them now.
     Both,
     /// One step was made.
@@ -52,9 +52,9 @@ enum Copied {
     Unsettled,
 }
 
-impl Chores {
+impl Maintenance {
     /// Has every declared plugin read again, and gives every copy another try.
-    pub fn start_over(&mut self, keeper: &Keeper) {
+    pub fn restart(&mut self, keeper: &Context) {
         let artifacts = &keeper.settings.artifacts;
         let plugins = artifacts.iter().flat_map(|artifact| &artifact.members);
         self.unread = plugins.map(|member| member.plugin.file().clone()).collect();
@@ -63,10 +63,10 @@ impl Chores {
     }
 
     /// Adds what was asked for while a chore was under way; `true` if anything was.
-    pub fn add(&mut self, meanwhile: Self) -> bool {
+    pub fn merge_requests(&mut self, meanwhile: Self) -> bool {
         let more = meanwhile.unswept || !meanwhile.unread.is_empty();
         if more {
-            self.sweep();
+            self.request_sweep();
         }
         if !meanwhile.unread.is_empty() {
             self.unread = meanwhile.unread;
@@ -75,78 +75,83 @@ impl Chores {
     }
 
     /// Says whether a download finds no room: then there are better uses for it than second copies.
-    pub fn cramped(&mut self, cramped: bool) {
+    pub fn set_disk_full(&mut self, cramped: bool) {
         self.cramped = cramped;
     }
 
     /// Has the store looked through: something was placed, or something else is declared.
-    pub fn sweep(&mut self) {
+    pub fn request_sweep(&mut self) {
         self.given_up.clear();
         self.unswept = true;
     }
 }
 
-impl Caretaker {
+impl Reconciler {
     /// Does one chore on a thread that may block, beside whatever passes do meanwhile. What it takes are moments,
     /// unless the disk is slow.
-    pub fn chore(&self, mut chores: Chores) -> tokio::task::JoinHandle<(Chores, Done)> {
-        let (keeper, session) = (self.keeper().clone(), self.session());
+    pub fn run_maintenance_step(
+        &self,
+        mut chores: Maintenance,
+    ) -> tokio::task::JoinHandle<(Maintenance, MaintenanceOutcome)> {
+        let (keeper, session) = (self.context().clone(), self.session());
         tokio::task::spawn_blocking(move || {
             let done = keeper.read_one(&mut chores).unwrap_or_else(|| {
-                session.map_or(Done::Nothing, |session| session.tend(&mut chores))
+                session.map_or(MaintenanceOutcome::Nothing, |session| {
+                    session.tend(&mut chores)
+                })
             });
             (chores, done)
         })
     }
 }
 
-impl Keeper {
+impl Context {
     /// Reads one plugin, if one is left to read.
-    fn read_one(&self, chores: &mut Chores) -> Option<Done> {
+    fn read_one(&self, chores: &mut Maintenance) -> Option<MaintenanceOutcome> {
         let name = chores.unread.pop_front()?;
         let Ok(Some(bin)) = self.bin_dir() else {
             // Passes tell about that.
-            return Some(Done::One);
+            return Some(MaintenanceOutcome::One);
         };
         let before = self.memory.observe(&bin, &name);
         let changed = self.memory.read(&bin, &name) != before;
         Some(match (changed, chores.unread.is_empty()) {
-            (true, _) => Done::Drift,
-            (false, true) => Done::AllRead,
-            (false, false) => Done::One,
+            (true, _) => MaintenanceOutcome::Drift,
+            (false, true) => MaintenanceOutcome::AllRead,
+            (false, false) => MaintenanceOutcome::One,
         })
     }
 }
 
-impl Session {
+impl StateLock {
     /// Does one thing for the store.
-    fn tend(&self, chores: &mut Chores) -> Done {
+    fn tend(&self, chores: &mut Maintenance) -> MaintenanceOutcome {
         match self.tend_or_fail(chores) {
             Ok(done) => done,
             Err(error) => {
                 tracing::warn!("the store cannot be looked after: {error}");
-                Done::Nothing
+                MaintenanceOutcome::Nothing
             }
         }
     }
 
-    fn tend_or_fail(&self, chores: &mut Chores) -> Result<Done, ReconcileError> {
+    fn tend_or_fail(&self, chores: &mut Maintenance) -> Result<MaintenanceOutcome, ReconcileError> {
         if chores.unswept {
             chores.unswept = false;
             self.store
-                .prune(&self.keeper.needed(&self.store.ledger()?).digests)?;
-            return Ok(Done::One);
+                .prune_blobs(&self.keeper.needed(&self.store.load_ledger()?).digests)?;
+            return Ok(MaintenanceOutcome::One);
         }
         if chores.cramped {
             return Ok(match self.store.drop_spares()? {
-                true => Done::One,
-                false => Done::Nothing,
+                true => MaintenanceOutcome::One,
+                false => MaintenanceOutcome::Nothing,
             });
         }
         let Some(bin) = self.keeper.bin_dir()? else {
-            return Ok(Done::Nothing);
+            return Ok(MaintenanceOutcome::Nothing);
         };
-        let ledger = self.store.ledger()?;
+        let ledger = self.store.load_ledger()?;
         let mut unsettled = false;
         for plugin in self.keeper.desired(&ledger, None).plugins {
             let Some(digest) = plugin
@@ -156,9 +161,9 @@ impl Session {
                 continue;
             };
             match self.copy(&bin, &plugin, digest) {
-                Ok(Copied::Both) => {}
-                Ok(Copied::One) => return Ok(Done::One),
-                Ok(Copied::Unsettled) => unsettled = true,
+                Ok(CopyProgress::Both) => {}
+                Ok(CopyProgress::One) => return Ok(MaintenanceOutcome::One),
+                Ok(CopyProgress::Unsettled) => unsettled = true,
                 // A full disk costs the copy, not the network.
                 Err(error) => {
                     tracing::warn!("no copy of {}: {error}", plugin.plugin);
@@ -168,9 +173,9 @@ impl Session {
         }
         if unsettled {
             std::thread::sleep(SETTLING);
-            return Ok(Done::One);
+            return Ok(MaintenanceOutcome::One);
         }
-        Ok(Done::Nothing)
+        Ok(MaintenanceOutcome::Nothing)
     }
 
     /// Makes the copy of a plugin that is missing.
@@ -179,35 +184,35 @@ impl Session {
         bin: &Dir,
         plugin: &DesiredPlugin,
         digest: Sha256,
-    ) -> Result<Copied, ReconcileError> {
+    ) -> Result<CopyProgress, ReconcileError> {
         let name = plugin.plugin.file();
-        if !self.store.has(&digest)? {
+        if !self.store.has_blob(&digest)? {
             let state = self.keeper.memory.observe(bin, name);
             if !matches!(state, FileState::Regular(file) if file.sha256 == digest) {
-                return Ok(Copied::Both);
+                return Ok(CopyProgress::Both);
             }
-            self.store.refill(&digest, bin, name)?;
-            return Ok(Copied::One);
+            self.store.refill_blob(&digest, bin, name)?;
+            return Ok(CopyProgress::One);
         }
-        if !self.store.reaches(bin) {
-            return Ok(Copied::Both);
+        if !self.store.can_rename_into(bin) {
+            return Ok(CopyProgress::Both);
         }
         let proven = || self.proven.lock().unwrap_or_else(PoisonError::into_inner);
         let known = proven().get(&digest).copied();
         if let Some(print) = known
             && self.store.is_proven(&digest, &print)?
         {
-            return Ok(Copied::Both);
+            return Ok(CopyProgress::Both);
         }
-        match self.store.spare(&digest) {
-            Ok(Spare::Proven(print)) => drop(proven().insert(digest, print)),
-            Ok(Spare::Made) => {}
-            Ok(Spare::Unsettled) => return Ok(Copied::Unsettled),
+        match self.store.advance_spare(&digest) {
+            Ok(SpareState::Proven(print)) => drop(proven().insert(digest, print)),
+            Ok(SpareState::Made) => {}
+            Ok(SpareState::Unsettled) => return Ok(CopyProgress::Unsettled),
             // The blob is removed: the next chore makes it again of what is in place.
             Err(error @ StoreError::Corrupt { .. }) => tracing::warn!("{error}"),
             Err(error) => return Err(error.into()),
         }
-        Ok(Copied::One)
+        Ok(CopyProgress::One)
     }
 }
 
@@ -217,19 +222,19 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_meanwhile_is_not_forgotten() {
-        let mut chores = Chores::default();
-        assert!(!chores.add(Chores::default()));
-        let mut sweep = Chores::default();
-        sweep.sweep();
-        assert!(chores.add(sweep));
+        let mut chores = Maintenance::default();
+        assert!(!chores.merge_requests(Maintenance::default()));
+        let mut sweep = Maintenance::default();
+        sweep.request_sweep();
+        assert!(chores.merge_requests(sweep));
         assert!(chores.unswept);
-        let reading = Chores {
+        let reading = Maintenance {
             unread: ["bridge".parse().unwrap()].into(),
-            ..Chores::default()
+            ..Maintenance::default()
         };
-        assert!(chores.add(reading));
+        assert!(chores.merge_requests(reading));
         assert_eq!(chores.unread.len(), 1);
-        assert!(!chores.add(Chores::default()));
+        assert!(!chores.merge_requests(Maintenance::default()));
         assert_eq!(chores.unread.len(), 1);
     }
 }

@@ -4,7 +4,7 @@ use crate::cni::{Finding, RenderError};
 use crate::fetch::{ArchiveError, FetchError};
 use crate::host::HostError;
 use crate::model::{FailureKind, SourceFailure};
-use crate::store::{Dirs, StoreError};
+use crate::store::{ManagedDirs, StoreError};
 
 /// What stopped a pass before the node was as declared. What was right before still is.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +37,7 @@ pub enum ReconcileError {
         /// The state directory, `--host-root` included.
         state: String,
         /// Where the files are.
-        was: Dirs,
+        was: ManagedDirs,
     },
     /// The conflist asks for facts that are not known.
     #[error("network.conflist: {0}")]

@@ -2,17 +2,17 @@
 
 use std::path::PathBuf;
 
-use super::{Keeper, Sight};
+use super::{Context, ObservedState};
 use crate::cni::{LibcniNetwork, LoadError};
-use crate::model::{Drift, FileMode, FileName, FileState, Owner, Sha256};
+use crate::model::{Difference, FileMode, FileName, FileState, Owner, Sha256};
 use crate::plan::compare;
-use crate::store::Place;
+use crate::store::ManagedDir;
 
 /// One thing that is wrong with a file or a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub struct FileDrift {
     /// The directory that it is in.
-    pub place: Place,
+    pub place: ManagedDir,
     /// The file's name; a directory's path.
     pub name: String,
     /// The path on the host, `--host-root` included.
@@ -28,12 +28,12 @@ pub struct Fault {
     /// What is known of whoever did it.
     pub by: Option<String>,
     /// Why this is or is not the doing of somebody else.
-    pub origin: Origin,
+    pub origin: DriftCause,
 }
 
 /// How something came to be wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
+pub enum DriftCause {
     /// It was right: we placed it, and it is not what we placed. Or it is nothing that we ever place.
     Changed,
     /// It is what we placed, and another thing is declared now.
@@ -43,12 +43,12 @@ pub enum Origin {
 }
 
 /// Lists what is wrong, plugins first, then the conflist, then what stands in its way.
-pub(super) fn faults(keeper: &Keeper, sight: &Sight) -> Vec<Fault> {
+pub(super) fn list_drifts(keeper: &Context, sight: &ObservedState) -> Vec<FileDrift> {
     let (bin, conf) = keeper.shown_dirs();
     let mut found = Vec::new();
     let ledger = &sight.ledger;
     if sight.bin_is_absent {
-        found.extend(directory(Place::Bin, bin.clone(), sight));
+        found.extend(directory(ManagedDir::Bin, bin.clone(), sight));
     } else {
         for wanted in &sight.desired.plugins {
             let name = wanted.plugin.file();
@@ -59,9 +59,16 @@ pub(super) fn faults(keeper: &Keeper, sight: &Sight) -> Vec<Fault> {
             }
             let drifts = compare(state, wanted.sha256, FileMode::PLUGIN, sight.desired.owner);
             let path = bin.join(name.as_str());
-            found.extend(drifts.iter().map(|drift| Fault {
-                origin: origin(sight, Place::Bin, name, drift),
-                ..Fault::of(Place::Bin, name, path.clone(), drift, state, wanted.sha256)
+            found.extend(drifts.iter().map(|drift| FileDrift {
+                origin: origin(sight, ManagedDir::Bin, name, drift),
+                ..FileDrift::of(
+                    ManagedDir::Bin,
+                    name,
+                    path.clone(),
+                    drift,
+                    state,
+                    wanted.sha256,
+                )
             }));
         }
     }
@@ -69,21 +76,21 @@ pub(super) fn faults(keeper: &Keeper, sight: &Sight) -> Vec<Fault> {
         return found;
     };
     if network.is_absent {
-        found.extend(directory(Place::Conf, conf.clone(), sight));
+        found.extend(directory(ManagedDir::Conf, conf.clone(), sight));
     } else if let Some(wanted) = &sight.desired.conflist {
         let state = sight.observed.conflists.get(&wanted.name);
         let state = state.unwrap_or(&FileState::Absent);
         let drifts = compare(state, Some(wanted.sha256), wanted.mode, sight.desired.owner);
         let path = conf.join(wanted.name.as_str());
         found.extend(drifts.iter().map(|drift| {
-            Fault {
-                origin: origin(sight, Place::Conf, &wanted.name, drift),
+            FileDrift {
+                origin: origin(sight, ManagedDir::Conf, &wanted.name, drift),
                 by: network
                     .author(&wanted.name, state)
                     .filter(|_| tells_of_its_writer(drift))
                     .or_else(|| author(drift, state)),
-                ..Fault::of(
-                    Place::Conf,
+                ..FileDrift::of(
+                    ManagedDir::Conf,
                     &wanted.name,
                     path.clone(),
                     drift,
@@ -99,7 +106,9 @@ pub(super) fn faults(keeper: &Keeper, sight: &Sight) -> Vec<Fault> {
     let is_ours = |name: &str| {
         let file = name.parse::<FileName>().ok();
         file.is_some_and(|file| match sight.observed.conflists.get(&file) {
-            Some(FileState::Regular(regular)) => ledger.owns(Place::Conf, &file, &regular.sha256),
+            Some(FileState::Regular(regular)) => {
+                ledger.owns_content(ManagedDir::Conf, &file, &regular.sha256)
+            }
             _ => false,
         })
     };
@@ -108,8 +117,8 @@ pub(super) fn faults(keeper: &Keeper, sight: &Sight) -> Vec<Fault> {
             found.push(rival(conf.join(&name), name, &loaded));
         }
     }
-    found.extend(network.drop_ins().into_iter().map(|path| Fault {
-        place: Place::Conf,
+    found.extend(network.drop_ins().into_iter().map(|path| FileDrift {
+        place: ManagedDir::Conf,
         name: path.display().to_string(),
         path: conf.join(&path),
         kind: "dropin",
@@ -117,17 +126,17 @@ pub(super) fn faults(keeper: &Keeper, sight: &Sight) -> Vec<Fault> {
         before: "a drop-in".to_owned(),
         wanted: None,
         by: None,
-        origin: Origin::Changed,
+        origin: DriftCause::Changed,
     }));
     found
 }
 
-impl Fault {
+impl FileDrift {
     fn of(
-        place: Place,
+        place: ManagedDir,
         name: &FileName,
         path: PathBuf,
-        drift: &Drift,
+        drift: &Difference,
         state: &FileState,
         expected: Option<Sha256>,
     ) -> Self {
@@ -142,15 +151,15 @@ impl Fault {
             before,
             wanted: wanted.or_else(content),
             by: author(drift, state),
-            origin: Origin::Changed,
+            origin: DriftCause::Changed,
         }
     }
 }
 
 /// A directory that does not exist, where we placed something in it.
-fn directory(place: Place, path: PathBuf, sight: &Sight) -> Option<Fault> {
+fn directory(place: ManagedDir, path: PathBuf, sight: &ObservedState) -> Option<FileDrift> {
     let was_there = sight.ledger.files().iter().any(|file| file.place == place);
-    Some(Fault {
+    Some(FileDrift {
         place,
         name: path.display().to_string(),
         path,
@@ -160,13 +169,13 @@ fn directory(place: Place, path: PathBuf, sight: &Sight) -> Option<Fault> {
         wanted: Some("a directory with what is declared".to_owned()),
         by: None,
         origin: match was_there {
-            true => Origin::Changed,
-            false => Origin::Unplaced,
+            true => DriftCause::Changed,
+            false => DriftCause::Unplaced,
         },
     })
 }
 
-fn rival(path: PathBuf, name: String, loaded: &Result<LibcniNetwork, LoadError>) -> Fault {
+fn rival(path: PathBuf, name: String, loaded: &Result<LibcniNetwork, LoadError>) -> FileDrift {
     let (kind, what, before) = match loaded {
         Ok(network) => (
             "shadowed",
@@ -179,8 +188,8 @@ fn rival(path: PathBuf, name: String, loaded: &Result<LibcniNetwork, LoadError>)
             "a file that does not load".to_owned(),
         ),
     };
-    Fault {
-        place: Place::Conf,
+    FileDrift {
+        place: ManagedDir::Conf,
         name,
         path,
         kind,
@@ -188,52 +197,57 @@ fn rival(path: PathBuf, name: String, loaded: &Result<LibcniNetwork, LoadError>)
         before,
         wanted: None,
         by: None,
-        origin: Origin::Changed,
+        origin: DriftCause::Changed,
     }
 }
 
-fn origin(sight: &Sight, place: Place, name: &FileName, drift: &Drift) -> Origin {
-    let Some(placed) = sight.ledger.find(place, name) else {
-        return Origin::Unplaced;
+fn origin(
+    sight: &ObservedState,
+    place: ManagedDir,
+    name: &FileName,
+    drift: &Difference,
+) -> DriftCause {
+    let Some(placed) = sight.ledger.find_file(place, name) else {
+        return DriftCause::Unplaced;
     };
     match drift {
-        Drift::Content { actual, .. }
+        Difference::Content { actual, .. }
             if placed.sha256 == *actual || placed.previous == Some(*actual) =>
         {
-            Origin::Outdated
+            DriftCause::Outdated
         }
         // Another release is declared, and not here yet.
-        Drift::Unrecorded => Origin::Outdated,
-        _ => Origin::Changed,
+        Difference::Unrecorded => DriftCause::Outdated,
+        _ => DriftCause::Changed,
     }
 }
 
 /// What is there and what should be, in a few words.
-fn told(drift: &Drift) -> (String, Option<String>) {
+fn told(drift: &Difference) -> (String, Option<String>) {
     let digest = |sha256: &Sha256| format!("sha256 {}", sha256.short());
     let owner = |owner: &Owner| format!("{}:{}", owner.uid, owner.gid);
     match drift {
-        Drift::Missing => ("absent".to_owned(), None),
-        Drift::Content { expected, actual } => (digest(actual), Some(digest(expected))),
-        Drift::Mode { expected, actual } => {
+        Difference::Missing => ("absent".to_owned(), None),
+        Difference::Content { expected, actual } => (digest(actual), Some(digest(expected))),
+        Difference::Mode { expected, actual } => {
             (format!("mode {actual}"), Some(format!("mode {expected}")))
         }
-        Drift::Suid { actual } => (
+        Difference::Suid { actual } => (
             format!("mode {actual}"),
             Some("no set-uid, set-gid or sticky bit".to_owned()),
         ),
-        Drift::Owner { expected, actual } => (
+        Difference::Owner { expected, actual } => (
             format!("owner {}", owner(actual)),
             Some(format!("owner {}", owner(expected))),
         ),
-        Drift::Type { actual } => (actual.to_string(), None),
-        Drift::Unreadable { .. } => ("unreadable".to_owned(), None),
-        Drift::Unrecorded => ("a file of unknown content".to_owned(), None),
+        Difference::Type { actual } => (actual.to_string(), None),
+        Difference::Unreadable { .. } => ("unreadable".to_owned(), None),
+        Difference::Unrecorded => ("a file of unknown content".to_owned(), None),
     }
 }
 
 /// What a file tells of its writer. The kernel keeps no record of who removed one.
-fn author(drift: &Drift, state: &FileState) -> Option<String> {
+fn author(drift: &Difference, state: &FileState) -> Option<String> {
     match state {
         FileState::Regular(file) if tells_of_its_writer(drift) => {
             Some(format!("uid {}", file.owner.uid))
@@ -243,6 +257,6 @@ fn author(drift: &Drift, state: &FileState) -> Option<String> {
 }
 
 /// Whether the owner of a file is the one to ask. Who gave it to another owner is not: that takes root.
-const fn tells_of_its_writer(drift: &Drift) -> bool {
-    !matches!(drift, Drift::Owner { .. })
+const fn tells_of_its_writer(drift: &Difference) -> bool {
+    !matches!(drift, Difference::Owner { .. })
 }

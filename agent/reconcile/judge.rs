@@ -1,21 +1,25 @@
 //! From what was seen and answered to what is true: the snapshot.
 
 use super::error::ReconcileError;
-use super::network::{NetworkSight, Rendered, Unrendered};
-use super::precedence::View;
-use super::questions::{Answers, Version};
-use super::{Keeper, Sight};
+use super::network::{NotRendered, ObservedNetwork, RenderedConflist};
+use super::precedence::RuntimeVerdicts;
+use super::questions::{PluginVersion, ProbeAnswers};
+use super::{Context, ObservedState};
 use crate::cni::{RequiredPlugin, check_plugin_versions};
 use crate::config::Network;
 use crate::model::{
-    Candidate, Check, CheckName, Directory, Drift, EffectiveNetwork, FileMode, FileName,
+    Candidate, Check, CheckName, Difference, Directory, EffectiveNetwork, FileMode, FileName,
     FileReport, FileState, PluginName, Sha256, Snapshot, Standing,
 };
 use crate::plan::compare;
 use crate::trust::describe_weakness;
 
 /// Makes the snapshot of one pass.
-pub(super) fn snapshot(keeper: &Keeper, sight: &Sight, answers: &Answers) -> Snapshot {
+pub(super) fn snapshot(
+    keeper: &Context,
+    sight: &ObservedState,
+    answers: &ProbeAnswers,
+) -> Snapshot {
     let plugins = plugin_reports(keeper, sight);
     let mut checks = vec![binaries(keeper, sight, &plugins)];
     let mut files = plugins;
@@ -23,7 +27,7 @@ pub(super) fn snapshot(keeper: &Keeper, sight: &Sight, answers: &Answers) -> Sna
     if let Some((network, declared)) = sight.network.as_ref().zip(keeper.settings.network.as_ref())
     {
         let conflist = conflist_report(keeper, sight, network, declared);
-        let view = View::of(network, answers);
+        let view = RuntimeVerdicts::of(network, answers);
         let policy = keeper.settings.drift.foreign_conflists;
         checks.push(conflist_check(&conflist, network));
         checks.push(view.precedence(declared, policy, network));
@@ -43,7 +47,7 @@ pub(super) fn snapshot(keeper: &Keeper, sight: &Sight, answers: &Answers) -> Sna
     }
 }
 
-fn plugin_reports(keeper: &Keeper, sight: &Sight) -> Vec<FileReport> {
+fn plugin_reports(keeper: &Context, sight: &ObservedState) -> Vec<FileReport> {
     let mut reports = Vec::new();
     let bin = keeper.host.shown(&keeper.settings.paths.bin_dir);
     for wanted in &sight.desired.plugins {
@@ -80,9 +84,9 @@ fn plugin_reports(keeper: &Keeper, sight: &Sight) -> Vec<FileReport> {
 }
 
 fn conflist_report(
-    keeper: &Keeper,
-    sight: &Sight,
-    network: &NetworkSight,
+    keeper: &Context,
+    sight: &ObservedState,
+    network: &ObservedNetwork,
     declared: &Network,
 ) -> FileReport {
     let state = sight
@@ -130,9 +134,11 @@ fn told(file: &FileReport) -> impl Iterator<Item = String> {
         .map(|drift| format!("{} {drift}", file.path.display()))
 }
 
-fn binaries(keeper: &Keeper, sight: &Sight, plugins: &[FileReport]) -> Check {
+fn binaries(keeper: &Context, sight: &ObservedState, plugins: &[FileReport]) -> Check {
     let mut failures: Vec<String> = plugins.iter().flat_map(told).collect();
-    let absent = plugins.iter().all(|file| file.drifts == [Drift::Missing]);
+    let absent = plugins
+        .iter()
+        .all(|file| file.drifts == [Difference::Missing]);
     if absent && plugins.len() > 1 && sight.bin_is_absent {
         // One line says what eighteen would.
         let path = keeper.host.shown(&keeper.settings.paths.bin_dir);
@@ -151,7 +157,7 @@ fn binaries(keeper: &Keeper, sight: &Sight, plugins: &[FileReport]) -> Check {
         )
     });
     failures.splice(..0, dead);
-    failures.extend(keeper.open_questions(sight.plan.fetches()));
+    failures.extend(keeper.unknown_pins(sight.plan.fetches()));
     Check {
         name: CheckName::Binaries,
         failures,
@@ -160,7 +166,7 @@ fn binaries(keeper: &Keeper, sight: &Sight, plugins: &[FileReport]) -> Check {
 }
 
 /// What is weak about where the digests come from.
-fn weaknesses(keeper: &Keeper) -> impl Iterator<Item = String> {
+fn weaknesses(keeper: &Context) -> impl Iterator<Item = String> {
     keeper
         .settings
         .artifacts
@@ -170,7 +176,7 @@ fn weaknesses(keeper: &Keeper) -> impl Iterator<Item = String> {
 
 /// What we placed and nobody declares any more. It stays, since pods that run may still need it to
 /// be taken down.
-fn strays(keeper: &Keeper, sight: &Sight) -> Vec<String> {
+fn strays(keeper: &Context, sight: &ObservedState) -> Vec<String> {
     let (bin, conf) = keeper.shown_dirs();
     let declared = |name: &FileName| {
         let plugins = &sight.desired.plugins;
@@ -198,10 +204,10 @@ fn strays(keeper: &Keeper, sight: &Sight) -> Vec<String> {
         .collect()
 }
 
-fn conflist_check(file: &FileReport, network: &NetworkSight) -> Check {
+fn conflist_check(file: &FileReport, network: &ObservedNetwork) -> Check {
     let mut check = Check::new(CheckName::Conflist);
     match &network.rendered {
-        Ok(Rendered { report, .. }) => {
+        Ok(RenderedConflist { report, .. }) => {
             check.failures.extend(told(file));
             check.warnings.extend(
                 report
@@ -209,7 +215,7 @@ fn conflist_check(file: &FileReport, network: &NetworkSight) -> Check {
                     .map(|finding| format!("{}: {}; {}", finding.at, finding.problem, finding.fix)),
             );
         }
-        Err(Unrendered::Wrong(ReconcileError::Conflist(findings))) => {
+        Err(NotRendered::Wrong(ReconcileError::Conflist(findings))) => {
             let lines = findings
                 .iter()
                 .map(|finding| format!("{}: {}; {}", finding.at, finding.problem, finding.fix));
@@ -222,16 +228,20 @@ fn conflist_check(file: &FileReport, network: &NetworkSight) -> Check {
 
 /// Whether every plugin that the conflist needs is there and answers. What is wrong with a declared
 /// plugin's file is not said again: that is the `binaries` check.
-fn plugins_check(sight: &Sight, network: &NetworkSight, answers: &Answers) -> Check {
+fn plugins_check(
+    sight: &ObservedState,
+    network: &ObservedNetwork,
+    answers: &ProbeAnswers,
+) -> Check {
     let mut check = Check::new(CheckName::Plugins);
     for (plugin, version) in &answers.versions {
         match version {
-            Version::Broken(reason) => check.failures.push(format!("{plugin}: {reason}")),
-            Version::Unasked(reason) => check.warnings.push(format!("{plugin}: {reason}")),
-            Version::Absent | Version::Distrusted | Version::Supports(_) => {}
+            PluginVersion::Broken(reason) => check.failures.push(format!("{plugin}: {reason}")),
+            PluginVersion::Unasked(reason) => check.warnings.push(format!("{plugin}: {reason}")),
+            PluginVersion::Absent | PluginVersion::Distrusted | PluginVersion::Supports(_) => {}
         }
     }
-    let Ok(Rendered { report, needed, .. }) = &network.rendered else {
+    let Ok(RenderedConflist { report, needed, .. }) = &network.rendered else {
         return check;
     };
     let Some(summary) = &report.summary else {
@@ -240,7 +250,7 @@ fn plugins_check(sight: &Sight, network: &NetworkSight, answers: &Answers) -> Ch
     let told = |plugin: &PluginName| {
         let broken = matches!(
             answers.versions.get(plugin.as_str()),
-            Some(Version::Broken(_))
+            Some(PluginVersion::Broken(_))
         );
         broken || sight.plan.concerns(plugin)
     };
@@ -259,13 +269,17 @@ fn plugins_check(sight: &Sight, network: &NetworkSight, answers: &Answers) -> Ch
 }
 
 /// The configuration directory as the runtimes see it.
-pub(super) fn directory(keeper: &Keeper, sight: &Sight, answers: &Answers) -> Option<Directory> {
+pub(super) fn directory(
+    keeper: &Context,
+    sight: &ObservedState,
+    answers: &ProbeAnswers,
+) -> Option<Directory> {
     let (network, declared) = sight
         .network
         .as_ref()
         .zip(keeper.settings.network.as_ref())?;
     let loaded = network.load_candidates();
-    let runtimes = View::of(network, answers).runtimes();
+    let runtimes = RuntimeVerdicts::of(network, answers).runtimes();
     let effective = loaded.first().and_then(|(file, loaded)| {
         let loaded = loaded.as_ref().ok()?;
         Some(EffectiveNetwork {

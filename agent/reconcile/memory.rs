@@ -9,9 +9,9 @@ use crate::model::{FileName, FileState};
 /// What the plugins were when they were last read. One that remembers nothing, as commands that run once have it,
 /// has every file read.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Memory(Option<Arc<Mutex<HashMap<FileName, Seen>>>>);
+pub(super) struct FileStateCache(Option<Arc<Mutex<HashMap<FileName, Seen>>>>);
 
-impl Memory {
+impl FileStateCache {
     /// A memory that is empty so far.
     pub(super) fn of_a_lifetime() -> Self {
         Self(Some(Arc::default()))

@@ -27,18 +27,20 @@ mod uninstall;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use caretaker::{Caretaker, Deeds, Held, Pass};
-pub use chores::{Chores, Done};
-pub use converge::{Audience, Converged, Fetched, Means, Supply};
+pub use caretaker::{AppliedSteps, FilesInBackoff, PassReport, Reconciler};
+pub use chores::{Maintenance, MaintenanceOutcome};
+pub use converge::{
+    DownloadObserver, DownloadedArtifact, InstallOptions, InstallReport, StoredArtifact,
+};
 pub use error::ReconcileError;
-pub use faults::{Fault, Origin};
-pub use network::{Rendered, Unrendered};
-pub use node::Known;
-pub use sight::Sight;
-pub use uninstall::{Removal, Uninstalled};
+pub use faults::{DriftCause, FileDrift};
+pub use network::{NotRendered, RenderedConflist};
+pub use node::KnownNode;
+pub use sight::ObservedState;
+pub use uninstall::{RemovalOutcome, UninstallReport};
 
-use memory::Memory;
-use pins::Pins;
+use memory::FileStateCache;
+use pins::LearnedPins;
 
 use crate::config::Settings;
 use crate::fetch::Health;
@@ -48,18 +50,18 @@ use crate::retry::Spread;
 
 /// A node and what is declared for it.
 #[derive(Debug, Clone)]
-pub struct Keeper {
+pub struct Context {
     settings: Arc<Settings>,
     host: Host,
     node_name: Option<String>,
-    node: Known,
-    memory: Memory,
+    node: KnownNode,
+    memory: FileStateCache,
     health: Arc<Health>,
-    pins: Pins,
+    pins: LearnedPins,
     spread: Arc<Spread>,
 }
 
-impl Keeper {
+impl Context {
     /// Brings a declaration and a node together; touches nothing.
     #[must_use]
     pub fn new(settings: Settings, host: Host, node_name: Option<String>) -> Self {
@@ -70,25 +72,25 @@ impl Keeper {
             settings: Arc::new(settings),
             host,
             node_name,
-            node: Known::default(),
-            memory: Memory::default(),
+            node: KnownNode::default(),
+            memory: FileStateCache::default(),
             health: Arc::default(),
-            pins: Pins::default(),
+            pins: LearnedPins::default(),
             spread: Arc::new(Spread::of(&name)),
         }
     }
 
     /// The same with what is known of the node; whoever learns more of it tells that to `node`.
     #[must_use]
-    pub fn knowing(self, node: Known) -> Self {
+    pub fn with_node(self, node: KnownNode) -> Self {
         Self { node, ..self }
     }
 
     /// The same for an agent that stays: a file is read again only where it may have changed.
     #[must_use]
-    pub fn remembering(self) -> Self {
+    pub fn with_file_cache(self) -> Self {
         Self {
-            memory: Memory::of_a_lifetime(),
+            memory: FileStateCache::of_a_lifetime(),
             ..self
         }
     }
@@ -134,12 +136,12 @@ impl Keeper {
     }
 
     /// Has a plugin read the next time, whatever its times say.
-    pub fn forget(&self, plugin: &FileName) {
+    pub fn forget_plugin_state(&self, plugin: &FileName) {
         self.memory.forget(plugin);
     }
 
     /// Why each gate that does not hold does not, a line each.
-    pub async fn closed_gates(&self) -> Vec<String> {
+    pub async fn ask_gates(&self) -> Vec<String> {
         questions::closed_gates(self).await
     }
 
@@ -148,7 +150,7 @@ impl Keeper {
     /// # Errors
     /// When the disk or the ledger cannot be read, or the conflist cannot be rendered.
     pub async fn verify(&self) -> Result<Snapshot, ReconcileError> {
-        let sight = self.sight().await?;
+        let sight = self.observe_strictly().await?;
         let answers = questions::ask(self, &sight).await?;
         Ok(judge::snapshot(self, &sight, &answers))
     }

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-use super::Keeper;
+use super::Context;
 use super::error::ReconcileError;
 use super::facts::{self, Collected};
 use crate::cni::{
@@ -23,9 +23,9 @@ pub(super) const ASIDE: &str = ".cni-keeper-disabled";
 
 /// The conflist and its directory, as seen.
 #[derive(Debug)]
-pub struct NetworkSight {
+pub struct ObservedNetwork {
     /// The conflist as it would be written, or why it cannot be.
-    pub rendered: Result<Rendered, Unrendered>,
+    pub rendered: Result<RenderedConflist, NotRendered>,
     /// Whether the configuration directory does not exist.
     pub(super) is_absent: bool,
     entries: Vec<DirEntry>,
@@ -35,7 +35,7 @@ pub struct NetworkSight {
 
 /// A conflist with every fact filled in, free of errors.
 #[derive(Debug, Clone)]
-pub struct Rendered {
+pub struct RenderedConflist {
     /// The text, as it is written.
     pub text: String,
     /// Its digest.
@@ -48,7 +48,7 @@ pub struct Rendered {
 
 /// Why there is no conflist to write.
 #[derive(Debug, thiserror::Error)]
-pub enum Unrendered {
+pub enum NotRendered {
     /// A fact source is not there yet.
     #[error("cannot be rendered yet: {0}")]
     Waiting(String),
@@ -61,7 +61,7 @@ pub enum Unrendered {
 ///
 /// # Errors
 /// When the disk refuses.
-pub(super) fn look(keeper: &Keeper) -> Result<Option<NetworkSight>, ReconcileError> {
+pub(super) fn observe_network(keeper: &Context) -> Result<Option<ObservedNetwork>, ReconcileError> {
     let Some(declared) = &keeper.settings.network else {
         return Ok(None);
     };
@@ -72,15 +72,15 @@ pub(super) fn look(keeper: &Keeper) -> Result<Option<NetworkSight>, ReconcileErr
         keeper.known_node()?.as_ref(),
     )?;
     let rendered = match render(&declared.conflist, &facts) {
-        Ok(text) => checked(text, declared).map_err(Unrendered::Wrong),
+        Ok(text) => checked(text, declared).map_err(NotRendered::Wrong),
         // The values may well be in a file that is not ready, or still be written to one that is there.
         Err(error) => match unready.or_else(|| awaited(&error, declared, keeper)) {
-            Some(reason) => Err(Unrendered::Waiting(reason)),
-            None => Err(Unrendered::Wrong(error.into())),
+            Some(reason) => Err(NotRendered::Waiting(reason)),
+            None => Err(NotRendered::Wrong(error.into())),
         },
     };
     let dir = keeper.conf_dir()?;
-    Ok(Some(NetworkSight {
+    Ok(Some(ObservedNetwork {
         rendered,
         is_absent: dir.is_none(),
         entries: dir.as_ref().map_or(Ok(Vec::new()), entries)?,
@@ -91,7 +91,7 @@ pub(super) fn look(keeper: &Keeper) -> Result<Option<NetworkSight>, ReconcileErr
 
 /// Why unknown facts may still come: the node's object in the API could get those that it provides, and a declared
 /// envFile the others. Names with a dot are never in a file.
-fn awaited(error: &RenderError, declared: &Network, keeper: &Keeper) -> Option<String> {
+fn awaited(error: &RenderError, declared: &Network, keeper: &Context) -> Option<String> {
     let file = declared.facts.iter().rev().find_map(|source| match source {
         FactSource::EnvFile(path) => Some(path),
         FactSource::Values(_) | FactSource::KubernetesNode => None,
@@ -120,12 +120,12 @@ fn awaited(error: &RenderError, declared: &Network, keeper: &Keeper) -> Option<S
         ));
     }
     if !of_node.is_empty() {
-        reasons.push(keeper.node.why_unknown(&of_node));
+        reasons.push(keeper.node.explain_unknown(&of_node));
     }
     Some(reasons.join("; "))
 }
 
-fn checked(text: String, declared: &Network) -> Result<Rendered, ReconcileError> {
+fn checked(text: String, declared: &Network) -> Result<RenderedConflist, ReconcileError> {
     let report = validate(text.as_bytes());
     // The validator says what is wrong with a text that does not parse.
     let conflist = serde_json::from_str(&text).unwrap_or_default();
@@ -139,7 +139,7 @@ fn checked(text: String, declared: &Network) -> Result<Rendered, ReconcileError>
         return Err(ReconcileError::Conflist(mistakes));
     }
     let needed = required_plugins(&conflist);
-    Ok(Rendered {
+    Ok(RenderedConflist {
         sha256: Sha256::of(text.as_bytes()),
         text,
         report,
@@ -176,11 +176,11 @@ fn content(dir: &Dir, name: &OsStr) -> EntryKind {
     }
 }
 
-impl NetworkSight {
+impl ObservedNetwork {
     /// Takes a mistake of the conflist for a failure, where somebody is there to mend it before anything is touched.
     pub(super) fn must_render(self) -> Result<Self, ReconcileError> {
         match self.rendered {
-            Err(Unrendered::Wrong(mistake)) => Err(mistake),
+            Err(NotRendered::Wrong(mistake)) => Err(mistake),
             rendered => Ok(Self { rendered, ..self }),
         }
     }
@@ -231,7 +231,7 @@ impl NetworkSight {
 
     /// The drop-ins that newer runtimes merge into the declared network, below the directory.
     pub(super) fn drop_ins(&self) -> Vec<PathBuf> {
-        let Ok(Rendered { report, .. }) = &self.rendered else {
+        let Ok(RenderedConflist { report, .. }) = &self.rendered else {
             return Vec::new();
         };
         let Some(summary) = report

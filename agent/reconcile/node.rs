@@ -2,15 +2,15 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::session::Session;
-use super::{Keeper, ReconcileError};
+use super::session::StateLock;
+use super::{Context, ReconcileError};
 use crate::config::Network;
 use crate::model::NodeFacts;
 use crate::store::remembered_node;
 
 /// What the API last said of the node, or why it said nothing. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Known(Arc<Mutex<State>>);
+pub struct KnownNode(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -18,9 +18,9 @@ struct State {
     failure: Option<String>,
 }
 
-impl Known {
+impl KnownNode {
     /// Takes in an answer, or why there is none: what was known before stays then. `true` if that is news.
-    pub fn learn(&self, answer: Result<NodeFacts, String>) -> bool {
+    pub fn record_answer(&self, answer: Result<NodeFacts, String>) -> bool {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match answer {
             Ok(facts) => {
@@ -36,7 +36,7 @@ impl Known {
     }
 
     /// Takes in what was once written down; an answer that came meanwhile is newer.
-    fn recall(&self, facts: NodeFacts) {
+    fn restore_saved(&self, facts: NodeFacts) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.facts.get_or_insert(facts);
     }
@@ -50,12 +50,14 @@ impl Known {
 
     /// Why facts of these names are not known, and how they come to be: each name is one that
     /// [`NodeFacts::provide`] knows.
-    pub(super) fn why_unknown(&self, names: &[&str]) -> String {
+    pub(super) fn explain_unknown(&self, names: &[&str]) -> String {
         let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match (&state.facts, &state.failure) {
             (Some(facts), _) => {
-                let mut reasons: Vec<String> =
-                    names.iter().map(|name| lacks(&facts.node, name)).collect();
+                let mut reasons: Vec<String> = names
+                    .iter()
+                    .map(|name| explain_missing_fact(&facts.node, name))
+                    .collect();
                 reasons.dedup();
                 reasons.join("; ")
             }
@@ -68,10 +70,10 @@ impl Known {
     }
 }
 
-impl Keeper {
+impl Context {
     /// Whether the conflist depends on the node's object in the Kubernetes API.
     #[must_use]
-    pub fn asks_for_the_node(&self) -> bool {
+    pub fn needs_node_facts(&self) -> bool {
         let network = self.settings.network.as_ref();
         network.is_some_and(Network::asks_for_the_node)
     }
@@ -81,26 +83,26 @@ impl Keeper {
     /// # Errors
     /// When what was written down cannot be read.
     pub(super) fn known_node(&self) -> Result<Option<NodeFacts>, ReconcileError> {
-        if !self.asks_for_the_node() {
+        if !self.needs_node_facts() {
             return Ok(None);
         }
         if let (None, Some(node)) = (self.node.facts(), self.node_name()) {
             let state = &self.settings.paths.state_dir;
             if let Some(facts) = remembered_node(&self.host, state, &node)? {
-                self.node.recall(facts);
+                self.node.restore_saved(facts);
             }
         }
         Ok(self.node.facts())
     }
 }
 
-impl Session {
+impl StateLock {
     /// Writes down what is known of the node, so that the next start needs no API server. Blocks.
     ///
     /// # Errors
     /// When the disk refuses.
-    pub(super) fn remember_node(&self) -> Result<(), ReconcileError> {
-        if self.keeper.asks_for_the_node()
+    pub(super) fn save_node_facts(&self) -> Result<(), ReconcileError> {
+        if self.keeper.needs_node_facts()
             && let Some(facts) = self.keeper.node.facts()
         {
             self.store.remember_node(&facts)?;
@@ -110,7 +112,7 @@ impl Session {
 }
 
 /// What a node lacks, and who can give it that.
-fn lacks(node: &str, name: &str) -> String {
+fn explain_missing_fact(node: &str, name: &str) -> String {
     if let Some(key) = name.strip_prefix("node.labels.") {
         return format!(
             "node {node} has no label {key}; set it: kubectl label node {node} {key}=VALUE"
@@ -141,38 +143,42 @@ mod tests {
 
     #[test]
     fn a_failure_takes_nothing_back() {
-        let known = Known::default();
-        assert!(known.learn(Err("refused".to_owned())));
-        assert!(!known.learn(Err("refused".to_owned())));
-        assert!(known.why_unknown(&["node.podCIDR"]).ends_with(": refused"));
-        assert!(known.learn(Ok(facts(None))));
-        assert!(known.learn(Ok(facts(Some("10.244.1.0/24")))));
-        assert!(!known.learn(Ok(facts(Some("10.244.1.0/24")))));
-        assert!(!known.learn(Err("refused".to_owned())));
+        let known = KnownNode::default();
+        assert!(known.record_answer(Err("refused".to_owned())));
+        assert!(!known.record_answer(Err("refused".to_owned())));
+        assert!(
+            known
+                .explain_unknown(&["node.podCIDR"])
+                .ends_with(": refused")
+        );
+        assert!(known.record_answer(Ok(facts(None))));
+        assert!(known.record_answer(Ok(facts(Some("10.244.1.0/24")))));
+        assert!(!known.record_answer(Ok(facts(Some("10.244.1.0/24")))));
+        assert!(!known.record_answer(Err("refused".to_owned())));
         assert_eq!(known.facts(), Some(facts(Some("10.244.1.0/24"))));
     }
 
     #[test]
     fn what_was_written_down_gives_way_to_an_answer_and_is_none_itself() {
-        let known = Known::default();
-        known.learn(Err("refused".to_owned()));
-        known.recall(facts(Some("10.244.1.0/24")));
+        let known = KnownNode::default();
+        known.record_answer(Err("refused".to_owned()));
+        known.restore_saved(facts(Some("10.244.1.0/24")));
         assert_eq!(known.facts(), Some(facts(Some("10.244.1.0/24"))));
-        assert!(known.learn(Ok(facts(Some("10.244.2.0/24")))));
-        known.recall(facts(Some("10.244.1.0/24")));
+        assert!(known.record_answer(Ok(facts(Some("10.244.2.0/24")))));
+        known.restore_saved(facts(Some("10.244.1.0/24")));
         assert_eq!(known.facts(), Some(facts(Some("10.244.2.0/24"))));
     }
 
     #[test]
     fn what_a_node_lacks_is_said_with_the_command_that_gives_it() {
-        let known = Known::default();
-        let why = known.why_unknown(&["node.podCIDR"]);
+        let known = KnownNode::default();
+        let why = known.explain_unknown(&["node.podCIDR"]);
         assert_eq!(
             why,
             "node.podCIDR is not known yet: the Kubernetes API has not answered"
         );
-        known.learn(Ok(facts(None)));
-        let why = known.why_unknown(&["node.podCIDR", "node.podCIDRs", "node.labels.rack"]);
+        known.record_answer(Ok(facts(None)));
+        let why = known.explain_unknown(&["node.podCIDR", "node.podCIDRs", "node.labels.rack"]);
         assert_eq!(
             why,
             "node a has no podCIDR; where no controller assigns one, give it a range of its own: \

@@ -2,18 +2,18 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::session::Session;
-use super::{Keeper, ReconcileError, supply};
+use super::session::StateLock;
+use super::{Context, ReconcileError, supply};
 use crate::fetch;
 use crate::model::{Artifact, Pin, SourceFailure};
-use crate::store::{Answer, remembered_pins};
+use crate::store::{LearnedPin, remembered_pins};
 use crate::trust::{DeclaredPin, DigestSource, PinDeclaration};
 
 /// What lists and checksum files said. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Pins(Arc<Mutex<Vec<Answer>>>);
+pub(super) struct LearnedPins(Arc<Mutex<Vec<LearnedPin>>>);
 
-impl Pins {
+impl LearnedPins {
     fn find(&self, artifact: &Artifact<DeclaredPin>) -> Option<Pin> {
         let declared = PinDeclaration::of(artifact);
         let answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -22,7 +22,7 @@ impl Pins {
     }
 
     /// Takes in answers; what was said first stays.
-    fn learn(&self, news: impl IntoIterator<Item = Answer>) {
+    fn learn(&self, news: impl IntoIterator<Item = LearnedPin>) {
         let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for new in news {
             if !answers.iter().any(|answer| answer.declared == new.declared) {
@@ -37,14 +37,14 @@ impl Pins {
         answers.retain(|answer| answer.declared != declared);
     }
 
-    fn all(&self) -> Vec<Answer> {
+    fn all(&self) -> Vec<LearnedPin> {
         let answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         answers.clone()
     }
 }
 
 /// An artifact that may be downloaded.
-pub(super) struct Vouched {
+pub(super) struct ResolvedArtifact {
     pub(super) artifact: Artifact,
     /// Whether anybody had to be asked.
     pub(super) asked: bool,
@@ -52,7 +52,7 @@ pub(super) struct Vouched {
     pub(super) tried: Vec<SourceFailure>,
 }
 
-impl Keeper {
+impl Context {
     /// The digest of a declared artifact, as far as it is known and, where it has to be, signed.
     #[must_use]
     pub fn pin_of(&self, artifact: &Artifact<DeclaredPin>) -> Option<Pin> {
@@ -67,20 +67,20 @@ impl Keeper {
 
     /// What is still to be asked of somebody about artifacts of these names, a sentence each.
     #[must_use]
-    pub fn open_questions<'a>(&self, names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    pub fn unknown_pins<'a>(&self, names: impl Iterator<Item = &'a str>) -> Vec<String> {
         let names: Vec<&str> = names.collect();
         let artifacts = self.settings.artifacts.iter();
         let open = artifacts.filter(|artifact| {
             names.contains(&artifact.name.as_str()) && self.pin_of(artifact).is_none()
         });
-        open.map(question).collect()
+        open.map(describe_unknown_pin).collect()
     }
 
     /// Takes in what was once written down, where something is not known. Blocks.
     ///
     /// # Errors
     /// When what was written down cannot be read.
-    pub(super) fn recall_pins(&self) -> Result<(), ReconcileError> {
+    pub(super) fn restore_saved_pins(&self) -> Result<(), ReconcileError> {
         let mut artifacts = self.settings.artifacts.iter();
         if artifacts.any(|artifact| self.pin_of(artifact).is_none()) {
             let state = &self.settings.paths.state_dir;
@@ -90,18 +90,18 @@ impl Keeper {
     }
 }
 
-impl Session {
+impl StateLock {
     /// The artifact with its digest: known, or asked for now and written down.
     ///
     /// # Errors
     /// When nobody says it whom the declaration trusts, or it cannot be written down.
-    pub(super) async fn vouch(
+    pub(super) async fn resolve_pin(
         self: &Arc<Self>,
         artifact: &Artifact<DeclaredPin>,
         offline: bool,
-    ) -> Result<Vouched, ReconcileError> {
+    ) -> Result<ResolvedArtifact, ReconcileError> {
         if let Some(artifact) = self.keeper.pinned(artifact) {
-            return Ok(Vouched {
+            return Ok(ResolvedArtifact {
                 artifact,
                 asked: false,
                 tried: Vec::new(),
@@ -116,13 +116,13 @@ impl Session {
             by = artifact.pin.describe_source(),
             "the digest is known now"
         );
-        self.keeper.pins.learn([Answer {
+        self.keeper.pins.learn([LearnedPin {
             declared: PinDeclaration::of(artifact),
             pin,
         }]);
         let session = Arc::clone(self);
-        super::converge::blocking(move || session.remember_pins()).await?;
-        Ok(Vouched {
+        super::converge::run_blocking(move || session.save_pins()).await?;
+        Ok(ResolvedArtifact {
             artifact: artifact.with_pin(pin),
             asked: true,
             tried,
@@ -134,19 +134,22 @@ impl Session {
     ///
     /// # Errors
     /// When the disk refuses.
-    pub(super) fn doubt(&self, artifact: &Artifact<DeclaredPin>) -> Result<(), ReconcileError> {
+    pub(super) fn forget_wrong_pin(
+        &self,
+        artifact: &Artifact<DeclaredPin>,
+    ) -> Result<(), ReconcileError> {
         let is_said_here = matches!(artifact.pin.source, DigestSource::Configuration(_));
         let pins = &self.keeper.pins;
         let Some(pin) = pins.find(artifact).filter(|_| !is_said_here) else {
             return Ok(());
         };
-        if self.store.ledger()?.members(&pin).is_some() {
+        if self.store.load_ledger()?.measured_members(&pin).is_some() {
             return Ok(());
         }
         pins.forget(artifact);
         match pins.all().is_empty() {
             true => Ok(self.store.forget_pins()?),
-            false => self.remember_pins(),
+            false => self.save_pins(),
         }
     }
 
@@ -155,7 +158,7 @@ impl Session {
     ///
     /// # Errors
     /// When the disk refuses.
-    pub(super) fn remember_pins(&self) -> Result<(), ReconcileError> {
+    pub(super) fn save_pins(&self) -> Result<(), ReconcileError> {
         let declared: Vec<_> = self
             .keeper
             .settings
@@ -164,7 +167,7 @@ impl Session {
             .map(PinDeclaration::of)
             .collect();
         let mut answers = self.keeper.pins.all();
-        let in_place = self.keeper.needed(&self.store.ledger()?).pins;
+        let in_place = self.keeper.needed(&self.store.load_ledger()?).pins;
         answers.retain(|answer| {
             declared.contains(&answer.declared) || in_place.contains(&answer.pin.to_string())
         });
@@ -176,7 +179,7 @@ impl Session {
 }
 
 /// What is not known of an artifact, and who tells it.
-fn question(artifact: &Artifact<DeclaredPin>) -> String {
+fn describe_unknown_pin(artifact: &Artifact<DeclaredPin>) -> String {
     let Artifact { name, version, .. } = artifact;
     match &artifact.pin.source {
         DigestSource::Configuration(_) => {

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::network::{NetworkSight, Rendered};
-use super::questions::Answers;
+use super::network::{ObservedNetwork, RenderedConflist};
+use super::questions::ProbeAnswers;
 use crate::cni::{
     ChoiceOutcome, ConflistSummary, PassedOver, Precedence, RuntimeChoice, check_name_is_free,
     choose_conflist, list_merged_drop_ins, precedence_of,
@@ -12,11 +12,11 @@ use crate::config::{ForeignConflists, Network};
 use crate::model::{Check, CheckName, ContainerRuntime, Effective, FileName, RuntimeView};
 
 /// What every supported runtime takes from the directory.
-pub(super) struct View(Vec<(ContainerRuntime, RuntimeChoice)>);
+pub(super) struct RuntimeVerdicts(Vec<(ContainerRuntime, RuntimeChoice)>);
 
-impl View {
+impl RuntimeVerdicts {
     /// Works out every runtime's choice.
-    pub(super) fn of(network: &NetworkSight, answers: &Answers) -> Self {
+    pub(super) fn of(network: &ObservedNetwork, answers: &ProbeAnswers) -> Self {
         let answers = |plugin: &str| answers.supported(plugin);
         Self(network.with_dir(|dir| {
             ContainerRuntime::ALL
@@ -86,7 +86,7 @@ impl View {
         &self,
         declared: &Network,
         policy: ForeignConflists,
-        network: &NetworkSight,
+        network: &ObservedNetwork,
     ) -> Check {
         let ours = &declared.file_name;
         let mut check = Check::new(CheckName::Precedence);
@@ -117,7 +117,7 @@ impl View {
             };
             check.failures.push(line);
         }
-        if let Ok(Rendered { report, .. }) = &network.rendered
+        if let Ok(RenderedConflist { report, .. }) = &network.rendered
             && let Some(summary) = &report.summary
         {
             check
@@ -143,7 +143,7 @@ const fn mend(policy: ForeignConflists) -> &'static str {
 fn neighbours(
     summary: &ConflistSummary,
     declared: &Network,
-    network: &NetworkSight,
+    network: &ObservedNetwork,
 ) -> Vec<String> {
     let (taken, merged) = network.with_dir(|dir| {
         let taken = check_name_is_free(&summary.name, &declared.file_name, dir);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use tokio::task::JoinSet;
 
 use super::error::ReconcileError;
-use super::{Keeper, Sight};
+use super::{Context, ObservedState};
 use crate::cni::plugins_asked_by_crio;
 use crate::host::{Dir, Host, HostError, Kind, Print};
 use crate::model::{FileState, FileType, PluginName, Sha256};
@@ -18,18 +18,18 @@ const LONGEST_SHEBANG: u64 = 256;
 
 /// The answers of one pass.
 #[derive(Debug, Default)]
-pub(super) struct Answers {
+pub(super) struct ProbeAnswers {
     /// Why a gate does not hold, a line each.
     pub(super) closed_gates: Vec<String>,
     /// What every plugin that matters answered to VERSION.
-    pub(super) versions: BTreeMap<String, Version>,
+    pub(super) versions: BTreeMap<String, PluginVersion>,
     /// The same with what each plugin was when it was asked, so that it need not be asked again.
-    asked: BTreeMap<String, (Identity, Version)>,
+    asked: BTreeMap<String, (PluginIdentity, PluginVersion)>,
 }
 
 /// What a plugin was when it was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Identity {
+enum PluginIdentity {
     /// A declared one, by its content.
     Content(Sha256),
     /// A foreign one, which nobody hashed.
@@ -38,7 +38,7 @@ enum Identity {
 
 /// What came of asking a plugin.
 #[derive(Debug, Clone)]
-pub(super) enum Version {
+pub(super) enum PluginVersion {
     /// It is not in the bin directory.
     Absent,
     /// It is not what was declared, so it is not run.
@@ -51,16 +51,16 @@ pub(super) enum Version {
     Broken(String),
 }
 
-impl Answers {
+impl ProbeAnswers {
     /// Has every plugin asked again that gave no usable answer: what was wrong may have passed.
     pub(super) fn forget_failures(&mut self) {
         self.asked
-            .retain(|_, (_, version)| matches!(version, Version::Supports(_)));
+            .retain(|_, (_, version)| matches!(version, PluginVersion::Supports(_)));
     }
 
     /// Whether a plugin gave no usable answer.
     pub(super) fn has_failures(&self) -> bool {
-        let broken = |version: &Version| matches!(version, Version::Broken(_));
+        let broken = |version: &PluginVersion| matches!(version, PluginVersion::Broken(_));
         self.versions.values().any(broken)
     }
 
@@ -70,7 +70,7 @@ impl Answers {
     }
 
     /// What a plugin answered when it was the same as now.
-    fn known(&self, plugin: &str, identity: Option<Identity>) -> Option<&Version> {
+    fn known(&self, plugin: &str, identity: Option<PluginIdentity>) -> Option<&PluginVersion> {
         let (asked, version) = self.asked.get(plugin)?;
         (Some(*asked) == identity).then_some(version)
     }
@@ -79,14 +79,14 @@ impl Answers {
     /// cannot be asked from here is given the benefit of the doubt.
     pub(super) fn supported(&self, plugin: &str) -> Option<Vec<String>> {
         match self.versions.get(plugin)? {
-            Version::Supports(versions) => Some(versions.clone()),
-            Version::Unasked(_) => Some(
+            PluginVersion::Supports(versions) => Some(versions.clone()),
+            PluginVersion::Unasked(_) => Some(
                 crate::cni::SPEC_VERSIONS
                     .iter()
                     .map(ToString::to_string)
                     .collect(),
             ),
-            Version::Absent | Version::Distrusted | Version::Broken(_) => None,
+            PluginVersion::Absent | PluginVersion::Distrusted | PluginVersion::Broken(_) => None,
         }
     }
 }
@@ -95,10 +95,13 @@ impl Answers {
 ///
 /// # Errors
 /// When the disk refuses.
-pub(super) async fn ask(keeper: &Keeper, sight: &Sight) -> Result<Answers, ReconcileError> {
-    let answers = Answers {
+pub(super) async fn ask(
+    keeper: &Context,
+    sight: &ObservedState,
+) -> Result<ProbeAnswers, ReconcileError> {
+    let answers = ProbeAnswers {
         closed_gates: closed_gates(keeper).await,
-        ..Answers::default()
+        ..ProbeAnswers::default()
     };
     ask_rest(keeper, sight, answers).await
 }
@@ -109,10 +112,10 @@ pub(super) async fn ask(keeper: &Keeper, sight: &Sight) -> Result<Answers, Recon
 /// # Errors
 /// When the disk refuses.
 pub(super) async fn ask_rest(
-    keeper: &Keeper,
-    sight: &Sight,
-    mut answers: Answers,
-) -> Result<Answers, ReconcileError> {
+    keeper: &Context,
+    sight: &ObservedState,
+    mut answers: ProbeAnswers,
+) -> Result<ProbeAnswers, ReconcileError> {
     let bin = keeper.bin_dir()?;
     let mut asking = JoinSet::new();
     answers.versions.clear();
@@ -149,17 +152,21 @@ pub(super) async fn ask_rest(
 }
 
 /// What a plugin is now; `None` where nothing would show a change of it, as with what a link leads to.
-fn identity(bin: Option<&Dir>, sight: &Sight, plugin: &str) -> Result<Option<Identity>, HostError> {
+fn identity(
+    bin: Option<&Dir>,
+    sight: &ObservedState,
+    plugin: &str,
+) -> Result<Option<PluginIdentity>, HostError> {
     let (Some(bin), Ok(name)) = (bin, plugin.parse::<PluginName>()) else {
         return Ok(None);
     };
     match sight.observed.plugins.get(&name) {
-        Some(FileState::Regular(file)) => Ok(Some(Identity::Content(file.sha256))),
-        _ => Ok(bin.print(name.file())?.map(Identity::File)),
+        Some(FileState::Regular(file)) => Ok(Some(PluginIdentity::Content(file.sha256))),
+        _ => Ok(bin.print(name.file())?.map(PluginIdentity::File)),
     }
 }
 
-fn plugins_that_matter(keeper: &Keeper, sight: &Sight) -> BTreeSet<String> {
+fn plugins_that_matter(keeper: &Context, sight: &ObservedState) -> BTreeSet<String> {
     let mut plugins = BTreeSet::new();
     let declared = keeper.settings.network.as_ref();
     if let Some((network, declared)) = sight.network.as_ref().zip(declared) {
@@ -177,7 +184,7 @@ fn plugins_that_matter(keeper: &Keeper, sight: &Sight) -> BTreeSet<String> {
 }
 
 /// Why each gate that does not hold does not, a line each.
-pub(super) async fn closed_gates(keeper: &Keeper) -> Vec<String> {
+pub(super) async fn closed_gates(keeper: &Context) -> Vec<String> {
     // All at once: a gate that does not answer takes seconds.
     let mut asking = JoinSet::new();
     let network = keeper.settings.network.iter();
@@ -199,13 +206,13 @@ pub(super) async fn closed_gates(keeper: &Keeper) -> Vec<String> {
 
 /// Where a plugin is that may be asked, or why there is none.
 fn place(
-    keeper: &Keeper,
+    keeper: &Context,
     bin: Option<&Dir>,
-    sight: &Sight,
+    sight: &ObservedState,
     plugin: &str,
-) -> Result<Result<PathBuf, Version>, HostError> {
+) -> Result<Result<PathBuf, PluginVersion>, HostError> {
     let (Some(bin), Ok(name)) = (bin, plugin.parse::<PluginName>()) else {
-        return Ok(Err(Version::Absent));
+        return Ok(Err(PluginVersion::Absent));
     };
     // libcni takes links too (`invoke.FindInPath` asks `Stat`), and finds nothing where one leads nowhere.
     let path = match bin.metadata(name.file())?.map(|found| found.kind) {
@@ -214,32 +221,32 @@ fn place(
             let link = keeper.settings.paths.bin_dir.join(name.as_str());
             match keeper.host.locate(&link) {
                 Ok(target) => target,
-                Err(error) if error.is_absent() => return Ok(Err(Version::Absent)),
-                Err(error) => return Ok(Err(Version::Broken(error.to_string()))),
+                Err(error) if error.is_absent() => return Ok(Err(PluginVersion::Absent)),
+                Err(error) => return Ok(Err(PluginVersion::Broken(error.to_string()))),
             }
         }
-        _ => return Ok(Err(Version::Absent)),
+        _ => return Ok(Err(PluginVersion::Absent)),
     };
     Ok(match sight.plan.concerns(&name) {
-        true => Err(Version::Distrusted),
+        true => Err(PluginVersion::Distrusted),
         false => Ok(path),
     })
 }
 
-async fn version(keeper: &Keeper, plugin: &Path) -> Version {
+async fn version(keeper: &Context, plugin: &Path) -> PluginVersion {
     match ask_version(plugin).await {
-        Ok(answer) => Version::Supports(answer.supported),
+        Ok(answer) => PluginVersion::Supports(answer.supported),
         Err(error @ VersionError::NoLoader) => match no_interpreter(keeper, plugin) {
-            Some(reason) => Version::Broken(reason),
-            None => Version::Unasked(error.to_string()),
+            Some(reason) => PluginVersion::Broken(reason),
+            None => PluginVersion::Unasked(error.to_string()),
         },
-        Err(error) => Version::Broken(error.to_string()),
+        Err(error) => PluginVersion::Broken(error.to_string()),
     }
 }
 
 /// Why what cannot be run here cannot be run on the host either; `None` where that is not known: the
 /// container of an agent need not have the dynamic loader that a plugin finds on its host.
-fn no_interpreter(keeper: &Keeper, plugin: &Path) -> Option<String> {
+fn no_interpreter(keeper: &Context, plugin: &Path) -> Option<String> {
     if keeper.host.is_the_machine() {
         return Some("the interpreter or dynamic loader that it names does not exist".to_owned());
     }

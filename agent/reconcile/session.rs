@@ -4,17 +4,17 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::Keeper;
+use super::Context;
 use super::error::ReconcileError;
-use super::network::{self, NetworkSight};
+use super::network::{self, ObservedNetwork};
 use crate::host::{Lock, Print};
 use crate::model::Sha256;
-use crate::store::{Ledger, Place, Store};
+use crate::store::{Ledger, ManagedDir, Store};
 
 /// The state directory with the lock held. Shared with blocking work, so that the lock outlives it.
 #[derive(Debug)]
-pub(super) struct Session {
-    pub(super) keeper: Keeper,
+pub(super) struct StateLock {
+    pub(super) keeper: Context,
     pub(super) store: Store,
     /// The spares that were proven, and are still what they were as long as they have this print.
     pub(super) proven: Mutex<HashMap<Sha256, Print>>,
@@ -26,14 +26,14 @@ pub(super) struct Session {
 }
 
 /// What the store and the ledger must not let go of.
-pub(super) struct Needed {
+pub(super) struct NeededContents {
     /// Pins as text.
     pub(super) pins: BTreeSet<String>,
     /// Contents of plugins.
     pub(super) digests: HashSet<Sha256>,
 }
 
-impl Session {
+impl StateLock {
     /// The print of a proven spare. It is for one use: where that fails, the spare is to be proven again.
     pub(super) fn proven_spare(&self, digest: &Sha256) -> Option<Print> {
         let mut proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
@@ -67,18 +67,18 @@ impl Session {
     /// # Errors
     /// When the disk refuses.
     pub(super) fn remember(&self, ledger: &Ledger) -> Result<(), ReconcileError> {
-        if self.store.ledger()? == Ledger::default() {
-            self.store.save(ledger)?;
+        if self.store.load_ledger()? == Ledger::default() {
+            self.store.save_ledger(ledger)?;
         }
         Ok(())
     }
 }
 
-impl Keeper {
+impl Context {
     /// Refuses a wrong conflist, then holds the state directory for one run.
-    pub(super) fn open(&self) -> Result<Arc<Session>, ReconcileError> {
-        network::look(self)?
-            .map(NetworkSight::must_render)
+    pub(super) fn open(&self) -> Result<Arc<StateLock>, ReconcileError> {
+        network::observe_network(self)?
+            .map(ObservedNetwork::must_render)
             .transpose()?;
         self.hold(false)
     }
@@ -87,17 +87,17 @@ impl Keeper {
     ///
     /// # Errors
     /// When another agent is at work ([`ReconcileError::is_held`]), or the disk refuses.
-    pub(super) fn hold(&self, lasting: bool) -> Result<Arc<Session>, ReconcileError> {
+    pub(super) fn hold(&self, lasting: bool) -> Result<Arc<StateLock>, ReconcileError> {
         let store = Store::open(&self.host, &self.settings.paths.state_dir)?;
         let lock = store.lock()?;
         self.sweep(&store)?;
-        self.recall_pins()?;
+        self.restore_saved_pins()?;
         if lasting {
-            let mut ledger = store.ledger()?;
+            let mut ledger = store.load_ledger()?;
             ledger.retain_members(&self.needed(&ledger).pins);
-            store.save(&ledger)?;
+            store.save_ledger(&ledger)?;
         }
-        let session = Session {
+        let session = StateLock {
             keeper: self.clone(),
             store,
             proven: Mutex::default(),
@@ -105,10 +105,7 @@ impl Keeper {
             lasting,
             lock,
         };
-        if let Err(error) = session
-            .remember_node()
-            .and_then(|()| session.remember_pins())
-        {
+        if let Err(error) = session.save_node_facts().and_then(|()| session.save_pins()) {
             // It is for the next start, and no reason not to begin.
             tracing::warn!("{error}");
         }
@@ -121,9 +118,9 @@ impl Keeper {
 
     /// What is declared or in place: after an upgrade that failed, the set that is still there can be verified and
     /// healed as before.
-    pub(super) fn needed(&self, ledger: &Ledger) -> Needed {
+    pub(super) fn needed(&self, ledger: &Ledger) -> NeededContents {
         let artifacts = self.settings.artifacts.iter();
-        let mut needed = Needed {
+        let mut needed = NeededContents {
             pins: artifacts
                 .filter_map(|artifact| Some(self.pin_of(artifact)?.to_string()))
                 .collect(),
@@ -131,7 +128,7 @@ impl Keeper {
         };
         for wanted in self.desired(ledger, None).plugins {
             needed.digests.extend(wanted.sha256);
-            if let Some(placed) = ledger.find(Place::Bin, wanted.plugin.file()) {
+            if let Some(placed) = ledger.find_file(ManagedDir::Bin, wanted.plugin.file()) {
                 let origin = placed.origin.iter();
                 needed.pins.extend(origin.map(|origin| origin.pin.clone()));
                 needed.digests.extend(placed.previous);
@@ -144,7 +141,7 @@ impl Keeper {
     /// Removes the temps that a killed run left, in every directory that is ours to write to. To be
     /// called with the lock held.
     pub(super) fn sweep(&self, store: &Store) -> Result<(), ReconcileError> {
-        let mut swept = store.sweep()?;
+        let mut swept = store.sweep_temps()?;
         for dir in [self.bin_dir()?, self.conf_dir()?].into_iter().flatten() {
             match dir.sweep() {
                 Ok(names) => swept.extend(names),

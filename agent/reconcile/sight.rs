@@ -4,18 +4,18 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 
 use super::error::ReconcileError;
-use super::network::NetworkSight;
+use super::network::ObservedNetwork;
 use super::supply::ledger_key;
-use super::{Keeper, network};
+use super::{Context, network};
 use crate::config::ForeignConflists;
 use crate::host::{Dir, HostError};
 use crate::model::{FileName, FileState, IfPresent, Sha256};
 use crate::plan::{Desired, DesiredConflist, DesiredPlugin, Observed, Plan, plan};
-use crate::store::{Dirs, Glance, Ledger, Place};
+use crate::store::{Ledger, ManagedDir, ManagedDirs, StoreContents};
 
 /// One look at a node.
 #[derive(Debug)]
-pub struct Sight {
+pub struct ObservedState {
     /// What we placed before.
     pub ledger: Ledger,
     /// What is wanted.
@@ -25,31 +25,35 @@ pub struct Sight {
     /// The steps from there to what is wanted.
     pub plan: Plan,
     /// The conflist and its directory, where one is declared.
-    pub network: Option<NetworkSight>,
+    pub network: Option<ObservedNetwork>,
     /// Whether the bin directory itself does not exist.
     pub bin_is_absent: bool,
     /// Directories that were removed on the host while they are mounted here: what is put into them is lost.
     pub dead: Vec<PathBuf>,
 }
 
-impl Keeper {
+impl Context {
     /// Looks at the disk; changes nothing. Also what `plan` prints.
     ///
     /// # Errors
     /// When the disk or the ledger cannot be read, or the conflist has a mistake.
-    pub async fn sight(&self) -> Result<Sight, ReconcileError> {
+    pub async fn observe_strictly(&self) -> Result<ObservedState, ReconcileError> {
         let keeper = self.clone();
-        let sight = tokio::task::spawn_blocking(move || keeper.look()).await??;
-        let network = sight.network.map(NetworkSight::must_render).transpose()?;
-        Ok(Sight { network, ..sight })
+        let sight = tokio::task::spawn_blocking(move || keeper.observe_disk()).await??;
+        let network = sight
+            .network
+            .map(ObservedNetwork::must_render)
+            .transpose()?;
+        Ok(ObservedState { network, ..sight })
     }
 
     /// Looks at the disk, whatever is wrong with the conflist. Blocks.
-    pub(super) fn look(&self) -> Result<Sight, ReconcileError> {
-        let Glance { ledger, blobs } = Glance::at(&self.host, &self.settings.paths.state_dir)?;
+    pub(super) fn observe_disk(&self) -> Result<ObservedState, ReconcileError> {
+        let StoreContents { ledger, blobs } =
+            StoreContents::read_from(&self.host, &self.settings.paths.state_dir)?;
         self.must_know_where(&ledger)?;
-        self.recall_pins()?;
-        let network = network::look(self)?;
+        self.restore_saved_pins()?;
+        let network = network::observe_network(self)?;
         let desired = self.desired(&ledger, network.as_ref());
         let observed = self.observe(&ledger, &desired, network.as_ref(), blobs)?;
         let (bin, conf) = (self.bin_dir()?, self.conf_dir()?);
@@ -59,7 +63,7 @@ impl Keeper {
                 dead.push(dir.path().to_owned());
             }
         }
-        Ok(Sight {
+        Ok(ObservedState {
             plan: plan(&desired, &observed),
             ledger,
             desired,
@@ -71,9 +75,9 @@ impl Keeper {
     }
 
     /// The declared directories, as the ledger remembers them.
-    pub(super) fn dirs(&self) -> Dirs {
+    pub(super) fn dirs(&self) -> ManagedDirs {
         let paths = &self.settings.paths;
-        Dirs {
+        ManagedDirs {
             bin: paths.bin_dir.clone(),
             conf: paths.conf_dir.clone(),
         }
@@ -82,7 +86,7 @@ impl Keeper {
     /// Refuses a ledger whose files lie elsewhere: by name alone it would claim what is not ours, and
     /// forget what is.
     pub(super) fn must_know_where(&self, ledger: &Ledger) -> Result<(), ReconcileError> {
-        match ledger.elsewhere(&self.dirs()) {
+        match ledger.dirs_other_than(&self.dirs()) {
             Some(was) => Err(ReconcileError::Moved {
                 state: self
                     .host
@@ -96,11 +100,11 @@ impl Keeper {
     }
 
     /// What is wanted, as far as the ledger knows what the artifacts hold.
-    pub(super) fn desired(&self, ledger: &Ledger, network: Option<&NetworkSight>) -> Desired {
+    pub(super) fn desired(&self, ledger: &Ledger, network: Option<&ObservedNetwork>) -> Desired {
         let mut plugins = Vec::new();
         for artifact in &self.settings.artifacts {
             let pin = self.pin_of(artifact);
-            let known = pin.and_then(|pin| ledger.members(&pin));
+            let known = pin.and_then(|pin| ledger.measured_members(&pin));
             for member in &artifact.members {
                 let measured = known.and_then(|known| known.get(ledger_key(artifact, member)));
                 plugins.push(DesiredPlugin {
@@ -130,14 +134,14 @@ impl Keeper {
         &self,
         ledger: &Ledger,
         desired: &Desired,
-        network: Option<&NetworkSight>,
+        network: Option<&ObservedNetwork>,
         blobs: HashSet<Sha256>,
     ) -> Result<Observed, ReconcileError> {
         let bin = self.bin_dir()?;
         let conf = self.conf_dir()?;
         let mut observed = Observed {
-            placed_plugins: placed(ledger, Place::Bin),
-            placed_conflists: placed(ledger, Place::Conf),
+            placed_plugins: placed(ledger, ManagedDir::Bin),
+            placed_conflists: placed(ledger, ManagedDir::Conf),
             blobs: blobs.into_iter().collect(),
             ..Observed::default()
         };
@@ -161,7 +165,9 @@ impl Keeper {
             && self.settings.drift.foreign_conflists == ForeignConflists::Disable
         {
             let is_ours = |name: &FileName| match observed.conflists.get(name) {
-                Some(FileState::Regular(file)) => ledger.owns(Place::Conf, name, &file.sha256),
+                Some(FileState::Regular(file)) => {
+                    ledger.owns_content(ManagedDir::Conf, name, &file.sha256)
+                }
                 _ => false,
             };
             observed.rivals = network.rivals(&declared.file_name, is_ours);
@@ -192,7 +198,7 @@ fn state(dir: Option<&Dir>, name: &FileName) -> FileState {
     dir.map_or(FileState::Absent, |dir| dir.observe(name))
 }
 
-fn placed(ledger: &Ledger, place: Place) -> BTreeMap<FileName, BTreeSet<Sha256>> {
+fn placed(ledger: &Ledger, place: ManagedDir) -> BTreeMap<FileName, BTreeSet<Sha256>> {
     ledger
         .files()
         .iter()

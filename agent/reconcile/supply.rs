@@ -4,16 +4,16 @@ use std::io::{self, Write as _};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
-use super::Keeper;
+use super::Context;
 use super::error::ReconcileError;
 use crate::fetch::{self, FetchError, Fetched, Limits, LocalFiles, MemberSink, Progress};
 use crate::host::{HostError, Spool, Temp};
 use crate::model::{Artifact, Format, Member, Sha256};
 use crate::retry::RoundsPolicy;
-use crate::store::{Measure, Store, StoreError};
+use crate::store::{MeasuredFile, Store, StoreError};
 
 /// What an artifact was found to hold: the ledger's key of each member, and what it is.
-pub(super) type Measured = Vec<(String, Measure)>;
+pub(super) type Measured = Vec<(String, MeasuredFile)>;
 
 /// The name under which the ledger keeps what a member was found to be.
 pub(super) fn ledger_key<'a, P>(artifact: &'a Artifact<P>, member: &'a Member) -> &'a str {
@@ -25,7 +25,7 @@ pub(super) fn ledger_key<'a, P>(artifact: &'a Artifact<P>, member: &'a Member) -
 
 /// What asking sources takes, as it is declared.
 pub(super) fn means<'a>(
-    keeper: &'a Keeper,
+    keeper: &'a Context,
     offline: bool,
     progress: &'a dyn Progress,
 ) -> fetch::Means<'a> {
@@ -48,7 +48,7 @@ pub(super) fn means<'a>(
 /// When no source gives the pinned bytes, or they cannot be kept.
 pub(super) async fn download(
     artifact: &Artifact,
-    keeper: &Keeper,
+    keeper: &Context,
     store: &Store,
     offline: bool,
     progress: &dyn Progress,
@@ -62,7 +62,7 @@ pub(super) async fn download(
         });
     }
     let means = means(keeper, offline, progress);
-    let temps = store.temps();
+    let temps = store.temp_dir();
     let spool = || temps.spool().map_err(|error| error.source);
     match fetch::download(artifact, &means, &spool).await {
         Ok(fetched) => Ok(fetched),
@@ -87,7 +87,7 @@ pub(super) fn unpack(
     store: &Store,
 ) -> Result<Measured, ReconcileError> {
     let (complete, arriving) = channel::<Temp>();
-    let mut intake = Intake {
+    let mut intake = BlobSink {
         artifact,
         store,
         complete,
@@ -101,11 +101,13 @@ pub(super) fn unpack(
             .spawn_scoped(scope, || {
                 arriving
                     .into_iter()
-                    .try_for_each(|temp| store.insert(temp).map(drop))
+                    .try_for_each(|temp| store.insert_blob(temp).map(drop))
             })
-            .map_err(|error| HostError::new("start a thread for", store.temps().path(), error))?;
+            .map_err(|error| {
+                HostError::new("start a thread for", store.temp_dir().path(), error)
+            })?;
         let read = fetch::read_members(bytes, artifact, &Limits::default(), &mut intake);
-        let Intake {
+        let BlobSink {
             complete,
             measured,
             refused,
@@ -129,7 +131,7 @@ pub(super) fn unpack(
 }
 
 /// Writes each member to a temp beside the store, and hands it on to be made durable there.
-struct Intake<'a> {
+struct BlobSink<'a> {
     artifact: &'a Artifact,
     store: &'a Store,
     complete: Sender<Temp>,
@@ -138,7 +140,7 @@ struct Intake<'a> {
     refused: Option<HostError>,
 }
 
-impl Intake<'_> {
+impl BlobSink<'_> {
     fn refuse(&mut self, error: HostError) -> io::Error {
         let kind = error.source.kind();
         self.refused = Some(error);
@@ -146,14 +148,14 @@ impl Intake<'_> {
     }
 }
 
-impl MemberSink for Intake<'_> {
+impl MemberSink for BlobSink<'_> {
     fn begin(&mut self, plugins: &[&Member], _size: u64) -> io::Result<()> {
         let mut keys: Vec<String> = plugins
             .iter()
             .map(|member| ledger_key(self.artifact, member).to_owned())
             .collect();
         keys.dedup();
-        let temp = self.store.temps().create_temp();
+        let temp = self.store.temp_dir().create_temp();
         self.open = Some((keys, temp.map_err(|error| self.refuse(error))?));
         Ok(())
     }
@@ -176,7 +178,9 @@ impl MemberSink for Intake<'_> {
         self.complete
             .send(temp)
             .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
-        let measures = keys.into_iter().map(|key| (key, Measure { sha256, size }));
+        let measures = keys
+            .into_iter()
+            .map(|key| (key, MeasuredFile { sha256, size }));
         self.measured.extend(measures);
         Ok(sha256)
     }

@@ -3,18 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 
-use super::Keeper;
+use super::Context;
 use super::error::ReconcileError;
 use super::network::LARGEST_CONFLIST;
 use crate::cni::required_plugins;
 use crate::host::{Dir, HostError, Kind};
 use crate::model::{FileName, FileState, FileType, Sha256};
-use crate::store::{Ledger, Place, Store};
+use crate::store::{Ledger, ManagedDir, Store};
 
 /// What became of one file of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(tag = "what", rename_all = "kebab-case")]
-pub enum Removal {
+pub enum RemovalOutcome {
     /// It held what we placed and is gone.
     Removed {
         /// Where it was.
@@ -41,24 +41,24 @@ pub enum Removal {
 
 /// What uninstall did, in order.
 #[derive(Debug, Default)]
-pub struct Uninstalled {
+pub struct UninstallReport {
     /// What became of each file.
-    pub removals: Vec<Removal>,
+    pub removals: Vec<RemovalOutcome>,
 }
 
-impl Keeper {
+impl Context {
     /// Removes the conflist, gives rivals their names back, then removes the binaries; last, the store's
     /// copies. Directories stay, and so does every file that is not what we placed.
     ///
     /// # Errors
     /// When another agent is at work or the disk refuses; what was done until then is recorded.
-    pub async fn uninstall(&self) -> Result<Uninstalled, ReconcileError> {
+    pub async fn uninstall(&self) -> Result<UninstallReport, ReconcileError> {
         let keeper = self.clone();
         tokio::task::spawn_blocking(move || keeper.remove_all()).await?
     }
 
-    fn remove_all(&self) -> Result<Uninstalled, ReconcileError> {
-        let mut done = Uninstalled::default();
+    fn remove_all(&self) -> Result<UninstallReport, ReconcileError> {
+        let mut done = UninstallReport::default();
         let state_dir = &self.settings.paths.state_dir;
         if !self.host.exists(state_dir)? {
             // Nothing was ever placed, and none is made for this.
@@ -67,11 +67,11 @@ impl Keeper {
         let store = Store::open(&self.host, state_dir)?;
         let _lock = store.lock()?;
         self.sweep(&store)?;
-        let mut ledger = store.ledger()?;
+        let mut ledger = store.load_ledger()?;
         self.must_know_where(&ledger)?;
         let outcome = self.remove_in_order(&store, &mut ledger, &mut done);
         // Also after a failure: what is gone must not be looked for again.
-        store.save(&ledger)?;
+        store.save_ledger(&ledger)?;
         outcome?;
         Ok(done)
     }
@@ -80,17 +80,23 @@ impl Keeper {
         &self,
         store: &Store,
         ledger: &mut Ledger,
-        done: &mut Uninstalled,
+        done: &mut UninstallReport,
     ) -> Result<(), ReconcileError> {
         let conf = self.conf_dir()?;
         let in_use = self.named_by_edited(conf.as_ref(), ledger);
         let none = BTreeMap::new();
-        self.remove_placed(Place::Conf, conf.as_ref(), &none, ledger, done)?;
+        self.remove_placed(ManagedDir::Conf, conf.as_ref(), &none, ledger, done)?;
         if let Some(conf) = &conf {
             restore(conf, ledger, done)?;
         }
-        self.remove_placed(Place::Bin, self.bin_dir()?.as_ref(), &in_use, ledger, done)?;
-        store.prune(&HashSet::new())?;
+        self.remove_placed(
+            ManagedDir::Bin,
+            self.bin_dir()?.as_ref(),
+            &in_use,
+            ledger,
+            done,
+        )?;
+        store.prune_blobs(&HashSet::new())?;
         store.forget_node()?;
         store.forget_pins()?;
         ledger.retain_members(&BTreeSet::new());
@@ -102,13 +108,13 @@ impl Keeper {
     fn named_by_edited(&self, conf: Option<&Dir>, ledger: &Ledger) -> BTreeMap<FileName, FileName> {
         let mut named = BTreeMap::new();
         for file in ledger.files() {
-            let Some(conf) = conf.filter(|_| file.place == Place::Conf) else {
+            let Some(conf) = conf.filter(|_| file.place == ManagedDir::Conf) else {
                 continue;
             };
             let Ok(bytes) = conf.read(file.name.as_str().as_ref(), LARGEST_CONFLIST) else {
                 continue;
             };
-            if ledger.owns(Place::Conf, &file.name, &Sha256::of(&bytes)) {
+            if ledger.owns_content(ManagedDir::Conf, &file.name, &Sha256::of(&bytes)) {
                 continue;
             }
             let plugins = serde_json::from_slice(&bytes).map(|list| required_plugins(&list));
@@ -124,11 +130,11 @@ impl Keeper {
 
     fn remove_placed(
         &self,
-        place: Place,
+        place: ManagedDir,
         dir: Option<&Dir>,
         in_use: &BTreeMap<FileName, FileName>,
         ledger: &mut Ledger,
-        done: &mut Uninstalled,
+        done: &mut UninstallReport,
     ) -> Result<(), ReconcileError> {
         let ours: Vec<FileName> = ledger
             .files()
@@ -138,8 +144,8 @@ impl Keeper {
             .collect();
         let paths = &self.settings.paths;
         let declared = match place {
-            Place::Bin => &paths.bin_dir,
-            Place::Conf => &paths.conf_dir,
+            ManagedDir::Bin => &paths.bin_dir,
+            ManagedDir::Conf => &paths.conf_dir,
         };
         for name in ours {
             let path = self.host.shown(declared).join(name.as_str());
@@ -148,7 +154,7 @@ impl Keeper {
                 && state != FileState::Absent
             {
                 // It stays ours: the next uninstall takes it, once that conflist is gone.
-                done.removals.push(Removal::Spared {
+                done.removals.push(RemovalOutcome::Spared {
                     path,
                     reason: format!("{conflist} stays, and needs it"),
                 });
@@ -161,18 +167,18 @@ impl Keeper {
                     return Err(HostError::new("remove", dir.file(&name), source).into());
                 }
                 (FileState::Regular(file), Some(dir))
-                    if ledger.owns(place, &name, &file.sha256) =>
+                    if ledger.owns_content(place, &name, &file.sha256) =>
                 {
                     dir.remove(&name)?;
-                    Removal::Removed { path }
+                    RemovalOutcome::Removed { path }
                 }
-                (FileState::Absent, _) | (_, None) => Removal::Gone { path },
-                (state, Some(_)) => Removal::Spared {
+                (FileState::Absent, _) | (_, None) => RemovalOutcome::Gone { path },
+                (state, Some(_)) => RemovalOutcome::Spared {
                     path,
                     reason: now(&state),
                 },
             };
-            ledger.forget(place, &name);
+            ledger.forget_file(place, &name);
             done.removals.push(removal);
         }
         if let Some(dir) = dir {
@@ -195,8 +201,8 @@ fn now(state: &FileState) -> String {
 }
 
 /// Gives every foreign configuration that was set aside its own name back, unless something has it.
-fn restore(conf: &Dir, ledger: &mut Ledger, done: &mut Uninstalled) -> Result<(), HostError> {
-    for aside in ledger.set_aside().to_vec() {
+fn restore(conf: &Dir, ledger: &mut Ledger, done: &mut UninstallReport) -> Result<(), HostError> {
+    for aside in ledger.set_aside_files().to_vec() {
         let there = |name| {
             conf.metadata(name).map(|found| {
                 // A link was set aside as a link. A directory is not what was.
@@ -205,11 +211,11 @@ fn restore(conf: &Dir, ledger: &mut Ledger, done: &mut Uninstalled) -> Result<()
             })
         };
         let removal = if !there(&aside.name)? {
-            Removal::Gone {
+            RemovalOutcome::Gone {
                 path: conf.file(&aside.name),
             }
         } else if conf.metadata(&aside.original)?.is_some() {
-            Removal::Spared {
+            RemovalOutcome::Spared {
                 path: conf.file(&aside.name),
                 reason: format!(
                     "{} exists again, so it keeps the name that it was given",
@@ -218,11 +224,11 @@ fn restore(conf: &Dir, ledger: &mut Ledger, done: &mut Uninstalled) -> Result<()
             }
         } else {
             conf.rename_into(&aside.name, conf, &aside.original)?;
-            Removal::Restored {
+            RemovalOutcome::Restored {
                 path: conf.file(&aside.original),
             }
         };
-        ledger.forget_aside(&aside.name);
+        ledger.forget_set_aside(&aside.name);
         done.removals.push(removal);
     }
     conf.sync()

@@ -29,7 +29,7 @@ pub struct Store {
 
 /// What a state directory holds, as told to commands that change nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Glance {
+pub struct StoreContents {
     /// The ledger; empty where there is none.
     pub ledger: Ledger,
     /// The blobs and spares in the store, by name: none of them was read.
@@ -54,12 +54,12 @@ pub enum Trust {
     Unproven,
 }
 
-impl Glance {
+impl StoreContents {
     /// Looks at a state directory and makes nothing, also where it or a part of it is not there.
     ///
     /// # Errors
     /// As [`Ledger::load`], or when a part of it is there and cannot be read.
-    pub fn at(host: &Host, state: &Path) -> Result<Self, StoreError> {
+    pub fn read_from(host: &Host, state: &Path) -> Result<Self, StoreError> {
         let there = |path: &Path| match host.dir(path) {
             Ok(dir) => Ok(Some(dir)),
             Err(error) if error.is_absent() => Ok(None),
@@ -72,7 +72,7 @@ impl Glance {
         }
         for part in [BLOBS, SPARES] {
             if let Some(dir) = there(&state.join(part))? {
-                glance.blobs.extend(digests(&dir)?);
+                glance.blobs.extend(list_digests(&dir)?);
             }
         }
         Ok(glance)
@@ -130,7 +130,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Ledger::load`].
-    pub fn ledger(&self) -> Result<Ledger, StoreError> {
+    pub fn load_ledger(&self) -> Result<Ledger, StoreError> {
         Ledger::load(&self.state)
     }
 
@@ -138,7 +138,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Ledger::save`].
-    pub fn save(&self, ledger: &Ledger) -> Result<(), StoreError> {
+    pub fn save_ledger(&self, ledger: &Ledger) -> Result<(), StoreError> {
         ledger.save(&self.state, self.owner)
     }
 
@@ -147,7 +147,7 @@ impl Store {
     ///
     /// # Errors
     /// When a directory cannot be listed, a temp not be removed, or the disk refuses.
-    pub fn sweep(&self) -> Result<Vec<String>, HostError> {
+    pub fn sweep_temps(&self) -> Result<Vec<String>, HostError> {
         let mut swept = self.temps.sweep()?;
         swept.append(&mut self.state.sweep()?);
         // A ledger that is the same is not written again.
@@ -157,7 +157,7 @@ impl Store {
 
     /// The directory for what is being written: on the same file system as the store.
     #[must_use]
-    pub const fn temps(&self) -> &Dir {
+    pub const fn temp_dir(&self) -> &Dir {
         &self.temps
     }
 
@@ -166,7 +166,7 @@ impl Store {
     ///
     /// # Errors
     /// When it cannot be completed or renamed; nothing is left of it then.
-    pub fn insert(&self, temp: Temp) -> Result<Sha256, HostError> {
+    pub fn insert_blob(&self, temp: Temp) -> Result<Sha256, HostError> {
         let sealed = temp.seal(FileMode::PLUGIN, self.owner)?;
         let digest = sealed.sha256();
         sealed.publish(&self.blobs, &FileName::from(&digest))?;
@@ -177,7 +177,7 @@ impl Store {
     ///
     /// # Errors
     /// When the disk refuses ("durability uncertain").
-    pub fn sync(&self) -> Result<(), HostError> {
+    pub fn sync_names(&self) -> Result<(), HostError> {
         self.blobs.sync()
     }
 
@@ -185,7 +185,7 @@ impl Store {
     ///
     /// # Errors
     /// When the kernel does not answer.
-    pub fn has(&self, digest: &Sha256) -> Result<bool, HostError> {
+    pub fn has_blob(&self, digest: &Sha256) -> Result<bool, HostError> {
         let found = self.blobs.metadata(&FileName::from(digest))?;
         Ok(found.is_some_and(|metadata| metadata.kind == Kind::Regular))
     }
@@ -194,7 +194,7 @@ impl Store {
     ///
     /// # Errors
     /// When it is there and cannot be read or removed.
-    pub fn verify(&self, digest: &Sha256) -> Result<bool, HostError> {
+    pub fn verify_blob(&self, digest: &Sha256) -> Result<bool, HostError> {
         let name = FileName::from(digest);
         match self.blobs.observe(&name) {
             FileState::Absent => Ok(false),
@@ -218,7 +218,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Missing`] when the store does not have it, or had it corrupt (it is removed then);
     /// or a failure of the file system. What was at the place before is then still there.
-    pub fn place(
+    pub fn place_blob(
         &self,
         digest: &Sha256,
         bin: &Dir,
@@ -227,19 +227,19 @@ impl Store {
     ) -> Result<Placement, StoreError> {
         let blob = FileName::from(digest);
         let usable = match trust {
-            Trust::Proven => self.has(digest)?,
-            Trust::Unproven => self.verify(digest)? && self.make_durable(&blob)?,
+            Trust::Proven => self.has_blob(digest)?,
+            Trust::Unproven => self.verify_blob(digest)? && self.make_durable(&blob)?,
         };
         if !usable {
             return Err(StoreError::Missing {
                 path: self.blobs.file(&blob),
             });
         }
-        self.mend_spare(&blob)?;
+        self.fix_blob_metadata(&blob)?;
         match self.blobs.rename_into(&blob, bin, name) {
             Ok(()) => Ok(Placement::Moved),
             Err(error) if error.crosses_file_systems() => {
-                let temp = copy(&self.blobs, &blob, bin, digest)?;
+                let temp = copy_verified(&self.blobs, &blob, bin, digest)?;
                 temp.publish(bin, name, FileMode::PLUGIN, self.owner)?;
                 Ok(Placement::Copied)
             }
@@ -249,7 +249,7 @@ impl Store {
 
     /// Whether blobs get into `bin` by a rename. Where they do not, a whole set is to be staged there first.
     #[must_use]
-    pub fn reaches(&self, bin: &Dir) -> bool {
+    pub fn can_rename_into(&self, bin: &Dir) -> bool {
         self.blobs.is_on_the_mount_of(bin)
     }
 
@@ -259,7 +259,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Corrupt`] when the blob is not what its name says, which is removed then; or a failure of the
     /// file system.
-    pub fn stage(&self, digest: &Sha256, bin: &Dir) -> Result<Sealed, StoreError> {
+    pub fn stage_blob(&self, digest: &Sha256, bin: &Dir) -> Result<Sealed, StoreError> {
         let temp = self.copy_blob(digest, bin)?;
         Ok(temp.seal(FileMode::PLUGIN, self.owner)?)
     }
@@ -267,7 +267,7 @@ impl Store {
     /// Copies a blob; one that is not what its name says is removed, or it would be tried again and again.
     pub(super) fn copy_blob(&self, digest: &Sha256, into: &Dir) -> Result<Temp, StoreError> {
         let name = FileName::from(digest);
-        let copied = copy(&self.blobs, &name, into, digest);
+        let copied = copy_verified(&self.blobs, &name, into, digest);
         if let Err(StoreError::Corrupt { .. }) = &copied {
             self.blobs.remove(&name)?;
         }
@@ -284,7 +284,7 @@ impl Store {
     }
 
     /// A spare is renamed as it is, so its mode and owner must be right before.
-    fn mend_spare(&self, blob: &FileName) -> Result<(), HostError> {
+    fn fix_blob_metadata(&self, blob: &FileName) -> Result<(), HostError> {
         let right =
             |found: Metadata| found.mode == FileMode::PLUGIN.bits() && found.owner == self.owner;
         match self.blobs.metadata(blob)? {
@@ -300,8 +300,13 @@ impl Store {
     ///
     /// # Errors
     /// When the placed file cannot be read or the copy not be made.
-    pub fn restage(&self, digest: &Sha256, from: &Dir, name: &FileName) -> Result<(), HostError> {
-        if self.has(digest)? {
+    pub fn restore_blob(
+        &self,
+        digest: &Sha256,
+        from: &Dir,
+        name: &FileName,
+    ) -> Result<(), HostError> {
+        if self.has_blob(digest)? {
             return Ok(());
         }
         let blob = FileName::from(digest);
@@ -317,9 +322,9 @@ impl Store {
     ///
     /// # Errors
     /// When the store cannot be listed or a file in it not be removed.
-    pub fn prune(&self, keep: &HashSet<Sha256>) -> Result<(), HostError> {
+    pub fn prune_blobs(&self, keep: &HashSet<Sha256>) -> Result<(), HostError> {
         for dir in [&self.blobs, &self.spares] {
-            for digest in digests(dir)?.difference(keep) {
+            for digest in list_digests(dir)?.difference(keep) {
                 dir.remove(&FileName::from(digest))?;
             }
         }
@@ -343,13 +348,13 @@ pub(super) fn must_be_private(state: &Dir, owner: Owner) -> Result<(), StoreErro
 }
 
 /// The names in a directory that are digests.
-pub(super) fn digests(dir: &Dir) -> Result<HashSet<Sha256>, HostError> {
+pub(super) fn list_digests(dir: &Dir) -> Result<HashSet<Sha256>, HostError> {
     let digest = |entry: Entry| entry.name.to_str()?.parse().ok();
     Ok(dir.entries()?.into_iter().filter_map(digest).collect())
 }
 
 /// Copies a file to a temp of another directory, and lets it pass only with the digest expected.
-pub(super) fn copy(
+pub(super) fn copy_verified(
     from: &Dir,
     name: &FileName,
     into: &Dir,

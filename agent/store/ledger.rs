@@ -19,7 +19,7 @@ const MAX_SIZE: u64 = 4 << 20;
 /// The directory that a file was placed in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Place {
+pub enum ManagedDir {
     /// `binDir`.
     Bin,
     /// `confDir`.
@@ -29,7 +29,7 @@ pub enum Place {
 /// The artifact that a plugin came from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Origin {
+pub struct PluginOrigin {
     /// The artifact's name in the configuration.
     pub artifact: String,
     /// Its version, for people.
@@ -41,9 +41,9 @@ pub struct Origin {
 /// A file that we placed, or are about to place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Placed {
+pub struct PlacedFile {
     /// Which directory it is in.
-    pub place: Place,
+    pub place: ManagedDir,
     /// Its name there.
     pub name: FileName,
     /// The digest of what we placed or are placing.
@@ -53,13 +53,13 @@ pub struct Placed {
     pub previous: Option<Sha256>,
     /// Where it came from; a conflist comes from the configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub origin: Option<Origin>,
+    pub origin: Option<PluginOrigin>,
 }
 
 /// The directories that a ledger's files are in, as host paths without the host root.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Dirs {
+pub struct ManagedDirs {
     /// `binDir`.
     pub bin: PathBuf,
     /// `confDir`.
@@ -69,7 +69,7 @@ pub struct Dirs {
 /// What a member of an artifact was found to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Measure {
+pub struct MeasuredFile {
     /// The digest of the unpacked file.
     pub sha256: Sha256,
     /// Its size in bytes.
@@ -79,7 +79,7 @@ pub struct Measure {
 /// A foreign conflist that was renamed aside; uninstall puts it back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct SetAside {
+pub struct SetAsideFile {
     /// The name that it has now, which no runtime reads.
     pub name: FileName,
     /// The name that it had.
@@ -96,15 +96,15 @@ pub struct Ledger {
     schema: Schema,
     /// Where the files below were placed; unknown as long as there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    dirs: Option<Dirs>,
+    dirs: Option<ManagedDirs>,
     #[serde(default)]
-    files: Vec<Placed>,
+    files: Vec<PlacedFile>,
     /// pin → member path → what it was found to be. From this a node knows, offline, what a pinned
     /// artifact's plugins must be.
     #[serde(default)]
-    members: BTreeMap<String, BTreeMap<String, Measure>>,
+    members: BTreeMap<String, BTreeMap<String, MeasuredFile>>,
     #[serde(default)]
-    set_aside: Vec<SetAside>,
+    set_aside: Vec<SetAsideFile>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,7 +122,7 @@ struct Header {
     schema: u64,
 }
 
-impl Origin {
+impl PluginOrigin {
     /// The origin of a plugin, by the artifact that holds it.
     #[must_use]
     pub fn of(artifact: &crate::model::Artifact) -> Self {
@@ -138,25 +138,25 @@ impl Ledger {
     /// The directories that its files are in, if they are not these: then nothing may be said or done with it,
     /// since a name would mean another file.
     #[must_use]
-    pub fn elsewhere(&self, dirs: &Dirs) -> Option<&Dirs> {
+    pub fn dirs_other_than(&self, dirs: &ManagedDirs) -> Option<&ManagedDirs> {
         let known = self.dirs.as_ref().filter(|_| !self.files.is_empty());
         known.filter(|known| *known != dirs)
     }
 
     /// Records which directories its files are in; to be done before the first one is placed.
-    pub fn locate(&mut self, dirs: Dirs) {
+    pub fn record_dirs(&mut self, dirs: ManagedDirs) {
         self.dirs = Some(dirs);
     }
 
     /// Every file known as ours, in the order of first placing.
     #[must_use]
-    pub fn files(&self) -> &[Placed] {
+    pub fn files(&self) -> &[PlacedFile] {
         &self.files
     }
 
     /// What is known about one name.
     #[must_use]
-    pub fn find(&self, place: Place, name: &FileName) -> Option<&Placed> {
+    pub fn find_file(&self, place: ManagedDir, name: &FileName) -> Option<&PlacedFile> {
         self.files
             .iter()
             .find(|file| file.place == place && file.name == *name)
@@ -164,23 +164,23 @@ impl Ledger {
 
     /// Whether a file of that name *with that content* is ours. One that was edited since is not.
     #[must_use]
-    pub fn owns(&self, place: Place, name: &FileName, content: &Sha256) -> bool {
-        self.find(place, name)
+    pub fn owns_content(&self, place: ManagedDir, name: &FileName, content: &Sha256) -> bool {
+        self.find_file(place, name)
             .is_some_and(|file| file.sha256 == *content || file.previous == Some(*content))
     }
 
     /// Records that a file is about to be placed. `on_disk` is the content seen there now: if that is
     /// ours it stays ours until [`Ledger::settle`]; if it is foreign, it does not become ours by this.
-    pub fn intend(
+    pub fn record_intent(
         &mut self,
-        place: Place,
+        place: ManagedDir,
         name: &FileName,
         wanted: Sha256,
         on_disk: Option<Sha256>,
-        origin: Option<Origin>,
+        origin: Option<PluginOrigin>,
     ) {
-        let previous = on_disk.filter(|old| *old != wanted && self.owns(place, name, old));
-        let entry = Placed {
+        let previous = on_disk.filter(|old| *old != wanted && self.owns_content(place, name, old));
+        let entry = PlacedFile {
             place,
             name: name.clone(),
             sha256: wanted,
@@ -198,7 +198,7 @@ impl Ledger {
     }
 
     /// Records that what was intended for a name is in place.
-    pub fn settle(&mut self, place: Place, name: &FileName) {
+    pub fn settle_intent(&mut self, place: ManagedDir, name: &FileName) {
         for file in &mut self.files {
             if file.place == place && file.name == *name {
                 file.previous = None;
@@ -207,7 +207,7 @@ impl Ledger {
     }
 
     /// Strikes a file out, after it was removed or found to be someone else's; `false` if it was not known.
-    pub fn forget(&mut self, place: Place, name: &FileName) -> bool {
+    pub fn forget_file(&mut self, place: ManagedDir, name: &FileName) -> bool {
         let before = self.files.len();
         self.files
             .retain(|file| file.place != place || file.name != *name);
@@ -216,12 +216,12 @@ impl Ledger {
 
     /// What a pinned artifact was found to hold, by member path; `None` if it was never unpacked here.
     #[must_use]
-    pub fn members(&self, pin: &Pin) -> Option<&BTreeMap<String, Measure>> {
+    pub fn measured_members(&self, pin: &Pin) -> Option<&BTreeMap<String, MeasuredFile>> {
         self.members.get(&pin.to_string())
     }
 
     /// Records what a member of a pinned artifact was found to be.
-    pub fn measured(&mut self, pin: &Pin, member: &str, measure: Measure) {
+    pub fn record_member(&mut self, pin: &Pin, member: &str, measure: MeasuredFile) {
         self.members
             .entry(pin.to_string())
             .or_default()
@@ -235,18 +235,18 @@ impl Ledger {
 
     /// The foreign conflists that were renamed aside.
     #[must_use]
-    pub fn set_aside(&self) -> &[SetAside] {
+    pub fn set_aside_files(&self) -> &[SetAsideFile] {
         &self.set_aside
     }
 
     /// Records that a foreign conflist is about to be renamed from `original` to `name`.
-    pub fn record_aside(&mut self, name: FileName, original: FileName) {
+    pub fn record_set_aside(&mut self, name: FileName, original: FileName) {
         self.set_aside.retain(|aside| aside.name != name);
-        self.set_aside.push(SetAside { name, original });
+        self.set_aside.push(SetAsideFile { name, original });
     }
 
     /// Strikes out a foreign conflist that was put back, by the name it had aside.
-    pub fn forget_aside(&mut self, name: &FileName) {
+    pub fn forget_set_aside(&mut self, name: &FileName) {
         self.set_aside.retain(|aside| aside.name != *name);
     }
 
@@ -315,20 +315,20 @@ mod tests {
     }
 
     fn settled(ledger: &mut Ledger, file: &FileName, content: Sha256) {
-        ledger.intend(Place::Bin, file, content, None, None);
-        ledger.settle(Place::Bin, file);
+        ledger.record_intent(ManagedDir::Bin, file, content, None, None);
+        ledger.settle_intent(ManagedDir::Bin, file);
     }
 
     #[test]
     fn while_a_file_is_replaced_both_contents_are_ours() {
         let (mut ledger, bridge) = (Ledger::default(), name("bridge"));
         settled(&mut ledger, &bridge, digest(1));
-        ledger.intend(Place::Bin, &bridge, digest(2), Some(digest(1)), None);
-        assert!(ledger.owns(Place::Bin, &bridge, &digest(1)));
-        assert!(ledger.owns(Place::Bin, &bridge, &digest(2)));
-        ledger.settle(Place::Bin, &bridge);
-        assert!(!ledger.owns(Place::Bin, &bridge, &digest(1)));
-        assert!(ledger.owns(Place::Bin, &bridge, &digest(2)));
+        ledger.record_intent(ManagedDir::Bin, &bridge, digest(2), Some(digest(1)), None);
+        assert!(ledger.owns_content(ManagedDir::Bin, &bridge, &digest(1)));
+        assert!(ledger.owns_content(ManagedDir::Bin, &bridge, &digest(2)));
+        ledger.settle_intent(ManagedDir::Bin, &bridge);
+        assert!(!ledger.owns_content(ManagedDir::Bin, &bridge, &digest(1)));
+        assert!(ledger.owns_content(ManagedDir::Bin, &bridge, &digest(2)));
         assert_eq!(ledger.files().len(), 1);
     }
 
@@ -336,42 +336,42 @@ mod tests {
     fn a_crash_and_then_a_third_content_lose_nothing() {
         let (mut ledger, bridge) = (Ledger::default(), name("bridge"));
         settled(&mut ledger, &bridge, digest(1));
-        ledger.intend(Place::Bin, &bridge, digest(2), Some(digest(1)), None);
+        ledger.record_intent(ManagedDir::Bin, &bridge, digest(2), Some(digest(1)), None);
         // The crash came before the rename: the first content is still there.
         let mut before = ledger.clone();
-        before.intend(Place::Bin, &bridge, digest(3), Some(digest(1)), None);
-        assert!(before.owns(Place::Bin, &bridge, &digest(1)));
+        before.record_intent(ManagedDir::Bin, &bridge, digest(3), Some(digest(1)), None);
+        assert!(before.owns_content(ManagedDir::Bin, &bridge, &digest(1)));
         // The crash came after the rename: the second is.
-        ledger.intend(Place::Bin, &bridge, digest(3), Some(digest(2)), None);
-        assert!(ledger.owns(Place::Bin, &bridge, &digest(2)));
-        assert!(!ledger.owns(Place::Bin, &bridge, &digest(1)));
+        ledger.record_intent(ManagedDir::Bin, &bridge, digest(3), Some(digest(2)), None);
+        assert!(ledger.owns_content(ManagedDir::Bin, &bridge, &digest(2)));
+        assert!(!ledger.owns_content(ManagedDir::Bin, &bridge, &digest(1)));
     }
 
     #[test]
     fn a_foreign_file_about_to_be_replaced_does_not_become_ours() {
         let (mut ledger, bridge) = (Ledger::default(), name("bridge"));
-        ledger.intend(Place::Bin, &bridge, digest(1), Some(digest(9)), None);
-        assert!(!ledger.owns(Place::Bin, &bridge, &digest(9)));
-        assert!(ledger.owns(Place::Bin, &bridge, &digest(1)));
+        ledger.record_intent(ManagedDir::Bin, &bridge, digest(1), Some(digest(9)), None);
+        assert!(!ledger.owns_content(ManagedDir::Bin, &bridge, &digest(9)));
+        assert!(ledger.owns_content(ManagedDir::Bin, &bridge, &digest(1)));
     }
 
     #[test]
     fn files_stay_where_they_were_placed() {
-        let dirs = |bin: &str| Dirs {
+        let dirs = |bin: &str| ManagedDirs {
             bin: bin.into(),
             conf: "/etc/cni/net.d".into(),
         };
         let mut ledger = Ledger::default();
-        ledger.locate(dirs("/opt/cni/bin"));
+        ledger.record_dirs(dirs("/opt/cni/bin"));
         assert_eq!(
-            ledger.elsewhere(&dirs("/usr/lib/cni")),
+            ledger.dirs_other_than(&dirs("/usr/lib/cni")),
             None,
             "nothing is there"
         );
-        ledger.intend(Place::Bin, &name("bridge"), digest(1), None, None);
-        assert_eq!(ledger.elsewhere(&dirs("/opt/cni/bin")), None);
+        ledger.record_intent(ManagedDir::Bin, &name("bridge"), digest(1), None, None);
+        assert_eq!(ledger.dirs_other_than(&dirs("/opt/cni/bin")), None);
         assert_eq!(
-            ledger.elsewhere(&dirs("/usr/lib/cni")),
+            ledger.dirs_other_than(&dirs("/usr/lib/cni")),
             Some(&dirs("/opt/cni/bin"))
         );
     }
@@ -379,35 +379,35 @@ mod tests {
     #[test]
     fn a_name_is_ours_in_one_directory_only() {
         let (mut ledger, file) = (Ledger::default(), name("x"));
-        ledger.intend(Place::Bin, &file, digest(1), None, None);
-        assert!(!ledger.owns(Place::Conf, &file, &digest(1)));
-        assert!(!ledger.forget(Place::Conf, &file));
-        assert!(ledger.forget(Place::Bin, &file));
-        assert_eq!(ledger.find(Place::Bin, &file), None);
+        ledger.record_intent(ManagedDir::Bin, &file, digest(1), None, None);
+        assert!(!ledger.owns_content(ManagedDir::Conf, &file, &digest(1)));
+        assert!(!ledger.forget_file(ManagedDir::Conf, &file));
+        assert!(ledger.forget_file(ManagedDir::Bin, &file));
+        assert_eq!(ledger.find_file(ManagedDir::Bin, &file), None);
     }
 
     #[test]
     fn measures_are_kept_by_pin_and_only_for_the_pins_in_use() {
         let (old, new) = (Pin::Sha256([1; 32]), Pin::Sha512([2; 64]));
-        let measure = Measure {
+        let measure = MeasuredFile {
             sha256: digest(7),
             size: 4,
         };
         let mut ledger = Ledger::default();
-        ledger.measured(&old, "bridge", measure);
-        ledger.measured(&new, "bridge", measure);
+        ledger.record_member(&old, "bridge", measure);
+        ledger.record_member(&new, "bridge", measure);
         ledger.retain_members(&BTreeSet::from([new.to_string()]));
-        assert_eq!(ledger.members(&old), None);
-        assert_eq!(ledger.members(&new).unwrap()["bridge"], measure);
+        assert_eq!(ledger.measured_members(&old), None);
+        assert_eq!(ledger.measured_members(&new).unwrap()["bridge"], measure);
     }
 
     #[test]
     fn what_was_set_aside_is_kept_until_it_is_put_back() {
         let mut ledger = Ledger::default();
-        ledger.record_aside(name("00-x.conflist.aside"), name("00-x.conflist"));
-        ledger.record_aside(name("00-x.conflist.aside"), name("00-x.conflist"));
-        assert_eq!(ledger.set_aside().len(), 1);
-        ledger.forget_aside(&name("00-x.conflist.aside"));
+        ledger.record_set_aside(name("00-x.conflist.aside"), name("00-x.conflist"));
+        ledger.record_set_aside(name("00-x.conflist.aside"), name("00-x.conflist"));
+        assert_eq!(ledger.set_aside_files().len(), 1);
+        ledger.forget_set_aside(&name("00-x.conflist.aside"));
         assert_eq!(ledger, Ledger::default());
     }
 }

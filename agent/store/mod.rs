@@ -18,9 +18,11 @@ mod notes;
 mod pins;
 mod spares;
 
-pub use blobs::{Glance, Placement, Store, Trust};
+pub use blobs::{Placement, Store, StoreContents, Trust};
 pub use error::StoreError;
-pub use ledger::{Dirs, Ledger, Measure, Origin, Place, Placed, SetAside};
+pub use ledger::{
+    Ledger, ManagedDir, ManagedDirs, MeasuredFile, PlacedFile, PluginOrigin, SetAsideFile,
+};
 pub use node::remembered_node;
-pub use pins::{Answer, remembered_pins};
-pub use spares::Spare;
+pub use pins::{LearnedPin, remembered_pins};
+pub use spares::SpareState;

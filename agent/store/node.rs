@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use super::notes::{Note, noted};
+use super::notes::{StateFile, read_state_file};
 use super::{Store, StoreError};
 use crate::host::{Host, HostError};
 use crate::model::NodeFacts;
 
 /// etcd takes objects of 1.5 MiB.
-const NOTE: Note = Note {
+const NOTE: StateFile = StateFile {
     file: "node.json",
     largest: 2 << 20,
 };
@@ -19,7 +19,7 @@ impl Store {
     /// # Errors
     /// When the disk refuses.
     pub fn remember_node(&self, facts: &NodeFacts) -> Result<(), StoreError> {
-        self.note(NOTE, facts)
+        self.write_state_file(NOTE, facts)
     }
 
     /// Removes what was written down of the node, if anything was.
@@ -27,7 +27,7 @@ impl Store {
     /// # Errors
     /// When the disk refuses.
     pub fn forget_node(&self) -> Result<(), HostError> {
-        self.strike(NOTE)
+        self.remove_state_file(NOTE)
     }
 }
 
@@ -40,6 +40,6 @@ pub fn remembered_node(
     state: &Path,
     node: &str,
 ) -> Result<Option<NodeFacts>, StoreError> {
-    let facts: Option<NodeFacts> = noted(host, state, NOTE)?;
+    let facts: Option<NodeFacts> = read_state_file(host, state, NOTE)?;
     Ok(facts.filter(|facts| facts.node == node))
 }

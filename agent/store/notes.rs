@@ -11,7 +11,7 @@ use crate::model::{FileMode, FileName};
 
 /// One such file.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Note {
+pub(super) struct StateFile {
     pub(super) file: &'static str,
     /// The largest that is read, in bytes.
     pub(super) largest: u64,
@@ -19,7 +19,11 @@ pub(super) struct Note {
 
 impl Store {
     /// Writes a note, mode 0600, as everything is written; the same again costs no write.
-    pub(super) fn note(&self, note: Note, value: &impl serde::Serialize) -> Result<(), StoreError> {
+    pub(super) fn write_state_file(
+        &self,
+        note: StateFile,
+        value: &impl serde::Serialize,
+    ) -> Result<(), StoreError> {
         let fail = |error| HostError::new("write", self.state.path().join(note.file), error);
         let text = serde_json::to_vec(value)
             .map_err(std::io::Error::from)
@@ -36,7 +40,7 @@ impl Store {
     }
 
     /// Removes a note, if it is there.
-    pub(super) fn strike(&self, note: Note) -> Result<(), HostError> {
+    pub(super) fn remove_state_file(&self, note: StateFile) -> Result<(), HostError> {
         let name = FileName::fixed(note.file);
         match self.state.metadata(&name)? {
             Some(_) => self.state.remove(&name).map(drop),
@@ -47,10 +51,10 @@ impl Store {
 
 /// What a note holds; `None` where nothing of use is there. A damaged one is as good as none: the next answer
 /// replaces it.
-pub(super) fn noted<T: serde::de::DeserializeOwned>(
+pub(super) fn read_state_file<T: serde::de::DeserializeOwned>(
     host: &Host,
     state: &Path,
-    note: Note,
+    note: StateFile,
 ) -> Result<Option<T>, StoreError> {
     let absent = |error: HostError| match error.is_absent() {
         true => Ok(None),

@@ -4,21 +4,21 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::notes::{Note, noted};
+use super::notes::{StateFile, read_state_file};
 use super::{Store, StoreError};
 use crate::host::{Host, HostError};
 use crate::model::Pin;
 use crate::trust::PinDeclaration;
 
 /// Some hundred bytes an artifact.
-const NOTE: Note = Note {
+const NOTE: StateFile = StateFile {
     file: "pins.json",
     largest: 1 << 20,
 };
 
 /// One answer, and what it is good for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Answer {
+pub struct LearnedPin {
     /// What was declared when it was given.
     pub declared: PinDeclaration,
     /// The digest.
@@ -30,8 +30,8 @@ impl Store {
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn remember_pins(&self, answers: &[Answer]) -> Result<(), StoreError> {
-        self.note(NOTE, &answers)
+    pub fn remember_pins(&self, answers: &[LearnedPin]) -> Result<(), StoreError> {
+        self.write_state_file(NOTE, &answers)
     }
 
     /// Removes what was written down, if anything was.
@@ -39,7 +39,7 @@ impl Store {
     /// # Errors
     /// When the disk refuses.
     pub fn forget_pins(&self) -> Result<(), HostError> {
-        self.strike(NOTE)
+        self.remove_state_file(NOTE)
     }
 }
 
@@ -47,6 +47,6 @@ impl Store {
 ///
 /// # Errors
 /// When it is there and cannot be read, or others could have written it.
-pub fn remembered_pins(host: &Host, state: &Path) -> Result<Vec<Answer>, StoreError> {
-    Ok(noted(host, state, NOTE)?.unwrap_or_default())
+pub fn remembered_pins(host: &Host, state: &Path) -> Result<Vec<LearnedPin>, StoreError> {
+    Ok(read_state_file(host, state, NOTE)?.unwrap_or_default())
 }

@@ -4,14 +4,14 @@
 //! is made from never leaves the store. So a writer that undoes one repair right after the other can use up the
 //! spare, and never the last copy.
 
-use super::blobs::{copy, digests};
+use super::blobs::{copy_verified, list_digests};
 use super::{Store, StoreError};
 use crate::host::{Dir, HostError, Print};
 use crate::model::{FileMode, FileName, FileState, Sha256};
 
 /// How far a spare has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Spare {
+pub enum SpareState {
     /// It was read and is durable: as long as it has this print, it need not be proven again.
     Proven(Print),
     /// It was made or changed just now, and is to be proven by reading it once its times have settled.
@@ -25,11 +25,16 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Corrupt`] when it is not what it should be; or a failure of the file system.
-    pub fn refill(&self, digest: &Sha256, from: &Dir, name: &FileName) -> Result<(), StoreError> {
-        if self.has(digest)? {
+    pub fn refill_blob(
+        &self,
+        digest: &Sha256,
+        from: &Dir,
+        name: &FileName,
+    ) -> Result<(), StoreError> {
+        if self.has_blob(digest)? {
             return Ok(());
         }
-        let temp = copy(from, name, &self.temps, digest)?;
+        let temp = copy_verified(from, name, &self.temps, digest)?;
         let sealed = temp.seal(FileMode::PLUGIN, self.owner)?;
         sealed.publish(&self.blobs, &FileName::from(digest))?;
         Ok(self.blobs.sync()?)
@@ -42,18 +47,18 @@ impl Store {
     /// # Errors
     /// [`StoreError::Corrupt`] when the blob is not what its name says, which is removed then; or a failure of the
     /// file system.
-    pub fn spare(&self, digest: &Sha256) -> Result<Spare, StoreError> {
+    pub fn advance_spare(&self, digest: &Sha256) -> Result<SpareState, StoreError> {
         let name = FileName::from(digest);
         let mut seen = None;
         match self.spares.observe_again(&name, &mut seen) {
             FileState::Regular(there) if there.sha256 == *digest => {
                 if (there.mode, there.owner) == (FileMode::PLUGIN.bits(), self.owner) {
                     let Some(seen) = seen else {
-                        return Ok(Spare::Unsettled);
+                        return Ok(SpareState::Unsettled);
                     };
                     self.spares.make_durable(&name)?;
                     self.spares.sync()?;
-                    return Ok(Spare::Proven(seen.print()));
+                    return Ok(SpareState::Proven(seen.print()));
                 }
                 self.spares
                     .set_mode_owner(&name, FileMode::PLUGIN, self.owner)?;
@@ -63,7 +68,7 @@ impl Store {
                 temp.publish(&self.spares, &name, FileMode::PLUGIN, self.owner)?;
             }
         }
-        Ok(Spare::Made)
+        Ok(SpareState::Made)
     }
 
     /// Removes every spare whose blob is there: what a download needs is needed more. `true` if there was one.
@@ -72,8 +77,8 @@ impl Store {
     /// When the spares cannot be listed or one not be removed.
     pub fn drop_spares(&self) -> Result<bool, HostError> {
         let mut dropped = false;
-        for digest in digests(&self.spares)? {
-            dropped |= self.has(&digest)? && self.spares.remove(&FileName::from(&digest))?;
+        for digest in list_digests(&self.spares)? {
+            dropped |= self.has_blob(&digest)? && self.spares.remove(&FileName::from(&digest))?;
         }
         Ok(dropped)
     }
@@ -82,7 +87,7 @@ impl Store {
     ///
     /// # Errors
     /// When the kernel refuses the rename.
-    pub fn recall(&self, digest: &Sha256) -> Result<bool, HostError> {
+    pub fn restore_blob_from_spare(&self, digest: &Sha256) -> Result<bool, HostError> {
         let name = FileName::from(digest);
         match self.spares.rename_into(&name, &self.blobs, &name) {
             Ok(()) => Ok(true),

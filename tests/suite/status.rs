@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
-use cni_keeper::model::{DriftEntry, Status};
+use cni_keeper::model::{DriftRecord, Status};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 fn documents(status: &Status) -> (Value, Value) {
     let mut document = serde_json::to_value(status).unwrap();
     document["ready"] = json!(status.is_ready());
-    let entries: Vec<&DriftEntry> = status.drift.iter().map(Arc::as_ref).collect();
+    let entries: Vec<&DriftRecord> = status.drift.iter().map(Arc::as_ref).collect();
     let drift = json!({ "open": 0, "entries": entries });
     (document, drift)
 }

@@ -147,22 +147,22 @@ fn fault_17_a_blob_is_copied_to_another_mount_of_the_same_file_system() {
 fn placed_by_copy(state: &Path, bin_path: &Path) {
     let (host, bin) = open(bin_path);
     let store = Store::open(&host, state).unwrap();
-    let mut temp = store.temps().create_temp().unwrap();
+    let mut temp = store.temp_dir().create_temp().unwrap();
     temp.write_all(b"plugin").unwrap();
-    let digest = store.insert(temp).unwrap();
+    let digest = store.insert_blob(temp).unwrap();
 
-    let how = store.place(&digest, &bin, &name("bridge"), Trust::Proven);
+    let how = store.place_blob(&digest, &bin, &name("bridge"), Trust::Proven);
     assert_eq!(how.unwrap(), Placement::Copied);
     let seen = regular(&bin, "bridge");
     assert_eq!(
         (seen.sha256, seen.mode, seen.owner),
         (digest, 0o755, host.owner())
     );
-    assert!(store.has(&digest).unwrap(), "a copy leaves the spare");
+    assert!(store.has_blob(&digest).unwrap(), "a copy leaves the spare");
 
     // Trusted or not, a copy is hashed while it is made.
     fs::write(state.join("store").join(digest.to_string()), "rotten").unwrap();
-    let error = store.place(&digest, &bin, &name("bridge"), Trust::Proven);
+    let error = store.place_blob(&digest, &bin, &name("bridge"), Trust::Proven);
     assert!(
         matches!(error, Err(StoreError::Corrupt { .. })),
         "{error:?}"
@@ -170,7 +170,7 @@ fn placed_by_copy(state: &Path, bin_path: &Path) {
     assert_eq!(regular(&bin, "bridge").sha256, digest);
     assert_eq!(names(bin_path), ["bridge"]);
 
-    let spool = seal(&host, store.temps(), b"x").unwrap();
+    let spool = seal(&host, store.temp_dir(), b"x").unwrap();
     let error = spool.publish(&bin, &name("bridge")).unwrap_err();
     assert!(error.crosses_file_systems());
     assert_eq!(names(&state.join("tmp")), [""; 0]);

@@ -9,7 +9,8 @@ use std::path::Path;
 use cni_keeper::host::{Dir, Host};
 use cni_keeper::model::{Pin, Sha256};
 use cni_keeper::store::{
-    Glance, Ledger, Measure, Origin, Place, Placement, Spare, Store, StoreError, Trust,
+    Ledger, ManagedDir, MeasuredFile, Placement, PluginOrigin, SpareState, Store, StoreContents,
+    StoreError, Trust,
 };
 use tempfile::TempDir;
 
@@ -35,9 +36,9 @@ impl Node {
     }
 
     fn insert(&self, content: &[u8]) -> Sha256 {
-        let mut temp = self.store.temps().create_temp().unwrap();
+        let mut temp = self.store.temp_dir().create_temp().unwrap();
         temp.write_all(content).unwrap();
-        self.store.insert(temp).unwrap()
+        self.store.insert_blob(temp).unwrap()
     }
 
     fn blob(&self, digest: &Sha256) -> std::path::PathBuf {
@@ -63,8 +64,8 @@ fn a_spare_is_never_proven_by_what_it_was_made_of() {
     // Whether it has to be made before it can be proven.
     let mut wrong = true;
     while proven < 3 {
-        match node.store.spare(&digest).unwrap() {
-            Spare::Proven(print) => {
+        match node.store.advance_spare(&digest).unwrap() {
+            SpareState::Proven(print) => {
                 assert_eq!(fs::read(&spare).unwrap(), b"plugin");
                 assert!(!wrong, "nobody has read what was made");
                 proven += 1;
@@ -76,7 +77,7 @@ fn a_spare_is_never_proven_by_what_it_was_made_of() {
                     .place_spare(&digest, &print, &node.bin, &name("x"));
                 assert!(!placed.unwrap());
             }
-            Spare::Made => {
+            SpareState::Made => {
                 made += 1;
                 // Every other one is damaged at once.
                 wrong = made % 2 == 1;
@@ -84,7 +85,7 @@ fn a_spare_is_never_proven_by_what_it_was_made_of() {
                     fs::write(&spare, b"wrong!").unwrap();
                 }
             }
-            Spare::Unsettled => std::thread::yield_now(),
+            SpareState::Unsettled => std::thread::yield_now(),
         }
     }
     assert!(names(&node.scratch.path().join("bin")).is_empty());
@@ -93,28 +94,40 @@ fn a_spare_is_never_proven_by_what_it_was_made_of() {
 #[test]
 fn a_ledger_comes_back_as_it_was_saved() {
     let node = Node::new();
-    assert_eq!(node.store.ledger().unwrap(), Ledger::default());
+    assert_eq!(node.store.load_ledger().unwrap(), Ledger::default());
     let mut ledger = Ledger::default();
-    let origin = Origin {
+    let origin = PluginOrigin {
         artifact: "cni-plugins".to_owned(),
         version: "v1.9.1".to_owned(),
         pin: Pin::Sha256([1; 32]).to_string(),
     };
     let [old, new] = [3, 4].map(|byte| Sha256::from_bytes([byte; 32]));
-    ledger.intend(Place::Bin, &name("bridge"), old, None, Some(origin.clone()));
-    ledger.intend(Place::Bin, &name("bridge"), new, Some(old), Some(origin));
-    ledger.intend(Place::Conf, &name("10-x.conflist"), old, None, None);
-    ledger.measured(
+    ledger.record_intent(
+        ManagedDir::Bin,
+        &name("bridge"),
+        old,
+        None,
+        Some(origin.clone()),
+    );
+    ledger.record_intent(
+        ManagedDir::Bin,
+        &name("bridge"),
+        new,
+        Some(old),
+        Some(origin),
+    );
+    ledger.record_intent(ManagedDir::Conf, &name("10-x.conflist"), old, None, None);
+    ledger.record_member(
         &Pin::Sha256([1; 32]),
         "./bridge",
-        Measure {
+        MeasuredFile {
             sha256: new,
             size: 9,
         },
     );
-    ledger.record_aside(name("00-y.conflist.aside"), name("00-y.conflist"));
-    node.store.save(&ledger).unwrap();
-    assert_eq!(node.store.ledger().unwrap(), ledger);
+    ledger.record_set_aside(name("00-y.conflist.aside"), name("00-y.conflist"));
+    node.store.save_ledger(&ledger).unwrap();
+    assert_eq!(node.store.load_ledger().unwrap(), ledger);
 
     let file = node.scratch.path().join("state/ledger.json");
     assert_eq!(fs::metadata(&file).unwrap().mode() & 0o7777, 0o600);
@@ -154,7 +167,7 @@ fn a_damaged_or_later_ledger_is_an_error_and_never_reset() {
         ),
     ] {
         fs::write(&file, text).unwrap();
-        let error = node.store.ledger().unwrap_err();
+        let error = node.store.load_ledger().unwrap_err();
         assert_eq!(matches!(error, StoreError::Newer { .. }), newer, "{error}");
         let line = error.to_string();
         assert!(line.starts_with(&*file.to_string_lossy()), "{line}");
@@ -165,7 +178,7 @@ fn a_damaged_or_later_ledger_is_an_error_and_never_reset() {
     // One that cannot be read at all is no reason to begin anew either.
     fs::remove_file(&file).unwrap();
     fs::create_dir(&file).unwrap();
-    let error = node.store.ledger().unwrap_err();
+    let error = node.store.load_ledger().unwrap_err();
     assert!(matches!(error, StoreError::Host(_)), "{error}");
 }
 
@@ -173,8 +186,8 @@ fn a_damaged_or_later_ledger_is_an_error_and_never_reset() {
 fn commands_that_change_nothing_make_no_state() {
     let scratch = tempfile::tempdir().unwrap();
     let host = Host::open(scratch.path()).unwrap();
-    let glance = Glance::at(&host, Path::new("/state")).unwrap();
-    assert_eq!(glance, Glance::default());
+    let glance = StoreContents::read_from(&host, Path::new("/state")).unwrap();
+    assert_eq!(glance, StoreContents::default());
     assert_eq!(names(scratch.path()), [""; 0]);
 }
 
@@ -187,9 +200,9 @@ fn a_glance_sees_the_ledger_even_where_the_store_was_removed() {
     assert_eq!(mode & 0o7777, 0o700);
     let digest = node.insert(b"plugin");
     let mut ledger = Ledger::default();
-    ledger.intend(Place::Bin, &name("bridge"), digest, None, None);
-    node.store.save(&ledger).unwrap();
-    let glance = || Glance::at(&node.host, Path::new("/state")).unwrap();
+    ledger.record_intent(ManagedDir::Bin, &name("bridge"), digest, None, None);
+    node.store.save_ledger(&ledger).unwrap();
+    let glance = || StoreContents::read_from(&node.host, Path::new("/state")).unwrap();
     assert_eq!(glance().blobs, HashSet::from([digest]));
 
     fs::remove_dir_all(node.scratch.path().join("state/store")).unwrap();
@@ -201,29 +214,29 @@ fn a_glance_sees_the_ledger_even_where_the_store_was_removed() {
 fn a_spare_is_renamed_into_place_and_staged_again() {
     let node = Node::new();
     let digest = node.insert(b"plugin");
-    node.store.sync().unwrap();
+    node.store.sync_names().unwrap();
     let spare = fs::metadata(node.blob(&digest)).unwrap();
     assert_eq!(spare.mode() & 0o7777, 0o755);
 
     let how = node
         .store
-        .place(&digest, &node.bin, &name("bridge"), Trust::Proven);
+        .place_blob(&digest, &node.bin, &name("bridge"), Trust::Proven);
     assert_eq!(how.unwrap(), Placement::Moved);
     let placed = fs::metadata(node.bin.file(&name("bridge"))).unwrap();
     assert_eq!(placed.ino(), spare.ino(), "the very same file");
-    assert!(!node.store.has(&digest).unwrap());
+    assert!(!node.store.has_blob(&digest).unwrap());
     let again = node
         .store
-        .place(&digest, &node.bin, &name("bridge"), Trust::Proven);
+        .place_blob(&digest, &node.bin, &name("bridge"), Trust::Proven);
     assert!(
         matches!(again, Err(StoreError::Missing { .. })),
         "{again:?}"
     );
 
     node.store
-        .restage(&digest, &node.bin, &name("bridge"))
+        .restore_blob(&digest, &node.bin, &name("bridge"))
         .unwrap();
-    assert!(node.store.verify(&digest).unwrap());
+    assert!(node.store.verify_blob(&digest).unwrap());
     let copy = fs::metadata(node.blob(&digest)).unwrap();
     assert_ne!(
         copy.ino(),
@@ -239,7 +252,7 @@ fn a_spare_whose_mode_drifted_is_placed_right() {
     let digest = node.insert(b"plugin");
     fs::set_permissions(node.blob(&digest), fs::Permissions::from_mode(0o4777)).unwrap();
     node.store
-        .place(&digest, &node.bin, &name("bridge"), Trust::Unproven)
+        .place_blob(&digest, &node.bin, &name("bridge"), Trust::Unproven)
         .unwrap();
     let seen = regular(&node.bin, "bridge");
     assert_eq!((seen.mode, seen.owner), (0o755, node.host.owner()));
@@ -250,16 +263,19 @@ fn a_corrupt_blob_is_found_removed_and_never_placed() {
     let node = Node::new();
     let digest = node.insert(b"plugin");
     fs::write(node.blob(&digest), "plugim").unwrap();
-    assert!(node.store.has(&digest).unwrap(), "by its name it is there");
+    assert!(
+        node.store.has_blob(&digest).unwrap(),
+        "by its name it is there"
+    );
     let placed = node
         .store
-        .place(&digest, &node.bin, &name("bridge"), Trust::Unproven);
+        .place_blob(&digest, &node.bin, &name("bridge"), Trust::Unproven);
     assert!(
         matches!(placed, Err(StoreError::Missing { .. })),
         "{placed:?}"
     );
-    assert!(!node.store.has(&digest).unwrap());
-    assert!(!node.store.verify(&digest).unwrap());
+    assert!(!node.store.has_blob(&digest).unwrap());
+    assert!(!node.store.verify_blob(&digest).unwrap());
     assert_eq!(names(node.bin.path()), [""; 0]);
 }
 
@@ -269,20 +285,22 @@ fn a_spare_made_of_a_changed_file_is_never_placed() {
     let digest = node.insert(b"plugin");
     let bridge = name("bridge");
     node.store
-        .place(&digest, &node.bin, &bridge, Trust::Proven)
+        .place_blob(&digest, &node.bin, &bridge, Trust::Proven)
         .unwrap();
     fs::write(node.bin.file(&bridge), "edited").unwrap();
-    node.store.restage(&digest, &node.bin, &bridge).unwrap();
+    node.store
+        .restore_blob(&digest, &node.bin, &bridge)
+        .unwrap();
     fs::remove_file(node.bin.file(&bridge)).unwrap();
     let placed = node
         .store
-        .place(&digest, &node.bin, &bridge, Trust::Unproven);
+        .place_blob(&digest, &node.bin, &bridge, Trust::Unproven);
     assert!(
         matches!(placed, Err(StoreError::Missing { .. })),
         "{placed:?}"
     );
     assert_eq!(names(node.bin.path()), [""; 0]);
-    assert!(!node.store.has(&digest).unwrap());
+    assert!(!node.store.has_blob(&digest).unwrap());
     assert_eq!(names(&node.scratch.path().join("state/tmp")), [""; 0]);
 }
 
@@ -291,9 +309,9 @@ fn pruning_removes_blobs_out_of_use_and_nothing_else() {
     let node = Node::new();
     let (used, unused) = (node.insert(b"used"), node.insert(b"unused"));
     fs::write(node.scratch.path().join("state/store/README"), "theirs").unwrap();
-    node.store.prune(&HashSet::from([used])).unwrap();
-    assert!(node.store.has(&used).unwrap());
-    assert!(!node.store.has(&unused).unwrap());
+    node.store.prune_blobs(&HashSet::from([used])).unwrap();
+    assert!(node.store.has_blob(&used).unwrap());
+    assert!(!node.store.has_blob(&unused).unwrap());
     let left = names(&node.scratch.path().join("state/store"));
     assert_eq!(left.len(), 2, "{left:?}");
     assert!(left.contains(&"README".to_owned()), "{left:?}");
@@ -310,7 +328,7 @@ fn what_a_killed_run_left_is_swept_from_the_state() {
         fs::write(state.join(left), "half").unwrap();
     }
     fs::write(state.join("tmp/foreign"), "").unwrap();
-    assert_eq!(node.store.sweep().unwrap().len(), 2);
+    assert_eq!(node.store.sweep_temps().unwrap().len(), 2);
     assert_eq!(names(&state), ["spare", "store", "tmp"]);
     assert_eq!(names(&state.join("tmp")), ["foreign"]);
 }

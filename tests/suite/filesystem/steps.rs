@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use cni_keeper::host::Host;
-use cni_keeper::store::{Ledger, Place, Store, StoreError, Trust};
+use cni_keeper::store::{Ledger, ManagedDir, Store, StoreError, Trust};
 
 use super::{name, names, regular, rerun};
 use crate::support::strace::{self, CHANGES, Injection, Step};
@@ -24,36 +24,36 @@ fn publish_set(root: &Path, version: &str) -> Result<(), StoreError> {
     let bin = host.ensure_dir(Path::new("/opt/cni/bin"), 0o755)?;
     let store = Store::open(&host, Path::new("/opt/cni/.cni-keeper"))?;
     let _lock = store.lock()?;
-    store.sweep()?;
+    store.sweep_temps()?;
     bin.sweep()?;
-    let mut ledger = store.ledger()?;
+    let mut ledger = store.load_ledger()?;
     let mut set = Vec::new();
     for plugin in PLUGINS {
-        let mut temp = store.temps().create_temp()?;
+        let mut temp = store.temp_dir().create_temp()?;
         let path = temp.path();
         temp.write_all(&content(version, plugin))
             .map_err(|error| cni_keeper::host::HostError::new("write", path, error))?;
-        set.push((name(plugin), store.insert(temp)?));
+        set.push((name(plugin), store.insert_blob(temp)?));
     }
-    store.sync()?;
+    store.sync_names()?;
     for (plugin, digest) in &set {
         let on_disk = match bin.observe(plugin) {
             cni_keeper::model::FileState::Regular(seen) => Some(seen.sha256),
             _ => None,
         };
-        ledger.intend(Place::Bin, plugin, *digest, on_disk, None);
+        ledger.record_intent(ManagedDir::Bin, plugin, *digest, on_disk, None);
     }
-    store.save(&ledger)?;
+    store.save_ledger(&ledger)?;
     for (plugin, digest) in &set {
-        store.place(digest, &bin, plugin, Trust::Proven)?;
+        store.place_blob(digest, &bin, plugin, Trust::Proven)?;
     }
     bin.sync()?;
     for (plugin, digest) in &set {
-        store.restage(digest, &bin, plugin)?;
-        ledger.settle(Place::Bin, plugin);
+        store.restore_blob(digest, &bin, plugin)?;
+        ledger.settle_intent(ManagedDir::Bin, plugin);
     }
-    store.sync()?;
-    store.save(&ledger)
+    store.sync_names()?;
+    store.save_ledger(&ledger)
 }
 
 /// The program that is stepped through; on its own it does nothing.
@@ -112,7 +112,7 @@ impl Stage {
                 "{at}: {plugin}"
             );
             assert!(
-                ledger.owns(Place::Bin, &name(plugin), &seen.sha256),
+                ledger.owns_content(ManagedDir::Bin, &name(plugin), &seen.sha256),
                 "{at}: {plugin}"
             );
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cni_keeper::daemon::Handle;
 use cni_keeper::http::{ConnectionLimits, Server, Surface};
-use cni_keeper::model::{DriftEntry, Outcome};
+use cni_keeper::model::{DriftRecord, Outcome};
 
 use super::agent::{Agent, DEADLINE, Looks, broken, ready};
 
@@ -199,8 +199,8 @@ fn drift_is_told_newest_first_with_how_much_of_it_is_open() {
     assert_eq!(told["entries"][1]["outcome"]["state"], "open");
 }
 
-fn entry((id, outcome): (u64, Outcome)) -> Arc<DriftEntry> {
-    Arc::new(DriftEntry {
+fn entry((id, outcome): (u64, Outcome)) -> Arc<DriftRecord> {
+    Arc::new(DriftRecord {
         id,
         at: ready().looked,
         path: "/opt/cni/bin/bridge".into(),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use cni_keeper::model::{
     Agent, Candidate, Check, CheckName, ContainerRuntime, Counters, Declared, DeclaredArtifact,
-    Directory, Drift, DriftEntry, EffectiveNetwork, FileReport, Outcome, RecordedError,
+    Difference, Directory, DriftRecord, EffectiveNetwork, FileReport, Outcome, RecordedError,
     RuntimeView, Sha256, Snapshot, Standing, Status, Timestamp, WatchMode,
 };
 
@@ -123,7 +123,7 @@ pub(crate) fn healed() -> Status {
             "missing",
             healed_by("placed from the store", 1_300),
         ),
-        DriftEntry {
+        DriftRecord {
             before: "mode 0666".to_owned(),
             after: Some("mode 0755".to_owned()),
             what: "has mode 0666, expected 0755".to_owned(),
@@ -135,7 +135,7 @@ pub(crate) fn healed() -> Status {
                 healed_by("mode and owner set", 420),
             )
         },
-        DriftEntry {
+        DriftRecord {
             before: "sha256 0d1b0a5b3f8e".to_owned(),
             after: Some("sha256 5c9a7c1b5c0e".to_owned()),
             what: "has sha256 0d1b0a5b3f8e, expected 5c9a7c1b5c0e".to_owned(),
@@ -161,12 +161,12 @@ pub(crate) fn drifting() -> Status {
     let bridge = &mut status.snapshot.files[1];
     bridge.standing = Standing::Drift;
     bridge.actual = None;
-    bridge.drifts = vec![Drift::Missing];
+    bridge.drifts = vec![Difference::Missing];
     let conflist = status.snapshot.files.last_mut().unwrap();
     let (expected, actual) = (conflist.expected.unwrap(), Sha256::of(b"edited"));
     conflist.standing = Standing::Drift;
     conflist.actual = Some(actual);
-    conflist.drifts = vec![Drift::Content { expected, actual }];
+    conflist.drifts = vec![Difference::Content { expected, actual }];
     let told = format!("{CONF}/{OURS} {}", conflist.drifts[0]);
     fail(&mut status, "binaries", "/opt/cni/bin/bridge is missing");
     fail(&mut status, "conflist", &told);
@@ -175,7 +175,7 @@ pub(crate) fn drifting() -> Status {
         "conflict",
         "/opt/cni/bin/bridge was undone 7 times in 40 s; the next repair is in 12 s. Find whoever deletes it",
     );
-    let fight = DriftEntry {
+    let fight = DriftRecord {
         times: 7,
         by: Some("a program that deletes it within 20 ms of each repair".to_owned()),
         ..entry(
@@ -261,7 +261,7 @@ pub(crate) fn hostile(text: &str) -> Status {
     file.path = Path::new(BIN).join(text);
     file.origin = text.to_owned();
     file.standing = Standing::Drift;
-    file.drifts = vec![Drift::Unreadable {
+    file.drifts = vec![Difference::Unreadable {
         reason: text.to_owned(),
     }];
     for check in &mut status.snapshot.checks {
@@ -283,7 +283,7 @@ pub(crate) fn hostile(text: &str) -> Status {
     effective.cni_version = text.to_owned();
     effective.chain = vec![text.to_owned()];
     status.errors[0].what = text.to_owned();
-    let told = DriftEntry {
+    let told = DriftRecord {
         path: Path::new(CONF).join(text),
         what: text.to_owned(),
         before: text.to_owned(),
@@ -343,9 +343,9 @@ fn candidate(name: &str, ours: bool, network: Result<&str, &str>) -> Candidate {
     }
 }
 
-fn entry(id: u64, seconds: u64, plugin: &str, kind: &'static str, outcome: Outcome) -> DriftEntry {
+fn entry(id: u64, seconds: u64, plugin: &str, kind: &'static str, outcome: Outcome) -> DriftRecord {
     let is_healed = matches!(outcome, Outcome::Healed { .. });
-    DriftEntry {
+    DriftRecord {
         id,
         at: ago(seconds),
         path: Path::new(BIN).join(plugin),
