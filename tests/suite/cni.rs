@@ -1,4 +1,4 @@
-//! The conflist room against the real libraries' recorded behaviour, and against arbitrary input.
+//! The `cni` room against the recorded behaviour of the real libraries, and against arbitrary input.
 // clippy.toml allows these in tests, but does not know the helpers of tests for such.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 

@@ -1,4 +1,4 @@
-//! Configuration files as an operator writes them: what they become, and what is said of a mistake.
+//! Configuration files as an operator writes them: the settings they become, and the errors for mistakes.
 
 mod bad_input;
 mod good_input;

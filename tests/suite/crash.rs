@@ -1,5 +1,5 @@
-//! The real program on a whole node: killed at every change that it makes, refused by the kernel, out of
-//! room, out of descriptors.
+//! The real program on a whole node: killed at every change that it makes, refused by the kernel, on a full
+//! disk, without descriptors.
 
 mod bundle;
 mod disk;

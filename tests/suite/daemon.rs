@@ -1,4 +1,4 @@
-//! The agent that stays: the real program, watching and repairing a node's disk.
+//! The running agent: the real program watches and repairs a node's disk.
 
 mod clock;
 mod company;

@@ -1,4 +1,4 @@
-//! The one door to the file system and the state behind it, against the kernel's real faults.
+//! `host`, the only door to the file system, and the state behind it, with real failures of the kernel.
 
 mod faults;
 mod paths;

@@ -1,4 +1,4 @@
-//! The commands as a user meets them: the real program, real plugins, a node's disk before and after.
+//! The commands as a user runs them: the real program, real plugins, a node's disk before and after.
 
 mod configuration;
 mod drift;

@@ -1,4 +1,4 @@
-//! The agent and the Kubernetes API: a real TLS server on loopback that plays it.
+//! The agent and the Kubernetes API, which a TLS server on loopback plays.
 
 mod facts;
 mod failures;

@@ -1,4 +1,4 @@
-//! The page `/`: what it says in each state, and that a real browser reads it.
+//! The page `/`: what it says in each state, and how a real browser shows it.
 
 mod browser;
 

@@ -1,4 +1,5 @@
-//! Sources as enterprises have them: behind proxies, authorities of their own and credentials; and what vouches for their bytes.
+//! Sources as companies have them: behind proxies, with certificate authorities of their own and credentials; and digests
+//! and signatures from elsewhere.
 
 mod access;
 mod hostile;

@@ -1,4 +1,4 @@
-//! `cni-keeper status`: the running agent, as a person and as a script hear of it.
+//! `cni-keeper status`: what it prints for people and for scripts.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};

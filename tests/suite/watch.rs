@@ -1,4 +1,4 @@
-//! What the kernel tells of directories, and what of it reaches the loop.
+//! What the kernel reports about directories, and what of it reaches the loop.
 
 mod changes;
 mod directories;

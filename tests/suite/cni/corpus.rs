@@ -1,4 +1,4 @@
-//! What the real libcni, go-cni and ocicni did with thousands of files, read where it lies.
+//! What the real libcni, go-cni and ocicni did with thousands of files.
 //!
 //! The data quotes other projects' configurations, so it is not part of this repository: the tests over
 //! it report themselves skipped where it is absent.

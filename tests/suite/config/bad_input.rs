@@ -1,4 +1,4 @@
-//! Mistakes, and the exact line that is said of each.
+//! Mistakes, and the exact error line of each.
 
 use std::path::Path;
 

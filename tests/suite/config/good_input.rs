@@ -1,4 +1,4 @@
-//! What right files become.
+//! The settings that valid files become.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;

@@ -1,4 +1,4 @@
-//! The mistakes: a piece of `whole.yaml`, what is written in its place, and what is then said.
+//! The mistakes: a piece of `whole.yaml`, its replacement, and the error.
 
 /// One to a paragraph; the piece is in the file exactly once.
 #[rustfmt::skip]

@@ -1,4 +1,4 @@
-//! Disks that are full, read-only, two instead of one, without permission to execute: all of them real.
+//! Real disks that are full, read-only, two instead of one, or without permission to execute.
 
 use std::fs;
 use std::path::Path;

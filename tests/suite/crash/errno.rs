@@ -1,4 +1,4 @@
-//! Changes that the kernel refuses, one in each run: told, never committed, and the node stays whole.
+//! Changes that the kernel refuses, one in each run: reported, never committed, and the node stays whole.
 
 use nix::errno::Errno;
 

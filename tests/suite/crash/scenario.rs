@@ -1,4 +1,4 @@
-//! A command on a node, and what must hold of the node at every instant of it.
+//! A command on a node, and what must hold on the node at every instant of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,4 +1,4 @@
-//! Others beside a running agent: a second one, the commands, somebody on its port.
+//! Other programs beside a running agent: a second agent, the commands, a program on its port.
 
 use std::fs;
 use std::net::TcpListener;

@@ -1,4 +1,4 @@
-//! The declaration changes while the agent is at work.
+//! The configuration changes while the agent runs.
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -1,4 +1,4 @@
-//! Directories that go: removed and made again, moved away, removed under a mount.
+//! Directories disappear: removed and made again, moved away, removed under a mount.
 
 use std::fs;
 use std::path::Path;

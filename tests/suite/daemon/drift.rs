@@ -1,4 +1,4 @@
-//! Every way in which a file can stop being what was declared: seen, repaired without any source, and told.
+//! Every way in which a file can differ from what is declared. Each is seen, repaired without any source, and reported.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;

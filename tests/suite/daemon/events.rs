@@ -1,5 +1,5 @@
-//! What the kernel tells is enough: here nobody asks the agent anything, which would have it look, and its next full
-//! reading is minutes away.
+//! The kernel's events are enough: these tests never ask the agent, because a request makes it read the disk, and its
+//! next full reading is minutes away.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};

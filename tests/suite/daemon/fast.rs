@@ -1,4 +1,4 @@
-//! Fault 36: a writer that is as fast as the agent.
+//! Fault 36: another writer is as fast as the agent.
 
 use std::fs;
 use std::sync::Mutex;

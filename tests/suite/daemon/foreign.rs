@@ -1,4 +1,4 @@
-//! Files of others in the configuration directory, seen by an agent that stays.
+//! Foreign files in the configuration directory, seen by a running agent.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

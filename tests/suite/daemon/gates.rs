@@ -1,4 +1,4 @@
-//! What the conflist waits for, and what it is made of, while the agent stays.
+//! Gates and facts of the conflist change while the agent runs.
 
 use std::fs;
 use std::net::TcpListener;

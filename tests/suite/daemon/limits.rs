@@ -1,4 +1,4 @@
-//! What the kernel does not tell: a queue that runs over, limits that leave nothing to watch with.
+//! The kernel reports nothing: its queue overflows, or its limits allow no watch.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;

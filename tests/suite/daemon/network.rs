@@ -1,4 +1,4 @@
-//! Sources that are not there, and a disk that needs none; and what the counters say of it.
+//! Sources that are missing, a disk that needs none, and what the counters say.
 
 use std::fs;
 

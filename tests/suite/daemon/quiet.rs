@@ -1,4 +1,4 @@
-//! What is no drift costs nothing: no work, no write, no readiness.
+//! Changes that are no drift cost nothing: no work, no write, no loss of readiness.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;

@@ -1,4 +1,4 @@
-//! `drift.policy: report`: an agent that looks, tells, and writes nothing.
+//! `drift.policy: report`: the agent observes, reports, and writes nothing.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

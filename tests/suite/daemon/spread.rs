@@ -1,4 +1,4 @@
-//! A cluster's nodes that do not all download at once.
+//! The nodes of a cluster do not all download at once.
 
 use std::fs;
 use std::io::{Read as _, Write as _};

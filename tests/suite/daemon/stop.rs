@@ -1,4 +1,4 @@
-//! The end of an agent, and the one after it.
+//! An agent ends, and the next one starts.
 
 use std::fs;
 use std::io::Write as _;

@@ -1,4 +1,4 @@
-//! Copies that are damaged or gone: whatever is repaired with them is right, or is not repaired with them.
+//! Spare copies that are damaged or missing: a repair uses an intact copy or none.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;

@@ -1,5 +1,5 @@
-//! Changes that no event tells of: the next look finds them by what the kernel notes of a file, and the full reading
-//! finds what leaves no note at all.
+//! Changes without an event. The next observation finds them by a file's times, and the full reading finds those that
+//! leave the times as they were.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};

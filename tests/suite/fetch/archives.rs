@@ -1,4 +1,4 @@
-//! Faults 50 to 54: archives whose digest is right and that are bad all the same.
+//! Faults 50 to 54: archives whose digest is right and whose content is bad.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! Fault 51 at large: whatever the bytes are, no panic, and nothing unwanted reaches the sink.
+//! Fault 51 with arbitrary bytes: no panic, and nothing unwanted reaches the sink.
 
 use cni_keeper::fetch::Limits;
 use cni_keeper::model::{Arch, Format};

@@ -1,4 +1,4 @@
-//! Faults 40 to 43: bodies that end too early, wrong lengths, and what may be joined to what.
+//! Faults 40 to 43: bodies that end too early, wrong lengths, and which parts may be joined.
 
 use std::time::Duration;
 

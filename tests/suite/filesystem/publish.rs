@@ -1,4 +1,4 @@
-//! Old or new, never between: temps, sealing, renaming, sweeping.
+//! A file is old or new, never between: temporary files, sealing, renaming, sweeping.
 
 use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};

@@ -1,4 +1,4 @@
-//! Observing and reading: every type of file, and none of them waited for.
+//! Observing and reading: every type of file, without waiting for any.
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -1,4 +1,4 @@
-//! The real server in front of a loop that does what a test tells it.
+//! The real server, with a loop that a test controls.
 
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, Sender, channel};

@@ -1,4 +1,4 @@
-//! Fault 58: thousands of connections that never say anything, and a kubelet that wants to know.
+//! Fault 58: thousands of silent connections, and a kubelet that needs an answer.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};

@@ -1,4 +1,4 @@
-//! Fault 58: what a client may not do, however slowly, loudly or often it tries.
+//! Fault 58: clients that are slow, large, many or malformed.
 
 use std::io::Write;
 use std::time::Duration;

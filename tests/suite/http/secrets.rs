@@ -1,4 +1,4 @@
-//! Fault 58: whoever may ask may not learn what the conflist keeps for the plugins.
+//! Fault 58: no answer shows the secrets that the conflist holds for plugins.
 
 use super::agent::{Agent, ready};
 

@@ -1,4 +1,4 @@
-//! The end: answers under way are finished, nothing else is waited for.
+//! The server stops: it finishes the answers under way, and waits for nothing else.
 
 use std::net::TcpStream;
 use std::time::{Duration, Instant};

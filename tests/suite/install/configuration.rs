@@ -1,4 +1,4 @@
-//! Mistakes are found before anything is touched: exit 64, one line with file, line and key.
+//! Mistakes are reported before anything is touched: exit 64, and a line with file, line and key.
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! Every way in which a file can stop being what was declared: named by verify and plan, repaired by
-//! install without any source, and nothing else on the disk is touched.
+//! Every way in which a file can differ from what is declared: verify and plan name it, install repairs it
+//! without any source, and nothing else on the disk is touched.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;

@@ -1,4 +1,4 @@
-//! A node without a network gets one, and stays as it is from then on.
+//! A node without a network gets one, and does not change afterwards.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! What the conflist waits for: gates, and facts in files that are not there yet. The plugins do not wait.
+//! The conflist waits for gates, and for facts in files that do not exist yet. The plugins do not wait.
 
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;

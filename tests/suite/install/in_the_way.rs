@@ -1,4 +1,4 @@
-//! Links and directories in the place of our files, and directories that are gone with all that was in them.
+//! Links and directories where our files should be, and directories that are gone with everything in them.
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -1,4 +1,4 @@
-//! Stopped half-way, and two at once.
+//! Commands that are stopped half-way, and two at once.
 
 use nix::sys::signal::Signal;
 

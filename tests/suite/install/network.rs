@@ -1,4 +1,4 @@
-//! Sources and archives that are not what they should be, as a command tells of them; nothing of them
+//! Sources and archives that are not what they should be, as a command reports them. Nothing of them
 //! becomes visible, and what was in place before stays.
 
 use base16ct::HexDisplay;

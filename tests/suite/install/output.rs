@@ -1,4 +1,4 @@
-//! What goes where: documents to stdout, the log to stderr, a bar to a terminal, secrets nowhere.
+//! Documents go to stdout, the log to stderr, a progress bar to a terminal, and secrets nowhere.
 
 use std::process::Command;
 

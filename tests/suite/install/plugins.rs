@@ -1,4 +1,4 @@
-//! The plugins must answer for the network before its conflist appears.
+//! The plugins must answer `VERSION` before the conflist appears.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! Other configurations beside ours: which one the runtimes take, and what is done about it.
+//! Other configurations beside ours: which one the runtimes take, and what the agent does about it.
 
 use std::fs;
 

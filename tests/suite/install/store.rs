@@ -1,4 +1,4 @@
-//! The store and the ledger: what a node can do without any network, and what it cannot.
+//! The store and the ledger: what a node can and cannot do without a network.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,4 +1,4 @@
-//! Taking away what is ours and nothing else.
+//! `uninstall` removes what is ours and nothing else.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};

@@ -1,4 +1,4 @@
-//! What the conflist takes from the node's object.
+//! Facts of the conflist from the node's object.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -1,4 +1,4 @@
-//! What is said when the API server is of no use, and what is not said.
+//! What the agent says when the API server is of no use, and what it keeps secret.
 
 use std::fs;
 

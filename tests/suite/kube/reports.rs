@@ -1,4 +1,4 @@
-//! What the Kubernetes API is told, and that nobody waits for it.
+//! What the agent reports to the Kubernetes API, and that nothing waits for it.
 
 use serde_json::{Value, json};
 

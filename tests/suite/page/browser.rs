@@ -1,4 +1,4 @@
-//! The page in headless Chromium, which measures what no reader of HTML can.
+//! The page in headless Chromium, which measures the layout.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! The profiles at work: the plugins come first, and the conflist once the daemon beside them is up.
+//! The profiles on a node: the plugins come first, and the conflist once the daemon beside them is up.
 //!
 //! Plugins that are in images only are stood in for by a script that answers `VERSION`, in an image with the path that
 //! the profile gives; the reference plugins are Debian's. Those speak CNI up to 1.0.0, so reference-bridge and

@@ -1,4 +1,4 @@
-//! What each profile installs, and proven by what.
+//! What each profile installs, and which digests verify it.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! What is asked of a runtime, and what becomes of its answer.
+//! What the agent asks a runtime, and what it makes of the answer.
 
 use std::os::unix::fs::symlink;
 use std::path::Path;

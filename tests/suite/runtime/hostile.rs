@@ -1,4 +1,4 @@
-//! What is no runtime, or a broken one: each is a reason, none a crash or a wait without end.
+//! Servers that are no runtime, or a broken one: each gives a reason, none a crash or an endless wait.
 
 use std::fs::File;
 use std::future::pending;

@@ -1,4 +1,4 @@
-//! What is shown to whom: headers, client certificates, and whom we trust in turn.
+//! Headers and client certificates: which server gets which, and which server is trusted.
 
 use std::collections::HashMap;
 use std::process::Command;

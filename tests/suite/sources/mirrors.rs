@@ -1,4 +1,4 @@
-//! Mirrors: who is asked before whom, and what one that is dead costs.
+//! Mirrors: the order in which servers are asked, and what a dead one costs.
 
 use std::fmt::Write as _;
 use std::net::{SocketAddr, TcpListener};

@@ -1,4 +1,4 @@
-//! Downloads through proxies: real ones, and one that says what it likes.
+//! Downloads through proxies: real ones, and a scripted one.
 
 use std::net::TcpListener;
 

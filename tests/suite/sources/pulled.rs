@@ -1,4 +1,4 @@
-//! Plugins out of images, by the real program from Debian's docker-registry: installed, kept, upgraded, taken away.
+//! Plugins out of images, by the real program from Debian's docker-registry: installed, kept, upgraded, removed.
 
 use cni_keeper::model::Arch;
 use tempfile::TempDir;

@@ -1,5 +1,4 @@
-//! What is secret stays so: in what is said and logged, in what is served, in what is kept and in what others see of
-//! the processes.
+//! Secrets stay secret: in output and log, in what the agent serves and stores, and in what other processes can see.
 
 mod registries;
 

@@ -1,4 +1,4 @@
-//! Which changes of a file are told.
+//! Which changes of a file are reported.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, FileTimes, OpenOptions, Permissions};

@@ -1,4 +1,4 @@
-//! Directories that go and come: the watch stays with the path.
+//! Directories disappear and come back: the watch stays with the path.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};

@@ -1,4 +1,4 @@
-//! What the kernel refuses, and what it drops.
+//! The kernel refuses watches, and drops events.
 
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};

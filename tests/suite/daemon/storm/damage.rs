@@ -1,4 +1,4 @@
-//! Everything that others do to a node's disk, at random.
+//! Everything that other programs do to a node's disk, at random.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, Permissions};

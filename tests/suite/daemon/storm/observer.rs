@@ -1,4 +1,4 @@
-//! Samples the disk and the agent's answers, as fast as it can, and compares them.
+//! Samples the disk and the agent's answers as fast as it can, and compares them.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -1,4 +1,4 @@
-//! What is on the disk, found out without the agent.
+//! Reads what is on the disk, without the agent.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _};

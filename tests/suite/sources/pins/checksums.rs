@@ -1,4 +1,4 @@
-//! A checksum file beside the artifact: it works, and is warned of.
+//! A checksum file beside the artifact: it works, with a warning.
 
 use cni_keeper::model::Sha256;
 

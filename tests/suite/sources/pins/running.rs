@@ -1,4 +1,4 @@
-//! The agent that stays, and a list that comes late.
+//! A running agent, and a list that comes late.
 
 use super::{ARCHIVE, LIST, SIGNATURE, declare, line, mirror, publish};
 use crate::support::agent::Agent;

@@ -1,4 +1,4 @@
-//! What opens a registry: passwords, identity tokens, the tokens made of them, and the signed URLs of its storage.
+//! The secrets of registries: passwords, identity tokens, the tokens made from them, and the signed URLs of the storage.
 
 use std::collections::HashMap;
 use std::fs;
