@@ -94,8 +94,8 @@ fn a_client_that_stays() {
     drop(clients);
 }
 
-/// Faults 1 to 4: killed at changes that it makes to the disk while it repairs, the agent leaves the old or the new, never
-/// anything between; the one after it makes it right, and nothing is left over.
+/// Faults 1 to 4: an agent that is killed while it changes the disk for a repair leaves the old file or the new one. The
+/// next agent completes the repair, and nothing is left over.
 #[test]
 fn killed_in_the_middle_of_a_repair() {
     if !strace::available() {
