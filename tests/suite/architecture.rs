@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use modules::{ModulePath, Modules};
 
 /// The rooms from the ground up. A room may import from lower floors only, never from its own.
-const FLOORS: &[&[&str]] = &[
+pub(crate) const FLOORS: &[&[&str]] = &[
     &["model"],
     &["trust"],
     &["cli", "config", "cni", "plan", "redact", "retry"],
