@@ -72,7 +72,7 @@ fn word(file: &FileReport) -> &'static str {
     match (file.standing, file.drifts.first()) {
         (Standing::Kept, _) => "kept",
         (Standing::Waiting, _) => "waits",
-        (_, Some(drift)) => drift.kind(),
+        (_, Some(drift)) => drift.kind().as_str(),
         (_, None) => "ok",
     }
 }

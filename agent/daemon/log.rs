@@ -5,15 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::model::{DriftRecord, FileName, Outcome, Timestamp};
+use crate::model::{DriftKind, DriftRecord, FileName, Outcome, Timestamp};
 use crate::plan::Step;
 use crate::reconcile::{AppliedSteps, DriftCause, FileDrift};
 use crate::store::ManagedDir;
 
 /// How many drifts that are over are remembered.
 const LONGEST: usize = 256;
-/// Kinds of drift in files that are not declared. No more of them are open than are remembered when they are over.
-const FOREIGN: [&str; 3] = ["shadowed", "runtime-blocked", "dropin"];
 /// How many kinds and files are counted apart; foreign files may have any name.
 const MOST_COUNTED: usize = 512;
 /// Under what the rest is counted.
@@ -27,11 +25,11 @@ pub(super) struct Log {
     open: BTreeMap<Key, Open>,
     /// Files that were as declared at some time, so that what differs afterwards is drift.
     right: BTreeSet<PathBuf>,
-    counted: BTreeMap<(&'static str, String), u64>,
+    counted: BTreeMap<(DriftKind, String), u64>,
     last_id: u64,
 }
 
-type Key = (PathBuf, &'static str);
+type Key = (PathBuf, DriftKind);
 
 #[derive(Debug)]
 struct Open {
@@ -146,17 +144,17 @@ impl Log {
             times: times(fault) + 1,
             by: fault.by.clone(),
         };
-        tracing::warn!(path = %entry.path.display(), kind = entry.kind, by = entry.by, "drift: {}", entry.what);
+        tracing::warn!(path = %entry.path.display(), kind = entry.kind.as_str(), by = entry.by, "drift: {}", entry.what);
         let since = timing.since;
         self.open.insert(key, Open { since, entry });
     }
 
     /// Of what is declared everything is told; how much others put beside it is up to them.
     fn is_one_too_many(&self, fault: &FileDrift) -> bool {
-        FOREIGN.contains(&fault.kind) && self.open.len() >= LONGEST
+        fault.kind.is_foreign_file() && self.open.len() >= LONGEST
     }
 
-    fn count(&mut self, kind: &'static str, name: &str) {
+    fn count(&mut self, kind: DriftKind, name: &str) {
         let known = self.counted.contains_key(&(kind, name.to_owned()));
         let name = match known || self.counted.len() < MOST_COUNTED {
             true => name,
@@ -202,7 +200,7 @@ impl Log {
     }
 
     /// Drifts by kind and file name.
-    pub(super) fn counted(&self) -> &BTreeMap<(&'static str, String), u64> {
+    pub(super) fn counted(&self) -> &BTreeMap<(DriftKind, String), u64> {
         &self.counted
     }
 }
@@ -211,16 +209,16 @@ fn tell(entry: &DriftRecord) {
     let path = entry.path.display();
     match &entry.outcome {
         Outcome::Healed { how, took } => {
-            tracing::info!(%path, kind = entry.kind, ?took, "healed: {how}");
+            tracing::info!(%path, kind = entry.kind.as_str(), ?took, "healed: {how}");
         }
-        Outcome::Gone { .. } => tracing::info!(%path, kind = entry.kind, "drift is gone"),
+        Outcome::Gone { .. } => tracing::info!(%path, kind = entry.kind.as_str(), "drift is gone"),
         Outcome::Open { .. } => {}
     }
 }
 
 /// What was done about a fault; `None` if nothing was.
 fn how(deeds: &AppliedSteps, fault: &FileDrift) -> Option<&'static str> {
-    let is = |name: &FileName| fault.kind == "dir-missing" || *name.as_str() == *fault.name;
+    let is = |name: &FileName| fault.kind == DriftKind::DirMissing || *name.as_str() == *fault.name;
     deeds
         .steps
         .iter()
@@ -253,7 +251,7 @@ mod tests {
             place: ManagedDir::Conf,
             name: "10-pods.conflist".to_owned(),
             path: "/etc/cni/net.d/10-pods.conflist".into(),
-            kind: "missing",
+            kind: DriftKind::Missing,
             what: "is missing".to_owned(),
             before: "absent".to_owned(),
             wanted: None,
@@ -313,7 +311,7 @@ mod tests {
         let rival = |number: usize| FileDrift {
             name: format!("{number}.conf"),
             path: format!("/etc/cni/net.d/{number}.conf").into(),
-            kind: "shadowed",
+            kind: DriftKind::Shadowed,
             ..fault()
         };
         let faults: Vec<FileDrift> = (0..2 * LONGEST).map(rival).chain([fault()]).collect();
@@ -322,7 +320,10 @@ mod tests {
         }
         assert_eq!(log.counted().values().sum::<u64>(), LONGEST as u64 + 1);
         let entries = log.entries(|_| None);
-        assert_eq!((entries.len(), entries[0].kind), (LONGEST + 1, "missing"));
+        assert_eq!(
+            (entries.len(), entries[0].kind),
+            (LONGEST + 1, DriftKind::Missing)
+        );
     }
 
     #[test]

@@ -13,8 +13,8 @@ use super::places::Places;
 use super::{Daemon, Reason, api, keeper, refetch, report};
 use crate::config::ForeignConflists;
 use crate::model::{
-    Artifact, DownloadOutcome, DriftRecord, FailureKind, FileName, RecordedError, Standing,
-    Timestamp,
+    Artifact, DownloadOutcome, DriftKind, DriftRecord, FailureKind, FileName, RecordedError,
+    Standing, Timestamp,
 };
 use crate::plan::Step;
 use crate::reconcile::{
@@ -415,11 +415,11 @@ impl Daemon {
         let are_left = settings.drift.foreign_conflists == ForeignConflists::Report
             && !self.caretaker.is_report_only();
         move |entry| match held.get(&entry.path) {
-            _ if are_left && matches!(entry.kind, "shadowed" | "runtime-blocked") => {
+            _ if are_left && entry.kind.is_foreign_conflist() => {
                 Some("drift.foreignConflists is report".to_owned())
             }
             // Nobody but its owner takes it away.
-            _ if entry.kind == "dropin" => None,
+            _ if entry.kind == DriftKind::DropIn => None,
             Some(left) => Some(format!(
                 "somebody keeps undoing the repair; the next one is in {:.1} s",
                 left.as_secs_f64()

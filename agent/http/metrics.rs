@@ -81,7 +81,7 @@ fn write_counters(status: &Status, text: &mut Exposition) {
         "Drifts noticed, by their kind and the name of the file.",
     );
     for ((kind, file), count) in &counters.drift {
-        drift.write_sample(&[("kind", kind), ("file", file)], count);
+        drift.write_sample(&[("kind", kind.as_str()), ("file", file)], count);
     }
     let mut repairs = text.begin_family(
         "repairs_total",

@@ -270,7 +270,7 @@ fn new_event_name(node: &str, time: SystemTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Timestamp;
+    use crate::model::{DriftKind, Timestamp};
 
     const TIME: SystemTime = SystemTime::UNIX_EPOCH;
 
@@ -279,7 +279,7 @@ mod tests {
             id,
             at: Timestamp(TIME),
             path: path.into(),
-            kind: "missing",
+            kind: DriftKind::Missing,
             what: "is missing".to_owned(),
             before: "absent".to_owned(),
             after: None,

@@ -27,7 +27,7 @@ pub use artifact::{Arch, Artifact, Companion, Format, IfPresent, Member, Unknown
 pub use cidr::{Cidr, CidrError};
 pub use container_runtime::ContainerRuntime;
 pub use digest::{DigestError, Pin, Sha256};
-pub use drift::Difference;
+pub use drift::{Difference, DriftKind};
 pub use duration::format_duration;
 pub use failure_kind::FailureKind;
 pub use foreign_text::{clip, escape_controls, escape_name, one_line};

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Serialize, Serializer};
 
-use super::{ApiUse, ContainerRuntime, DownloadOutcome, Snapshot, Timestamp};
+use super::{ApiUse, ContainerRuntime, DownloadOutcome, DriftKind, Snapshot, Timestamp};
 
 /// Everything that the running agent knows, as of one look at the disk. The loop alone makes it.
 #[derive(Debug, Clone, Serialize)]
@@ -212,9 +212,8 @@ pub struct DriftRecord {
     pub at: Timestamp,
     /// The file or directory.
     pub path: PathBuf,
-    /// `missing`, `content`, `mode`, `owner`, `type`, `suid`, `unreadable`, `dir-missing`, `shadowed`,
-    /// `runtime-blocked` or `dropin`.
-    pub kind: &'static str,
+    /// What kind it is.
+    pub kind: DriftKind,
     /// What was found, as a sentence without its subject: `is missing`.
     pub what: String,
     /// What was there: a digest, a mode, an owner, a type, `absent`.
@@ -263,7 +262,7 @@ pub enum Outcome {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Counters {
     /// Drifts by kind and file name.
-    pub drift: BTreeMap<(&'static str, String), u64>,
+    pub drift: BTreeMap<(DriftKind, String), u64>,
     /// Repairs by result: `healed` or `failed`.
     pub repairs: BTreeMap<&'static str, u64>,
     /// How long the successful repairs took, from the first sign of the drift.

@@ -1,7 +1,7 @@
 //! What the plan is for every kind of difference, and what holds for all of them.
 
 use super::*;
-use crate::model::Regular;
+use crate::model::{DriftKind, Regular};
 use proptest::prelude::*;
 
 const ROOT: Owner = Owner { uid: 0, gid: 0 };
@@ -206,7 +206,7 @@ fn a_directory_in_the_way_is_refused() {
     let plan = plan(&desired, &observed);
     assert!(plan.steps.is_empty());
     assert_eq!(plan.refused.len(), 2);
-    assert_eq!(plan.refused[0].drift.kind(), "type");
+    assert_eq!(plan.refused[0].drift.kind(), DriftKind::Type);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::{Context, ObservedState};
 use crate::cni::{LibcniNetwork, LoadError};
-use crate::model::{Difference, FileMode, FileName, FileState, Owner, Sha256};
+use crate::model::{Difference, DriftKind, FileMode, FileName, FileState, Owner, Sha256};
 use crate::plan::compare;
 use crate::store::ManagedDir;
 
@@ -17,8 +17,8 @@ pub struct FileDrift {
     pub name: String,
     /// The path on the host, `--host-root` included.
     pub path: PathBuf,
-    /// The kind of drift (design §6), a stable label.
-    pub kind: &'static str,
+    /// What kind it is.
+    pub kind: DriftKind,
     /// The drift as a sentence without its subject.
     pub what: String,
     /// What is there.
@@ -121,7 +121,7 @@ pub(super) fn list_drifts(keeper: &Context, sight: &ObservedState) -> Vec<FileDr
         place: ManagedDir::Conf,
         name: path.display().to_string(),
         path: conf.join(&path),
-        kind: "dropin",
+        kind: DriftKind::DropIn,
         what: "is merged into the network".to_owned(),
         before: "a drop-in".to_owned(),
         wanted: None,
@@ -163,7 +163,7 @@ fn directory(place: ManagedDir, path: PathBuf, sight: &ObservedState) -> Option<
         place,
         name: path.display().to_string(),
         path,
-        kind: "dir-missing",
+        kind: DriftKind::DirMissing,
         what: "does not exist".to_owned(),
         before: "absent".to_owned(),
         wanted: Some("a directory with what is declared".to_owned()),
@@ -178,12 +178,12 @@ fn directory(place: ManagedDir, path: PathBuf, sight: &ObservedState) -> Option<
 fn rival(path: PathBuf, name: String, loaded: &Result<LibcniNetwork, LoadError>) -> FileDrift {
     let (kind, what, before) = match loaded {
         Ok(network) => (
-            "shadowed",
+            DriftKind::Shadowed,
             format!("sorts before ours, with the network '{}'", network.name),
             format!("network '{}'", network.name),
         ),
         Err(error) => (
-            "runtime-blocked",
+            DriftKind::RuntimeBlocked,
             format!("sorts before ours and does not load: {error}"),
             "a file that does not load".to_owned(),
         ),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use cni_keeper::http::metrics::{CONTENT_TYPE, render_metrics};
 use cni_keeper::model::{
-    Agent, Check, CheckName, Counters, Declared, Snapshot, Status, Timestamp, WatchMode,
+    Agent, Check, CheckName, Counters, Declared, DriftKind, Snapshot, Status, Timestamp, WatchMode,
 };
 
 use crate::support::skipped;
@@ -85,9 +85,13 @@ fn eventful() -> Status {
     };
     let counters = &mut status.counters;
     for file in HOSTILE {
-        counters.drift.insert(("content", file.to_owned()), 7);
+        counters
+            .drift
+            .insert((DriftKind::Content, file.to_owned()), 7);
     }
-    counters.drift.insert(("missing", "bridge".to_owned()), 41);
+    counters
+        .drift
+        .insert((DriftKind::Missing, "bridge".to_owned()), 41);
     counters.repairs.insert("healed", 40);
     counters
         .repair_seconds

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cni_keeper::daemon::Handle;
 use cni_keeper::http::{ConnectionLimits, Server, Surface};
-use cni_keeper::model::{DriftRecord, Outcome};
+use cni_keeper::model::{DriftKind, DriftRecord, Outcome};
 
 use super::agent::{Agent, DEADLINE, Looks, broken, ready};
 
@@ -204,7 +204,7 @@ fn entry((id, outcome): (u64, Outcome)) -> Arc<DriftRecord> {
         id,
         at: ready().looked,
         path: "/opt/cni/bin/bridge".into(),
-        kind: "missing",
+        kind: DriftKind::Missing,
         what: "is missing".to_owned(),
         before: "absent".to_owned(),
         after: None,

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use cni_keeper::model::{
     Agent, Candidate, Check, CheckName, ContainerRuntime, Counters, Declared, DeclaredArtifact,
-    Difference, Directory, DriftRecord, EffectiveNetwork, FileReport, Outcome, RecordedError,
-    RuntimeView, Sha256, Snapshot, Standing, Status, Timestamp, WatchMode,
+    Difference, Directory, DriftKind, DriftRecord, EffectiveNetwork, FileReport, Outcome,
+    RecordedError, RuntimeView, Sha256, Snapshot, Standing, Status, Timestamp, WatchMode,
 };
 
 const BIN: &str = "/opt/cni/bin";
@@ -120,7 +120,7 @@ pub(crate) fn healed() -> Status {
             3,
             190,
             "bridge",
-            "missing",
+            DriftKind::Missing,
             healed_by("placed from the store", 1_300),
         ),
         DriftRecord {
@@ -131,7 +131,7 @@ pub(crate) fn healed() -> Status {
                 2,
                 5_400,
                 "portmap",
-                "mode",
+                DriftKind::Mode,
                 healed_by("mode and owner set", 420),
             )
         },
@@ -143,7 +143,7 @@ pub(crate) fn healed() -> Status {
                 1,
                 86_400,
                 "bridge",
-                "content",
+                DriftKind::Content,
                 Outcome::Gone {
                     after: Duration::from_secs(75),
                 },
@@ -182,7 +182,7 @@ pub(crate) fn drifting() -> Status {
             12,
             8,
             "bridge",
-            "missing",
+            DriftKind::Missing,
             Outcome::Open {
                 waiting: Some("backing off, tried again in 12 s".to_owned()),
             },
@@ -293,7 +293,7 @@ pub(crate) fn hostile(text: &str) -> Status {
             13,
             1,
             "",
-            "content",
+            DriftKind::Content,
             Outcome::Open {
                 waiting: Some(text.to_owned()),
             },
@@ -343,7 +343,7 @@ fn candidate(name: &str, ours: bool, network: Result<&str, &str>) -> Candidate {
     }
 }
 
-fn entry(id: u64, seconds: u64, plugin: &str, kind: &'static str, outcome: Outcome) -> DriftRecord {
+fn entry(id: u64, seconds: u64, plugin: &str, kind: DriftKind, outcome: Outcome) -> DriftRecord {
     let is_healed = matches!(outcome, Outcome::Healed { .. });
     DriftRecord {
         id,
