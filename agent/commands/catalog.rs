@@ -4,11 +4,11 @@ use serde_json::{Value, json};
 
 use super::{Exit, Failure, output};
 use crate::cli::Output;
-use crate::config::{Asset, Confidence, PROFILES, Release, catalog};
+use crate::config::{Asset, Confidence, PROFILES, Release, read_catalog};
 
 /// Runs it.
 pub(super) fn run(format: Output) -> Result<Exit, Failure> {
-    let catalog = catalog()?;
+    let catalog = read_catalog()?;
     if format == Output::Json {
         let profiles: Vec<Value> = PROFILES
             .iter()

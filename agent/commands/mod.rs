@@ -23,7 +23,7 @@ use serde_json::json;
 
 use crate::bundle::BundleError;
 use crate::cli::{Cli, Command, Global, Output};
-use crate::config::{ConfigErrors, Loaded, Overrides, load};
+use crate::config::{ConfigErrors, LoadedConfig, Overrides, load};
 use crate::host::{Host, HostError};
 use crate::http::BindError;
 use crate::kube::{self, KubeClient, RequestPurpose};
@@ -198,12 +198,16 @@ async fn signal() {
 }
 
 /// Reads and checks the configuration.
-fn declaration(global: &Global, file: &Path) -> Result<Loaded, Failure> {
+fn declaration(global: &Global, file: &Path) -> Result<LoadedConfig, Failure> {
     declaration_for(global, file, None)
 }
 
 /// The same for an architecture that need not be this machine's.
-fn declaration_for(global: &Global, file: &Path, arch: Option<Arch>) -> Result<Loaded, Failure> {
+fn declaration_for(
+    global: &Global,
+    file: &Path,
+    arch: Option<Arch>,
+) -> Result<LoadedConfig, Failure> {
     let absolute = std::path::absolute(file)
         .map_err(|error| no_config(HostError::new("find", file, error)))?;
     let machine = Host::open(Path::new("/")).map_err(no_config)?;
@@ -231,7 +235,7 @@ fn no_config(error: HostError) -> Failure {
 }
 
 /// The declaration, and the node that it is for.
-fn node(global: &Global) -> Result<(Host, Loaded), Failure> {
+fn node(global: &Global) -> Result<(Host, LoadedConfig), Failure> {
     let loaded = declaration(global, &global.config)?;
     let host = Host::open(&global.host_root).map_err(Failure::HostRoot)?;
     if !host.is_root() {
@@ -246,7 +250,7 @@ fn node(global: &Global) -> Result<(Host, Loaded), Failure> {
 }
 
 /// Brings the declaration and the node together.
-fn keeper(global: &Global) -> Result<(Context, Loaded), Failure> {
+fn keeper(global: &Global) -> Result<(Context, LoadedConfig), Failure> {
     let (host, loaded) = node(global)?;
     let keeper = Context::new(loaded.settings.clone(), host, global.node_name.clone());
     Ok((keeper, loaded))
@@ -254,7 +258,7 @@ fn keeper(global: &Global) -> Result<(Context, Loaded), Failure> {
 
 /// The same with what the Kubernetes API says of the node, where the conflist depends on that; what it said before
 /// does where it says nothing.
-async fn informed(global: &Global) -> Result<(Context, Loaded), Failure> {
+async fn informed(global: &Global) -> Result<(Context, LoadedConfig), Failure> {
     let (keeper, loaded) = keeper(global)?;
     if !keeper.needs_node_facts() {
         return Ok((keeper, loaded));
@@ -274,7 +278,7 @@ async fn informed(global: &Global) -> Result<(Context, Loaded), Failure> {
 }
 
 /// Puts file and line before what the conflist rules found.
-fn located(loaded: &Loaded, error: ReconcileError) -> Failure {
+fn located(loaded: &LoadedConfig, error: ReconcileError) -> Failure {
     match error {
         ReconcileError::Conflist(findings) => {
             let lines = findings

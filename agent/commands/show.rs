@@ -4,12 +4,12 @@ use std::path::Path;
 
 use super::output;
 use crate::cni::RenderProblem;
-use crate::config::Loaded;
+use crate::config::LoadedConfig;
 use crate::model::{CheckName, Difference, FileName, FileReport, PluginName, Snapshot, Standing};
 use crate::plan::{Pending, Plan, Step};
 
 /// `FILE:LINE: network.conflist.AT: what is wrong`, for a mistake within the conflist.
-pub(super) fn finding(loaded: &Loaded, at: &str, text: &str) -> String {
+pub(super) fn finding(loaded: &LoadedConfig, at: &str, text: &str) -> String {
     let key = match at {
         "" => "network.conflist".to_owned(),
         at => format!("network.conflist.{at}"),
@@ -18,7 +18,7 @@ pub(super) fn finding(loaded: &Loaded, at: &str, text: &str) -> String {
 }
 
 /// `FILE:LINE: KEY: text`, for any key.
-pub(super) fn located(loaded: &Loaded, key: &str, text: &str) -> String {
+pub(super) fn located(loaded: &LoadedConfig, key: &str, text: &str) -> String {
     let place = match loaded.line_of(key) {
         Some(line) => format!("{}:{line}", loaded.file.display()),
         None => loaded.file.display().to_string(),
@@ -27,7 +27,7 @@ pub(super) fn located(loaded: &Loaded, key: &str, text: &str) -> String {
 }
 
 /// The same for a placeholder that cannot be filled in.
-pub(super) fn problem(loaded: &Loaded, problem: &RenderProblem) -> String {
+pub(super) fn problem(loaded: &LoadedConfig, problem: &RenderProblem) -> String {
     let told = problem.to_string();
     // It begins with its own place, as in `plugins[0].mtu: there is no fact …`.
     match told.split_once(": ") {

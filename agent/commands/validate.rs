@@ -10,7 +10,7 @@ use crate::cli::{Global, Output};
 use crate::cni::{
     Facts, Finding, Severity, check_ranges, fill_known_facts, required_plugins, validate_template,
 };
-use crate::config::{FactSource, Loaded, Network};
+use crate::config::{FactSource, LoadedConfig, NetworkSettings};
 use crate::model::{NodeFacts, PluginName};
 use crate::trust::describe_weakness;
 
@@ -46,7 +46,7 @@ pub(super) fn run(global: &Global, file: Option<&Path>, format: Output) -> Resul
     warnings.extend(undeclared(&loaded));
     warnings.extend(weaknesses(&loaded));
     // One mapping of mirrors often serves clusters with other networks.
-    notes.extend(loaded.settings.oddities.iter().cloned());
+    notes.extend(loaded.settings.warnings.iter().cloned());
     match format {
         Output::Json => {
             output::json(
@@ -76,7 +76,7 @@ pub(super) fn run(global: &Global, file: Option<&Path>, format: Output) -> Resul
 }
 
 /// What can be said of the conflist away from any node, and what cannot.
-fn judged(loaded: &Loaded, network: &Network) -> (Vec<Finding>, Vec<String>) {
+fn judged(loaded: &LoadedConfig, network: &NetworkSettings) -> (Vec<Finding>, Vec<String>) {
     let mut findings = validate_template(&network.conflist, |name| may_come(loaded, name));
     let (filled, unknown) = fill_known_facts(&network.conflist, &given(network));
     findings.extend(check_ranges(
@@ -96,7 +96,7 @@ fn judged(loaded: &Loaded, network: &Network) -> (Vec<Finding>, Vec<String>) {
 }
 
 /// The facts that the configuration itself gives, unless a source behind them may override them.
-fn given(network: &Network) -> Facts {
+fn given(network: &NetworkSettings) -> Facts {
     let mut given = Facts::new();
     for source in &network.facts {
         match source {
@@ -109,7 +109,7 @@ fn given(network: &Network) -> Facts {
 }
 
 /// Whether a node could know a fact: its own and the environment's always, a file's as it is written.
-fn may_come(loaded: &Loaded, name: &str) -> bool {
+fn may_come(loaded: &LoadedConfig, name: &str) -> bool {
     let network = loaded.settings.network.iter();
     let declared = network
         .flat_map(|network| &network.facts)
@@ -122,7 +122,7 @@ fn may_come(loaded: &Loaded, name: &str) -> bool {
 }
 
 /// Digests that nobody stands for.
-fn weaknesses(loaded: &Loaded) -> impl Iterator<Item = String> {
+fn weaknesses(loaded: &LoadedConfig) -> impl Iterator<Item = String> {
     let artifacts = loaded.settings.artifacts.iter().enumerate();
     artifacts.filter_map(|(index, artifact)| {
         let weakness = describe_weakness(artifact)?;
@@ -133,7 +133,7 @@ fn weaknesses(loaded: &Loaded) -> impl Iterator<Item = String> {
 
 /// The plugins that the conflist needs and no artifact installs: right only where the node's image
 /// brings them.
-fn undeclared(loaded: &Loaded) -> Vec<String> {
+fn undeclared(loaded: &LoadedConfig) -> Vec<String> {
     let settings = &loaded.settings;
     let Some(network) = &settings.network else {
         return Vec::new();

@@ -105,7 +105,7 @@ pub struct Release {
 #[serde(deny_unknown_fields)]
 pub struct Asset {
     /// The architecture.
-    #[serde(deserialize_with = "arch")]
+    #[serde(deserialize_with = "deserialize_arch")]
     pub arch: Arch,
     /// Which file, in a release that publishes several for an architecture.
     #[serde(default)]
@@ -126,7 +126,7 @@ pub enum Confidence {
     SingleSource,
 }
 
-/// The built-in catalog cannot be read: a fault of this program, not of the node.
+/// The built-in catalog cannot be read: a mistake in this program, not of the node.
 #[derive(Debug, thiserror::Error)]
 #[error("the built-in catalog cannot be read; this build of cni-keeper is broken, use another")]
 pub struct CatalogError(#[source] serde_json::Error);
@@ -135,11 +135,11 @@ pub struct CatalogError(#[source] serde_json::Error);
 ///
 /// # Errors
 /// When the program was built with a broken one, which its tests rule out.
-pub fn catalog() -> Result<Catalog, CatalogError> {
+pub fn read_catalog() -> Result<Catalog, CatalogError> {
     serde_json::from_str(include_str!("pins.json")).map_err(CatalogError)
 }
 
-fn arch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arch, D::Error> {
+fn deserialize_arch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arch, D::Error> {
     let name = String::deserialize(deserializer)?;
     name.parse().map_err(serde::de::Error::custom)
 }
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn the_catalog_parses_and_names_every_asset_once() {
-        let catalog = catalog().unwrap();
+        let catalog = read_catalog().unwrap();
         let mut urls = BTreeSet::new();
         let mut digests = BTreeSet::new();
         for release in catalog
@@ -196,7 +196,7 @@ mod tests {
     /// portmap before 1.9.0 has CVE-2025-67499; 1.7.0 and 1.6.1 are broken releases.
     #[test]
     fn releases_with_known_faults_say_so() {
-        let catalog = catalog().unwrap();
+        let catalog = read_catalog().unwrap();
         let plugins = &catalog.projects[0];
         assert_eq!(plugins.name, "containernetworking/plugins");
         for release in &plugins.releases {

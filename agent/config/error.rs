@@ -1,17 +1,18 @@
-//! Mistakes in a configuration, each on one line: where, which key, what, how to mend it.
+//! Mistakes in a configuration, each on one line: where, which key, what, how to fix it.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::tree::{Origin, Place};
+use super::location::{Location, TextSource};
 use crate::model::{escape_controls, nearest_word};
 
 /// Every mistake found in a configuration; prints one line for each.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}", lines(.0))]
+#[error("{}", join_lines(.0))]
 pub struct ConfigErrors(Vec<ConfigError>);
 
-/// One mistake. Prints as `FILE:LINE: KEY: what is wrong; how to mend it`.
+/// One mistake. Prints as `FILE:LINE: KEY: what is wrong; how to fix it`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     /// The file, as it was named to us.
@@ -25,7 +26,7 @@ pub struct ConfigError {
     pub profile: Option<String>,
     /// The path of the key, as in `artifacts[0].sha256.amd64`, or a flag; empty for the whole file.
     pub key: String,
-    /// What is wrong and how to mend it.
+    /// What is wrong and how to fix it.
     pub message: String,
 }
 
@@ -55,7 +56,7 @@ impl fmt::Display for ConfigError {
     }
 }
 
-fn lines(errors: &[ConfigError]) -> String {
+fn join_lines(errors: &[ConfigError]) -> String {
     let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
     lines.join("\n")
 }
@@ -63,13 +64,13 @@ fn lines(errors: &[ConfigError]) -> String {
 /// A mistake before the file's name is known.
 #[derive(Debug)]
 pub(super) struct Problem {
-    at: Place,
+    at: Location,
     column: Option<u32>,
     what: String,
 }
 
 impl Problem {
-    pub(super) fn new(at: &Place, what: impl Into<String>) -> Self {
+    pub(super) fn new(at: &Location, what: impl Into<String>) -> Self {
         Self {
             at: at.clone(),
             column: None,
@@ -86,45 +87,44 @@ impl Problem {
     }
 }
 
-/// The mistakes found so far.
+/// The mistakes found so far. It is shared by all that read the configuration, hence the cell.
 #[derive(Debug, Default)]
-pub(super) struct Problems(Vec<Problem>);
+pub(super) struct Problems(RefCell<Vec<Problem>>);
 
 impl Problems {
-    /// Notes one.
-    pub(super) fn add(&mut self, at: &Place, what: impl Into<String>) {
-        self.0.push(Problem::new(at, what));
+    /// Notes a mistake.
+    pub(super) fn add(&self, at: &Location, what: impl Into<String>) {
+        self.push(Problem::new(at, what));
+    }
+
+    pub(super) fn push(&self, problem: Problem) {
+        self.0.borrow_mut().push(problem);
     }
 
     /// How many there are, to see whether a step added one.
     pub(super) fn count(&self) -> usize {
-        self.0.len()
+        self.0.borrow().len()
     }
 
     /// The errors for an operator: of `file`, whose profile is named on the line given.
     pub(super) fn into_errors(self, file: &Path, profile: Option<(&str, u32)>) -> ConfigErrors {
         let mut errors: Vec<ConfigError> = self
             .0
+            .into_inner()
             .into_iter()
-            .map(|problem| located(problem, file, profile))
+            .map(|problem| locate(problem, file, profile))
             .collect();
         errors.sort_by_key(|error| (error.line, error.column));
         ConfigErrors(errors)
     }
 }
 
-impl From<Vec<Problem>> for Problems {
-    fn from(problems: Vec<Problem>) -> Self {
-        Self(problems)
-    }
-}
-
-fn located(problem: Problem, file: &Path, profile: Option<(&str, u32)>) -> ConfigError {
+fn locate(problem: Problem, file: &Path, profile: Option<(&str, u32)>) -> ConfigError {
     let Problem { at, column, what } = problem;
-    let (line, profile) = match at.origin {
-        Origin::File => (Some(at.line), None),
-        Origin::Flag => (None, None),
-        Origin::Profile => (
+    let (line, profile) = match at.source {
+        TextSource::File => (Some(at.line), None),
+        TextSource::Flag => (None, None),
+        TextSource::Profile => (
             profile.map(|(_, line)| line),
             profile.map(|(name, _)| name.to_owned()),
         ),

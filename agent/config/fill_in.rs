@@ -1,27 +1,20 @@
 //! Values that only the operator knows: a text that begins with `FILL-IN:` says what to put in its place.
 
 use super::error::Problems;
-use super::tree::{Node, Yaml};
+use super::yaml::{Yaml, YamlNode};
 
 /// How such a text begins.
 const MARK: &str = "FILL-IN:";
 
 /// Every value that is still to be filled in.
-pub(super) fn fill_ins(node: &Node) -> Problems {
-    let mut open = Problems::default();
-    search(node, &mut open);
-    open
-}
-
-fn search(node: &Node, open: &mut Problems) {
-    match &node.value {
-        Yaml::Text { text, .. } => {
-            if let Some(what) = text.trim_start().strip_prefix(MARK) {
-                open.add(&node.at, format!("{MARK} {}", what.trim()));
-            }
+pub(super) fn find_fill_ins(root: &YamlNode) -> Problems {
+    let open = Problems::default();
+    root.for_each(&mut |node| {
+        if let Yaml::Text { text, .. } = &node.value
+            && let Some(what) = text.trim_start().strip_prefix(MARK)
+        {
+            open.add(&node.at, format!("{MARK} {}", what.trim()));
         }
-        Yaml::List(items) => items.iter().for_each(|item| search(item, open)),
-        Yaml::Map(entries) => entries.iter().for_each(|(_, node)| search(node, open)),
-        Yaml::Null | Yaml::Bool(_) | Yaml::Number(_) => {}
-    }
+    });
+    open
 }

@@ -1,14 +1,11 @@
-//! `kubernetes`: how the API is reached, and what it is told.
+//! `kubernetes`: how the API is reached, and what is written to it.
 
 use url::Url;
 
-use super::error::Problems;
-use super::paths::path_of;
-use super::read::Fields;
-use super::settings::Kubernetes;
-use super::source::check_web;
-use super::tree::Node;
-use super::validate::{section, value};
+use super::host_path::read_path;
+use super::read::{ConfigValue, Fields};
+use super::settings::KubernetesSettings;
+use super::source_url::check_web_url;
 
 /// Where every pod with a ServiceAccount has its token and the API server's authority.
 const CA_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt";
@@ -19,7 +16,7 @@ const LONGEST_NAME: usize = 63;
 const LONGEST_PREFIX: usize = 253;
 
 /// Reads `kubernetes`; everything in it is off by default.
-pub(super) fn kubernetes(root: &Fields<'_>, problems: &mut Problems) -> Option<Kubernetes> {
+pub(super) fn read_kubernetes(root: &Fields<'_>) -> KubernetesSettings {
     let keys = [
         "condition",
         "events",
@@ -28,47 +25,35 @@ pub(super) fn kubernetes(root: &Fields<'_>, problems: &mut Problems) -> Option<K
         "caFile",
         "tokenFile",
     ];
-    let section = section(root, "kubernetes", &keys, problems)?;
-    let section = section.as_ref();
-    let condition = value(section, "condition", false, problems, Node::flag);
-    let events = value(section, "events", false, problems, Node::flag);
-    let remove_taint = value(section, "removeTaint", None, problems, |node, problems| {
-        let key = node.text(problems)?;
-        node.note(check_taint(key), problems)?;
-        Some(Some(key.to_owned()))
-    });
-    let server = value(section, "server", None, problems, |node, problems| {
-        let text = node.text(problems)?;
-        node.note(server(text), problems).map(Some)
-    });
-    let ca_file = value(section, "caFile", CA_FILE.into(), problems, path_of);
-    let token_file = value(section, "tokenFile", TOKEN_FILE.into(), problems, path_of);
-    Some(Kubernetes {
-        condition: condition?,
-        events: events?,
-        remove_taint: remove_taint?,
-        server: server?,
-        ca_file: ca_file?,
-        token_file: token_file?,
-    })
+    let section = root.section("kubernetes", &keys);
+    KubernetesSettings {
+        condition: section.read_or("condition", false, ConfigValue::flag),
+        events: section.read_or("events", false, ConfigValue::flag),
+        remove_taint: section.read("removeTaint", |value| {
+            value.accept(check_taint(value.text()?))
+        }),
+        server: section.read("server", |value| value.accept(check_server(value.text()?))),
+        ca_file: section.read_or("caFile", CA_FILE.into(), read_path),
+        token_file: section.read_or("tokenFile", TOKEN_FILE.into(), read_path),
+    }
 }
 
-/// The address of an API server, as `https://HOST:PORT`. It gets our token, so only TLS will do.
-fn server(text: &str) -> Result<String, String> {
-    let mend = "write https://HOST:PORT";
+/// The address of an API server, as `https://HOST:PORT`. It gets our token, so it must be reached by TLS.
+fn check_server(text: &str) -> Result<String, String> {
+    let fix = "write https://HOST:PORT";
     if !text.starts_with("https://") {
-        return Err(format!("the API server is reached by TLS only; {mend}"));
+        return Err(format!("the API server must be reached by TLS; {fix}"));
     }
-    check_web(text)?;
-    let url = Url::parse(text).map_err(|error| format!("not a URL: {error}; {mend}"))?;
+    check_web_url(text)?;
+    let url = Url::parse(text).map_err(|error| format!("not a URL: {error}; {fix}"))?;
     if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
-        return Err(format!("there is a path behind the API server; {mend}"));
+        return Err(format!("the API server's address has a path; {fix}"));
     }
     Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
 /// A taint's key: a qualified name, as in `cni-keeper.dev/not-ready`.
-fn check_taint(key: &str) -> Result<(), String> {
+fn check_taint(key: &str) -> Result<String, String> {
     let (prefix, name) = key.rsplit_once('/').unwrap_or(("cni-keeper.dev", key));
     let is_name = |text: &str, longest| {
         let ends = |end: Option<u8>| end.is_some_and(|byte| byte.is_ascii_alphanumeric());
@@ -80,10 +65,10 @@ fn check_taint(key: &str) -> Result<(), String> {
                 .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
     };
     if is_name(name, LONGEST_NAME) && is_name(prefix, LONGEST_PREFIX) {
-        Ok(())
+        Ok(key.to_owned())
     } else {
         Err(format!(
-            "'{key}' is not the key of a taint; write such as cni-keeper.dev/not-ready, without value and effect"
+            "'{key}' is not the key of a taint; write a key such as cni-keeper.dev/not-ready, without value and effect"
         ))
     }
 }
@@ -99,7 +84,7 @@ mod tests {
             ("https://[fd00::1]:6443/", "https://[fd00::1]:6443"),
             ("https://api.example", "https://api.example"),
         ] {
-            assert_eq!(server(text), Ok(url.to_owned()), "{text}");
+            assert_eq!(check_server(text), Ok(url.to_owned()), "{text}");
         }
         for bad in [
             "",
@@ -111,14 +96,14 @@ mod tests {
             "https://a#x",
             "https://u:p@a",
         ] {
-            assert!(server(bad).is_err(), "{bad}");
+            assert!(check_server(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn a_taint_is_named_by_its_key_alone() {
         for good in ["cni-keeper.dev/not-ready", "startup", "a.b/c_d.E-1"] {
-            assert_eq!(check_taint(good), Ok(()), "{good}");
+            assert_eq!(check_taint(good).as_deref(), Ok(good));
         }
         for bad in [
             "",

@@ -5,16 +5,18 @@ use std::path::{Path, PathBuf};
 
 use super::catalog::PROFILES;
 use super::error::{ConfigErrors, Problems, suggestion};
-use super::fill_in::fill_ins;
-use super::merge::lay_over;
+use super::fill_in::find_fill_ins;
+use super::location::TextSource;
+use super::merge::merge_over;
 use super::overrides::Overrides;
+use super::read::ConfigValue;
+use super::sections::read_settings;
 use super::settings::Settings;
-use super::tree::{Node, Origin, Yaml, parse};
-use super::validate::settings;
+use super::yaml::{Yaml, YamlNode, parse_yaml};
 
 /// A configuration in force, and where in the file its values stand.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Loaded {
+pub struct LoadedConfig {
     /// The configuration.
     pub settings: Settings,
     /// The file that it was loaded from.
@@ -22,7 +24,7 @@ pub struct Loaded {
     lines: BTreeMap<String, u32>,
 }
 
-impl Loaded {
+impl LoadedConfig {
     /// The line of a key path such as `network.conflist.plugins[1].type`, or of the nearest key above it that
     /// the file holds. `None` where the file holds none, as for a section that the profile brings.
     #[must_use]
@@ -42,12 +44,12 @@ impl Loaded {
 /// `file` is for messages only; nothing is opened.
 ///
 /// # Errors
-/// All mistakes found. Where values are still to be filled in, all of those and nothing else. A file that is no YAML has one; so has one with an unknown profile, because what
-/// follows would be noise.
-pub fn load(text: &str, file: &Path, overrides: &Overrides) -> Result<Loaded, ConfigErrors> {
-    let tree = parse(text, Origin::File)
-        .map_err(|problems| Problems::from(problems).into_errors(file, None))?;
-    let mut problems = Problems::default();
+/// All mistakes found. Where values are still to be filled in, all of those and nothing else. A file that is not YAML has
+/// one mistake, and so has a file with an unknown profile: whatever followed from it would be noise.
+pub fn load(text: &str, file: &Path, overrides: &Overrides) -> Result<LoadedConfig, ConfigErrors> {
+    let tree =
+        parse_yaml(text, TextSource::File).map_err(|problems| problems.into_errors(file, None))?;
+    let problems = Problems::default();
     if tree.value == Yaml::Null {
         problems.add(
             &tree.at,
@@ -55,67 +57,62 @@ pub fn load(text: &str, file: &Path, overrides: &Overrides) -> Result<Loaded, Co
         );
         return Err(problems.into_errors(file, None));
     }
-    let mut lines = BTreeMap::new();
-    note_lines(&tree, &mut lines);
     let mut profile = None;
     let merged = match tree.get("profile").filter(|node| node.value != Yaml::Null) {
         None => Some(tree.clone()),
-        Some(node) => node.text(&mut problems).and_then(|name| {
-            profile = Some((name, node.at.line));
-            on_profile(name, node, &tree, &mut problems)
-        }),
+        Some(node) => {
+            let value = ConfigValue::new(node, &problems);
+            value.text().and_then(|name| {
+                profile = Some((name.to_owned(), node.at.line));
+                merge_over_profile(name, value, &tree)
+            })
+        }
     };
+    let profile = profile.as_ref().map(|(name, line)| (&**name, *line));
     // What is still to be filled in cannot be right, and hides what is wrong.
-    let open = fill_ins(merged.as_ref().unwrap_or(&tree));
+    let open = find_fill_ins(merged.as_ref().unwrap_or(&tree));
     if open.count() > 0 {
         return Err(open.into_errors(file, profile));
     }
-    let settings = merged.and_then(|merged| settings(&merged, overrides, &mut problems));
+    let settings = merged.and_then(|merged| read_settings(&merged, overrides, &problems));
     match settings {
-        Some(settings) => Ok(Loaded {
+        Some(settings) => Ok(LoadedConfig {
             settings,
             file: file.to_owned(),
-            lines,
+            lines: collect_lines(&tree),
         }),
         None => Err(problems.into_errors(file, profile)),
     }
 }
 
 /// The file laid over the profile that it names.
-fn on_profile(name: &str, node: &Node, tree: &Node, problems: &mut Problems) -> Option<Node> {
+fn merge_over_profile(name: &str, value: ConfigValue<'_>, tree: &YamlNode) -> Option<YamlNode> {
     let Some(profile) = PROFILES.iter().find(|profile| profile.name == name) else {
         let known = PROFILES.map(|profile| profile.name);
         let near = suggestion(name, &known);
-        problems.add(
-            &node.at,
-            format!(
-                "no profile is called '{name}'; there are {}{near}",
-                known.join(", ")
-            ),
-        );
-        return None;
+        let known = known.join(", ");
+        return value.reject(format!(
+            "there is no profile '{name}'; the profiles are {known}{near}"
+        ));
     };
-    match parse(profile.text, Origin::Profile) {
-        Ok(mut merged) => {
-            // What schema the file is written in, only the file can say.
-            if let Yaml::Map(entries) = &mut merged.value {
-                entries.retain(|(key, _)| key != "apiVersion" && key != "kind");
-            }
-            lay_over(&mut merged, tree.clone());
-            Some(merged)
-        }
-        Err(found) => {
-            *problems = Problems::from(found);
-            None
-        }
+    // A test parses every profile: this is a fault of the program, not of the file.
+    let Ok(mut merged) = parse_yaml(profile.text, TextSource::Profile) else {
+        return value
+            .reject("this profile of the program cannot be read; use another build of cni-keeper");
+    };
+    // Only the file can say which schema it is written in.
+    if let Yaml::Map(entries) = &mut merged.value {
+        entries.retain(|(key, _)| key != "apiVersion" && key != "kind");
     }
+    merge_over(&mut merged, tree.clone());
+    Some(merged)
 }
 
-fn note_lines(node: &Node, lines: &mut BTreeMap<String, u32>) {
-    lines.insert(node.at.path.clone(), node.at.line);
-    match &node.value {
-        Yaml::List(items) => items.iter().for_each(|item| note_lines(item, lines)),
-        Yaml::Map(entries) => entries.iter().for_each(|(_, node)| note_lines(node, lines)),
-        Yaml::Null | Yaml::Bool(_) | Yaml::Number(_) | Yaml::Text { .. } => {}
-    }
+/// The line of every key path of the file.
+fn collect_lines(tree: &YamlNode) -> BTreeMap<String, u32> {
+    let mut lines = BTreeMap::new();
+    tree.for_each(&mut |node| {
+        lines.insert(node.at.path.clone(), node.at.line);
+    });
+    lines
 }

@@ -4,22 +4,23 @@
 //! keys have rules of their own: `artifacts` merges by name, a new `version` leaves the old pins behind, and
 //! `network.conflist` is one thing, never a blend of two.
 
-use super::tree::{Node, Origin, Yaml};
+use super::location::TextSource;
+use super::yaml::{Yaml, YamlNode};
 
 /// Lays the file over the profile. Each value keeps the place where it was written.
-pub(super) fn lay_over(below: &mut Node, above: Node) {
+pub(super) fn merge_over(below: &mut YamlNode, above: YamlNode) {
     match (&mut below.value, above.value) {
         (Yaml::Map(entries), Yaml::Map(above)) if below.at.path != "network.conflist" => {
             for (key, node) in above {
                 match entries.iter_mut().find(|(name, _)| *name == key) {
-                    Some((_, slot)) => lay_over(slot, node),
+                    Some((_, slot)) => merge_over(slot, node),
                     None => entries.push((key, node)),
                 }
             }
         }
         (Yaml::List(items), Yaml::List(above)) if below.at.path == "artifacts" => {
             for artifact in above {
-                lay_artifact(items, artifact);
+                merge_artifact(items, artifact);
             }
         }
         (slot, value) => *slot = value,
@@ -28,23 +29,23 @@ pub(super) fn lay_over(below: &mut Node, above: Node) {
 }
 
 /// An artifact of the profile's name changes that artifact; any other is added behind.
-fn lay_artifact(artifacts: &mut Vec<Node>, above: Node) {
-    let name = text(&above, "name");
+fn merge_artifact(artifacts: &mut Vec<YamlNode>, above: YamlNode) {
+    let name = text_of(&above, "name");
     let slot = artifacts.iter_mut().find(|below| {
         // Only what is still the profile's: a second one of the same name in the file is a mistake to report.
-        below.at.origin == Origin::Profile && name.is_some() && text(below, "name") == name
+        below.at.source == TextSource::Profile && name.is_some() && text_of(below, "name") == name
     });
     match slot {
         Some(slot) => {
             drop_stale_pins(slot, &above);
-            lay_over(slot, above);
+            merge_over(slot, above);
         }
         None => artifacts.push(above),
     }
 }
 
 /// The text under a key, with quotes or without.
-fn text<'a>(artifact: &'a Node, key: &str) -> Option<&'a str> {
+fn text_of<'a>(artifact: &'a YamlNode, key: &str) -> Option<&'a str> {
     match &artifact.get(key)?.value {
         Yaml::Text { text, .. } => Some(text),
         _ => None,
@@ -52,9 +53,9 @@ fn text<'a>(artifact: &'a Node, key: &str) -> Option<&'a str> {
 }
 
 /// A pin belongs to a version, and an architecture has one: what the file says anew is not inherited.
-fn drop_stale_pins(below: &mut Node, above: &Node) {
+fn drop_stale_pins(below: &mut YamlNode, above: &YamlNode) {
     let new_version =
-        above.get("version").is_some() && text(above, "version") != text(below, "version");
+        above.get("version").is_some() && text_of(above, "version") != text_of(below, "version");
     let Yaml::Map(entries) = &mut below.value else {
         return;
     };
@@ -83,12 +84,13 @@ mod tests {
 
     use super::*;
     use crate::config::error::Problems;
-    use crate::config::tree::parse;
+    use crate::config::read::ConfigValue;
+    use crate::config::yaml::parse_yaml;
 
     fn merged(profile: &str, file: &str) -> serde_json::Value {
-        let mut merged = parse(profile, Origin::Profile).unwrap();
-        lay_over(&mut merged, parse(file, Origin::File).unwrap());
-        merged.json(&mut Problems::default())
+        let mut merged = parse_yaml(profile, TextSource::Profile).unwrap();
+        merge_over(&mut merged, parse_yaml(file, TextSource::File).unwrap());
+        ConfigValue::new(&merged, &Problems::default()).to_json()
     }
 
     #[test]

@@ -1,12 +1,11 @@
-//! `mirrors`: other places for what a source's address begins with.
+//! `mirrors`: other places to download from, by what the address of a source begins with.
 
 use std::cell::Cell;
 
 use url::Url;
 
-use super::error::Problems;
-use super::source::check_source;
-use super::tree::Node;
+use super::read::ConfigValue;
+use super::source_url::check_source_url;
 use crate::model::Reference;
 
 /// The rules of a configuration.
@@ -23,65 +22,55 @@ struct Mirror {
     is_used: Cell<bool>,
 }
 
-/// Reads the whole list, and notes every mistake.
-pub(super) fn mirrors(node: &Node, problems: &mut Problems) -> Option<Mirrors> {
-    let before = problems.count();
+/// Reads the whole list.
+pub(super) fn read_mirrors(list: ConfigValue<'_>) -> Option<Mirrors> {
     let mut rules: Vec<Mirror> = Vec::new();
-    for item in node.items(problems)? {
-        let Some(rule) = mirror(item, problems) else {
+    for item in list.items()? {
+        let Some(rule) = read_mirror(item) else {
             continue;
         };
         if rules.iter().any(|other| other.from == rule.from) {
-            let at = item.get("from").map_or(&item.at, |from| &from.at);
-            problems.add(
-                at,
-                "a second rule for this prefix; put all its mirrors into one",
-            );
+            let what = "another rule has the same prefix; write all its mirrors into one rule";
+            item.get("from").unwrap_or(item).note(what);
         }
         rules.push(rule);
     }
-    (problems.count() == before).then_some(Mirrors(rules))
+    Some(Mirrors(rules))
 }
 
-fn mirror(node: &Node, problems: &mut Problems) -> Option<Mirror> {
-    let fields = node.fields(&["from", "to", "only"], problems)?;
-    let mend = "write what the sources begin with, such as https://github.com/";
-    let from_node = fields.require("from", mend, problems);
-    let from = from_node.and_then(|node| prefix(node, problems));
-    let from = from.map(|from| normal(&from).trim_end_matches('/').to_owned());
-    let mend = "list what takes its place, such as [https://mirror.example/github/]";
-    let to = fields.require("to", mend, problems).and_then(|node| {
-        node.at_least_one(mend, problems, |item, problems| {
-            let to = prefix(item, problems)?;
+fn read_mirror(item: ConfigValue<'_>) -> Option<Mirror> {
+    let fields = item.fields(&["from", "to", "only"])?;
+    let fix = "write what the sources begin with, such as https://github.com/";
+    let from = fields.require("from", fix).and_then(read_prefix);
+    let from = from.map(|from| normalize_address(&from).trim_end_matches('/').to_owned());
+    let fix = "list what takes its place, such as [https://mirror.example/github/]";
+    let to = fields.require("to", fix).and_then(|list| {
+        list.read_some_items(fix, |item| {
+            let to = read_prefix(item)?;
             if let Some(from) = &from
                 && is_registry(from) != is_registry(&to)
             {
-                problems.add(
-                    &item.at,
-                    "an image is mirrored by a registry (oci://) and a file by anything else",
+                item.note(
+                    "the mirror of an image must be a registry (oci://), and the mirror of a file must not be one",
                 );
             }
             Some(to)
         })
     });
-    let only = match fields.get("only") {
-        None => Some(false),
-        Some(node) => node.flag(problems),
-    };
+    let only = fields.read_or("only", false, ConfigValue::flag);
     Some(Mirror {
         from: from?,
         to: to?,
-        only: only?,
+        only,
         is_used: Cell::new(false),
     })
 }
 
 /// A source's beginning: whole parts of it, up to a slash.
-fn prefix(node: &Node, problems: &mut Problems) -> Option<String> {
-    let text = node.text(problems)?;
-    let prefix = text.trim_end_matches('/');
+fn read_prefix(value: ConfigValue<'_>) -> Option<String> {
+    let prefix = value.text()?.trim_end_matches('/');
     let checked = match prefix.strip_prefix("oci://") {
-        // Whatever follows, it must be a reference then.
+        // Whatever follows, together they must be a reference.
         Some(_) => format!("{prefix}/x@sha256:{}", "0".repeat(64))
             .parse::<Reference>()
             .map(drop)
@@ -89,14 +78,14 @@ fn prefix(node: &Node, problems: &mut Problems) -> Option<String> {
         None if prefix.contains(['?', '#']) => {
             Err("a prefix ends before any ? or #; write scheme, host and path".to_owned())
         }
-        None => check_source(prefix),
+        None => check_source_url(prefix),
     };
-    node.note(checked, problems)?;
+    value.accept(checked)?;
     Some(prefix.to_owned())
 }
 
 /// An address as it is compared: one host is the same in capitals and with the port that it has anyway.
-fn normal(address: &str) -> String {
+fn normalize_address(address: &str) -> String {
     match is_registry(address) {
         // No part of a reference has capitals but the host, where they mean nothing.
         true => address.to_lowercase(),
@@ -111,11 +100,11 @@ fn is_registry(prefix: &str) -> bool {
 impl Mirrors {
     /// Every place to ask, in order: the mirrors of all sources, then the sources themselves unless a rule leaves
     /// them out. Of several rules that fit a source, the one with the longest prefix holds.
-    pub(super) fn before(&self, sources: Vec<String>) -> Vec<String> {
+    pub(super) fn place_before(&self, sources: Vec<String>) -> Vec<String> {
         let mut places: Vec<String> = Vec::new();
         let mut origins = Vec::new();
         for source in sources {
-            let address = normal(&source);
+            let address = normalize_address(&source);
             let rules = self.0.iter().filter_map(|rule| {
                 let rest = address.strip_prefix(&rule.from)?;
                 rest.starts_with(['/', '@']).then_some((rule, rest))
@@ -137,12 +126,10 @@ impl Mirrors {
         places.retain(|place| seen.insert(place.clone()));
         places
     }
-}
 
-impl Mirrors {
     /// A sentence for each rule that no source begins with, once all sources were looked at: it may be there for
     /// another cluster, or have a slip.
-    pub(super) fn unused(&self) -> Vec<String> {
+    pub(super) fn unused_rules(&self) -> Vec<String> {
         let rules = self.0.iter().filter(|rule| !rule.is_used.get());
         let sentence = |rule: &Mirror| {
             format!(
@@ -168,7 +155,7 @@ mod tests {
     }
 
     fn before(rules: Vec<Mirror>, sources: &[&str]) -> Vec<String> {
-        Mirrors(rules).before(sources.iter().map(|source| (*source).to_owned()).collect())
+        Mirrors(rules).place_before(sources.iter().map(|source| (*source).to_owned()).collect())
     }
 
     #[test]
@@ -210,10 +197,10 @@ mod tests {
             rule("https://a", &["https://m"], true),
             rule("https://b", &["https://m"], true),
         ]);
-        let places = rules.before(vec!["https://A:443/X".to_owned()]);
+        let places = rules.place_before(vec!["https://A:443/X".to_owned()]);
         assert_eq!(places, ["https://m/X"]);
-        let [unused] = &rules.unused()[..] else {
-            panic!("{:?}", rules.unused());
+        let [unused] = &rules.unused_rules()[..] else {
+            panic!("{:?}", rules.unused_rules());
         };
         assert!(
             unused.contains("no source begins with https://b/"),

@@ -1,37 +1,42 @@
 //! The operator's configuration: raw file → merged → validated [`Settings`].
 //!
-//! A file is parsed into a tree that knows where each value was written (`tree`), laid over the profile that it
-//! names (`merge`), and read section by section (`validate`), noting every mistake with its line and key.
+//! A file is parsed into a tree that knows where each value was written (`yaml`), laid over the profile that it
+//! names (`merge`), and read section by section (`sections`), noting every mistake with its line and key.
 
 mod access;
+mod artifact_pins;
 mod artifacts;
 mod catalog;
 mod error;
 mod fill_in;
+mod host_path;
 mod kubernetes;
 mod load;
+mod location;
+mod members;
 mod merge;
 mod mirrors;
 mod network;
 mod overrides;
 mod paths;
-mod pins;
+mod pin_list;
 mod read;
+mod sections;
 mod settings;
-mod source;
-mod tree;
-mod trust;
+mod source_url;
 mod units;
-mod validate;
+mod url_prefix;
+mod yaml;
 
-pub use access::{Access, Identity, UrlPrefix};
 pub use catalog::{
-    Asset, Catalog, CatalogError, Confidence, PROFILES, Profile, Project, Release, catalog,
+    Asset, Catalog, CatalogError, Confidence, PROFILES, Profile, Project, Release, read_catalog,
 };
 pub use error::{ConfigError, ConfigErrors};
-pub use load::{Loaded, load};
+pub use load::{LoadedConfig, load};
 pub use overrides::Overrides;
 pub use settings::{
-    Drift, DriftPolicy, FactSource, Fetch, ForeignConflists, Gate, Http, Kubernetes, Network,
-    Paths, Runtime, Settings,
+    AccessRule, ClientCertificate, DriftPolicy, DriftSettings, FactSource, FetchSettings,
+    ForeignConflists, Gate, HttpSettings, KubernetesSettings, NetworkSettings, Paths,
+    RuntimeSettings, Settings,
 };
+pub use url_prefix::UrlPrefix;

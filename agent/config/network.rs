@@ -4,158 +4,116 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::error::Problems;
-use super::paths::path_of;
-use super::read::Fields;
-use super::settings::{FactSource, Gate, Network};
-use super::source::check_web;
-use super::tree::{Node, Yaml};
+use super::host_path::read_path;
+use super::read::{ConfigValue, Fields};
+use super::settings::{FactSource, Gate, NetworkSettings};
+use super::source_url::check_web_url;
+use super::yaml::Yaml;
 use crate::model::{Cidr, FileMode, FileName};
 
 const FILE_NAME: &str = "10-cni-keeper.conflist";
 
+const KEYS: [&str; 7] = [
+    "fileName",
+    "fileMode",
+    "requires",
+    "facts",
+    "podRanges",
+    "reserved",
+    "conflist",
+];
+
 /// Reads `network`.
-pub(super) fn network(node: &Node, problems: &mut Problems) -> Option<Network> {
-    let keys = [
-        "fileName",
-        "fileMode",
-        "requires",
-        "facts",
-        "podRanges",
-        "reserved",
-        "conflist",
-    ];
-    let fields = node.fields(&keys, problems)?;
+pub(super) fn read_network(value: ConfigValue<'_>) -> Option<NetworkSettings> {
+    let fields = value.fields(&KEYS)?;
     let file_name = match fields.get("fileName") {
-        Some(node) => file_name(node, problems),
+        Some(name) => read_file_name(name),
         None => FILE_NAME.parse().ok(),
     };
-    let file_mode = match fields.get("fileMode") {
-        Some(node) => file_mode(node, problems),
-        None => Some(FileMode::PRIVATE),
-    };
-    let requires = list(&fields, "requires", problems, gate);
-    let facts = list(&fields, "facts", problems, fact_source);
-    let range = |node: &Node, problems: &mut Problems| node.parse::<Cidr>("", problems);
-    let reserved = list(&fields, "reserved", problems, range);
-    let pod_ranges = list(&fields, "podRanges", problems, range);
-    if let (Some(pods), Some(reserved)) = (&pod_ranges, &reserved) {
-        not_reserved(&fields, pods, reserved, problems);
-    }
-    let mend = "write the network configuration list to install, or leave 'network' out to install plugins only";
-    let conflist = fields
-        .require("conflist", mend, problems)
-        .and_then(|conflist| conflist_of(conflist, problems));
-    Some(Network {
+    let file_mode = fields.read_or("fileMode", FileMode::PRIVATE, read_file_mode);
+    let requires = fields.read_list("requires", read_gate);
+    let facts = fields.read_list("facts", read_fact_source);
+    let reserved = fields.read_list("reserved", |range| range.parse::<Cidr>(""));
+    let pod_ranges = fields.read_list("podRanges", |range| range.parse::<Cidr>(""));
+    check_not_reserved(&fields, &pod_ranges, &reserved);
+    let fix = "write the network configuration list to install, or leave 'network' out to install plugins only";
+    let conflist = fields.require("conflist", fix).and_then(read_conflist);
+    Some(NetworkSettings {
         file_name: file_name?,
-        file_mode: file_mode?,
-        requires: requires?,
-        facts: facts?,
-        pod_ranges: pod_ranges?,
-        reserved: reserved?,
+        file_mode,
+        requires,
+        facts,
+        pod_ranges,
+        reserved,
         conflist: conflist?,
     })
 }
 
 /// libcni reads a list of plugins from `.conflist` files only; a `.conf` holds a single plugin.
-fn file_name(node: &Node, problems: &mut Problems) -> Option<FileName> {
-    let name: FileName = node.parse("", problems)?;
+fn read_file_name(value: ConfigValue<'_>) -> Option<FileName> {
+    let name: FileName = value.parse("")?;
     match name.as_str().strip_suffix(".conflist") {
         Some(stem) if !stem.is_empty() => Some(name),
-        _ => {
-            problems.add(
-                &node.at,
-                format!("'{name}' does not end in .conflist; name it such as {FILE_NAME}"),
-            );
-            None
-        }
+        _ => value.reject(format!(
+            "'{name}' does not end in .conflist; write a name such as {FILE_NAME}"
+        )),
     }
 }
 
 /// Who may write a conflist decides what root runs on every pod start.
-fn file_mode(node: &Node, problems: &mut Problems) -> Option<FileMode> {
-    let mode: FileMode = node.parse("", problems)?;
+fn read_file_mode(value: ConfigValue<'_>) -> Option<FileMode> {
+    let mode: FileMode = value.parse("")?;
     if mode.bits() & 0o400 == 0 || mode.bits() & 0o022 != 0 {
-        problems.add(
-            &node.at,
-            format!(
-                "\"{mode}\" must let the owner read and nobody else write; use \"0600\" or \"0644\""
-            ),
-        );
-        return None;
+        return value.reject(format!(
+            "\"{mode}\" must let the owner read and nobody else write; use \"0600\" or \"0644\""
+        ));
     }
     Some(mode)
 }
 
-/// Reads an optional list, every item of it.
-fn list<T>(
-    fields: &Fields<'_>,
-    key: &str,
-    problems: &mut Problems,
-    read: impl Fn(&Node, &mut Problems) -> Option<T>,
-) -> Option<Vec<T>> {
-    let Some(node) = fields.get(key) else {
-        return Some(Vec::new());
-    };
-    let items = node.items(problems)?;
-    let all: Vec<Option<T>> = items.iter().map(|item| read(item, problems)).collect();
-    all.into_iter().collect()
-}
-
-/// The one key of a list item such as `{file: /run/flannel/subnet.env}`.
-fn only_key<'a>(
-    node: &'a Node,
-    kinds: &[&str],
-    problems: &mut Problems,
-) -> Option<(&'a str, &'a Node)> {
-    let before = problems.count();
-    node.fields(kinds, problems)?;
-    match node.entries(problems)? {
-        [(key, value)] if problems.count() == before => Some((key, value)),
-        [_] => None,
-        entries => {
-            problems.add(
-                &node.at,
-                format!(
-                    "expected one of {}, found {} keys; give each a list item of its own",
-                    kinds.join(", "),
-                    entries.len()
-                ),
-            );
-            None
-        }
+/// The one key of a list item such as `{file: /run/flannel/subnet.env}`, and its value.
+fn read_single_key<'a>(item: ConfigValue<'a>, keys: &[&str]) -> Option<(&'a str, ConfigValue<'a>)> {
+    let before = item.problems().count();
+    item.fields(keys)?;
+    let mut entries = item.entries()?;
+    let count = entries.len();
+    if count != 1 {
+        return item.reject(format!(
+            "expected one of {}, found {count} keys; write each as a list item of its own",
+            keys.join(", ")
+        ));
     }
+    entries.next().filter(|_| item.problems().count() == before)
 }
 
 /// No pod range has an address in common with a reserved one.
-fn not_reserved(fields: &Fields<'_>, pods: &[Cidr], reserved: &[Cidr], problems: &mut Problems) {
-    let written = fields.get("podRanges").map(|node| &node.value);
-    let Some(Yaml::List(written)) = written else {
+fn check_not_reserved(fields: &Fields<'_>, pods: &[Cidr], reserved: &[Cidr]) {
+    if pods.is_empty() {
         return;
-    };
-    for (node, pods) in written.iter().zip(pods) {
+    }
+    let written = fields.get("podRanges").and_then(ConfigValue::items);
+    for (value, pods) in written.into_iter().flatten().zip(pods) {
         for reserved in reserved.iter().filter(|reserved| reserved.overlaps(pods)) {
-            problems.add(
-                &node.at,
-                format!("{pods} overlaps {reserved}, which network.reserved keeps free; give pods other addresses"),
-            );
+            value.note(format!(
+                "{pods} overlaps {reserved}, which network.reserved keeps free; give pods other addresses"
+            ));
         }
     }
 }
 
-fn gate(node: &Node, problems: &mut Problems) -> Option<Gate> {
-    let (kind, value) = only_key(node, &["file", "tcp", "unix", "http"], problems)?;
+fn read_gate(item: ConfigValue<'_>) -> Option<Gate> {
+    let (kind, value) = read_single_key(item, &["file", "tcp", "unix", "http"])?;
     match kind {
-        "file" => path_of(value, problems).map(Gate::File),
-        "unix" => path_of(value, problems).map(Gate::Unix),
+        "file" => read_path(value).map(Gate::File),
+        "unix" => read_path(value).map(Gate::Unix),
         "tcp" => {
-            let text = value.text(problems)?;
-            value.note(check_tcp(text), problems)?;
+            let text = value.text()?;
+            value.accept(check_tcp(text))?;
             Some(Gate::Tcp(text.to_owned()))
         }
         _ => {
-            let text = value.text(problems)?;
-            value.note(check_web(text), problems)?;
+            let text = value.text()?;
+            value.accept(check_web_url(text))?;
             Some(Gate::Http(text.to_owned()))
         }
     }
@@ -176,60 +134,56 @@ fn check_tcp(text: &str) -> Result<(), String> {
         Ok(())
     } else {
         Err(format!(
-            "'{text}' is not host:port; write such as 127.0.0.1:6784"
+            "'{text}' is not host:port; write an address such as 127.0.0.1:6784"
         ))
     }
 }
 
-fn fact_source(node: &Node, problems: &mut Problems) -> Option<FactSource> {
-    let (kind, value) = only_key(node, &["envFile", "values", "kubernetes"], problems)?;
+fn read_fact_source(item: ConfigValue<'_>) -> Option<FactSource> {
+    let (kind, value) = read_single_key(item, &["envFile", "values", "kubernetes"])?;
     match kind {
-        "envFile" => path_of(value, problems).map(FactSource::EnvFile),
+        "envFile" => read_path(value).map(FactSource::EnvFile),
         "kubernetes" => value
-            .choice(&[("node", ())], problems)
-            .map(|()| FactSource::KubernetesNode),
-        _ => values(value, problems),
+            .choice(&["node"], |word| word)
+            .map(|_| FactSource::KubernetesNode),
+        _ => read_fact_values(value),
     }
 }
 
-fn values(value: &Node, problems: &mut Problems) -> Option<FactSource> {
-    let before = problems.count();
+fn read_fact_values(value: ConfigValue<'_>) -> Option<FactSource> {
+    let before = value.problems().count();
     let mut values: BTreeMap<String, Value> = BTreeMap::new();
-    for (name, node) in value.entries(problems)? {
+    for (name, value) in value.entries()? {
         if name.is_empty() || name.contains(|c: char| "${}".contains(c) || c.is_whitespace()) {
-            problems.add(
-                &node.at,
-                "a fact's name cannot hold spaces, '$' or braces; choose one such as node.podCIDR",
+            value.note(
+                "a fact's name cannot contain spaces, '$' or braces; choose one such as node.podCIDR",
             );
         }
-        if node.value == Yaml::Null {
-            problems.add(
-                &node.at,
-                "a fact needs a value; write one, or take the key out",
-            );
+        if *value.yaml() == Yaml::Null {
+            value.note("a fact needs a value; write one, or remove the key");
         }
-        values.insert(name.clone(), node.json(problems));
+        values.insert(name.to_owned(), value.to_json());
     }
-    (problems.count() == before).then_some(FactSource::Values(values))
+    (value.problems().count() == before).then_some(FactSource::Values(values))
 }
 
-fn conflist_of(node: &Node, problems: &mut Problems) -> Option<Value> {
-    let before = problems.count();
-    node.entries(problems)?;
-    let listed = match node.get("cniVersions").map(|list| &list.value) {
-        Some(Yaml::List(items)) => items.as_slice(),
-        _ => &[],
+fn read_conflist(value: ConfigValue<'_>) -> Option<Value> {
+    let before = value.problems().count();
+    let _ = value.entries()?;
+    let listed = match value.get("cniVersions") {
+        Some(list) if matches!(list.yaml(), Yaml::List(_)) => list.items(),
+        _ => None,
     };
-    for version in node.get("cniVersion").into_iter().chain(listed) {
-        if let Yaml::Number(written) = &version.value {
-            problems.add(
-                &version.at,
-                format!("YAML reads {written} as a number; write the whole version in quotes, such as \"1.0.0\""),
-            );
+    let versions = value.get("cniVersion").into_iter();
+    for version in versions.chain(listed.into_iter().flatten()) {
+        if let Yaml::Number(written) = version.yaml() {
+            version.note(format!(
+                "YAML reads {written} as a number; write the whole version in quotes, such as \"1.0.0\""
+            ));
         }
     }
-    let value = node.json(problems);
-    (problems.count() == before).then_some(value)
+    let json = value.to_json();
+    (value.problems().count() == before).then_some(json)
 }
 
 #[cfg(test)]

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
+use url::Url;
 
-use super::access::Access;
+use super::url_prefix::UrlPrefix;
 use crate::model::{Arch, Artifact, Cidr, FileMode, FileName};
 use crate::trust::DeclaredPin;
 
@@ -23,21 +24,21 @@ pub struct Settings {
     /// What to fetch, in the order declared; no two install the same plugin name.
     pub artifacts: Vec<Artifact<DeclaredPin>>,
     /// The conflist to write; `None` installs binaries only.
-    pub network: Option<Network>,
+    pub network: Option<NetworkSettings>,
     /// What to do about drift.
-    pub drift: Drift,
-    /// What is odd about the configuration and no mistake, a sentence each.
-    pub oddities: Vec<String>,
+    pub drift: DriftSettings,
+    /// What is no mistake and probably not meant, a sentence each.
+    pub warnings: Vec<String>,
     /// Directories of this machine that are asked for an artifact, by its digest, before any of its sources.
     pub seeds: Vec<PathBuf>,
     /// How to download.
-    pub fetch: Fetch,
+    pub fetch: FetchSettings,
     /// Where the daemon serves.
-    pub http: Http,
+    pub http: HttpSettings,
     /// The container runtime to ask what it has loaded; `None` asks nobody.
-    pub runtime: Option<Runtime>,
+    pub runtime: Option<RuntimeSettings>,
     /// What is asked of the Kubernetes API, and told to it; nothing by default.
-    pub kubernetes: Kubernetes,
+    pub kubernetes: KubernetesSettings,
 }
 
 /// Host paths, absolute and normalised, before `--host-root` is put in front.
@@ -53,7 +54,7 @@ pub struct Paths {
 
 /// The network configuration list to write.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Network {
+pub struct NetworkSettings {
     /// Its file name in the configuration directory; ends in `.conflist`.
     pub file_name: FileName,
     /// The mode that is enforced on it.
@@ -71,10 +72,10 @@ pub struct Network {
     pub conflist: Value,
 }
 
-impl Network {
+impl NetworkSettings {
     /// Whether the node object in the Kubernetes API is a source of facts.
     #[must_use]
-    pub fn asks_for_the_node(&self) -> bool {
+    pub fn needs_node_object(&self) -> bool {
         self.facts.contains(&FactSource::KubernetesNode)
     }
 }
@@ -106,7 +107,7 @@ pub enum FactSource {
 
 /// What to do about drift.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Drift {
+pub struct DriftSettings {
     /// Whether anything is written at all.
     pub policy: DriftPolicy,
     /// The time between two full re-hashes by the daemon.
@@ -115,13 +116,27 @@ pub struct Drift {
     pub foreign_conflists: ForeignConflists,
 }
 
-/// Whether drift is mended or only told.
+/// Whether drift is fixed or only reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DriftPolicy {
-    /// Mend it.
+    /// Fix it.
     Heal,
     /// Observe and report, write nothing.
     Report,
+}
+
+impl DriftPolicy {
+    /// Every policy.
+    pub const ALL: [Self; 2] = [Self::Heal, Self::Report];
+
+    /// As it is spelled in a configuration and in the status.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Heal => "heal",
+            Self::Report => "report",
+        }
+    }
 }
 
 /// What to do about a foreign configuration that the runtime would take instead of ours.
@@ -133,9 +148,23 @@ pub enum ForeignConflists {
     Disable,
 }
 
+impl ForeignConflists {
+    /// Every policy.
+    pub const ALL: [Self; 2] = [Self::Report, Self::Disable];
+
+    /// As it is spelled in a configuration and in the status.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Report => "report",
+            Self::Disable => "disable",
+        }
+    }
+}
+
 /// How to download.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fetch {
+pub struct FetchSettings {
     /// For one TCP and TLS connection to be made.
     pub connect_timeout: Duration,
     /// The longest silence within an answer.
@@ -154,14 +183,71 @@ pub struct Fetch {
     /// A PEM file with certificate authorities to trust beside the system's own.
     pub ca_file: Option<PathBuf>,
     /// What is shown to whom: headers and client certificates; no two with the same prefix.
-    pub access: Vec<Access>,
+    pub access: Vec<AccessRule>,
     /// Credentials for registries, in a file as `docker login` writes it (`config.json`).
     pub registry_config: Option<PathBuf>,
 }
 
+impl FetchSettings {
+    /// The place in `access` of the rule for a request to `url`: the one with the longest prefix that covers it.
+    #[must_use]
+    pub fn find_access_rule(&self, url: &Url) -> Option<usize> {
+        let covering = self
+            .access
+            .iter()
+            .enumerate()
+            .filter(|(_, rule)| rule.prefix.covers(url));
+        covering
+            .max_by_key(|(_, rule)| rule.prefix.path().len())
+            .map(|(index, _)| index)
+    }
+
+    /// The scheme by which a registry (`HOST[:PORT]`) is asked for a repository: `http` where the longest `oci://`
+    /// prefix says `plainHttp`, else `https`.
+    #[must_use]
+    pub fn registry_scheme(&self, registry: &str, repository: &str) -> &'static str {
+        let longest = |scheme: &str, plain: bool| {
+            let url = Url::parse(&format!("{scheme}://{registry}/v2/{repository}")).ok()?;
+            let rules = self.access.iter().filter(|rule| rule.plain_http == plain);
+            rules
+                .filter(|rule| rule.prefix.covers(&url))
+                .map(|rule| rule.prefix.path().len())
+                .max()
+        };
+        if longest("http", true) > longest("https", false) {
+            "http"
+        } else {
+            "https"
+        }
+    }
+}
+
+/// What goes with the requests to one part of the web. The files are the agent's own, never below `--host-root`,
+/// and are read anew for each download, since mounted secrets are replaced while it runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessRule {
+    /// Which requests are meant.
+    pub prefix: UrlPrefix,
+    /// A file of `Name: value` lines that are sent as headers.
+    pub headers_file: Option<PathBuf>,
+    /// The client certificate that is shown to a server that asks for one.
+    pub certificate: Option<ClientCertificate>,
+    /// Whether a registry is asked by http.
+    pub plain_http: bool,
+}
+
+/// A client certificate and its key, both PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The certificate, then those that lead from it to an authority that the server knows.
+    pub cert_file: PathBuf,
+    /// Its private key: PKCS #8, SEC 1 or PKCS #1.
+    pub key_file: PathBuf,
+}
+
 /// Where the daemon serves; `install` and the other one-shot commands do not look at it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Http {
+pub struct HttpSettings {
     /// Health, status and metrics.
     pub listen: std::net::SocketAddr,
     /// Metrics alone, for a scraper that cannot reach loopback.
@@ -170,7 +256,7 @@ pub struct Http {
 
 /// The container runtime of the node; only the daemon asks it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Runtime {
+pub struct RuntimeSettings {
     /// The unix socket on which it serves CRI v1, absolute (prefixed by `--host-root`). Written as a kubelet
     /// is given it: `unix:///run/containerd/containerd.sock`.
     pub socket: PathBuf,
@@ -180,7 +266,7 @@ pub struct Runtime {
 ///
 /// Files are the agent's own, not below `--host-root`: a pod has its ServiceAccount mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kubernetes {
+pub struct KubernetesSettings {
     /// Whether the node gets the condition `cni-keeper.dev/Ready`.
     pub condition: bool,
     /// Whether drift and conflicts become Events of the node.
@@ -196,10 +282,10 @@ pub struct Kubernetes {
     pub token_file: PathBuf,
 }
 
-impl Kubernetes {
+impl KubernetesSettings {
     /// Whether the API is to be told anything.
     #[must_use]
-    pub const fn reports(&self) -> bool {
+    pub const fn reports_anything(&self) -> bool {
         self.condition || self.events || self.remove_taint.is_some()
     }
 }

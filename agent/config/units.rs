@@ -1,45 +1,73 @@
-//! Durations and sizes as an operator writes them.
+//! Single values as an operator writes them: durations, sizes, counts and addresses.
 
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
-/// Reads `500ms`, `10s`, `5m` or `1h`: a whole number over zero and one unit.
-///
-/// # Errors
-/// One sentence with the mend.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let (digits, unit) = split(text);
-    let millis: u64 = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => {
-            return Err(format!(
-                "'{text}' is not a duration; write a whole number and ms, s, m or h, such as 30s"
-            ));
+use super::read::ConfigValue;
+
+/// Reads a duration such as `500ms`, `30s` or `1h`.
+pub(super) fn read_duration(value: ConfigValue<'_>) -> Option<Duration> {
+    value.accept(parse_duration(value.number_or_text()?))
+}
+
+/// Reads a duration that may be zero.
+pub(super) fn read_duration_or_zero(value: ConfigValue<'_>) -> Option<Duration> {
+    match value.number_or_text()? {
+        "0" | "0s" => Some(Duration::ZERO),
+        text => value.accept(parse_duration(text)),
+    }
+}
+
+/// Reads a number of bytes.
+pub(super) fn read_size(value: ConfigValue<'_>) -> Option<u64> {
+    value.accept(parse_size(value.number_or_text()?))
+}
+
+/// Reads a number of bytes over zero.
+pub(super) fn read_size_limit(value: ConfigValue<'_>) -> Option<u64> {
+    match read_size(value)? {
+        0 => {
+            value.reject("a limit of zero would refuse every artifact; write a size such as 512MiB")
         }
-    };
-    match digits
-        .parse::<u64>()
-        .ok()
-        .and_then(|n| n.checked_mul(millis))
-    {
-        Some(0) => {
-            Err("a duration of zero would never let anything happen; write at least 1ms".to_owned())
+        bytes => Some(bytes),
+    }
+}
+
+/// Reads a number of attempts.
+pub(super) fn read_attempts(value: ConfigValue<'_>) -> Option<NonZeroU32> {
+    let text = value.number_or_text()?;
+    value.accept(text.parse().map_err(|_| {
+        format!("'{text}' is not a number of attempts; write a whole number, at least 1")
+    }))
+}
+
+/// Reads an address to listen on. A name would need a resolver before there is a network.
+pub(super) fn read_listen_address(value: ConfigValue<'_>) -> Option<SocketAddr> {
+    let text = value.number_or_text()?;
+    value.accept(text.parse().map_err(|_| {
+        format!("'{text}' is not an address to listen on; write an IP address and a port, such as 127.0.0.1:9742")
+    }))
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    // humantime reads M as a month, where somebody may have meant minutes.
+    let parsed = humantime::parse_duration(text).ok();
+    match parsed.filter(|_| !text.contains('M')) {
+        Some(duration) if duration < Duration::from_millis(1) => {
+            Err("the duration must be longer than zero; write at least 1ms".to_owned())
         }
-        Some(total) => Ok(Duration::from_millis(total)),
+        Some(duration) => Ok(duration),
         None => Err(format!(
-            "'{text}' is not a duration; write a whole number and ms, s, m or h, such as 30s"
+            "'{text}' is not a duration; write a number and a unit (ms, s, m or h), such as 30s"
         )),
     }
 }
 
-/// Reads a number of bytes: `1024`, `512KiB`, `256MiB` or `1GiB`.
-///
-/// # Errors
-/// One sentence with the mend.
-pub(super) fn size(text: &str) -> Result<u64, String> {
-    let (digits, unit) = split(text);
+/// Reads `1024`, `512KiB`, `256MiB` or `1GiB`.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let end = text.find(|c: char| !c.is_ascii_digit());
+    let (digits, unit) = text.split_at(end.unwrap_or(text.len()));
     let scale: Option<u64> = match unit {
         "" => Some(1),
         "KiB" => Some(1 << 10),
@@ -47,22 +75,11 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
         "GiB" => Some(1 << 30),
         _ => None,
     };
-    digits
-        .parse::<u64>()
-        .ok()
-        .zip(scale)
-        .and_then(|(n, scale)| n.checked_mul(scale))
-        .ok_or_else(|| {
-            format!("'{text}' is not a size; write a whole number of bytes, or one with KiB, MiB or GiB, such as 512MiB")
-        })
-}
-
-/// The leading digits and the rest.
-fn split(text: &str) -> (&str, &str) {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    text.split_at(end)
+    let number = digits.parse::<u64>().ok().zip(scale);
+    let bytes = number.and_then(|(number, scale)| number.checked_mul(scale));
+    bytes.ok_or_else(|| {
+        format!("'{text}' is not a size; write a whole number of bytes, or one with KiB, MiB or GiB, such as 512MiB")
+    })
 }
 
 #[cfg(test)]
@@ -76,22 +93,23 @@ mod tests {
             ("10s", 10_000),
             ("5m", 300_000),
             ("1h", 3_600_000),
+            ("1h 30m", 5_400_000),
         ] {
-            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+            let duration = Duration::from_millis(millis);
+            assert_eq!(parse_duration(text), Ok(duration), "{text}");
         }
         for bad in [
             "",
             "5",
             "s",
             "-5s",
-            "1.5s",
-            "5 s",
             "5S",
-            "1h30m",
+            "5M",
             "0s",
+            "1us",
             "99999999999999999999h",
         ] {
-            assert!(duration(bad).is_err(), "{bad}");
+            assert!(parse_duration(bad).is_err(), "{bad}");
         }
     }
 
@@ -103,10 +121,10 @@ mod tests {
             ("512KiB", 524_288),
             ("1GiB", 1 << 30),
         ] {
-            assert_eq!(size(text), Ok(bytes), "{text}");
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
         }
         for bad in ["", "MiB", "5MB", "5 MiB", "-1", "1e3", "99999999999GiB"] {
-            assert!(size(bad).is_err(), "{bad}");
+            assert!(parse_size(bad).is_err(), "{bad}");
         }
     }
 }

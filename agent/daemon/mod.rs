@@ -393,7 +393,7 @@ impl Daemon {
     /// Whether anything is asked of the Kubernetes API or told to it.
     fn uses_the_api(&self) -> bool {
         let keeper = self.caretaker.context();
-        keeper.needs_node_facts() || keeper.settings().kubernetes.reports()
+        keeper.needs_node_facts() || keeper.settings().kubernetes.reports_anything()
     }
 
     /// What was last published.

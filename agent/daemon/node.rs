@@ -142,7 +142,7 @@ mod tests {
     fn node(now: Instant) -> Node {
         Node {
             api: Some(KubeClient::new(
-                crate::config::Kubernetes {
+                crate::config::KubernetesSettings {
                     condition: false,
                     events: false,
                     remove_taint: None,

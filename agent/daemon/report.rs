@@ -4,7 +4,6 @@ use std::time::{Instant, SystemTime};
 
 use super::Daemon;
 use super::timers::POLL;
-use crate::config::{DriftPolicy, ForeignConflists};
 use crate::fetch::redacted;
 use crate::model::{
     Agent, Artifact, Check, CheckName, Counters, Declared, DeclaredArtifact, Snapshot, Status,
@@ -194,14 +193,8 @@ fn declared(keeper: &Context) -> Declared {
     };
     Declared {
         profile: settings.profile.clone(),
-        policy: match settings.drift.policy {
-            DriftPolicy::Heal => "heal",
-            DriftPolicy::Report => "report",
-        },
-        foreign_conflists: match settings.drift.foreign_conflists {
-            ForeignConflists::Report => "report",
-            ForeignConflists::Disable => "disable",
-        },
+        policy: settings.drift.policy.as_str(),
+        foreign_conflists: settings.drift.foreign_conflists.as_str(),
         resync_seconds: settings.drift.resync.as_secs(),
         bin_dir,
         conf_dir,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::config::Kubernetes;
+use crate::config::KubernetesSettings;
 use crate::kube::{
     ConditionReporter, EVENT_NAMESPACE, EventReporter, EventRequest, KubeClient, KubeError,
     RequestPurpose, StartupTaint, build_taint_patch,
@@ -23,7 +23,7 @@ const NOTHING_DUE: Duration = Duration::from_secs(365 * 24 * 3600);
 #[derive(Debug, Default)]
 pub(super) struct Reporters {
     /// The settings that the task was started with.
-    settings: Option<Kubernetes>,
+    settings: Option<KubernetesSettings>,
     task: Option<JoinHandle<()>>,
 }
 
@@ -31,7 +31,7 @@ impl Reporters {
     /// Starts or ends the task as declared. A task that runs with the same settings is left alone.
     pub(super) fn apply_settings(
         &mut self,
-        settings: &Kubernetes,
+        settings: &KubernetesSettings,
         client: &KubeClient,
         status: watch::Receiver<Arc<Status>>,
     ) {
@@ -40,7 +40,7 @@ impl Reporters {
         }
         self.abort_task();
         self.settings = Some(settings.clone());
-        if settings.reports() {
+        if settings.reports_anything() {
             let reporter = ReportTask {
                 client: client.clone(),
                 condition: settings.condition.then(ConditionReporter::default),

@@ -32,7 +32,7 @@ pub async fn inquire(
     let inquiry = Inquiry {
         artifact,
         means,
-        settings: config::Fetch {
+        settings: config::FetchSettings {
             attempts: NonZeroU32::MIN,
             ..means.settings.clone()
         },
@@ -45,7 +45,7 @@ struct Inquiry<'a> {
     artifact: &'a Artifact<DeclaredPin>,
     means: &'a Means<'a>,
     /// With one attempt each: the rounds are made here, over what has to go together.
-    settings: config::Fetch,
+    settings: config::FetchSettings,
 }
 
 /// One question.

@@ -34,7 +34,7 @@ const JSON_PATCH: &str = "application/json-patch+json";
 /// A client of the API server for one node.
 #[derive(Debug, Clone)]
 pub struct KubeClient {
-    settings: config::Kubernetes,
+    settings: config::KubernetesSettings,
     node: Option<String>,
     log: RequestLog,
 }
@@ -70,7 +70,11 @@ struct ErrorStatus {
 impl KubeClient {
     /// A client for the node of this name. It makes no request yet.
     #[must_use]
-    pub const fn new(settings: config::Kubernetes, node: Option<String>, log: RequestLog) -> Self {
+    pub const fn new(
+        settings: config::KubernetesSettings,
+        node: Option<String>,
+        log: RequestLog,
+    ) -> Self {
         Self {
             settings,
             node,

@@ -19,7 +19,7 @@ pub(super) struct ApiEndpoint {
 
 impl ApiEndpoint {
     /// The declared server, or the one that every pod finds in its environment.
-    pub(super) fn from_settings(settings: &config::Kubernetes) -> Result<Self, KubeError> {
+    pub(super) fn from_settings(settings: &config::KubernetesSettings) -> Result<Self, KubeError> {
         if let Some(server) = &settings.server {
             return Self::from_url(server, true);
         }

@@ -105,14 +105,25 @@ pub enum Format {
     Image,
 }
 
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Format {
+    /// The formats that a file can have; an image is one by its source.
+    pub const OF_FILES: [Self; 3] = [Self::TarGz, Self::Tar, Self::Raw];
+
+    /// As it is spelled in a configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
             Self::TarGz => "tar.gz",
             Self::Tar => "tar",
             Self::Raw => "raw",
             Self::Image => "image",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
@@ -124,6 +135,20 @@ pub enum IfPresent {
     Replace,
     /// Leave a node image's own build alone; place only what is missing.
     Keep,
+}
+
+impl IfPresent {
+    /// Both policies.
+    pub const ALL: [Self; 2] = [Self::Replace, Self::Keep];
+
+    /// As it is spelled in a configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Replace => "replace",
+            Self::Keep => "keep",
+        }
+    }
 }
 
 /// One plugin of an artifact: which archive member it is, and the name it gets.

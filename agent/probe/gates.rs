@@ -65,7 +65,7 @@ pub enum GateError {
 pub async fn check_gate(
     gate: &Gate,
     host: &Host,
-    settings: &config::Fetch,
+    settings: &config::FetchSettings,
 ) -> Result<(), GateError> {
     match gate {
         Gate::File(path) => match host.exists(path)? {
@@ -96,7 +96,7 @@ pub async fn check_gate(
 
 /// Sends a GET to `url` as written. A redirect counts as an answer other than 2xx. Error messages leave out what may
 /// be a secret in the URL.
-async fn check_http(url: &str, settings: &config::Fetch) -> Result<(), GateError> {
+async fn check_http(url: &str, settings: &config::FetchSettings) -> Result<(), GateError> {
     let shown = fetch::redacted(url);
     let client =
         fetch::local_client(settings.connect_timeout).map_err(|failure| GateError::Http {

@@ -9,7 +9,7 @@ use super::error::ReconcileError;
 use super::network::ASIDE;
 use super::session::StateLock;
 use super::{ObservedState, RenderedConflist};
-use crate::config::Network;
+use crate::config::NetworkSettings;
 use crate::host::{Dir, HostError, Sealed};
 use crate::model::{FileMode, FileName, FileState, PluginName, Regular, Sha256};
 use crate::plan::{Step, plan};
@@ -281,7 +281,7 @@ impl StepApplier {
     fn write(
         &mut self,
         name: &FileName,
-        declared: &Network,
+        declared: &NetworkSettings,
         rendered: &RenderedConflist,
     ) -> Result<(), ReconcileError> {
         self.sight.ledger.record_dirs(self.session.keeper.dirs());

@@ -6,7 +6,7 @@ use super::precedence::RuntimeVerdicts;
 use super::questions::{PluginVersion, ProbeAnswers};
 use super::{Context, ObservedState};
 use crate::cni::{RequiredPlugin, check_plugin_versions};
-use crate::config::Network;
+use crate::config::NetworkSettings;
 use crate::model::{
     Candidate, Check, CheckName, Difference, Directory, EffectiveNetwork, FileMode, FileName,
     FileReport, FileState, PluginName, Sha256, Snapshot, Standing,
@@ -87,7 +87,7 @@ fn conflist_report(
     keeper: &Context,
     sight: &ObservedState,
     network: &ObservedNetwork,
-    declared: &Network,
+    declared: &NetworkSettings,
 ) -> FileReport {
     let state = sight
         .observed

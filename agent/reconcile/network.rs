@@ -11,7 +11,7 @@ use crate::cni::{
     RenderProblem, RequiredPlugin, ValidationReport, check_ranges, list_earlier_candidates,
     list_merged_drop_ins, load_candidates, render, required_plugins, validate,
 };
-use crate::config::{FactSource, Network};
+use crate::config::{FactSource, NetworkSettings};
 use crate::host::{Dir, Host, Kind};
 use crate::model::{FileName, FileState, FileType, NodeFacts, Sha256};
 
@@ -91,7 +91,7 @@ pub(super) fn observe_network(keeper: &Context) -> Result<Option<ObservedNetwork
 
 /// Why unknown facts may still come: the node's object in the API could get those that it provides, and a declared
 /// envFile the others. Names with a dot are never in a file.
-fn awaited(error: &RenderError, declared: &Network, keeper: &Context) -> Option<String> {
+fn awaited(error: &RenderError, declared: &NetworkSettings, keeper: &Context) -> Option<String> {
     let file = declared.facts.iter().rev().find_map(|source| match source {
         FactSource::EnvFile(path) => Some(path),
         FactSource::Values(_) | FactSource::KubernetesNode => None,
@@ -100,7 +100,7 @@ fn awaited(error: &RenderError, declared: &Network, keeper: &Context) -> Option<
     for problem in &error.problems {
         match problem {
             RenderProblem::Unknown { name, .. }
-                if declared.asks_for_the_node() && NodeFacts::provide(name) =>
+                if declared.needs_node_object() && NodeFacts::provide(name) =>
             {
                 of_node.push(name.as_str());
             }
@@ -125,7 +125,7 @@ fn awaited(error: &RenderError, declared: &Network, keeper: &Context) -> Option<
     Some(reasons.join("; "))
 }
 
-fn checked(text: String, declared: &Network) -> Result<RenderedConflist, ReconcileError> {
+fn checked(text: String, declared: &NetworkSettings) -> Result<RenderedConflist, ReconcileError> {
     let report = validate(text.as_bytes());
     // The validator says what is wrong with a text that does not parse.
     let conflist = serde_json::from_str(&text).unwrap_or_default();

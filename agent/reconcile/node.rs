@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::session::StateLock;
 use super::{Context, ReconcileError};
-use crate::config::Network;
+use crate::config::NetworkSettings;
 use crate::model::NodeFacts;
 use crate::store::remembered_node;
 
@@ -75,7 +75,7 @@ impl Context {
     #[must_use]
     pub fn needs_node_facts(&self) -> bool {
         let network = self.settings.network.as_ref();
-        network.is_some_and(Network::asks_for_the_node)
+        network.is_some_and(NetworkSettings::needs_node_object)
     }
 
     /// What is known of the node: what was learned, else what was once written down. Blocks.

@@ -8,7 +8,7 @@ use crate::cni::{
     ChoiceOutcome, ConflistSummary, PassedOver, Precedence, RuntimeChoice, check_name_is_free,
     choose_conflist, list_merged_drop_ins, precedence_of,
 };
-use crate::config::{ForeignConflists, Network};
+use crate::config::{ForeignConflists, NetworkSettings};
 use crate::model::{Check, CheckName, ContainerRuntime, Effective, FileName, RuntimeView};
 
 /// What every supported runtime takes from the directory.
@@ -84,7 +84,7 @@ impl RuntimeVerdicts {
     /// twice: other checks tell that.
     pub(super) fn precedence(
         &self,
-        declared: &Network,
+        declared: &NetworkSettings,
         policy: ForeignConflists,
         network: &ObservedNetwork,
     ) -> Check {
@@ -142,7 +142,7 @@ const fn mend(policy: ForeignConflists) -> &'static str {
 /// What else in the directory changes the network: a file with the same network name, and drop-ins.
 fn neighbours(
     summary: &ConflistSummary,
-    declared: &Network,
+    declared: &NetworkSettings,
     network: &ObservedNetwork,
 ) -> Vec<String> {
     let (taken, merged) = network.with_dir(|dir| {

@@ -7,18 +7,18 @@ mod properties;
 
 use std::path::Path;
 
-use cni_keeper::config::{ConfigErrors, Loaded, Overrides, load};
+use cni_keeper::config::{ConfigErrors, LoadedConfig, Overrides, load};
 use cni_keeper::model::Arch;
 
 /// A file with every section, right in all of them.
 const WHOLE: &str = include_str!("config/whole.yaml");
 
 /// Loads a text as `config.yaml` on an amd64 node.
-fn load_text(text: &str) -> Result<Loaded, ConfigErrors> {
+fn load_text(text: &str) -> Result<LoadedConfig, ConfigErrors> {
     load_for(text, Arch::Amd64)
 }
 
-fn load_for(text: &str, arch: Arch) -> Result<Loaded, ConfigErrors> {
+fn load_for(text: &str, arch: Arch) -> Result<LoadedConfig, ConfigErrors> {
     let overrides = Overrides {
         arch: Some(arch),
         ..Overrides::default()

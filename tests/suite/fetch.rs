@@ -86,8 +86,8 @@ impl FileSource for Disk {
 }
 
 /// Nothing waits longer than a test may take, and nothing is hurried either.
-pub(crate) fn settings() -> config::Fetch {
-    config::Fetch {
+pub(crate) fn settings() -> config::FetchSettings {
+    config::FetchSettings {
         connect_timeout: Duration::from_secs(20),
         read_timeout: Duration::from_secs(20),
         total_timeout: Duration::from_secs(60),
@@ -109,7 +109,7 @@ const NO_PAUSE: RoundsPolicy = RoundsPolicy {
 static SPREAD: LazyLock<Spread> = LazyLock::new(|| Spread::of("node-1"));
 
 /// Nobody watches, nothing pauses.
-pub(crate) fn means<'a>(settings: &'a config::Fetch, health: &'a Health) -> Means<'a> {
+pub(crate) fn means<'a>(settings: &'a config::FetchSettings, health: &'a Health) -> Means<'a> {
     Means {
         settings,
         seeds: &[],
@@ -127,7 +127,7 @@ pub(crate) fn means<'a>(settings: &'a config::Fetch, health: &'a Health) -> Mean
 pub(crate) struct Case {
     pub(crate) sources: Vec<String>,
     pub(crate) pin: Pin,
-    pub(crate) settings: config::Fetch,
+    pub(crate) settings: config::FetchSettings,
     pub(crate) rounds: RoundsPolicy,
     roots: Option<NamedTempFile>,
 }

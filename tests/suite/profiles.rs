@@ -11,7 +11,7 @@ mod pins;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cni_keeper::config::{Loaded, Overrides, PROFILES, load};
+use cni_keeper::config::{LoadedConfig, Overrides, PROFILES, load};
 use cni_keeper::model::Arch;
 use serde_json::Value;
 
@@ -46,7 +46,7 @@ fn golden(profile: &str) -> String {
 }
 
 /// Loads a text as `config.yaml` of a node.
-fn loaded(text: &str, arch: Arch) -> Loaded {
+fn loaded(text: &str, arch: Arch) -> LoadedConfig {
     let overrides = Overrides {
         arch: Some(arch),
         ..Overrides::default()

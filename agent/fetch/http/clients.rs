@@ -50,7 +50,7 @@ const RESERVED: [HeaderName; 19] = [
 /// What one download needs to ask anybody. Whatever is read or built stays until the download is dropped, and no
 /// longer: secrets may be replaced, and a client's authorities take memory.
 pub(in crate::fetch) struct Access<'a> {
-    settings: &'a config::Fetch,
+    settings: &'a config::FetchSettings,
     files: &'a dyn FileSource,
     proxies: Arc<Proxies>,
     /// Reading the system's authorities takes milliseconds.
@@ -68,7 +68,10 @@ struct Pass {
 }
 
 impl<'a> Access<'a> {
-    pub(in crate::fetch) fn new(settings: &'a config::Fetch, files: &'a dyn FileSource) -> Self {
+    pub(in crate::fetch) fn new(
+        settings: &'a config::FetchSettings,
+        files: &'a dyn FileSource,
+    ) -> Self {
         Self {
             settings,
             files,
@@ -89,7 +92,7 @@ impl<'a> Access<'a> {
         method: Method,
         url: &Url,
     ) -> Result<RequestBuilder, Failure> {
-        let pass = match self.settings.access_to(url) {
+        let pass = match self.settings.find_access_rule(url) {
             Some(index) => Some(self.pass(index)?),
             None => None,
         };
@@ -134,8 +137,8 @@ impl<'a> Access<'a> {
                 .map_err(|why| broken("headersFile", path, why))?,
             None => HeaderMap::new(),
         };
-        let client = match &rule.identity {
-            Some(config::Identity {
+        let client = match &rule.certificate {
+            Some(config::ClientCertificate {
                 cert_file,
                 key_file,
             }) => {

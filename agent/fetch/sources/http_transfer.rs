@@ -33,7 +33,7 @@ pub(in crate::fetch) struct Exchange<'a> {
     access: &'a Access<'a>,
     /// What opens registries.
     doors: &'a Doors<'a>,
-    settings: &'a config::Fetch,
+    settings: &'a config::FetchSettings,
     /// The most bytes that the body may have.
     max_size: u64,
     progress: &'a dyn Progress,
@@ -51,7 +51,7 @@ impl<'a> Exchange<'a> {
     pub(in crate::fetch) fn begin(
         access: &'a Access<'a>,
         doors: &'a Doors<'a>,
-        settings: &'a config::Fetch,
+        settings: &'a config::FetchSettings,
         max_size: u64,
         progress: &'a dyn Progress,
     ) -> Self {

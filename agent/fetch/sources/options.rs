@@ -12,7 +12,7 @@ use crate::retry::{RoundsPolicy, Spread};
 /// What a download needs beside the artifact.
 pub struct Means<'a> {
     /// Time limits, sizes, rounds and trust.
-    pub settings: &'a config::Fetch,
+    pub settings: &'a config::FetchSettings,
     /// Directories that are asked before any source, by digest.
     pub seeds: &'a [PathBuf],
     /// Whether everything but seeds and `file://` sources is left alone.

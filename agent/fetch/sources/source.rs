@@ -60,7 +60,7 @@ impl Place {
     /// The place of a blob of an image in the repository that one of the image's sources names.
     pub(in crate::fetch) fn in_registry(
         source: &str,
-        settings: &config::Fetch,
+        settings: &config::FetchSettings,
         blob: &Descriptor,
     ) -> Self {
         let reference: Reference = match source.parse() {

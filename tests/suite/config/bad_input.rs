@@ -44,7 +44,7 @@ fn all_mistakes_are_told_in_the_order_of_the_file() {
         "\
 config.yaml:4: paths.binDir: 'opt/cni/bin' is not an absolute path; begin it with /
 config.yaml:14: artifacts[0].sha256.amd64: a sha256 digest has 64 hexadecimal digits, this has 63; copy it again from the release's .sha256 file
-config.yaml:48: drift.policy: 'fix' is not known here; write heal or report"
+config.yaml:48: drift.policy: 'fix' is not a known value; write heal or report"
     );
     let first = &errors.all()[0];
     assert_eq!(first.line, Some(4));
@@ -77,11 +77,11 @@ fn a_text_that_is_no_configuration_is_refused() {
         ),
         (
             "a: [*b]\n",
-            "config.yaml:1:5: anchors and aliases are not read; write the value out, or in quotes if it is text",
+            "config.yaml:1:5: anchors and aliases are not supported; write the value itself, or put it in quotes if it is text",
         ),
         (
             &deep,
-            "config.yaml:1:27: nested too deeply; 24 levels are the most",
+            "config.yaml:1:27: nested too deeply; at most 24 levels are read",
         ),
         (
             "{\"kind\": \"NodeNetwork\",\n\"kind\": \"NodeNetwork\"}",
@@ -122,7 +122,7 @@ fn an_anchor_bomb_does_not_go_off() {
     }
     assert_eq!(
         said_of(&bomb, &Overrides::default()),
-        "config.yaml:1:9: anchors and aliases are not read; write the value out, or in quotes if it is text"
+        "config.yaml:1:9: anchors and aliases are not supported; write the value itself, or put it in quotes if it is text"
     );
 }
 
@@ -177,7 +177,7 @@ fn a_mistake_in_a_flag_names_the_flag() {
         ),
         (
             "/etc/cni",
-            "config.yaml:5: paths.confDir: confDir /etc/cni/net.d lies inside binDir /etc/cni; choose three directories apart from each other",
+            "config.yaml:5: paths.confDir: confDir /etc/cni/net.d lies inside binDir /etc/cni; choose three directories, none of which lies inside another",
         ),
     ] {
         let overrides = Overrides {

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cni_keeper::config::{
-    DriftPolicy, FactSource, Fetch, ForeignConflists, Gate, Kubernetes, Overrides, load,
+    DriftPolicy, FactSource, FetchSettings, ForeignConflists, Gate, KubernetesSettings, Overrides,
+    load,
 };
 use cni_keeper::model::{Arch, Format, IfPresent, Pin};
 use serde_json::json;
@@ -114,8 +115,8 @@ fn what_is_shown_to_whom_is_read_and_found_again() {
     let fetch = load_text(&text).unwrap().settings.fetch;
     assert_eq!(fetch.registry_config, Some("/run/config.json".into()));
     assert_eq!(fetch.access[0].headers_file, Some("/run/all".into()));
-    let identity = fetch.access[1].identity.as_ref().unwrap();
-    assert_eq!(identity.cert_file, identity.key_file);
+    let certificate = fetch.access[1].certificate.as_ref().unwrap();
+    assert_eq!(certificate.cert_file, certificate.key_file);
     for (url, rule) in [
         ("https://mirror.example/a", Some(0)),
         ("https://mirror.example/cni", Some(1)),
@@ -125,7 +126,7 @@ fn what_is_shown_to_whom_is_read_and_found_again() {
         ("https://registry.example:5000/v2/safe/a/blobs/x", Some(3)),
         ("https://registry.example:5000/v2/a/blobs/x", None),
     ] {
-        assert_eq!(fetch.access_to(&url.parse().unwrap()), rule, "{url}");
+        assert_eq!(fetch.find_access_rule(&url.parse().unwrap()), rule, "{url}");
     }
     for (registry, repository, scheme) in [
         ("registry.example:5000", "a/b", "http"),
@@ -160,14 +161,17 @@ fn a_profile_and_a_pod_cidr_are_enough() {
     );
     assert_eq!(settings.http.metrics_listen, None);
     assert_eq!(settings.runtime, None);
-    assert!(!settings.kubernetes.reports(), "the API is told nothing");
+    assert!(
+        !settings.kubernetes.reports_anything(),
+        "the API is told nothing"
+    );
     assert_eq!(settings.kubernetes.server, None);
     let account = Path::new("/var/run/secrets/kubernetes.io/serviceaccount");
     assert_eq!(settings.kubernetes.ca_file, account.join("ca.crt"));
     assert_eq!(settings.kubernetes.token_file, account.join("token"));
     assert_eq!(settings.drift.resync, Duration::from_secs(300));
     assert_eq!(settings.drift.foreign_conflists, ForeignConflists::Report);
-    let fetch = Fetch {
+    let fetch = FetchSettings {
         connect_timeout: Duration::from_secs(10),
         read_timeout: Duration::from_secs(30),
         total_timeout: Duration::from_secs(600),
@@ -372,13 +376,13 @@ kubernetes:
 ";
     let settings = load_text(text).unwrap().settings;
     let network = settings.network.unwrap();
-    assert!(network.asks_for_the_node());
+    assert!(network.needs_node_object());
     let ranges: Vec<String> = network.pod_ranges.iter().map(ToString::to_string).collect();
     assert_eq!(ranges, ["10.244.0.0/16", "fd00:10::/56"]);
     assert_eq!(network.reserved, ["169.254.0.0/16".parse().unwrap()]);
     assert_eq!(
         settings.kubernetes,
-        Kubernetes {
+        KubernetesSettings {
             condition: true,
             events: true,
             remove_taint: Some("cni-keeper.dev/not-ready".to_owned()),

@@ -27,7 +27,7 @@ fn fault_55_mistakes_are_named_by_line_and_key() {
         &node,
         &[
             format!("{config}:4: artefacts: unknown key; did you mean 'artifacts'?"),
-            format!("{config}:5: drift.policy: 'mend' is not known here; write heal or report"),
+            format!("{config}:5: drift.policy: 'mend' is not a known value; write heal or report"),
         ],
     );
     node.run("uninstall").exits(64);

@@ -97,7 +97,7 @@ fn secrets_are_shown_nowhere() {
     node.declare(&artifact, &rest);
     node.run("install")
         .exits(64)
-        .says("the URL holds a user name or password")
+        .says("the URL contains a user name or password")
         .does_not_say("SECRET");
 }
 

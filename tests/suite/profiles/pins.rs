@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use cni_keeper::cni::required_plugins;
-use cni_keeper::config::{PROFILES, catalog};
+use cni_keeper::config::{PROFILES, read_catalog};
 use cni_keeper::model::Arch;
 
 use super::{completed, data, loaded};
@@ -44,7 +44,7 @@ fn every_profile_installs_what_its_chain_needs() {
 /// A pin that is in a profile is in the catalog, for the same asset; and one in the catalog is in the profile.
 #[test]
 fn the_pins_of_each_profile_are_those_of_the_catalog() {
-    let catalog = catalog().unwrap();
+    let catalog = read_catalog().unwrap();
     let releases = || {
         catalog
             .projects

@@ -27,7 +27,7 @@ const LARGEST_CONFIG: u64 = 1 << 20;
 /// It is kept for one artifact's download, since the layers of an image share it, and is only ever sent to the origin
 /// that asked for it: the storage that a registry redirects to gets nothing.
 pub(in crate::fetch) struct Doors<'a> {
-    settings: &'a config::Fetch,
+    settings: &'a config::FetchSettings,
     files: &'a dyn FileSource,
     keys: RefCell<HashMap<Repository, Key>>,
 }
@@ -42,7 +42,10 @@ struct Key {
 }
 
 impl<'a> Doors<'a> {
-    pub(in crate::fetch) fn new(settings: &'a config::Fetch, files: &'a dyn FileSource) -> Self {
+    pub(in crate::fetch) fn new(
+        settings: &'a config::FetchSettings,
+        files: &'a dyn FileSource,
+    ) -> Self {
         Self {
             settings,
             files,

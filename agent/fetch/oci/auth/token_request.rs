@@ -33,7 +33,7 @@ impl<F: Into<Failure>> From<F> for NoToken {
 /// Redirects are followed as for any source, and what we are known by stays with the server that was asked first.
 pub(in crate::fetch) async fn ask(
     access: &Access<'_>,
-    settings: &config::Fetch,
+    settings: &config::FetchSettings,
     question: Question,
 ) -> Result<Token, NoToken> {
     let patience = settings
@@ -50,7 +50,7 @@ pub(in crate::fetch) async fn ask(
 
 async fn answer(
     access: &Access<'_>,
-    settings: &config::Fetch,
+    settings: &config::FetchSettings,
     question: Question,
 ) -> Result<Token, NoToken> {
     let asked = question.url.origin();

@@ -160,5 +160,5 @@ fn mistakes_of_the_declaration() {
     node.redeclare(&sidecar);
     node.run("validate")
         .exits(64)
-        .says("a signature is verified over a digest that somebody stands for");
+        .says("a signature needs a digest that is trusted");
 }

@@ -1,7 +1,7 @@
 //! The YAML file as a tree in which every value still knows where it was written.
 //!
 //! A derived `Deserialize` would stop at the first mistake and forget the key path on the way. The tree keeps
-//! both, so that all mistakes are told at once, each with its line and key.
+//! both, so that all mistakes are reported at once, each with its line and key.
 
 use std::fmt;
 
@@ -10,39 +10,18 @@ use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::options::NonFiniteFloatPolicy;
 use serde_saphyr::{DuplicateKeyPolicy, Error as YamlError, MergeKeyPolicy, Spanned};
 
-use super::error::Problem;
+use super::error::{Problem, Problems};
+use super::location::{Location, TextSource, join_path};
 
 /// How deep lists and mappings may nest. A host-local range in a conflist is at level nine; each level costs
 /// up to 32 KiB of stack in a debug build, and a thread of tokio's has 2 MiB.
 const MAX_DEPTH: usize = 24;
 
-/// Which text a value comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Origin {
-    /// The operator's file.
-    File,
-    /// The built-in profile that the file names.
-    Profile,
-    /// A flag or environment variable.
-    Flag,
-}
-
-/// Where a value was written: text, line, and the path of keys that leads to it there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
-    /// Which text.
-    pub origin: Origin,
-    /// The line of the key, or of the value in a list; from 1.
-    pub line: u32,
-    /// As in `artifacts[0].sha256.amd64`; empty for the whole document.
-    pub path: String,
-}
-
 /// A value and where it was written.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Node {
+pub(super) struct YamlNode {
     /// Where it was written.
-    pub at: Place,
+    pub at: Location,
     /// What was written.
     pub value: Yaml,
 }
@@ -59,9 +38,9 @@ pub(super) enum Yaml {
     /// Text, and whether it was written without quotes; a block after `|` or `>` has none.
     Text { text: String, plain: bool },
     /// A list.
-    List(Vec<Node>),
+    List(Vec<YamlNode>),
     /// A mapping in the order written, without duplicates.
-    Map(Vec<(String, Node)>),
+    Map(Vec<(String, YamlNode)>),
 }
 
 impl Yaml {
@@ -78,7 +57,7 @@ impl Yaml {
     }
 }
 
-impl Node {
+impl YamlNode {
     /// The value of a key, if this is a mapping that has it.
     pub(super) fn get(&self, key: &str) -> Option<&Self> {
         match &self.value {
@@ -89,24 +68,15 @@ impl Node {
             _ => None,
         }
     }
-}
 
-impl Place {
-    /// The place of a key below this one: of a missing key, or of one not looked at yet.
-    pub(super) fn key(&self, key: &str) -> Self {
-        Self {
-            path: join(&self.path, key),
-            ..self.clone()
+    /// This value and every value below it, in the order written.
+    pub(super) fn for_each(&self, visit: &mut impl FnMut(&Self)) {
+        visit(self);
+        match &self.value {
+            Yaml::List(items) => items.iter().for_each(|item| item.for_each(visit)),
+            Yaml::Map(entries) => entries.iter().for_each(|(_, node)| node.for_each(visit)),
+            Yaml::Null | Yaml::Bool(_) | Yaml::Number(_) | Yaml::Text { .. } => {}
         }
-    }
-}
-
-/// Appends a key to a path.
-pub(super) fn join(path: &str, key: &str) -> String {
-    if path.is_empty() {
-        key.to_owned()
-    } else {
-        format!("{path}.{key}")
     }
 }
 
@@ -117,7 +87,7 @@ pub(super) fn join(path: &str, key: &str) -> String {
 ///
 /// # Errors
 /// The one syntax error at which the parser stopped, or all duplicate keys.
-pub(super) fn parse(text: &str, origin: Origin) -> Result<Node, Vec<Problem>> {
+pub(super) fn parse_yaml(text: &str, source: TextSource) -> Result<YamlNode, Problems> {
     let options = serde_saphyr::options! {
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         merge_keys: MergeKeyPolicy::Error,
@@ -127,16 +97,16 @@ pub(super) fn parse(text: &str, origin: Origin) -> Result<Node, Vec<Problem>> {
         with_snippet: false,
         budget: serde_saphyr::budget! { max_anchors: 0, max_aliases: 0, max_depth: MAX_DEPTH },
     };
-    let parsed: Spanned<Content> = serde_saphyr::from_str_with_options(text, options)
-        .map_err(|error| vec![syntax(text, &error, origin)])?;
-    let mut builder = Builder {
+    let parsed: Spanned<ParsedValue> = serde_saphyr::from_str_with_options(text, options)
+        .map_err(|error| syntax_problem(text, &error, source))?;
+    let mut builder = TreeBuilder {
         text,
-        origin,
-        duplicates: Vec::new(),
+        source,
+        duplicates: Problems::default(),
     };
     let line = line_of(&parsed);
     let root = builder.node(parsed, String::new(), line);
-    if builder.duplicates.is_empty() {
+    if builder.duplicates.count() == 0 {
         Ok(root)
     } else {
         Err(builder.duplicates)
@@ -144,95 +114,95 @@ pub(super) fn parse(text: &str, origin: Origin) -> Result<Node, Vec<Problem>> {
 }
 
 /// A parsed value before its path is known.
-enum Content {
+enum ParsedValue {
     Null,
     Bool(bool),
     Number,
     Text(String),
-    List(Vec<Spanned<Content>>),
-    Map(Vec<(Spanned<String>, Spanned<Content>)>),
+    List(Vec<Spanned<ParsedValue>>),
+    Map(Vec<(Spanned<String>, Spanned<ParsedValue>)>),
 }
 
-struct ContentVisitor;
+struct ParsedValueVisitor;
 
-impl<'de> Visitor<'de> for ContentVisitor {
-    type Value = Content;
+impl<'de> Visitor<'de> for ParsedValueVisitor {
+    type Value = ParsedValue;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a YAML value")
     }
 
-    fn visit_unit<E>(self) -> Result<Content, E> {
-        Ok(Content::Null)
+    fn visit_unit<E>(self) -> Result<ParsedValue, E> {
+        Ok(ParsedValue::Null)
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Content, E> {
-        Ok(Content::Bool(value))
+    fn visit_bool<E>(self, value: bool) -> Result<ParsedValue, E> {
+        Ok(ParsedValue::Bool(value))
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Content, E> {
-        Ok(Content::Number)
+    fn visit_i64<E>(self, _: i64) -> Result<ParsedValue, E> {
+        Ok(ParsedValue::Number)
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Content, E> {
-        Ok(Content::Number)
+    fn visit_u64<E>(self, _: u64) -> Result<ParsedValue, E> {
+        Ok(ParsedValue::Number)
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Content, E> {
-        Ok(Content::Number)
+    fn visit_f64<E>(self, _: f64) -> Result<ParsedValue, E> {
+        Ok(ParsedValue::Number)
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Content, E> {
-        Ok(Content::Text(text.to_owned()))
+    fn visit_str<E>(self, text: &str) -> Result<ParsedValue, E> {
+        Ok(ParsedValue::Text(text.to_owned()))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Content, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<ParsedValue, A::Error> {
         let mut list = Vec::new();
         while let Some(item) = items.next_element()? {
             list.push(item);
         }
-        Ok(Content::List(list))
+        Ok(ParsedValue::List(list))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Content, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<ParsedValue, A::Error> {
         let mut map = Vec::new();
         while let Some(entry) = entries.next_entry()? {
             map.push(entry);
         }
-        Ok(Content::Map(map))
+        Ok(ParsedValue::Map(map))
     }
 }
 
-impl<'de> Deserialize<'de> for Content {
+impl<'de> Deserialize<'de> for ParsedValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ContentVisitor)
+        deserializer.deserialize_any(ParsedValueVisitor)
     }
 }
 
 /// Gives every value its path and finds duplicate keys.
-struct Builder<'a> {
+struct TreeBuilder<'a> {
     text: &'a str,
-    origin: Origin,
-    duplicates: Vec<Problem>,
+    source: TextSource,
+    duplicates: Problems,
 }
 
-impl Builder<'_> {
-    fn node(&mut self, parsed: Spanned<Content>, path: String, line: u32) -> Node {
+impl TreeBuilder<'_> {
+    fn node(&mut self, parsed: Spanned<ParsedValue>, path: String, line: u32) -> YamlNode {
         let written = self.written(&parsed);
         let value = match parsed.value {
-            Content::Null => Yaml::Null,
-            Content::Bool(value) => Yaml::Bool(value),
-            Content::Number => Yaml::Number(written.to_owned()),
-            Content::Text(text) => Yaml::Text {
+            ParsedValue::Null => Yaml::Null,
+            ParsedValue::Bool(value) => Yaml::Bool(value),
+            ParsedValue::Number => Yaml::Number(written.to_owned()),
+            ParsedValue::Text(text) => Yaml::Text {
                 plain: !written.starts_with(['"', '\'']),
                 text,
             },
-            Content::List(items) => Yaml::List(self.list(items, &path)),
-            Content::Map(entries) => Yaml::Map(self.map(entries, &path)),
+            ParsedValue::List(items) => Yaml::List(self.list(items, &path)),
+            ParsedValue::Map(entries) => Yaml::Map(self.map(entries, &path)),
         };
-        Node {
-            at: Place {
-                origin: self.origin,
+        YamlNode {
+            at: Location {
+                source: self.source,
                 line,
                 path,
             },
@@ -240,7 +210,7 @@ impl Builder<'_> {
         }
     }
 
-    fn list(&mut self, items: Vec<Spanned<Content>>, path: &str) -> Vec<Node> {
+    fn list(&mut self, items: Vec<Spanned<ParsedValue>>, path: &str) -> Vec<YamlNode> {
         let mut list = Vec::with_capacity(items.len());
         for (index, item) in items.into_iter().enumerate() {
             let line = line_of(&item);
@@ -251,21 +221,21 @@ impl Builder<'_> {
 
     fn map(
         &mut self,
-        entries: Vec<(Spanned<String>, Spanned<Content>)>,
+        entries: Vec<(Spanned<String>, Spanned<ParsedValue>)>,
         path: &str,
-    ) -> Vec<(String, Node)> {
-        let mut map: Vec<(String, Node)> = Vec::with_capacity(entries.len());
+    ) -> Vec<(String, YamlNode)> {
+        let mut map: Vec<(String, YamlNode)> = Vec::with_capacity(entries.len());
         for (key, value) in entries {
             let line = line_of(&key);
-            let node = self.node(value, join(path, &key.value), line);
+            let node = self.node(value, join_path(path, &key.value), line);
             match map.iter().find(|(name, _)| *name == key.value) {
-                Some((_, first)) => self.duplicates.push(Problem::new(
+                Some((_, first)) => self.duplicates.add(
                     &node.at,
                     format!(
                         "given twice, first on line {}; remove one of them",
                         first.at.line
                     ),
-                )),
+                ),
                 None => map.push((key.value, node)),
             }
         }
@@ -273,7 +243,7 @@ impl Builder<'_> {
     }
 
     /// A scalar as it stands in the text, quotes included; empty where the parser gives no offsets.
-    fn written(&self, parsed: &Spanned<Content>) -> &str {
+    fn written(&self, parsed: &Spanned<ParsedValue>) -> &str {
         let span = parsed.defined.span();
         span.byte_offset()
             .zip(span.byte_len())
@@ -291,52 +261,55 @@ fn line_of<T>(parsed: &Spanned<T>) -> u32 {
     u32::try_from(parsed.referenced.line()).unwrap_or(u32::MAX)
 }
 
-/// Puts the parser's own sentence into our form, with a mend where the mistake is a known one.
-fn syntax(text: &str, error: &YamlError, origin: Origin) -> Problem {
+/// The parser's own sentence in our form, and how to fix the mistake.
+fn syntax_problem(text: &str, error: &YamlError, source: TextSource) -> Problems {
     let (line, column) = error
         .location()
         .map_or((1, 1), |at| (at.line(), at.column()));
     let line = u32::try_from(line).unwrap_or(u32::MAX);
-    let place = Place {
-        origin,
+    let location = Location {
+        source,
         line,
         path: String::new(),
     };
-    let said = error.to_string();
-    let said = said
+    let message = error.to_string();
+    let message = message
         .strip_suffix(&format!(" at line {line}, column {column}"))
-        .unwrap_or(&said);
+        .unwrap_or(&message);
     let what = match error {
         YamlError::Budget {
             breach: BudgetBreach::Anchors { .. } | BudgetBreach::Aliases { .. },
             ..
         }
         | YamlError::UnknownAnchor { .. } => {
-            "anchors and aliases are not read; write the value out, or in quotes if it is text"
+            "anchors and aliases are not supported; write the value itself, or put it in quotes if it is text"
                 .to_owned()
         }
         YamlError::Budget {
             breach: BudgetBreach::Depth { .. },
             ..
-        } => format!("nested too deeply; {MAX_DEPTH} levels are the most"),
+        } => format!("nested too deeply; at most {MAX_DEPTH} levels are read"),
         YamlError::MergeKeyNotAllowed { .. } => {
-            "the merge key '<<' is not read; write the keys out".to_owned()
+            "the merge key '<<' is not supported; write the keys themselves".to_owned()
         }
         YamlError::MultipleDocuments { .. } => {
-            "a second document begins here; keep one to a file".to_owned()
+            "a second document begins here; write one document per file".to_owned()
         }
         YamlError::NullIntoString { .. } => "a key is missing before ':'".to_owned(),
-        YamlError::UnsupportedTag { .. } => format!("{said}; tags are not read, take it out"),
-        _ if holds_placeholder(text, line) => {
-            format!("{said}; within {{…}} and […] a placeholder needs quotes: \"${{name}}\"")
+        YamlError::UnsupportedTag { .. } => format!("{message}; tags are not supported, remove it"),
+        _ if has_placeholder(text, line) => {
+            format!("{message}; a placeholder inside {{…}} or […] needs quotes: \"${{name}}\"")
         }
-        _ => format!("{said}; mend the YAML here or just above"),
+        _ => format!("{message}; correct the YAML here or just above"),
     };
-    Problem::new(&place, what).in_column(u32::try_from(column).unwrap_or(u32::MAX))
+    let column = u32::try_from(column).unwrap_or(u32::MAX);
+    let problems = Problems::default();
+    problems.push(Problem::new(&location, what).in_column(column));
+    problems
 }
 
-/// Whether that line of the text holds a `${…}`.
-fn holds_placeholder(text: &str, line: u32) -> bool {
+/// Whether that line of the text contains a `${…}`.
+fn has_placeholder(text: &str, line: u32) -> bool {
     let index = usize::try_from(line)
         .unwrap_or(usize::MAX)
         .saturating_sub(1);
@@ -349,8 +322,8 @@ fn holds_placeholder(text: &str, line: u32) -> bool {
 mod tests {
     use super::*;
 
-    fn parsed(text: &str) -> Node {
-        parse(text, Origin::File).unwrap()
+    fn parsed(text: &str) -> YamlNode {
+        parse_yaml(text, TextSource::File).unwrap()
     }
 
     #[test]

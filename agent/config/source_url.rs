@@ -1,39 +1,49 @@
-//! Where an artifact comes from: placeholders filled in, URL checked, packing guessed from the name.
+//! Where an artifact comes from: placeholders are filled in, the URL is checked, and the format is guessed from the name.
 
 use url::Url;
 
 use crate::model::{Arch, Format};
 
-/// Fills `{version}`, `{arch}` and `{os}` into a source or a member path.
-///
-/// # Errors
-/// One sentence, where a brace is no part of these three.
-pub(super) fn fill(template: &str, version: &str, arch: Arch) -> Result<String, String> {
-    let mut filled = String::with_capacity(template.len());
-    let mut rest = template;
-    while let Some(open) = rest.find(['{', '}']) {
-        filled.push_str(&rest[..open]);
-        let tail = &rest[open..];
-        let Some((name, after)) = tail.strip_prefix('{').and_then(|tail| tail.split_once('}'))
-        else {
-            return Err(
-                "a brace stands alone; placeholders are {version}, {arch} and {os}".to_owned(),
-            );
-        };
-        filled.push_str(match name {
-            "version" => version,
-            "arch" => arch.as_str(),
-            "os" => "linux",
-            _ => {
-                return Err(format!(
-                    "{{{name}}} is no placeholder here; known are {{version}}, {{arch}} and {{os}}"
-                ));
-            }
-        });
-        rest = after;
+/// What stands for `{version}` and `{arch}`; `{os}` is always linux.
+#[derive(Clone, Copy)]
+pub(super) struct Placeholders<'a> {
+    pub version: &'a str,
+    pub arch: Arch,
+}
+
+impl Placeholders<'_> {
+    /// Fills the placeholders of a source or a member path.
+    ///
+    /// # Errors
+    /// One sentence, where a brace does not belong to one of the three placeholders.
+    pub(super) fn fill(self, template: &str) -> Result<String, String> {
+        let mut filled = String::with_capacity(template.len());
+        let mut rest = template;
+        while let Some(open) = rest.find(['{', '}']) {
+            filled.push_str(&rest[..open]);
+            let tail = &rest[open..];
+            let inner = tail.strip_prefix('{');
+            let Some((name, after)) = inner.and_then(|tail| tail.split_once('}')) else {
+                return Err(
+                    "a brace has no partner; the placeholders are {version}, {arch} and {os}"
+                        .to_owned(),
+                );
+            };
+            filled.push_str(match name {
+                "version" => self.version,
+                "arch" => self.arch.as_str(),
+                "os" => "linux",
+                _ => {
+                    return Err(format!(
+                        "{{{name}}} is not a placeholder; the placeholders are {{version}}, {{arch}} and {{os}}"
+                    ));
+                }
+            });
+            rest = after;
+        }
+        filled.push_str(rest);
+        Ok(filled)
     }
-    filled.push_str(rest);
-    Ok(filled)
 }
 
 /// Checks an artifact's source: `https://`, `http://` or `file://`.
@@ -41,19 +51,19 @@ pub(super) fn fill(template: &str, version: &str, arch: Arch) -> Result<String, 
 /// The text itself never enters a message: it may hold a password.
 ///
 /// # Errors
-/// One sentence with the mend.
-pub(super) fn check_source(text: &str) -> Result<(), String> {
+/// One sentence that says what to write.
+pub(super) fn check_source_url(text: &str) -> Result<(), String> {
     let (scheme, rest) = text.split_once("://").ok_or_else(|| {
         "not a URL; write https://HOST/PATH, http://HOST/PATH or file:///PATH".to_owned()
     })?;
     match scheme {
-        "https" | "http" => check_web(text),
-        "file" if rest.starts_with('/') && rest.len() > 1 => parse(text).map(drop),
+        "https" | "http" => check_web_url(text),
+        "file" if rest.starts_with('/') && rest.len() > 1 => parse_url(text).map(drop),
         "file" => Err(
-            "a file URL names an absolute path; write file:///PATH, with three slashes".to_owned(),
+            "a file URL needs an absolute path; write file:///PATH, with three slashes".to_owned(),
         ),
         _ => Err(format!(
-            "'{scheme}' is not a scheme known here; use https://, http://, file:// or oci://"
+            "'{scheme}' is not a supported scheme; use https://, http://, file:// or oci://"
         )),
     }
 }
@@ -61,8 +71,8 @@ pub(super) fn check_source(text: &str) -> Result<(), String> {
 /// Checks an `https://` or `http://` URL.
 ///
 /// # Errors
-/// One sentence with the mend.
-pub(super) fn check_web(text: &str) -> Result<(), String> {
+/// One sentence that says what to write.
+pub(super) fn check_web_url(text: &str) -> Result<(), String> {
     let rest = text
         .strip_prefix("https://")
         .or_else(|| text.strip_prefix("http://"))
@@ -71,32 +81,36 @@ pub(super) fn check_web(text: &str) -> Result<(), String> {
         })?;
     // The URL standard skips extra slashes and takes the next word for the host; nobody means that.
     if rest.is_empty() || rest.starts_with(['/', '?', '#', ':']) {
-        return Err("the URL has no host; write the server's name behind ://".to_owned());
+        return Err("the URL has no host; write the server's name after ://".to_owned());
     }
-    let url = parse(text)?;
+    let url = parse_url(text)?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err(
-            "the URL holds a user name or password; take it out, and use a mirror that needs none"
+            "the URL contains a user name or password; remove it (fetch.access gives downloads their credentials)"
                 .to_owned(),
         );
     }
     Ok(())
 }
 
-fn parse(text: &str) -> Result<Url, String> {
-    // The URL standard drops tabs and line breaks and turns a backslash into a slash, without a word.
+/// Parses a URL, and refuses characters that the URL standard would silently change or drop.
+///
+/// # Errors
+/// One sentence that says what to write.
+pub(super) fn parse_url(text: &str) -> Result<Url, String> {
+    // The URL standard drops tabs and line breaks and turns a backslash into a slash.
     if let Some(stranger) = text
         .chars()
         .find(|c| c.is_whitespace() || c.is_control() || *c == '\\')
     {
         return Err(format!(
-            "the URL holds {stranger:?}; take it out, or write it percent-encoded"
+            "the URL contains {stranger:?}; remove it, or write it percent-encoded"
         ));
     }
     Url::parse(text).map_err(|error| format!("not a URL: {error}; write https://HOST/PATH"))
 }
 
-/// The packing that a source's name shows; `None` where it shows one that is not read.
+/// The format that a source's file name shows; `None` where it shows one that is not supported.
 pub(super) fn guess_format(source: &str) -> Option<Format> {
     let path = source.split(['?', '#']).next().unwrap_or_default();
     let file = path
@@ -124,15 +138,19 @@ mod tests {
 
     #[test]
     fn placeholders_are_filled_and_strangers_refused() {
+        let placeholders = Placeholders {
+            version: "v1",
+            arch: Arch::Arm64,
+        };
         assert_eq!(
-            fill("a-{os}-{arch}-{version}{arch}", "v1", Arch::Arm64),
+            placeholders.fill("a-{os}-{arch}-{version}{arch}"),
             Ok("a-linux-arm64-v1arm64".to_owned())
         );
-        assert_eq!(fill("", "v1", Arch::Amd64), Ok(String::new()));
+        assert_eq!(placeholders.fill(""), Ok(String::new()));
         for bad in [
             "{", "}", "a{b", "{}", "{Arch}", "${arch}}", "{{arch}}", "{arch",
         ] {
-            assert!(fill(bad, "v1", Arch::Amd64).is_err(), "{bad}");
+            assert!(placeholders.fill(bad).is_err(), "{bad}");
         }
     }
 
@@ -144,7 +162,7 @@ mod tests {
             "http://[::1]:80/a",
             "file:///srv/a.tgz",
         ] {
-            assert_eq!(check_source(good), Ok(()), "{good}");
+            assert_eq!(check_source_url(good), Ok(()), "{good}");
         }
         for bad in [
             "",
@@ -169,7 +187,7 @@ mod tests {
             "https://user:word@a/b",
             "https://:word@a/b",
         ] {
-            assert!(check_source(bad).is_err(), "{bad}");
+            assert!(check_source_url(bad).is_err(), "{bad}");
         }
     }
 
@@ -181,13 +199,13 @@ mod tests {
             "https://u:secret@h /a",
             "ftp://u:secret@h/",
         ] {
-            let message = check_source(text).unwrap_err();
+            let message = check_source_url(text).unwrap_err();
             assert!(!message.contains("secret"), "{message}");
         }
     }
 
     #[test]
-    fn the_packing_is_guessed_from_the_file_name() {
+    fn the_format_is_guessed_from_the_file_name() {
         for (source, format) in [
             ("https://h/a.tgz", Some(Format::TarGz)),
             ("https://h/a.TAR.GZ?x=y.zip", Some(Format::TarGz)),
