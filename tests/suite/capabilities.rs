@@ -51,7 +51,7 @@ const DAMAGES: [Damage; 7] = [
         },
     },
     Damage {
-        what: "a rival that only its owner may read",
+        what: "a foreign conflist that only its owner may read",
         needs: None,
         deed: |node| {
             let network =
@@ -142,7 +142,7 @@ fn agent(node: &Node, capabilities: &[String]) -> Agent {
     Agent::spawn(&mut confined(node, "run", capabilities))
 }
 
-/// A declared node, where rivals are put aside.
+/// A declared node, where foreign conflists are put aside.
 fn declared() -> Node {
     let node = Node::declared();
     node.declare_more("drift: {foreignConflists: disable}\n");

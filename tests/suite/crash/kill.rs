@@ -98,10 +98,10 @@ fn faults_1_2_3_an_uninstall_survives_a_kill_at_every_change() {
     assert!(steps > 15, "only {steps}: are the changes still seen?");
 }
 
-/// Faults 1 to 4 and 8, with a rival to be set aside and a plugin of the node image's own build to be replaced:
-/// the rival is there under one of its two names, whole, and gives way only once ours is in place.
+/// Faults 1 to 4 and 8, with a foreign conflist to set aside and a plugin of the node image's own build to replace. The
+/// foreign conflist is there, whole, under one of its two names, and is renamed only once ours is in place.
 #[test]
-fn faults_1_2_3_setting_a_rival_aside_survives_a_kill_at_every_change() {
+fn faults_1_2_3_setting_a_foreign_conflist_aside_survives_a_kill_at_every_change() {
     if !stepper::available() {
         return;
     }
@@ -111,13 +111,13 @@ fn faults_1_2_3_setting_a_rival_aside_survives_a_kill_at_every_change() {
     for dir in [node.bin(), node.conf()] {
         fs::create_dir_all(dir).unwrap();
     }
-    let rival = r#"{"cniVersion":"1.0.0","name":"theirs","plugins":[{"type":"ptp"}]}"#;
-    fs::write(node.conf().join("00-theirs.conflist"), rival).unwrap();
+    let foreign = r#"{"cniVersion":"1.0.0","name":"theirs","plugins":[{"type":"ptp"}]}"#;
+    fs::write(node.conf().join("00-theirs.conflist"), foreign).unwrap();
     tamper(&node.bin().join("loopback"), b"their own build");
     assert_eq!(file(&node.bin().join("loopback")).mode, 0o644);
     let mut scenario = Scenario::install(&site, node, &declared);
     scenario.tampered = [in_bin("loopback")].into();
-    scenario.rival = Some((
+    scenario.foreign = Some((
         in_conf("00-theirs.conflist"),
         in_conf("00-theirs.conflist.cni-keeper-disabled"),
     ));

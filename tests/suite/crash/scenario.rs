@@ -28,7 +28,7 @@ pub(super) struct Scenario<'a> {
     /// Whose content is nobody's business but the plan's: not ours, so uninstall leaves it.
     pub(super) tampered: BTreeSet<PathBuf>,
     /// A foreign conflist that is set aside, and its name then.
-    pub(super) rival: Option<(PathBuf, PathBuf)>,
+    pub(super) foreign: Option<(PathBuf, PathBuf)>,
 }
 
 impl<'a> Scenario<'a> {
@@ -63,7 +63,7 @@ impl<'a> Scenario<'a> {
             command: "install",
             after,
             tampered: BTreeSet::new(),
-            rival: None,
+            foreign: None,
         }
     }
 
@@ -71,25 +71,29 @@ impl<'a> Scenario<'a> {
     pub(super) fn is_whole(&self, node: &Node, at: &str) {
         let before = &self.was;
         let mut now = node.visible();
-        if let Some((own_name, aside)) = &self.rival {
-            let rival = &before[own_name];
+        if let Some((own_name, aside)) = &self.foreign {
+            let foreign = &before[own_name];
             let found: Vec<File> = [own_name, aside]
                 .iter()
                 .filter_map(|name| now.remove(*name))
                 .collect();
-            assert_eq!(found, std::slice::from_ref(rival), "{at}: the rival");
+            assert_eq!(
+                found,
+                std::slice::from_ref(foreign),
+                "{at}: the foreign conflist"
+            );
         }
         let names: BTreeSet<&PathBuf> = before.keys().chain(now.keys()).collect();
         for name in names {
             let found = now.get(name);
-            let rival = self.rival.as_ref().is_some_and(|(own, _)| own == name);
+            let foreign = self.foreign.as_ref().is_some_and(|(own, _)| own == name);
             let becomes = self
                 .after
                 .get(name)
                 .is_some_and(|new| found == new.as_ref());
             let ours = is_own_temp(name) && !before.contains_key(name);
             assert!(
-                found == before.get(name) || becomes || rival || ours,
+                found == before.get(name) || becomes || foreign || ours,
                 "{at}: {} is {found:?}",
                 name.display()
             );
@@ -102,7 +106,7 @@ impl<'a> Scenario<'a> {
         let conflist = in_conf(CONFLIST);
         let now = node.visible();
         let aside = self
-            .rival
+            .foreign
             .as_ref()
             .is_some_and(|(_, aside)| now.contains_key(aside));
         let Some(visible) = now.get(&conflist) else {
@@ -110,7 +114,7 @@ impl<'a> Scenario<'a> {
             assert!(taken_away, "{at}: the conflist is gone");
             assert!(
                 !aside,
-                "{at}: the rival is set aside, and nothing is in its place"
+                "{at}: the foreign conflist is set aside, and nothing is in its place"
             );
             return;
         };
@@ -138,9 +142,9 @@ impl<'a> Scenario<'a> {
                 None => drop(expected.remove(name)),
             }
         }
-        if let Some((own_name, aside)) = &self.rival {
-            let rival = expected.remove(own_name).unwrap();
-            expected.insert(aside.clone(), rival);
+        if let Some((own_name, aside)) = &self.foreign {
+            let foreign = expected.remove(own_name).unwrap();
+            expected.insert(aside.clone(), foreign);
         }
         assert_eq!(node.visible(), expected, "{at}");
         assert_eq!(node.temps(), Vec::<PathBuf>::new(), "{at}");

@@ -18,13 +18,13 @@ use crate::support::without_asking::IntactNode;
 const BRIDGE: &str = "opt/cni/bin/bridge";
 const THEIRS: &[u8] = br#"{"cniVersion":"1.0.0","name":"theirs","plugins":[{"type":"bridge"}]}"#;
 
-/// Somebody who puts their own file in the place of ours as soon as it is not theirs; stops when dropped.
-struct Rival {
+/// Another program that puts its own file in place of ours, again and again. It stops when dropped.
+struct OtherWriter {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<u64>>,
 }
 
-impl Rival {
+impl OtherWriter {
     fn at(path: &Path, content: &[u8], owner: Option<u32>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (path, content, told) = (path.to_owned(), content.to_vec(), Arc::clone(&stop));
@@ -51,13 +51,13 @@ impl Rival {
     }
 
     /// Ends it, and returns how often it wrote.
-    fn gives_up(mut self) -> u64 {
+    fn stop(mut self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.take().unwrap().join().unwrap()
     }
 }
 
-impl Drop for Rival {
+impl Drop for OtherWriter {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
     }
@@ -79,7 +79,7 @@ fn fault_29_a_fight_over_the_conflist() {
     let right = IntactNode::of(&node);
     let ours = Sha256::of(&node.read(CONFLIST));
     let path = node.shown(CONFLIST);
-    let rival = Rival::at(&node.path(CONFLIST), THEIRS, None);
+    let other = OtherWriter::at(&node.path(CONFLIST), THEIRS, None);
     let told = format!(
         "keeps undoing what cni-keeper (pid {}) does to {path}",
         agent.id()
@@ -128,7 +128,7 @@ fn fault_29_a_fight_over_the_conflist() {
         (healed_before(agent) == before).then_some(())
     });
 
-    let writes = rival.gives_up();
+    let writes = other.stop();
     // 20 ms, 40 ms, 80 ms …: fifteen doublings are eleven minutes.
     assert!((5..15).contains(&writes), "{writes} repairs were undone");
     agent.until_without_asking("repaired for good", || right.is_intact());
@@ -145,7 +145,7 @@ fn fault_29_a_fight_over_a_plugin_ends_after_some_quiet() {
     let node = Node::installed();
     let agent = Agent::with_spares(&node);
     let right = IntactNode::of(&node);
-    let rival = Rival::at(&node.path(BRIDGE), &other_build("bridge"), Some(1234));
+    let other = OtherWriter::at(&node.path(BRIDGE), &other_build("bridge"), Some(1234));
     let told = format!(
         "another writer (uid 1234) keeps undoing what cni-keeper (pid {}) does to {}; find and stop one of the two, \
          /drift tells what it does",
@@ -155,7 +155,7 @@ fn fault_29_a_fight_over_a_plugin_ends_after_some_quiet() {
     agent.until("named", |agent| {
         agent.get("/readyz?verbose").body.contains(&told)
     });
-    rival.gives_up();
+    other.stop();
     agent.until_without_asking("repaired for good", || right.is_intact());
     assert_eq!(node.read(BRIDGE), plugin("bridge"));
     agent.becomes_ready();

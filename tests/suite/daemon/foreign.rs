@@ -113,7 +113,7 @@ fn a_drop_in() {
 
 /// Fault 30, opted in: set aside as soon as it comes, given back on the way out.
 #[test]
-fn fault_30_a_rival_is_set_aside_when_that_is_declared() {
+fn fault_30_a_foreign_conflist_is_set_aside_when_that_is_declared() {
     let node = node();
     node.declare_more(DISABLE);
     let agent = Agent::ready(&node);
@@ -149,7 +149,7 @@ fn fault_30_a_rival_is_set_aside_when_that_is_declared() {
 
 /// Fault 30: somebody who keeps writing the same file does not fill the directory with what is set aside.
 #[test]
-fn fault_30_the_same_rival_is_set_aside_under_the_same_name() {
+fn fault_30_the_same_foreign_conflist_is_set_aside_under_the_same_name() {
     let node = node();
     node.declare_more(DISABLE);
     let agent = Agent::ready(&node);
@@ -169,7 +169,7 @@ fn fault_30_the_same_rival_is_set_aside_under_the_same_name() {
 
 /// The setting is switched while the agent runs: on, and what is there is set aside; off, and what comes stays.
 #[test]
-fn setting_rivals_aside_is_switched_while_it_runs() {
+fn setting_foreign_conflists_aside_is_switched_while_it_runs() {
     let node = Node::installed();
     put(&node, RIVAL, OTHER_NETWORK);
     let agent = Agent::start(&node);
@@ -180,7 +180,7 @@ fn setting_rivals_aside_is_switched_while_it_runs() {
     assert!(node.has(ASIDE) && !node.has(RIVAL));
 
     node.redeclare(&declared);
-    agent.until("told to leave rivals alone", |agent| {
+    agent.until("told to leave foreign conflists alone", |agent| {
         agent.json("/status")["declared"]["foreignConflists"] == "report"
     });
     put(&node, RIVAL, OTHER_NETWORK);

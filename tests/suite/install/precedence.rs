@@ -68,9 +68,9 @@ fn what_sorts_behind_ours_is_left_in_peace() {
     assert_eq!(before, node.tree());
 }
 
-/// Opted in, rivals are renamed once ours is in place, and get their names back on the way out.
+/// Opted in, foreign conflists are renamed once ours is in place, and get their names back on the way out.
 #[test]
-fn rivals_are_set_aside_and_restored() {
+fn foreign_conflists_are_set_aside_and_restored() {
     let node = Node::declared();
     node.declare_more("drift: {foreignConflists: disable}\n");
     node.write(RIVAL, OTHER_NETWORK.as_bytes(), 0o640);
@@ -122,7 +122,7 @@ fn rivals_are_set_aside_and_restored() {
 
 /// A link is set aside and restored as a link; a name with an escape sequence in it stays one harmless line.
 #[test]
-fn a_rival_that_is_a_link_and_one_with_a_wild_name() {
+fn a_foreign_conflist_that_is_a_link_and_one_with_a_wild_name() {
     let node = Node::declared();
     node.declare_more("drift: {foreignConflists: disable}\n");
     node.write("etc/other/real.conflist", OTHER_NETWORK.as_bytes(), 0o644);
@@ -151,7 +151,7 @@ fn a_rival_that_is_a_link_and_one_with_a_wild_name() {
 
 /// With `policy: report` nothing is written, and what is wrong is still told by the exit.
 #[test]
-fn a_rival_is_told_where_nothing_may_be_written() {
+fn a_foreign_conflist_is_reported_where_nothing_may_be_written() {
     let node = Node::installed();
     node.declare_more("drift: {policy: report}\n");
     node.run("install").exits(0);
@@ -277,7 +277,7 @@ fn a_network_no_longer_declared() {
     assert!(!node.has(CONFLIST));
 }
 
-/// A conflist of ours that somebody edited is somebody's: under an earlier name it is a rival like any other.
+/// A conflist of ours that somebody edited belongs to them: under an earlier name it is a foreign conflist like any other.
 #[test]
 fn an_edited_conflist_under_an_earlier_name_is_set_aside_on_request() {
     let node = Node::installed();

@@ -48,7 +48,7 @@ fn the_condition_follows_readiness_with_the_reason() {
         statuses(&cluster) == ["False", "True"]
     });
     node.write(&format!("{CONF}/00-rival.conflist"), b"{", 0o644);
-    until_without_asking(&agent, "told that a rival is in the way", || {
+    until_without_asking(&agent, "told that a foreign conflist is in the way", || {
         statuses(&cluster).len() == 3
     });
 

@@ -18,7 +18,7 @@ use super::observer::Observer;
 use super::truth::declared;
 use crate::support::node::{BIN, CONF, Node};
 
-const RIVAL: &str = "etc/cni/net.d/05-rival.conflist";
+const FOREIGN_CONFLIST: &str = "etc/cni/net.d/05-rival.conflist";
 const FOREIGN: [&str; 4] = [
     "opt/cni/bin/cilium-cni",
     "etc/cni/net.d/99-other.conflist",
@@ -99,11 +99,11 @@ impl<'a> Storm<'a> {
         observer.takes(pause[self.random.usize(..pause.len())]);
     }
 
-    /// Takes away what the agent leaves to people: directories in the place of files, and rivals.
+    /// Takes away what the agent leaves to people: directories in the place of files, and foreign conflists.
     pub(super) fn abate(&mut self, observer: &Observer) {
         observer.strike(|| {
             self.nothing_else_was_touched();
-            let _ = fs::remove_file(self.node.path(RIVAL));
+            let _ = fs::remove_file(self.node.path(FOREIGN_CONFLIST));
             for path in &self.declared {
                 let _ = fs::remove_dir_all(path);
             }
@@ -119,7 +119,7 @@ impl<'a> Storm<'a> {
     fn strike(&mut self) -> io::Result<()> {
         match self.random.u8(..20) {
             0 => self.remove_tree(),
-            1..4 => self.rival(),
+            1..4 => self.foreign_conflist(),
             4..6 => {
                 let file = FOREIGN[self.random.usize(..FOREIGN.len())];
                 self.node.write(file, b"not yours", 0o644);
@@ -146,8 +146,8 @@ impl<'a> Storm<'a> {
     }
 
     /// Another network that sorts before ours: it comes, loads or not, and goes.
-    fn rival(&mut self) -> io::Result<()> {
-        let path = self.node.path(RIVAL);
+    fn foreign_conflist(&mut self) -> io::Result<()> {
+        let path = self.node.path(FOREIGN_CONFLIST);
         if path.exists() {
             return fs::remove_file(path);
         }

@@ -54,13 +54,13 @@ impl Truth {
     pub(super) fn lies(&self) -> Vec<String> {
         let wrong = self.files.iter().filter(|file| !file.is_there());
         let mut lies: Vec<String> = wrong.map(|file| file.path.display().to_string()).collect();
-        lies.extend(self.rivals());
+        lies.extend(self.foreign_conflists());
         lies.sort();
         lies
     }
 
     /// The configurations that a runtime would take before the declared one.
-    fn rivals(&self) -> Vec<String> {
+    fn foreign_conflists(&self) -> Vec<String> {
         let Ok(entries) = fs::read_dir(&self.conf) else {
             return Vec::new();
         };
