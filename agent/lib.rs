@@ -1,9 +1,7 @@
 //! cni-keeper: installs the CNI plugins and conflist of a Kubernetes node, verified and atomically, and keeps them.
 //!
-//! The rooms, in the one direction that imports may go: `model` (plain data) ← `trust` (what is believed of a digest) ←
-//! `plan`, `cni`, `retry`, `config`, `metrics`, `cli` (pure policy and forms) ← `host` (the only door to the file system) ← `store`, `fetch`, `watch` ←
-//! `probe`, `runtime`, `kube` (questions to the outside) ← `reconcile` (observe → plan → apply) ← `daemon` (the loop) ← `http` (its
-//! views) ← `commands`. A test holds the code to it.
+//! `ARCHITECTURE.md` beside this file describes the rooms, in the one direction in which they may import each other,
+//! and follows three values through them. `tests/suite/architecture.rs` checks the directions.
 
 pub mod bundle;
 pub mod cli;
