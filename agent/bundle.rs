@@ -13,8 +13,8 @@ use sha2::Digest as _;
 
 use crate::config::Settings;
 use crate::fetch::{
-    self, ArchiveError, Failure, FetchError, Health, Keep, Kept, Limits, LocalFiles, MemberSink,
-    Progress, read_members,
+    self, ArchiveError, CopyKeeper, CopyKey, DownloadProgress, FetchError, LocalFiles, MemberSink,
+    SharedServerHealth, SourceError, UnpackLimits, read_members,
 };
 use crate::host::{Dir, Host, HostError, Lock, machine_name};
 use crate::model::{Artifact, FileMode, FileName, FileState, Member, Pin, Sha256};
@@ -33,7 +33,7 @@ pub struct Bundle {
     host: Host,
     root: Dir,
     _lock: Lock,
-    health: Health,
+    health: SharedServerHealth,
     spread: Spread,
     contents: Vec<Bundled>,
 }
@@ -112,7 +112,7 @@ impl Bundle {
             host,
             root,
             _lock: lock,
-            health: Health::default(),
+            health: SharedServerHealth::default(),
             spread: Spread::of(&machine_name().unwrap_or_default()),
             contents: Vec::new(),
         })
@@ -126,7 +126,7 @@ impl Bundle {
     pub async fn gather<'a>(
         &mut self,
         settings: &Settings,
-        watched: impl Fn(&Artifact) -> Box<dyn Progress + 'a>,
+        watched: impl Fn(&Artifact) -> Box<dyn DownloadProgress + 'a>,
     ) -> Result<(), BundleError> {
         for artifact in &settings.artifacts {
             let bundled = self.artifact(settings, artifact, &watched).await?;
@@ -139,7 +139,7 @@ impl Bundle {
         &self,
         settings: &Settings,
         artifact: &Artifact<DeclaredPin>,
-        watched: &impl Fn(&Artifact) -> Box<dyn Progress + 'a>,
+        watched: &impl Fn(&Artifact) -> Box<dyn DownloadProgress + 'a>,
     ) -> Result<Bundled, BundleError> {
         let arch = settings.arch.as_str();
         let mut seeds = vec![self.path.clone()];
@@ -148,7 +148,7 @@ impl Bundle {
             bundle: self,
             files: Mutex::default(),
         };
-        let means = fetch::Means {
+        let options = fetch::FetchOptions {
             settings: &settings.fetch,
             seeds: &seeds,
             offline: false,
@@ -163,31 +163,39 @@ impl Bundle {
         let failed = |error| self.failed(arch, error);
         // Lists, checksum files and signatures go along: on an island they are asked again, and are the same. What an
         // earlier run kept of them has no pin, and may be out of date.
-        let asking = fetch::Means {
+        let asking = fetch::FetchOptions {
             seeds: &settings.seeds,
-            ..means
+            ..options
         };
         let pin = match artifact.pin.known_pin() {
             Some(pin) => pin,
-            None => fetch::inquire(artifact, &asking).await.map_err(failed)?.0,
+            None => {
+                fetch::resolve_pin(artifact, &asking)
+                    .await
+                    .map_err(failed)?
+                    .0
+            }
         };
         let artifact = &artifact.with_pin(pin);
         let progress = watched(artifact);
-        let means = fetch::Means {
+        let options = fetch::FetchOptions {
             progress: &*progress,
-            ..means
+            ..options
         };
-        let fetched = fetch::download(artifact, &means, &spools).await;
+        let fetched = fetch::download(artifact, &options, &spools).await;
         let fetched = fetched.map_err(failed)?;
-        let (bytes, source) = (fetched.bytes(), fetched.source().to_owned());
         // One bad at its end, or without the wanted plugins, is to be found here and not on an island.
-        read_members(fetched, artifact, &Limits::default(), &mut Prove::default()).map_err(
-            |source| BundleError::Archive {
-                artifact: artifact.name.clone(),
-                arch,
-                source: Box::new(source),
-            },
-        )?;
+        read_members(
+            fetched.content,
+            artifact,
+            &UnpackLimits::default(),
+            &mut Prove::default(),
+        )
+        .map_err(|source| BundleError::Archive {
+            artifact: artifact.name.clone(),
+            arch,
+            source: Box::new(source),
+        })?;
         let plugins = artifact.members.iter();
         let files = keeper.files.into_inner();
         Ok(Bundled {
@@ -195,8 +203,8 @@ impl Bundle {
             version: artifact.version.clone(),
             arch,
             pin: artifact.pin.to_string(),
-            bytes,
-            source,
+            bytes: fetched.receipt.bytes,
+            source: fetched.receipt.source,
             plugins: plugins.map(|member| member.plugin.to_string()).collect(),
             files: files.unwrap_or_else(std::sync::PoisonError::into_inner),
         })
@@ -210,7 +218,8 @@ impl Bundle {
                 mut tried,
             } => {
                 let ours = format!("seed {}", self.path.display());
-                tried.retain(|it| it.source != ours || !matches!(it.reason, Failure::NotInSeed));
+                tried
+                    .retain(|it| it.source != ours || !matches!(it.reason, SourceError::NotInSeed));
                 let source = FetchError::Sources { artifact, tried };
                 BundleError::Fetch { arch, source }
             }
@@ -270,11 +279,11 @@ struct Shelf<'a> {
     files: Mutex<Vec<String>>,
 }
 
-impl Keep for Shelf<'_> {
-    fn keep(&self, what: Kept<'_>, bytes: &mut dyn Read) -> io::Result<()> {
+impl CopyKeeper for Shelf<'_> {
+    fn keep_copy(&self, what: CopyKey<'_>, bytes: &mut dyn Read) -> io::Result<()> {
         let (dir, name) = match what {
-            Kept::Blob(pin) => blob(pin),
-            Kept::Url(url) => ("by-url".to_owned(), Sha256::of(url.as_bytes()).to_string()),
+            CopyKey::Blob(pin) => blob(pin),
+            CopyKey::Url(url) => ("by-url".to_owned(), Sha256::of(url.as_bytes()).to_string()),
         };
         let bundle = self.bundle;
         let into = bundle.host.ensure_dir(&bundle.path.join(&dir), DIR_MODE);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::fetch::Progress;
+use crate::fetch::DownloadProgress;
 use crate::model::Artifact;
 use crate::reconcile::DownloadObserver;
 
@@ -23,7 +23,7 @@ impl Terminal {
 }
 
 impl DownloadObserver for Terminal {
-    fn downloading(&self, artifact: &Artifact) -> Box<dyn Progress + '_> {
+    fn downloading(&self, artifact: &Artifact) -> Box<dyn DownloadProgress + '_> {
         if !self.is_terminal {
             return Box::new(());
         }
@@ -38,7 +38,7 @@ impl DownloadObserver for Terminal {
 
 struct Bar(ProgressBar);
 
-impl Progress for Bar {
+impl DownloadProgress for Bar {
     fn moved(&self, position: u64, total: Option<u64>) {
         if self.0.length() != total {
             match total {

@@ -4,7 +4,7 @@ use std::time::{Instant, SystemTime};
 
 use super::Daemon;
 use super::timers::POLL;
-use crate::fetch::redacted;
+use crate::fetch::redact_url;
 use crate::model::{
     Agent, Artifact, Check, CheckName, Counters, Declared, DeclaredArtifact, Snapshot, Status,
     Timestamp, WatchMode,
@@ -183,7 +183,7 @@ fn declared(keeper: &Context) -> Declared {
         sources: artifact
             .sources
             .iter()
-            .map(|source| redacted(source))
+            .map(|source| redact_url(source))
             .collect(),
         plugins: artifact
             .members

@@ -1,18 +1,24 @@
 //! Getting an artifact: download, verify the pin, then read the wanted members.
 //!
-//! [`download`] is the only maker of a [`Verified`], and [`read_members`] takes nothing else: no byte is
-//! decompressed before the pinned digest matched. Both ends are small traits, which `files` joins to `host`:
-//! a [`Spool`] takes the archive's bytes, a [`MemberSink`] the plugins', a [`FileSource`] opens `file://` sources.
+//! [`download`] leads to a [`Verified`], and [`read_members`] takes nothing else: no byte is decompressed before the
+//! pinned digest matched. Both ends are small traits: a [`DownloadSpool`] takes the archive's bytes, a [`MemberSink`]
+//! the plugins', a [`FileSource`] opens `file://` sources.
+//!
+//! The way of a blob: [`download`] asks its sources in rounds, each attempt writes a partial blob, `verify_digest`
+//! compares it with the pin, [`read_members`] unpacks it.
 //!
 //! The rooms, of which each imports only from those before it:
 //!
 //! - `spool`, `local_files`: where the bytes go, and the files of this machine.
+//! - `verify`: the digest comparison.
 //! - `http`: clients, proxies, credentials, redirects, ranges.
 //! - `unpack`: archives and layers within limits, and the plugins in them.
 //! - `oci`: registry auth, manifests, and where in an image the wanted files are.
 //! - `sources`: rounds over the sources of a blob, retry, resume, dead servers.
-//! - `pin_resolver`: digests and signatures that the configuration leaves to others.
+//! - `pin_resolver`: digests and signatures that the configuration leaves to lists and checksum files.
+//! - `download`: an artifact as a whole.
 
+mod download;
 mod http;
 mod local_files;
 mod oci;
@@ -20,23 +26,20 @@ mod pin_resolver;
 mod sources;
 mod spool;
 mod unpack;
+mod verify;
 
-pub use http::client::{api_client, local_client};
-pub use http::redact::redacted;
-pub use http::redirect::Refusal;
+pub use download::{FetchReceipt, FetchedArtifact, download};
+pub use http::{HttpError, RedirectError, TimeLimit, api_client, local_client, redact_url};
 pub use local_files::{FileSource, LocalFiles};
-pub use oci::auth::error::Denied;
-pub use oci::gather::Image;
-pub use oci::manifest::ImageError;
-pub use pin_resolver::inquire;
-pub use sources::error::{Failure, FetchError, TimeLimit, Tried, WrongDigest};
-pub use sources::health::Health;
-pub use sources::options::{Keep, Kept, Means, Progress};
-pub use sources::partial::Verified;
-pub use sources::rounds::download;
-pub use sources::small_file::read_small;
-pub use spool::Spool;
-pub use unpack::elf::NotAPlugin;
-pub use unpack::fetched::Fetched;
-pub use unpack::limits::{Cap, Limits};
-pub use unpack::members::{ArchiveError, MemberSink, read_members};
+pub use oci::{ImageError, RegistryError};
+pub use pin_resolver::resolve_pin;
+pub use sources::{
+    CopyKeeper, CopyKey, DownloadProgress, FailedSource, FetchError, FetchOptions,
+    SharedServerHealth, SourceError,
+};
+pub use spool::DownloadSpool;
+pub use unpack::{
+    ArchiveError, FetchedContent, ImageContent, LimitExceeded, MemberSink, NotAPlugin,
+    UnpackLimits, read_members,
+};
+pub use verify::{DigestMismatch, Verified};

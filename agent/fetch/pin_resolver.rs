@@ -1,18 +1,16 @@
-//! Asking for a digest, and for a signature over it: in rounds over every place where the answer may lie.
+//! The pins that the configuration leaves to signed lists and checksum files, and the signatures over artifacts.
 //!
-//! A place whose answer is not to be believed is left out like one that gives wrong bytes: the next may be whole.
+//! The files with the answers are asked for in rounds over their sources. A source whose answer is not verified is left
+//! out like one that gives wrong bytes: the next may have the right file.
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::slice;
 use std::time::{Duration, Instant};
 
+use super::http::redact_url;
+use super::sources::{BlobSource, FailedSource, FetchError, FetchOptions, read_small_file};
 use crate::config;
-use crate::fetch::http::redact::redacted;
-use crate::fetch::sources::error::{FetchError, Tried};
-use crate::fetch::sources::options::Means;
-use crate::fetch::sources::small_file::read_small;
-use crate::fetch::sources::source::Place;
 use crate::model::{Artifact, Companion, FailureKind, Pin, SourceFailure};
 use crate::retry::{Next, Rounds};
 use crate::trust::{
@@ -20,36 +18,36 @@ use crate::trust::{
     ListKey, SignatureLocation, VerificationError, artifact_file_name, list_signature,
 };
 
-/// Learns the digest of an artifact that the configuration leaves to others, and verifies the signature that has to
-/// fit it. Also returns who was asked in vain before.
+/// Resolves the digest of an artifact that the configuration leaves to a list or a checksum file, and verifies the
+/// signature over it. Also returns the sources that failed before.
 ///
 /// # Errors
-/// [`FetchError::Unvouched`], when nobody says it whom the declaration trusts; [`FetchError::Copy`].
-pub async fn inquire(
+/// [`FetchError::UnresolvedPin`] when no trusted file gives it; [`FetchError::Copy`].
+pub async fn resolve_pin(
     artifact: &Artifact<DeclaredPin>,
-    means: &Means<'_>,
+    options: &FetchOptions<'_>,
 ) -> Result<(Pin, Vec<SourceFailure>), FetchError> {
-    let inquiry = Inquiry {
+    let resolver = PinResolver {
         artifact,
-        means,
+        options,
         settings: config::FetchSettings {
             attempts: NonZeroU32::MIN,
-            ..means.settings.clone()
+            ..options.settings.clone()
         },
     };
-    inquiry.answer().await
+    resolver.resolve().await
 }
 
-/// What is asked about one artifact.
-struct Inquiry<'a> {
+/// Resolves the pin of one artifact.
+struct PinResolver<'a> {
     artifact: &'a Artifact<DeclaredPin>,
-    means: &'a Means<'a>,
+    options: &'a FetchOptions<'a>,
     /// With one attempt each: the rounds are made here, over what has to go together.
     settings: config::FetchSettings,
 }
 
-/// One question.
-enum Question<'a> {
+/// What is asked of a source.
+enum PinQuestion<'a> {
     /// Which digest a list signed with this key has for the artifact.
     List(&'a ListKey),
     /// Which digest the checksum file holds.
@@ -58,8 +56,8 @@ enum Question<'a> {
     Signature(&'a BlobKey, Pin),
 }
 
-/// One place where the answer may lie.
-struct Spot<'a> {
+/// One source of a file that may hold the answer.
+struct PinSource<'a> {
     /// As it may be shown.
     shown: String,
     /// The seed, or none.
@@ -68,33 +66,31 @@ struct Spot<'a> {
     file: Companion,
 }
 
-/// Why a place was of no use.
-enum Doubt {
+/// Why a source was of no use.
+enum PinSourceError {
     /// A seed that does not have the file.
     NotThere,
     /// It gave nothing.
-    Fetch(Box<Tried>),
+    Fetch(Box<FailedSource>),
     /// What it gave cannot be kept, which is not its fault.
     Copy(FetchError),
-    /// What it gave is not to be believed.
-    VerificationError(VerificationError),
+    /// What it gave is not verified.
+    NotVerified(VerificationError),
 }
 
-impl<'a> Inquiry<'a> {
-    async fn answer(&self) -> Result<(Pin, Vec<SourceFailure>), FetchError> {
+impl<'a> PinResolver<'a> {
+    async fn resolve(&self) -> Result<(Pin, Vec<SourceFailure>), FetchError> {
         let mut tried = Vec::new();
-        let DeclaredPin {
-            source: by,
-            signature,
-        } = &self.artifact.pin;
-        let pin = match by {
+        let DeclaredPin { source, signature } = &self.artifact.pin;
+        let pin = match source {
             DigestSource::Configuration(pin) => *pin,
             DigestSource::List(list) => {
-                let question = Question::List(&list.key);
-                self.ask(&question, &list.sources, &mut tried).await?
+                let question = PinQuestion::List(&list.key);
+                self.ask_sources(&question, &list.sources, &mut tried)
+                    .await?
             }
             DigestSource::ChecksumFile(file) => {
-                self.ask(&Question::Checksum, slice::from_ref(file), &mut tried)
+                self.ask_sources(&PinQuestion::Checksum, slice::from_ref(file), &mut tried)
                     .await?
             }
         };
@@ -102,11 +98,11 @@ impl<'a> Inquiry<'a> {
             match &signature.location {
                 SignatureLocation::Inline(signed) => {
                     let verified = signature.key.verify(&pin, signed);
-                    verified.map_err(|distrust| self.unvouched(&distrust))?;
+                    verified.map_err(|error| self.bad_inline_signature(&error))?;
                 }
                 SignatureLocation::At(file) => {
-                    let question = Question::Signature(&signature.key, pin);
-                    self.ask(&question, slice::from_ref(file), &mut tried)
+                    let question = PinQuestion::Signature(&signature.key, pin);
+                    self.ask_sources(&question, slice::from_ref(file), &mut tried)
                         .await?;
                 }
             }
@@ -114,17 +110,21 @@ impl<'a> Inquiry<'a> {
         Ok((pin, tried))
     }
 
-    async fn ask(
+    async fn ask_sources(
         &self,
-        question: &Question<'_>,
+        question: &PinQuestion<'_>,
         files: &[Companion],
         tried: &mut Vec<SourceFailure>,
     ) -> Result<Pin, FetchError> {
-        let spots = self.spots(files);
-        let mut failures: Vec<Option<SourceFailure>> = vec![None; spots.len()];
-        let mut rounds = Rounds::new(spots.len(), self.means.settings.attempts, self.means.rounds);
+        let sources = self.list_sources(files);
+        let mut failures: Vec<Option<SourceFailure>> = vec![None; sources.len()];
+        let mut rounds = Rounds::new(
+            sources.len(),
+            self.options.settings.attempts,
+            self.options.rounds,
+        );
         let answer = loop {
-            let index = match rounds.next(Instant::now(), self.means.spread.draw()) {
+            let index = match rounds.next(Instant::now(), self.options.spread.draw()) {
                 Next::Ask(index) => index,
                 Next::Wait(pause) => {
                     tokio::time::sleep(pause).await;
@@ -132,21 +132,21 @@ impl<'a> Inquiry<'a> {
                 }
                 Next::Over => break None,
             };
-            match self.put(question, &spots[index]).await {
+            match self.ask_source(question, &sources[index]).await {
                 Ok(pin) => break Some(pin),
-                Err(Doubt::Copy(error)) => return Err(error),
-                Err(doubt) => {
-                    if let Doubt::VerificationError(distrust) = &doubt {
+                Err(PinSourceError::Copy(error)) => return Err(error),
+                Err(error) => {
+                    if let PinSourceError::NotVerified(why) = &error {
                         tracing::warn!(
                             artifact = self.artifact.name,
-                            source = spots[index].shown,
-                            kind = distrust.kind().as_str(),
-                            "not to be believed: {distrust}"
+                            source = sources[index].shown,
+                            kind = why.kind().as_str(),
+                            "not to be believed: {why}"
                         );
                     }
-                    rounds.failed(index, doubt.kind(), doubt.retry_after(), Instant::now());
+                    rounds.failed(index, error.kind(), error.retry_after(), Instant::now());
                     let before = failures[index].as_ref().map_or(0, |before| before.attempts);
-                    failures[index] = doubt.told(&spots[index], before + 1);
+                    failures[index] = error.into_failure(&sources[index], before + 1);
                 }
             }
         };
@@ -156,7 +156,7 @@ impl<'a> Inquiry<'a> {
                 tried.extend(failures);
                 Ok(pin)
             }
-            None => Err(FetchError::Unvouched {
+            None => Err(FetchError::UnresolvedPin {
                 artifact: self.artifact.name.clone(),
                 version: self.artifact.version.clone(),
                 tried: failures,
@@ -164,15 +164,15 @@ impl<'a> Inquiry<'a> {
         }
     }
 
-    /// Every place that may be asked: seeds first and dead servers last, as for any download.
-    fn spots<'b>(&self, files: &'b [Companion]) -> Vec<Spot<'b>>
+    /// Every source that may be asked: seeds first and dead servers last, as for any download.
+    fn list_sources<'b>(&self, files: &'b [Companion]) -> Vec<PinSource<'b>>
     where
         'a: 'b,
     {
-        let means: &'a Means<'a> = self.means;
-        let seeds = means.seeds;
+        let options: &'a FetchOptions<'a> = self.options;
+        let seeds = options.seeds;
         let seeded = files.iter().flat_map(|file| {
-            seeds.iter().map(|seed| Spot {
+            seeds.iter().map(|seed| PinSource {
                 shown: format!("seed {}", seed.display()),
                 seeds: slice::from_ref(seed),
                 file: Companion {
@@ -183,9 +183,10 @@ impl<'a> Inquiry<'a> {
         });
         let sources = files.iter().flat_map(|file| {
             let sources = file.sources.iter();
-            let allowed = sources.filter(|source| !means.offline || source.starts_with("file://"));
-            allowed.map(|source| Spot {
-                shown: redacted(source),
+            let allowed =
+                sources.filter(|source| !options.offline || source.starts_with("file://"));
+            allowed.map(|source| PinSource {
+                shown: redact_url(source),
                 seeds: &[],
                 file: Companion {
                     url: file.url.clone(),
@@ -193,104 +194,121 @@ impl<'a> Inquiry<'a> {
                 },
             })
         });
-        let mut spots: Vec<Spot<'b>> = seeded.chain(sources).collect();
-        let (health, now) = (means.health.lock(), Instant::now());
-        spots.sort_by_key(|spot| {
-            let mut servers = spot
+        let mut sources: Vec<PinSource<'b>> = seeded.chain(sources).collect();
+        let (health, now) = (options.health.lock(), Instant::now());
+        sources.sort_by_key(|source| {
+            let mut servers = source
                 .file
                 .sources
                 .iter()
-                .filter_map(|it| Place::of(it).server);
+                .filter_map(|it| BlobSource::from_url(it).server);
             servers.any(|server| health.is_down(&server, now))
         });
-        spots
+        sources
     }
 
-    /// Puts the question to one place.
-    async fn put(&self, question: &Question<'_>, spot: &Spot<'_>) -> Result<Pin, Doubt> {
+    /// Asks one source.
+    async fn ask_source(
+        &self,
+        question: &PinQuestion<'_>,
+        source: &PinSource<'_>,
+    ) -> Result<Pin, PinSourceError> {
         let file = artifact_file_name(self.artifact);
         match question {
-            Question::List(key) => {
-                let list = self.read(spot, &spot.file, LARGEST_LIST).await?;
-                let signature = list_signature(&spot.file);
-                let signature = self.read(spot, &signature, LARGEST_SIGNATURE).await?;
+            PinQuestion::List(key) => {
+                let list = self.read_file(source, &source.file, LARGEST_LIST).await?;
+                let signature = list_signature(&source.file);
+                let signature = self
+                    .read_file(source, &signature, LARGEST_SIGNATURE)
+                    .await?;
                 key.verify(&list, &signature)
-                    .map_err(Doubt::VerificationError)?;
-                trust::find_listed_digest(&list, file).map_err(Doubt::VerificationError)
+                    .map_err(PinSourceError::NotVerified)?;
+                trust::find_listed_digest(&list, file).map_err(PinSourceError::NotVerified)
             }
-            Question::Checksum => {
-                let text = self.read(spot, &spot.file, LARGEST_SIGNATURE).await?;
-                trust::parse_checksum_file(&text, file).map_err(Doubt::VerificationError)
+            PinQuestion::Checksum => {
+                let text = self
+                    .read_file(source, &source.file, LARGEST_SIGNATURE)
+                    .await?;
+                trust::parse_checksum_file(&text, file).map_err(PinSourceError::NotVerified)
             }
-            Question::Signature(key, pin) => {
-                let text = self.read(spot, &spot.file, LARGEST_SIGNATURE).await?;
-                let signed = BlobSignature::from_file(&text).map_err(Doubt::VerificationError)?;
-                key.verify(pin, &signed).map_err(Doubt::VerificationError)?;
+            PinQuestion::Signature(key, pin) => {
+                let text = self
+                    .read_file(source, &source.file, LARGEST_SIGNATURE)
+                    .await?;
+                let signed =
+                    BlobSignature::from_file(&text).map_err(PinSourceError::NotVerified)?;
+                key.verify(pin, &signed)
+                    .map_err(PinSourceError::NotVerified)?;
                 Ok(*pin)
             }
         }
     }
 
-    async fn read(&self, spot: &Spot<'_>, file: &Companion, limit: u64) -> Result<Vec<u8>, Doubt> {
-        let means = Means {
+    async fn read_file(
+        &self,
+        source: &PinSource<'_>,
+        file: &Companion,
+        limit: u64,
+    ) -> Result<Vec<u8>, PinSourceError> {
+        let options = FetchOptions {
             settings: &self.settings,
-            seeds: spot.seeds,
+            seeds: source.seeds,
             progress: &(),
-            ..*self.means
+            ..*self.options
         };
-        let read = read_small(&self.artifact.name, file, &means, limit).await;
+        let read = read_small_file(&self.artifact.name, file, &options, limit).await;
         read.map_err(|error| match error {
             FetchError::Sources { tried, .. } => match tried.into_iter().next() {
-                Some(tried) => Doubt::Fetch(Box::new(tried)),
-                None => Doubt::NotThere,
+                Some(tried) => PinSourceError::Fetch(Box::new(tried)),
+                None => PinSourceError::NotThere,
             },
-            other => Doubt::Copy(other),
+            other => PinSourceError::Copy(other),
         })
     }
 
-    fn unvouched(&self, distrust: &VerificationError) -> FetchError {
-        FetchError::Unvouched {
+    fn bad_inline_signature(&self, error: &VerificationError) -> FetchError {
+        FetchError::UnresolvedPin {
             artifact: self.artifact.name.clone(),
             version: self.artifact.version.clone(),
             tried: vec![SourceFailure {
                 source: "artifacts[].signature.value".to_owned(),
                 attempts: 1,
-                reason: distrust.kind(),
-                message: distrust.to_string(),
+                reason: error.kind(),
+                message: error.to_string(),
             }],
         }
     }
 }
 
-impl Doubt {
-    /// What is not to be believed stays so: it counts as wrong bytes do.
+impl PinSourceError {
+    /// What is not verified stays so: it counts as wrong bytes do.
     fn kind(&self) -> FailureKind {
         match self {
             Self::NotThere | Self::Copy(_) => FailureKind::Io,
             Self::Fetch(tried) => tried.reason.kind(),
-            Self::VerificationError(_) => FailureKind::Digest,
+            Self::NotVerified(_) => FailureKind::Digest,
         }
     }
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Fetch(tried) => tried.reason.retry_after(),
-            Self::NotThere | Self::Copy(_) | Self::VerificationError(_) => None,
+            Self::NotThere | Self::Copy(_) | Self::NotVerified(_) => None,
         }
     }
 
-    fn told(self, spot: &Spot<'_>, attempts: u32) -> Option<SourceFailure> {
+    fn into_failure(self, source: &PinSource<'_>, attempts: u32) -> Option<SourceFailure> {
         match self {
             Self::NotThere | Self::Copy(_) => None,
             Self::Fetch(tried) => Some(SourceFailure {
                 attempts,
                 ..SourceFailure::from(&*tried)
             }),
-            Self::VerificationError(distrust) => Some(SourceFailure {
-                source: spot.shown.clone(),
+            Self::NotVerified(error) => Some(SourceFailure {
+                source: source.shown.clone(),
                 attempts,
-                reason: distrust.kind(),
-                message: distrust.to_string(),
+                reason: error.kind(),
+                message: error.to_string(),
             }),
         }
     }

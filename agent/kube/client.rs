@@ -14,7 +14,7 @@ use super::error::{KubeError, quote_message};
 use super::node_object::NodeObject;
 use super::request_log::{RequestLog, RequestPurpose};
 use crate::config;
-use crate::fetch::{Failure, api_client};
+use crate::fetch::{HttpError, api_client};
 use crate::host::{Host, HostError};
 
 /// How long a connection may take. The address of a Service without an endpoint is refused at once or never answers.
@@ -225,7 +225,7 @@ impl KubeClient {
         let (token, ca) = read.await??;
         let client =
             api_client(CONNECT_TIMEOUT, &ca, proxied).map_err(|failure| match failure {
-                Failure::CaFile(why) => KubeError::BadCa {
+                HttpError::CaFile(why) => KubeError::BadCa {
                     path: self.settings.ca_file.clone(),
                     why,
                 },
@@ -278,7 +278,7 @@ async fn send_request(
     };
     let sent = building.send().await;
     let mut response =
-        sent.map_err(|error| unreachable(Failure::before_body(error, &url, CONNECT_TIMEOUT)))?;
+        sent.map_err(|error| unreachable(HttpError::before_answer(error, &url, CONNECT_TIMEOUT)))?;
     let body = read_body(&mut response, server).await;
     if response.status().is_success() {
         return body;
@@ -314,7 +314,7 @@ async fn read_body(response: &mut Response, server: &str) -> Result<Vec<u8>, Kub
                 let got = u64::try_from(body.len()).unwrap_or(u64::MAX);
                 return Err(KubeError::Unreachable {
                     server: server.to_owned(),
-                    failure: Failure::within_body(error, got, want),
+                    failure: HttpError::within_body(error, got, want),
                 });
             }
         }

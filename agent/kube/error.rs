@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::fetch::Failure;
+use crate::fetch::HttpError;
 use crate::host::HostError;
 use crate::model::{FailureKind, one_line};
 
@@ -46,7 +46,7 @@ pub enum KubeError {
     Unreachable {
         server: String,
         #[source]
-        failure: Failure,
+        failure: HttpError,
     },
     /// No answer in time.
     #[error("{server} did not answer within {} s; check whether it is overloaded or a firewall blocks the way", after.as_secs())]
@@ -176,7 +176,7 @@ fn advice_for_missing(resource: &str) -> &'static str {
 
 /// Why the server cannot be reached. The message of the failure itself would name settings of downloads, which do not
 /// apply here.
-fn explain_unreachable(failure: &Failure) -> String {
+fn explain_unreachable(failure: &HttpError) -> String {
     match failure.kind() {
         FailureKind::TlsUnknownCa => "its certificate was not issued by an authority in kubernetes.caFile; put \
              the cluster's CA there, or name the right server under kubernetes.server"

@@ -97,7 +97,7 @@ pub async fn check_gate(
 /// Sends a GET to `url` as written. A redirect counts as an answer other than 2xx. Error messages leave out what may
 /// be a secret in the URL.
 async fn check_http(url: &str, settings: &config::FetchSettings) -> Result<(), GateError> {
-    let shown = fetch::redacted(url);
+    let shown = fetch::redact_url(url);
     let client =
         fetch::local_client(settings.connect_timeout).map_err(|failure| GateError::Http {
             url: shown.clone(),

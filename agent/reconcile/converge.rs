@@ -10,7 +10,7 @@ use super::questions::{self, ProbeAnswers};
 use super::session::StateLock;
 use super::{Context, ObservedState, judge, supply};
 use crate::cni::check_plugin_versions;
-use crate::fetch::Progress;
+use crate::fetch::{DownloadProgress, FetchedArtifact};
 use crate::model::{
     Artifact, FailureKind, FileName, FileState, Pin, PluginName, Sha256, Snapshot, SourceFailure,
 };
@@ -25,12 +25,12 @@ const ROUNDS: u32 = 3;
 /// Who watches what is going on, such as the progress bar of a terminal.
 pub trait DownloadObserver {
     /// A download begins. What is returned is told of every step, and dropped at the end.
-    fn downloading(&self, artifact: &Artifact) -> Box<dyn Progress + '_>;
+    fn downloading(&self, artifact: &Artifact) -> Box<dyn DownloadProgress + '_>;
 }
 
 /// Nobody watches.
 impl DownloadObserver for () {
-    fn downloading(&self, _artifact: &Artifact) -> Box<dyn Progress + '_> {
+    fn downloading(&self, _artifact: &Artifact) -> Box<dyn DownloadProgress + '_> {
         Box::new(())
     }
 }
@@ -273,7 +273,7 @@ impl StateLock {
             let keeper = &self.keeper;
             supply::download(&artifact, keeper, &self.store, means.offline, &*progress).await
         };
-        let bytes = match downloaded {
+        let FetchedArtifact { content, receipt } = match downloaded {
             Err(error) if error.kind() == FailureKind::Digest => {
                 let (session, declared) = (Arc::clone(self), declared.clone());
                 run_blocking(move || session.forget_wrong_pin(&declared)).await?;
@@ -284,12 +284,12 @@ impl StateLock {
         let fetched = DownloadedArtifact {
             artifact: artifact.name.clone(),
             version: artifact.version.clone(),
-            bytes: bytes.bytes(),
-            source: bytes.source().to_owned(),
+            bytes: receipt.bytes,
+            source: receipt.source,
             pin: artifact.pin.to_string(),
             tried: tried
                 .into_iter()
-                .chain(bytes.tried().iter().map(SourceFailure::from))
+                .chain(receipt.failed_sources.iter().map(SourceFailure::from))
                 .collect(),
         };
         tracing::info!(
@@ -303,7 +303,7 @@ impl StateLock {
         let session = Arc::clone(self);
         let pin = artifact.pin;
         let measured =
-            run_blocking(move || supply::unpack(&artifact, bytes, &session.store)).await?;
+            run_blocking(move || supply::unpack(&artifact, content, &session.store)).await?;
         Ok(Some(StoredArtifact {
             fetched,
             pin,

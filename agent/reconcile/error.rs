@@ -82,7 +82,7 @@ impl ReconcileError {
             Self::Fetch(FetchError::Sources { tried, .. }) => {
                 tried.iter().map(SourceFailure::from).collect()
             }
-            Self::Fetch(FetchError::Unvouched { tried, .. }) => tried.clone(),
+            Self::Fetch(FetchError::UnresolvedPin { tried, .. }) => tried.clone(),
             _ => Vec::new(),
         }
     }

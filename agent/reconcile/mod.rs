@@ -43,7 +43,7 @@ use memory::FileStateCache;
 use pins::LearnedPins;
 
 use crate::config::Settings;
-use crate::fetch::Health;
+use crate::fetch::SharedServerHealth;
 use crate::host::Host;
 use crate::model::{FileName, Snapshot};
 use crate::retry::Spread;
@@ -56,7 +56,7 @@ pub struct Context {
     node_name: Option<String>,
     node: KnownNode,
     memory: FileStateCache,
-    health: Arc<Health>,
+    health: Arc<SharedServerHealth>,
     pins: LearnedPins,
     spread: Arc<Spread>,
 }

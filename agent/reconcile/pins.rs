@@ -108,7 +108,7 @@ impl StateLock {
             });
         }
         let means = supply::means(&self.keeper, offline, &());
-        let (pin, tried) = fetch::inquire(artifact, &means).await?;
+        let (pin, tried) = fetch::resolve_pin(artifact, &means).await?;
         tracing::info!(
             artifact = artifact.name,
             version = artifact.version,

@@ -6,7 +6,10 @@ use std::thread;
 
 use super::Context;
 use super::error::ReconcileError;
-use crate::fetch::{self, FetchError, Fetched, Limits, LocalFiles, MemberSink, Progress};
+use crate::fetch::{
+    self, DownloadProgress, FetchError, FetchedArtifact, FetchedContent, LocalFiles, MemberSink,
+    UnpackLimits,
+};
 use crate::host::{HostError, Spool, Temp};
 use crate::model::{Artifact, Format, Member, Sha256};
 use crate::retry::RoundsPolicy;
@@ -27,9 +30,9 @@ pub(super) fn ledger_key<'a, P>(artifact: &'a Artifact<P>, member: &'a Member) -
 pub(super) fn means<'a>(
     keeper: &'a Context,
     offline: bool,
-    progress: &'a dyn Progress,
-) -> fetch::Means<'a> {
-    fetch::Means {
+    progress: &'a dyn DownloadProgress,
+) -> fetch::FetchOptions<'a> {
+    fetch::FetchOptions {
         settings: &keeper.settings.fetch,
         seeds: &keeper.settings.seeds,
         offline,
@@ -51,8 +54,8 @@ pub(super) async fn download(
     keeper: &Context,
     store: &Store,
     offline: bool,
-    progress: &dyn Progress,
-) -> Result<Fetched<Spool>, ReconcileError> {
+    progress: &dyn DownloadProgress,
+) -> Result<FetchedArtifact<Spool>, ReconcileError> {
     let settings = &keeper.settings;
     let is_local = |source: &String| source.starts_with("file://");
     if offline && settings.seeds.is_empty() && !artifact.sources.iter().any(is_local) {
@@ -83,7 +86,7 @@ pub(super) async fn download(
 /// then are nobody's, and go with the next prune.
 pub(super) fn unpack(
     artifact: &Artifact,
-    bytes: Fetched<Spool>,
+    content: FetchedContent<Spool>,
     store: &Store,
 ) -> Result<Measured, ReconcileError> {
     let (complete, arriving) = channel::<Temp>();
@@ -106,7 +109,7 @@ pub(super) fn unpack(
             .map_err(|error| {
                 HostError::new("start a thread for", store.temp_dir().path(), error)
             })?;
-        let read = fetch::read_members(bytes, artifact, &Limits::default(), &mut intake);
+        let read = fetch::read_members(content, artifact, &UnpackLimits::default(), &mut intake);
         let BlobSink {
             complete,
             measured,

@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use cni_keeper::config;
 use cni_keeper::fetch::{
-    FetchError, Fetched, FileSource, Health, Limits, Means, MemberSink, Progress, Spool, Tried,
-    download, read_members,
+    DownloadProgress, DownloadSpool, FailedSource, FetchError, FetchOptions, FetchedArtifact,
+    FileSource, MemberSink, SharedServerHealth, UnpackLimits, download, read_members,
 };
 use cni_keeper::model::{Arch, Artifact, Format, IfPresent, Member, Pin, Sha256};
 use cni_keeper::retry::{Backoff, RoundsPolicy, Spread};
@@ -70,7 +70,7 @@ impl Seek for TempSpool {
     }
 }
 
-impl Spool for TempSpool {
+impl DownloadSpool for TempSpool {
     fn truncate(&mut self, length: u64) -> io::Result<()> {
         self.file.set_len(length)
     }
@@ -109,8 +109,11 @@ const NO_PAUSE: RoundsPolicy = RoundsPolicy {
 static SPREAD: LazyLock<Spread> = LazyLock::new(|| Spread::of("node-1"));
 
 /// Nobody watches, nothing pauses.
-pub(crate) fn means<'a>(settings: &'a config::FetchSettings, health: &'a Health) -> Means<'a> {
-    Means {
+pub(crate) fn means<'a>(
+    settings: &'a config::FetchSettings,
+    health: &'a SharedServerHealth,
+) -> FetchOptions<'a> {
+    FetchOptions {
         settings,
         seeds: &[],
         offline: false,
@@ -165,17 +168,17 @@ impl Case {
         self.roots = Some(file);
     }
 
-    pub(crate) async fn run(&self) -> Result<Fetched<TempSpool>, FetchError> {
+    pub(crate) async fn run(&self) -> Result<FetchedArtifact<TempSpool>, FetchError> {
         self.run_into(&|| Ok(TempSpool::new()), &()).await
     }
 
-    pub(crate) async fn run_into<S: Spool>(
+    pub(crate) async fn run_into<S: DownloadSpool>(
         &self,
         spools: &dyn Fn() -> io::Result<S>,
-        progress: &dyn Progress,
-    ) -> Result<Fetched<S>, FetchError> {
-        let health = Health::default();
-        let means = Means {
+        progress: &dyn DownloadProgress,
+    ) -> Result<FetchedArtifact<S>, FetchError> {
+        let health = SharedServerHealth::default();
+        let means = FetchOptions {
             progress,
             rounds: self.rounds,
             ..means(&self.settings, &health)
@@ -184,19 +187,19 @@ impl Case {
     }
 
     /// Runs it to its failure and gives the sources' reasons.
-    pub(crate) async fn fails(&self) -> Vec<Tried> {
+    pub(crate) async fn fails(&self) -> Vec<FailedSource> {
         match self.run().await {
             Err(FetchError::Sources { artifact, tried }) => {
                 assert_eq!(artifact, "plugins");
                 tried
             }
             Err(other) => panic!("{other}"),
-            Ok(verified) => panic!("got {} bytes", verified.bytes()),
+            Ok(verified) => panic!("got {} bytes", verified.receipt.bytes),
         }
     }
 
     /// Runs a case of one source to its failure.
-    pub(crate) async fn fails_once(&self) -> Tried {
+    pub(crate) async fn fails_once(&self) -> FailedSource {
         let mut tried = self.fails().await;
         assert_eq!(tried.len(), 1);
         tried.remove(0)
@@ -225,7 +228,11 @@ pub(crate) fn content() -> Vec<u8> {
 
 /// Proves that a download gave this content and where from.
 #[track_caller]
-pub(crate) fn got(verified: Result<Fetched<TempSpool>, FetchError>, content: &[u8], source: &str) {
+pub(crate) fn got(
+    verified: Result<FetchedArtifact<TempSpool>, FetchError>,
+    content: &[u8],
+    source: &str,
+) {
     struct Collect(Vec<u8>);
     impl MemberSink for Collect {
         fn begin(&mut self, _: &[&Member], _: u64) -> io::Result<()> {
@@ -240,8 +247,8 @@ pub(crate) fn got(verified: Result<Fetched<TempSpool>, FetchError>, content: &[u
         }
     }
     let verified = verified.unwrap();
-    assert_eq!(verified.bytes(), content.len() as u64);
-    assert_eq!(verified.source(), source);
+    assert_eq!(verified.receipt.bytes, content.len() as u64);
+    assert_eq!(verified.receipt.source, source);
     let mut raw = artifact(&[], Pin::Sha256([0; 32]));
     raw.format = Format::Raw;
     raw.members.push(Member {
@@ -250,7 +257,13 @@ pub(crate) fn got(verified: Result<Fetched<TempSpool>, FetchError>, content: &[u
         sha256: None,
     });
     let mut collect = Collect(Vec::new());
-    read_members(verified, &raw, &Limits::default(), &mut collect).unwrap();
+    read_members(
+        verified.content,
+        &raw,
+        &UnpackLimits::default(),
+        &mut collect,
+    )
+    .unwrap();
     assert!(collect.0 == content);
 }
 
@@ -318,8 +331,8 @@ async fn fault_39_a_mount_that_hangs_stops_nothing_else() {
     let (sign, signs) = channel();
     let pin = Pin::Sha256(sha2::Sha256::digest(b"bytes").into());
     let artifact = artifact(&["file:///hung".to_owned()], pin);
-    let (settings, health) = (settings(), Health::default());
-    let means = Means {
+    let (settings, health) = (settings(), SharedServerHealth::default());
+    let means = FetchOptions {
         files: Box::leak(Box::new(Hung(Mutex::new(signs)))),
         ..means(&settings, &health)
     };
@@ -328,7 +341,7 @@ async fn fault_39_a_mount_that_hangs_stops_nothing_else() {
         sign.send(())
     });
     sent.unwrap();
-    assert_eq!(got.unwrap().bytes(), 5);
+    assert_eq!(got.unwrap().receipt.bytes, 5);
 }
 
 #[tokio::test]
@@ -413,7 +426,7 @@ async fn fault_9_a_full_disk_is_told_as_such() {
             self.0.seek(to)
         }
     }
-    impl Spool for Full {
+    impl DownloadSpool for Full {
         fn truncate(&mut self, _length: u64) -> io::Result<()> {
             Ok(())
         }
@@ -446,7 +459,7 @@ async fn fault_7_dropping_a_download_lets_go_of_the_spool() {
     let case = Case::new(&content, &[server.url("/a")]);
     let (moved, mut arrived) = tokio::sync::mpsc::unbounded_channel();
     struct Tell(tokio::sync::mpsc::UnboundedSender<u64>);
-    impl Progress for Tell {
+    impl DownloadProgress for Tell {
         fn moved(&self, position: u64, total: Option<u64>) {
             assert_eq!(total, Some(3_000_000));
             let _ = self.0.send(position);

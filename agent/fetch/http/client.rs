@@ -5,34 +5,32 @@ use std::time::Duration;
 
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Proxy};
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
-use super::proxy::Proxies;
-use crate::fetch::sources::error::Failure;
-
-/// A client's certificate with those that lead to its authority, and the key.
-pub(in crate::fetch) type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+use super::client_certificate::ClientIdentity;
+use super::error::HttpError;
+use super::proxy::ProxySettings;
 
 /// Builds a client for one download; it is dropped with it, and its memory with it.
-pub(in crate::fetch) fn build(
+pub(in crate::fetch) fn download_client(
     connect_timeout: Duration,
     tls: ClientConfig,
-    proxies: Arc<Proxies>,
-) -> Result<Client, Failure> {
+    proxies: Arc<ProxySettings>,
+) -> Result<Client, HttpError> {
     // Nothing is sent past a proxy that cannot be used: whoever asks looks it up before, and is told then.
-    let proxy = Proxy::custom(move |url| proxies.to(url).ok().flatten().cloned());
-    finish(begin(connect_timeout, tls).proxy(proxy))
+    let proxy = Proxy::custom(move |url| proxies.proxy_for(url).ok().flatten().cloned());
+    build_client(client_builder(connect_timeout, tls).proxy(proxy))
 }
 
 /// Builds a client for what is on this node: as for a download, but past any proxy.
 ///
 /// # Errors
 /// When TLS cannot be set up.
-pub fn local_client(connect_timeout: Duration) -> Result<Client, Failure> {
-    let tls = tls(roots(None)?, None).map_err(setup)?;
-    finish(begin(connect_timeout, tls).no_proxy())
+pub fn local_client(connect_timeout: Duration) -> Result<Client, HttpError> {
+    let tls = tls_config(load_roots(None)?, None).map_err(setup_error)?;
+    build_client(client_builder(connect_timeout, tls).no_proxy())
 }
 
 /// Builds a client for an API server, which trusts the authorities in `ca`, a PEM file's content, and no others: any
@@ -41,12 +39,19 @@ pub fn local_client(connect_timeout: Duration) -> Result<Client, Failure> {
 /// `proxied` lets the proxies of the environment stand between, as far as `NO_PROXY` does not except the server.
 ///
 /// # Errors
-/// [`Failure::CaFile`] when there is no certificate in `ca`; [`Failure::Setup`] when TLS cannot be set up.
-pub fn api_client(connect_timeout: Duration, ca: &[u8], proxied: bool) -> Result<Client, Failure> {
+/// [`HttpError::CaFile`] when there is no certificate in `ca`; [`HttpError::Setup`] when TLS cannot be set up.
+pub fn api_client(
+    connect_timeout: Duration,
+    ca: &[u8],
+    proxied: bool,
+) -> Result<Client, HttpError> {
     let mut roots = RootCertStore::empty();
-    add(&mut roots, ca)?;
-    let client = begin(connect_timeout, tls(roots, None).map_err(setup)?);
-    finish(match proxied {
+    add_certificates(&mut roots, ca)?;
+    let client = client_builder(
+        connect_timeout,
+        tls_config(roots, None).map_err(setup_error)?,
+    );
+    build_client(match proxied {
         true => client,
         false => client.no_proxy(),
     })
@@ -56,9 +61,9 @@ pub fn api_client(connect_timeout: Duration, ca: &[u8], proxied: bool) -> Result
 ///
 /// # Errors
 /// When certificate and key do not belong together, or are of no kind that can be used.
-pub(in crate::fetch) fn tls(
+pub(in crate::fetch) fn tls_config(
     roots: impl Into<Arc<RootCertStore>>,
-    identity: Option<Identity>,
+    identity: Option<ClientIdentity>,
 ) -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let begun = ClientConfig::builder_with_provider(provider)
@@ -71,17 +76,17 @@ pub(in crate::fetch) fn tls(
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "to be handed to map_err")]
-fn setup(error: rustls::Error) -> Failure {
-    Failure::Setup(error.to_string())
+fn setup_error(error: rustls::Error) -> HttpError {
+    HttpError::Setup(error.to_string())
 }
 
-fn finish(client: ClientBuilder) -> Result<Client, Failure> {
+fn build_client(client: ClientBuilder) -> Result<Client, HttpError> {
     client
         .build()
-        .map_err(|error| Failure::Setup(error.to_string()))
+        .map_err(|error| HttpError::Setup(error.to_string()))
 }
 
-fn begin(connect_timeout: Duration, tls: ClientConfig) -> ClientBuilder {
+fn client_builder(connect_timeout: Duration, tls: ClientConfig) -> ClientBuilder {
     Client::builder()
         .tls_backend_preconfigured(tls)
         .user_agent(concat!("cni-keeper/", env!("CARGO_PKG_VERSION")))
@@ -94,26 +99,26 @@ fn begin(connect_timeout: Duration, tls: ClientConfig) -> ClientBuilder {
 
 /// The authorities to trust; `extra` is the content of `fetch.caFile`. Single bad certificates among the system's are skipped, as everywhere; the
 /// operator's own must all be good.
-pub(in crate::fetch) fn roots(extra: Option<&[u8]>) -> Result<RootCertStore, Failure> {
+pub(in crate::fetch) fn load_roots(extra: Option<&[u8]>) -> Result<RootCertStore, HttpError> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if let Some(pem) = extra {
-        add(&mut roots, pem)?;
+        add_certificates(&mut roots, pem)?;
     }
     Ok(roots)
 }
 
 /// Adds every certificate of a PEM text, of which there is at least one.
-fn add(roots: &mut RootCertStore, pem: &[u8]) -> Result<(), Failure> {
+fn add_certificates(roots: &mut RootCertStore, pem: &[u8]) -> Result<(), HttpError> {
     let before = roots.len();
     for certificate in CertificateDer::pem_slice_iter(pem) {
         certificate
             .map_err(|error| error.to_string())
             .and_then(|der| roots.add(der).map_err(|error| error.to_string()))
-            .map_err(Failure::CaFile)?;
+            .map_err(HttpError::CaFile)?;
     }
     if roots.len() == before {
-        return Err(Failure::CaFile("no CERTIFICATE block in it".to_owned()));
+        return Err(HttpError::CaFile("no CERTIFICATE block in it".to_owned()));
     }
     Ok(())
 }
@@ -127,7 +132,7 @@ mod tests {
         let block = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         for pem in ["", "not PEM", block] {
             assert!(
-                matches!(roots(Some(pem.as_bytes())), Err(Failure::CaFile(_))),
+                matches!(load_roots(Some(pem.as_bytes())), Err(HttpError::CaFile(_))),
                 "{pem:?}"
             );
         }

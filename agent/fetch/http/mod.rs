@@ -1,11 +1,26 @@
-//! Speaking HTTP: clients, proxies, credentials, redirects, ranges.
+//! Speaking HTTP: clients, proxies, credentials, redirects, ranges, and what goes wrong.
 
-pub(in crate::fetch) mod client;
-pub(in crate::fetch) mod clients;
-pub(in crate::fetch) mod proxy;
-pub(in crate::fetch) mod proxy_error;
-pub(in crate::fetch) mod range;
-pub(in crate::fetch) mod redact;
-pub(in crate::fetch) mod redirect;
-pub(in crate::fetch) mod throughput;
-pub(in crate::fetch) mod tls_error;
+mod client;
+mod client_certificate;
+mod clients;
+mod error;
+mod error_chain;
+mod headers;
+mod proxy;
+mod proxy_error;
+mod range;
+mod redact;
+mod redirect;
+mod throughput;
+mod tls_error;
+
+pub use client::{api_client, local_client};
+pub(in crate::fetch) use clients::HttpClients;
+pub use error::{HttpError, TimeLimit};
+pub(in crate::fetch) use headers::header_text;
+pub(in crate::fetch) use range::{ResumeValidator, ResumedRange};
+pub(in crate::fetch) use redact::redact_foreign_url;
+pub use redact::redact_url;
+pub(in crate::fetch) use redirect::RedirectChain;
+pub use redirect::RedirectError;
+pub(in crate::fetch) use throughput::ThroughputMeter;

@@ -8,24 +8,24 @@ use std::net::IpAddr;
 use reqwest::Url;
 use url::Host;
 
-use super::redact::redacted;
-use crate::fetch::sources::error::Failure;
+use super::error::HttpError;
+use super::redact::redact_url;
 use crate::model::{Cidr, is_loopback};
 
 /// What the environment says, once for a download.
 #[derive(Debug)]
-pub(in crate::fetch) struct Proxies {
-    http: Setting,
-    https: Setting,
-    past: Vec<Exception>,
+pub(in crate::fetch) struct ProxySettings {
+    http: ProxyVariable,
+    https: ProxyVariable,
+    exempt: Vec<ProxyExemption>,
 }
 
 /// A proxy, none, or the variable that names no usable one and why.
-type Setting = Result<Option<Url>, (&'static str, &'static str)>;
+type ProxyVariable = Result<Option<Url>, (&'static str, &'static str)>;
 
 /// An entry of `NO_PROXY`.
 #[derive(Debug, PartialEq)]
-enum Exception {
+enum ProxyExemption {
     /// `*`.
     Everything,
     /// A range of addresses, or a single one, and the port if only one is meant.
@@ -38,7 +38,7 @@ enum Exception {
     },
 }
 
-impl Proxies {
+impl ProxySettings {
     pub(in crate::fetch) fn from_env() -> Self {
         Self::from_variables(|name| {
             let value = std::env::var_os(name)?;
@@ -56,7 +56,7 @@ impl Proxies {
             given.next()
         };
         let proxy = |names: &[&'static str]| match first(names) {
-            Some((name, value)) => parse(&value).map(Some).map_err(|why| (name, why)),
+            Some((name, value)) => parse_proxy(&value).map(Some).map_err(|why| (name, why)),
             None => Ok(None),
         };
         let past = first(&["NO_PROXY", "no_proxy"]);
@@ -64,7 +64,7 @@ impl Proxies {
         Self {
             http: proxy(&["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]),
             https: proxy(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]),
-            past: past.split(',').filter_map(exception).collect(),
+            exempt: past.split(',').filter_map(parse_exemption).collect(),
         }
     }
 
@@ -74,8 +74,8 @@ impl Proxies {
     /// # Errors
     /// When the variable that counts names no usable proxy: a request that goes out past the proxy may end in a
     /// firewall, or where it should not be seen.
-    pub(in crate::fetch) fn to(&self, url: &Url) -> Result<Option<&Url>, Failure> {
-        if self.is_past(url) {
+    pub(in crate::fetch) fn proxy_for(&self, url: &Url) -> Result<Option<&Url>, HttpError> {
+        if self.is_exempt(url) {
             return Ok(None);
         }
         let setting = match url.scheme() {
@@ -84,11 +84,11 @@ impl Proxies {
         };
         match setting {
             Ok(proxy) => Ok(proxy.as_ref()),
-            Err((variable, why)) => Err(Failure::ProxySetting { variable, why }),
+            Err((variable, why)) => Err(HttpError::ProxySetting { variable, why }),
         }
     }
 
-    fn is_past(&self, url: &Url) -> bool {
+    fn is_exempt(&self, url: &Url) -> bool {
         let port = url.port_or_known_default();
         let is_port = |only: &Option<u16>| only.is_none_or(|only| Some(only) == port);
         let address = match url.host() {
@@ -96,38 +96,38 @@ impl Proxies {
             Some(Host::Ipv6(address)) => IpAddr::V6(address).to_canonical(),
             Some(Host::Domain(name)) => {
                 let name = name.trim_end_matches('.');
-                let matches = |exception: &Exception| match exception {
-                    Exception::Everything => true,
-                    Exception::Addresses(..) => false,
-                    Exception::Names {
+                let matches = |exemption: &ProxyExemption| match exemption {
+                    ProxyExemption::Everything => true,
+                    ProxyExemption::Addresses(..) => false,
+                    ProxyExemption::Names {
                         below,
                         itself,
                         port,
                     } => is_port(port) && (name.ends_with(below) || *itself && name == &below[1..]),
                 };
-                return name == "localhost" || self.past.iter().any(matches);
+                return name == "localhost" || self.exempt.iter().any(matches);
             }
             None => return false,
         };
-        let alone = single(address);
-        let matches = |exception: &Exception| match exception {
-            Exception::Everything => true,
-            Exception::Addresses(range, port) => {
+        let alone = single_address(address);
+        let matches = |exemption: &ProxyExemption| match exemption {
+            ProxyExemption::Everything => true,
+            ProxyExemption::Addresses(range, port) => {
                 is_port(port) && alone.is_some_and(|alone| range.contains(&alone))
             }
-            Exception::Names { .. } => false,
+            ProxyExemption::Names { .. } => false,
         };
-        is_loopback(address) || self.past.iter().any(matches)
+        is_loopback(address) || self.exempt.iter().any(matches)
     }
 }
 
 /// A proxy as it may be shown.
-pub(in crate::fetch) fn shown(proxy: &Url) -> String {
-    redacted(proxy.as_str()).trim_end_matches('/').to_owned()
+pub(in crate::fetch) fn display_proxy(proxy: &Url) -> String {
+    redact_url(proxy.as_str()).trim_end_matches('/').to_owned()
 }
 
 /// Reads a proxy; what has no scheme is asked by http.
-fn parse(value: &str) -> Result<Url, &'static str> {
+fn parse_proxy(value: &str) -> Result<Url, &'static str> {
     let with_scheme = match value.contains("://") {
         true => value.to_owned(),
         false => format!("http://{value}"),
@@ -154,17 +154,17 @@ fn parse(value: &str) -> Result<Url, &'static str> {
 }
 
 /// Reads an entry of `NO_PROXY`; what is none names nothing, as with Go.
-fn exception(entry: &str) -> Option<Exception> {
+fn parse_exemption(entry: &str) -> Option<ProxyExemption> {
     let entry = entry.trim().to_ascii_lowercase();
     if entry == "*" {
-        return Some(Exception::Everything);
+        return Some(ProxyExemption::Everything);
     }
     if let Some(range) = Cidr::lenient(&entry) {
-        return Some(Exception::Addresses(range, None));
+        return Some(ProxyExemption::Addresses(range, None));
     }
     let whole = entry.trim_start_matches('[').trim_end_matches(']');
     if let Ok(address) = whole.parse::<IpAddr>() {
-        return Some(Exception::Addresses(single(address)?, None));
+        return Some(ProxyExemption::Addresses(single_address(address)?, None));
     }
     let (host, port) = match entry.rsplit_once(':') {
         Some((host, port)) => (host, Some(port.parse().ok()?)),
@@ -172,7 +172,7 @@ fn exception(entry: &str) -> Option<Exception> {
     };
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     if let Ok(address) = bare.parse::<IpAddr>() {
-        return Some(Exception::Addresses(single(address)?, port));
+        return Some(ProxyExemption::Addresses(single_address(address)?, port));
     }
     let host = host.strip_prefix('*').unwrap_or(host);
     let host = host.trim_end_matches('.');
@@ -180,7 +180,7 @@ fn exception(entry: &str) -> Option<Exception> {
         Some(_) => (host.to_owned(), false),
         None => (format!(".{host}"), true),
     };
-    (below.len() > 1).then_some(Exception::Names {
+    (below.len() > 1).then_some(ProxyExemption::Names {
         below,
         itself,
         port,
@@ -188,7 +188,7 @@ fn exception(entry: &str) -> Option<Exception> {
 }
 
 /// The range that holds one address alone.
-fn single(address: IpAddr) -> Option<Cidr> {
+fn single_address(address: IpAddr) -> Option<Cidr> {
     let length = if address.is_ipv4() { 32 } else { 128 };
     Cidr::lenient(&format!("{address}/{length}"))
 }
@@ -197,16 +197,16 @@ fn single(address: IpAddr) -> Option<Cidr> {
 mod tests {
     use super::*;
 
-    fn proxies(variables: &[(&str, &str)]) -> Proxies {
-        Proxies::from_variables(|name| {
+    fn proxies(variables: &[(&str, &str)]) -> ProxySettings {
+        ProxySettings::from_variables(|name| {
             let found = variables.iter().find(|(variable, _)| *variable == name);
             found.map(|(_, value)| (*value).to_owned())
         })
     }
 
-    fn to(proxies: &Proxies, url: &str) -> Option<String> {
+    fn to(proxies: &ProxySettings, url: &str) -> Option<String> {
         let url = url.parse().unwrap();
-        proxies.to(&url).unwrap().map(shown)
+        proxies.proxy_for(&url).unwrap().map(display_proxy)
     }
 
     fn is_past(no_proxy: &str, url: &str) -> bool {
@@ -229,8 +229,9 @@ mod tests {
                 Some("https_proxy"),
             ),
         ] {
-            let found =
-                Proxies::from_variables(|name| variables.contains(&name).then(|| named(name)));
+            let found = ProxySettings::from_variables(|name| {
+                variables.contains(&name).then(|| named(name))
+            });
             let want = |name: Option<&str>| name.map(|name| named(name).to_lowercase());
             assert_eq!(to(&found, "http://a/"), want(http), "{variables:?}");
             assert_eq!(to(&found, "https://a/"), want(https), "{variables:?}");
@@ -337,7 +338,7 @@ mod tests {
             "ftp://secret",
         ] {
             let found = proxies(&[("https_proxy", bad)]);
-            let error = found.to(&"https://a/".parse().unwrap()).unwrap_err();
+            let error = found.proxy_for(&"https://a/".parse().unwrap()).unwrap_err();
             let text = format!("{error} {error:?}");
             assert!(text.contains("https_proxy"), "{bad}: {text}");
             assert!(!text.contains("secret"), "{bad}: {text}");

@@ -4,15 +4,15 @@ use reqwest::header::{CONTENT_RANGE, ETAG, HeaderMap, HeaderName, LAST_MODIFIED}
 
 /// What proves that the bytes on a server are still the ones that we hold a part of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::fetch) struct Validator {
+pub(in crate::fetch) struct ResumeValidator {
     header: HeaderName,
     value: String,
 }
 
-impl Validator {
+impl ResumeValidator {
     /// Takes a strong `ETag`, else a `Last-Modified`. A weak `ETag` promises the same meaning, not the same
     /// bytes, and `If-Range` does not allow it (RFC 9110, 13.1.5).
-    pub(in crate::fetch) fn of(headers: &HeaderMap) -> Option<Self> {
+    pub(in crate::fetch) fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         let (header, value) = text(&ETAG)
             .filter(|tag| tag.starts_with('"'))
@@ -30,36 +30,43 @@ impl Validator {
     }
 
     /// Whether an answer contradicts it. One without that header does not.
-    fn contradicted_by(&self, headers: &HeaderMap) -> bool {
+    fn is_contradicted_by(&self, headers: &HeaderMap) -> bool {
         headers
             .get(&self.header)
             .is_some_and(|value| value.as_bytes() != self.value.as_bytes())
     }
 }
 
-/// Whether the body of a 206 goes on at `position` in the same representation; then how long that is as a whole.
-pub(in crate::fetch) fn continues(
-    headers: &HeaderMap,
-    validator: &Validator,
-    position: u64,
-) -> Option<Option<u64>> {
-    if validator.contradicted_by(headers) {
-        return None;
-    }
-    let text = headers.get(CONTENT_RANGE)?.to_str().ok()?;
-    let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
-    let (start, end) = range.split_once('-')?;
-    let (start, end): (u64, u64) = (start.parse().ok()?, end.parse().ok()?);
-    if start != position || end < start {
-        return None;
-    }
-    match total {
-        "*" => Some(None),
-        total => match total.parse::<u64>() {
-            // An answer that stops short of the end would look like a truncated body later; it is odd, so start anew.
-            Ok(total) if total == end.checked_add(1)? => Some(Some(total)),
-            _ => None,
-        },
+/// The body of a 206 that goes on where our part ends.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::fetch) struct ResumedRange {
+    /// The size of the whole representation in bytes, where the server tells it.
+    pub(in crate::fetch) total: Option<u64>,
+}
+
+impl ResumedRange {
+    /// From a 206's headers; `None` if the body is not the exact rest, from `position` on, of the same representation.
+    pub(in crate::fetch) fn from_headers(
+        headers: &HeaderMap,
+        validator: &ResumeValidator,
+        position: u64,
+    ) -> Option<Self> {
+        if validator.is_contradicted_by(headers) {
+            return None;
+        }
+        let text = headers.get(CONTENT_RANGE)?.to_str().ok()?;
+        let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
+        let (start, end) = range.split_once('-')?;
+        let (start, end): (u64, u64) = (start.parse().ok()?, end.parse().ok()?);
+        if start != position || end < start {
+            return None;
+        }
+        if total == "*" {
+            return Some(Self { total: None });
+        }
+        let total = total.parse().ok()?;
+        // An answer that stops short of the end would look like a truncated body later; it is odd, so start anew.
+        (total == end.checked_add(1)?).then_some(Self { total: Some(total) })
     }
 }
 
@@ -77,7 +84,9 @@ mod tests {
 
     #[test]
     fn only_a_strong_tag_or_a_date_validates() {
-        let of = |pairs: &[_]| Validator::of(&headers(pairs)).map(|v| v.as_str().to_owned());
+        let of = |pairs: &[_]| {
+            ResumeValidator::from_headers(&headers(pairs)).map(|v| v.as_str().to_owned())
+        };
         let date = "Sun, 06 Nov 1994 08:49:37 GMT";
         assert_eq!(
             of(&[(ETAG, "\"v1\""), (LAST_MODIFIED, date)]),
@@ -94,15 +103,18 @@ mod tests {
     /// Fault 43: a range of something else, or another range, is never joined to what is here.
     #[test]
     fn fault_43_only_the_exact_rest_of_the_same_thing_continues() {
-        let validator = Validator::of(&headers(&[(ETAG, "\"v1\"")])).unwrap();
-        let judge = |pairs: &[_]| continues(&headers(pairs), &validator, 100);
+        let validator = ResumeValidator::from_headers(&headers(&[(ETAG, "\"v1\"")])).unwrap();
+        let parse = |pairs: &[_]| ResumedRange::from_headers(&headers(pairs), &validator, 100);
         assert_eq!(
-            judge(&[(CONTENT_RANGE, "bytes 100-199/200"), (ETAG, "\"v1\"")]),
-            Some(Some(200))
+            parse(&[(CONTENT_RANGE, "bytes 100-199/200"), (ETAG, "\"v1\"")]),
+            Some(ResumedRange { total: Some(200) })
         );
-        assert_eq!(judge(&[(CONTENT_RANGE, "bytes 100-199/*")]), Some(None));
         assert_eq!(
-            judge(&[(CONTENT_RANGE, "bytes 100-199/200"), (ETAG, "\"v2\"")]),
+            parse(&[(CONTENT_RANGE, "bytes 100-199/*")]),
+            Some(ResumedRange { total: None })
+        );
+        assert_eq!(
+            parse(&[(CONTENT_RANGE, "bytes 100-199/200"), (ETAG, "\"v2\"")]),
             None
         );
         for wrong in [
@@ -115,8 +127,8 @@ mod tests {
             "bytes 100-18446744073709551615/5",
             "",
         ] {
-            assert_eq!(judge(&[(CONTENT_RANGE, wrong)]), None, "{wrong:?}");
+            assert_eq!(parse(&[(CONTENT_RANGE, wrong)]), None, "{wrong:?}");
         }
-        assert_eq!(judge(&[]), None);
+        assert_eq!(parse(&[]), None);
     }
 }

@@ -3,11 +3,11 @@
 use reqwest::Url;
 
 /// What is shown of a URL that somebody else wrote, in characters: a header may be as long as half a megabyte.
-const STRANGERS: usize = 200;
+const MAX_FOREIGN_URL_CHARS: usize = 200;
 
 /// A URL as it may be shown: without user information and fragment, and with the query as `?…`.
 #[must_use]
-pub fn redacted(source: &str) -> String {
+pub fn redact_url(source: &str) -> String {
     // `user:secret@host/…` parses too, as an opaque URL of the scheme `user`.
     let Some(mut url) = Url::parse(source)
         .ok()
@@ -25,9 +25,9 @@ pub fn redacted(source: &str) -> String {
 }
 
 /// The same of a URL that a server gave: so much of it as fits on a line.
-pub(in crate::fetch) fn redacted_briefly(url: &Url) -> String {
-    let text = redacted(url.as_str());
-    match text.char_indices().nth(STRANGERS) {
+pub(in crate::fetch) fn redact_foreign_url(url: &Url) -> String {
+    let text = redact_url(url.as_str());
+    match text.char_indices().nth(MAX_FOREIGN_URL_CHARS) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
     }
@@ -48,7 +48,7 @@ mod tests {
             ("user:pw@host/a", "(not a URL)"),
             ("//user:pw@host/a?sig=s", "(not a URL)"),
         ] {
-            assert_eq!(redacted(source), shown);
+            assert_eq!(redact_url(source), shown);
         }
     }
 }

@@ -5,7 +5,7 @@ use rustls::{AlertDescription, CertificateError, InvalidMessage};
 use crate::model::FailureKind;
 
 /// How an error of rustls counts.
-pub(in crate::fetch) fn kind(error: &rustls::Error) -> FailureKind {
+pub(in crate::fetch) fn tls_failure_kind(error: &rustls::Error) -> FailureKind {
     match error {
         rustls::Error::InvalidCertificate(certificate) => match certificate {
             CertificateError::UnknownIssuer | CertificateError::BadSignature => {
@@ -25,8 +25,8 @@ pub(in crate::fetch) fn kind(error: &rustls::Error) -> FailureKind {
 }
 
 /// The same in an operator's words.
-pub(in crate::fetch) fn told(error: &rustls::Error, host: &str) -> String {
-    match kind(error) {
+pub(in crate::fetch) fn explain_tls_error(error: &rustls::Error, host: &str) -> String {
+    match tls_failure_kind(error) {
         FailureKind::TlsUnknownCa => format!(
             "the certificate of {host} comes from no authority trusted here; put that authority's PEM under fetch.caFile"
         ),
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn certificate_trouble_has_a_reason_each() {
-        let kind = |error| kind(&rustls::Error::InvalidCertificate(error));
+        let kind = |error| tls_failure_kind(&rustls::Error::InvalidCertificate(error));
         assert_eq!(
             kind(CertificateError::UnknownIssuer),
             FailureKind::TlsUnknownCa
@@ -81,12 +81,15 @@ mod tests {
             FailureKind::TlsName
         );
         assert_eq!(kind(CertificateError::Revoked), FailureKind::Tls);
-        assert_eq!(super::kind(&rustls::Error::DecryptError), FailureKind::Tls);
+        assert_eq!(
+            tls_failure_kind(&rustls::Error::DecryptError),
+            FailureKind::Tls
+        );
     }
 
     #[test]
     fn a_server_that_wants_to_know_us_is_told_from_one_that_does_not_like_us() {
-        let text = |alert| told(&rustls::Error::AlertReceived(alert), "host");
+        let text = |alert| explain_tls_error(&rustls::Error::AlertReceived(alert), "host");
         for (alert, word) in [
             (
                 AlertDescription::CertificateRequired,
@@ -108,7 +111,7 @@ mod tests {
             assert!(text(alert).contains(word), "{alert:?}: {}", text(alert));
         }
         let plain = rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType);
-        assert!(told(&plain, "host").contains("plainHttp"));
+        assert!(explain_tls_error(&plain, "host").contains("plainHttp"));
         let other = text(AlertDescription::InternalError);
         assert!(!other.contains("client certificate"), "{other}");
     }

@@ -2,85 +2,43 @@
 
 use std::io;
 
-use super::manifest::{Descriptor, Document, ImageError, parse};
-use super::nearby::Nearby;
-use super::path_search::{Found, Progress, Search};
-use super::platform::choose;
-use crate::fetch::sources::error::{FetchError, Tried};
-use crate::fetch::sources::partial::Verified;
-use crate::fetch::spool::Spool;
-use crate::fetch::unpack::layer::Layer;
-use crate::fetch::unpack::limits::{Cap, Limits};
-use crate::fetch::unpack::members::ArchiveError;
+use super::manifest::{BlobDescriptor, ImageError, ManifestDocument, parse_manifest};
+use super::nearby::NearbyPaths;
+use super::path_search::{PathSearch, SearchStep};
+use super::platform::choose_manifest;
+use crate::fetch::spool::DownloadSpool;
+use crate::fetch::unpack::{
+    ArchiveError, FileLocation, ImageContent, Layer, LimitExceeded, UnpackLimits,
+};
+use crate::fetch::verify::Verified;
 use crate::model::{Arch, Artifact, Pin};
 
 /// Gives the blobs of an image.
-pub(in crate::fetch) trait Blobs<S> {
-    /// The verified bytes of `blob`. They need not have the size that the descriptor announces: that is looked at
-    /// here.
+pub(in crate::fetch) trait BlobFetcher<S> {
+    type Error;
+
+    /// The verified bytes of `blob`. They need not have the size that the descriptor announces: that is compared
+    /// afterwards.
     ///
     /// # Errors
     /// When no source gives the bytes that its digest names, or they cannot be kept.
-    fn get(&mut self, blob: &Descriptor) -> impl Future<Output = Result<Verified<S>, FetchError>>;
+    fn fetch_blob(
+        &mut self,
+        blob: &BlobDescriptor,
+    ) -> impl Future<Output = Result<Verified<S>, Self::Error>>;
 }
 
 /// How deep an index may lie within an index.
-const DEEPEST: usize = 2;
-/// Links make a search begin anew. What is read because of that may be so many times [`Limits::total`].
-const ANEW: u64 = 4;
-
-/// The layers of an image that hold wanted files, every byte of them verified, and where in them the files are.
-#[derive(Debug)]
-pub struct Image<S> {
-    layers: Vec<Layer<S>>,
-    /// For each member of the artifact.
-    places: Vec<Found>,
-    receipt: Receipt,
-}
-
-/// Where the blobs came from.
-#[derive(Debug, Default)]
-struct Receipt {
-    bytes: u64,
-    source: Option<String>,
-    tried: Vec<Tried>,
-}
-
-impl<S> Image<S> {
-    /// How many bytes were fetched, manifests and layers that proved of no use included.
-    #[must_use]
-    pub const fn bytes(&self) -> u64 {
-        self.receipt.bytes
-    }
-
-    /// The source that gave what the reference names, without user information and query.
-    #[must_use]
-    pub fn source(&self) -> &str {
-        self.receipt.source.as_deref().unwrap_or_default()
-    }
-
-    /// What failed on the way.
-    #[must_use]
-    pub fn tried(&self) -> &[Tried] {
-        &self.receipt.tried
-    }
-
-    /// Where the member of this number is; its layer as [`Self::into_layers`] gives them.
-    pub(in crate::fetch) fn place(&self, member: usize) -> Option<&Found> {
-        self.places.get(member)
-    }
-
-    pub(in crate::fetch) fn into_layers(self) -> Vec<Layer<S>> {
-        self.layers
-    }
-}
+const MAX_INDEX_DEPTH: usize = 2;
+/// Links make a search begin anew. What is read because of that may be so many times [`UnpackLimits::total`].
+const MAX_REREADS: u64 = 4;
 
 /// Why files could not be gathered from an image.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::fetch) enum GatherError {
+pub(in crate::fetch) enum GatherError<E> {
     /// A blob of it cannot be had.
-    #[error(transparent)]
-    Fetch(#[from] FetchError),
+    #[error("{0}")]
+    Fetch(E),
     /// What was pinned is no image that can be used here.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -92,113 +50,94 @@ pub(in crate::fetch) enum GatherError {
     Spool(#[source] io::Error),
 }
 
-impl GatherError {
-    /// The same, told of the artifact with this name.
-    pub(in crate::fetch) fn of(self, artifact: &str) -> FetchError {
-        let artifact = artifact.to_owned();
-        match self {
-            Self::Fetch(error) => error,
-            Self::Image(source) => FetchError::Image {
-                artifact,
-                source: Box::new(source),
-            },
-            Self::Archive(source) => FetchError::Archive {
-                artifact,
-                source: Box::new(source),
-            },
-            Self::Spool(source) => FetchError::Spool { artifact, source },
-        }
-    }
-}
-
 /// Fetches what it takes of the image that `artifact` pins: index, manifest, and layers from the top down until
 /// every wanted path is found.
 ///
 /// # Errors
 /// See [`GatherError`].
-pub(in crate::fetch) async fn gather<S: Spool>(
+pub(in crate::fetch) async fn gather_image<S: DownloadSpool, F: BlobFetcher<S>>(
     artifact: &Artifact,
-    limits: &Limits,
-    blobs: &mut impl Blobs<S>,
-) -> Result<Image<S>, GatherError> {
-    let mut receipt = Receipt::default();
-    let descriptors = layers_of(artifact, blobs, &mut receipt).await?;
+    limits: &UnpackLimits,
+    fetcher: &mut F,
+) -> Result<ImageContent<S>, GatherError<F::Error>> {
+    let descriptors = fetch_layer_list(artifact, fetcher).await?;
     let paths = artifact.members.iter();
-    let mut hunt = Hunt {
-        searches: paths.map(|member| Search::new(&member.path)).collect(),
-        places: vec![None; artifact.members.len()],
+    let mut search = ImageSearch {
+        searches: paths.map(|member| PathSearch::new(&member.path)).collect(),
+        files: vec![None; artifact.members.len()],
         layers: Vec::new(),
         limits: *limits,
         read: 0,
     };
-    while let Some(next) = hunt.next() {
-        if next == hunt.layers.len() {
+    while let Some(next) = search.next_layer() {
+        if next == search.layers.len() {
             let Some(descriptor) = descriptors.get(next) else {
-                return Err(blocking(move || hunt.exhausted()).await.into());
+                return Err(run_blocking(move || search.into_missing_error())
+                    .await
+                    .into());
             };
-            let bytes = fetch(descriptor, blobs, &mut receipt).await?;
+            let bytes = fetch_sized(descriptor, fetcher).await?;
             let layer = Layer::new(descriptor.pin, descriptor.title.clone(), bytes);
-            hunt.layers.push(layer);
+            search.layers.push(layer);
         }
-        hunt = blocking(move || hunt.look_into(next)).await?;
+        search = run_blocking(move || search.search_layer(next)).await?;
     }
-    Ok(hunt.into_image(receipt))
+    Ok(search.into_image_content())
 }
 
 /// The layers of the image, the topmost first.
-async fn layers_of<S: Spool>(
+async fn fetch_layer_list<S: DownloadSpool, F: BlobFetcher<S>>(
     artifact: &Artifact,
-    blobs: &mut impl Blobs<S>,
-    receipt: &mut Receipt,
-) -> Result<Vec<Descriptor>, GatherError> {
-    let mut next = Descriptor::of_reference(artifact.pin);
-    for _ in 0..=DEEPEST {
-        let bytes = fetch(&next, blobs, receipt).await?;
+    fetcher: &mut F,
+) -> Result<Vec<BlobDescriptor>, GatherError<F::Error>> {
+    let mut next = BlobDescriptor::from_reference(artifact.pin);
+    for _ in 0..=MAX_INDEX_DEPTH {
+        let bytes = fetch_sized(&next, fetcher).await?;
+        let text = run_blocking(move || read_all(bytes)).await;
+        let text = text.map_err(GatherError::Spool)?;
         let (pin, arch) = (next.pin, artifact.arch);
-        match blocking(move || read(bytes, pin, arch)).await? {
-            Reading::Layers(layers) => return Ok(layers),
-            Reading::Within(manifest) => next = manifest,
+        match run_blocking(move || read_manifest(&text, pin, arch)).await? {
+            ManifestContent::Layers(layers) => return Ok(layers),
+            ManifestContent::Inner(manifest) => next = manifest,
         }
     }
     Err(ImageError::Nested(next.pin).into())
 }
 
 /// What a manifest or index leads to.
-enum Reading {
-    Layers(Vec<Descriptor>),
-    Within(Descriptor),
+enum ManifestContent {
+    Layers(Vec<BlobDescriptor>),
+    Inner(BlobDescriptor),
 }
 
-fn read<S: Spool>(mut bytes: Verified<S>, pin: Pin, arch: Arch) -> Result<Reading, GatherError> {
-    let mut text = Vec::new();
-    bytes
-        .rewound()
-        .and_then(|spool| spool.read_to_end(&mut text))
-        .map_err(GatherError::Spool)?;
-    Ok(match parse(pin, &text)? {
-        Document::Manifest(layers) => Reading::Layers(layers),
-        Document::Index(choices) => Reading::Within(choose(pin, choices, arch)?),
+fn read_manifest(text: &[u8], pin: Pin, arch: Arch) -> Result<ManifestContent, ImageError> {
+    Ok(match parse_manifest(pin, text)? {
+        ManifestDocument::Manifest(layers) => ManifestContent::Layers(layers),
+        ManifestDocument::Index(entries) => {
+            ManifestContent::Inner(choose_manifest(pin, entries, arch)?)
+        }
     })
 }
 
+fn read_all<S: DownloadSpool>(mut bytes: Verified<S>) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    bytes.rewound()?.read_to_end(&mut text)?;
+    Ok(text)
+}
+
 /// A blob as large as announced.
-async fn fetch<S: Spool>(
-    blob: &Descriptor,
-    blobs: &mut impl Blobs<S>,
-    receipt: &mut Receipt,
-) -> Result<Verified<S>, GatherError> {
-    let mut bytes = blobs.get(blob).await?;
-    receipt.bytes += bytes.bytes();
-    receipt.tried.append(&mut bytes.take_tried());
-    receipt
-        .source
-        .get_or_insert_with(|| bytes.source().to_owned());
-    blob.hold_to_size(bytes.bytes())?;
+async fn fetch_sized<S: DownloadSpool, F: BlobFetcher<S>>(
+    blob: &BlobDescriptor,
+    fetcher: &mut F,
+) -> Result<Verified<S>, GatherError<F::Error>> {
+    let bytes = fetcher.fetch_blob(blob).await;
+    let bytes = bytes.map_err(GatherError::Fetch)?;
+    blob.check_size(bytes.bytes())?;
     Ok(bytes)
 }
 
 /// Runs what reads spools beside the loop.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         // Nobody cancels it, so it panicked.
@@ -207,83 +146,83 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 }
 
 /// The searches for all wanted paths, and the layers that are here.
-struct Hunt<S> {
+struct ImageSearch<S> {
     /// One for each member.
-    searches: Vec<Search>,
-    places: Vec<Option<Found>>,
+    searches: Vec<PathSearch>,
+    files: Vec<Option<FileLocation>>,
     /// From the top down.
     layers: Vec<Layer<S>>,
-    limits: Limits,
+    limits: UnpackLimits,
     /// Bytes that were unpacked so far, some of them more than once.
     read: u64,
 }
 
-impl<S: Spool> Hunt<S> {
+impl<S: DownloadSpool> ImageSearch<S> {
     /// The searches that are still open.
-    fn open(&self) -> impl Iterator<Item = &Search> {
-        let all = self.searches.iter().zip(&self.places);
-        all.filter(|(_, place)| place.is_none())
+    fn open_searches(&self) -> impl Iterator<Item = &PathSearch> {
+        let all = self.searches.iter().zip(&self.files);
+        all.filter(|(_, file)| file.is_none())
             .map(|(search, _)| search)
     }
 
     /// The layer to look at next.
-    fn next(&self) -> Option<usize> {
-        self.open().map(Search::layer).min()
+    fn next_layer(&self) -> Option<usize> {
+        self.open_searches().map(PathSearch::layer).min()
     }
 
     /// Looks at a layer for all searches that are there.
-    fn look_into(mut self, index: usize) -> Result<Self, ArchiveError> {
+    fn search_layer(mut self, index: usize) -> Result<Self, ArchiveError> {
         let others = self.layers.iter().enumerate();
         let others = others.filter(|(other, _)| *other != index);
         let spent = others.map(|(_, layer)| layer.unpacked).sum();
         let (limits, layer) = (self.limits, &mut self.layers[index]);
         let pin = layer.pin;
-        let searches = self.searches.iter_mut().zip(&mut self.places);
+        let searches = self.searches.iter_mut().zip(&mut self.files);
         let mut here: Vec<_> = searches
-            .filter(|(search, place)| place.is_none() && search.layer() == index)
+            .filter(|(search, file)| file.is_none() && search.layer() == index)
             .collect();
         layer
-            .look_through(&limits, spent, |path, kind| {
+            .visit_entries(&limits, spent, |path, kind| {
                 here.iter_mut()
-                    .try_for_each(|(search, _)| search.see(path, kind))
+                    .try_for_each(|(search, _)| search.add_entry(path, kind))
             })
             .map_err(|error| error.in_layer(pin))?;
         self.read = self.read.saturating_add(layer.unpacked);
-        let most = limits.total.saturating_mul(ANEW);
+        let most = limits.total.saturating_mul(MAX_REREADS);
         if self.read > most {
-            return Err(Cap::Anew(most).into());
+            return Err(LimitExceeded::Rereading(most).into());
         }
         let mut missing = Vec::new();
-        for (search, place) in here {
-            match search.end().map_err(|error| error.in_layer(pin))? {
-                Progress::Open => {}
-                Progress::Found(found) => *place = Some(found),
-                Progress::Missing => missing.push(search.clone()),
+        for (search, file) in here {
+            match search.end_layer().map_err(|error| error.in_layer(pin))? {
+                SearchStep::Open => {}
+                SearchStep::Found(found) => *file = Some(found),
+                SearchStep::Missing => missing.push(search.clone()),
             }
         }
         match missing.is_empty() {
             true => Ok(self),
-            false => Err(self.not_here(&missing)),
+            false => Err(self.missing_files_error(&missing)),
         }
     }
 
     /// No layer is left.
-    fn exhausted(mut self) -> ArchiveError {
-        let missing: Vec<Search> = self.open().cloned().collect();
-        self.not_here(&missing)
+    fn into_missing_error(mut self) -> ArchiveError {
+        let missing: Vec<PathSearch> = self.open_searches().cloned().collect();
+        self.missing_files_error(&missing)
     }
 
-    fn not_here(&mut self, missing: &[Search]) -> ArchiveError {
+    fn missing_files_error(&mut self, missing: &[PathSearch]) -> ArchiveError {
         let mut paths: Vec<String> = missing
             .iter()
             .map(|search| search.wanted().to_owned())
             .collect();
         paths.dedup();
-        let path = missing.first().map_or("", Search::path);
-        let mut nearby = Nearby::new(path);
+        let path = missing.first().map_or("", PathSearch::path);
+        let mut nearby = NearbyPaths::new(path);
         for layer in &mut self.layers {
-            let seen = layer.look_through(&self.limits, 0, |path, _| {
-                nearby.see(path);
+            let seen = layer.visit_entries(&self.limits, 0, |path, _| {
+                nearby.add_path(path);
                 Ok(())
             });
             // It could be read before, and this is for a message only.
@@ -296,25 +235,21 @@ impl<S: Spool> Hunt<S> {
     }
 
     /// What is kept of it once every search has ended.
-    fn into_image(self, receipt: Receipt) -> Image<S> {
-        let mut places: Vec<Found> = self.places.into_iter().flatten().collect();
+    fn into_image_content(self) -> ImageContent<S> {
+        let mut files: Vec<FileLocation> = self.files.into_iter().flatten().collect();
         let mut layers = Vec::new();
         for (index, layer) in self.layers.into_iter().enumerate() {
-            let mut here = places
+            let mut here = files
                 .iter_mut()
-                .filter(|place| place.layer == index)
+                .filter(|file| file.layer == index)
                 .peekable();
             if here.peek().is_none() {
                 continue;
             }
-            // Never more are kept than were there, so no place that is still to be looked at is met twice.
-            here.for_each(|place| place.layer = layers.len());
+            // Never more are kept than were there, so no file that is still to be looked at is met twice.
+            here.for_each(|file| file.layer = layers.len());
             layers.push(layer);
         }
-        Image {
-            layers,
-            places,
-            receipt,
-        }
+        ImageContent { layers, files }
     }
 }

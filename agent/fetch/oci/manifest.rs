@@ -18,7 +18,7 @@ const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 
 /// Which of a registry's two kinds of content a blob is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::fetch) enum Kind {
+pub(in crate::fetch) enum BlobKind {
     /// An index or a manifest, under `/manifests/`.
     Manifest,
     /// A layer, under `/blobs/`.
@@ -27,9 +27,9 @@ pub(in crate::fetch) enum Kind {
 
 /// A blob by its digest, as the index or manifest above it describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::fetch) struct Descriptor {
+pub(in crate::fetch) struct BlobDescriptor {
     /// Which kind of content.
-    pub(in crate::fetch) kind: Kind,
+    pub(in crate::fetch) kind: BlobKind,
     /// The digest of its bytes.
     pub(in crate::fetch) pin: Pin,
     /// Its bytes as announced; of the topmost manifest nobody announces them.
@@ -39,12 +39,12 @@ pub(in crate::fetch) struct Descriptor {
     pub(in crate::fetch) title: Option<String>,
 }
 
-impl Descriptor {
+impl BlobDescriptor {
     /// What an image's reference names.
     #[must_use]
-    pub(in crate::fetch) const fn of_reference(pin: Pin) -> Self {
+    pub(in crate::fetch) const fn from_reference(pin: Pin) -> Self {
         Self {
-            kind: Kind::Manifest,
+            kind: BlobKind::Manifest,
             pin,
             size: None,
             title: None,
@@ -53,7 +53,7 @@ impl Descriptor {
 
     /// Compares with the size that was announced. What is larger or smaller is refused although its digest is right,
     /// as the OCI specification asks.
-    pub(in crate::fetch) const fn hold_to_size(&self, bytes: u64) -> Result<(), ImageError> {
+    pub(in crate::fetch) const fn check_size(&self, bytes: u64) -> Result<(), ImageError> {
         let pin = self.pin;
         match (self.size, self.kind) {
             (Some(announced), _) if announced != bytes => Err(ImageError::Size {
@@ -61,7 +61,7 @@ impl Descriptor {
                 announced,
                 actual: bytes,
             }),
-            (_, Kind::Manifest) if bytes > LARGEST_MANIFEST => {
+            (_, BlobKind::Manifest) if bytes > LARGEST_MANIFEST => {
                 Err(ImageError::LargeManifest { pin, bytes })
             }
             _ => Ok(()),
@@ -72,8 +72,8 @@ impl Descriptor {
     #[must_use]
     pub(in crate::fetch) fn max_size(&self, max_size: u64) -> u64 {
         let most = match self.kind {
-            Kind::Manifest => LARGEST_MANIFEST,
-            Kind::Layer => max_size,
+            BlobKind::Manifest => LARGEST_MANIFEST,
+            BlobKind::Layer => max_size,
         };
         self.size.map_or(most, |size| size.min(most))
     }
@@ -172,16 +172,16 @@ impl ImageError {
 
 /// What a digest turned out to name.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::fetch) enum Document {
-    Index(Vec<Choice>),
+pub(in crate::fetch) enum ManifestDocument {
+    Index(Vec<IndexEntry>),
     /// The layers, the topmost first.
-    Manifest(Vec<Descriptor>),
+    Manifest(Vec<BlobDescriptor>),
 }
 
 /// One of the manifests that an index offers.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::fetch) struct Choice {
-    pub(in crate::fetch) manifest: Descriptor,
+pub(in crate::fetch) struct IndexEntry {
+    pub(in crate::fetch) manifest: BlobDescriptor,
     pub(in crate::fetch) platform: Option<Platform>,
     /// Whether it is an index itself.
     pub(in crate::fetch) nested: bool,
@@ -223,16 +223,19 @@ struct RawAnnotations {
 }
 
 /// Reads what `pin` names.
-pub(in crate::fetch) fn parse(pin: Pin, bytes: &[u8]) -> Result<Document, ImageError> {
+pub(in crate::fetch) fn parse_manifest(
+    pin: Pin,
+    bytes: &[u8],
+) -> Result<ManifestDocument, ImageError> {
     let raw: RawDocument =
         serde_json::from_slice(bytes).map_err(|source| ImageError::NotAManifest { pin, source })?;
     if raw.schema_version == Some(1) {
         return Err(ImageError::Schema1(pin));
     }
     match (raw.manifests, raw.layers) {
-        (Some(choices), None) => {
-            let choices = choices.into_iter().map(|raw| raw.choice(pin));
-            Ok(Document::Index(choices.collect::<Result<_, _>>()?))
+        (Some(entries), None) => {
+            let entries = entries.into_iter().map(|raw| raw.into_index_entry(pin));
+            Ok(ManifestDocument::Index(entries.collect::<Result<_, _>>()?))
         }
         (None, Some(layers)) if layers.len() > MOST_LAYERS => Err(ImageError::Layers {
             pin,
@@ -241,8 +244,10 @@ pub(in crate::fetch) fn parse(pin: Pin, bytes: &[u8]) -> Result<Document, ImageE
         (None, Some(layers)) => {
             let layers = layers.into_iter().rev();
             let layers = layers.filter(|raw| raw.media_type != EMPTY);
-            let layers = layers.map(|raw| raw.layer(pin));
-            Ok(Document::Manifest(layers.collect::<Result<_, _>>()?))
+            let layers = layers.map(|raw| raw.into_layer(pin));
+            Ok(ManifestDocument::Manifest(
+                layers.collect::<Result<_, _>>()?,
+            ))
         }
         // One reader takes it for an index and the next for a manifest (CVE-2021-41190).
         (Some(_), Some(_)) => Err(ImageError::Shape {
@@ -257,17 +262,17 @@ pub(in crate::fetch) fn parse(pin: Pin, bytes: &[u8]) -> Result<Document, ImageE
 }
 
 impl RawDescriptor {
-    fn choice(self, within: Pin) -> Result<Choice, ImageError> {
-        Ok(Choice {
-            manifest: self.describe(within, Kind::Manifest)?,
+    fn into_index_entry(self, within: Pin) -> Result<IndexEntry, ImageError> {
+        Ok(IndexEntry {
+            manifest: self.to_descriptor(within, BlobKind::Manifest)?,
             nested: self.media_type.ends_with(".image.index.v1+json")
                 || self.media_type.ends_with(".manifest.list.v2+json"),
             platform: self.platform,
         })
     }
 
-    fn layer(self, within: Pin) -> Result<Descriptor, ImageError> {
-        let mut layer = self.describe(within, Kind::Layer)?;
+    fn into_layer(self, within: Pin) -> Result<BlobDescriptor, ImageError> {
+        let mut layer = self.to_descriptor(within, BlobKind::Layer)?;
         if self.urls.is_some_and(|urls| !urls.is_empty()) {
             return Err(ImageError::Foreign(layer.pin));
         }
@@ -276,10 +281,10 @@ impl RawDescriptor {
         Ok(layer)
     }
 
-    fn describe(&self, within: Pin, kind: Kind) -> Result<Descriptor, ImageError> {
-        Ok(Descriptor {
+    fn to_descriptor(&self, within: Pin, kind: BlobKind) -> Result<BlobDescriptor, ImageError> {
+        Ok(BlobDescriptor {
             kind,
-            pin: digest(&self.digest).map_err(|reason| ImageError::Digest {
+            pin: parse_digest(&self.digest).map_err(|reason| ImageError::Digest {
                 pin: within,
                 digest: escape_name(&self.digest, 80),
                 reason,
@@ -291,7 +296,7 @@ impl RawDescriptor {
 }
 
 /// `sha256:…` or `sha512:…`, the two that the specification registers.
-fn digest(text: &str) -> Result<Pin, String> {
+fn parse_digest(text: &str) -> Result<Pin, String> {
     let pin = match text.split_once(':') {
         Some(("sha256", hex)) => Pin::sha256(hex),
         Some(("sha512", hex)) => Pin::sha512(hex),
@@ -311,17 +316,19 @@ mod tests {
         format!(r#"{{"mediaType":"any","digest":"{digest}","size":{byte}{more}}}"#)
     }
 
-    fn manifest(layers: &[String]) -> Result<Vec<Descriptor>, ImageError> {
+    fn manifest(layers: &[String]) -> Result<Vec<BlobDescriptor>, ImageError> {
         let text = format!(r#"{{"schemaVersion":2,"layers":[{}]}}"#, layers.join(","));
-        match parse(PIN, text.as_bytes())? {
-            Document::Manifest(layers) => Ok(layers),
-            Document::Index(_) => panic!("an index"),
+        match parse_manifest(PIN, text.as_bytes())? {
+            ManifestDocument::Manifest(layers) => Ok(layers),
+            ManifestDocument::Index(_) => panic!("an index"),
         }
     }
 
     #[track_caller]
     fn refused(text: &str) -> String {
-        parse(PIN, text.as_bytes()).unwrap_err().to_string()
+        parse_manifest(PIN, text.as_bytes())
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]
@@ -337,7 +344,7 @@ mod tests {
         assert_eq!((bottom.size, &bottom.title), (Some(1), &None));
         assert_eq!(bottom.max_size(100), 1, "no more than was announced");
         assert_eq!(top.max_size(1), 1, "and no more than may be");
-        let root = Descriptor::of_reference(PIN);
+        let root = BlobDescriptor::from_reference(PIN);
         assert_eq!(root.max_size(u64::MAX), LARGEST_MANIFEST);
     }
 
@@ -388,6 +395,6 @@ mod tests {
             assert!(error.contains(reason), "{error}");
         }
         let long = format!("sha512:{}", "a".repeat(128));
-        assert_eq!(digest(&long).unwrap().to_string(), long);
+        assert_eq!(parse_digest(&long).unwrap().to_string(), long);
     }
 }

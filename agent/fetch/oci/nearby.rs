@@ -3,25 +3,25 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::path_search::{WHITEOUT, below};
-use crate::fetch::unpack::scan::{LISTED, harmless};
+use super::path_search::{WHITEOUT, strip_parent};
+use crate::fetch::unpack::{MAX_LISTED_NAMES, short_name};
 
 /// Names in the directories that lead to a path.
-pub(in crate::fetch) struct Nearby {
+pub(in crate::fetch) struct NearbyPaths {
     /// From the root down.
-    directories: Vec<Directory>,
+    directories: Vec<DirectoryNames>,
 }
 
-struct Directory {
+struct DirectoryNames {
     path: String,
     names: BTreeSet<String>,
     more: bool,
 }
 
-impl Nearby {
+impl NearbyPaths {
     pub(in crate::fetch) fn new(path: &str) -> Self {
         let ends = path.match_indices('/').map(|(end, _)| end);
-        let directories = std::iter::once(0).chain(ends).map(|end| Directory {
+        let directories = std::iter::once(0).chain(ends).map(|end| DirectoryNames {
             path: path[..end].to_owned(),
             names: BTreeSet::new(),
             more: false,
@@ -32,14 +32,14 @@ impl Nearby {
     }
 
     /// Takes in an entry of any layer. What another layer deletes is listed all the same.
-    pub(in crate::fetch) fn see(&mut self, path: &str) {
+    pub(in crate::fetch) fn add_path(&mut self, path: &str) {
         for directory in &mut self.directories {
-            let name = below(path, &directory.path).and_then(|rest| rest.split('/').next());
+            let name = strip_parent(path, &directory.path).and_then(|rest| rest.split('/').next());
             let Some(name) = name.filter(|name| !name.starts_with(WHITEOUT)) else {
                 continue;
             };
-            if directory.names.len() < LISTED {
-                directory.names.insert(harmless(name));
+            if directory.names.len() < MAX_LISTED_NAMES {
+                directory.names.insert(short_name(name));
             } else {
                 directory.more |= !directory.names.contains(name);
             }
@@ -47,7 +47,7 @@ impl Nearby {
     }
 }
 
-impl fmt::Display for Nearby {
+impl fmt::Display for NearbyPaths {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut deepest = self.directories.iter().rev();
         let Some(directory) = deepest.find(|directory| !directory.names.is_empty()) else {
@@ -55,7 +55,7 @@ impl fmt::Display for Nearby {
         };
         let names: Vec<&str> = directory.names.iter().map(String::as_str).collect();
         let more = if directory.more { " and more" } else { "" };
-        let path = harmless(&directory.path);
+        let path = short_name(&directory.path);
         write!(f, "'/{path}' holds {}{more}", names.join(", "))
     }
 }
@@ -67,8 +67,8 @@ mod tests {
     #[test]
     fn the_nearest_directory_that_is_there_is_told() {
         let nearby = |paths: &[&str]| {
-            let mut nearby = Nearby::new("opt/cni/bin/bridge");
-            paths.iter().for_each(|path| nearby.see(path));
+            let mut nearby = NearbyPaths::new("opt/cni/bin/bridge");
+            paths.iter().for_each(|path| nearby.add_path(path));
             nearby.to_string()
         };
         assert_eq!(nearby(&[]), "no file is in it");

@@ -7,8 +7,7 @@
 
 use std::mem;
 
-use crate::fetch::unpack::members::ArchiveError;
-use crate::fetch::unpack::tar_entries::{Kind, normal_in_image};
+use crate::fetch::unpack::{ArchiveError, FileLocation, TarEntryKind, normalize_image_path};
 
 /// A deleted file's name has this before it, in the layer that deletes it.
 pub(in crate::fetch) const WHITEOUT: &str = ".wh.";
@@ -17,30 +16,21 @@ const WHITEOUT_META: &str = ".wh..wh.";
 /// Hides all that lower layers have in its directory.
 const OPAQUE: &str = ".wh..wh..opq";
 /// The most links that Linux follows on one path (`MAXSYMLINKS`).
-const MOST_LINKS: u32 = 40;
-
-/// Where a wanted file is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::fetch) struct Found {
-    /// Layers are counted from the top.
-    pub(in crate::fetch) layer: usize,
-    /// The path of a regular file in it.
-    pub(in crate::fetch) path: String,
-}
+const MAX_LINKS: u32 = 40;
 
 /// How a search stands after a layer.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::fetch) enum Progress {
-    /// It goes on with the layer that [`Search::layer`] names.
+pub(in crate::fetch) enum SearchStep {
+    /// It goes on with the layer that [`PathSearch::layer`] names.
     Open,
-    Found(Found),
+    Found(FileLocation),
     /// Neither this layer nor a lower one can have it.
     Missing,
 }
 
 /// The search for one path.
 #[derive(Debug, Clone)]
-pub(in crate::fetch) struct Search {
+pub(in crate::fetch) struct PathSearch {
     /// As it was asked for.
     wanted: String,
     /// What is looked for now, links followed. Empty for the root.
@@ -56,14 +46,14 @@ pub(in crate::fetch) struct Search {
     /// For each parent and the path itself, whether a layer above has a directory there.
     directories: Vec<bool>,
     /// The same for what this layer has there.
-    standing: Vec<Option<Standing>>,
+    entries: Vec<Option<PathEntry>>,
     /// Whether this layer hides what lower ones have at the path.
     hidden: bool,
 }
 
 /// What a layer has at the path or at one of its parents.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Standing {
+enum PathEntry {
     File,
     Directory,
     Symlink(Vec<u8>),
@@ -71,21 +61,21 @@ enum Standing {
     Other(&'static str),
 }
 
-impl From<Kind<'_>> for Standing {
-    fn from(kind: Kind<'_>) -> Self {
+impl From<TarEntryKind<'_>> for PathEntry {
+    fn from(kind: TarEntryKind<'_>) -> Self {
         match kind {
-            Kind::File => Self::File,
-            Kind::Directory => Self::Directory,
-            Kind::Symlink(target) => Self::Symlink(target.to_vec()),
-            Kind::HardLink(target) => Self::HardLink(target.to_vec()),
-            Kind::Other(words) => Self::Other(words),
+            TarEntryKind::File => Self::File,
+            TarEntryKind::Directory => Self::Directory,
+            TarEntryKind::Symlink(target) => Self::Symlink(target.to_vec()),
+            TarEntryKind::HardLink(target) => Self::HardLink(target.to_vec()),
+            TarEntryKind::Other(words) => Self::Other(words),
         }
     }
 }
 
-impl Search {
+impl PathSearch {
     pub(in crate::fetch) fn new(wanted: &str) -> Self {
-        let path = normal_in_image(wanted.as_bytes()).unwrap_or_else(|| wanted.to_owned());
+        let path = normalize_image_path(wanted.as_bytes()).unwrap_or_else(|| wanted.to_owned());
         let mut search = Self {
             wanted: path.clone(),
             path: String::new(),
@@ -94,7 +84,7 @@ impl Search {
             layer: 0,
             links: 0,
             directories: Vec::new(),
-            standing: Vec::new(),
+            entries: Vec::new(),
             hidden: false,
         };
         search.look_for(path, 0);
@@ -120,10 +110,14 @@ impl Search {
     ///
     /// # Errors
     /// When the layer has two different things at a place that matters.
-    pub(in crate::fetch) fn see(&mut self, path: &str, kind: Kind<'_>) -> Result<(), ArchiveError> {
+    pub(in crate::fetch) fn add_entry(
+        &mut self,
+        path: &str,
+        kind: TarEntryKind<'_>,
+    ) -> Result<(), ArchiveError> {
         let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
         if name == OPAQUE {
-            self.hidden |= below(&self.path, parent).is_some();
+            self.hidden |= strip_parent(&self.path, parent).is_some();
             return Ok(());
         }
         if name.starts_with(WHITEOUT_META) {
@@ -133,18 +127,19 @@ impl Search {
             if name.is_empty() {
                 return Ok(());
             }
-            let rest = below(&self.path, parent);
-            self.hidden |= rest.is_some_and(|rest| rest == name || below(rest, name).is_some());
+            let rest = strip_parent(&self.path, parent);
+            self.hidden |=
+                rest.is_some_and(|rest| rest == name || strip_parent(rest, name).is_some());
             return Ok(());
         }
-        if path != self.path && below(&self.path, path).is_none() {
+        if path != self.path && strip_parent(&self.path, path).is_none() {
             return Ok(());
         }
         let depth = path.matches('/').count();
-        match (&self.standing[depth], kind) {
-            (None, _) => self.standing[depth] = Some(kind.into()),
+        match (&self.entries[depth], kind) {
+            (None, _) => self.entries[depth] = Some(kind.into()),
             // Several tars in one name their directories each.
-            (Some(Standing::Directory), Kind::Directory) => {}
+            (Some(PathEntry::Directory), TarEntryKind::Directory) => {}
             (Some(_), _) => return Err(ArchiveError::Twice(path.to_owned())),
         }
         Ok(())
@@ -155,51 +150,51 @@ impl Search {
     /// # Errors
     /// When the path leads to something that is no file, through too many links, or in a way that can be read
     /// differently.
-    pub(in crate::fetch) fn end(&mut self) -> Result<Progress, ArchiveError> {
-        let standing = mem::take(&mut self.standing);
-        self.standing = vec![None; standing.len()];
+    pub(in crate::fetch) fn end_layer(&mut self) -> Result<SearchStep, ArchiveError> {
+        let entries = mem::take(&mut self.entries);
+        self.entries = vec![None; entries.len()];
         let hidden = mem::take(&mut self.hidden);
-        let Some(last) = standing.len().checked_sub(1) else {
+        let Some(last) = entries.len().checked_sub(1) else {
             return Err(self.not_a_file("a directory"));
         };
-        let is_barrier = |at: &Option<Standing>| !matches!(at, None | Some(Standing::Directory));
-        let barrier = standing[..last].iter().position(is_barrier);
+        let is_barrier = |at: &Option<PathEntry>| !matches!(at, None | Some(PathEntry::Directory));
+        let barrier = entries[..last].iter().position(is_barrier);
         if let Some(depth) = barrier {
-            if standing[depth + 1..].iter().any(Option::is_some) {
+            if entries[depth + 1..].iter().any(Option::is_some) {
                 return Err(ArchiveError::Ambiguous("something lies below a link"));
             }
-            return match &standing[depth] {
-                Some(Standing::Symlink(target)) if !self.directories[depth] => {
-                    self.follow(depth, target)
+            return match &entries[depth] {
+                Some(PathEntry::Symlink(target)) if !self.directories[depth] => {
+                    self.follow_symlink(depth, target)
                 }
                 // A file, or a link that an upper layer has a directory in place of: in neither case it lets
                 // anything of a lower layer be seen.
-                _ => Ok(Progress::Missing),
+                _ => Ok(SearchStep::Missing),
             };
         }
-        match &standing[last] {
-            Some(Standing::File) => {
-                return Ok(Progress::Found(Found {
+        match &entries[last] {
+            Some(PathEntry::File) => {
+                return Ok(SearchStep::Found(FileLocation {
                     layer: self.layer,
                     path: self.path.clone(),
                 }));
             }
-            Some(Standing::Symlink(target)) => return self.follow(last, target),
-            Some(Standing::HardLink(target)) => return self.follow_hard(target),
-            Some(Standing::Directory) => return Err(self.not_a_file("a directory")),
-            Some(Standing::Other(kind)) => return Err(self.not_a_file(kind)),
-            None if hidden => return Ok(Progress::Missing),
+            Some(PathEntry::Symlink(target)) => return self.follow_symlink(last, target),
+            Some(PathEntry::HardLink(target)) => return self.follow_hard_link(target),
+            Some(PathEntry::Directory) => return Err(self.not_a_file("a directory")),
+            Some(PathEntry::Other(kind)) => return Err(self.not_a_file(kind)),
+            None if hidden => return Ok(SearchStep::Missing),
             None => {}
         }
-        for (known, here) in self.directories.iter_mut().zip(&standing) {
+        for (known, here) in self.directories.iter_mut().zip(&entries) {
             *known |= here.is_some();
         }
         self.layer += 1;
-        Ok(Progress::Open)
+        Ok(SearchStep::Open)
     }
 
     /// Goes on behind the symbolic link that stands at the path's component `depth`.
-    fn follow(&mut self, depth: usize, target: &[u8]) -> Result<Progress, ArchiveError> {
+    fn follow_symlink(&mut self, depth: usize, target: &[u8]) -> Result<SearchStep, ArchiveError> {
         self.count_link()?;
         let Some(target) = std::str::from_utf8(target).ok().filter(|t| !t.is_empty()) else {
             return Err(self.not_a_file("a symbolic link to nothing that has a name"));
@@ -244,19 +239,19 @@ impl Search {
             self.alias = None;
         }
         self.look_for(path, top);
-        Ok(Progress::Open)
+        Ok(SearchStep::Open)
     }
 
     /// Goes on with the file that a hard link is another name of, in this layer or below it.
-    fn follow_hard(&mut self, target: &[u8]) -> Result<Progress, ArchiveError> {
+    fn follow_hard_link(&mut self, target: &[u8]) -> Result<SearchStep, ArchiveError> {
         self.count_link()?;
-        let Some(target) = normal_in_image(target) else {
+        let Some(target) = normalize_image_path(target) else {
             return Err(self.not_a_file("a hard link out of the image"));
         };
         let name = mem::take(&mut self.path);
         self.alias.get_or_insert(name);
         self.look_for(target, self.layer);
-        Ok(Progress::Open)
+        Ok(SearchStep::Open)
     }
 
     fn look_for(&mut self, path: String, top: usize) {
@@ -268,13 +263,13 @@ impl Search {
         self.top = top;
         self.layer = top;
         self.directories = vec![false; depth];
-        self.standing = vec![None; depth];
+        self.entries = vec![None; depth];
         self.hidden = false;
     }
 
     fn count_link(&mut self) -> Result<(), ArchiveError> {
         self.links += 1;
-        if self.links > MOST_LINKS {
+        if self.links > MAX_LINKS {
             return Err(ArchiveError::Links(self.wanted.clone()));
         }
         Ok(())
@@ -289,7 +284,7 @@ impl Search {
 }
 
 /// What of `path` lies below the directory `parent`; all of it is below the root.
-pub(in crate::fetch) fn below<'a>(path: &'a str, parent: &str) -> Option<&'a str> {
+pub(in crate::fetch) fn strip_parent<'a>(path: &'a str, parent: &str) -> Option<&'a str> {
     match parent {
         "" => Some(path),
         parent => path.strip_prefix(parent)?.strip_prefix('/'),

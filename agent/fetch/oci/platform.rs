@@ -1,42 +1,42 @@
 //! Which of an index's manifests is for this node. Pure.
 
-use super::manifest::{Choice, Descriptor, ImageError, Platform};
-use crate::fetch::unpack::scan::LISTED;
+use super::manifest::{BlobDescriptor, ImageError, IndexEntry, Platform};
+use crate::fetch::unpack::MAX_LISTED_NAMES;
 use crate::model::{Arch, Pin, escape_name};
 
-/// The manifest, or inner index, of `choices` for Linux on `arch`.
+/// The manifest, or inner index, of `entries` for Linux on `arch`.
 ///
 /// An index of one manifest that names no platform is that one. What stands first goes before its equals, as it does
 /// for containerd.
-pub(in crate::fetch) fn choose(
+pub(in crate::fetch) fn choose_manifest(
     pin: Pin,
-    choices: Vec<Choice>,
+    entries: Vec<IndexEntry>,
     arch: Arch,
-) -> Result<Descriptor, ImageError> {
-    let rank = |choice: &Choice| match &choice.platform {
-        Some(platform) => rank(platform, arch),
+) -> Result<BlobDescriptor, ImageError> {
+    let rank = |entry: &IndexEntry| match &entry.platform {
+        Some(platform) => rank_platform(platform, arch),
         None => None,
     };
-    let best = choices
+    let best = entries
         .iter()
         .enumerate()
-        .filter_map(|(index, choice)| Some((rank(choice)?, choice.nested, index)))
+        .filter_map(|(index, entry)| Some((rank(entry)?, entry.nested, index)))
         .min();
-    let mut anonymous = (0..choices.len()).filter(|index| choices[*index].platform.is_none());
+    let mut anonymous = (0..entries.len()).filter(|index| entries[*index].platform.is_none());
     let chosen = match (best, anonymous.next(), anonymous.next()) {
         (Some((_, _, index)), _, _) | (None, Some(index), None) => index,
         (None, _, _) => {
-            let there = listed(&choices);
+            let there = list_platforms(&entries);
             return Err(ImageError::Platform { pin, arch, there });
         }
     };
-    let mut choices = choices;
-    Ok(choices.swap_remove(chosen).manifest)
+    let mut entries = entries;
+    Ok(entries.swap_remove(chosen).manifest)
 }
 
 /// How well a platform suits, the lowest best. `None` does not run here, or is no image: what vouches for one is
 /// listed for the platform unknown/unknown.
-fn rank(platform: &Platform, arch: Arch) -> Option<u32> {
+fn rank_platform(platform: &Platform, arch: Arch) -> Option<u32> {
     if platform.os != "linux" || platform.architecture != arch.as_str() {
         return None;
     }
@@ -57,9 +57,9 @@ fn rank(platform: &Platform, arch: Arch) -> Option<u32> {
     })
 }
 
-fn listed(choices: &[Choice]) -> String {
+fn list_platforms(entries: &[IndexEntry]) -> String {
     let mut names: Vec<String> = Vec::new();
-    for platform in choices.iter().filter_map(|choice| choice.platform.as_ref()) {
+    for platform in entries.iter().filter_map(|entry| entry.platform.as_ref()) {
         if platform.os == "unknown" {
             continue;
         }
@@ -74,8 +74,8 @@ fn listed(choices: &[Choice]) -> String {
     if names.is_empty() {
         return "none that names its platform".to_owned();
     }
-    let more = names.len().saturating_sub(LISTED);
-    names.truncate(LISTED);
+    let more = names.len().saturating_sub(MAX_LISTED_NAMES);
+    names.truncate(MAX_LISTED_NAMES);
     let names = names.join(", ");
     match more {
         0 => names,
@@ -86,7 +86,7 @@ fn listed(choices: &[Choice]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fetch::oci::manifest::{Document, parse};
+    use crate::fetch::oci::manifest::{ManifestDocument, parse_manifest};
 
     const PIN: Pin = Pin::Sha256([9; 32]);
 
@@ -116,10 +116,10 @@ mod tests {
             })
             .collect();
         let text = format!(r#"{{"manifests":[{}]}}"#, entries.join(","));
-        let Document::Index(choices) = parse(PIN, text.as_bytes()).unwrap() else {
+        let ManifestDocument::Index(entries) = parse_manifest(PIN, text.as_bytes()).unwrap() else {
             panic!("not an index");
         };
-        match choose(PIN, choices, arch) {
+        match choose_manifest(PIN, entries, arch) {
             Ok(chosen) => match chosen.pin {
                 Pin::Sha256(bytes) => Ok(bytes[0].into()),
                 Pin::Sha512(_) => panic!("another digest"),

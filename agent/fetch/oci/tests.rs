@@ -1,18 +1,18 @@
 //! Whole images in memory, good and evil: what is asked for, what is taken, and how the bad ones are told.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::io::{self, Write};
 
 use tar::{EntryType, Header};
 
-use super::gather::{Blobs, GatherError, gather};
-use super::manifest::Descriptor;
-use crate::fetch::sources::error::FetchError;
-use crate::fetch::sources::partial::{Intake, Judged, Verified};
-use crate::fetch::spool::Memory;
-use crate::fetch::unpack::limits::{Cap, Limits};
-use crate::fetch::unpack::members::{ArchiveError, MemberSink, read_members};
-use crate::model::{Arch, Artifact, Format, IfPresent, Member, Pin, Sha256};
+use super::{BlobDescriptor, BlobFetcher, GatherError, gather_image};
+use crate::fetch::spool::MemorySpool;
+use crate::fetch::unpack::{
+    ArchiveError, FetchedContent, LimitExceeded, MemberSink, UnpackLimits, read_members,
+};
+use crate::fetch::verify::{DigestCheck, DigestHasher, Verified, verify_digest};
+use crate::model::{Arch, Artifact, FailureKind, Format, IfPresent, Member, Pin, Sha256};
 
 /// A registry's content, and what was asked of it.
 #[derive(Default)]
@@ -21,18 +21,22 @@ struct Registry {
     asked: Vec<Pin>,
 }
 
-impl Blobs<Memory> for Registry {
-    async fn get(&mut self, blob: &Descriptor) -> Result<Verified<Memory>, FetchError> {
+impl BlobFetcher<MemorySpool> for Registry {
+    type Error = Infallible;
+
+    async fn fetch_blob(
+        &mut self,
+        blob: &BlobDescriptor,
+    ) -> Result<Verified<MemorySpool>, Infallible> {
         self.asked.push(blob.pin);
-        let intake = Intake::new(Memory::default(), blob.pin);
-        let (intake, copied) = intake.copy(&self.blobs[&blob.pin][..], u64::MAX).unwrap();
-        copied.unwrap();
-        match intake
-            .judge("oci://registry.example/plugins".to_owned())
-            .unwrap()
-        {
-            Judged::Right(verified) => Ok(verified),
-            Judged::Wrong(..) => panic!("kept under a wrong digest"),
+        let bytes = &self.blobs[&blob.pin];
+        let mut spool = MemorySpool::default();
+        spool.write_all(bytes).unwrap();
+        let mut hasher = DigestHasher::for_pin(&blob.pin);
+        hasher.update(bytes);
+        match verify_digest(spool, bytes.len() as u64, hasher, blob.pin).unwrap() {
+            DigestCheck::Matches(verified) => Ok(verified),
+            DigestCheck::Differs(..) => panic!("kept under a wrong digest"),
         }
     }
 }
@@ -67,7 +71,12 @@ impl Registry {
     }
 
     /// Gathers and reads `paths`, which become the plugins p0, p1 …
-    fn read(&mut self, pin: Pin, paths: &[&str], limits: &Limits) -> Result<Kept, GatherError> {
+    fn read(
+        &mut self,
+        pin: Pin,
+        paths: &[&str],
+        limits: &UnpackLimits,
+    ) -> Result<Kept, GatherError<Infallible>> {
         let members = paths.iter().enumerate().map(|(index, path)| Member {
             path: (*path).to_owned(),
             plugin: format!("p{index}").parse().unwrap(),
@@ -86,18 +95,17 @@ impl Registry {
         let image = tokio::runtime::Builder::new_current_thread()
             .build()
             .unwrap()
-            .block_on(gather(&artifact, limits, self))?;
-        assert_eq!(image.source(), "oci://registry.example/plugins");
+            .block_on(gather_image(&artifact, limits, self))?;
         let mut kept = Kept::default();
-        read_members(image, &artifact, limits, &mut kept)?;
+        read_members(FetchedContent::Image(image), &artifact, limits, &mut kept)?;
         Ok(kept)
     }
 
     /// The same for one layer, of which `bin/a` is wanted.
-    fn read_layer(layer: Vec<u8>) -> Result<Kept, GatherError> {
+    fn read_layer(layer: Vec<u8>) -> Result<Kept, GatherError<Infallible>> {
         let mut registry = Self::default();
         let pin = registry.manifest(&[(layer, "")]);
-        registry.read(pin, &["bin/a"], &Limits::default())
+        registry.read(pin, &["bin/a"], &UnpackLimits::default())
     }
 }
 
@@ -235,9 +243,9 @@ fn fault_52_bombs() {
     let many = tar(&[(FILE, "./x", &b""[..]); 20]);
     let mut registry = Registry::default();
     let pin = registry.manifest(&[(one_file(), ""), (many, "")]);
-    let limits = Limits {
+    let limits = UnpackLimits {
         layer_entries: 19,
-        ..Limits::default()
+        ..UnpackLimits::default()
     };
     let error = registry.read(pin, &["bin/a"], &limits).unwrap_err();
     assert!(
@@ -247,14 +255,14 @@ fn fault_52_bombs() {
     // Two layers that are within the total, each alone.
     let half = |path| tar(&[(FILE, path, &[7; 3000])]);
     let pin = registry.manifest(&[(half("low"), ""), (half("high"), "")]);
-    let limits = Limits {
+    let limits = UnpackLimits {
         total: 5000,
-        ..Limits::default()
+        ..UnpackLimits::default()
     };
     let error = registry.read(pin, &["low"], &limits).unwrap_err();
     assert!(
         matches!(&error, GatherError::Archive(ArchiveError::Layer { source, .. })
-        if matches!(**source, ArchiveError::Exceeds(Cap::Total(5000)))),
+        if matches!(**source, ArchiveError::Exceeds(LimitExceeded::Total(5000)))),
         "{error}"
     );
 }
@@ -318,7 +326,7 @@ fn no_more_layers_are_fetched_than_it_takes() {
     ]);
     let bottom = tar(&[(FILE, "bin/c", SCRIPT)]);
     let pin = registry.manifest(&[(bottom, ""), (gz(&middle), ""), (zst(&top), "")]);
-    let limits = Limits::default();
+    let limits = UnpackLimits::default();
     let kept = registry.read(pin, &["bin/a", "/bin/b"], &limits).unwrap();
     assert_eq!(kept.0, [script(&["p0", "p1"])], "one file under two names");
     assert_eq!(
@@ -350,9 +358,15 @@ fn the_same_layer_twice_and_an_empty_one_are_layers_like_any_other() {
         (gz(&[0; 1024]), ""),
     ];
     let pin = registry.manifest(&layers);
-    registry.read(pin, &["bin/a"], &Limits::default()).unwrap();
+    registry
+        .read(pin, &["bin/a"], &UnpackLimits::default())
+        .unwrap();
     let pin = registry.manifest(&layers[..2]);
-    assert!(registry.read(pin, &["bin/a"], &Limits::default()).is_err());
+    assert!(
+        registry
+            .read(pin, &["bin/a"], &UnpackLimits::default())
+            .is_err()
+    );
 }
 
 #[test]
@@ -361,7 +375,9 @@ fn an_artifact_holds_files_under_their_titles() {
     let title = r#","annotations":{"org.opencontainers.image.title":"bin/a"}"#;
     for bytes in [SCRIPT.to_vec(), gz(SCRIPT), zst(SCRIPT)] {
         let pin = registry.manifest(&[(bytes, title)]);
-        let kept = registry.read(pin, &["bin/a"], &Limits::default()).unwrap();
+        let kept = registry
+            .read(pin, &["bin/a"], &UnpackLimits::default())
+            .unwrap();
         assert_eq!(kept.0, [script(&["p0"])]);
     }
 }
@@ -374,17 +390,22 @@ fn indexes_lead_to_the_manifest_unless_they_lead_on_and_on() {
     let index = registry.index(manifest, "application/vnd.oci.image.manifest.v1+json");
     let nested = registry.index(index, INDEX);
     for pin in [manifest, index, nested] {
-        registry.read(pin, &["bin/a"], &Limits::default()).unwrap();
+        registry
+            .read(pin, &["bin/a"], &UnpackLimits::default())
+            .unwrap();
     }
     let deep = registry.index(nested, INDEX);
     let error = registry
-        .read(deep, &["bin/a"], &Limits::default())
+        .read(deep, &["bin/a"], &UnpackLimits::default())
         .unwrap_err();
     assert!(
         error.to_string().contains("an index within an index"),
         "{error}"
     );
-    assert_eq!(error.of("cni").kind().as_str(), "image");
+    assert!(
+        matches!(&error, GatherError::Image(error) if error.kind() == FailureKind::Image),
+        "{error}"
+    );
 }
 
 #[test]
@@ -397,12 +418,12 @@ fn a_blob_of_another_size_than_announced_is_refused() {
     );
     let (pin, _) = registry.put(text.into_bytes());
     let error = registry
-        .read(pin, &["bin/a"], &Limits::default())
+        .read(pin, &["bin/a"], &UnpackLimits::default())
         .unwrap_err();
     assert!(error.to_string().contains("were announced"), "{error}");
     let (large, _) = registry.put(vec![b' '; (4 << 20) + 1]);
     let error = registry
-        .read(large, &["bin/a"], &Limits::default())
+        .read(large, &["bin/a"], &UnpackLimits::default())
         .unwrap_err();
     assert!(
         error.to_string().contains("a manifest has 4194304 at most"),

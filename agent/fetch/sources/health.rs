@@ -6,11 +6,11 @@ use crate::retry;
 
 /// Which servers were found dead; shared by all downloads of a run.
 #[derive(Debug, Default)]
-pub struct Health(Mutex<retry::Health>);
+pub struct SharedServerHealth(Mutex<retry::Health>);
 
-impl Health {
+impl SharedServerHealth {
     pub(in crate::fetch) fn lock(&self) -> MutexGuard<'_, retry::Health> {
-        // It only puts sources in order: what a panic left half said does no harm.
+        // It only decides an order, so what a panic left incomplete does no harm.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

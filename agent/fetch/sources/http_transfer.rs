@@ -1,179 +1,176 @@
 //! One attempt at one http(s) source: request, redirects, resume, body.
 
 use std::io;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use reqwest::header::{
-    ACCEPT_ENCODING, DATE, HeaderMap, HeaderName, IF_RANGE, LOCATION, RANGE, RETRY_AFTER,
-};
+use reqwest::header::{ACCEPT_ENCODING, HeaderName, IF_RANGE, LOCATION, RANGE};
 use reqwest::{Method, Response, StatusCode, Url};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::error::{Failure, TimeLimit};
-use super::options::Progress;
-use super::partial::Intake;
-use crate::fetch::http::clients::Access;
-use crate::fetch::http::proxy_error;
-use crate::fetch::http::proxy_error::NoTunnel;
-use crate::fetch::http::range::{Validator, continues};
-use crate::fetch::http::redirect::Trail;
-use crate::fetch::http::throughput::Pace;
-use crate::fetch::oci::auth::item::Item;
-use crate::fetch::oci::auth::registry_auth::Doors;
-use crate::fetch::spool::Spool;
-use crate::{config, retry};
+use super::options::FetchOptions;
+use super::partial::{Attempt, PartialBlob};
+use super::source_error::SourceError;
+use crate::config;
+use crate::fetch::http::{
+    HttpClients, HttpError, RedirectChain, ResumeValidator, ResumedRange, ThroughputMeter,
+    TimeLimit, header_text,
+};
+use crate::fetch::oci::{RegistryAuth, RegistryItem};
+use crate::fetch::spool::DownloadSpool;
 
-/// How many pieces of a body wait for the disk; the client's own buffer bounds the size of each.
-const PIECES: usize = 2;
+/// How many chunks of a body wait for the disk; the client's own buffer bounds the size of each.
+const WAITING_CHUNKS: usize = 2;
 
 /// One attempt, and when it began.
-pub(in crate::fetch) struct Exchange<'a> {
-    access: &'a Access<'a>,
-    /// What opens registries.
-    doors: &'a Doors<'a>,
+pub(super) struct HttpTransfer<'a> {
+    http: &'a HttpClients<'a>,
+    registry_auth: &'a RegistryAuth<'a>,
+    options: &'a FetchOptions<'a>,
     settings: &'a config::FetchSettings,
     /// The most bytes that the body may have.
     max_size: u64,
-    progress: &'a dyn Progress,
     began: Instant,
 }
 
-/// What an answer holds: the size as a whole if it is known, and whether it goes on where we are.
-struct Offer {
+/// An answer with a body that is wanted.
+struct BodyAnswer {
     response: Response,
+    /// The size of the whole blob in bytes, where it is known.
     total: Option<u64>,
-    continues: bool,
+    /// Whether the body goes on where our part ends.
+    is_rest: bool,
 }
 
-impl<'a> Exchange<'a> {
-    pub(in crate::fetch) fn begin(
-        access: &'a Access<'a>,
-        doors: &'a Doors<'a>,
-        settings: &'a config::FetchSettings,
+impl<'a> HttpTransfer<'a> {
+    pub(super) fn new(
+        options: &'a FetchOptions<'a>,
+        http: &'a HttpClients<'a>,
+        registry_auth: &'a RegistryAuth<'a>,
         max_size: u64,
-        progress: &'a dyn Progress,
     ) -> Self {
         Self {
-            access,
-            doors,
-            settings,
+            http,
+            registry_auth,
+            options,
+            settings: options.settings,
             max_size,
-            progress,
             began: Instant::now(),
         }
     }
 
-    /// Gets the body of `source`, the `index`th of its artifact, or the rest of it.
+    /// Gets the body of `source`, the `index`th of its blob, or the rest of it.
     ///
-    /// The outer error is the spool's and final; after the inner one the intake holds what came so far.
-    pub(in crate::fetch) async fn run<S: Spool>(
+    /// # Errors
+    /// The spool's, which are final; those of the source are in the attempt.
+    pub(super) async fn run<S: DownloadSpool>(
         &self,
         source: &Url,
         index: usize,
-        mut intake: Intake<S>,
-    ) -> io::Result<(Intake<S>, Result<(), Failure>)> {
-        let mut offer = match self.ask(source, index, &intake).await {
-            Ok(offer) => offer,
-            Err(failure) => return Ok((intake, Err(failure))),
+        mut blob: PartialBlob<S>,
+    ) -> io::Result<Attempt<S>> {
+        let mut answer = match self.request_body(source, index, &blob).await {
+            Ok(answer) => answer,
+            Err(error) => return Ok(blob.failed(error)),
         };
-        if offer.continues {
-            intake.join();
+        if answer.is_rest {
+            blob.join_rest();
         } else {
-            let held = Validator::of(offer.response.headers()).map(|held| (index, held));
-            intake.restart(held)?;
+            let validator = ResumeValidator::from_headers(answer.response.headers());
+            blob.restart(validator.map(|validator| (index, validator)))?;
         }
-        let position = intake.position();
-        let (pieces, waiting) = mpsc::channel(PIECES);
-        let writer = tokio::task::spawn_blocking(move || intake.absorb(waiting));
-        let outcome = self.pump(&mut offer, position, pieces).await;
-        let intake = writer.await.map_err(io::Error::other)??;
-        Ok((intake, outcome))
+        let position = blob.position();
+        let (chunks, waiting) = mpsc::channel(WAITING_CHUNKS);
+        let writer = tokio::task::spawn_blocking(move || blob.write_chunks(waiting));
+        let outcome = self.receive_body(&mut answer, position, chunks).await;
+        let blob = writer.await.map_err(io::Error::other)??;
+        Ok(Attempt {
+            blob,
+            outcome: outcome.map_err(SourceError::from),
+        })
     }
 
-    /// Asks for the rest where a part is held, and for all of it where that is not to be had.
-    async fn ask<S: Spool>(
+    /// Asks for the rest where a part is here, and for all of it where the rest is not to be had.
+    async fn request_body<S: DownloadSpool>(
         &self,
         source: &Url,
         index: usize,
-        intake: &Intake<S>,
-    ) -> Result<Offer, Failure> {
-        let position = intake.position();
-        if let Some(validator) = intake.held_from(index) {
+        blob: &PartialBlob<S>,
+    ) -> Result<BodyAnswer, SourceError> {
+        let position = blob.position();
+        if let Some(validator) = blob.resume_from(index) {
             let range = [
                 (RANGE, format!("bytes={position}-")),
                 (IF_RANGE, validator.as_str().to_owned()),
             ];
-            let response = self.open(source, &range).await?;
+            let response = self.send_request(source, &range).await?;
             match response.status() {
-                // The server ignores ranges, or the thing has changed: either way this is all of it.
-                StatusCode::OK => return self.offer(response, None),
+                // The server ignores ranges, or the blob has changed: either way this is all of it.
+                StatusCode::OK => return self.accept_whole(response),
                 StatusCode::PARTIAL_CONTENT => {
-                    if let Some(total) = continues(response.headers(), validator, position) {
-                        let total = total
-                            .or_else(|| Some(response.content_length()?.saturating_add(position)));
-                        return self.offer(response, Some(total));
+                    let headers = response.headers();
+                    if let Some(range) = ResumedRange::from_headers(headers, validator, position) {
+                        return self.accept_rest(response, &range, position);
                     }
                 }
                 StatusCode::RANGE_NOT_SATISFIABLE => {}
-                _ => return Err(unwanted(&response)),
+                _ => return Err(HttpError::from_status(&response).into()),
             }
         }
-        let response = self.open(source, &[]).await?;
+        let response = self.send_request(source, &[]).await?;
         match response.status() {
-            StatusCode::OK => self.offer(response, None),
-            _ => Err(unwanted(&response)),
+            StatusCode::OK => self.accept_whole(response),
+            _ => Err(HttpError::from_status(&response).into()),
         }
     }
 
     /// Sends the request and follows redirects to the answer.
-    async fn open(
+    async fn send_request(
         &self,
         source: &Url,
         headers: &[(HeaderName, String)],
-    ) -> Result<Response, Failure> {
-        let mut trail = Trail::new(source.clone());
-        let item = Item::of(source);
-        let mut knocked = false;
+    ) -> Result<Response, SourceError> {
+        let mut chain = RedirectChain::new(source.clone());
+        let item = RegistryItem::from_url(source);
+        let mut has_answered_challenge = false;
         loop {
-            let url = trail.current();
-            let door = item.as_ref().filter(|item| item.is_at(url));
-            let proxy = self.access.proxy(url)?;
+            let url = chain.current();
+            let at_registry = item.as_ref().filter(|item| item.is_at(url));
             let mut request = self
-                .access
+                .http
                 .request(Method::GET, url)?
                 // The pin is of the bytes as they are stored; whatever comes is never decoded.
                 .header(ACCEPT_ENCODING, "identity");
             for (name, value) in headers {
                 request = request.header(name, value);
             }
-            if let Some(item) = door {
-                request = request.headers(self.doors.headers(item, self.access).await?);
+            if let Some(item) = at_registry {
+                let headers = self.registry_auth.headers_for(item, self.http).await?;
+                request = request.headers(headers);
             }
-            let patience = self
+            let time_limit = self
                 .settings
                 .connect_timeout
                 .saturating_add(self.settings.read_timeout);
-            let sent = self.within(patience, request.send()).await;
-            let response = match sent.map_err(|late| late.via(proxy))? {
-                Ok(response) => response,
-                Err(error) => return Err(self.unsent(error, url, proxy).await),
+            let sent = self.run_within(time_limit, self.http.send(request, url));
+            let response = match sent.await {
+                Ok(sent) => sent?,
+                Err(late) => return Err(late.through_proxy(self.http.proxy_for(url)?).into()),
             };
-            match (response.status().as_u16(), door) {
+            match (response.status().as_u16(), at_registry) {
                 (301 | 302 | 303 | 307 | 308, _) => {
-                    let location = text(response.headers(), &LOCATION);
-                    trail.follow(location)?;
+                    chain.follow(header_text(response.headers(), &LOCATION))?;
                 }
-                (407, _) => return Err(unwanted(&response).via(proxy)),
-                (401, Some(item)) if !knocked => {
-                    knocked = true;
+                (401, Some(item)) if !has_answered_challenge => {
+                    has_answered_challenge = true;
                     let headers = response.headers();
-                    self.doors.knock(item, headers, self.access).await?;
+                    let auth = self.registry_auth;
+                    auth.answer_challenge(item, headers, self.http).await?;
                 }
                 (code @ 401..=404, Some(item)) => {
-                    return match self.doors.meaning(item, code) {
-                        Some(failure) => Err(failure),
+                    return match self.registry_auth.explain_status(item, code) {
+                        Some(error) => Err(error.into()),
                         None => Ok(response),
                     };
                 }
@@ -182,72 +179,74 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Sorts an error from before an answer.
-    async fn unsent(&self, error: reqwest::Error, url: &Url, proxy: Option<&Url>) -> Failure {
-        let patience = self.settings.connect_timeout;
-        let Some(proxy) = proxy else {
-            return Failure::before_body(error, url, patience);
-        };
-        let mut no_tunnel = NoTunnel::of(&error);
-        if let Some(NoTunnel::Refused(status)) = &mut no_tunnel {
-            let asked = self
-                .within(patience, proxy_error::refusal(proxy, url))
-                .await;
-            *status = asked.ok().flatten();
-        }
-        Failure::through_proxy(error, url, proxy, no_tunnel, patience)
+    fn accept_whole(&self, response: Response) -> Result<BodyAnswer, SourceError> {
+        let total = response.content_length();
+        self.accept(response, total, false)
     }
 
-    /// `rest` is given where the body goes on at our position, and holds the total size if that is known.
-    fn offer(&self, response: Response, rest: Option<Option<u64>>) -> Result<Offer, Failure> {
-        let total = rest.unwrap_or_else(|| response.content_length());
+    fn accept_rest(
+        &self,
+        response: Response,
+        range: &ResumedRange,
+        position: u64,
+    ) -> Result<BodyAnswer, SourceError> {
+        let announced = || Some(response.content_length()?.saturating_add(position));
+        let total = range.total.or_else(announced);
+        self.accept(response, total, true)
+    }
+
+    fn accept(
+        &self,
+        response: Response,
+        total: Option<u64>,
+        is_rest: bool,
+    ) -> Result<BodyAnswer, SourceError> {
         let limit = self.max_size;
         if total.is_some_and(|total| total > limit) {
-            return Err(Failure::TooLarge { limit });
+            return Err(HttpError::TooLarge { limit }.into());
         }
-        Ok(Offer {
+        Ok(BodyAnswer {
             response,
             total,
-            continues: rest.is_some(),
+            is_rest,
         })
     }
 
-    /// Moves the body to the writer. A writer that hung up has an error of its own, which its task tells.
-    async fn pump(
+    /// Moves the body to the writer. A writer that hung up has an error of its own, which its task returns.
+    async fn receive_body(
         &self,
-        offer: &mut Offer,
+        answer: &mut BodyAnswer,
         mut position: u64,
-        pieces: mpsc::Sender<Bytes>,
-    ) -> Result<(), Failure> {
+        chunks: mpsc::Sender<Bytes>,
+    ) -> Result<(), HttpError> {
         let settings = self.settings;
-        let total = offer.total;
-        let mut pace = Pace::new(settings.read_timeout, settings.min_rate);
-        self.progress.moved(position, total);
+        let (total, limit) = (answer.total, self.max_size);
+        let mut throughput = ThroughputMeter::new(settings.read_timeout, settings.min_rate);
+        self.options.progress.moved(position, total);
         loop {
             let asked = Instant::now();
-            let piece = self
-                .within(settings.read_timeout, offer.response.chunk())
+            let chunk = self
+                .run_within(settings.read_timeout, answer.response.chunk())
                 .await?
-                .map_err(|error| Failure::within_body(error, position, total))?;
-            let Some(piece) = piece else { break };
-            position = position.saturating_add(piece.len() as u64);
-            if position > self.max_size {
-                return Err(Failure::TooLarge {
-                    limit: self.max_size,
-                });
+                .map_err(|error| HttpError::within_body(error, position, total))?;
+            let Some(chunk) = chunk else { break };
+            position = position.saturating_add(chunk.len() as u64);
+            if position > limit {
+                return Err(HttpError::TooLarge { limit });
             }
-            pace.record(asked.elapsed(), piece.len() as u64)
-                .map_err(|rate| Failure::TooSlow {
+            throughput
+                .record_wait(asked.elapsed(), chunk.len() as u64)
+                .map_err(|rate| HttpError::TooSlow {
                     rate,
                     least: settings.min_rate,
                 })?;
-            if pieces.send(piece).await.is_err() {
+            if chunks.send(chunk).await.is_err() {
                 return Ok(());
             }
-            self.progress.moved(position, total);
+            self.options.progress.moved(position, total);
         }
         match total {
-            Some(want) if want != position => Err(Failure::Truncated {
+            Some(want) if want != position => Err(HttpError::Truncated {
                 got: position,
                 want: total,
             }),
@@ -255,42 +254,25 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Waits for the network, but not longer than `patience` and not beyond the attempt's total.
-    async fn within<T>(
+    /// Waits for the network, but not longer than `limit` and not beyond the attempt's total.
+    async fn run_within<T>(
         &self,
-        patience: Duration,
+        limit: Duration,
         work: impl Future<Output = T>,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, HttpError> {
         let total = self.settings.total_timeout;
         let left = total.saturating_sub(self.began.elapsed());
-        let late = if left < patience {
-            Failure::Timeout {
+        let late = if left < limit {
+            HttpError::Timeout {
                 limit: TimeLimit::Total,
                 after: total,
             }
         } else {
-            Failure::Timeout {
+            HttpError::Timeout {
                 limit: TimeLimit::Silence,
                 after: self.settings.read_timeout,
             }
         };
-        timeout(left.min(patience), work).await.map_err(|_| late)
+        timeout(left.min(limit), work).await.map_err(|_| late)
     }
-}
-
-pub(in crate::fetch) fn unwanted(response: &Response) -> Failure {
-    let headers = response.headers();
-    // By the server's own clock if it tells it: the clock of a node that just booted may be years off.
-    let now = text(headers, &DATE)
-        .and_then(|date| httpdate::parse_http_date(date).ok())
-        .unwrap_or_else(SystemTime::now);
-    Failure::Status {
-        code: response.status().as_u16(),
-        retry_after: text(headers, &RETRY_AFTER)
-            .and_then(|wish| retry::parse_retry_after(wish, now)),
-    }
-}
-
-pub(in crate::fetch) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
 }

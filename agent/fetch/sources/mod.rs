@@ -1,11 +1,22 @@
-//! Asking the sources of a blob, in rounds, until one of them gives the pinned bytes.
+//! Asking the sources of a blob, in rounds, until one of them gives it: retry, resume, dead servers.
 
-pub(in crate::fetch) mod error;
-pub(in crate::fetch) mod health;
-pub(in crate::fetch) mod http_transfer;
-pub(in crate::fetch) mod options;
-pub(in crate::fetch) mod partial;
-pub(in crate::fetch) mod rounds;
-pub(in crate::fetch) mod small_file;
-pub(in crate::fetch) mod source;
-pub(in crate::fetch) mod source_client;
+mod fetch_error;
+mod health;
+mod http_transfer;
+mod options;
+mod partial;
+mod rounds;
+mod small_file;
+mod source;
+mod source_client;
+mod source_error;
+
+pub use fetch_error::FetchError;
+pub use health::SharedServerHealth;
+pub use options::{CopyKeeper, CopyKey, DownloadProgress, FetchOptions};
+pub(super) use partial::PartialBlob;
+pub(super) use rounds::{BlobRequest, ask_sources};
+pub(super) use small_file::read_small_file;
+pub(super) use source::BlobSource;
+pub(super) use source_client::SourceClient;
+pub use source_error::{FailedSource, SourceError};

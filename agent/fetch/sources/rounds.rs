@@ -1,296 +1,192 @@
-//! Rounds over the places of a blob until one of them gives the pinned bytes.
+//! Rounds over the sources of a blob until one of them gives it, with retries, pauses and resumes.
 
 use std::io;
 use std::time::Instant;
 
-use super::error::{Failure, FetchError, TimeLimit, Tried};
-use super::options::{Kept, Means};
-use super::partial::{Intake, Judged, Verified};
-use super::source::Place;
-use super::source_client::Courier;
-use crate::fetch::oci;
-use crate::fetch::oci::gather::Blobs;
-use crate::fetch::oci::manifest::{Descriptor, Kind};
-use crate::fetch::spool::Spool;
-use crate::fetch::unpack::fetched::Fetched;
-use crate::fetch::unpack::limits::Limits;
-use crate::model::{Artifact, FailureKind, Format, Pin};
+use super::fetch_error::FetchError;
+use super::options::FetchOptions;
+use super::partial::{Completion, PartialBlob};
+use super::source::BlobSource;
+use super::source_client::SourceClient;
+use super::source_error::{FailedSource, SourceError};
+use crate::fetch::http::{HttpError, TimeLimit};
+use crate::fetch::spool::DownloadSpool;
+use crate::model::FailureKind;
 use crate::retry::{Next, Rounds};
 
-/// How often a body that breaks off, or runs out of its time, is resumed at once, in one visit to a place.
-const RESUMES: u32 = 3;
+/// How often a body that breaks off, or runs out of its time, is resumed at once, before the source counts as failed.
+const MAX_RESUMES: u32 = 3;
 
-/// One thing to get.
-pub(in crate::fetch) struct Blob<'a> {
-    /// What it is for, in messages: the operator's name of the artifact.
+/// A blob to get.
+pub(in crate::fetch) struct BlobRequest<'a> {
+    /// What messages call it: the operator's name of the artifact.
     pub(in crate::fetch) name: &'a str,
-    pub(in crate::fetch) pin: Pin,
     /// The most bytes that it may have.
     pub(in crate::fetch) max_size: u64,
     /// In the order of preference.
-    pub(in crate::fetch) places: Vec<Place>,
+    pub(in crate::fetch) sources: Vec<BlobSource>,
 }
 
-/// Gets an artifact from the first place that gives its pinned bytes: seeds, then its sources.
+/// What a source gave, and what failed before.
+pub(in crate::fetch) struct Received<T> {
+    pub(in crate::fetch) value: T,
+    /// The source that gave it, as it may be shown.
+    pub(in crate::fetch) source: String,
+    pub(in crate::fetch) failed_sources: Vec<FailedSource>,
+}
+
+/// A source and what is known of it so far.
+struct SourceState {
+    source: BlobSource,
+    attempts: u32,
+    error: Option<SourceError>,
+}
+
+/// Asks the sources in order, up to `attempts` rounds, with a jittered pause between two, until `complete` accepts what
+/// one gave.
 ///
-/// Goes through the places in order, up to `attempts` rounds, with a jittered pause between two. A place whose
-/// failure lasts (404, a wrong digest, a certificate …) is left out of later rounds, and one whose server was found
-/// dead is asked last. A body that broke off is resumed at the same place if a validator allows it, never at another
-/// one. Dropping the future ends it: the writing thread lets go of the spool once its last piece is written.
+/// A source whose failure lasts (404, a wrong digest, a certificate …) is left out of later rounds, and one whose
+/// server was found dead is asked last. A body that broke off is resumed at the same source if a validator allows it,
+/// never at another one.
 ///
 /// # Errors
-/// When every place failed, with the last reason for each; or when the spool cannot take the bytes.
-pub async fn download<S: Spool>(
-    artifact: &Artifact,
-    means: &Means<'_>,
-    spools: &dyn Fn() -> io::Result<S>,
-) -> Result<Fetched<S>, FetchError> {
-    let mut courier = Courier::new(means);
-    if artifact.format == Format::Image {
-        let mut layout = Layout {
-            artifact,
-            courier,
-            spools,
+/// When every source failed, with the last reason for each; or when the spool cannot take the bytes.
+pub(in crate::fetch) async fn ask_sources<S: DownloadSpool, T>(
+    request: BlobRequest<'_>,
+    client: &SourceClient<'_>,
+    mut blob: PartialBlob<S>,
+    complete: impl Fn(PartialBlob<S>) -> io::Result<Completion<T, S>>,
+) -> Result<Received<T>, FetchError> {
+    let options = client.options;
+    let mut states = order_sources(request.sources, options);
+    let mut rounds = Rounds::new(states.len(), options.settings.attempts, options.rounds);
+    loop {
+        let index = match rounds.next(Instant::now(), options.spread.draw()) {
+            Next::Ask(index) => index,
+            Next::Wait(pause) => {
+                tokio::time::sleep(pause).await;
+                continue;
+            }
+            Next::Over => {
+                return Err(FetchError::Sources {
+                    artifact: request.name.to_owned(),
+                    tried: into_failed_sources(states),
+                });
+            }
         };
-        let gathered = oci::gather::gather(artifact, &Limits::default(), &mut layout).await;
-        let image = gathered.map_err(|error| error.of(&artifact.name))?;
-        return Ok(Fetched::Image(image));
-    }
-    let sources = artifact.sources.iter().map(|source| Place::of(source));
-    let blob = Blob {
-        name: &artifact.name,
-        pin: artifact.pin,
-        max_size: means.settings.max_size,
-        places: seeded(means, &artifact.pin).chain(sources).collect(),
-    };
-    Ok(Fetched::Whole(get(blob, &mut courier, spools).await?))
-}
-
-/// The places of a blob in all seeds.
-fn seeded(means: &Means<'_>, pin: &Pin) -> impl Iterator<Item = Place> {
-    means.seeds.iter().map(|seed| Place::in_seed(seed, pin))
-}
-
-/// Gets the blobs of an image, each by its digest from wherever it is.
-struct Layout<'a, S> {
-    artifact: &'a Artifact,
-    courier: Courier<'a>,
-    spools: &'a dyn Fn() -> io::Result<S>,
-}
-
-impl<S: Spool> Blobs<S> for Layout<'_, S> {
-    async fn get(&mut self, blob: &Descriptor) -> Result<Verified<S>, FetchError> {
-        let means = self.courier.means;
-        let sources = self.artifact.sources.iter();
-        let in_registry = |source: &String| Place::in_registry(source, means.settings, blob);
-        let places = seeded(means, &blob.pin).chain(sources.map(in_registry));
-        let wanted = Blob {
-            name: &self.artifact.name,
-            pin: blob.pin,
-            max_size: blob.max_size(means.settings.max_size),
-            places: places.collect(),
-        };
-        let got = get(wanted, &mut self.courier, self.spools).await;
-        if blob.kind == Kind::Layer {
-            // It is looked through now, which takes up to a zstd window of memory.
-            self.courier.rest();
-        }
-        got
-    }
-}
-
-/// Gets a blob from the first of its places that gives the pinned bytes. See [`download`].
-pub(in crate::fetch) async fn get<S: Spool>(
-    blob: Blob<'_>,
-    courier: &mut Courier<'_>,
-    spools: &dyn Fn() -> io::Result<S>,
-) -> Result<Verified<S>, FetchError> {
-    let spool = spools().map_err(|source| FetchError::Spool {
-        artifact: blob.name.to_owned(),
-        source,
-    })?;
-    let intake = Intake::new(spool, blob.pin);
-    let errand = Errand {
-        name: blob.name,
-        max_size: blob.max_size,
-        places: blob.places,
-    };
-    let keep = courier.means.keep;
-    let (mut verified, tried) = errand.run(courier, intake, Intake::judge).await?;
-    if let Some(keep) = keep {
-        let copied = verified
-            .rewound()
-            .and_then(|spool| keep.keep(Kept::Blob(&blob.pin), spool))
-            .and_then(|()| verified.rewound().map(drop));
-        copied.map_err(|source| FetchError::Copy {
-            artifact: blob.name.to_owned(),
+        let state = &mut states[index];
+        let tried = try_source(client, state, index, request.max_size, blob, &complete).await;
+        let tried = tried.map_err(|source| FetchError::Spool {
+            artifact: request.name.to_owned(),
             source,
         })?;
-    }
-    Ok(verified.after(tried))
-}
-
-/// Something to get, whatever is made of it then.
-pub(in crate::fetch) struct Errand<'a> {
-    pub(in crate::fetch) name: &'a str,
-    pub(in crate::fetch) max_size: u64,
-    pub(in crate::fetch) places: Vec<Place>,
-}
-
-impl Errand<'_> {
-    /// Asks in rounds until `judge` takes what a place gave. Also returns what failed before that.
-    pub(in crate::fetch) async fn run<S: Spool, T>(
-        self,
-        courier: &mut Courier<'_>,
-        mut intake: Intake<S>,
-        judge: impl Fn(Intake<S>, String) -> io::Result<Judged<T, S>>,
-    ) -> Result<(T, Vec<Tried>), FetchError> {
-        let means = courier.means;
-        let mut sources = in_order(self.places, means);
-        let mut rounds = Rounds::new(sources.len(), means.settings.attempts, means.rounds);
-        loop {
-            let index = match rounds.next(Instant::now(), means.spread.draw()) {
-                Next::Ask(index) => index,
-                Next::Wait(pause) => {
-                    tokio::time::sleep(pause).await;
-                    continue;
+        let server = state.source.server.as_ref();
+        match tried {
+            Completion::Accepted(value) => {
+                if let Some(server) = server {
+                    options.health.lock().worked(server);
                 }
-                Next::Over => {
-                    return Err(FetchError::Sources {
-                        artifact: self.name.to_owned(),
-                        tried: tried(sources),
-                    });
+                return Ok(Received {
+                    value,
+                    source: state.source.shown.clone(),
+                    failed_sources: into_failed_sources(states),
+                });
+            }
+            Completion::Rejected(back, error) => {
+                log_source_failure(request.name, &state.source.shown, &error);
+                let now = Instant::now();
+                if let Some(server) = server {
+                    options.health.lock().failed(server, error.kind(), now);
                 }
-            };
-            let source = &mut sources[index];
-            let visited = visit(courier, source, index, self.max_size, intake, &judge).await;
-            let visited = visited.map_err(|source| FetchError::Spool {
-                artifact: self.name.to_owned(),
-                source,
-            })?;
-            let server = source.place.server.as_ref();
-            match visited {
-                Visited::Got(got) => {
-                    if let Some(server) = server {
-                        means.health.lock().worked(server);
-                    }
-                    return Ok((got, tried(sources)));
-                }
-                Visited::Failed(back, failure) => {
-                    tell(self.name, &source.place.shown, &failure);
-                    let now = Instant::now();
-                    if let Some(server) = server {
-                        means.health.lock().failed(server, failure.kind(), now);
-                    }
-                    rounds.failed(index, failure.kind(), failure.retry_after(), now);
-                    source.reason = Some(failure);
-                    intake = *back;
-                }
+                rounds.failed(index, error.kind(), error.retry_after(), now);
+                state.error = Some(error);
+                blob = back;
             }
         }
     }
 }
 
-/// Logs a failure. A seed need not have everything: that is said only where nobody else had it either.
-fn tell(artifact: &str, source: &str, failure: &Failure) {
-    let kind = failure.kind().as_str();
-    match failure {
-        Failure::NotInSeed => tracing::debug!(artifact, source, kind, "{failure}"),
-        _ => tracing::warn!(artifact, source, kind, "download failed: {failure}"),
-    }
-}
-
-/// The places that may be asked, those of dead servers last.
-fn in_order(mut places: Vec<Place>, means: &Means<'_>) -> Vec<Source> {
-    places.retain(|place| !means.offline || place.is_local());
-    let (health, now) = (means.health.lock(), Instant::now());
-    places.sort_by_key(|place| {
-        let server = place.server.as_ref();
-        server.is_some_and(|server| health.is_down(server, now))
-    });
-    let fresh = |place| Source {
-        place,
-        attempts: 0,
-        reason: None,
-    };
-    places.into_iter().map(fresh).collect()
-}
-
-/// A place and what is known of it so far.
-struct Source {
-    place: Place,
-    attempts: u32,
-    reason: Option<Failure>,
-}
-
-/// What failed, in the order in which it was tried.
-fn tried(sources: Vec<Source>) -> Vec<Tried> {
-    let failed = sources.into_iter().filter_map(|source| {
-        Some(Tried {
-            source: source.place.shown,
-            attempts: source.attempts,
-            reason: source.reason?,
-        })
-    });
-    failed.collect()
-}
-
-/// What a visit to a place gave.
-enum Visited<T, S> {
-    Got(T),
-    Failed(Box<Intake<S>>, Failure),
-}
-
-/// Whether it was the attempt's whole time that ended. Where many nodes share a mirror that is no reason to leave it: the
-/// next place begins at zero, and by `scripts/fleet` two of them take turns at that for hours.
-const fn is_out_of_time(failure: &Failure) -> bool {
-    matches!(
-        failure,
-        Failure::Timeout {
-            limit: TimeLimit::Total,
-            ..
-        }
-    )
-}
-
-/// Asks a place until it has given all its bytes or a reason to move on.
-async fn visit<S: Spool, T>(
-    courier: &mut Courier<'_>,
-    source: &mut Source,
+/// Asks a source until it has given all its bytes or a reason to move on.
+async fn try_source<S: DownloadSpool, T>(
+    client: &SourceClient<'_>,
+    state: &mut SourceState,
     index: usize,
     max_size: u64,
-    mut intake: Intake<S>,
-    judge: &impl Fn(Intake<S>, String) -> io::Result<Judged<T, S>>,
-) -> io::Result<Visited<T, S>> {
+    mut blob: PartialBlob<S>,
+    complete: &impl Fn(PartialBlob<S>) -> io::Result<Completion<T, S>>,
+) -> io::Result<Completion<T, S>> {
     let mut resumes = 0;
     loop {
-        source.attempts += 1;
-        let before = intake.held_from(index).map_or(0, |_| intake.position());
-        let attempted = courier.attempt(&source.place, index, max_size, intake);
-        let (back, outcome) = attempted.await?;
-        intake = back;
-        match outcome {
+        state.attempts += 1;
+        let before = blob.resume_from(index).map_or(0, |_| blob.position());
+        let attempt = client.attempt(&state.source, index, max_size, blob).await?;
+        blob = attempt.blob;
+        match attempt.outcome {
             Ok(()) => {
-                let joined = intake.joined();
-                match judge(intake, source.place.shown.clone())? {
-                    Judged::Right(got) => return Ok(Visited::Got(got)),
+                let is_joined = blob.is_joined();
+                match complete(blob)? {
                     // A validator that lied may have joined two different things: once more, from zero.
-                    Judged::Wrong(back, _) if joined => intake = *back,
-                    Judged::Wrong(back, failure) => {
-                        return Ok(Visited::Failed(back, failure));
-                    }
+                    Completion::Rejected(back, _) if is_joined => blob = back,
+                    completion => return Ok(completion),
                 }
             }
-            Err(failure) => {
-                let broke_off =
-                    matches!(failure.kind(), FailureKind::Truncated | FailureKind::Reset)
-                        || is_out_of_time(&failure);
-                let more = intake.held_from(index).is_some() && intake.position() > before;
-                if !(broke_off && more && resumes < RESUMES) {
-                    return Ok(Visited::Failed(Box::new(intake), failure));
+            Err(error) => {
+                let has_grown = blob.resume_from(index).is_some() && blob.position() > before;
+                if !(is_resumable(&error) && has_grown && resumes < MAX_RESUMES) {
+                    return Ok(Completion::Rejected(blob, error));
                 }
                 resumes += 1;
             }
         }
     }
+}
+
+/// Whether the body broke off, or the attempt's whole time ended. Where many nodes share a mirror the latter is no
+/// reason to leave it: the next source begins at zero, and by `scripts/fleet` two of them take turns at that for hours.
+fn is_resumable(error: &SourceError) -> bool {
+    let is_out_of_time = matches!(
+        error,
+        SourceError::Http(HttpError::Timeout {
+            limit: TimeLimit::Total,
+            ..
+        })
+    );
+    is_out_of_time || matches!(error.kind(), FailureKind::Truncated | FailureKind::Reset)
+}
+
+/// Logs a failure. A seed need not have everything, so for that a warning would be too loud.
+fn log_source_failure(artifact: &str, source: &str, error: &SourceError) {
+    let kind = error.kind().as_str();
+    match error {
+        SourceError::NotInSeed => tracing::debug!(artifact, source, kind, "{error}"),
+        _ => tracing::warn!(artifact, source, kind, "download failed: {error}"),
+    }
+}
+
+/// The sources that may be asked, those of dead servers last.
+fn order_sources(mut sources: Vec<BlobSource>, options: &FetchOptions<'_>) -> Vec<SourceState> {
+    sources.retain(|source| !options.offline || source.is_local());
+    let (health, now) = (options.health.lock(), Instant::now());
+    sources.sort_by_key(|source| {
+        let server = source.server.as_ref();
+        server.is_some_and(|server| health.is_down(server, now))
+    });
+    let new_state = |source| SourceState {
+        source,
+        attempts: 0,
+        error: None,
+    };
+    sources.into_iter().map(new_state).collect()
+}
+
+/// The sources that failed, in the order in which they were asked.
+fn into_failed_sources(states: Vec<SourceState>) -> Vec<FailedSource> {
+    let failed = states.into_iter().filter_map(|state| {
+        Some(FailedSource {
+            source: state.source.shown,
+            attempts: state.attempts,
+            reason: state.error?,
+        })
+    });
+    failed.collect()
 }

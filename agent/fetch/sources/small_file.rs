@@ -1,43 +1,44 @@
-//! Small files without a pin: what vouches for pins, such as a signed list.
+//! Small files without a pin, such as a signed list: pins and signatures are read from them.
 
-use super::error::FetchError;
-use super::options::Kept;
-use super::options::Means;
-use super::partial::{Intake, Judged};
-use super::rounds::Errand;
-use super::source::Place;
-use super::source_client::Courier;
-use crate::fetch::spool::Memory;
+use super::fetch_error::FetchError;
+use super::options::{CopyKey, FetchOptions};
+use super::partial::{Completion, PartialBlob};
+use super::rounds::{BlobRequest, ask_sources};
+use super::source::BlobSource;
+use super::source_client::SourceClient;
+use crate::fetch::spool::MemorySpool;
 use crate::model::{Companion, Pin};
 
 /// Reads a small file of at most `limit` bytes: from a seed, or from the first of its sources that answers. `name` is
 /// what messages call it.
 ///
-/// Nothing about what comes is proven; whoever asks has to do that.
+/// Nothing about what comes is verified; whoever asks has to do that.
 ///
 /// # Errors
-/// When every place failed, with the last reason for each.
-pub async fn read_small(
+/// When every source failed, with the last reason for each; or when a copy cannot be kept.
+pub(in crate::fetch) async fn read_small_file(
     name: &str,
     file: &Companion,
-    means: &Means<'_>,
+    options: &FetchOptions<'_>,
     limit: u64,
 ) -> Result<Vec<u8>, FetchError> {
-    let seeds = means.seeds.iter();
-    let seeded = seeds.map(|seed| Place::by_url(seed, &file.url));
-    let sources = file.sources.iter().map(|source| Place::of(source));
-    let errand = Errand {
+    let seeds = options.seeds.iter();
+    let seeds = seeds.map(|seed| BlobSource::in_seed_by_url(seed, &file.url));
+    let sources = file.sources.iter();
+    let sources = sources.map(|source| BlobSource::from_url(source));
+    let request = BlobRequest {
         name,
         max_size: limit,
-        places: seeded.chain(sources).collect(),
+        sources: seeds.chain(sources).collect(),
     };
     // No digest is asked for; the hasher runs for nothing.
-    let intake = Intake::new(Memory::default(), Pin::Sha256([0; 32]));
-    let taken = |intake: Intake<Memory>, _| Ok(Judged::Right(intake.unproven()));
-    let (memory, _) = errand.run(&mut Courier::new(means), intake, taken).await?;
-    let content = memory.into_content();
-    if let Some(keep) = means.keep {
-        let kept = keep.keep(Kept::Url(&file.url), &mut content.as_slice());
+    let blob = PartialBlob::new(MemorySpool::default(), Pin::Sha256([0; 32]));
+    let complete =
+        |blob: PartialBlob<MemorySpool>| Ok(Completion::Accepted(blob.into_unverified()));
+    let received = ask_sources(request, &SourceClient::new(options), blob, complete).await?;
+    let content = received.value.into_content();
+    if let Some(keeper) = options.keep {
+        let kept = keeper.keep_copy(CopyKey::Url(&file.url), &mut content.as_slice());
         kept.map_err(|source| FetchError::Copy {
             artifact: name.to_owned(),
             source,

@@ -1,27 +1,27 @@
-//! Where one pinned blob is to be had, in the order in which the places are asked. Pure.
+//! Where a blob can be had. Pure.
 
 use std::path::{Path, PathBuf};
 
 use reqwest::Url;
 
 use crate::config;
-use crate::fetch::http::redact::redacted;
-use crate::fetch::oci::manifest::{Descriptor, Kind};
+use crate::fetch::http::redact_url;
+use crate::fetch::oci::{BlobDescriptor, BlobKind};
 use crate::model::{Pin, Reference, ReferenceError, Sha256};
 
-/// One place to ask for a blob.
+/// One source of a blob: a URL, a registry, a file, or a seed.
 #[derive(Debug)]
-pub(in crate::fetch) struct Place {
+pub(in crate::fetch) struct BlobSource {
     /// As it may be shown.
     pub(in crate::fetch) shown: String,
     /// The server behind it, as `SCHEME://HOST:PORT`; `None` for this machine's own files.
     pub(in crate::fetch) server: Option<String>,
-    pub(in crate::fetch) way: Way,
+    pub(in crate::fetch) location: SourceLocation,
 }
 
-/// How a blob is had from its place.
+/// Where the bytes of a source are.
 #[derive(Debug)]
-pub(in crate::fetch) enum Way {
+pub(in crate::fetch) enum SourceLocation {
     /// By a GET.
     Web(Url),
     /// A file of this machine.
@@ -32,28 +32,31 @@ pub(in crate::fetch) enum Way {
     Unusable(String),
 }
 
-impl Place {
+impl BlobSource {
     /// The place that a source names.
-    pub(in crate::fetch) fn of(source: &str) -> Self {
-        let (way, server) = match Url::parse(source) {
-            Err(error) => (Way::Unusable(error.to_string()), None),
+    pub(in crate::fetch) fn from_url(source: &str) -> Self {
+        let (location, server) = match Url::parse(source) {
+            Err(error) => (SourceLocation::Unusable(error.to_string()), None),
             Ok(url) => match (url.scheme(), url.to_file_path()) {
                 ("http" | "https", _) => {
-                    let server = server_of(&url);
-                    (Way::Web(url), Some(server))
+                    let server = server_address(&url);
+                    (SourceLocation::Web(url), Some(server))
                 }
-                ("file", Ok(path)) => (Way::File(path), None),
+                ("file", Ok(path)) => (SourceLocation::File(path), None),
                 ("file", Err(())) => {
                     let what = "a file URL has no host: file:///path".to_owned();
-                    (Way::Unusable(what), None)
+                    (SourceLocation::Unusable(what), None)
                 }
-                (other, _) => (Way::Unusable(format!("its scheme is '{other}'")), None),
+                (other, _) => (
+                    SourceLocation::Unusable(format!("its scheme is '{other}'")),
+                    None,
+                ),
             },
         };
         Self {
-            shown: redacted(source),
+            shown: redact_url(source),
             server,
-            way,
+            location,
         }
     }
 
@@ -61,27 +64,27 @@ impl Place {
     pub(in crate::fetch) fn in_registry(
         source: &str,
         settings: &config::FetchSettings,
-        blob: &Descriptor,
+        blob: &BlobDescriptor,
     ) -> Self {
         let reference: Reference = match source.parse() {
             Ok(reference) => reference,
             Err(error) => {
                 return Self {
-                    shown: redacted(source),
+                    shown: redact_url(source),
                     server: None,
-                    way: Way::Unusable(ReferenceError::to_string(&error)),
+                    location: SourceLocation::Unusable(ReferenceError::to_string(&error)),
                 };
             }
         };
         let (registry, repository) = (reference.registry(), reference.repository());
         let scheme = settings.registry_scheme(registry, repository);
         let url = match blob.kind {
-            Kind::Manifest => reference.manifest_url(scheme, &blob.pin),
-            Kind::Layer => reference.blob_url(scheme, &blob.pin),
+            BlobKind::Manifest => reference.manifest_url(scheme, &blob.pin),
+            BlobKind::Layer => reference.blob_url(scheme, &blob.pin),
         };
         Self {
             shown: format!("oci://{registry}/{repository}@{}", blob.pin),
-            ..Self::of(&url)
+            ..Self::from_url(&url)
         }
     }
 
@@ -90,30 +93,33 @@ impl Place {
     pub(in crate::fetch) fn in_seed(seed: &Path, pin: &Pin) -> Self {
         let digest = pin.to_string();
         let (algorithm, hex) = digest.split_once(':').unwrap_or(("", &digest));
-        Self::seeded(seed, seed.join("blobs").join(algorithm).join(hex))
+        Self::in_seed_at(seed, seed.join("blobs").join(algorithm).join(hex))
     }
 
     /// The place in a seed where a small file without a pin would be, by the URL that it is declared by.
-    pub(in crate::fetch) fn by_url(seed: &Path, url: &str) -> Self {
+    pub(in crate::fetch) fn in_seed_by_url(seed: &Path, url: &str) -> Self {
         let name = Sha256::of(url.as_bytes()).to_string();
-        Self::seeded(seed, seed.join("by-url").join(name))
+        Self::in_seed_at(seed, seed.join("by-url").join(name))
     }
 
-    fn seeded(seed: &Path, path: PathBuf) -> Self {
+    fn in_seed_at(seed: &Path, path: PathBuf) -> Self {
         Self {
             shown: format!("seed {}", seed.display()),
             server: None,
-            way: Way::Seed(path),
+            location: SourceLocation::Seed(path),
         }
     }
 
     /// Whether it takes no network.
     pub(in crate::fetch) const fn is_local(&self) -> bool {
-        matches!(self.way, Way::File(_) | Way::Seed(_))
+        matches!(
+            self.location,
+            SourceLocation::File(_) | SourceLocation::Seed(_)
+        )
     }
 }
 
-fn server_of(url: &Url) -> String {
+fn server_address(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     let port = url.port_or_known_default().unwrap_or_default();
     format!("{}://{host}:{port}", url.scheme())
@@ -134,16 +140,20 @@ mod tests {
             ("ftp://h/a", None),
             ("a", None),
         ] {
-            assert_eq!(Place::of(source).server.as_deref(), server, "{source}");
+            assert_eq!(
+                BlobSource::from_url(source).server.as_deref(),
+                server,
+                "{source}"
+            );
         }
     }
 
     #[test]
     fn a_seed_is_laid_out_as_an_image_layout_is() {
         let hex = "b98f74a0f8522f0a83867178729c1aa70f2158f90c45a2ca8fa791db1c76b303";
-        let place = Place::in_seed(Path::new("/seed"), &Pin::sha256(hex).unwrap());
+        let place = BlobSource::in_seed(Path::new("/seed"), &Pin::sha256(hex).unwrap());
         let expected = PathBuf::from(format!("/seed/blobs/sha256/{hex}"));
-        assert!(matches!(place.way, Way::Seed(path) if path == expected));
+        assert!(matches!(place.location, SourceLocation::Seed(path) if path == expected));
         assert_eq!(place.shown, "seed /seed");
     }
 }

@@ -1,85 +1,77 @@
-//! One attempt at one place, and what attempts share: who is asked as whom, and which servers were found dead.
+//! One attempt at one source, and what attempts share: clients, credentials, options.
 
 use std::io;
 use std::path::Path;
 
-use reqwest::Url;
+use super::http_transfer::HttpTransfer;
+use super::options::FetchOptions;
+use super::partial::{Attempt, PartialBlob};
+use super::source::{BlobSource, SourceLocation};
+use super::source_error::SourceError;
+use crate::fetch::http::HttpClients;
+use crate::fetch::oci::RegistryAuth;
+use crate::fetch::spool::DownloadSpool;
 
-use super::error::Failure;
-use super::http_transfer::Exchange;
-use super::options::Means;
-use super::partial::Intake;
-use super::source::{Place, Way};
-use crate::fetch::http::clients::Access;
-use crate::fetch::oci::auth::registry_auth::Doors;
-use crate::fetch::spool::Spool;
-
-/// Goes to places, for as long as one artifact's download takes.
-pub(in crate::fetch) struct Courier<'a> {
-    pub(in crate::fetch) means: &'a Means<'a>,
-    access: Access<'a>,
-    doors: Doors<'a>,
+/// Asks sources, for as long as one artifact's download takes.
+pub(in crate::fetch) struct SourceClient<'a> {
+    pub(in crate::fetch) options: &'a FetchOptions<'a>,
+    http: HttpClients<'a>,
+    registry_auth: RegistryAuth<'a>,
 }
 
-impl<'a> Courier<'a> {
-    pub(in crate::fetch) fn new(means: &'a Means<'a>) -> Self {
+impl<'a> SourceClient<'a> {
+    pub(in crate::fetch) fn new(options: &'a FetchOptions<'a>) -> Self {
         Self {
-            means,
-            access: Access::new(means.settings, means.files),
-            doors: Doors::new(means.settings, means.files),
+            options,
+            http: HttpClients::new(options.settings, options.files),
+            registry_auth: RegistryAuth::new(options.settings, options.files),
         }
     }
 
-    /// Lets go of connections and authorities, whose memory is wanted elsewhere; the next attempt makes them anew. What
-    /// opened a registry is kept.
-    pub(in crate::fetch) fn rest(&mut self) {
-        self.access = Access::new(self.means.settings, self.means.files);
+    /// Lets go of connections and authorities, whose memory is wanted elsewhere; the next attempt makes them anew. The
+    /// authorizations of registries are kept.
+    pub(in crate::fetch) fn release_connections(&mut self) {
+        self.http = HttpClients::new(self.options.settings, self.options.files);
     }
 
-    /// Gets the bytes from `place`, the `index`th of its blob, or the rest of them. At most `max_size`.
+    /// Gets the bytes from `source`, the `index`th of its blob, or the rest of them. At most `max_size`.
     ///
-    /// The outer error is the spool's and final; after the inner one the intake holds what came so far.
-    pub(in crate::fetch) async fn attempt<S: Spool>(
-        &mut self,
-        place: &Place,
+    /// # Errors
+    /// The spool's, which are final; those of the source are in the attempt.
+    pub(super) async fn attempt<S: DownloadSpool>(
+        &self,
+        source: &BlobSource,
         index: usize,
         max_size: u64,
-        intake: Intake<S>,
-    ) -> io::Result<(Intake<S>, Result<(), Failure>)> {
-        match &place.way {
-            Way::Web(url) => self.exchange(url, index, max_size, intake).await,
-            Way::File(path) => self.copy(path, false, max_size, intake).await,
-            Way::Seed(path) => self.copy(path, true, max_size, intake).await,
-            Way::Unusable(why) => Ok((intake, Err(Failure::Url(why.clone())))),
+        blob: PartialBlob<S>,
+    ) -> io::Result<Attempt<S>> {
+        match &source.location {
+            SourceLocation::Web(url) => {
+                let (options, http) = (self.options, &self.http);
+                HttpTransfer::new(options, http, &self.registry_auth, max_size)
+                    .run(url, index, blob)
+                    .await
+            }
+            SourceLocation::File(path) => self.copy_file(path, false, max_size, blob).await,
+            SourceLocation::Seed(path) => self.copy_file(path, true, max_size, blob).await,
+            SourceLocation::Unusable(why) => Ok(blob.failed(SourceError::Url(why.clone()))),
         }
     }
 
-    async fn exchange<S: Spool>(
-        &mut self,
-        url: &Url,
-        index: usize,
-        max_size: u64,
-        intake: Intake<S>,
-    ) -> io::Result<(Intake<S>, Result<(), Failure>)> {
-        let (settings, progress) = (self.means.settings, self.means.progress);
-        let exchange = Exchange::begin(&self.access, &self.doors, settings, max_size, progress);
-        exchange.run(url, index, intake).await
-    }
-
-    async fn copy<S: Spool>(
+    async fn copy_file<S: DownloadSpool>(
         &self,
         path: &Path,
-        seeded: bool,
+        is_seed: bool,
         max_size: u64,
-        intake: Intake<S>,
-    ) -> io::Result<(Intake<S>, Result<(), Failure>)> {
-        let (files, path) = (self.means.files, path.to_owned());
+        blob: PartialBlob<S>,
+    ) -> io::Result<Attempt<S>> {
+        let (files, path) = (self.options.files, path.to_owned());
         let copy = move || match files.open(&path) {
-            Ok(file) => intake.copy(file, max_size),
-            Err(error) if seeded && error.kind() == io::ErrorKind::NotFound => {
-                Ok((intake, Err(Failure::NotInSeed)))
+            Ok(file) => blob.copy_from(file, max_size),
+            Err(error) if is_seed && error.kind() == io::ErrorKind::NotFound => {
+                Ok(blob.failed(SourceError::NotInSeed))
             }
-            Err(error) => Ok((intake, Err(Failure::File(error)))),
+            Err(error) => Ok(blob.failed(SourceError::File(error))),
         };
         // A mount that hangs must not stop whatever else the agent does.
         tokio::task::spawn_blocking(copy)

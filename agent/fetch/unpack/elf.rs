@@ -5,7 +5,7 @@
 use crate::model::Arch;
 
 /// How many bytes of a file are needed to tell.
-pub(in crate::fetch) const HEAD: usize = 20;
+pub(in crate::fetch) const PLUGIN_HEADER_SIZE: usize = 20;
 
 /// Why a file cannot be a plugin here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,14 +25,14 @@ pub enum NotAPlugin {
 
 /// The fields of an ELF header that decide where a binary runs: `EI_CLASS`, `EI_DATA` and `e_machine`.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Machine {
+struct ElfMachine {
     bits: u8,
     little: bool,
     number: u16,
 }
 
 /// The numbers are from the ELF specification's registry of machines.
-const fn machine(arch: Arch) -> Machine {
+const fn elf_machine(arch: Arch) -> ElfMachine {
     let (bits, little, number) = match arch {
         Arch::Amd64 => (64, true, 62),
         Arch::Arm => (32, true, 40),
@@ -42,26 +42,28 @@ const fn machine(arch: Arch) -> Machine {
         Arch::Riscv64 => (64, true, 243),
         Arch::S390x => (64, false, 22),
     };
-    Machine {
+    ElfMachine {
         bits,
         little,
         number,
     }
 }
 
-/// Judges a file by its first [`HEAD`] bytes, or all of them if it has fewer.
-pub(in crate::fetch) fn check(head: &[u8], arch: Arch) -> Result<(), NotAPlugin> {
+/// Judges a file by its first [`PLUGIN_HEADER_SIZE`] bytes, or all of them if it has fewer.
+pub(in crate::fetch) fn check_plugin_header(head: &[u8], arch: Arch) -> Result<(), NotAPlugin> {
     if head.starts_with(b"#!") {
         return Ok(());
     }
-    let found = match read(head) {
+    let found = match parse_machine(head) {
         Some(found) => found,
         None => return Err(NotAPlugin::LooksLike(looks_like(head))),
     };
-    if found == machine(arch) {
+    if found == elf_machine(arch) {
         return Ok(());
     }
-    let known = Arch::ALL.into_iter().find(|arch| machine(*arch) == found);
+    let known = Arch::ALL
+        .into_iter()
+        .find(|arch| elf_machine(*arch) == found);
     Err(NotAPlugin::OtherArch {
         found: known.map_or_else(
             || {
@@ -77,8 +79,10 @@ pub(in crate::fetch) fn check(head: &[u8], arch: Arch) -> Result<(), NotAPlugin>
     })
 }
 
-fn read(head: &[u8]) -> Option<Machine> {
-    let [0x7f, b'E', b'L', b'F', class, data, .., a, b] = *head.first_chunk::<HEAD>()? else {
+fn parse_machine(head: &[u8]) -> Option<ElfMachine> {
+    let [0x7f, b'E', b'L', b'F', class, data, .., a, b] =
+        *head.first_chunk::<PLUGIN_HEADER_SIZE>()?
+    else {
         return None;
     };
     let little = match data {
@@ -96,7 +100,7 @@ fn read(head: &[u8]) -> Option<Machine> {
     } else {
         u16::from_be_bytes([a, b])
     };
-    Some(Machine {
+    Some(ElfMachine {
         bits,
         little,
         number,
@@ -151,20 +155,24 @@ mod tests {
         let program = std::env::current_exe().unwrap();
         #[allow(clippy::disallowed_methods)]
         let head = std::fs::read(program).unwrap();
-        check(&head[..HEAD], Arch::of_this_program().unwrap()).unwrap();
+        check_plugin_header(
+            &head[..PLUGIN_HEADER_SIZE],
+            Arch::of_this_program().unwrap(),
+        )
+        .unwrap();
     }
 
     /// Fault 54: every pair of two different architectures is told apart.
     #[test]
     fn fault_54_no_architecture_passes_for_another() {
         for built in Arch::ALL {
-            let Machine {
+            let ElfMachine {
                 bits,
                 little,
                 number,
-            } = machine(built);
+            } = elf_machine(built);
             for node in Arch::ALL {
-                let verdict = check(&elf(bits, little, number), node);
+                let verdict = check_plugin_header(&elf(bits, little, number), node);
                 if built == node {
                     assert_eq!(verdict, Ok(()));
                 } else {
@@ -178,14 +186,14 @@ mod tests {
         }
         // Big-endian POWER, 32-bit x86 and x32 share a machine number or a family with one that is known.
         for (bits, little, number) in [(64, false, 21), (32, true, 3), (32, true, 62)] {
-            assert!(check(&elf(bits, little, number), Arch::Amd64).is_err());
-            assert!(check(&elf(bits, little, number), Arch::Ppc64le).is_err());
+            assert!(check_plugin_header(&elf(bits, little, number), Arch::Amd64).is_err());
+            assert!(check_plugin_header(&elf(bits, little, number), Arch::Ppc64le).is_err());
         }
     }
 
     #[test]
     fn a_script_is_a_plugin_and_anything_else_is_named() {
-        assert_eq!(check(b"#!/bin/sh\n", Arch::Amd64), Ok(()));
+        assert_eq!(check_plugin_header(b"#!/bin/sh\n", Arch::Amd64), Ok(()));
         for (head, name) in [
             (&b""[..], "empty"),
             (b"\n <!DOCTYPE html>", "an HTML page"),
@@ -200,12 +208,18 @@ mod tests {
             (b"\0\0\0", "zeros"),
             (b"\xff\xfe\x01", "unknown data"),
         ] {
-            assert_eq!(check(head, Arch::Amd64), Err(NotAPlugin::LooksLike(name)));
+            assert_eq!(
+                check_plugin_header(head, Arch::Amd64),
+                Err(NotAPlugin::LooksLike(name))
+            );
         }
         for (place, value) in [(4, 3), (5, 0)] {
             let mut head = elf(64, true, 62);
             head[place] = value;
-            assert!(check(&head, Arch::Amd64).is_err(), "byte {place}");
+            assert!(
+                check_plugin_header(&head, Arch::Amd64).is_err(),
+                "byte {place}"
+            );
         }
     }
 }

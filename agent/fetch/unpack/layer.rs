@@ -5,20 +5,19 @@ use std::io::{self, BufRead, BufReader, Cursor, Read};
 use flate2::bufread::MultiGzDecoder;
 use zstd::stream::read::Decoder as ZstdDecoder;
 
-use super::limits::{Cap, Counter, Limits, Meter};
-use super::members::ArchiveError;
-use super::scan::PACKED;
-use super::tar_entries::{Kind, each_entry, normal_in_image};
-use crate::fetch::sources::partial::Verified;
-use crate::fetch::spool::Spool;
+use super::error::ArchiveError;
+use super::limits::{CountingReader, LimitExceeded, LimitedReader, PACKED_BUFFER, UnpackLimits};
+use super::tar_entries::{TarEntryKind, for_each_entry, normalize_image_path};
+use crate::fetch::spool::DownloadSpool;
+use crate::fetch::verify::Verified;
 use crate::model::Pin;
 
 /// The largest window, as a power of two: 8 MiB, what every decoder has to take (RFC 8878) and more than common
 /// builders use.
 const WINDOW_LOG: u32 = 23;
 /// A header of a tar, and where in it the word is that all tars of the last decades have there.
-const BLOCK: usize = 512;
-const MAGIC: std::ops::Range<usize> = 257..262;
+const TAR_BLOCK: usize = 512;
+const USTAR_MAGIC: std::ops::Range<usize> = 257..262;
 
 /// A layer that is here.
 #[derive(Debug)]
@@ -31,7 +30,7 @@ pub(in crate::fetch) struct Layer<S> {
 }
 
 /// What a layer is, unpacked.
-pub(in crate::fetch) enum Content<'a> {
+pub(in crate::fetch) enum LayerContent<'a> {
     Tar(Box<dyn Read + 'a>),
     /// A file of an artifact that is no container image.
     File {
@@ -40,7 +39,7 @@ pub(in crate::fetch) enum Content<'a> {
     },
 }
 
-impl<S: Spool> Layer<S> {
+impl<S: DownloadSpool> Layer<S> {
     pub(in crate::fetch) const fn new(pin: Pin, title: Option<String>, bytes: Verified<S>) -> Self {
         Self {
             pin,
@@ -50,104 +49,103 @@ impl<S: Spool> Layer<S> {
         }
     }
 
-    /// Its content from the start, where other layers have used up `spent` bytes of [`Limits::total`].
-    pub(in crate::fetch) fn content(
+    /// Its content from the start, where other layers have used up `spent` bytes of [`UnpackLimits::total`].
+    pub(in crate::fetch) fn open_content(
         &mut self,
-        limits: &Limits,
+        limits: &UnpackLimits,
         spent: u64,
-    ) -> Result<Content<'_>, ArchiveError> {
+    ) -> Result<LayerContent<'_>, ArchiveError> {
         let path = self.title.as_ref();
-        let path = path.and_then(|title| normal_in_image(title.as_bytes()));
-        let bytes = self.bytes.rewound().map_err(ArchiveError::of)?;
-        let mut unpacked = unpack(bytes, *limits, spent).map_err(ArchiveError::of)?;
-        let head = head(&mut unpacked, BLOCK).map_err(ArchiveError::of)?;
-        let is_tar = match head.get(MAGIC) {
+        let path = path.and_then(|title| normalize_image_path(title.as_bytes()));
+        let bytes = self.bytes.rewound().map_err(ArchiveError::from_io)?;
+        let mut unpacked = decompress(bytes, *limits, spent).map_err(ArchiveError::from_io)?;
+        let head = read_head(&mut unpacked, TAR_BLOCK).map_err(ArchiveError::from_io)?;
+        let is_tar = match head.get(USTAR_MAGIC) {
             Some(magic) => magic == b"ustar" || head.iter().all(|byte| *byte == 0),
             None => false,
         };
         let is_empty = head.is_empty();
         let bytes = Box::new(Cursor::new(head).chain(unpacked));
         match path {
-            _ if is_tar => Ok(Content::Tar(bytes)),
-            Some(path) => Ok(Content::File { path, bytes }),
-            None if is_empty => Ok(Content::Tar(bytes)),
+            _ if is_tar => Ok(LayerContent::Tar(bytes)),
+            Some(path) => Ok(LayerContent::File { path, bytes }),
+            None if is_empty => Ok(LayerContent::Tar(bytes)),
             None => Err(ArchiveError::Nameless),
         }
     }
 
     /// Shows every entry to `visit`, reading to the very end.
-    pub(in crate::fetch) fn look_through(
+    pub(in crate::fetch) fn visit_entries(
         &mut self,
-        limits: &Limits,
+        limits: &UnpackLimits,
         spent: u64,
-        mut visit: impl FnMut(&str, Kind<'_>) -> Result<(), ArchiveError>,
+        mut visit: impl FnMut(&str, TarEntryKind<'_>) -> Result<(), ArchiveError>,
     ) -> Result<(), ArchiveError> {
-        let unpacked = match self.content(limits, spent)? {
-            Content::Tar(bytes) => {
-                let (bytes, unpacked) = Counter::new(bytes);
-                each_entry(
-                    bytes,
-                    limits.layer_entries,
-                    |told, _| match normal_in_image(told.name) {
-                        Some(path) => visit(&path, told.kind),
-                        None => Ok(()),
-                    },
-                )?;
-                unpacked.get()
-            }
-            Content::File { path, mut bytes } => {
-                visit(&path, Kind::File)?;
-                io::copy(&mut bytes, &mut io::sink()).map_err(ArchiveError::of)?
-            }
-        };
+        let unpacked =
+            match self.open_content(limits, spent)? {
+                LayerContent::Tar(bytes) => {
+                    let (bytes, unpacked) = CountingReader::new(bytes);
+                    for_each_entry(bytes, limits.layer_entries, |entry, _| {
+                        match normalize_image_path(entry.name) {
+                            Some(path) => visit(&path, entry.kind),
+                            None => Ok(()),
+                        }
+                    })?;
+                    unpacked.get()
+                }
+                LayerContent::File { path, mut bytes } => {
+                    visit(&path, TarEntryKind::File)?;
+                    io::copy(&mut bytes, &mut io::sink()).map_err(ArchiveError::from_io)?
+                }
+            };
         self.unpacked = unpacked;
         Ok(())
     }
 }
 
 /// Unpacks what is packed, within the limits.
-fn unpack<'a>(
+fn decompress<'a>(
     bytes: impl Read + 'a,
-    limits: Limits,
+    limits: UnpackLimits,
     spent: u64,
-) -> io::Result<Meter<Box<dyn Read + 'a>>> {
-    let (packed, count) = Counter::new(bytes);
-    let mut packed = BufReader::with_capacity(PACKED, packed);
-    let head = head(&mut packed, 4)?;
+) -> io::Result<LimitedReader<Box<dyn Read + 'a>>> {
+    let (packed, count) = CountingReader::new(bytes);
+    let mut packed = BufReader::with_capacity(PACKED_BUFFER, packed);
+    let head = read_head(&mut packed, 4)?;
     let kind = head.clone();
     let packed = Cursor::new(head).chain(packed);
     let unpacked: Box<dyn Read> = match kind[..] {
         [0x1f, 0x8b, ..] => Box::new(MultiGzDecoder::new(packed)),
         // A frame, or one to be skipped (RFC 8878, section 3.1).
-        [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => Box::new(zstd(packed)?),
+        [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => Box::new(open_zstd(packed)?),
         _ => Box::new(packed),
     };
-    Ok(Meter::new(unpacked, count, limits).after(spent))
+    Ok(LimitedReader::new(unpacked, count, limits).with_earlier_bytes(spent))
 }
 
 /// The first bytes, fewer only where there are no more.
-fn head(bytes: &mut impl Read, length: usize) -> io::Result<Vec<u8>> {
+fn read_head(bytes: &mut impl Read, length: usize) -> io::Result<Vec<u8>> {
     let mut head = Vec::with_capacity(length);
     bytes.take(length as u64).read_to_end(&mut head)?;
     Ok(head)
 }
 
-fn zstd<'a>(packed: impl BufRead + 'a) -> io::Result<impl Read + 'a> {
+fn open_zstd<'a>(packed: impl BufRead + 'a) -> io::Result<impl Read + 'a> {
     let mut decoder = ZstdDecoder::with_buffer(packed)?;
     decoder.window_log_max(WINDOW_LOG)?;
-    Ok(Windowed(decoder))
+    Ok(ZstdWindowReader(decoder))
 }
 
 /// Gives a refusal for the window's sake its own name, which the library tells by its words alone.
-struct Windowed<R>(R);
+struct ZstdWindowReader<R>(R);
 
-impl<R: Read> Read for Windowed<R> {
+impl<R: Read> Read for ZstdWindowReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.read(buffer).map_err(|error| {
             // `ZSTD_error_frameParameter_windowTooLarge`; zstd returns its errors as negative numbers.
             let words = zstd::zstd_safe::get_error_name(0_usize.wrapping_sub(16));
             match error.to_string() == words {
-                true => Cap::Window(1 << WINDOW_LOG).into(),
+                true => LimitExceeded::Window(1 << WINDOW_LOG).into(),
                 false => error,
             }
         })

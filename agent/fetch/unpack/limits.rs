@@ -7,9 +7,12 @@ use std::rc::Rc;
 /// Unpacked bytes that no ratio is asked of: a small tar is mostly padding, which packs to almost nothing.
 const PADDING: u64 = 1 << 20;
 
+/// How much packed data is read at once, in bytes.
+pub(super) const PACKED_BUFFER: usize = 128 << 10;
+
 /// The most that an archive, or an image, may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct UnpackLimits {
     /// Of one wanted file, in bytes.
     pub entry: u64,
     /// Of the whole archive unpacked, wanted or not, in bytes; of an image, of all layers that are looked at.
@@ -22,7 +25,7 @@ pub struct Limits {
     pub ratio: u64,
 }
 
-impl Default for Limits {
+impl Default for UnpackLimits {
     /// Three times and more of what the largest upstream release needs (Calico's, 1 GiB unpacked); Go binaries
     /// pack to about a half.
     fn default() -> Self {
@@ -38,22 +41,22 @@ impl Default for Limits {
 
 /// A limit that an archive went over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Cap {
-    /// [`Limits::entry`].
+pub enum LimitExceeded {
+    /// [`UnpackLimits::entry`].
     #[error("a file in it is larger than {0} bytes")]
     Entry(u64),
-    /// [`Limits::total`].
+    /// [`UnpackLimits::total`].
     #[error("it unpacks to more than {0} bytes")]
     Total(u64),
-    /// [`Limits::entries`].
+    /// [`UnpackLimits::entries`].
     #[error("it holds more than {0} entries")]
     Entries(u64),
-    /// [`Limits::ratio`].
+    /// [`UnpackLimits::ratio`].
     #[error("it unpacks to more than {0} times its own size")]
     Ratio(u64),
     /// What an image's links lead to is read again and again.
     #[error("following its links takes more than {0} bytes to be unpacked")]
-    Anew(u64),
+    Rereading(u64),
     /// A zstd window larger than memory here is meant for.
     #[error(
         "it needs a zstd window of more than {0} bytes to unpack; pack it again with a lower level, or without --long"
@@ -64,26 +67,26 @@ pub enum Cap {
     Extension(u64),
 }
 
-impl Cap {
-    /// The cap inside an error that a [`Meter`] gave.
-    pub(in crate::fetch) fn within(error: &io::Error) -> Option<Self> {
+impl LimitExceeded {
+    /// The cap inside an error that a [`LimitedReader`] gave.
+    pub(in crate::fetch) fn from_io(error: &io::Error) -> Option<Self> {
         error.get_ref()?.downcast_ref().copied()
     }
 }
 
-impl From<Cap> for io::Error {
-    fn from(cap: Cap) -> Self {
+impl From<LimitExceeded> for io::Error {
+    fn from(cap: LimitExceeded) -> Self {
         Self::other(cap)
     }
 }
 
-/// Counts packed bytes for a [`Meter`] further up.
-pub(in crate::fetch) struct Counter<R> {
+/// Counts packed bytes for a [`LimitedReader`] further up.
+pub(in crate::fetch) struct CountingReader<R> {
     inner: R,
     count: Rc<Cell<u64>>,
 }
 
-impl<R> Counter<R> {
+impl<R> CountingReader<R> {
     pub(in crate::fetch) fn new(inner: R) -> (Self, Rc<Cell<u64>>) {
         let count = Rc::new(Cell::new(0));
         let counter = Self {
@@ -94,7 +97,7 @@ impl<R> Counter<R> {
     }
 }
 
-impl<R: Read> Read for Counter<R> {
+impl<R: Read> Read for CountingReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let got = self.inner.read(buffer)?;
         self.count.set(self.count.get().saturating_add(got as u64));
@@ -102,18 +105,22 @@ impl<R: Read> Read for Counter<R> {
     }
 }
 
-/// Ends reading with a [`Cap`] once the unpacked bytes go over [`Limits::total`] or [`Limits::ratio`].
-pub(in crate::fetch) struct Meter<R> {
+/// Ends reading with a [`LimitExceeded`] once the unpacked bytes go over [`UnpackLimits::total`] or [`UnpackLimits::ratio`].
+pub(in crate::fetch) struct LimitedReader<R> {
     inner: R,
     packed: Rc<Cell<u64>>,
     unpacked: u64,
     /// What counts for the total as well: other layers of the same image.
     before: u64,
-    limits: Limits,
+    limits: UnpackLimits,
 }
 
-impl<R> Meter<R> {
-    pub(in crate::fetch) const fn new(inner: R, packed: Rc<Cell<u64>>, limits: Limits) -> Self {
+impl<R> LimitedReader<R> {
+    pub(in crate::fetch) const fn new(
+        inner: R,
+        packed: Rc<Cell<u64>>,
+        limits: UnpackLimits,
+    ) -> Self {
         Self {
             inner,
             packed,
@@ -124,21 +131,21 @@ impl<R> Meter<R> {
     }
 
     /// The same, where so many bytes were unpacked of other layers.
-    pub(in crate::fetch) fn after(self, before: u64) -> Self {
+    pub(in crate::fetch) fn with_earlier_bytes(self, before: u64) -> Self {
         Self { before, ..self }
     }
 }
 
-impl<R: Read> Read for Meter<R> {
+impl<R: Read> Read for LimitedReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let got = self.inner.read(buffer)?;
         self.unpacked = self.unpacked.saturating_add(got as u64);
         if self.before.saturating_add(self.unpacked) > self.limits.total {
-            return Err(Cap::Total(self.limits.total).into());
+            return Err(LimitExceeded::Total(self.limits.total).into());
         }
         let fair = self.packed.get().saturating_mul(self.limits.ratio);
         if self.unpacked > fair.max(PADDING) {
-            return Err(Cap::Ratio(self.limits.ratio).into());
+            return Err(LimitExceeded::Ratio(self.limits.ratio).into());
         }
         Ok(got)
     }
@@ -148,7 +155,7 @@ impl<R: Read> Read for Meter<R> {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits {
+    const LIMITS: UnpackLimits = UnpackLimits {
         entry: 10,
         total: 10 << 20,
         entries: 10,
@@ -160,20 +167,23 @@ mod tests {
     #[test]
     fn fault_52_the_meter_stops_one_byte_over() {
         let read = |unpacked: usize, packed: u64| {
-            let mut meter = Meter::new(
+            let mut meter = LimitedReader::new(
                 io::repeat(7).take(unpacked as u64),
                 Rc::new(Cell::new(packed)),
                 LIMITS,
             );
             meter
                 .read_to_end(&mut Vec::new())
-                .map_err(|error| Cap::within(&error).unwrap())
+                .map_err(|error| LimitExceeded::from_io(&error).unwrap())
         };
         const MIB: usize = 1 << 20;
         assert_eq!(read(10 * MIB, 10 << 20), Ok(10 * MIB));
-        assert_eq!(read(10 * MIB + 1, 10 << 20), Err(Cap::Total(10 << 20)));
+        assert_eq!(
+            read(10 * MIB + 1, 10 << 20),
+            Err(LimitExceeded::Total(10 << 20))
+        );
         assert_eq!(read(3 * MIB, 1 << 20), Ok(3 * MIB));
-        assert_eq!(read(3 * MIB + 1, 1 << 20), Err(Cap::Ratio(3)));
+        assert_eq!(read(3 * MIB + 1, 1 << 20), Err(LimitExceeded::Ratio(3)));
         assert_eq!(read(MIB, 1), Ok(MIB), "padding");
     }
 }

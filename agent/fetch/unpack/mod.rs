@@ -1,9 +1,22 @@
 //! From verified bytes to the wanted plugins, within limits.
 
-pub(in crate::fetch) mod elf;
-pub(in crate::fetch) mod fetched;
-pub(in crate::fetch) mod layer;
-pub(in crate::fetch) mod limits;
-pub(in crate::fetch) mod members;
-pub(in crate::fetch) mod scan;
-pub(in crate::fetch) mod tar_entries;
+mod content;
+mod elf;
+mod error;
+mod handover;
+mod layer;
+mod limits;
+mod members;
+mod names;
+mod scan;
+mod tar_entries;
+
+pub(super) use content::FileLocation;
+pub use content::{FetchedContent, ImageContent};
+pub use elf::NotAPlugin;
+pub use error::ArchiveError;
+pub(super) use layer::Layer;
+pub use limits::{LimitExceeded, UnpackLimits};
+pub use members::{MemberSink, read_members};
+pub(super) use names::{MAX_LISTED_NAMES, short_name};
+pub(super) use tar_entries::{TarEntryKind, normalize_image_path};

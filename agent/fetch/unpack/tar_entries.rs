@@ -8,24 +8,24 @@ use std::io::{self, Read};
 
 use tar::{Archive, Entry, EntryType, PaxExtensions};
 
-use super::limits::Cap;
-use super::members::ArchiveError;
+use super::error::ArchiveError;
+use super::limits::LimitExceeded;
 
 /// The largest extension header: a path has at most 4096 bytes, PAX records hold a little more than that.
-const EXTENSION: u64 = 64 << 10;
+const MAX_EXTENSION_SIZE: u64 = 64 << 10;
 
 /// What a tar says about one of its entries, extension headers included.
-pub(in crate::fetch) struct Told<'a> {
-    /// Its name as it is written, see [`normal`].
+pub(in crate::fetch) struct TarEntry<'a> {
+    /// Its name as it is written, see [`normalize_path`].
     pub(in crate::fetch) name: &'a [u8],
-    pub(in crate::fetch) kind: Kind<'a>,
+    pub(in crate::fetch) kind: TarEntryKind<'a>,
     /// Bytes of content.
     pub(in crate::fetch) size: u64,
 }
 
 /// What an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::fetch) enum Kind<'a> {
+pub(in crate::fetch) enum TarEntryKind<'a> {
     File,
     Directory,
     /// With what it points to, as it is written.
@@ -36,7 +36,7 @@ pub(in crate::fetch) enum Kind<'a> {
     Other(&'static str),
 }
 
-impl Kind<'_> {
+impl TarEntryKind<'_> {
     /// For messages.
     pub(in crate::fetch) const fn describe(self) -> &'static str {
         match self {
@@ -54,22 +54,22 @@ impl Kind<'_> {
 ///
 /// # Errors
 /// That of `visit`, or why the tar cannot be read.
-pub(in crate::fetch) fn each_entry<E: From<ArchiveError>>(
+pub(in crate::fetch) fn for_each_entry<E: From<ArchiveError>>(
     mut bytes: impl Read,
     limit: u64,
-    mut visit: impl FnMut(&Told<'_>, &mut dyn Read) -> Result<(), E>,
+    mut visit: impl FnMut(&TarEntry<'_>, &mut dyn Read) -> Result<(), E>,
 ) -> Result<(), E> {
-    let unreadable = |error| E::from(ArchiveError::of(error));
+    let unreadable = |error| E::from(ArchiveError::from_io(error));
     let mut archive = Archive::new(&mut bytes);
-    let mut extension = Extension::default();
+    let mut extension = ExtensionHeaders::default();
     let mut entries = 0_u64;
     for entry in archive.entries().map_err(unreadable)?.raw(true) {
         let mut entry = entry.map_err(unreadable)?;
         entries += 1;
         if entries > limit {
-            return Err(ArchiveError::from(Cap::Entries(limit)).into());
+            return Err(ArchiveError::from(LimitExceeded::Entries(limit)).into());
         }
-        if extension.extend(&mut entry)? {
+        if extension.read_extension(&mut entry)? {
             continue;
         }
         let extension = std::mem::take(&mut extension);
@@ -86,24 +86,24 @@ pub(in crate::fetch) fn each_entry<E: From<ArchiveError>>(
             None => header.link_name_bytes().unwrap_or_default(),
         };
         let kind = match header.entry_type() {
-            _ if extension.sparse => Kind::Other("a sparse file"),
+            _ if extension.sparse => TarEntryKind::Other("a sparse file"),
             // An old tar marks a directory by the slash alone.
-            EntryType::Regular if name.ends_with(b"/") => Kind::Directory,
-            EntryType::Regular => Kind::File,
-            EntryType::Directory => Kind::Directory,
-            EntryType::Symlink => Kind::Symlink(&link),
-            EntryType::Link => Kind::HardLink(&link),
-            EntryType::Char | EntryType::Block => Kind::Other("a device"),
-            EntryType::Fifo => Kind::Other("a pipe"),
-            EntryType::GNUSparse => Kind::Other("a sparse file"),
-            _ => Kind::Other("of an unknown type"),
+            EntryType::Regular if name.ends_with(b"/") => TarEntryKind::Directory,
+            EntryType::Regular => TarEntryKind::File,
+            EntryType::Directory => TarEntryKind::Directory,
+            EntryType::Symlink => TarEntryKind::Symlink(&link),
+            EntryType::Link => TarEntryKind::HardLink(&link),
+            EntryType::Char | EntryType::Block => TarEntryKind::Other("a device"),
+            EntryType::Fifo => TarEntryKind::Other("a pipe"),
+            EntryType::GNUSparse => TarEntryKind::Other("a sparse file"),
+            _ => TarEntryKind::Other("of an unknown type"),
         };
-        let told = Told {
+        let described = TarEntry {
             name: &name,
             kind,
             size: entry.size(),
         };
-        visit(&told, &mut entry)?;
+        visit(&described, &mut entry)?;
     }
     // What is behind the end mark is padding, but the checksum comes after it.
     io::copy(&mut bytes, &mut io::sink()).map_err(unreadable)?;
@@ -112,24 +112,24 @@ pub(in crate::fetch) fn each_entry<E: From<ArchiveError>>(
 
 /// What extension headers say about the entry after them.
 #[derive(Default)]
-struct Extension {
+struct ExtensionHeaders {
     path: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
     size: Option<u64>,
     sparse: bool,
 }
 
-impl Extension {
+impl ExtensionHeaders {
     /// Takes in an extension header; `false` for an entry that is none.
-    fn extend(&mut self, entry: &mut Entry<'_, impl Read>) -> Result<bool, ArchiveError> {
+    fn read_extension(&mut self, entry: &mut Entry<'_, impl Read>) -> Result<bool, ArchiveError> {
         match entry.header().entry_type() {
-            EntryType::GNULongName => self.rename(until_nul(bounded(entry)?))?,
-            EntryType::GNULongLink => self.relink(until_nul(bounded(entry)?))?,
-            EntryType::XHeader => self.records(&bounded(entry)?)?,
+            EntryType::GNULongName => self.set_path(until_nul(read_bounded(entry)?))?,
+            EntryType::GNULongLink => self.set_link(until_nul(read_bounded(entry)?))?,
+            EntryType::XHeader => self.read_records(&read_bounded(entry)?)?,
             EntryType::XGlobalHeader => {
                 // Git puts a comment here. A name or size for all files makes no sense but to confuse.
                 let mut all = Self::default();
-                all.records(&bounded(entry)?)?;
+                all.read_records(&read_bounded(entry)?)?;
                 if all.path.is_some() || all.link.is_some() || all.size.is_some() || all.sparse {
                     return Err(ArchiveError::Ambiguous("a header renames all files"));
                 }
@@ -139,18 +139,18 @@ impl Extension {
         Ok(true)
     }
 
-    fn records(&mut self, records: &[u8]) -> Result<(), ArchiveError> {
+    fn read_records(&mut self, records: &[u8]) -> Result<(), ArchiveError> {
         for record in PaxExtensions::new(records) {
-            let record = record.map_err(ArchiveError::of)?;
-            self.record(record.key_bytes(), record.value_bytes())?;
+            let record = record.map_err(ArchiveError::from_io)?;
+            self.read_record(record.key_bytes(), record.value_bytes())?;
         }
         Ok(())
     }
 
-    fn record(&mut self, key: &[u8], value: &[u8]) -> Result<(), ArchiveError> {
+    fn read_record(&mut self, key: &[u8], value: &[u8]) -> Result<(), ArchiveError> {
         match key {
-            b"path" => self.rename(value.to_vec())?,
-            b"linkpath" => self.relink(value.to_vec())?,
+            b"path" => self.set_path(value.to_vec())?,
+            b"linkpath" => self.set_link(value.to_vec())?,
             b"size" => {
                 let size = std::str::from_utf8(value)
                     .ok()
@@ -166,7 +166,7 @@ impl Extension {
         Ok(())
     }
 
-    fn rename(&mut self, path: Vec<u8>) -> Result<(), ArchiveError> {
+    fn set_path(&mut self, path: Vec<u8>) -> Result<(), ArchiveError> {
         if self.path.as_ref().is_some_and(|other| *other != path) {
             return Err(ArchiveError::Ambiguous("a file has two names"));
         }
@@ -174,7 +174,7 @@ impl Extension {
         Ok(())
     }
 
-    fn relink(&mut self, link: Vec<u8>) -> Result<(), ArchiveError> {
+    fn set_link(&mut self, link: Vec<u8>) -> Result<(), ArchiveError> {
         if self.link.as_ref().is_some_and(|other| *other != link) {
             return Err(ArchiveError::Ambiguous("a link has two targets"));
         }
@@ -183,12 +183,14 @@ impl Extension {
     }
 }
 
-fn bounded(entry: &mut Entry<'_, impl Read>) -> Result<Vec<u8>, ArchiveError> {
-    if entry.size() > EXTENSION {
-        return Err(Cap::Extension(EXTENSION).into());
+fn read_bounded(entry: &mut Entry<'_, impl Read>) -> Result<Vec<u8>, ArchiveError> {
+    if entry.size() > MAX_EXTENSION_SIZE {
+        return Err(LimitExceeded::Extension(MAX_EXTENSION_SIZE).into());
     }
     let mut bytes = Vec::new();
-    entry.read_to_end(&mut bytes).map_err(ArchiveError::of)?;
+    entry
+        .read_to_end(&mut bytes)
+        .map_err(ArchiveError::from_io)?;
     Ok(bytes)
 }
 
@@ -200,15 +202,15 @@ fn until_nul(mut name: Vec<u8>) -> Vec<u8> {
 
 /// A path in an archive without `./` and doubled slashes. `None` for one that is absolute, climbs by `..`, is the
 /// archive's own root, or is not UTF-8: none of these can be wanted.
-pub(in crate::fetch) fn normal(path: &[u8]) -> Option<String> {
+pub(in crate::fetch) fn normalize_path(path: &[u8]) -> Option<String> {
     if path.starts_with(b"/") {
         return None;
     }
-    normal_in_image(path)
+    normalize_image_path(path)
 }
 
 /// The same for a path in a layer of an image, where a leading slash means the image's root.
-pub(in crate::fetch) fn normal_in_image(path: &[u8]) -> Option<String> {
+pub(in crate::fetch) fn normalize_image_path(path: &[u8]) -> Option<String> {
     let parts: Vec<&str> = std::str::from_utf8(path)
         .ok()?
         .split('/')
@@ -235,13 +237,17 @@ mod tests {
             ("./", None),
             ("", None),
         ] {
-            assert_eq!(normal(path.as_bytes()).as_deref(), plain, "{path:?}");
+            assert_eq!(
+                normalize_path(path.as_bytes()).as_deref(),
+                plain,
+                "{path:?}"
+            );
         }
-        assert_eq!(normal(b"\xff"), None);
+        assert_eq!(normalize_path(b"\xff"), None);
         assert_eq!(
-            normal_in_image(b"//opt/./bridge").as_deref(),
+            normalize_image_path(b"//opt/./bridge").as_deref(),
             Some("opt/bridge")
         );
-        assert_eq!(normal_in_image(b"/../bridge"), None);
+        assert_eq!(normalize_image_path(b"/../bridge"), None);
     }
 }

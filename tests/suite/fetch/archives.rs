@@ -2,7 +2,10 @@
 
 use std::io;
 
-use cni_keeper::fetch::{ArchiveError, Cap, Health, Limits, MemberSink, download, read_members};
+use cni_keeper::fetch::{
+    ArchiveError, LimitExceeded, MemberSink, SharedServerHealth, UnpackLimits, download,
+    read_members,
+};
 use cni_keeper::model::{Arch, Artifact, Format, Member, Pin, Sha256};
 use sha2::Digest;
 use tar::EntryType;
@@ -73,14 +76,14 @@ pub(super) fn wants_bridge() -> Artifact {
 pub(super) fn read_as(
     mut artifact: Artifact,
     bytes: &[u8],
-    limits: &Limits,
+    limits: &UnpackLimits,
     sink: &mut dyn MemberSink,
 ) -> Result<(), ArchiveError> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), bytes).unwrap();
     artifact.sources = vec![format!("file://{}", file.path().display())];
     artifact.pin = Pin::Sha256(sha2::Sha256::digest(bytes).into());
-    let (settings, health) = (settings(), Health::default());
+    let (settings, health) = (settings(), SharedServerHealth::default());
     let verified = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -89,12 +92,12 @@ pub(super) fn read_as(
             Ok(TempSpool::new())
         }))
         .unwrap();
-    read_members(verified, &artifact, limits, sink)
+    read_members(verified.content, &artifact, limits, sink)
 }
 
 fn read(bytes: &[u8]) -> Result<Vec<Taken>, ArchiveError> {
     let mut keep = Keep::default();
-    read_as(wants_bridge(), bytes, &Limits::default(), &mut keep)?;
+    read_as(wants_bridge(), bytes, &UnpackLimits::default(), &mut keep)?;
     Ok(keep.0)
 }
 
@@ -136,7 +139,7 @@ fn only_what_is_wanted_is_taken_and_a_leading_dot_does_not_matter() {
     plain.format = Format::Tar;
     plain.members.push(member("./portmap", "portmap"));
     let mut keep = Keep::default();
-    read_as(plain, &tar().bytes(), &Limits::default(), &mut keep).unwrap();
+    read_as(plain, &tar().bytes(), &UnpackLimits::default(), &mut keep).unwrap();
     let names: Vec<&str> = keep
         .0
         .iter()
@@ -152,17 +155,28 @@ fn one_member_under_two_names_and_a_raw_artifact() {
     calico.members = names.map(|name| member("bin/calico", name)).to_vec();
     let mut keep = Keep::default();
     let bytes = Tar::new().file("bin/calico", &bridge()).gz();
-    read_as(calico.clone(), &bytes, &Limits::default(), &mut keep).unwrap();
+    read_as(calico.clone(), &bytes, &UnpackLimits::default(), &mut keep).unwrap();
     assert_eq!(keep.0.len(), 1);
     assert_eq!(keep.0[0].plugins, names);
 
     calico.format = Format::Raw;
     let mut keep = Keep::default();
-    read_as(calico.clone(), &bridge(), &Limits::default(), &mut keep).unwrap();
+    read_as(
+        calico.clone(),
+        &bridge(),
+        &UnpackLimits::default(),
+        &mut keep,
+    )
+    .unwrap();
     assert_eq!(keep.0.len(), 1);
     assert!(keep.0[0].content == bridge());
 
-    let error = read_as(calico, b"<html>", &Limits::default(), &mut Keep::default());
+    let error = read_as(
+        calico,
+        b"<html>",
+        &UnpackLimits::default(),
+        &mut Keep::default(),
+    );
     assert!(error.unwrap_err().to_string().contains("an HTML page"));
 }
 
@@ -172,11 +186,11 @@ fn a_member_with_a_pin_of_its_own_is_held_to_it() {
     let mut pinned = wants_bridge();
     pinned.members[0].sha256 = Some(sha256(&bridge()));
     let mut keep = Keep::default();
-    read_as(pinned.clone(), &bytes, &Limits::default(), &mut keep).unwrap();
+    read_as(pinned.clone(), &bytes, &UnpackLimits::default(), &mut keep).unwrap();
 
     pinned.members[0].sha256 = Some(sha256(b"other"));
     let mut keep = Keep::default();
-    let error = read_as(pinned, &bytes, &Limits::default(), &mut keep).unwrap_err();
+    let error = read_as(pinned, &bytes, &UnpackLimits::default(), &mut keep).unwrap_err();
     assert_eq!(error.kind().as_str(), "member-digest");
     assert!(error.to_string().contains(&sha256(&bridge()).to_string()));
 }
@@ -313,7 +327,7 @@ fn fault_51_duplicates() {
 /// Fault 52: ratio, entry size, total, count and headers are capped, at the limit and not before.
 #[test]
 fn fault_52_bombs() {
-    let limits = Limits {
+    let limits = UnpackLimits {
         layer_entries: 1000,
         entry: 700_000,
         total: 8 << 20,
@@ -328,15 +342,18 @@ fn fault_52_bombs() {
     let good = || Tar::new().file("bridge", &bridge());
     let four = || good().file("2", b"").file("3", b"").file("4", b"");
     read(four()).unwrap();
-    assert_eq!(exceeded(four().file("5", b"")), Cap::Entries(4));
+    assert_eq!(exceeded(four().file("5", b"")), LimitExceeded::Entries(4));
     let large = Tar::new().file("bridge", &binary(Arch::Amd64, 700_001));
-    assert_eq!(exceeded(large), Cap::Entry(700_000));
+    assert_eq!(exceeded(large), LimitExceeded::Entry(700_000));
     let zeros = vec![0; 7 << 20];
-    assert_eq!(exceeded(Tar::new().file("zeros", &zeros)), Cap::Ratio(50));
+    assert_eq!(
+        exceeded(Tar::new().file("zeros", &zeros)),
+        LimitExceeded::Ratio(50)
+    );
     let bulk = binary(Arch::Amd64, 7 << 20);
     read(good().file("bulk", &bulk)).unwrap();
     let total = good().file("bulk", &bulk).file("more", &bulk[..1 << 20]);
-    assert_eq!(exceeded(total), Cap::Total(8 << 20));
+    assert_eq!(exceeded(total), LimitExceeded::Total(8 << 20));
     // What a header says about the next one would have to be held in memory as a whole.
     for kind in [
         EntryType::GNULongName,
@@ -344,7 +361,7 @@ fn fault_52_bombs() {
         EntryType::XGlobalHeader,
     ] {
         let tar = good().entry(kind, "x", &bulk[..1 << 20]);
-        assert_eq!(exceeded(tar), Cap::Extension(64 << 10));
+        assert_eq!(exceeded(tar), LimitExceeded::Extension(64 << 10));
     }
     // A size that is only claimed is believed by nobody.
     let claim = good().claiming(EntryType::Regular, "x", 4 << 30, b"");
@@ -378,14 +395,15 @@ fn fault_54_a_wrong_architecture_is_refused() {
     ] {
         let bytes = Tar::new().file("bridge", &content).gz();
         let mut keep = Keep::default();
-        let error = read_as(wants_bridge(), &bytes, &Limits::default(), &mut keep).unwrap_err();
+        let error =
+            read_as(wants_bridge(), &bytes, &UnpackLimits::default(), &mut keep).unwrap_err();
         assert_eq!(error.kind().as_str(), "member-not-a-plugin", "{error}");
         assert_eq!(keep.0, []);
     }
     let mut arm = wants_bridge();
     arm.arch = Arch::Arm64;
     let bytes = Tar::new().file("bridge", &binary(Arch::Arm64, 64)).gz();
-    read_as(arm, &bytes, &Limits::default(), &mut Keep::default()).unwrap();
+    read_as(arm, &bytes, &UnpackLimits::default(), &mut Keep::default()).unwrap();
     let script = b"#!/bin/sh\nexit 0\n";
     let taken = read(&Tar::new().file("bridge", script).gz()).unwrap();
     assert_eq!(taken[0].content, script);
@@ -417,7 +435,14 @@ fn a_sink_that_fails_ends_the_reading() {
     }
     let large = binary(Arch::Amd64, 3_000_000);
     let bytes = Tar::new().file("bridge", &large).file("x", &large).gz();
-    let read = |steps| read_as(wants_bridge(), &bytes, &Limits::default(), &mut Full(steps));
+    let read = |steps| {
+        read_as(
+            wants_bridge(),
+            &bytes,
+            &UnpackLimits::default(),
+            &mut Full(steps),
+        )
+    };
     // Begin, 46 pieces of 64 KiB, end.
     for steps in 0..48 {
         let error = read(steps).unwrap_err();

@@ -1,6 +1,6 @@
 //! Fault 51 with arbitrary bytes: no panic, and nothing unwanted reaches the sink.
 
-use cni_keeper::fetch::Limits;
+use cni_keeper::fetch::UnpackLimits;
 use cni_keeper::model::{Arch, Format};
 use proptest::prelude::*;
 
@@ -30,7 +30,7 @@ proptest! {
             }
         };
         let mut keep = Keep::default();
-        prop_assert!(read_as(artifact, &packed, &Limits::default(), &mut keep).is_err());
+        prop_assert!(read_as(artifact, &packed, &UnpackLimits::default(), &mut keep).is_err());
         prop_assert!(keep.0.is_empty());
     }
 
@@ -57,7 +57,7 @@ proptest! {
         let mut artifact = wants_bridge();
         artifact.format = Format::Tar;
         let mut keep = Keep::default();
-        let outcome = read_as(artifact, &tar, &Limits::default(), &mut keep);
+        let outcome = read_as(artifact, &tar, &UnpackLimits::default(), &mut keep);
         prop_assert!(keep.0.len() <= 1);
         for taken in &keep.0 {
             prop_assert_eq!(&taken.plugins, &["bridge"]);

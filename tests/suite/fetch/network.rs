@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use cni_keeper::fetch::{Failure, Refusal, TimeLimit, Tried};
+use cni_keeper::fetch::{FailedSource, HttpError, RedirectError, SourceError, TimeLimit};
 use cni_keeper::model::Pin;
 use sha2::Digest;
 
@@ -52,7 +52,9 @@ async fn fault_38_refused_silence_and_blackhole_go_to_the_next_source() {
     let limits = [TimeLimit::Silence, TimeLimit::Silence, TimeLimit::Connect];
     for (tried, expected) in tried[1..].iter().zip(limits) {
         match &tried.reason {
-            Failure::Timeout { limit, .. } => assert_eq!(*limit, expected, "{}", tried.source),
+            SourceError::Http(HttpError::Timeout { limit, .. }) => {
+                assert_eq!(*limit, expected, "{}", tried.source)
+            }
             other => panic!("{other}"),
         }
     }
@@ -100,10 +102,10 @@ async fn fault_39_a_slow_drip_is_cut_off() {
     assert!(
         matches!(
             reason,
-            Failure::Timeout {
+            SourceError::Http(HttpError::Timeout {
                 limit: TimeLimit::Total,
                 ..
-            }
+            })
         ),
         "{reason}"
     );
@@ -166,15 +168,18 @@ async fn fault_44_redirects() {
         .attempts(3)
         .trusting(&authority);
     let tried = case.fails().await;
-    let refused = |tried: &Tried| match &tried.reason {
-        Failure::Redirect(refusal) => refusal.clone(),
+    let refused = |tried: &FailedSource| match &tried.reason {
+        SourceError::Http(HttpError::Redirect(refusal)) => refusal.clone(),
         other => panic!("{}: {other}", tried.source),
     };
-    assert!(matches!(refused(&tried[0]), Refusal::Loop(_)));
-    assert_eq!(refused(&tried[1]), Refusal::TooMany);
-    assert!(matches!(refused(&tried[2]), Refusal::Scheme(_)));
-    assert_eq!(refused(&tried[3]), Refusal::NoLocation);
-    assert_eq!(refused(&tried[4]), Refusal::Downgrade(server.url("/a?…")));
+    assert!(matches!(refused(&tried[0]), RedirectError::Loop(_)));
+    assert_eq!(refused(&tried[1]), RedirectError::TooMany);
+    assert!(matches!(refused(&tried[2]), RedirectError::Scheme(_)));
+    assert_eq!(refused(&tried[3]), RedirectError::NoLocation);
+    assert_eq!(
+        refused(&tried[4]),
+        RedirectError::Downgrade(server.url("/a?…"))
+    );
     assert!(
         tried.iter().all(|tried| tried.attempts == 1),
         "a refusal lasts"
@@ -290,7 +295,7 @@ async fn fault_48_a_wrong_digest_goes_to_the_next_source() {
     let failed = found
         .as_ref()
         .ok()
-        .map(|verified| verified.tried()[0].reason.kind().as_str());
+        .map(|verified| verified.receipt.failed_sources[0].reason.kind().as_str());
     assert_eq!(failed, Some("digest"));
     got(found, &content, &sources[1]);
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cni_keeper::fetch::Failure;
+use cni_keeper::fetch::{HttpError, SourceError};
 
 use super::{Case, closed_port, content, got};
 use crate::support::server::{Reply, Server};
@@ -104,7 +104,10 @@ async fn fault_40_resuming_is_bounded() {
         ("truncated", 4)
     );
     assert!(
-        matches!(tried.reason, Failure::Truncated { got: 40, .. }),
+        matches!(
+            tried.reason,
+            SourceError::Http(HttpError::Truncated { got: 40, .. })
+        ),
         "{}",
         tried.reason
     );

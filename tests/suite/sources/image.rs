@@ -4,7 +4,9 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use cni_keeper::fetch::{FetchError, Health, Limits, Means, MemberSink, download, read_members};
+use cni_keeper::fetch::{
+    FetchError, FetchOptions, MemberSink, SharedServerHealth, UnpackLimits, download, read_members,
+};
 use cni_keeper::model::{Format, Member, Pin, Sha256};
 
 use crate::fetch::{TempSpool, artifact, means, settings};
@@ -49,8 +51,12 @@ fn take(layout: &Path, wanted: &[(&str, &str)]) -> Result<Vec<(Vec<String>, Sha2
         sha256: None,
     });
     image.members = members.collect();
-    let (settings, health, seeds) = (settings(), Health::default(), [layout.to_owned()]);
-    let means = Means {
+    let (settings, health, seeds) = (
+        settings(),
+        SharedServerHealth::default(),
+        [layout.to_owned()],
+    );
+    let means = FetchOptions {
         seeds: &seeds,
         ..means(&settings, &health)
     };
@@ -60,7 +66,7 @@ fn take(layout: &Path, wanted: &[(&str, &str)]) -> Result<Vec<(Vec<String>, Sha2
         .unwrap()
         .block_on(download(&image, &means, &|| Ok(TempSpool::new())))?;
     let mut digests = Digests::default();
-    read_members(gathered, &image, &Limits::default(), &mut digests).unwrap();
+    read_members(gathered, &image, &UnpackLimits::default(), &mut digests).unwrap();
     Ok(digests.taken)
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use cni_keeper::fetch::Progress;
+use cni_keeper::fetch::DownloadProgress;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -97,8 +97,8 @@ async fn pulls(registry: &Registry, things: &[&StoredContent], dress: impl Fn(Ca
         let case = dress(Case::one(&thing.content, &url).attempts(3));
         let got = case.run().await;
         let got = got.unwrap_or_else(|error| panic!("{error}\n{}", registry.log()));
-        assert_eq!(got.bytes(), thing.content.len() as u64, "{url}");
-        assert_eq!(got.source(), url);
+        assert_eq!(got.receipt.bytes, thing.content.len() as u64, "{url}");
+        assert_eq!(got.receipt.source, url);
     }
 }
 
@@ -295,7 +295,7 @@ impl<'a> Meanwhile<'a> {
     }
 }
 
-impl Progress for Meanwhile<'_> {
+impl DownloadProgress for Meanwhile<'_> {
     fn moved(&self, position: u64, _total: Option<u64>) {
         if position > 0
             && let Some(deed) = self.0.take()
@@ -348,7 +348,7 @@ async fn fault_40_a_restart_in_the_middle_is_survived_and_the_token_renewed() {
     let got = case.run_into(&|| Ok(TempSpool::new()), &restart).await;
     let log = running.borrow().log();
     let got = got.unwrap_or_else(|error| panic!("{error}\n{log}"));
-    assert_eq!(got.bytes(), stock.layer.content.len() as u64);
+    assert_eq!(got.receipt.bytes, stock.layer.content.len() as u64);
     assert_eq!(guarded.tokens.requests().len(), 2, "one token each");
     assert!(log.contains(" 401 "), "{log}");
     assert!(log.contains(" 206 "), "{log}");
@@ -383,5 +383,5 @@ async fn what_is_wrong_with_tls_is_told_apart_and_a_mirror_helps() {
     let (kind, _) = reason(&Case::one(content, &wrong).trusting(&authority)).await;
     assert_eq!(kind, "tls-name");
     let both = Case::new(content, &[wrong, good.clone()]).trusting(&authority);
-    assert_eq!(both.run().await.unwrap().source(), good);
+    assert_eq!(both.run().await.unwrap().receipt.source, good);
 }

@@ -5,7 +5,7 @@ use reqwest::Url;
 use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 
 /// The longest header that is looked at; the ones in use have less than 300 bytes.
-const LONGEST: usize = 8 << 10;
+const MAX_HEADER_SIZE: usize = 8 << 10;
 
 /// How a registry wants to be asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,18 +30,18 @@ pub(in crate::fetch) struct Bearer {
 /// Reads the challenges of an answer, of which a token's goes before a password's, as containerd has it.
 ///
 /// Headers are read one by one and challenges in order, so that one of no use does not hide another.
-pub(in crate::fetch) fn challenge(headers: &HeaderMap) -> Option<Challenge> {
+pub(in crate::fetch) fn parse_challenge(headers: &HeaderMap) -> Option<Challenge> {
     let texts = headers
         .get_all(WWW_AUTHENTICATE)
         .into_iter()
-        .filter(|value| value.len() <= LONGEST)
+        .filter(|value| value.len() <= MAX_HEADER_SIZE)
         .filter_map(|value| value.to_str().ok());
     let mut basic = None;
     for challenge in texts.flat_map(ChallengeParser::new).flatten() {
         if challenge.scheme.eq_ignore_ascii_case("Basic") {
             basic = Some(Challenge::Basic);
         } else if challenge.scheme.eq_ignore_ascii_case("Bearer")
-            && let Some(bearer) = bearer(&challenge)
+            && let Some(bearer) = parse_bearer(&challenge)
         {
             return Some(Challenge::Bearer(bearer));
         }
@@ -49,7 +49,7 @@ pub(in crate::fetch) fn challenge(headers: &HeaderMap) -> Option<Challenge> {
     basic
 }
 
-fn bearer(challenge: &ChallengeRef<'_>) -> Option<Bearer> {
+fn parse_bearer(challenge: &ChallengeRef<'_>) -> Option<Bearer> {
     let param = |name: &str| {
         let mut params = challenge.params.iter();
         let (_, value) = params.find(|(key, _)| key.eq_ignore_ascii_case(name))?;
@@ -73,7 +73,7 @@ mod tests {
         for value in values {
             headers.append(WWW_AUTHENTICATE, HeaderValue::from_str(value).unwrap());
         }
-        challenge(&headers)
+        parse_challenge(&headers)
     }
 
     fn token(realm: &str, service: Option<&str>, scope: Option<&str>) -> Option<Challenge> {

@@ -14,7 +14,7 @@ use serde::Deserialize;
 #[derive(Deserialize)]
 pub(in crate::fetch) struct Credentials {
     #[serde(default)]
-    auths: BTreeMap<String, Entry>,
+    auths: BTreeMap<String, AuthEntry>,
     #[serde(default, rename = "credsStore")]
     store: Option<String>,
     #[serde(default, rename = "credHelpers")]
@@ -22,7 +22,7 @@ pub(in crate::fetch) struct Credentials {
 }
 
 #[derive(Deserialize)]
-struct Entry {
+struct AuthEntry {
     auth: Option<String>,
     username: Option<String>,
     password: Option<String>,
@@ -74,7 +74,7 @@ impl Credentials {
     ///
     /// # Errors
     /// Says where the mistake is and never what stands there, as the parser's own message would.
-    pub(in crate::fetch) fn read(content: &[u8]) -> Result<Self, String> {
+    pub(in crate::fetch) fn parse(content: &[u8]) -> Result<Self, String> {
         serde_json::from_slice(content).map_err(|error| {
             format!(
                 "it is not a docker config.json: line {}, column {} is {}; write {{\"auths\": {{\"HOST\": {{\"auth\": …}}}}}}",
@@ -92,13 +92,13 @@ impl Credentials {
     /// What opens `repository` at `registry` (`HOST` or `HOST:PORT`, in lower case).
     ///
     /// Of several entries the one with the longest path holds, as containers-auth.json(5) has it.
-    pub(in crate::fetch) fn find(
+    pub(in crate::fetch) fn find_login(
         &self,
         registry: &str,
         repository: &str,
     ) -> Result<Login, NoLogin> {
         let fitting = self.auths.iter().filter_map(|(key, entry)| {
-            let path = path_behind(key, registry)?;
+            let path = path_of_key(key, registry)?;
             let covers = path.is_empty()
                 || repository
                     .strip_prefix(path)
@@ -110,9 +110,9 @@ impl Credentials {
             .filter(|(_, entry)| !entry.is_empty())
             .max_by_key(|(length, _)| *length);
         if let Some((_, entry)) = best {
-            return entry.login().map_err(NoLogin::Unusable);
+            return entry.to_login().map_err(NoLogin::Unusable);
         }
-        let is_helped = |key: &String| path_behind(key, registry) == Some("");
+        let is_helped = |key: &String| path_of_key(key, registry) == Some("");
         if self.store.as_ref().is_some_and(|store| !store.is_empty())
             || self.helpers.keys().any(is_helped)
         {
@@ -122,7 +122,7 @@ impl Credentials {
     }
 }
 
-impl Entry {
+impl AuthEntry {
     fn is_empty(&self) -> bool {
         let fields = [
             &self.auth,
@@ -131,21 +131,21 @@ impl Entry {
             &self.identitytoken,
             &self.registrytoken,
         ];
-        fields.into_iter().all(|field| filled(field).is_none())
+        fields.into_iter().all(|field| non_empty(field).is_none())
     }
 
-    fn login(&self) -> Result<Login, &'static str> {
-        if let Some(token) = filled(&self.identitytoken) {
+    fn to_login(&self) -> Result<Login, &'static str> {
+        if let Some(token) = non_empty(&self.identitytoken) {
             return Ok(Login::Identity(Secret(token.to_owned())));
         }
-        if let Some(token) = filled(&self.registrytoken) {
+        if let Some(token) = non_empty(&self.registrytoken) {
             return Ok(Login::Token(Secret(token.to_owned())));
         }
-        if let Some(auth) = filled(&self.auth) {
-            let mend = "its auth is not the base64 of USER:PASSWORD";
-            let bytes = STANDARD.decode(auth.trim()).map_err(|_| mend)?;
-            let text = String::from_utf8(bytes).map_err(|_| mend)?;
-            let (user, password) = text.split_once(':').ok_or(mend)?;
+        if let Some(auth) = non_empty(&self.auth) {
+            let fix = "its auth is not the base64 of USER:PASSWORD";
+            let bytes = STANDARD.decode(auth.trim()).map_err(|_| fix)?;
+            let text = String::from_utf8(bytes).map_err(|_| fix)?;
+            let (user, password) = text.split_once(':').ok_or(fix)?;
             // Docker pads what it writes to whole blocks.
             let password = password.trim_end_matches('\0');
             return Ok(Login::Password(
@@ -153,7 +153,7 @@ impl Entry {
                 Secret(password.to_owned()),
             ));
         }
-        match (filled(&self.username), filled(&self.password)) {
+        match (non_empty(&self.username), non_empty(&self.password)) {
             (Some(user), Some(password)) => Ok(Login::Password(
                 user.to_owned(),
                 Secret(password.to_owned()),
@@ -163,14 +163,14 @@ impl Entry {
     }
 }
 
-fn filled(field: &Option<String>) -> Option<&str> {
+fn non_empty(field: &Option<String>) -> Option<&str> {
     field.as_deref().filter(|text| !text.is_empty())
 }
 
 /// The path of an entry's key, where it is for this registry.
 ///
 /// Keys are `HOST`, `HOST:PORT`, `HOST/PATH`, or a URL as old clients wrote it: `https://HOST/v1/`.
-fn path_behind<'a>(key: &'a str, registry: &str) -> Option<&'a str> {
+fn path_of_key<'a>(key: &'a str, registry: &str) -> Option<&'a str> {
     let web = key
         .strip_prefix("https://")
         .or_else(|| key.strip_prefix("http://"));
@@ -183,9 +183,11 @@ fn path_behind<'a>(key: &'a str, registry: &str) -> Option<&'a str> {
         (Some(_), "v1" | "v2") => "",
         _ => path,
     };
-    let bare = |host: &'a str| host.strip_suffix(":443").unwrap_or(host);
+    let without_port = |host: &'a str| host.strip_suffix(":443").unwrap_or(host);
     let registry = registry.strip_suffix(":443").unwrap_or(registry);
-    bare(host).eq_ignore_ascii_case(registry).then_some(path)
+    without_port(host)
+        .eq_ignore_ascii_case(registry)
+        .then_some(path)
 }
 
 #[cfg(test)]
@@ -193,9 +195,9 @@ mod tests {
     use super::*;
 
     fn find(file: &str, registry: &str, repository: &str) -> Result<Login, NoLogin> {
-        Credentials::read(file.as_bytes())
+        Credentials::parse(file.as_bytes())
             .unwrap()
-            .find(registry, repository)
+            .find_login(registry, repository)
     }
 
     fn password(user: &str, password: &str) -> Result<Login, NoLogin> {
@@ -324,7 +326,7 @@ mod tests {
             (r#"{"auths": {"r": {"auth": ["hidden"]}}}"#, "another type"),
             (r#"{"auths": {"r": {"auth": "hidden"#, "its end"),
         ] {
-            let error = Credentials::read(file.as_bytes()).err().unwrap();
+            let error = Credentials::parse(file.as_bytes()).err().unwrap();
             assert!(error.contains(said), "{error}");
             assert!(!error.contains("hidden"), "{error}");
         }

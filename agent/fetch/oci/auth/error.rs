@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use crate::fetch::sources::error::Failure;
+use crate::fetch::http::HttpError;
 use crate::model::FailureKind;
 
 /// Why a registry, or the token server that it sends to, did not let a repository be read.
 #[derive(Debug, thiserror::Error)]
-pub enum Denied {
+pub enum RegistryError {
     /// No file with credentials is configured.
     #[error(
         "{registry} asks for credentials; name a docker config.json that holds some for it under fetch.registryConfig"
@@ -50,7 +50,7 @@ pub enum Denied {
     Config {
         /// The file.
         path: String,
-        /// What is wrong with it and how to mend it.
+        /// What is wrong with it and how to fix it.
         what: String,
     },
     /// A 401 that does not say what is wanted.
@@ -87,7 +87,19 @@ pub enum Denied {
         server: String,
         /// Why, as for any other source.
         #[source]
-        source: Box<Failure>,
+        source: Box<HttpError>,
+    },
+    /// It does not have the manifest or blob.
+    #[error(
+        "{registry} has no {repository}@{digest}; it may have been pruned or never been copied there: push it again, or pin one that is there"
+    )]
+    NotFound {
+        /// Host and port.
+        registry: String,
+        /// The repository.
+        repository: String,
+        /// What was asked for.
+        digest: String,
     },
     /// What the token server gave is no token.
     #[error("its token server {server} gives no usable token: {what}")]
@@ -99,12 +111,13 @@ pub enum Denied {
     },
 }
 
-impl Denied {
+impl RegistryError {
     /// How it counts for the decision to try again: a token server that is down comes back.
     #[must_use]
     pub fn kind(&self) -> FailureKind {
         match self {
             Self::TokenServer { source, .. } => source.kind(),
+            Self::NotFound { .. } => FailureKind::Status(404),
             _ => FailureKind::Auth,
         }
     }

@@ -1,9 +1,13 @@
 //! Registries that ask who is there: challenges, credentials and tokens.
 
-pub(in crate::fetch) mod challenge;
-pub(in crate::fetch) mod credentials;
-pub(in crate::fetch) mod error;
-pub(in crate::fetch) mod item;
-pub(in crate::fetch) mod registry_auth;
-pub(in crate::fetch) mod token;
-pub(in crate::fetch) mod token_request;
+mod challenge;
+mod credentials;
+mod error;
+mod registry_auth;
+mod registry_item;
+mod token;
+mod token_request;
+
+pub use error::RegistryError;
+pub(in crate::fetch) use registry_auth::RegistryAuth;
+pub(in crate::fetch) use registry_item::RegistryItem;

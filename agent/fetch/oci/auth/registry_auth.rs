@@ -6,42 +6,41 @@ use std::time::Instant;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
 
-use super::challenge::{Bearer, Challenge, challenge};
+use super::challenge::{Bearer, Challenge, parse_challenge};
 use super::credentials::{Credentials, Login, NoLogin};
-use super::error::Denied;
-use super::item::{Item, MANIFESTS, Repository, is_private, server};
-use super::token;
-use super::token::Question;
-use super::token_request::{NoToken, ask};
+use super::error::RegistryError;
+use super::registry_item::{
+    MANIFEST_MEDIA_TYPES, RegistryItem, Repository, host_and_port, is_private_url,
+};
+use super::token::{TokenRequest, basic_header, bearer_header};
+use super::token_request::{TokenError, request_token};
 use crate::config;
-use crate::fetch::http::clients::Access;
-use crate::fetch::http::redact::redacted_briefly;
+use crate::fetch::http::{HttpClients, redact_foreign_url};
 use crate::fetch::local_files::FileSource;
-use crate::fetch::sources::error::Failure;
 
 /// The largest file with credentials that is read.
-const LARGEST_CONFIG: u64 = 1 << 20;
+const MAX_CONFIG_SIZE: u64 = 1 << 20;
 
 /// What opened repositories so far.
 ///
 /// It is kept for one artifact's download, since the layers of an image share it, and is only ever sent to the origin
 /// that asked for it: the storage that a registry redirects to gets nothing.
-pub(in crate::fetch) struct Doors<'a> {
+pub(in crate::fetch) struct RegistryAuth<'a> {
     settings: &'a config::FetchSettings,
     files: &'a dyn FileSource,
-    keys: RefCell<HashMap<Repository, Key>>,
+    authorizations: RefCell<HashMap<Repository, Authorization>>,
 }
 
 /// What opens a repository.
-struct Key {
-    authorization: HeaderValue,
+struct Authorization {
+    header: HeaderValue,
     /// Whether credentials of ours are behind it.
     is_ours: bool,
     /// Until when it does, and who gives another one then.
     renewal: Option<(Instant, Bearer)>,
 }
 
-impl<'a> Doors<'a> {
+impl<'a> RegistryAuth<'a> {
     pub(in crate::fetch) fn new(
         settings: &'a config::FetchSettings,
         files: &'a dyn FileSource,
@@ -49,199 +48,211 @@ impl<'a> Doors<'a> {
         Self {
             settings,
             files,
-            keys: RefCell::default(),
+            authorizations: RefCell::default(),
         }
     }
 
     /// What goes with a request for `item`: the manifests that can be read, and what opened its repository before. A
     /// token that has run out is replaced first.
-    pub(in crate::fetch) async fn headers(
+    pub(in crate::fetch) async fn headers_for(
         &self,
-        item: &Item,
-        access: &Access<'_>,
-    ) -> Result<HeaderMap, Denied> {
-        if let Some(bearer) = self.expired(&item.repository) {
-            self.get_token(item, bearer, access).await?;
+        item: &RegistryItem,
+        http: &HttpClients<'_>,
+    ) -> Result<HeaderMap, RegistryError> {
+        if let Some(bearer) = self.expired_bearer(&item.repository) {
+            self.get_token(item, bearer, http).await?;
         }
         let mut headers = HeaderMap::new();
         if item.is_manifest {
-            headers.insert(ACCEPT, HeaderValue::from_static(MANIFESTS));
+            headers.insert(ACCEPT, HeaderValue::from_static(MANIFEST_MEDIA_TYPES));
         }
-        if let Some(key) = self.keys.borrow().get(&item.repository) {
-            headers.insert(AUTHORIZATION, key.authorization.clone());
+        if let Some(authorization) = self.authorizations.borrow().get(&item.repository) {
+            headers.insert(AUTHORIZATION, authorization.header.clone());
         }
         Ok(headers)
     }
 
-    fn expired(&self, repository: &Repository) -> Option<Bearer> {
-        let keys = self.keys.borrow();
-        let (until, bearer) = keys.get(repository)?.renewal.as_ref()?;
+    fn expired_bearer(&self, repository: &Repository) -> Option<Bearer> {
+        let authorizations = self.authorizations.borrow();
+        let (until, bearer) = authorizations.get(repository)?.renewal.as_ref()?;
         (*until <= Instant::now()).then(|| bearer.clone())
     }
 
     /// Gets what a 401 with these headers asks for. What was held until then is no longer of use.
-    pub(in crate::fetch) async fn knock(
+    pub(in crate::fetch) async fn answer_challenge(
         &self,
-        item: &Item,
+        item: &RegistryItem,
         headers: &HeaderMap,
-        access: &Access<'_>,
-    ) -> Result<(), Denied> {
+        http: &HttpClients<'_>,
+    ) -> Result<(), RegistryError> {
         let repository = &item.repository;
         let registry = || repository.registry.clone();
-        match challenge(headers) {
-            Some(Challenge::Bearer(bearer)) => self.get_token(item, bearer, access).await,
-            Some(Challenge::Basic) if !item.is_private => Err(Denied::Plain { server: registry() }),
+        match parse_challenge(headers) {
+            Some(Challenge::Bearer(bearer)) => self.get_token(item, bearer, http).await,
+            Some(Challenge::Basic) if !item.is_private => {
+                Err(RegistryError::Plain { server: registry() })
+            }
             Some(Challenge::Basic) => {
-                let login = self.login(repository)?;
-                let authorization = token::basic(&login).ok_or_else(|| Denied::NoCredentials {
-                    registry: registry(),
-                    repository: repository.name.clone(),
-                })?;
-                self.keep(repository, authorization, true, None);
+                let login = self.read_login(repository)?;
+                let authorization =
+                    basic_header(&login).ok_or_else(|| RegistryError::NoCredentials {
+                        registry: registry(),
+                        repository: repository.name.clone(),
+                    })?;
+                self.store_authorization(repository, authorization, true, None);
                 Ok(())
             }
-            None => Err(Denied::Challenge {
+            None => Err(RegistryError::Challenge {
                 registry: registry(),
             }),
         }
     }
 
-    /// What a registry means by `code`, after it got what it asked for; `None` for what any server means by it.
-    pub(in crate::fetch) fn meaning(&self, item: &Item, code: u16) -> Option<Failure> {
+    /// Why a registry answers `code` after it got what it asked for; `None` where it means what any server means by it.
+    pub(in crate::fetch) fn explain_status(
+        &self,
+        item: &RegistryItem,
+        code: u16,
+    ) -> Option<RegistryError> {
         let repository = &item.repository;
         if code == 404 {
-            return Some(Failure::NotInRegistry {
+            return Some(RegistryError::NotFound {
                 registry: repository.registry.clone(),
                 repository: repository.name.clone(),
                 digest: item.digest.clone(),
             });
         }
-        let denied = || refused(repository.registry.clone(), repository);
-        let key = self.keys.borrow_mut().remove(repository);
-        match (code, key) {
-            (401 | 403, Some(key)) if key.is_ours => Some(denied().into()),
-            (401, _) => Some(self.login(repository).err().unwrap_or_else(denied).into()),
+        let denied = || refused_error(repository.registry.clone(), repository);
+        let sent = self.authorizations.borrow_mut().remove(repository);
+        match (code, sent) {
+            (401 | 403, Some(sent)) if sent.is_ours => Some(denied()),
+            (401, _) => Some(self.read_login(repository).err().unwrap_or_else(denied)),
             _ => None,
         }
     }
 
     async fn get_token(
         &self,
-        item: &Item,
+        item: &RegistryItem,
         bearer: Bearer,
-        access: &Access<'_>,
-    ) -> Result<(), Denied> {
+        http: &HttpClients<'_>,
+    ) -> Result<(), RegistryError> {
         let repository = &item.repository;
-        self.keys.borrow_mut().remove(repository);
+        self.authorizations.borrow_mut().remove(repository);
         let realm = &bearer.realm;
         // A registry without TLS may have a token server without. One with TLS never sends down from it.
         if realm.scheme() != "https" && !(item.is_plain && realm.scheme() == "http") {
-            return Err(Denied::Realm {
+            return Err(RegistryError::Realm {
                 registry: repository.registry.clone(),
-                realm: redacted_briefly(realm),
+                realm: redact_foreign_url(realm),
             });
         }
         // Without credentials many give a token for what is public.
-        let login = match self.login(repository) {
-            Err(denied @ Denied::Config { .. }) => return Err(denied),
+        let login = match self.read_login(repository) {
+            Err(denied @ RegistryError::Config { .. }) => return Err(denied),
             other => other,
         };
         // Where others can write the registry's answer, the realm in it may be anybody's, and a token would be read.
-        let exposed = match (item.is_private, is_private(realm)) {
+        let exposed = match (item.is_private, is_private_url(realm)) {
             (true, true) => None,
-            (true, false) => Some(server(realm)),
+            (true, false) => Some(host_and_port(realm)),
             (false, _) => Some(repository.registry.clone()),
         };
         if let Some(server) = exposed.filter(|_| login.is_ok()) {
-            return Err(Denied::Plain { server });
+            return Err(RegistryError::Plain { server });
         }
         if let Ok(Login::Token(token)) = &login {
-            let header = token::bearer(token.reveal()).ok_or_else(|| {
-                self.unusable("the registrytoken has characters that no header can carry")
+            let header = bearer_header(token.reveal()).ok_or_else(|| {
+                self.config_error("the registrytoken has characters that no header can carry")
             })?;
-            self.keep(repository, header, true, None);
+            self.store_authorization(repository, header, true, None);
             return Ok(());
         }
-        let question = Question::new(&bearer, &repository.name, login.as_ref().ok());
+        let request = TokenRequest::new(&bearer, &repository.name, login.as_ref().ok());
         let asked = Instant::now();
         let is_ours = login.is_ok();
-        let token = match ask(access, self.settings, question).await {
+        let token = match request_token(http, self.settings, request).await {
             Ok(token) => token,
-            Err(NoToken::Denied) => {
+            Err(TokenError::Denied) => {
                 return Err(login
                     .err()
-                    .unwrap_or_else(|| refused(server(realm), repository)));
+                    .unwrap_or_else(|| refused_error(host_and_port(realm), repository)));
             }
-            Err(NoToken::Failed(source)) => {
-                return Err(Denied::TokenServer {
-                    server: server(realm),
+            Err(TokenError::Failed(source)) => {
+                return Err(RegistryError::TokenServer {
+                    server: host_and_port(realm),
                     source: Box::new(source),
                 });
             }
-            Err(NoToken::Unusable(what)) => {
-                return Err(Denied::Token {
-                    server: server(realm),
+            Err(TokenError::Unusable(what)) => {
+                return Err(RegistryError::Token {
+                    server: host_and_port(realm),
                     what,
                 });
             }
         };
         let until = asked.checked_add(token.life);
         let renewal = until.map(|until| (until, bearer));
-        self.keep(repository, token.authorization, is_ours, renewal);
+        self.store_authorization(repository, token.authorization, is_ours, renewal);
         Ok(())
     }
 
-    fn keep(
+    fn store_authorization(
         &self,
         repository: &Repository,
-        authorization: HeaderValue,
+        header: HeaderValue,
         is_ours: bool,
         renewal: Option<(Instant, Bearer)>,
     ) {
-        let key = Key {
-            authorization,
+        let authorization = Authorization {
+            header,
             is_ours,
             renewal,
         };
-        self.keys.borrow_mut().insert(repository.clone(), key);
+        let mut authorizations = self.authorizations.borrow_mut();
+        authorizations.insert(repository.clone(), authorization);
     }
 
     /// Who we are there. Read anew each time it is needed: a mounted secret is replaced while the agent runs.
-    fn login(&self, repository: &Repository) -> Result<Login, Denied> {
+    fn read_login(&self, repository: &Repository) -> Result<Login, RegistryError> {
         let (registry, name) = (&repository.registry, &repository.name);
         let Some(path) = &self.settings.registry_config else {
-            return Err(Denied::NoConfig {
+            return Err(RegistryError::NoConfig {
                 registry: registry.clone(),
             });
         };
         let content = self
             .files
-            .read(path, LARGEST_CONFIG)
-            .map_err(|error| self.unusable(&format!("it cannot be read: {error}")))?;
-        let credentials = Credentials::read(&content).map_err(|what| self.unusable(&what))?;
-        credentials.find(registry, name).map_err(|why| match why {
-            NoLogin::Absent => Denied::NoCredentials {
-                registry: registry.clone(),
-                repository: name.clone(),
-            },
-            NoLogin::Helper => Denied::Helper {
-                registry: registry.clone(),
-            },
-            NoLogin::Unusable(what) => self.unusable(&format!("its entry for {registry}: {what}")),
-        })
+            .read(path, MAX_CONFIG_SIZE)
+            .map_err(|error| self.config_error(&format!("it cannot be read: {error}")))?;
+        let credentials = Credentials::parse(&content).map_err(|what| self.config_error(&what))?;
+        credentials
+            .find_login(registry, name)
+            .map_err(|why| match why {
+                NoLogin::Absent => RegistryError::NoCredentials {
+                    registry: registry.clone(),
+                    repository: name.clone(),
+                },
+                NoLogin::Helper => RegistryError::Helper {
+                    registry: registry.clone(),
+                },
+                NoLogin::Unusable(what) => {
+                    self.config_error(&format!("its entry for {registry}: {what}"))
+                }
+            })
     }
 
-    fn unusable(&self, what: &str) -> Denied {
+    fn config_error(&self, what: &str) -> RegistryError {
         let path = self.settings.registry_config.as_ref();
-        Denied::Config {
+        RegistryError::Config {
             path: path.map_or_else(String::new, |path| path.display().to_string()),
             what: what.to_owned(),
         }
     }
 }
 
-fn refused(by: String, repository: &Repository) -> Denied {
-    Denied::Refused {
+fn refused_error(by: String, repository: &Repository) -> RegistryError {
+    RegistryError::Refused {
         by,
         repository: format!("{}/{}", repository.registry, repository.name),
     }

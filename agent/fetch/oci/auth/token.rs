@@ -13,14 +13,14 @@ use super::challenge::Bearer;
 use super::credentials::Login;
 
 /// The largest answer that is read; tokens in use have less than 8 KiB.
-pub(in crate::fetch) const LARGEST: usize = 64 << 10;
+pub(in crate::fetch) const MAX_TOKEN_ANSWER: usize = 64 << 10;
 
 /// How long a token lives where the answer does not say, and the least that is made of what it says (distribution's
 /// token authentication specification).
-const LEAST_LIFE: Duration = Duration::from_secs(60);
+const MIN_TOKEN_LIFE: Duration = Duration::from_secs(60);
 
 /// A request to a token server.
-pub(in crate::fetch) struct Question {
+pub(in crate::fetch) struct TokenRequest {
     /// Where to.
     pub(in crate::fetch) url: Url,
     /// `Authorization`, where we are known.
@@ -29,7 +29,7 @@ pub(in crate::fetch) struct Question {
     pub(in crate::fetch) form: Option<String>,
 }
 
-impl Question {
+impl TokenRequest {
     /// Asks for the right to read `repository`.
     pub(in crate::fetch) fn new(bearer: &Bearer, repository: &str, login: Option<&Login>) -> Self {
         let scope = match &bearer.scope {
@@ -62,7 +62,7 @@ impl Question {
             query.append_pair("scope", &scope);
             if let Some(login @ Login::Password(user, _)) = login {
                 query.append_pair("account", user);
-                authorization = basic(login);
+                authorization = basic_header(login);
             }
         }
         Self {
@@ -82,7 +82,7 @@ pub(in crate::fetch) struct Token {
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct TokenResponse {
     token: Option<String>,
     access_token: Option<String>,
     expires_in: Option<u64>,
@@ -93,8 +93,8 @@ impl Token {
     ///
     /// # Errors
     /// What is wrong with it, and nothing of what it holds.
-    pub(in crate::fetch) fn read(answer: &[u8]) -> Result<Self, &'static str> {
-        let answer: Answer = serde_json::from_slice(answer).map_err(
+    pub(in crate::fetch) fn parse(answer: &[u8]) -> Result<Self, &'static str> {
+        let answer: TokenResponse = serde_json::from_slice(answer).map_err(
             |_| "the answer is not the JSON of one; check that the realm is a token server",
         )?;
         let token = [answer.token, answer.access_token]
@@ -103,28 +103,29 @@ impl Token {
             .find(|token| !token.is_empty())
             .ok_or("there is none in the answer")?;
         Ok(Self {
-            authorization: bearer(&token).ok_or("it has characters that no header can carry")?,
-            life: Duration::from_secs(answer.expires_in.unwrap_or_default()).max(LEAST_LIFE),
+            authorization: bearer_header(&token)
+                .ok_or("it has characters that no header can carry")?,
+            life: Duration::from_secs(answer.expires_in.unwrap_or_default()).max(MIN_TOKEN_LIFE),
         })
     }
 }
 
 /// `Authorization` with a token.
-pub(in crate::fetch) fn bearer(token: &str) -> Option<HeaderValue> {
-    secret(&format!("Bearer {token}"))
+pub(in crate::fetch) fn bearer_header(token: &str) -> Option<HeaderValue> {
+    secret_header(&format!("Bearer {token}"))
 }
 
 /// `Authorization` with a user's name and password, where that is what there is.
-pub(in crate::fetch) fn basic(login: &Login) -> Option<HeaderValue> {
+pub(in crate::fetch) fn basic_header(login: &Login) -> Option<HeaderValue> {
     let Login::Password(user, password) = login else {
         return None;
     };
     let pair = STANDARD.encode(format!("{user}:{}", password.reveal()));
-    secret(&format!("Basic {pair}"))
+    secret_header(&format!("Basic {pair}"))
 }
 
 /// A header that is not shown by whatever prints requests.
-fn secret(text: &str) -> Option<HeaderValue> {
+fn secret_header(text: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(text).ok()?;
     value.set_sensitive(true);
     Some(value)
@@ -137,8 +138,8 @@ mod tests {
 
     fn login(entry: &str) -> Login {
         let file = format!(r#"{{"auths": {{"r": {entry}}}}}"#);
-        let credentials = Credentials::read(file.as_bytes()).unwrap();
-        credentials.find("r", "a").unwrap()
+        let credentials = Credentials::parse(file.as_bytes()).unwrap();
+        credentials.find_login("r", "a").unwrap()
     }
 
     fn bearer_of(realm: &str, service: Option<&str>, scope: Option<&str>) -> Bearer {
@@ -151,7 +152,7 @@ mod tests {
 
     #[test]
     fn the_question_names_service_scope_and_account() {
-        let anonymous = Question::new(&bearer_of("https://a/t", None, None), "team/cni", None);
+        let anonymous = TokenRequest::new(&bearer_of("https://a/t", None, None), "team/cni", None);
         assert_eq!(
             anonymous.url.as_str(),
             "https://a/t?scope=repository%3Ateam%2Fcni%3Apull"
@@ -164,7 +165,7 @@ mod tests {
             Some("the registry"),
             Some("repository:b:pull"),
         );
-        let known = Question::new(&bearer, "b", Some(&user));
+        let known = TokenRequest::new(&bearer, "b", Some(&user));
         assert_eq!(
             known.url.as_str(),
             "https://a/t?k=v&service=the+registry&scope=repository%3Ab%3Apull&account=u%26x"
@@ -178,11 +179,11 @@ mod tests {
     fn an_identity_token_is_posted_and_stands_in_no_address() {
         let identity = login(r#"{"identitytoken": "hid&den"}"#);
         let bearer = bearer_of("https://a/t", Some("s"), None);
-        let question = Question::new(&bearer, "b", Some(&identity));
-        assert_eq!(question.url.as_str(), "https://a/t");
-        assert!(question.authorization.is_none());
+        let request = TokenRequest::new(&bearer, "b", Some(&identity));
+        assert_eq!(request.url.as_str(), "https://a/t");
+        assert!(request.authorization.is_none());
         assert_eq!(
-            question.form.unwrap(),
+            request.form.unwrap(),
             "grant_type=refresh_token&refresh_token=hid%26den&client_id=cni-keeper&scope=repository%3Ab%3Apull&service=s"
         );
     }
@@ -202,7 +203,7 @@ mod tests {
                 60,
             ),
         ] {
-            let token = Token::read(answer.as_bytes()).unwrap();
+            let token = Token::parse(answer.as_bytes()).unwrap();
             assert_eq!(token.authorization, header);
             assert!(token.authorization.is_sensitive());
             assert_eq!(token.life, Duration::from_secs(life));
@@ -216,7 +217,7 @@ mod tests {
             r#"{"token": "a\nb"}"#,
             r#"{"token": 1}"#,
         ] {
-            assert!(Token::read(none.as_bytes()).is_err(), "{none}");
+            assert!(Token::parse(none.as_bytes()).is_err(), "{none}");
         }
     }
 }

@@ -4,106 +4,92 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, LOCATION};
 use reqwest::{Method, Response};
 use tokio::time::timeout;
 
-use super::token::{LARGEST, Question, Token};
+use super::token::{MAX_TOKEN_ANSWER, Token, TokenRequest};
 use crate::config;
-use crate::fetch::http::clients::Access;
-use crate::fetch::http::proxy_error::NoTunnel;
-use crate::fetch::http::redirect::Trail;
-use crate::fetch::sources::error::{Failure, TimeLimit};
-use crate::fetch::sources::http_transfer::{text, unwanted};
+use crate::fetch::http::{HttpClients, HttpError, RedirectChain, TimeLimit, header_text};
 
 /// Why there is no token.
-pub(in crate::fetch) enum NoToken {
+pub(in crate::fetch) enum TokenError {
     /// The server says no.
     Denied,
     /// It could not be asked.
-    Failed(Failure),
+    Failed(HttpError),
     /// It gave something else.
     Unusable(&'static str),
 }
 
-impl<F: Into<Failure>> From<F> for NoToken {
-    fn from(failure: F) -> Self {
-        Self::Failed(failure.into())
+impl From<HttpError> for TokenError {
+    fn from(error: HttpError) -> Self {
+        Self::Failed(error)
     }
 }
 
-/// Asks a question and reads the answer, all within the time that a server may keep silent.
+/// Sends a request for a token and reads the answer, all within the time that a server may keep silent.
 ///
 /// Redirects are followed as for any source, and what we are known by stays with the server that was asked first.
-pub(in crate::fetch) async fn ask(
-    access: &Access<'_>,
+pub(in crate::fetch) async fn request_token(
+    http: &HttpClients<'_>,
     settings: &config::FetchSettings,
-    question: Question,
-) -> Result<Token, NoToken> {
-    let patience = settings
+    token_request: TokenRequest,
+) -> Result<Token, TokenError> {
+    let time_limit = settings
         .connect_timeout
         .saturating_add(settings.read_timeout);
-    let late = Failure::Timeout {
+    let late = HttpError::Timeout {
         limit: TimeLimit::Silence,
         after: settings.read_timeout,
     };
-    timeout(patience, answer(access, settings, question))
+    timeout(time_limit, send_token_request(http, token_request))
         .await
         .map_err(|_| late)?
 }
 
-async fn answer(
-    access: &Access<'_>,
-    settings: &config::FetchSettings,
-    question: Question,
-) -> Result<Token, NoToken> {
-    let asked = question.url.origin();
-    let mut trail = Trail::new(question.url);
+async fn send_token_request(
+    http: &HttpClients<'_>,
+    token_request: TokenRequest,
+) -> Result<Token, TokenError> {
+    let asked = token_request.url.origin();
+    let mut chain = RedirectChain::new(token_request.url);
     loop {
-        let url = trail.current().clone();
+        let url = chain.current().clone();
         let is_first = url.origin() == asked;
-        let proxy = access.proxy(&url)?;
-        let mut request = match &question.form {
-            Some(form) => access
+        let mut request = match &token_request.form {
+            Some(form) => http
                 .request(Method::POST, &url)?
                 .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
                 .body(form.clone()),
-            None => access.request(Method::GET, &url)?,
+            None => http.request(Method::GET, &url)?,
         };
-        if let Some(authorization) = question.authorization.as_ref().filter(|_| is_first) {
+        if let Some(authorization) = token_request.authorization.as_ref().filter(|_| is_first) {
             // In place of what fetch.access has for the whole host.
             let known = HeaderMap::from_iter([(AUTHORIZATION, authorization.clone())]);
             request = request.headers(known);
         }
-        let patience = settings.connect_timeout;
-        let response = request.send().await.map_err(|error| match proxy {
-            None => Failure::before_body(error, &url, patience),
-            Some(proxy) => {
-                let no_tunnel = NoTunnel::of(&error);
-                Failure::through_proxy(error, &url, proxy, no_tunnel, patience)
-            }
-        })?;
+        let response = http.send(request, &url).await?;
         match response.status().as_u16() {
-            200 => return read(response).await,
-            301 | 302 | 303 | 307 | 308 if question.form.is_none() => trail
-                .follow(text(response.headers(), &LOCATION))
-                .map_err(Failure::from)?,
-            401 | 403 => return Err(NoToken::Denied),
-            407 => return Err(unwanted(&response).via(proxy).into()),
-            _ => return Err(unwanted(&response).into()),
+            200 => return read_token(response).await,
+            301 | 302 | 303 | 307 | 308 if token_request.form.is_none() => chain
+                .follow(header_text(response.headers(), &LOCATION))
+                .map_err(HttpError::from)?,
+            401 | 403 => return Err(TokenError::Denied),
+            _ => return Err(HttpError::from_status(&response).into()),
         }
     }
 }
 
-async fn read(mut response: Response) -> Result<Token, NoToken> {
+async fn read_token(mut response: Response) -> Result<Token, TokenError> {
     let mut answer = Vec::new();
     loop {
         let position = answer.len() as u64;
-        let piece = response
+        let chunk = response
             .chunk()
             .await
-            .map_err(|error| Failure::within_body(error, position, response.content_length()))?;
-        let Some(piece) = piece else { break };
-        if answer.len() + piece.len() > LARGEST {
-            return Err(NoToken::Unusable("the answer is larger than any token"));
+            .map_err(|error| HttpError::within_body(error, position, response.content_length()))?;
+        let Some(chunk) = chunk else { break };
+        if answer.len() + chunk.len() > MAX_TOKEN_ANSWER {
+            return Err(TokenError::Unusable("the answer is larger than any token"));
         }
-        answer.extend_from_slice(&piece);
+        answer.extend_from_slice(&chunk);
     }
-    Token::read(&answer).map_err(NoToken::Unusable)
+    Token::parse(&answer).map_err(TokenError::Unusable)
 }

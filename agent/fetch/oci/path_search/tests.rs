@@ -10,13 +10,13 @@ use super::*;
 /// `w`hiteout as written), the path, and what a link points to.
 type Entry<'a> = (char, &'a str, &'a str);
 
-fn kind<'a>(letter: char, target: &'a str) -> Kind<'a> {
+fn kind<'a>(letter: char, target: &'a str) -> TarEntryKind<'a> {
     match letter {
-        'd' => Kind::Directory,
-        's' => Kind::Symlink(target.as_bytes()),
-        'h' => Kind::HardLink(target.as_bytes()),
-        'c' => Kind::Other("a device"),
-        _ => Kind::File,
+        'd' => TarEntryKind::Directory,
+        's' => TarEntryKind::Symlink(target.as_bytes()),
+        'h' => TarEntryKind::HardLink(target.as_bytes()),
+        'c' => TarEntryKind::Other("a device"),
+        _ => TarEntryKind::File,
     }
 }
 
@@ -25,18 +25,18 @@ fn search(
     wanted: &str,
     layers: &[Vec<Entry<'_>>],
 ) -> Result<Option<(usize, String)>, ArchiveError> {
-    let mut search = Search::new(wanted);
+    let mut search = PathSearch::new(wanted);
     loop {
         let Some(layer) = layers.get(search.layer()) else {
             return Ok(None);
         };
         for (letter, path, target) in layer {
-            search.see(path, kind(*letter, target))?;
+            search.add_entry(path, kind(*letter, target))?;
         }
-        match search.end()? {
-            Progress::Open => {}
-            Progress::Found(found) => return Ok(Some((found.layer, found.path))),
-            Progress::Missing => return Ok(None),
+        match search.end_layer()? {
+            SearchStep::Open => {}
+            SearchStep::Found(found) => return Ok(Some((found.layer, found.path))),
+            SearchStep::Missing => return Ok(None),
         }
     }
 }

@@ -157,7 +157,7 @@ async fn a_redirect_to_storage_takes_no_credentials_along() {
     let away = Reply::redirect(&storage.url("/layer?X-Signature=hidden"));
     server.on(BLOB, [asks("Basic realm=\"a\""), away]);
     let got = case(&server).with(&config).run().await.unwrap();
-    assert_eq!(got.source(), server.url(BLOB));
+    assert_eq!(got.receipt.source, server.url(BLOB));
     let basic = format!("Basic {}", STANDARD.encode(format!("{USER}:{PASSWORD}")));
     assert_eq!(
         server.requests()[1].header("authorization"),

@@ -7,14 +7,14 @@ use crate::model::has_loopback_host;
 
 /// The manifests that can be read, as a registry is told of them: one that is not told of a kind gives another kind
 /// instead, or nothing.
-pub(super) const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
+pub(super) const MANIFEST_MEDIA_TYPES: &str = "application/vnd.oci.image.index.v1+json, \
     application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, \
     application/vnd.docker.distribution.manifest.v2+json";
 
 /// Something in a repository of a registry, as the distribution API names it: `ORIGIN/v2/NAME/KIND/DIGEST`.
 #[derive(Debug, Clone)]
-pub(in crate::fetch) struct Item {
+pub(in crate::fetch) struct RegistryItem {
     pub(super) repository: Repository,
     pub(super) digest: String,
     pub(super) is_manifest: bool,
@@ -33,9 +33,9 @@ pub(in crate::fetch) struct Repository {
     pub(super) name: String,
 }
 
-impl Item {
+impl RegistryItem {
     /// What `url` asks for, where that is a registry's.
-    pub(in crate::fetch) fn of(url: &Url) -> Option<Self> {
+    pub(in crate::fetch) fn from_url(url: &Url) -> Option<Self> {
         let (rest, digest) = url.path().strip_prefix("/v2/")?.rsplit_once('/')?;
         let (name, kind) = rest.rsplit_once('/')?;
         let is_manifest = kind == "manifests";
@@ -43,13 +43,13 @@ impl Item {
         (is_known && digest.contains(':')).then(|| Self {
             repository: Repository {
                 origin: url.origin(),
-                registry: server(url),
+                registry: host_and_port(url),
                 name: name.to_owned(),
             },
             digest: digest.to_owned(),
             is_manifest,
             is_plain: url.scheme() == "http",
-            is_private: is_private(url),
+            is_private: is_private_url(url),
         })
     }
 
@@ -60,7 +60,7 @@ impl Item {
 }
 
 /// `HOST` or `HOST:PORT`, as credentials are filed and messages speak of it.
-pub(super) fn server(url: &Url) -> String {
+pub(super) fn host_and_port(url: &Url) -> String {
     url.authority()
         .rsplit('@')
         .next()
@@ -70,7 +70,7 @@ pub(super) fn server(url: &Url) -> String {
 
 /// Whether what is sent to `url` can be read by nobody on the way: it goes by TLS, or to a loopback address. A name
 /// such as `localhost` may come to mean another one.
-pub(super) fn is_private(url: &Url) -> bool {
+pub(super) fn is_private_url(url: &Url) -> bool {
     url.scheme() == "https" || has_loopback_host(url)
 }
 
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_registrys_url_says_what_is_asked_for() {
-        let item = |url: &str| Item::of(&url.parse().unwrap());
+        let item = |url: &str| RegistryItem::from_url(&url.parse().unwrap());
         let manifest = item("https://u:p@r.example:5000/v2/a/blobs/b/manifests/sha256:1").unwrap();
         assert_eq!(manifest.repository.registry, "r.example:5000");
         assert_eq!(manifest.repository.name, "a/blobs/b");
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn only_an_address_is_surely_this_machine() {
-        let private = |url: &str| is_private(&url.parse().unwrap());
+        let private = |url: &str| is_private_url(&url.parse().unwrap());
         assert!(private("https://a") && private("http://127.9.9.9:1") && private("http://[::1]"));
         assert!(!private("http://localhost") && !private("http://10.0.0.1"));
     }
