@@ -119,7 +119,9 @@ fn the_code_that_a_page_names_is_there() {
 
 /// Whether code declares a function, type or constant of this name.
 fn declares(code: &str, name: &str) -> bool {
-    let kinds = ["fn", "struct", "enum", "trait", "const", "type", "mod"];
+    let kinds = [
+        "fn", "struct", "enum", "trait", "const", "static", "type", "mod",
+    ];
     kinds.iter().any(|kind| {
         let declaration = format!("{kind} {name}");
         code.match_indices(&declaration).any(|(at, _)| {
@@ -199,5 +201,40 @@ fn the_architecture_page_has_every_room_on_its_floor() {
         wrong.is_empty(),
         "agent/ARCHITECTURE.md: {}",
         wrong.join("\n")
+    );
+}
+
+/// The rows of the helpers are `| words | modules | meaning |`.
+#[test]
+fn the_words_of_the_helpers_are_in_their_modules() {
+    let text = read(&repository().join("tests/README.md"));
+    let table = text.split("| word | module | meaning |").nth(1).unwrap();
+    let rows = table
+        .lines()
+        .skip(2)
+        .take_while(|line| line.starts_with("| "));
+    let mut missing = Vec::new();
+    let mut count = 0;
+    for row in rows {
+        let mut columns = row.split(" | ");
+        let words = code_spans(columns.next().unwrap());
+        let modules = code_spans(columns.next().unwrap());
+        let code: String = modules
+            .iter()
+            .map(|module| repository().join(format!("tests/suite/support/{module}.rs")))
+            .map(|file| read(&file))
+            .collect();
+        for word in words {
+            if !declares(&code, word.trim_end_matches("()")) {
+                missing.push(format!("no {word} in {}", modules.join(", ")));
+            }
+        }
+        count += 1;
+    }
+    assert!(count > 10, "the table of helpers was not found");
+    assert!(
+        missing.is_empty(),
+        "tests/README.md: {}",
+        missing.join("\n")
     );
 }

@@ -2,13 +2,14 @@
 {{ default .Chart.Name .Values.nameOverride }}
 {{- end }}
 
-{{/* What takes the agents' files away is a DaemonSet of its own, in the place of theirs. Helm applies on the server, and
-older API servers cannot take a probe away there: its defaults stay, and are refused (kubernetes/kubernetes#99037). */}}
+{{/* The name of the DaemonSet. The one that removes the agents' files has another name and replaces theirs. Helm applies on
+the server, where older API servers cannot remove a probe: its defaults stay, and are refused
+(kubernetes/kubernetes#99037). */}}
 {{- define "cni-keeper.daemonset" -}}
 {{ include "cni-keeper.name" . }}{{ if .Values.uninstall }}-uninstall{{ end }}
 {{- end }}
 
-{{/* What the DaemonSet finds its pods by, which can never be changed. */}}
+{{/* The labels by which the DaemonSet finds its pods. They cannot be changed later. */}}
 {{- define "cni-keeper.selector" -}}
 app.kubernetes.io/name: {{ include "cni-keeper.name" . }}
 app.kubernetes.io/component: {{ if .Values.uninstall }}uninstall{{ else }}agent{{ end }}
@@ -29,8 +30,8 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end }}
 
-{{/* The directories of the node that are mounted, each as a map: the values' own, and those where the daemon beside a
-profile leaves what the conflist waits for. */}}
+{{/* The mounted directories of the node, each as a map: those of the values, and those in which the daemon of a profile
+writes what the conflist waits for. */}}
 {{- define "cni-keeper.directories" -}}
 {{- $daemons := dict "calico" (list "/var/lib/calico") "canal" (list "/run/flannel" "/var/lib/calico") "cilium" (list "/run/cilium") "flannel" (list "/run/flannel") "romana" (list "/run/romana") -}}
 {{- $directories := list -}}
@@ -54,7 +55,7 @@ profile leaves what the conflist waits for. */}}
 {{ . | trimPrefix "/" | lower | replace "/" "-" | replace "." "-" | replace "_" "-" | trunc 63 | trimAll "-" }}
 {{- end }}
 
-{{/* The configuration. The reference profiles need this node's pod range; who gives no fact is asked for one. */}}
+{{/* The configuration. The reference profiles need this node's pod range; without a fact, a FILL-IN asks for it. */}}
 {{- define "cni-keeper.config" -}}
 {{- $config := deepCopy .Values.config -}}
 {{- $network := default dict $config.network -}}
@@ -66,7 +67,7 @@ profile leaves what the conflist waits for. */}}
 {{- toYaml $config -}}
 {{- end }}
 
-{{/* Where the agent serves: config.http.listen or its default. */}}
+{{/* The address of the agent: config.http.listen or its default. */}}
 {{- define "cni-keeper.listen" -}}
 {{- $http := default dict .Values.config.http -}}
 {{ default "127.0.0.1:9742" $http.listen }}
@@ -80,7 +81,7 @@ profile leaves what the conflist waits for. */}}
 {{ regexReplaceAll ":[0-9]+$" . "" | trimPrefix "[" | trimSuffix "]" }}
 {{- end }}
 
-{{/* What one probe asks, on the node's loopback since there may be no other way to the agent. */}}
+{{/* The request of one probe. It uses the node's loopback, since there may be no other way to the agent. */}}
 {{- define "cni-keeper.probe" -}}
 {{- $listen := include "cni-keeper.listen" .root -}}
 {{- $address := include "cni-keeper.address" $listen -}}
@@ -102,7 +103,7 @@ httpGet:
 {{- end -}}
 {{- end }}
 
-{{/* Refuses two volumes of one name, which the API server would, without a word on where they come from. */}}
+{{/* Refuses two volumes of one name. The API server would refuse them as well, but not say where they come from. */}}
 {{- define "cni-keeper.checkVolumes" -}}
 {{- $taken := dict -}}
 {{- range list "config" "kubernetes-api" "ca" "registry" "mirror" "bundle" -}}
@@ -124,7 +125,7 @@ httpGet:
 {{- end -}}
 {{- end }}
 
-{{/* Refuses labels that are the chart's own: a pod would not be found by its DaemonSet. */}}
+{{/* Refuses labels that are the chart's own: with them, the DaemonSet would not find its pods. */}}
 {{- define "cni-keeper.checkLabels" -}}
 {{- range $key, $labels := dict "podLabels" .podLabels "podMonitor.labels" .podMonitor.labels "prometheusRule.labels" .prometheusRule.labels "dashboard.labels" .dashboard.labels -}}
   {{- range $label, $_ := $labels -}}
@@ -135,7 +136,7 @@ httpGet:
 {{- end -}}
 {{- end }}
 
-{{/* Refuses what no schema can: values that do not go together. */}}
+{{/* Refuses values that do not go together, which a schema cannot check. */}}
 {{- define "cni-keeper.check" -}}
 {{- $config := .Values.config -}}
 {{- $directories := include "cni-keeper.directories" . | fromYamlArray -}}
@@ -212,7 +213,7 @@ httpGet:
 {{- end -}}
 {{- end }}
 
-{{/* A line for each string of the tree `value`, found at `at`, that waits for the operator. */}}
+{{/* A line for each string in the tree `value`, found at `at`, that the operator must fill in. */}}
 {{- define "cni-keeper.fillIns" -}}
 {{- $at := .at -}}
 {{- if kindIs "map" .value -}}
@@ -228,7 +229,7 @@ httpGet:
 {{- end -}}
 {{- end }}
 
-{{/* A line for what a profile itself waits for: its plugin is published in an image only, whose digest is the operator's. */}}
+{{/* A line for what the profile itself asks for: its plugin is published in an image only, and the operator names its digest. */}}
 {{- define "cni-keeper.profileAsks" -}}
 {{- $profile := default "" .Values.config.profile -}}
 {{- if has $profile (list "cilium" "romana" "weave") -}}
