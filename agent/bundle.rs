@@ -105,8 +105,8 @@ impl Bundle {
     pub fn open(path: &Path) -> Result<Self, BundleError> {
         let host = Host::open(Path::new("/"))?;
         let root = host.ensure_dir(path, DIR_MODE)?;
-        let lock = root.lock(&FileName::fixed(LOCK))?;
-        root.sweep()?;
+        let lock = root.lock_file(&FileName::fixed(LOCK))?;
+        root.remove_stale_temps()?;
         Ok(Self {
             path: path.to_owned(),
             host,
@@ -159,7 +159,7 @@ impl Bundle {
             spread: &self.spread,
             keep: Some(&keeper),
         };
-        let spools = || self.root.spool().map_err(|error| error.source);
+        let spools = || self.root.create_spool().map_err(|error| error.source);
         let failed = |error| self.failed(arch, error);
         // Lists, checksum files and signatures go along: on an island they are asked again, and are the same. What an
         // earlier run kept of them has no pin, and may be out of date.
@@ -257,7 +257,7 @@ impl Bundle {
         io::copy(bytes, &mut temp)?;
         temp.flush()?;
         let same = matches!(
-            into.observe(name),
+            into.observe_file(name),
             FileState::Regular(there) if there.sha256 == temp.sha256()
         );
         if same {

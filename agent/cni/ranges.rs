@@ -37,7 +37,7 @@ pub fn check_ranges(conflist: &Value, pods: &[Cidr], reserved: &[Cidr]) -> Vec<F
             findings.push(finding);
             continue;
         }
-        match Cidr::lenient(text) {
+        match Cidr::parse_lenient(text) {
             Some(range) => findings.extend(judged(&at, &range, pods, reserved)),
             None if kind == Kind::Subnet && is_asked => findings.push(no_range(&at, text)),
             None => {}
@@ -66,7 +66,7 @@ enum Kind {
 /// Why host-local refuses a range at ADD (`Range.Canonicalize` in its allocator).
 fn refused(at: &str, text: &str) -> Option<Finding> {
     match text.parse::<Cidr>() {
-        Ok(range) if range.holds_a_pod() => None,
+        Ok(range) if range.has_pod_address() => None,
         Ok(range) => Some(Finding::error(
             at,
             format!(

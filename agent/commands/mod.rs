@@ -211,7 +211,9 @@ fn declaration_for(
     let absolute = std::path::absolute(file)
         .map_err(|error| no_config(HostError::new("find", file, error)))?;
     let machine = Host::open(Path::new("/")).map_err(no_config)?;
-    let bytes = machine.read(&absolute, LARGEST_CONFIG).map_err(no_config)?;
+    let bytes = machine
+        .read_file(&absolute, LARGEST_CONFIG)
+        .map_err(no_config)?;
     let text =
         String::from_utf8(bytes).map_err(|_| Failure::NotText(file.display().to_string()))?;
     let seeds = global.seeds.iter().map(std::path::absolute).collect();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::{FactSource, Gate, Settings};
-use crate::host::{Dir, Host, HostError, Kind};
+use crate::host::{Dir, FileKind, Host, HostError};
 use crate::model::{FileName, FileType};
 use crate::watch::PathFilter;
 
@@ -70,7 +70,7 @@ impl Places {
     fn reach(&mut self, host: &Host, path: &Path) -> Result<Option<PathBuf>, HostError> {
         let there = self.reach_name(host, path)?;
         if let Some(there) = &there
-            && known(host.dir(path))?.is_some()
+            && known(host.open_dir(path))?.is_some()
         {
             self.dirs.insert(there.clone());
         }
@@ -79,7 +79,7 @@ impl Places {
 
     /// The same for a directory whose content does not matter, only that it is there.
     fn reach_name(&mut self, host: &Host, path: &Path) -> Result<Option<PathBuf>, HostError> {
-        let there = known(host.locate(path))?;
+        let there = known(host.resolve_path(path))?;
         if let Some(there) = &there {
             self.add(there);
         }
@@ -87,7 +87,7 @@ impl Places {
         // lead elsewhere. Not all the way up: `/etc` and `/run` are too busy to be watched for nothing.
         let mut nearest = true;
         for (below, above) in path.ancestors().zip(path.ancestors().skip(1)) {
-            let (Some(dir), Some(name)) = (known(host.dir(above))?, below.file_name()) else {
+            let (Some(dir), Some(name)) = (known(host.open_dir(above))?, below.file_name()) else {
                 continue;
             };
             if nearest || is_link(&dir, name) {
@@ -111,7 +111,7 @@ impl Places {
     fn follow(&mut self, machine: &Host, config: &Path) -> Result<(), HostError> {
         let spelled = std::path::absolute(config).ok();
         let real = match &spelled {
-            Some(path) => known(machine.locate(path))?,
+            Some(path) => known(machine.resolve_path(path))?,
             None => None,
         };
         for dir in [spelled, real]
@@ -119,7 +119,7 @@ impl Places {
             .flatten()
             .filter_map(|path| path.parent())
         {
-            if let Some(dir) = known(machine.dir(dir))? {
+            if let Some(dir) = known(machine.open_dir(dir))? {
                 self.dirs.insert(dir.path().to_owned());
                 self.whole.insert(dir.path().to_owned());
             }
@@ -168,8 +168,8 @@ fn known<T>(found: Result<T, HostError>) -> Result<Option<T>, HostError> {
 
 fn is_link(dir: &Dir, name: &OsStr) -> bool {
     let name = name.to_str().and_then(|name| name.parse().ok());
-    let found = name.and_then(|name| dir.metadata(&name).ok()?);
-    found.is_some_and(|found| found.kind == Kind::Other(FileType::Symlink))
+    let found = name.and_then(|name| dir.file_metadata(&name).ok()?);
+    found.is_some_and(|found| found.kind == FileKind::Other(FileType::Symlink))
 }
 
 /// Files on the host that something waits for.

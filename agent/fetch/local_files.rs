@@ -38,7 +38,7 @@ pub struct LocalFiles;
 impl FileSource for LocalFiles {
     fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
         let machine = Host::open(Path::new("/")).map_err(|error| error.source)?;
-        let reader = machine.reader(path).map_err(|error| error.source)?;
+        let reader = machine.open_file(path).map_err(|error| error.source)?;
         Ok(Box::new(reader))
     }
 }

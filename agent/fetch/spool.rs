@@ -15,7 +15,7 @@ pub trait DownloadSpool: Read + Write + Seek + Send + 'static {
     fn truncate(&mut self, length: u64) -> io::Result<()>;
 }
 
-impl DownloadSpool for host::Spool {
+impl DownloadSpool for host::SpoolFile {
     fn truncate(&mut self, length: u64) -> io::Result<()> {
         Self::truncate(self, length)
     }

@@ -12,45 +12,47 @@ use nix::fcntl::{AtFlags, OFlag, renameat};
 use nix::sys::stat::{Mode, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::error::SYNC;
-use super::sys::{self, Kind, Metadata, open_at};
-use super::temp::is_own_temp;
-use super::walk::{Root, Trail};
-use super::{HostError, Spool, Temp};
+use super::HostError;
+use super::error::SYNC_ACTION;
+use super::resolve::{HostRoot, ResolvedPath};
+use super::syscalls::{self, FileKind, FileMetadata, open_at};
 use crate::model::{FileMode, FileName, FileType, Owner};
 
 /// An open directory. Names in it are reached through its descriptor, so they stay in *this* directory
 /// whatever happens to the path meanwhile. Cloning shares the descriptor.
 #[derive(Debug, Clone)]
-pub struct Dir(Arc<Inner>);
+pub struct Dir(Arc<OpenDir>);
 
 #[derive(Debug)]
-struct Inner {
+struct OpenDir {
     fd: OwnedFd,
     path: PathBuf,
-    root: Arc<Root>,
-    inside: PathBuf,
+    root: Arc<HostRoot>,
+    path_in_root: PathBuf,
 }
 
 /// One name in a directory, as listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct ListedEntry {
     /// The name; any bytes.
     pub name: OsString,
     /// What it is; links are not followed.
-    pub kind: Kind,
+    pub kind: FileKind,
 }
 
 impl Dir {
-    pub(super) fn at(root: &Arc<Root>, trail: &Trail<'_>) -> Result<Self, HostError> {
-        let path = trail.path();
+    pub(super) fn open_resolved(
+        root: &Arc<HostRoot>,
+        resolved: &ResolvedPath<'_>,
+    ) -> Result<Self, HostError> {
+        let path = resolved.path();
         // Opened for nothing but to be named: opening to read is an event to whoever watches the directory, and so
         // every look would wake our own watch many times, and CRI-O's.
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
-        match open_at(trail.end(), ".", flags, Mode::empty()) {
-            Ok(fd) => Ok(Self(Arc::new(Inner {
+        match open_at(resolved.fd(), ".", flags, Mode::empty()) {
+            Ok(fd) => Ok(Self(Arc::new(OpenDir {
                 fd,
-                inside: trail.inner().to_owned(),
+                path_in_root: resolved.path_in_root().to_owned(),
                 root: Arc::clone(root),
                 path,
             }))),
@@ -66,7 +68,7 @@ impl Dir {
 
     /// Where a name in it lies: for messages, and for executing it.
     #[must_use]
-    pub fn file(&self, name: &FileName) -> PathBuf {
+    pub fn path_of(&self, name: &FileName) -> PathBuf {
         self.0.path.join(name.as_str())
     }
 
@@ -78,7 +80,7 @@ impl Dir {
     pub fn is_dead(&self) -> Result<bool, HostError> {
         match fstat(&self.0.fd) {
             Ok(stat) => Ok(stat.st_nlink == 0),
-            Err(error) => Err(self.fail("inspect", error)),
+            Err(error) => Err(self.host_error("inspect", error)),
         }
     }
 
@@ -86,10 +88,10 @@ impl Dir {
     ///
     /// # Errors
     /// When the kernel does not answer.
-    pub fn is(&self, other: &Self) -> Result<bool, HostError> {
+    pub fn is_same_dir(&self, other: &Self) -> Result<bool, HostError> {
         match (fstat(&self.0.fd), fstat(&other.0.fd)) {
             (Ok(this), Ok(that)) => Ok((this.st_dev, this.st_ino) == (that.st_dev, that.st_ino)),
-            (Err(error), _) | (_, Err(error)) => Err(self.fail("inspect", error)),
+            (Err(error), _) | (_, Err(error)) => Err(self.host_error("inspect", error)),
         }
     }
 
@@ -97,12 +99,12 @@ impl Dir {
     /// tell: two mounts of one file system share theirs. Where the kernel does not say, it is assumed.
     #[must_use]
     pub fn is_on_the_mount_of(&self, other: &Self) -> bool {
-        let (ours, theirs) = (self.mount(), other.mount());
+        let (ours, theirs) = (self.mount_id(), other.mount_id());
         ours == theirs || ours.is_none() || theirs.is_none()
     }
 
     /// The number of the mount that the descriptor is on (`mnt_id` in proc_pid_fdinfo(5)).
-    fn mount(&self) -> Option<String> {
+    fn mount_id(&self) -> Option<String> {
         let number = self.0.fd.as_raw_fd();
         let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).ok()?;
         let line = info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?;
@@ -113,10 +115,10 @@ impl Dir {
     ///
     /// # Errors
     /// When the kernel does not answer.
-    pub fn own_metadata(&self) -> Result<Metadata, HostError> {
+    pub fn dir_metadata(&self) -> Result<FileMetadata, HostError> {
         match fstat(&self.0.fd) {
-            Ok(stat) => Ok(Metadata::from(&stat)),
-            Err(error) => Err(self.fail("inspect", error)),
+            Ok(stat) => Ok(FileMetadata::from(&stat)),
+            Err(error) => Err(self.host_error("inspect", error)),
         }
     }
 
@@ -125,8 +127,8 @@ impl Dir {
     ///
     /// # Errors
     /// When the listing fails.
-    pub fn entries(&self) -> Result<Vec<Entry>, HostError> {
-        let fail = |error| self.fail("list", error);
+    pub fn list_entries(&self) -> Result<Vec<ListedEntry>, HostError> {
+        let fail = |error| self.host_error("list", error);
         let fd = self.open_to_read().map_err(fail)?;
         let mut entries = Vec::new();
         for item in nix::dir::Dir::from_fd(fd).map_err(fail)? {
@@ -136,11 +138,11 @@ impl Dir {
                 continue;
             }
             // Some file systems leave the type out of the listing; a name gone since is no entry.
-            let kind = match item.file_type().and_then(listed) {
+            let kind = match item.file_type().and_then(kind_of_listed) {
                 Some(kind) => Some(kind),
-                None => self.stat(name)?.map(|metadata| metadata.kind),
+                None => self.stat_name(name)?.map(|metadata| metadata.kind),
             };
-            entries.extend(kind.map(|kind| Entry {
+            entries.extend(kind.map(|kind| ListedEntry {
                 name: name.to_owned(),
                 kind,
             }));
@@ -153,44 +155,8 @@ impl Dir {
     ///
     /// # Errors
     /// When the kernel does not answer.
-    pub fn metadata(&self, name: &FileName) -> Result<Option<Metadata>, HostError> {
-        self.stat(OsStr::new(name.as_str()))
-    }
-
-    /// Makes a new, private, empty file under a name of our own pattern: `.cni-keeper-<16 hex>.tmp`.
-    ///
-    /// The extension is none of `.conf`, `.conflist` and `.json`: containerd loads hidden files too.
-    ///
-    /// # Errors
-    /// When it cannot be made.
-    pub fn create_temp(&self) -> Result<Temp, HostError> {
-        Temp::create(self)
-    }
-
-    /// Makes a file without a name, for bytes that must not outlive the process: a kill leaves nothing.
-    ///
-    /// # Errors
-    /// When it cannot be made.
-    pub fn spool(&self) -> Result<Spool, HostError> {
-        Temp::create(self)?.into_spool()
-    }
-
-    /// Removes the temps that a killed run left: regular files whose name has our own pattern, and
-    /// nothing else. To be called with the lock held, so that none of them is in use. Returns their names.
-    ///
-    /// # Errors
-    /// When the directory cannot be listed or a temp not be removed.
-    pub fn sweep(&self) -> Result<Vec<String>, HostError> {
-        let mut swept = Vec::new();
-        for Entry { name, kind } in self.entries()? {
-            let Some(name) = name.to_str().filter(|name| is_own_temp(name)) else {
-                continue;
-            };
-            if kind == Kind::Regular && self.unlink(name)? {
-                swept.push(name.to_owned());
-            }
-        }
-        Ok(swept)
+    pub fn file_metadata(&self, name: &FileName) -> Result<Option<FileMetadata>, HostError> {
+        self.stat_name(OsStr::new(name.as_str()))
     }
 
     /// Gives a regular file exactly this mode and owner, through a descriptor that follows no link;
@@ -206,12 +172,13 @@ impl Dir {
     ) -> Result<(), HostError> {
         let change = || {
             self.must_be_regular(name)?;
-            let (file, _) = sys::open_regular(self.fd(), name.as_str())?;
-            sys::set_owner_and_mode(&file, owner, mode)?;
+            let (file, _) = syscalls::open_regular(self.fd(), name.as_str())?;
+            syscalls::set_owner_and_mode(&file, owner, mode)?;
             file.sync_all()
         };
-        change()
-            .map_err(|error| HostError::new("change the mode and owner of", self.file(name), error))
+        change().map_err(|error| {
+            HostError::new("change the mode and owner of", self.path_of(name), error)
+        })
     }
 
     /// Makes a regular file's content durable.
@@ -222,7 +189,7 @@ impl Dir {
     pub fn make_durable(&self, name: &FileName) -> Result<(), HostError> {
         self.open_regular(name)
             .and_then(|(file, _)| file.sync_all())
-            .map_err(|error| HostError::new("make durable", self.file(name), error))
+            .map_err(|error| HostError::new("make durable", self.path_of(name), error))
     }
 
     /// Renames a file of this directory into another one, over whatever file or link is there: one
@@ -237,15 +204,15 @@ impl Dir {
         to: &Self,
         name: &FileName,
     ) -> Result<(), HostError> {
-        self.rename(from.as_str(), to, name)
+        self.rename_to(from.as_str(), to, name)
     }
 
     /// Removes a file or a link (never its target, never a directory); `false` if there was none.
     ///
     /// # Errors
     /// When the kernel refuses it.
-    pub fn remove(&self, name: &FileName) -> Result<bool, HostError> {
-        self.unlink(name.as_str())
+    pub fn remove_file(&self, name: &FileName) -> Result<bool, HostError> {
+        self.unlink_name(name.as_str())
     }
 
     /// Makes the names in the directory durable.
@@ -255,7 +222,7 @@ impl Dir {
     /// ("durability uncertain"). Trying again proves nothing, the kernel reports such an error once.
     pub fn sync(&self) -> Result<(), HostError> {
         let sync = || File::from(self.open_to_read()?).sync_all();
-        sync().map_err(|error| self.fail(SYNC, error))
+        sync().map_err(|error| self.host_error(SYNC_ACTION, error))
     }
 
     fn open_to_read(&self) -> nix::Result<OwnedFd> {
@@ -263,12 +230,17 @@ impl Dir {
         open_at(&self.0.fd, ".", flags, Mode::empty())
     }
 
-    pub(super) fn rename(&self, from: &str, to: &Self, name: &FileName) -> Result<(), HostError> {
+    pub(super) fn rename_to(
+        &self,
+        from: &str,
+        to: &Self,
+        name: &FileName,
+    ) -> Result<(), HostError> {
         renameat(self.fd(), from, to.fd(), name.as_str())
-            .map_err(|error| HostError::new("publish", to.file(name), error))
+            .map_err(|error| HostError::new("publish", to.path_of(name), error))
     }
 
-    pub(super) fn unlink(&self, name: &str) -> Result<bool, HostError> {
+    pub(super) fn unlink_name(&self, name: &str) -> Result<bool, HostError> {
         match unlinkat(self.fd(), name, UnlinkatFlags::NoRemoveDir) {
             Ok(()) => Ok(true),
             Err(Errno::ENOENT) => Ok(false),
@@ -276,9 +248,9 @@ impl Dir {
         }
     }
 
-    pub(super) fn stat(&self, name: &OsStr) -> Result<Option<Metadata>, HostError> {
+    pub(super) fn stat_name(&self, name: &OsStr) -> Result<Option<FileMetadata>, HostError> {
         match fstatat(self.fd(), name, AtFlags::AT_SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(Some(Metadata::from(&stat))),
+            Ok(stat) => Ok(Some(FileMetadata::from(&stat))),
             Err(Errno::ENOENT) => Ok(None),
             Err(error) => Err(HostError::new("inspect", self.0.path.join(name), error)),
         }
@@ -287,36 +259,36 @@ impl Dir {
     /// Looks before opening: to open a device can be to use it (a watchdog starts ticking).
     pub(super) fn must_be_regular(&self, name: &FileName) -> std::io::Result<()> {
         let stat = fstatat(self.fd(), name.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
-        Kind::of(&stat).must_be_regular()
+        FileKind::of(&stat).must_be_regular()
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.0.fd.as_fd()
     }
 
-    pub(super) fn root(&self) -> &Root {
+    pub(super) fn root(&self) -> &HostRoot {
         &self.0.root
     }
 
     /// The path of a name as seen from inside the root.
-    pub(super) fn inside(&self, name: &OsStr) -> PathBuf {
-        self.0.inside.join(name)
+    pub(super) fn path_in_root(&self, name: &OsStr) -> PathBuf {
+        self.0.path_in_root.join(name)
     }
 
-    fn fail(&self, action: &'static str, source: impl Into<std::io::Error>) -> HostError {
+    fn host_error(&self, action: &'static str, source: impl Into<std::io::Error>) -> HostError {
         HostError::new(action, &self.0.path, source)
     }
 }
 
 /// The kind that a listing gives; `None` for one to ask the kernel about.
-const fn listed(entry: nix::dir::Type) -> Option<Kind> {
+const fn kind_of_listed(entry: nix::dir::Type) -> Option<FileKind> {
     use nix::dir::Type;
     Some(match entry {
-        Type::File => Kind::Regular,
-        Type::Directory => Kind::Other(FileType::Directory),
-        Type::Symlink => Kind::Other(FileType::Symlink),
+        Type::File => FileKind::Regular,
+        Type::Directory => FileKind::Other(FileType::Directory),
+        Type::Symlink => FileKind::Other(FileType::Symlink),
         Type::Fifo | Type::CharacterDevice | Type::BlockDevice | Type::Socket => {
-            Kind::Other(FileType::Special)
+            FileKind::Other(FileType::Special)
         }
     })
 }

@@ -1,4 +1,4 @@
-//! One error for every call to the kernel: what was tried, on what, and how to mend it.
+//! One error for every call to the kernel: what was tried, on what, and how to fix it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 /// What a failed directory fsync means: the names are right now, and may not be after a power loss.
-pub(super) const SYNC: &str = "sync (durability uncertain)";
+pub(super) const SYNC_ACTION: &str = "sync (durability uncertain)";
 
 /// A system call on the host's file system that failed.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {action} {}: {}{}", path.display(), kernel_reason(source), mend(source))]
+#[error("cannot {action} {}: {}{}", path.display(), kernel_reason(source), advice(source))]
 pub struct HostError {
     /// What was tried, as in "cannot *write* /opt/cni/bin/bridge".
     pub action: &'static str,
@@ -88,7 +88,7 @@ pub fn kernel_reason(error: &io::Error) -> String {
 }
 
 /// What an operator can do about it, as the end of a sentence; empty where nothing is known.
-fn mend(error: &io::Error) -> &'static str {
+fn advice(error: &io::Error) -> &'static str {
     match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::ENOSPC) => "; free space or inodes on that file system (df, df -i)",
         Some(Errno::EDQUOT) => "; raise or free the disk quota",

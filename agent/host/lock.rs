@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, fstat};
 
-use super::sys::{Metadata, open_at};
+use super::syscalls::{FileMetadata, open_at};
 use super::{Dir, HostError};
 use crate::model::FileName;
 
@@ -31,12 +31,12 @@ impl Dir {
     /// # Errors
     /// When another process holds it ([`HostError::is_held`]), which is named by its id; or when the
     /// file cannot be opened.
-    pub fn lock(&self, name: &FileName) -> Result<Lock, HostError> {
+    pub fn lock_file(&self, name: &FileName) -> Result<Lock, HostError> {
         let take = || {
             let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
             let mode = Mode::from_bits_truncate(0o600);
             let mut file = File::from(open_at(self.fd(), name.as_str(), flags, mode)?);
-            Metadata::from(&fstat(&file)?).kind.must_be_regular()?;
+            FileMetadata::from(&fstat(&file)?).kind.must_be_regular()?;
             match file.try_lock() {
                 Ok(()) => {
                     // The id is a courtesy to whoever comes second; a full disk must not keep us from the lock.
@@ -49,7 +49,7 @@ impl Dir {
                 Err(TryLockError::Error(error)) => Err(error),
             }
         };
-        take().map_err(|error| HostError::new("lock", self.file(name), error))
+        take().map_err(|error| HostError::new("lock", self.path_of(name), error))
     }
 }
 

@@ -6,20 +6,20 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod dir;
+mod dir_identity;
 mod error;
-mod identity;
 mod lock;
 mod observe;
+mod resolve;
 mod root;
-mod sys;
+mod syscalls;
 mod temp;
-mod walk;
 
-pub use dir::{Dir, Entry};
+pub use dir::{Dir, ListedEntry};
+pub use dir_identity::DirIdentity;
 pub use error::{HostError, kernel_reason};
-pub use identity::Identity;
 pub use lock::Lock;
-pub use observe::{Print, Reader, Seen};
+pub use observe::{FileFingerprint, FileReader, HashedFile};
 pub use root::{Host, machine_name};
-pub use sys::{Kind, Metadata};
-pub use temp::{Sealed, Spool, Temp};
+pub use syscalls::{FileKind, FileMetadata};
+pub use temp::{Sealed, SpoolFile, Temp};

@@ -11,8 +11,8 @@ use nix::fcntl::AtFlags;
 use nix::sys::stat::{FileStat, fstatat};
 use sha2::Digest;
 
-use super::sys::{self, Kind, Metadata};
-use super::walk::Trail;
+use super::resolve::ResolvedPath;
+use super::syscalls::{self, FileKind, FileMetadata};
 use super::{Dir, HostError, Temp};
 use crate::model::{FileName, FileState, FileType, Regular};
 
@@ -23,7 +23,7 @@ const SETTLED: Duration = Duration::from_millis(20);
 /// By what one can tell, without reading it, that a file is still the one that was read: any write, chmod, chown,
 /// rename or link changes the last of them, and only the kernel sets that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Print {
+pub struct FileFingerprint {
     device: u64,
     inode: u64,
     size: i64,
@@ -33,12 +33,12 @@ pub struct Print {
 
 /// A regular file as it was read once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seen {
-    print: Print,
+pub struct HashedFile {
+    fingerprint: FileFingerprint,
     regular: Regular,
 }
 
-impl From<&FileStat> for Print {
+impl From<&FileStat> for FileFingerprint {
     fn from(stat: &FileStat) -> Self {
         Self {
             device: stat.st_dev,
@@ -50,7 +50,7 @@ impl From<&FileStat> for Print {
     }
 }
 
-impl Print {
+impl FileFingerprint {
     /// Whether a later change is bound to show in the times. It is stamped with the time of then, which is not that of
     /// a change long ago, and not that of one yet to come: such are found where the clock was set back.
     fn is_settled(&self, now: SystemTime) -> bool {
@@ -67,32 +67,32 @@ impl Print {
     }
 }
 
-impl Seen {
-    /// As long as the file has this print, it is what was read.
+impl HashedFile {
+    /// As long as the file has this fingerprint, it is what was read.
     #[must_use]
-    pub const fn print(&self) -> Print {
-        self.print
+    pub const fn fingerprint(&self) -> FileFingerprint {
+        self.fingerprint
     }
 }
 
 /// An open regular file, read from its start.
 #[derive(Debug)]
-pub struct Reader {
+pub struct FileReader {
     file: File,
     size: u64,
     path: PathBuf,
 }
 
-impl Reader {
-    pub(super) fn at(trail: &Trail<'_>) -> Result<Self, HostError> {
-        let path = trail.path();
+impl FileReader {
+    pub(super) fn open_resolved(resolved: &ResolvedPath<'_>) -> Result<Self, HostError> {
+        let path = resolved.path();
         let open = || {
-            trail.kind()?.must_be_regular()?;
+            resolved.file_kind()?.must_be_regular()?;
             // Not a directory, hence not the root, hence with a name.
-            sys::open_regular(trail.parent(), path.file_name().unwrap_or_default())
+            syscalls::open_regular(resolved.parent_fd(), path.file_name().unwrap_or_default())
         };
         match open() {
-            Ok((file, Metadata { size, .. })) => Ok(Self { file, size, path }),
+            Ok((file, FileMetadata { size, .. })) => Ok(Self { file, size, path }),
             Err(error) => Err(HostError::new("open", path, error)),
         }
     }
@@ -103,7 +103,7 @@ impl Reader {
         self.size
     }
 
-    pub(super) fn read_whole(self, cap: u64) -> Result<Vec<u8>, HostError> {
+    pub(super) fn read_to_vec(self, cap: u64) -> Result<Vec<u8>, HostError> {
         let mut bytes = Vec::new();
         // One byte more than allowed: the size told beforehand is not to be trusted (procfs says 0).
         let read = self
@@ -124,7 +124,7 @@ impl Reader {
     }
 }
 
-impl Read for Reader {
+impl Read for FileReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.file.read(buffer)
     }
@@ -134,8 +134,8 @@ impl Dir {
     /// Everything that is enforced about a name: type, content, mode and owner. Never follows a link,
     /// never waits for a FIFO, never opens a device. A failure is a state too: [`FileState::Unreadable`].
     #[must_use]
-    pub fn observe(&self, name: &FileName) -> FileState {
-        match self.look(name) {
+    pub fn observe_file(&self, name: &FileName) -> FileState {
+        match self.try_observe(name) {
             Ok(state) => state,
             Err(error) => FileState::Unreadable(error.to_string()),
         }
@@ -144,65 +144,68 @@ impl Dir {
     /// The same, where a file that is provably still the one `seen` before is not read again. `seen` is what can be
     /// relied on the next time; `None` where nothing can.
     #[must_use]
-    pub fn observe_again(&self, name: &FileName, seen: &mut Option<Seen>) -> FileState {
-        if let (Some(known), Ok(Some(print))) = (&*seen, self.print(name))
-            && known.print == print
+    pub fn observe_file_again(&self, name: &FileName, seen: &mut Option<HashedFile>) -> FileState {
+        if let (Some(known), Ok(Some(fingerprint))) = (&*seen, self.fingerprint(name))
+            && known.fingerprint == fingerprint
         {
             return FileState::Regular(known.regular);
         }
         *seen = None;
         let now = SystemTime::now();
-        let before = self.print(name);
-        let state = self.observe(name);
-        if let (FileState::Regular(regular), Ok(Some(print))) = (&state, self.print(name))
-            && before.is_ok_and(|before| before == Some(print))
-            && print.is_settled(now)
+        let before = self.fingerprint(name);
+        let state = self.observe_file(name);
+        if let (FileState::Regular(regular), Ok(Some(fingerprint))) =
+            (&state, self.fingerprint(name))
+            && before.is_ok_and(|before| before == Some(fingerprint))
+            && fingerprint.is_settled(now)
         {
-            *seen = Some(Seen {
-                print,
+            *seen = Some(HashedFile {
+                fingerprint,
                 regular: *regular,
             });
         }
         state
     }
 
-    /// The print of a regular file; `None` where there is none.
+    /// The fingerprint of a regular file; `None` where there is none.
     ///
     /// # Errors
     /// When the kernel does not answer.
-    pub fn print(&self, name: &FileName) -> Result<Option<Print>, HostError> {
+    pub fn fingerprint(&self, name: &FileName) -> Result<Option<FileFingerprint>, HostError> {
         match fstatat(self.fd(), name.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
-            Ok(stat) if Kind::of(&stat) == Kind::Regular => Ok(Some(Print::from(&stat))),
+            Ok(stat) if FileKind::of(&stat) == FileKind::Regular => {
+                Ok(Some(FileFingerprint::from(&stat)))
+            }
             Ok(_) | Err(Errno::ENOENT) => Ok(None),
-            Err(error) => Err(HostError::new("inspect", self.file(name), error)),
+            Err(error) => Err(HostError::new("inspect", self.path_of(name), error)),
         }
     }
 
-    fn look(&self, name: &FileName) -> Result<FileState, HostError> {
-        match self.metadata(name)?.map(|metadata| metadata.kind) {
+    fn try_observe(&self, name: &FileName) -> Result<FileState, HostError> {
+        match self.file_metadata(name)?.map(|metadata| metadata.kind) {
             None => return Ok(FileState::Absent),
-            Some(Kind::Other(other)) => return Ok(FileState::Other(other)),
-            Some(Kind::Regular) => {}
+            Some(FileKind::Other(other)) => return Ok(FileState::Other(other)),
+            Some(FileKind::Regular) => {}
         }
-        match self.hash(name) {
+        match self.hash_file(name) {
             Ok(regular) => Ok(FileState::Regular(regular)),
             // It went away between the look and the opening.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(FileState::Absent),
-            Err(error) => Err(HostError::new("read", self.file(name), error)),
+            Err(error) => Err(HostError::new("read", self.path_of(name), error)),
         }
     }
 
-    fn hash(&self, name: &FileName) -> io::Result<Regular> {
-        let (file, seen) = sys::open_regular(self.fd(), name.as_str())?;
+    fn hash_file(&self, name: &FileName) -> io::Result<Regular> {
+        let (file, seen) = syscalls::open_regular(self.fd(), name.as_str())?;
         let mut hasher = sha2::Sha256::new();
         let mut size = 0;
-        sys::each_chunk(&file, |chunk| {
+        syscalls::each_chunk(&file, |chunk| {
             hasher.update(chunk);
             size += chunk.len() as u64;
             Ok(())
         })?;
         Ok(Regular {
-            sha256: sys::digest(hasher),
+            sha256: syscalls::finish_digest(hasher),
             size,
             mode: seen.mode,
             owner: seen.owner,
@@ -214,16 +217,19 @@ impl Dir {
     ///
     /// # Errors
     /// When it is absent, not a regular file in the end, larger than `cap` bytes, or closed to us.
-    pub fn read(&self, name: &OsStr, cap: u64) -> Result<Vec<u8>, HostError> {
+    pub fn read_file(&self, name: &OsStr, cap: u64) -> Result<Vec<u8>, HostError> {
         let path = self.path().join(name);
-        match self.stat(name)?.map(|metadata| metadata.kind) {
-            Some(Kind::Regular) => match sys::open_regular(self.fd(), name) {
-                Ok((file, Metadata { size, .. })) => Reader { file, size, path }.read_whole(cap),
+        match self.stat_name(name)?.map(|metadata| metadata.kind) {
+            Some(FileKind::Regular) => match syscalls::open_regular(self.fd(), name) {
+                Ok((file, FileMetadata { size, .. })) => {
+                    FileReader { file, size, path }.read_to_vec(cap)
+                }
                 Err(error) => Err(HostError::new("open", path, error)),
             },
             // Only a link leaves the directory, and only the root knows where it leads.
-            Some(Kind::Other(FileType::Symlink)) => {
-                Reader::at(&self.root().walk(&self.inside(name), None)?)?.read_whole(cap)
+            Some(FileKind::Other(FileType::Symlink)) => {
+                FileReader::open_resolved(&self.root().resolve(&self.path_in_root(name), None)?)?
+                    .read_to_vec(cap)
             }
             Some(other) => {
                 let refused = other.must_be_regular().map(|()| Vec::new());
@@ -234,9 +240,9 @@ impl Dir {
     }
 
     /// Looks before opening, as everywhere: to open a device can be to use it.
-    pub(super) fn open_regular(&self, name: &FileName) -> io::Result<(File, Metadata)> {
+    pub(super) fn open_regular(&self, name: &FileName) -> io::Result<(File, FileMetadata)> {
         self.must_be_regular(name)?;
-        sys::open_regular(self.fd(), name.as_str())
+        syscalls::open_regular(self.fd(), name.as_str())
     }
 
     /// Copies a regular file's content to the end of a temp, which hashes it on the way: the bytes that
@@ -247,8 +253,8 @@ impl Dir {
     pub fn copy_to(&self, name: &FileName, temp: &mut Temp) -> Result<(), HostError> {
         let (file, _) = self
             .open_regular(name)
-            .map_err(|error| HostError::new("read", self.file(name), error))?;
-        sys::each_chunk(&file, |chunk| temp.write_all(chunk))
+            .map_err(|error| HostError::new("read", self.path_of(name), error))?;
+        syscalls::each_chunk(&file, |chunk| temp.write_all(chunk))
             .map_err(|error| HostError::new("copy to", temp.path(), error))?;
         Ok(())
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use nix::unistd::{getegid, geteuid};
 
-use super::observe::Reader;
-use super::walk::{Make, Root};
+use super::observe::FileReader;
+use super::resolve::{HostRoot, MissingDirs};
 use super::{Dir, HostError};
 use crate::model::Owner;
 
@@ -16,7 +16,7 @@ use crate::model::Owner;
 /// `--host-root /host` a link to `/data/cni` means `/host/data/cni`, as it does for the runtime on the host.
 #[derive(Debug, Clone)]
 pub struct Host {
-    root: Arc<Root>,
+    root: Arc<HostRoot>,
     owner: Owner,
 }
 
@@ -33,13 +33,13 @@ impl Host {
     /// When it is absent, not a directory, or closed to us.
     pub fn open(root: &Path) -> Result<Self, HostError> {
         let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
-        // Root enforces root:root whatever its own group is: that is what the runtime's files have.
+        // HostRoot enforces root:root whatever its own group is: that is what the runtime's files have.
         let owner = match uid {
             0 => Owner { uid: 0, gid: 0 },
             _ => Owner { uid, gid },
         };
         Ok(Self {
-            root: Arc::new(Root::open(root)?),
+            root: Arc::new(HostRoot::open(root)?),
             owner,
         })
     }
@@ -59,21 +59,21 @@ impl Host {
     /// Whether its root is the machine's own, so that what cannot be run from here cannot be run at all.
     #[must_use]
     pub fn is_the_machine(&self) -> bool {
-        self.root.shown(Path::new("/")) == Path::new("/")
+        self.root.display_path(Path::new("/")) == Path::new("/")
     }
 
     /// A path as people see it, with the host root in front: for messages only, links are not followed.
     #[must_use]
-    pub fn shown(&self, path: &Path) -> PathBuf {
-        self.root.shown(path)
+    pub fn display_path(&self, path: &Path) -> PathBuf {
+        self.root.display_path(path)
     }
 
     /// Opens a directory that is there.
     ///
     /// # Errors
     /// When it is absent ([`HostError::is_absent`]), not a directory, or closed to us.
-    pub fn dir(&self, path: &Path) -> Result<Dir, HostError> {
-        Dir::at(&self.root, &self.root.walk(path, None)?)
+    pub fn open_dir(&self, path: &Path) -> Result<Dir, HostError> {
+        Dir::open_resolved(&self.root, &self.root.resolve(path, None)?)
     }
 
     /// Opens a directory, making it and its parents where they are missing.
@@ -86,9 +86,11 @@ impl Host {
     /// When a part cannot be made, or is there and not a directory.
     pub fn ensure_dir(&self, path: &Path, mode: u32) -> Result<Dir, HostError> {
         let parents = true;
-        Dir::at(
+        Dir::open_resolved(
             &self.root,
-            &self.root.walk(path, Some(Make { mode, parents }))?,
+            &self
+                .root
+                .resolve(path, Some(MissingDirs { mode, parents }))?,
         )
     }
 
@@ -96,11 +98,13 @@ impl Host {
     ///
     /// # Errors
     /// As [`Host::ensure_dir`], and when a parent is missing ([`HostError::is_absent`]).
-    pub fn ensure_inner_dir(&self, path: &Path, mode: u32) -> Result<Dir, HostError> {
+    pub fn ensure_subdir(&self, path: &Path, mode: u32) -> Result<Dir, HostError> {
         let parents = false;
-        Dir::at(
+        Dir::open_resolved(
             &self.root,
-            &self.root.walk(path, Some(Make { mode, parents }))?,
+            &self
+                .root
+                .resolve(path, Some(MissingDirs { mode, parents }))?,
         )
     }
 
@@ -108,16 +112,16 @@ impl Host {
     ///
     /// # Errors
     /// When it is absent, not a regular file, larger than `cap` bytes, or closed to us.
-    pub fn read(&self, path: &Path, cap: u64) -> Result<Vec<u8>, HostError> {
-        self.reader(path)?.read_whole(cap)
+    pub fn read_file(&self, path: &Path, cap: u64) -> Result<Vec<u8>, HostError> {
+        self.open_file(path)?.read_to_vec(cap)
     }
 
     /// Opens a file for reading from its start, through links; for content that is not to be held whole.
     ///
     /// # Errors
     /// When it is absent, not a regular file, or closed to us.
-    pub fn reader(&self, path: &Path) -> Result<Reader, HostError> {
-        Reader::at(&self.root.walk(path, None)?)
+    pub fn open_file(&self, path: &Path) -> Result<FileReader, HostError> {
+        FileReader::open_resolved(&self.root.resolve(path, None)?)
     }
 
     /// Where a path really lies, with every link followed inside the root: what may be handed to a
@@ -125,8 +129,8 @@ impl Host {
     ///
     /// # Errors
     /// When nothing is there ([`HostError::is_absent`]), or a part is closed to us.
-    pub fn locate(&self, path: &Path) -> Result<PathBuf, HostError> {
-        Ok(self.root.walk(path, None)?.path())
+    pub fn resolve_path(&self, path: &Path) -> Result<PathBuf, HostError> {
+        Ok(self.root.resolve(path, None)?.path())
     }
 
     /// Whether anything is there, through links; a dangling link is nothing.
@@ -134,7 +138,7 @@ impl Host {
     /// # Errors
     /// When a part of the path is closed to us, or is not a directory.
     pub fn exists(&self, path: &Path) -> Result<bool, HostError> {
-        match self.locate(path) {
+        match self.resolve_path(path) {
             Ok(_) => Ok(true),
             Err(error) if error.is_absent() => Ok(false),
             Err(error) => Err(error),

@@ -9,8 +9,8 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, fstat};
 use sha2::Digest;
 
-use super::sys::{self, Metadata, open_at};
-use super::{Dir, HostError};
+use super::syscalls::{self, FileMetadata, open_at};
+use super::{Dir, FileKind, HostError, ListedEntry};
 use crate::model::{FileMode, FileName, Owner, Sha256};
 
 const PREFIX: &str = ".cni-keeper-";
@@ -18,7 +18,7 @@ const SUFFIX: &str = ".tmp";
 const DIGITS: usize = 16;
 
 /// Whether a name has the pattern of our own temps, and of nobody else's.
-pub(super) fn is_own_temp(name: &str) -> bool {
+fn is_temp_name(name: &str) -> bool {
     name.strip_prefix(PREFIX)
         .and_then(|rest| rest.strip_suffix(SUFFIX))
         .is_some_and(|middle| {
@@ -32,7 +32,7 @@ pub(super) fn is_own_temp(name: &str) -> bool {
 /// A file being written; hashed on the way. Removed when dropped.
 #[derive(Debug)]
 pub struct Temp {
-    scrap: Scrap,
+    temp_name: TempName,
     file: File,
     hasher: sha2::Sha256,
     written: u64,
@@ -42,25 +42,63 @@ pub struct Temp {
 /// writing anywhere cannot be executed (`ETXTBSY`). Removed when dropped.
 #[derive(Debug)]
 pub struct Sealed {
-    scrap: Scrap,
+    temp_name: TempName,
     sha256: Sha256,
     size: u64,
 }
 
 /// A file without a name; the kernel frees it when the process ends, however it ends.
 #[derive(Debug)]
-pub struct Spool(File);
+pub struct SpoolFile(File);
 
 /// The name of a temp, removed when dropped unless nothing of ours stands under it any more.
 #[derive(Debug)]
-struct Scrap {
+struct TempName {
     dir: Dir,
     name: String,
     gone: bool,
 }
 
+impl Dir {
+    /// Makes a new, private, empty file under a name of our own pattern: `.cni-keeper-<16 hex>.tmp`.
+    ///
+    /// The extension is none of `.conf`, `.conflist` and `.json`, because containerd loads hidden files too.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn create_temp(&self) -> Result<Temp, HostError> {
+        Temp::create(self)
+    }
+
+    /// Makes a file without a name, for bytes that must not outlive the process: a kill leaves nothing behind.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn create_spool(&self) -> Result<SpoolFile, HostError> {
+        Temp::create(self)?.into_spool()
+    }
+
+    /// Removes the temps that a killed run left behind: regular files whose name has our own pattern, and nothing
+    /// else. Call it with the lock held, so that none of them is in use. Returns their names.
+    ///
+    /// # Errors
+    /// When the directory cannot be listed, or a temp cannot be removed.
+    pub fn remove_stale_temps(&self) -> Result<Vec<String>, HostError> {
+        let mut removed = Vec::new();
+        for ListedEntry { name, kind } in self.list_entries()? {
+            let Some(name) = name.to_str().filter(|name| is_temp_name(name)) else {
+                continue;
+            };
+            if kind == FileKind::Regular && self.unlink_name(name)? {
+                removed.push(name.to_owned());
+            }
+        }
+        Ok(removed)
+    }
+}
+
 impl Temp {
-    pub(super) fn create(dir: &Dir) -> Result<Self, HostError> {
+    fn create(dir: &Dir) -> Result<Self, HostError> {
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
         loop {
             let name = format!("{PREFIX}{:0DIGITS$x}{SUFFIX}", fastrand::u64(..));
@@ -72,7 +110,7 @@ impl Temp {
             ) {
                 Ok(fd) => {
                     return Ok(Self {
-                        scrap: Scrap {
+                        temp_name: TempName {
                             dir: dir.clone(),
                             name,
                             gone: false,
@@ -97,13 +135,13 @@ impl Temp {
     /// Where it lies, for messages.
     #[must_use]
     pub fn path(&self) -> PathBuf {
-        self.scrap.path()
+        self.temp_name.path()
     }
 
     /// The digest of what was written so far.
     #[must_use]
     pub fn sha256(&self) -> Sha256 {
-        sys::digest(self.hasher.clone())
+        syscalls::finish_digest(self.hasher.clone())
     }
 
     /// How many bytes were written to it.
@@ -121,15 +159,15 @@ impl Temp {
     /// succeed over lost data.
     pub fn seal(self, mode: FileMode, owner: Owner) -> Result<Sealed, HostError> {
         let Self {
-            scrap,
+            temp_name,
             file,
             hasher,
             written,
         } = self;
         let finish = || {
-            sys::set_owner_and_mode(&file, owner, mode)?;
+            syscalls::set_owner_and_mode(&file, owner, mode)?;
             file.sync_all()?;
-            let size = Metadata::from(&fstat(&file)?).size;
+            let size = FileMetadata::from(&fstat(&file)?).size;
             if size != written {
                 return Err(io::Error::other(format!(
                     "{written} bytes were written and it has {size}; something else writes to it"
@@ -139,11 +177,11 @@ impl Temp {
         };
         match finish() {
             Ok(()) => Ok(Sealed {
-                scrap,
-                sha256: sys::digest(hasher),
+                temp_name,
+                sha256: syscalls::finish_digest(hasher),
                 size: written,
             }),
-            Err(error) => Err(HostError::new("complete", scrap.path(), error)),
+            Err(error) => Err(HostError::new("complete", temp_name.path(), error)),
         }
     }
 
@@ -179,22 +217,26 @@ impl Temp {
             let (mut source, _) = dir.open_regular(name)?;
             // `copy_file_range(2)`, where the file system has it.
             io::copy(&mut source, &mut self.file)?;
-            sys::set_owner_and_mode(&self.file, owner, mode)
+            syscalls::set_owner_and_mode(&self.file, owner, mode)
         };
-        copy().map_err(|error| HostError::new("make a spare copy of", dir.file(name), error))?;
+        copy().map_err(|error| HostError::new("make a spare copy of", dir.path_of(name), error))?;
         let (dir, name) = into;
-        self.scrap.dir.rename(&self.scrap.name, dir, name)?;
-        self.scrap.gone = true;
+        self.temp_name
+            .dir
+            .rename_to(&self.temp_name.name, dir, name)?;
+        self.temp_name.gone = true;
         Ok(())
     }
 
-    pub(super) fn into_spool(self) -> Result<Spool, HostError> {
-        self.scrap.dir.unlink(&self.scrap.name)?;
+    fn into_spool(self) -> Result<SpoolFile, HostError> {
+        self.temp_name.dir.unlink_name(&self.temp_name.name)?;
         let Self {
-            mut scrap, file, ..
+            mut temp_name,
+            file,
+            ..
         } = self;
-        scrap.gone = true;
-        Ok(Spool(file))
+        temp_name.gone = true;
+        Ok(SpoolFile(file))
     }
 }
 
@@ -231,13 +273,15 @@ impl Sealed {
     /// When the rename fails: a directory is in the way (`EISDIR`), the directory lies on another file
     /// system ([`HostError::crosses_file_systems`]), or the kernel refuses. The temp is then gone.
     pub fn publish(mut self, into: &Dir, name: &FileName) -> Result<(), HostError> {
-        self.scrap.dir.rename(&self.scrap.name, into, name)?;
-        self.scrap.gone = true;
+        self.temp_name
+            .dir
+            .rename_to(&self.temp_name.name, into, name)?;
+        self.temp_name.gone = true;
         Ok(())
     }
 }
 
-impl Spool {
+impl SpoolFile {
     /// Cuts or extends it to this many bytes; the position stays.
     ///
     /// # Errors
@@ -247,13 +291,13 @@ impl Spool {
     }
 }
 
-impl Read for Spool {
+impl Read for SpoolFile {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.read(buffer)
     }
 }
 
-impl Write for Spool {
+impl Write for SpoolFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.write(bytes)
     }
@@ -263,34 +307,34 @@ impl Write for Spool {
     }
 }
 
-impl Seek for Spool {
+impl Seek for SpoolFile {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         self.0.seek(to)
     }
 }
 
-impl Scrap {
+impl TempName {
     fn path(&self) -> PathBuf {
         self.dir.path().join(&self.name)
     }
 }
 
-impl Drop for Scrap {
+impl Drop for TempName {
     fn drop(&mut self) {
         if !self.gone {
             // Where even that fails, the next start sweeps it.
-            let _ = self.dir.unlink(&self.name);
+            let _ = self.dir.unlink_name(&self.name);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::is_own_temp;
+    use super::is_temp_name;
 
     #[test]
     fn only_the_exact_pattern_is_ours() {
-        assert!(is_own_temp(".cni-keeper-0123456789abcdef.tmp"));
+        assert!(is_temp_name(".cni-keeper-0123456789abcdef.tmp"));
         for foreign in [
             ".cni-keeper-0123456789ABCDEF.tmp",
             ".cni-keeper-0123456789abcde.tmp",
@@ -301,7 +345,7 @@ mod tests {
             ".cni-keeper-.tmp",
             "bridge.tmp",
         ] {
-            assert!(!is_own_temp(foreign), "{foreign}");
+            assert!(!is_temp_name(foreign), "{foreign}");
         }
     }
 }

@@ -240,7 +240,7 @@ impl KubeClient {
 
 /// Reads a file in the agent's own file system, not below `--host-root`.
 fn read_own_file(path: &Path) -> Result<Vec<u8>, HostError> {
-    Host::open(Path::new("/"))?.read(path, MAX_FILE_BYTES)
+    Host::open(Path::new("/"))?.read_file(path, MAX_FILE_BYTES)
 }
 
 /// The `Authorization` header, marked as sensitive so that nothing prints it.

@@ -1,19 +1,18 @@
 //! Ranges of IP addresses in CIDR notation.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::str::FromStr;
 
-/// A range of IP addresses, such as `10.244.0.0/16` or `fd00:10::/56`.
+use ipnet::{IpNet, Ipv4Net};
+
+/// A range of IP addresses, such as `10.244.0.0/16` or `fd00:10::/56`, without bits behind its prefix.
 ///
 /// Two ranges of different families have no address in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cidr {
-    network: IpAddr,
-    length: u8,
-}
+pub struct Cidr(IpNet);
 
-/// Why a text is no range of addresses.
+/// Why a text is not a range of addresses.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CidrError {
     /// Not an address, a slash and a prefix length.
@@ -32,27 +31,23 @@ pub enum CidrError {
 }
 
 impl Cidr {
-    /// Reads a range as Go's `net.ParseCIDR` does, for which bits behind the prefix do not matter; `None` where the
-    /// text is none.
+    /// Reads a range as Go's `net.ParseCIDR` does, which ignores bits behind the prefix; `None` where the text is no
+    /// range.
     #[must_use]
-    pub fn lenient(text: &str) -> Option<Self> {
-        Some(Self::parse(text)?.1)
+    pub fn parse_lenient(text: &str) -> Option<Self> {
+        Some(Self(parse_network(text)?.trunc()))
     }
 
     /// Whether every address of `other` is in this range.
     #[must_use]
     pub fn contains(&self, other: &Self) -> bool {
-        self.length <= other.length && prefix(other.network, self.length) == self.network
+        self.0.contains(&other.0)
     }
 
-    /// Whether there is an address in it besides the first and the last, which stand for the network and for everybody.
+    /// Whether the range has an address besides the first (the network's) and the last (broadcast).
     #[must_use]
-    pub const fn holds_a_pod(&self) -> bool {
-        let bits = match self.network {
-            IpAddr::V4(_) => 32,
-            IpAddr::V6(_) => 128,
-        };
-        self.length <= bits - 2
+    pub fn has_pod_address(&self) -> bool {
+        self.0.prefix_len() + 2 <= self.0.max_prefix_len()
     }
 
     /// Whether the two have an address in common.
@@ -60,46 +55,35 @@ impl Cidr {
     pub fn overlaps(&self, other: &Self) -> bool {
         self.contains(other) || other.contains(self)
     }
+}
 
-    /// The address as written, and the range that it is in.
-    fn parse(text: &str) -> Option<(IpAddr, Self)> {
-        let (address, digits) = text.split_once('/')?;
-        let address: IpAddr = address.parse().ok()?;
-        // Numbers in Rust may have a sign, prefix lengths have none.
-        let length: u8 = match digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            true => digits.parse().ok()?,
-            false => return None,
-        };
-        let (address, length) = unmapped(address, length);
-        let bits = if address.is_ipv4() { 32 } else { 128 };
-        let network = prefix(address, length);
-        (length <= bits).then_some((address, Self { network, length }))
+/// The range that holds this address alone.
+impl From<IpAddr> for Cidr {
+    fn from(address: IpAddr) -> Self {
+        Self(address.to_canonical().into())
     }
 }
 
-/// An IPv4 address in IPv6's clothes (`::ffff:a.b.c.d`) as the IPv4 address that it is to the kernel.
-fn unmapped(address: IpAddr, length: u8) -> (IpAddr, u8) {
-    match (address, length.checked_sub(96)) {
-        (IpAddr::V6(six), Some(length)) => match six.to_ipv4_mapped() {
-            Some(four) => (IpAddr::V4(four), length),
-            None => (address, length + 96),
-        },
-        _ => (address, length),
+/// An address and a prefix length, as written. The address is read by std, which refuses leading zeros.
+fn parse_network(text: &str) -> Option<IpNet> {
+    let (address, length) = text.split_once('/')?;
+    // A number in Rust may have a sign; a prefix length has none.
+    if !length.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
     }
+    let network = IpNet::new(address.parse().ok()?, length.parse().ok()?).ok()?;
+    Some(unmap(network))
 }
 
-/// The first `length` bits of an address, the others zero.
-fn prefix(address: IpAddr, length: u8) -> IpAddr {
-    let length = u32::from(length);
-    match address {
-        IpAddr::V4(four) => {
-            let mask = u32::MAX.checked_shl(32_u32.saturating_sub(length));
-            IpAddr::V4(Ipv4Addr::from_bits(four.to_bits() & mask.unwrap_or(0)))
-        }
-        IpAddr::V6(six) => {
-            let mask = u128::MAX.checked_shl(128_u32.saturating_sub(length));
-            IpAddr::V6(Ipv6Addr::from_bits(six.to_bits() & mask.unwrap_or(0)))
-        }
+/// An IPv4-mapped IPv6 range (`::ffff:a.b.c.d/96` and longer) as the IPv4 range that it is to the kernel.
+fn unmap(network: IpNet) -> IpNet {
+    let mapped = match network.addr() {
+        IpAddr::V6(address) => address.to_ipv4_mapped(),
+        IpAddr::V4(_) => None,
+    };
+    match (mapped, network.prefix_len().checked_sub(96)) {
+        (Some(address), Some(length)) => Ipv4Net::new(address, length).map_or(network, IpNet::V4),
+        _ => network,
     }
 }
 
@@ -107,20 +91,23 @@ impl FromStr for Cidr {
     type Err = CidrError;
 
     fn from_str(text: &str) -> Result<Self, CidrError> {
-        match Self::parse(text) {
-            None => Err(CidrError::NoRange(text.to_owned())),
-            Some((address, range)) if address != range.network => Err(CidrError::HostBits {
+        let Some(written) = parse_network(text) else {
+            return Err(CidrError::NoRange(text.to_owned()));
+        };
+        let network = Self(written.trunc());
+        match network.0 == written {
+            true => Ok(network),
+            false => Err(CidrError::HostBits {
                 text: text.to_owned(),
-                network: range,
+                network,
             }),
-            Some((_, range)) => Ok(range),
         }
     }
 }
 
 impl fmt::Display for Cidr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.network, self.length)
+        fmt::Display::fmt(&self.0, f)
     }
 }
 
@@ -164,7 +151,7 @@ mod tests {
                 matches!(bad.parse::<Cidr>(), Err(CidrError::NoRange(_))),
                 "{bad}"
             );
-            assert_eq!(Cidr::lenient(bad), None, "{bad}");
+            assert_eq!(Cidr::parse_lenient(bad), None, "{bad}");
         }
     }
 
@@ -175,14 +162,17 @@ mod tests {
             error.to_string(),
             "'10.244.1.5/24' has bits set behind its prefix; write 10.244.1.0/24 if that is meant"
         );
-        assert_eq!(Cidr::lenient("10.244.1.5/24"), Some(range("10.244.1.0/24")));
-        assert_eq!(Cidr::lenient("fd00::1/64"), Some(range("fd00::/64")));
+        assert_eq!(
+            Cidr::parse_lenient("10.244.1.5/24"),
+            Some(range("10.244.1.0/24"))
+        );
+        assert_eq!(Cidr::parse_lenient("fd00::1/64"), Some(range("fd00::/64")));
     }
 
     #[test]
     fn a_mapped_ipv4_range_is_the_ipv4_range() {
         assert_eq!(range("::ffff:10.0.0.0/104"), range("10.0.0.0/8"));
-        let wider = Cidr::lenient("::ffff:0:0/95").unwrap();
+        let wider = Cidr::parse_lenient("::ffff:0:0/95").unwrap();
         assert_eq!(wider.to_string(), "::fffe:0:0/95");
     }
 

@@ -71,13 +71,13 @@ pub async fn check_gate(
         Gate::File(path) => match host.exists(path)? {
             true => Ok(()),
             false => Err(GateError::NoFile {
-                path: host.shown(path),
+                path: host.display_path(path),
             }),
         },
         Gate::Tcp(address) => {
             check_connection(format!("tcp {address}"), TcpStream::connect(address)).await
         }
-        Gate::Unix(path) => match host.locate(path) {
+        Gate::Unix(path) => match host.resolve_path(path) {
             Ok(real) => {
                 check_connection(
                     format!("unix {}", real.display()),
@@ -86,7 +86,7 @@ pub async fn check_gate(
                 .await
             }
             Err(error) if error.is_absent() => Err(GateError::NoFile {
-                path: host.shown(path),
+                path: host.display_path(path),
             }),
             Err(error) => Err(error.into()),
         },

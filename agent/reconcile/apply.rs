@@ -261,7 +261,7 @@ impl StepApplier {
                 }
                 Step::RetireConflist { name } => {
                     let conf = self.conf()?;
-                    conf.remove(name)?;
+                    conf.remove_file(name)?;
                     conf.sync()?;
                     self.sight.ledger.forget_file(ManagedDir::Conf, name);
                     self.session.store.save_ledger(&self.sight.ledger)?;
@@ -337,15 +337,15 @@ impl StepApplier {
     /// The name of a file that was set aside from there before, and is the same to the last byte.
     fn set_aside_before(&self, conf: &Dir, name: &FileName) -> Result<Option<FileName>, HostError> {
         let size = |name| {
-            conf.metadata(name)
+            conf.file_metadata(name)
                 .map(|found| found.map(|found| found.size))
         };
         let now = size(name)?;
         let asides = self.sight.ledger.set_aside_files().iter();
         for aside in asides.filter(|aside| aside.original == *name) {
             if size(&aside.name)? == now
-                && let FileState::Regular(file) = conf.observe(name)
-                && conf.observe(&aside.name) == FileState::Regular(file)
+                && let FileState::Regular(file) = conf.observe_file(name)
+                && conf.observe_file(&aside.name) == FileState::Regular(file)
             {
                 return Ok(Some(aside.name.clone()));
             }
@@ -405,11 +405,11 @@ fn free_name(conf: &Dir, name: &FileName) -> Result<FileName, ReconcileError> {
         let candidate: FileName = candidate.parse().map_err(|_| {
             HostError::new(
                 "set aside",
-                conf.file(name),
+                conf.path_of(name),
                 nix::errno::Errno::ENAMETOOLONG,
             )
         })?;
-        if conf.metadata(&candidate)?.is_none() {
+        if conf.file_metadata(&candidate)?.is_none() {
             return Ok(candidate);
         }
         number += 1;

@@ -74,9 +74,9 @@ pub(super) fn collect(
 
 /// The values of an envFile, or why there are none: whoever writes it may not have done so yet.
 fn env_file(host: &Host, path: &Path) -> Result<Result<Vec<(String, Value)>, String>, HostError> {
-    let shown = host.shown(path);
+    let shown = host.display_path(path);
     let shown = shown.display();
-    match host.read(path, LARGEST_ENV_FILE) {
+    match host.read_file(path, LARGEST_ENV_FILE) {
         Ok(bytes) => Ok(parse_env_file(&String::from_utf8_lossy(&bytes))
             .map_err(|error| format!("{shown}: {error}"))),
         // The error names the part of the path that is missing.
@@ -97,7 +97,7 @@ pub(super) fn default_node_name() -> Option<String> {
 fn default_route_mtu() -> Option<u64> {
     let machine = Host::open(Path::new("/")).ok()?;
     let text = |path: &str| {
-        let bytes = machine.read(Path::new(path), LARGEST_ROUTES).ok()?;
+        let bytes = machine.read_file(Path::new(path), LARGEST_ROUTES).ok()?;
         String::from_utf8(bytes).ok()
     };
     let interface = text("/proc/net/route")

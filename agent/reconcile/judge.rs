@@ -49,7 +49,7 @@ pub(super) fn snapshot(
 
 fn plugin_reports(keeper: &Context, sight: &ObservedState) -> Vec<FileReport> {
     let mut reports = Vec::new();
-    let bin = keeper.host.shown(&keeper.settings.paths.bin_dir);
+    let bin = keeper.host.display_path(&keeper.settings.paths.bin_dir);
     for wanted in &sight.desired.plugins {
         let state = sight
             .observed
@@ -107,7 +107,7 @@ fn conflist_report(
     FileReport {
         path: keeper
             .host
-            .shown(&keeper.settings.paths.conf_dir)
+            .display_path(&keeper.settings.paths.conf_dir)
             .join(declared.file_name.as_str()),
         standing: match (expected, drifts.is_empty()) {
             (None, _) => Standing::Waiting,
@@ -141,7 +141,7 @@ fn binaries(keeper: &Context, sight: &ObservedState, plugins: &[FileReport]) -> 
         .all(|file| file.drifts == [Difference::Missing]);
     if absent && plugins.len() > 1 && sight.bin_is_absent {
         // One line says what eighteen would.
-        let path = keeper.host.shown(&keeper.settings.paths.bin_dir);
+        let path = keeper.host.display_path(&keeper.settings.paths.bin_dir);
         failures = vec![format!(
             "{} does not exist, and with it {} plugins",
             path.display(),
@@ -303,7 +303,7 @@ pub(super) fn directory(
         }
     });
     Some(Directory {
-        path: keeper.host.shown(&keeper.settings.paths.conf_dir),
+        path: keeper.host.display_path(&keeper.settings.paths.conf_dir),
         runtimes,
         candidates: candidates.collect(),
         effective,

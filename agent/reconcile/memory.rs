@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::host::{Dir, Seen};
+use crate::host::{Dir, HashedFile};
 use crate::model::{FileName, FileState};
 
 /// What the plugins were when they were last read. One that remembers nothing, as commands that run once have it,
 /// has every file read.
 #[derive(Debug, Clone, Default)]
-pub(super) struct FileStateCache(Option<Arc<Mutex<HashMap<FileName, Seen>>>>);
+pub(super) struct FileStateCache(Option<Arc<Mutex<HashMap<FileName, HashedFile>>>>);
 
 impl FileStateCache {
     /// A memory that is empty so far.
@@ -29,12 +29,12 @@ impl FileStateCache {
         self.observe_after(bin, name, None)
     }
 
-    fn observe_after(&self, bin: &Dir, name: &FileName, mut seen: Option<Seen>) -> FileState {
+    fn observe_after(&self, bin: &Dir, name: &FileName, mut seen: Option<HashedFile>) -> FileState {
         let Some(files) = &self.0 else {
-            return bin.observe(name);
+            return bin.observe_file(name);
         };
         // Not while the lock is held: another thread may want to know of another file.
-        let state = bin.observe_again(name, &mut seen);
+        let state = bin.observe_file_again(name, &mut seen);
         match seen {
             Some(seen) => held(files).insert(name.clone(), seen),
             None => held(files).remove(name),

@@ -106,8 +106,8 @@ impl Context {
     pub fn shown_dirs(&self) -> (PathBuf, PathBuf) {
         let paths = &self.settings.paths;
         (
-            self.host.shown(&paths.bin_dir),
-            self.host.shown(&paths.conf_dir),
+            self.host.display_path(&paths.bin_dir),
+            self.host.display_path(&paths.conf_dir),
         )
     }
 
@@ -132,7 +132,7 @@ impl Context {
     /// The state directory as people see it, the host root in front.
     #[must_use]
     pub fn shown_state_dir(&self) -> PathBuf {
-        self.host.shown(&self.settings.paths.state_dir)
+        self.host.display_path(&self.settings.paths.state_dir)
     }
 
     /// Has a plugin read the next time, whatever its times say.

@@ -12,7 +12,7 @@ use crate::cni::{
     list_merged_drop_ins, load_candidates, render, required_plugins, validate,
 };
 use crate::config::{FactSource, NetworkSettings};
-use crate::host::{Dir, Host, Kind};
+use crate::host::{Dir, FileKind, Host};
 use crate::model::{FileName, FileState, FileType, NodeFacts, Sha256};
 
 /// The largest configuration that is read, in bytes: what newer go-cni reads at most (`MaxFileSize`).
@@ -112,7 +112,7 @@ fn awaited(error: &RenderError, declared: &NetworkSettings, keeper: &Context) ->
     }
     let mut reasons = Vec::new();
     if !of_file.is_empty() {
-        let shown = keeper.host.shown(file?);
+        let shown = keeper.host.display_path(file?);
         reasons.push(format!(
             "{} does not set {} yet",
             shown.display(),
@@ -149,12 +149,12 @@ fn checked(text: String, declared: &NetworkSettings) -> Result<RenderedConflist,
 
 /// A directory as libcni sees it: what can be read is followed through links and read.
 fn entries(dir: &Dir) -> Result<Vec<DirEntry>, ReconcileError> {
-    let listed = dir.entries()?;
+    let listed = dir.list_entries()?;
     Ok(listed
         .into_iter()
         .map(|entry| DirEntry {
             kind: match entry.kind {
-                Kind::Other(FileType::Directory) => EntryKind::Directory,
+                FileKind::Other(FileType::Directory) => EntryKind::Directory,
                 _ => content(dir, &entry.name),
             },
             name: entry.name,
@@ -170,7 +170,7 @@ fn content(dir: &Dir, name: &OsStr) -> EntryKind {
         // No runtime reads it, so neither do we: it may be anything, of any size.
         return EntryKind::File(Vec::new());
     }
-    match dir.read(name, LARGEST_CONFLIST) {
+    match dir.read_file(name, LARGEST_CONFLIST) {
         Ok(bytes) => EntryKind::File(bytes),
         Err(error) => EntryKind::Unreadable(error.to_string()),
     }
@@ -187,7 +187,7 @@ impl ObservedNetwork {
 
     /// Hands the directory, as the runtimes see it, to a question about it.
     pub(super) fn with_dir<T>(&self, question: impl FnOnce(&ConfDir<'_>) -> T) -> T {
-        let drop_ins = |name: &str| match self.host.dir(&self.path.join(name)) {
+        let drop_ins = |name: &str| match self.host.open_dir(&self.path.join(name)) {
             Ok(dir) => match entries(&dir) {
                 Ok(entries) => DropIns::Entries(entries),
                 Err(error) => DropIns::Unreadable(error.to_string()),

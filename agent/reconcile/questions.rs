@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use super::error::ReconcileError;
 use super::{Context, ObservedState};
 use crate::cni::plugins_asked_by_crio;
-use crate::host::{Dir, Host, HostError, Kind, Print};
+use crate::host::{Dir, FileFingerprint, FileKind, Host, HostError};
 use crate::model::{FileState, FileType, PluginName, Sha256};
 use crate::probe::{VersionError, ask_version, check_gate};
 
@@ -33,7 +33,7 @@ enum PluginIdentity {
     /// A declared one, by its content.
     Content(Sha256),
     /// A foreign one, which nobody hashed.
-    File(Print),
+    File(FileFingerprint),
 }
 
 /// What came of asking a plugin.
@@ -162,7 +162,7 @@ fn identity(
     };
     match sight.observed.plugins.get(&name) {
         Some(FileState::Regular(file)) => Ok(Some(PluginIdentity::Content(file.sha256))),
-        _ => Ok(bin.print(name.file())?.map(PluginIdentity::File)),
+        _ => Ok(bin.fingerprint(name.file())?.map(PluginIdentity::File)),
     }
 }
 
@@ -215,11 +215,11 @@ fn place(
         return Ok(Err(PluginVersion::Absent));
     };
     // libcni takes links too (`invoke.FindInPath` asks `Stat`), and finds nothing where one leads nowhere.
-    let path = match bin.metadata(name.file())?.map(|found| found.kind) {
-        Some(Kind::Regular) => bin.file(name.file()),
-        Some(Kind::Other(FileType::Symlink)) => {
+    let path = match bin.file_metadata(name.file())?.map(|found| found.kind) {
+        Some(FileKind::Regular) => bin.path_of(name.file()),
+        Some(FileKind::Other(FileType::Symlink)) => {
             let link = keeper.settings.paths.bin_dir.join(name.as_str());
-            match keeper.host.locate(&link) {
+            match keeper.host.resolve_path(&link) {
                 Ok(target) => target,
                 Err(error) if error.is_absent() => return Ok(Err(PluginVersion::Absent)),
                 Err(error) => return Ok(Err(PluginVersion::Broken(error.to_string()))),
@@ -252,7 +252,7 @@ fn no_interpreter(keeper: &Context, plugin: &Path) -> Option<String> {
     }
     let mut head = Vec::new();
     let machine = Host::open(Path::new("/")).ok()?;
-    let file = machine.reader(plugin).ok()?;
+    let file = machine.open_file(plugin).ok()?;
     file.take(LONGEST_SHEBANG).read_to_end(&mut head).ok()?;
     let line = head
         .strip_prefix(b"#!")?

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::Context;
 use super::error::ReconcileError;
 use super::network::{self, ObservedNetwork};
-use crate::host::{Lock, Print};
+use crate::host::{FileFingerprint, Lock};
 use crate::model::Sha256;
 use crate::store::{Ledger, ManagedDir, Store};
 
@@ -17,7 +17,7 @@ pub(super) struct StateLock {
     pub(super) keeper: Context,
     pub(super) store: Store,
     /// The spares that were proven, and are still what they were as long as they have this print.
-    pub(super) proven: Mutex<HashMap<Sha256, Print>>,
+    pub(super) proven: Mutex<HashMap<Sha256, FileFingerprint>>,
     /// Whether the plugins' names are known to be durable, so that a conflist may name them.
     pub(super) names_are_durable: AtomicBool,
     /// Whether the store's own copies must stay, since nobody may be there to fetch them again.
@@ -35,7 +35,7 @@ pub(super) struct NeededContents {
 
 impl StateLock {
     /// The print of a proven spare. It is for one use: where that fails, the spare is to be proven again.
-    pub(super) fn proven_spare(&self, digest: &Sha256) -> Option<Print> {
+    pub(super) fn proven_spare(&self, digest: &Sha256) -> Option<FileFingerprint> {
         let mut proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
         proven.remove(digest)
     }
@@ -143,7 +143,7 @@ impl Context {
     pub(super) fn sweep(&self, store: &Store) -> Result<(), ReconcileError> {
         let mut swept = store.sweep_temps()?;
         for dir in [self.bin_dir()?, self.conf_dir()?].into_iter().flatten() {
-            match dir.sweep() {
+            match dir.remove_stale_temps() {
                 Ok(names) => swept.extend(names),
                 // A read-only node that is right already is right all the same.
                 Err(error) => tracing::warn!("{error}"),

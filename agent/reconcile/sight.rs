@@ -90,7 +90,7 @@ impl Context {
             Some(was) => Err(ReconcileError::Moved {
                 state: self
                     .host
-                    .shown(&self.settings.paths.state_dir)
+                    .display_path(&self.settings.paths.state_dir)
                     .display()
                     .to_string(),
                 was: was.clone(),
@@ -177,12 +177,12 @@ impl Context {
 
     /// The bin directory; `None` where it does not exist.
     pub(super) fn bin_dir(&self) -> Result<Option<Dir>, HostError> {
-        present(self.host.dir(&self.settings.paths.bin_dir))
+        present(self.host.open_dir(&self.settings.paths.bin_dir))
     }
 
     /// The configuration directory; `None` where it does not exist.
     pub(super) fn conf_dir(&self) -> Result<Option<Dir>, HostError> {
-        present(self.host.dir(&self.settings.paths.conf_dir))
+        present(self.host.open_dir(&self.settings.paths.conf_dir))
     }
 }
 
@@ -195,7 +195,7 @@ fn present(dir: Result<Dir, HostError>) -> Result<Option<Dir>, HostError> {
 }
 
 fn state(dir: Option<&Dir>, name: &FileName) -> FileState {
-    dir.map_or(FileState::Absent, |dir| dir.observe(name))
+    dir.map_or(FileState::Absent, |dir| dir.observe_file(name))
 }
 
 fn placed(ledger: &Ledger, place: ManagedDir) -> BTreeMap<FileName, BTreeSet<Sha256>> {

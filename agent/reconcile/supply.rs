@@ -10,7 +10,7 @@ use crate::fetch::{
     self, DownloadProgress, FetchError, FetchedArtifact, FetchedContent, LocalFiles, MemberSink,
     UnpackLimits,
 };
-use crate::host::{HostError, Spool, Temp};
+use crate::host::{HostError, SpoolFile, Temp};
 use crate::model::{Artifact, Format, Member, Sha256};
 use crate::retry::RoundsPolicy;
 use crate::store::{MeasuredFile, Store, StoreError};
@@ -55,7 +55,7 @@ pub(super) async fn download(
     store: &Store,
     offline: bool,
     progress: &dyn DownloadProgress,
-) -> Result<FetchedArtifact<Spool>, ReconcileError> {
+) -> Result<FetchedArtifact<SpoolFile>, ReconcileError> {
     let settings = &keeper.settings;
     let is_local = |source: &String| source.starts_with("file://");
     if offline && settings.seeds.is_empty() && !artifact.sources.iter().any(is_local) {
@@ -66,7 +66,7 @@ pub(super) async fn download(
     }
     let means = means(keeper, offline, progress);
     let temps = store.temp_dir();
-    let spool = || temps.spool().map_err(|error| error.source);
+    let spool = || temps.create_spool().map_err(|error| error.source);
     match fetch::download(artifact, &means, &spool).await {
         Ok(fetched) => Ok(fetched),
         // Only here it is known where the nameless file lies.
@@ -86,7 +86,7 @@ pub(super) async fn download(
 /// then are nobody's, and go with the next prune.
 pub(super) fn unpack(
     artifact: &Artifact,
-    content: FetchedContent<Spool>,
+    content: FetchedContent<SpoolFile>,
     store: &Store,
 ) -> Result<Measured, ReconcileError> {
     let (complete, arriving) = channel::<Temp>();

@@ -7,7 +7,7 @@ use super::Context;
 use super::error::ReconcileError;
 use super::network::LARGEST_CONFLIST;
 use crate::cni::required_plugins;
-use crate::host::{Dir, HostError, Kind};
+use crate::host::{Dir, FileKind, HostError};
 use crate::model::{FileName, FileState, FileType, Sha256};
 use crate::store::{Ledger, ManagedDir, Store};
 
@@ -111,7 +111,7 @@ impl Context {
             let Some(conf) = conf.filter(|_| file.place == ManagedDir::Conf) else {
                 continue;
             };
-            let Ok(bytes) = conf.read(file.name.as_str().as_ref(), LARGEST_CONFLIST) else {
+            let Ok(bytes) = conf.read_file(file.name.as_str().as_ref(), LARGEST_CONFLIST) else {
                 continue;
             };
             if ledger.owns_content(ManagedDir::Conf, &file.name, &Sha256::of(&bytes)) {
@@ -148,8 +148,8 @@ impl Context {
             ManagedDir::Conf => &paths.conf_dir,
         };
         for name in ours {
-            let path = self.host.shown(declared).join(name.as_str());
-            let state = dir.map_or(FileState::Absent, |dir| dir.observe(&name));
+            let path = self.host.display_path(declared).join(name.as_str());
+            let state = dir.map_or(FileState::Absent, |dir| dir.observe_file(&name));
             if let Some(conflist) = in_use.get(&name)
                 && state != FileState::Absent
             {
@@ -164,12 +164,12 @@ impl Context {
                 // Nobody can tell whose it is now.
                 (FileState::Unreadable(reason), Some(dir)) => {
                     let source = std::io::Error::other(reason);
-                    return Err(HostError::new("remove", dir.file(&name), source).into());
+                    return Err(HostError::new("remove", dir.path_of(&name), source).into());
                 }
                 (FileState::Regular(file), Some(dir))
                     if ledger.owns_content(place, &name, &file.sha256) =>
                 {
-                    dir.remove(&name)?;
+                    dir.remove_file(&name)?;
                     RemovalOutcome::Removed { path }
                 }
                 (FileState::Absent, _) | (_, None) => RemovalOutcome::Gone { path },
@@ -204,19 +204,19 @@ fn now(state: &FileState) -> String {
 fn restore(conf: &Dir, ledger: &mut Ledger, done: &mut UninstallReport) -> Result<(), HostError> {
     for aside in ledger.set_aside_files().to_vec() {
         let there = |name| {
-            conf.metadata(name).map(|found| {
+            conf.file_metadata(name).map(|found| {
                 // A link was set aside as a link. A directory is not what was.
                 let kind = found.map(|found| found.kind);
-                kind.is_some_and(|kind| kind != Kind::Other(FileType::Directory))
+                kind.is_some_and(|kind| kind != FileKind::Other(FileType::Directory))
             })
         };
         let removal = if !there(&aside.name)? {
             RemovalOutcome::Gone {
-                path: conf.file(&aside.name),
+                path: conf.path_of(&aside.name),
             }
-        } else if conf.metadata(&aside.original)?.is_some() {
+        } else if conf.file_metadata(&aside.original)?.is_some() {
             RemovalOutcome::Spared {
-                path: conf.file(&aside.name),
+                path: conf.path_of(&aside.name),
                 reason: format!(
                     "{} exists again, so it keeps the name that it was given",
                     aside.original
@@ -225,7 +225,7 @@ fn restore(conf: &Dir, ledger: &mut Ledger, done: &mut UninstallReport) -> Resul
         } else {
             conf.rename_into(&aside.name, conf, &aside.original)?;
             RemovalOutcome::Restored {
-                path: conf.file(&aside.original),
+                path: conf.path_of(&aside.original),
             }
         };
         ledger.forget_set_aside(&aside.name);

@@ -23,13 +23,13 @@ pub async fn query_runtime_status(host: &Host, endpoint: &Path) -> Result<CriSta
         Err(_) => Err(StatusCallError::TimedOut),
     };
     answer.map_err(|reason| RuntimeError {
-        socket: host.shown(endpoint),
+        socket: host.display_path(endpoint),
         reason,
     })
 }
 
 async fn call_status(host: &Host, endpoint: &Path) -> Result<CriStatus, StatusCallError> {
-    let socket = match host.locate(endpoint) {
+    let socket = match host.resolve_path(endpoint) {
         Ok(socket) => socket,
         Err(error) if error.is_absent() => return Err(StatusCallError::NoSocket),
         Err(error) => return Err(StatusCallError::Unreachable(error)),
@@ -52,5 +52,6 @@ async fn call_status(host: &Host, endpoint: &Path) -> Result<CriStatus, StatusCa
 /// directory are equal. A directory that does not exist keeps its name.
 #[must_use]
 pub fn real_dir(host: &Host, dir: &Path) -> PathBuf {
-    host.locate(dir).unwrap_or_else(|_| host.shown(dir))
+    host.resolve_path(dir)
+        .unwrap_or_else(|_| host.display_path(dir))
 }

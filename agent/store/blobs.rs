@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use super::{Ledger, StoreError};
-use crate::host::{Dir, Entry, Host, HostError, Kind, Lock, Metadata, Sealed, Temp};
+use crate::host::{Dir, FileKind, FileMetadata, Host, HostError, ListedEntry, Lock, Sealed, Temp};
 use crate::model::{FileMode, FileName, FileState, Owner, Sha256};
 
 /// Only root has business in there.
@@ -60,7 +60,7 @@ impl StoreContents {
     /// # Errors
     /// As [`Ledger::load`], or when a part of it is there and cannot be read.
     pub fn read_from(host: &Host, state: &Path) -> Result<Self, StoreError> {
-        let there = |path: &Path| match host.dir(path) {
+        let there = |path: &Path| match host.open_dir(path) {
             Ok(dir) => Ok(Some(dir)),
             Err(error) if error.is_absent() => Ok(None),
             Err(error) => Err(error),
@@ -89,9 +89,9 @@ impl Store {
         must_be_private(&dir, host.owner())?;
         Ok(Self {
             state: dir,
-            blobs: host.ensure_inner_dir(&state.join(BLOBS), STATE_MODE)?,
-            spares: host.ensure_inner_dir(&state.join(SPARES), STATE_MODE)?,
-            temps: host.ensure_inner_dir(&state.join("tmp"), STATE_MODE)?,
+            blobs: host.ensure_subdir(&state.join(BLOBS), STATE_MODE)?,
+            spares: host.ensure_subdir(&state.join(SPARES), STATE_MODE)?,
+            temps: host.ensure_subdir(&state.join("tmp"), STATE_MODE)?,
             owner: host.owner(),
         })
     }
@@ -102,12 +102,12 @@ impl Store {
     /// # Errors
     /// When the kernel does not answer.
     pub fn is_at(&self, host: &Host, state: &Path) -> Result<bool, HostError> {
-        let there = match host.dir(state) {
+        let there = match host.open_dir(state) {
             Ok(there) => there,
             Err(error) if error.is_absent() => return Ok(false),
             Err(error) => return Err(error),
         };
-        if !self.state.is(&there)? {
+        if !self.state.is_same_dir(&there)? {
             return Ok(false);
         }
         for dir in [&self.state, &self.blobs, &self.spares, &self.temps] {
@@ -123,7 +123,7 @@ impl Store {
     /// # Errors
     /// When another one is in ([`HostError::is_held`]).
     pub fn lock(&self) -> Result<Lock, HostError> {
-        self.state.lock(&FileName::fixed("lock"))
+        self.state.lock_file(&FileName::fixed("lock"))
     }
 
     /// Reads the ledger.
@@ -148,8 +148,8 @@ impl Store {
     /// # Errors
     /// When a directory cannot be listed, a temp not be removed, or the disk refuses.
     pub fn sweep_temps(&self) -> Result<Vec<String>, HostError> {
-        let mut swept = self.temps.sweep()?;
-        swept.append(&mut self.state.sweep()?);
+        let mut swept = self.temps.remove_stale_temps()?;
+        swept.append(&mut self.state.remove_stale_temps()?);
         // A ledger that is the same is not written again.
         self.state.sync()?;
         Ok(swept)
@@ -186,8 +186,8 @@ impl Store {
     /// # Errors
     /// When the kernel does not answer.
     pub fn has_blob(&self, digest: &Sha256) -> Result<bool, HostError> {
-        let found = self.blobs.metadata(&FileName::from(digest))?;
-        Ok(found.is_some_and(|metadata| metadata.kind == Kind::Regular))
+        let found = self.blobs.file_metadata(&FileName::from(digest))?;
+        Ok(found.is_some_and(|metadata| metadata.kind == FileKind::Regular))
     }
 
     /// Whether a blob is there and holds what its name says; one that does not is removed.
@@ -196,16 +196,16 @@ impl Store {
     /// When it is there and cannot be read or removed.
     pub fn verify_blob(&self, digest: &Sha256) -> Result<bool, HostError> {
         let name = FileName::from(digest);
-        match self.blobs.observe(&name) {
+        match self.blobs.observe_file(&name) {
             FileState::Absent => Ok(false),
             FileState::Regular(regular) if regular.sha256 == *digest => Ok(true),
             FileState::Regular(_) | FileState::Other(_) => {
-                self.blobs.remove(&name)?;
+                self.blobs.remove_file(&name)?;
                 Ok(false)
             }
             FileState::Unreadable(reason) => Err(HostError::new(
                 "verify",
-                self.blobs.file(&name),
+                self.blobs.path_of(&name),
                 std::io::Error::other(reason),
             )),
         }
@@ -232,7 +232,7 @@ impl Store {
         };
         if !usable {
             return Err(StoreError::Missing {
-                path: self.blobs.file(&blob),
+                path: self.blobs.path_of(&blob),
             });
         }
         self.fix_blob_metadata(&blob)?;
@@ -269,7 +269,7 @@ impl Store {
         let name = FileName::from(digest);
         let copied = copy_verified(&self.blobs, &name, into, digest);
         if let Err(StoreError::Corrupt { .. }) = &copied {
-            self.blobs.remove(&name)?;
+            self.blobs.remove_file(&name)?;
         }
         copied
     }
@@ -278,16 +278,17 @@ impl Store {
     fn make_durable(&self, blob: &FileName) -> Result<bool, HostError> {
         let outcome = self.blobs.make_durable(blob);
         if outcome.is_err() {
-            self.blobs.remove(blob)?;
+            self.blobs.remove_file(blob)?;
         }
         outcome.map(|()| true)
     }
 
     /// A spare is renamed as it is, so its mode and owner must be right before.
     fn fix_blob_metadata(&self, blob: &FileName) -> Result<(), HostError> {
-        let right =
-            |found: Metadata| found.mode == FileMode::PLUGIN.bits() && found.owner == self.owner;
-        match self.blobs.metadata(blob)? {
+        let right = |found: FileMetadata| {
+            found.mode == FileMode::PLUGIN.bits() && found.owner == self.owner
+        };
+        match self.blobs.file_metadata(blob)? {
             Some(found) if right(found) => Ok(()),
             _ => self
                 .blobs
@@ -325,7 +326,7 @@ impl Store {
     pub fn prune_blobs(&self, keep: &HashSet<Sha256>) -> Result<(), HostError> {
         for dir in [&self.blobs, &self.spares] {
             for digest in list_digests(dir)?.difference(keep) {
-                dir.remove(&FileName::from(digest))?;
+                dir.remove_file(&FileName::from(digest))?;
             }
         }
         Ok(())
@@ -334,7 +335,7 @@ impl Store {
 
 /// The ledger says what a pinned artifact's plugins are: whoever can write it decides what is placed.
 pub(super) fn must_be_private(state: &Dir, owner: Owner) -> Result<(), StoreError> {
-    let found = state.own_metadata()?;
+    let found = state.dir_metadata()?;
     let ours = found.owner.uid == 0 || found.owner.uid == owner.uid;
     if ours && found.mode & 0o022 == 0 {
         return Ok(());
@@ -349,8 +350,8 @@ pub(super) fn must_be_private(state: &Dir, owner: Owner) -> Result<(), StoreErro
 
 /// The names in a directory that are digests.
 pub(super) fn list_digests(dir: &Dir) -> Result<HashSet<Sha256>, HostError> {
-    let digest = |entry: Entry| entry.name.to_str()?.parse().ok();
-    Ok(dir.entries()?.into_iter().filter_map(digest).collect())
+    let digest = |entry: ListedEntry| entry.name.to_str()?.parse().ok();
+    Ok(dir.list_entries()?.into_iter().filter_map(digest).collect())
 }
 
 /// Copies a file to a temp of another directory, and lets it pass only with the digest expected.
@@ -367,7 +368,7 @@ pub(super) fn copy_verified(
         return Ok(temp);
     }
     Err(StoreError::Corrupt {
-        path: from.file(name),
+        path: from.path_of(name),
         expected: *expected,
         actual,
     })

@@ -256,7 +256,7 @@ impl Ledger {
     /// When it is there and cannot be read, is damaged, or is of a later version. It is never reset:
     /// that would make files that we placed foreign without anyone having said so.
     pub fn load(state: &Dir) -> Result<Self, StoreError> {
-        let bytes = match state.read(OsStr::new(FILE), MAX_SIZE) {
+        let bytes = match state.read_file(OsStr::new(FILE), MAX_SIZE) {
             Ok(bytes) => bytes,
             Err(error) if error.is_absent() => return Ok(Self::default()),
             Err(error) => return Err(error.into()),
@@ -290,7 +290,7 @@ impl Ledger {
             .map_err(fail)?;
         text.push(b'\n');
         if state
-            .read(OsStr::new(FILE), MAX_SIZE)
+            .read_file(OsStr::new(FILE), MAX_SIZE)
             .is_ok_and(|there| there == text)
         {
             return Ok(());

@@ -28,7 +28,7 @@ impl Store {
         let text = serde_json::to_vec(value)
             .map_err(std::io::Error::from)
             .map_err(fail)?;
-        let there = self.state.read(OsStr::new(note.file), note.largest);
+        let there = self.state.read_file(OsStr::new(note.file), note.largest);
         if there.is_ok_and(|there| there == text) {
             return Ok(());
         }
@@ -42,8 +42,8 @@ impl Store {
     /// Removes a note, if it is there.
     pub(super) fn remove_state_file(&self, note: StateFile) -> Result<(), HostError> {
         let name = FileName::fixed(note.file);
-        match self.state.metadata(&name)? {
-            Some(_) => self.state.remove(&name).map(drop),
+        match self.state.file_metadata(&name)? {
+            Some(_) => self.state.remove_file(&name).map(drop),
             None => Ok(()),
         }
     }
@@ -60,12 +60,12 @@ pub(super) fn read_state_file<T: serde::de::DeserializeOwned>(
         true => Ok(None),
         false => Err(StoreError::from(error)),
     };
-    let dir = match host.dir(state) {
+    let dir = match host.open_dir(state) {
         Ok(dir) => dir,
         Err(error) => return absent(error),
     };
     must_be_private(&dir, host.owner())?;
-    match dir.read(OsStr::new(note.file), note.largest) {
+    match dir.read_file(OsStr::new(note.file), note.largest) {
         Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
         Err(error) => absent(error),
     }

@@ -6,14 +6,14 @@
 
 use super::blobs::{copy_verified, list_digests};
 use super::{Store, StoreError};
-use crate::host::{Dir, HostError, Print};
+use crate::host::{Dir, FileFingerprint, HostError};
 use crate::model::{FileMode, FileName, FileState, Sha256};
 
 /// How far a spare has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SpareState {
     /// It was read and is durable: as long as it has this print, it need not be proven again.
-    Proven(Print),
+    Proven(FileFingerprint),
     /// It was made or changed just now, and is to be proven by reading it once its times have settled.
     Made,
     /// It was made so short a while ago that another change would not show in its times.
@@ -50,7 +50,7 @@ impl Store {
     pub fn advance_spare(&self, digest: &Sha256) -> Result<SpareState, StoreError> {
         let name = FileName::from(digest);
         let mut seen = None;
-        match self.spares.observe_again(&name, &mut seen) {
+        match self.spares.observe_file_again(&name, &mut seen) {
             FileState::Regular(there) if there.sha256 == *digest => {
                 if (there.mode, there.owner) == (FileMode::PLUGIN.bits(), self.owner) {
                     let Some(seen) = seen else {
@@ -58,7 +58,7 @@ impl Store {
                     };
                     self.spares.make_durable(&name)?;
                     self.spares.sync()?;
-                    return Ok(SpareState::Proven(seen.print()));
+                    return Ok(SpareState::Proven(seen.fingerprint()));
                 }
                 self.spares
                     .set_mode_owner(&name, FileMode::PLUGIN, self.owner)?;
@@ -78,7 +78,8 @@ impl Store {
     pub fn drop_spares(&self) -> Result<bool, HostError> {
         let mut dropped = false;
         for digest in list_digests(&self.spares)? {
-            dropped |= self.has_blob(&digest)? && self.spares.remove(&FileName::from(&digest))?;
+            dropped |=
+                self.has_blob(&digest)? && self.spares.remove_file(&FileName::from(&digest))?;
         }
         Ok(dropped)
     }
@@ -100,8 +101,8 @@ impl Store {
     ///
     /// # Errors
     /// When the kernel does not answer.
-    pub fn is_proven(&self, digest: &Sha256, proven: &Print) -> Result<bool, HostError> {
-        let print = self.spares.print(&FileName::from(digest))?;
+    pub fn is_proven(&self, digest: &Sha256, proven: &FileFingerprint) -> Result<bool, HostError> {
+        let print = self.spares.fingerprint(&FileName::from(digest))?;
         Ok(print.as_ref() == Some(proven))
     }
 
@@ -113,7 +114,7 @@ impl Store {
     pub fn place_spare(
         &self,
         digest: &Sha256,
-        proven: &Print,
+        proven: &FileFingerprint,
         bin: &Dir,
         name: &FileName,
     ) -> Result<bool, HostError> {

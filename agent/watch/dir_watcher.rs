@@ -13,7 +13,7 @@ use notify::{Config, INotifyWatcher, RecursiveMode, Watcher as _};
 use super::error::WatchError;
 use super::event_queue::EventQueue;
 use super::hint::{Hint, PathFilter};
-use crate::host::Identity;
+use crate::host::DirIdentity;
 
 /// The watched directories: one inotify instance for the life of the agent.
 ///
@@ -93,7 +93,7 @@ impl DirWatcher {
     }
 
     fn watch_dir(&mut self, dir: &Path) -> Result<(), WatchError> {
-        let Some(identity) = Identity::of(dir)? else {
+        let Some(identity) = DirIdentity::of_path(dir)? else {
             self.unwatch_dir(dir);
             return Ok(());
         };
@@ -115,7 +115,7 @@ impl DirWatcher {
         }
         // The kernel first follows the path and then attaches the watch. A directory that is renamed in between is
         // watched under a path that leads elsewhere, and no event says so.
-        if !matches!(Identity::of(dir), Ok(Some(now)) if now == identity) {
+        if !matches!(DirIdentity::of_path(dir), Ok(Some(now)) if now == identity) {
             self.queue.state().watched.insert(dir.to_owned(), None);
             self.queue.add_path(dir.to_owned());
         }

@@ -11,7 +11,7 @@ use notify::{Event, EventKind};
 use tokio::sync::Notify;
 
 use super::hint::{Hint, PathFilter};
-use crate::host::Identity;
+use crate::host::DirIdentity;
 
 /// EventQueue by the thread that reads the events and the event loop that waits for hints.
 #[derive(Default)]
@@ -26,7 +26,7 @@ pub(super) struct QueueState {
     pub(super) filter: Option<PathFilter>,
     /// The watched directories, each with what its path led to when the watch was made. `None`: the watch may be
     /// gone and has to be renewed, whatever the path leads to.
-    pub(super) watched: BTreeMap<PathBuf, Option<Identity>>,
+    pub(super) watched: BTreeMap<PathBuf, Option<DirIdentity>>,
     pending: Option<Hint>,
 }
 

@@ -31,7 +31,7 @@ fn name(text: &str) -> FileName {
 
 fn open(path: &Path) -> (Host, Dir) {
     let host = Host::open(Path::new("/")).expect("the root");
-    let dir = host.dir(path).expect("the directory");
+    let dir = host.open_dir(path).expect("the directory");
     (host, dir)
 }
 
@@ -50,7 +50,7 @@ fn publish(host: &Host, dir: &Dir, target: &str, content: &[u8]) -> Result<(), H
 }
 
 fn regular(dir: &Dir, target: &str) -> Regular {
-    match dir.observe(&name(target)) {
+    match dir.observe_file(&name(target)) {
         FileState::Regular(regular) => regular,
         other => panic!("{target} is {other:?}"),
     }

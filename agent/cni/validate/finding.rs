@@ -2,11 +2,8 @@
 
 use std::fmt;
 
-use serde::Serialize;
-
 /// How bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     /// The conflist is not written.
     Error,
@@ -15,7 +12,7 @@ pub enum Severity {
 }
 
 /// One thing that is wrong or odd.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// Whether it keeps the conflist from being written.
     pub severity: Severity,
@@ -28,7 +25,7 @@ pub struct Finding {
 }
 
 /// What a conflist says, as far as the runtimes read it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConflistSummary {
     /// The network's name.
     pub name: String,
@@ -47,7 +44,7 @@ pub struct ConflistSummary {
 }
 
 /// The outcome of validating one conflist.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ValidationReport {
     /// Everything found, errors first.
     pub findings: Vec<Finding>,

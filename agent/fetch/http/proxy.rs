@@ -109,12 +109,10 @@ impl ProxySettings {
             }
             None => return false,
         };
-        let alone = single_address(address);
+        let alone = Cidr::from(address);
         let matches = |exemption: &ProxyExemption| match exemption {
             ProxyExemption::Everything => true,
-            ProxyExemption::Addresses(range, port) => {
-                is_port(port) && alone.is_some_and(|alone| range.contains(&alone))
-            }
+            ProxyExemption::Addresses(range, port) => is_port(port) && range.contains(&alone),
             ProxyExemption::Names { .. } => false,
         };
         is_loopback(address) || self.exempt.iter().any(matches)
@@ -159,12 +157,12 @@ fn parse_exemption(entry: &str) -> Option<ProxyExemption> {
     if entry == "*" {
         return Some(ProxyExemption::Everything);
     }
-    if let Some(range) = Cidr::lenient(&entry) {
+    if let Some(range) = Cidr::parse_lenient(&entry) {
         return Some(ProxyExemption::Addresses(range, None));
     }
     let whole = entry.trim_start_matches('[').trim_end_matches(']');
     if let Ok(address) = whole.parse::<IpAddr>() {
-        return Some(ProxyExemption::Addresses(single_address(address)?, None));
+        return Some(ProxyExemption::Addresses(Cidr::from(address), None));
     }
     let (host, port) = match entry.rsplit_once(':') {
         Some((host, port)) => (host, Some(port.parse().ok()?)),
@@ -172,7 +170,7 @@ fn parse_exemption(entry: &str) -> Option<ProxyExemption> {
     };
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     if let Ok(address) = bare.parse::<IpAddr>() {
-        return Some(ProxyExemption::Addresses(single_address(address)?, port));
+        return Some(ProxyExemption::Addresses(Cidr::from(address), port));
     }
     let host = host.strip_prefix('*').unwrap_or(host);
     let host = host.trim_end_matches('.');
@@ -185,12 +183,6 @@ fn parse_exemption(entry: &str) -> Option<ProxyExemption> {
         itself,
         port,
     })
-}
-
-/// The range that holds one address alone.
-fn single_address(address: IpAddr) -> Option<Cidr> {
-    let length = if address.is_ipv4() { 32 } else { 128 };
-    Cidr::lenient(&format!("{address}/{length}"))
 }
 
 #[cfg(test)]

@@ -74,7 +74,7 @@ fn fault_11_a_read_only_mount_can_be_observed() {
         assert_eq!(error.errno(), Some(Errno::EROFS));
         assert!(error.to_string().contains("mount it read-write"), "{error}");
         assert_eq!(
-            dir.remove(&name("bridge")).unwrap_err().errno(),
+            dir.remove_file(&name("bridge")).unwrap_err().errno(),
             Some(Errno::EROFS)
         );
     });
@@ -99,11 +99,11 @@ fn fault_15_no_descriptors_left_is_recovered_from() {
     assert_eq!(error.errno(), Some(Errno::EMFILE));
     assert!(error.to_string().contains("ulimit -n"), "{error}");
     assert_eq!(
-        host.dir(scratch.path()).unwrap_err().errno(),
+        host.open_dir(scratch.path()).unwrap_err().errno(),
         Some(Errno::EMFILE)
     );
     assert!(matches!(
-        dir.observe(&name("bridge")),
+        dir.observe_file(&name("bridge")),
         FileState::Unreadable(reason) if reason.contains("Too many open files")
     ));
     drop(hoard);
@@ -185,7 +185,7 @@ fn fault_21_an_immutable_file_is_reported() {
         publish(&host, &dir, "bridge", b"old").unwrap();
         let chattr = Command::new("chattr")
             .arg("+i")
-            .arg(dir.file(&name("bridge")))
+            .arg(dir.path_of(&name("bridge")))
             .output();
         if !chattr.is_ok_and(|output| output.status.success()) {
             println!("skipped: tmpfs takes no flags on this kernel (since 6.6)");
@@ -193,7 +193,7 @@ fn fault_21_an_immutable_file_is_reported() {
         }
         let errors = [
             publish(&host, &dir, "bridge", b"new").unwrap_err(),
-            dir.remove(&name("bridge")).unwrap_err(),
+            dir.remove_file(&name("bridge")).unwrap_err(),
             dir.set_mode_owner(&name("bridge"), "0700".parse().unwrap(), host.owner())
                 .unwrap_err(),
         ];

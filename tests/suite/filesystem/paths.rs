@@ -31,27 +31,27 @@ fn links_under_a_host_root_stay_inside() {
         "opt/cni/.",
         "/../data/cni",
     ] {
-        let dir = host.dir(Path::new(way)).unwrap();
+        let dir = host.open_dir(Path::new(way)).unwrap();
         assert_eq!(dir.path(), root.join("data/cni"), "{way}");
-        assert_eq!(dir.file(&name("bridge")), root.join("data/cni/bridge"));
+        assert_eq!(dir.path_of(&name("bridge")), root.join("data/cni/bridge"));
     }
-    let error = host.read(Path::new("/opt/secret"), 100).unwrap_err();
+    let error = host.read_file(Path::new("/opt/secret"), 100).unwrap_err();
     assert!(error.is_absent(), "{error}");
     assert_eq!(
-        host.read(Path::new("/opt/up/bridge"), 9).unwrap(),
+        host.read_file(Path::new("/opt/up/bridge"), 9).unwrap(),
         b"inside"
     );
     assert_eq!(
-        host.locate(Path::new("/opt/again/bridge")).unwrap(),
+        host.resolve_path(Path::new("/opt/again/bridge")).unwrap(),
         root.join("data/cni/bridge")
     );
 
     // A conflist that is a link: read where the runtime on the host would read it.
     symlink("/data/cni/bridge", root.join("opt/x.conflist")).unwrap();
-    let opt = host.dir(Path::new("/opt")).unwrap();
-    assert_eq!(opt.read("x.conflist".as_ref(), 9).unwrap(), b"inside");
+    let opt = host.open_dir(Path::new("/opt")).unwrap();
+    assert_eq!(opt.read_file("x.conflist".as_ref(), 9).unwrap(), b"inside");
     symlink("../data/cni/bridge", root.join("opt/y.conflist")).unwrap();
-    assert_eq!(opt.read("y.conflist".as_ref(), 9).unwrap(), b"inside");
+    assert_eq!(opt.read_file("y.conflist".as_ref(), 9).unwrap(), b"inside");
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn a_loop_of_links_ends() {
     symlink("b", scratch.path().join("a")).unwrap();
     symlink("/a", scratch.path().join("b")).unwrap();
     let host = Host::open(scratch.path()).unwrap();
-    let error = host.dir(Path::new("/a")).unwrap_err();
+    let error = host.open_dir(Path::new("/a")).unwrap_err();
     assert_eq!(error.errno(), Some(Errno::ELOOP));
 }
 
@@ -101,7 +101,7 @@ fn a_root_must_be_a_directory_and_may_be_relative() {
     );
     let here = Host::open(Path::new(".")).unwrap();
     assert_eq!(
-        here.locate(Path::new("Cargo.toml")).unwrap(),
+        here.resolve_path(Path::new("Cargo.toml")).unwrap(),
         std::env::current_dir().unwrap().join("Cargo.toml")
     );
 }
@@ -135,12 +135,10 @@ fn missing_directories_are_made_and_others_left_alone() {
     assert_eq!(mode("etc/cni/net.d"), 0o755);
     // Those that lead there are not only ours, whatever the last one is for.
     let state = Path::new("/var/lib/.state");
-    let error = host
-        .ensure_inner_dir(&state.join("store"), 0o700)
-        .unwrap_err();
+    let error = host.ensure_subdir(&state.join("store"), 0o700).unwrap_err();
     assert!(error.is_absent() && !scratch.path().join("var").exists());
     host.ensure_dir(state, 0o700).unwrap();
-    host.ensure_inner_dir(&state.join("store"), 0o700).unwrap();
+    host.ensure_subdir(&state.join("store"), 0o700).unwrap();
     assert_eq!(
         ["var", "var/lib", "var/lib/.state", "var/lib/.state/store"].map(mode),
         [0o755, 0o755, 0o700, 0o700]
@@ -163,5 +161,9 @@ fn a_file_where_a_directory_should_be_is_refused_in_words() {
         assert_eq!(error.errno(), Some(Errno::ENOTDIR));
         assert!(error.to_string().contains("move it aside"), "{error}");
     }
-    assert!(host.dir(Path::new("/nothing")).unwrap_err().is_absent());
+    assert!(
+        host.open_dir(Path::new("/nothing"))
+            .unwrap_err()
+            .is_absent()
+    );
 }

@@ -5,7 +5,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::process::{Command, Stdio};
 
-use cni_keeper::host::Kind;
+use cni_keeper::host::FileKind;
 use cni_keeper::model::{FileMode, FileType};
 use nix::errno::Errno;
 
@@ -67,7 +67,7 @@ fn fault_8_sweeping_removes_own_temps_only() {
     symlink("bridge", scratch.path().join(link)).unwrap();
     fs::create_dir(scratch.path().join(folder)).unwrap();
 
-    assert_eq!(dir.sweep().unwrap(), [own]);
+    assert_eq!(dir.remove_stale_temps().unwrap(), [own]);
     let mut left: Vec<&str> = foreign.into_iter().chain([link, folder]).collect();
     left.sort_unstable();
     assert_eq!(names(scratch.path()), left);
@@ -81,7 +81,7 @@ fn fault_16_a_running_plugin_is_replaced() {
     let (host, dir) = open(scratch.path());
     let cat = fs::read("/bin/cat").unwrap();
     publish(&host, &dir, "plugin", &cat).unwrap();
-    let mut running = Command::new(dir.file(&name("plugin")))
+    let mut running = Command::new(dir.path_of(&name("plugin")))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -89,7 +89,7 @@ fn fault_16_a_running_plugin_is_replaced() {
 
     let script = b"#!/bin/sh\necho new\n";
     publish(&host, &dir, "plugin", script).unwrap();
-    let new = Command::new(dir.file(&name("plugin"))).output().unwrap();
+    let new = Command::new(dir.path_of(&name("plugin"))).output().unwrap();
     assert_eq!(new.stdout, b"new\n");
 
     running.stdin.take().unwrap().write_all(b"old").unwrap();
@@ -112,9 +112,9 @@ fn fault_18_a_directory_in_the_way_is_refused() {
             scratch.path().display()
         )
     );
-    let kind = dir.metadata(&name("bridge")).unwrap().unwrap().kind;
-    assert_eq!(kind, Kind::Other(FileType::Directory));
-    let error = dir.remove(&name("bridge")).unwrap_err();
+    let kind = dir.file_metadata(&name("bridge")).unwrap().unwrap().kind;
+    assert_eq!(kind, FileKind::Other(FileType::Directory));
+    let error = dir.remove_file(&name("bridge")).unwrap_err();
     assert_eq!(error.errno(), Some(Errno::EISDIR), "nor is it removed");
     assert_eq!(names(scratch.path()), ["bridge"]);
 }
@@ -132,8 +132,11 @@ fn fault_19_a_link_is_replaced_and_its_target_untouched() {
     assert_eq!(theirs, b"theirs");
 
     symlink("elsewhere", scratch.path().join("ptp")).unwrap();
-    assert!(dir.remove(&name("ptp")).unwrap());
-    assert!(!dir.remove(&name("ptp")).unwrap(), "there is none left");
+    assert!(dir.remove_file(&name("ptp")).unwrap());
+    assert!(
+        !dir.remove_file(&name("ptp")).unwrap(),
+        "there is none left"
+    );
     assert!(scratch.path().join("elsewhere").exists());
 }
 
@@ -184,7 +187,7 @@ fn fault_32_a_hard_link_to_the_old_file_is_untouched() {
 fn a_spool_has_no_name_and_can_be_rewound_and_cut() {
     let scratch = tempfile::tempdir().unwrap();
     let (_, dir) = open(scratch.path());
-    let mut spool = dir.spool().unwrap();
+    let mut spool = dir.create_spool().unwrap();
     assert_eq!(names(scratch.path()), [""; 0]);
     spool.write_all(b"0123456789").unwrap();
     spool.truncate(4).unwrap();
@@ -211,15 +214,15 @@ fn a_temp_that_someone_else_writes_to_is_not_published() {
 fn fault_6_the_second_lock_names_the_holder() {
     let scratch = tempfile::tempdir().unwrap();
     let (_, dir) = open(scratch.path());
-    let first = dir.lock(&name("lock")).unwrap();
-    let error = dir.lock(&name("lock")).unwrap_err();
+    let first = dir.lock_file(&name("lock")).unwrap();
+    let error = dir.lock_file(&name("lock")).unwrap_err();
     assert!(error.is_held());
     let holder = format!("process {} holds it", std::process::id());
     assert!(error.to_string().contains(&holder), "{error}");
     drop(first);
-    dir.lock(&name("lock")).unwrap();
+    dir.lock_file(&name("lock")).unwrap();
 
     symlink("lock", scratch.path().join("link")).unwrap();
-    let error = dir.lock(&name("link")).unwrap_err();
+    let error = dir.lock_file(&name("link")).unwrap_err();
     assert_eq!(error.errno(), Some(Errno::ELOOP), "a link is not followed");
 }

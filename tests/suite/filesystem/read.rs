@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 
-use cni_keeper::host::Kind;
+use cni_keeper::host::FileKind;
 use cni_keeper::model::{FileState, FileType};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
@@ -24,20 +24,20 @@ fn every_type_is_told_apart_and_nothing_blocks() {
     let _socket = UnixListener::bind(at("socket")).unwrap();
 
     let special = FileState::Other(FileType::Special);
-    assert_eq!(dir.observe(&name("nothing")), FileState::Absent);
+    assert_eq!(dir.observe_file(&name("nothing")), FileState::Absent);
     assert_eq!(regular(&dir, "file").size, 1);
     assert_eq!(
-        dir.observe(&name("folder")),
+        dir.observe_file(&name("folder")),
         FileState::Other(FileType::Directory)
     );
     assert_eq!(
-        dir.observe(&name("link")),
+        dir.observe_file(&name("link")),
         FileState::Other(FileType::Symlink)
     );
-    assert_eq!(dir.observe(&name("fifo")), special);
-    assert_eq!(dir.observe(&name("socket")), special);
+    assert_eq!(dir.observe_file(&name("fifo")), special);
+    assert_eq!(dir.observe_file(&name("socket")), special);
 
-    let listed = dir.entries().unwrap();
+    let listed = dir.list_entries().unwrap();
     let listed: Vec<_> = listed
         .iter()
         .map(|e| (e.name.to_str().unwrap(), e.kind))
@@ -45,11 +45,11 @@ fn every_type_is_told_apart_and_nothing_blocks() {
     assert_eq!(
         listed,
         [
-            ("fifo", Kind::Other(FileType::Special)),
-            ("file", Kind::Regular),
-            ("folder", Kind::Other(FileType::Directory)),
-            ("link", Kind::Other(FileType::Symlink)),
-            ("socket", Kind::Other(FileType::Special)),
+            ("fifo", FileKind::Other(FileType::Special)),
+            ("file", FileKind::Regular),
+            ("folder", FileKind::Other(FileType::Directory)),
+            ("link", FileKind::Other(FileType::Symlink)),
+            ("socket", FileKind::Other(FileType::Special)),
         ]
     );
 }
@@ -81,19 +81,19 @@ fn a_file_is_read_through_links_and_only_up_to_the_cap() {
     let (host, dir) = open(scratch.path());
     fs::write(scratch.path().join("a.conf"), "12345").unwrap();
     symlink("a.conf", scratch.path().join("b.conf")).unwrap();
-    assert_eq!(dir.read("a.conf".as_ref(), 5).unwrap(), b"12345");
-    assert_eq!(dir.read("b.conf".as_ref(), 5).unwrap(), b"12345");
+    assert_eq!(dir.read_file("a.conf".as_ref(), 5).unwrap(), b"12345");
+    assert_eq!(dir.read_file("b.conf".as_ref(), 5).unwrap(), b"12345");
     assert_eq!(
-        host.read(&scratch.path().join("b.conf"), 5).unwrap(),
+        host.read_file(&scratch.path().join("b.conf"), 5).unwrap(),
         b"12345"
     );
-    let error = dir.read("b.conf".as_ref(), 4).unwrap_err();
+    let error = dir.read_file("b.conf".as_ref(), 4).unwrap_err();
     let text = error.to_string();
     assert!(
         text.ends_with("it is larger than the 4 bytes allowed"),
         "{text}"
     );
-    assert!(dir.read("c.conf".as_ref(), 4).unwrap_err().is_absent());
+    assert!(dir.read_file("c.conf".as_ref(), 4).unwrap_err().is_absent());
 }
 
 #[test]
@@ -117,9 +117,9 @@ fn what_is_not_regular_is_not_read_even_through_a_link() {
         ("socket", "a device, socket or FIFO"),
         ("e.conf", "a device, socket or FIFO"),
     ] {
-        let error = dir.read(file.as_ref(), 10).unwrap_err().to_string();
+        let error = dir.read_file(file.as_ref(), 10).unwrap_err().to_string();
         assert!(error.contains(reason), "{file}: {error}");
-        let error = host.read(&scratch.path().join(file), 10).unwrap_err();
+        let error = host.read_file(&scratch.path().join(file), 10).unwrap_err();
         assert!(error.to_string().contains(reason), "{file}: {error}");
     }
 }

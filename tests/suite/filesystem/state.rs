@@ -222,7 +222,7 @@ fn a_spare_is_renamed_into_place_and_staged_again() {
         .store
         .place_blob(&digest, &node.bin, &name("bridge"), Trust::Proven);
     assert_eq!(how.unwrap(), Placement::Moved);
-    let placed = fs::metadata(node.bin.file(&name("bridge"))).unwrap();
+    let placed = fs::metadata(node.bin.path_of(&name("bridge"))).unwrap();
     assert_eq!(placed.ino(), spare.ino(), "the very same file");
     assert!(!node.store.has_blob(&digest).unwrap());
     let again = node
@@ -287,11 +287,11 @@ fn a_spare_made_of_a_changed_file_is_never_placed() {
     node.store
         .place_blob(&digest, &node.bin, &bridge, Trust::Proven)
         .unwrap();
-    fs::write(node.bin.file(&bridge), "edited").unwrap();
+    fs::write(node.bin.path_of(&bridge), "edited").unwrap();
     node.store
         .restore_blob(&digest, &node.bin, &bridge)
         .unwrap();
-    fs::remove_file(node.bin.file(&bridge)).unwrap();
+    fs::remove_file(node.bin.path_of(&bridge)).unwrap();
     let placed = node
         .store
         .place_blob(&digest, &node.bin, &bridge, Trust::Unproven);

@@ -25,7 +25,7 @@ fn publish_set(root: &Path, version: &str) -> Result<(), StoreError> {
     let store = Store::open(&host, Path::new("/opt/cni/.cni-keeper"))?;
     let _lock = store.lock()?;
     store.sweep_temps()?;
-    bin.sweep()?;
+    bin.remove_stale_temps()?;
     let mut ledger = store.load_ledger()?;
     let mut set = Vec::new();
     for plugin in PLUGINS {
@@ -37,7 +37,7 @@ fn publish_set(root: &Path, version: &str) -> Result<(), StoreError> {
     }
     store.sync_names()?;
     for (plugin, digest) in &set {
-        let on_disk = match bin.observe(plugin) {
+        let on_disk = match bin.observe_file(plugin) {
             cni_keeper::model::FileState::Regular(seen) => Some(seen.sha256),
             _ => None,
         };
@@ -98,8 +98,8 @@ impl Stage {
     /// Each plugin is wholly the old or wholly the new, and known as ours; the ledger is whole.
     fn is_old_or_new(&self, at: &str) {
         let host = Host::open(self.scratch.path()).unwrap();
-        let bin = host.dir(Path::new("/opt/cni/bin")).unwrap();
-        let state = host.dir(Path::new("/opt/cni/.cni-keeper")).unwrap();
+        let bin = host.open_dir(Path::new("/opt/cni/bin")).unwrap();
+        let state = host.open_dir(Path::new("/opt/cni/.cni-keeper")).unwrap();
         let ledger = Ledger::load(&state).unwrap();
         for plugin in PLUGINS {
             let found = fs::read(self.bin().join(plugin)).unwrap();

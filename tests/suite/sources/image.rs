@@ -66,7 +66,13 @@ fn take(layout: &Path, wanted: &[(&str, &str)]) -> Result<Vec<(Vec<String>, Sha2
         .unwrap()
         .block_on(download(&image, &means, &|| Ok(TempSpool::new())))?;
     let mut digests = Digests::default();
-    read_members(gathered.content, &image, &UnpackLimits::default(), &mut digests).unwrap();
+    read_members(
+        gathered.content,
+        &image,
+        &UnpackLimits::default(),
+        &mut digests,
+    )
+    .unwrap();
     Ok(digests.taken)
 }
 

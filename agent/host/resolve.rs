@@ -16,7 +16,7 @@ use nix::fcntl::{OFlag, open, readlinkat};
 use nix::sys::stat::{Mode, fchmod, fstat, mkdirat};
 
 use super::HostError;
-use super::sys::{Kind, open_at};
+use super::syscalls::{FileKind, open_at};
 use crate::model::FileType;
 
 /// As many links as the kernel follows in one path (`MAXSYMLINKS`).
@@ -24,17 +24,17 @@ const MAX_LINKS: u32 = 40;
 
 /// The directory that is `/` for every path of the host.
 #[derive(Debug)]
-pub(super) struct Root {
+pub(super) struct HostRoot {
     fd: OwnedFd,
     path: PathBuf,
 }
 
 /// Where a path led: the components passed, none of them a link, the last one the thing itself.
 #[derive(Debug)]
-pub(super) struct Trail<'r> {
-    root: &'r Root,
+pub(super) struct ResolvedPath<'r> {
+    root: &'r HostRoot,
     steps: Vec<OwnedFd>,
-    inner: PathBuf,
+    path_in_root: PathBuf,
 }
 
 /// The directories that lead to ours belong to others as well.
@@ -42,14 +42,14 @@ const PARENT_MODE: u32 = 0o755;
 
 /// What to do where directories are missing.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Make {
+pub(super) struct MissingDirs {
     /// The mode of the last one.
     pub(super) mode: u32,
     /// Whether those that lead to it are made as well.
     pub(super) parents: bool,
 }
 
-impl Root {
+impl HostRoot {
     pub(super) fn open(path: &Path) -> Result<Self, HostError> {
         let fail = |error| HostError::new("open the host root", path, error);
         let path = std::path::absolute(path).map_err(fail)?;
@@ -61,62 +61,66 @@ impl Root {
         }
     }
 
-    pub(super) fn shown(&self, path: &Path) -> PathBuf {
+    pub(super) fn display_path(&self, path: &Path) -> PathBuf {
         self.path.join(path.strip_prefix("/").unwrap_or(path))
     }
 
-    fn trail(&self) -> Trail<'_> {
-        Trail {
+    fn start(&self) -> ResolvedPath<'_> {
+        ResolvedPath {
             root: self,
             steps: Vec::new(),
-            inner: PathBuf::new(),
+            path_in_root: PathBuf::new(),
         }
     }
 
     /// Follows `path`, which counts from this root whether it begins with `/` or not. With `make`,
     /// directories that are missing are made, each durable before the next.
-    pub(super) fn walk(&self, path: &Path, make: Option<Make>) -> Result<Trail<'_>, HostError> {
-        let mut trail = self.trail();
+    pub(super) fn resolve(
+        &self,
+        path: &Path,
+        make: Option<MissingDirs>,
+    ) -> Result<ResolvedPath<'_>, HostError> {
+        let mut resolved = self.start();
         let mut links = 0;
-        let mut ahead: VecDeque<OsString> = components(path);
+        let mut ahead: VecDeque<OsString> = split_components(path);
         while let Some(name) = ahead.pop_front() {
             if name == ".." {
-                trail.back();
+                resolved.pop_component();
                 continue;
             }
-            let here = trail.path().join(&name);
+            let here = resolved.path().join(&name);
             let fail = |error| HostError::new("find", &here, error);
-            let next = match trail.enter(&name) {
-                Err(Errno::ENOENT) => match make.and_then(|make| make.mode(ahead.is_empty())) {
-                    Some(mode) => trail.make(&name, mode)?,
+            let next = match resolved.open_component(&name) {
+                Err(Errno::ENOENT) => match make.and_then(|make| make.mode_of(ahead.is_empty())) {
+                    Some(mode) => resolved.make_dir(&name, mode)?,
                     None => return Err(fail(Errno::ENOENT)),
                 },
                 result => result.map_err(fail)?,
             };
-            if Kind::of(&fstat(&next).map_err(fail)?) == Kind::Other(FileType::Symlink) {
+            if FileKind::of(&fstat(&next).map_err(fail)?) == FileKind::Other(FileType::Symlink) {
                 links += 1;
                 if links > MAX_LINKS {
                     return Err(fail(Errno::ELOOP));
                 }
                 let target = PathBuf::from(readlinkat(&next, "").map_err(fail)?);
                 if target.is_absolute() {
-                    trail = self.trail();
+                    resolved = self.start();
                 }
-                let mut through = components(&target);
+                let mut through = split_components(&target);
                 through.append(&mut ahead);
                 ahead = through;
             } else {
-                trail.steps.push(next);
-                trail.inner.push(name);
+                resolved.steps.push(next);
+                resolved.path_in_root.push(name);
             }
         }
-        Ok(trail)
+        Ok(resolved)
     }
 }
 
-impl Make {
+impl MissingDirs {
     /// The mode of a directory that is missing; `None` where it is not to be made.
-    const fn mode(self, is_last: bool) -> Option<u32> {
+    const fn mode_of(self, is_last: bool) -> Option<u32> {
         match (is_last, self.parents) {
             (true, _) => Some(self.mode),
             (false, true) => Some(PARENT_MODE),
@@ -126,70 +130,70 @@ impl Make {
 }
 
 /// The components that matter: names and `..`, as text.
-fn components(path: &Path) -> VecDeque<OsString> {
+fn split_components(path: &Path) -> VecDeque<OsString> {
     path.components()
         .filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir))
         .map(|part| part.as_os_str().to_owned())
         .collect()
 }
 
-impl Trail<'_> {
+impl ResolvedPath<'_> {
     /// The path with every link replaced by what it led to, the root in front.
     pub(super) fn path(&self) -> PathBuf {
-        self.root.path.join(&self.inner)
+        self.root.path.join(&self.path_in_root)
     }
 
     /// The same path as seen from inside the root.
-    pub(super) fn inner(&self) -> &Path {
-        &self.inner
+    pub(super) fn path_in_root(&self) -> &Path {
+        &self.path_in_root
     }
 
     /// The thing itself, opened for nothing but to be named (`O_PATH`).
-    pub(super) fn end(&self) -> BorrowedFd<'_> {
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.steps.last().unwrap_or(&self.root.fd).as_fd()
     }
 
     /// The directory that holds the thing; the root holds itself.
-    pub(super) fn parent(&self) -> BorrowedFd<'_> {
+    pub(super) fn parent_fd(&self) -> BorrowedFd<'_> {
         let before = self.steps.len().saturating_sub(1);
         self.steps[..before].last().unwrap_or(&self.root.fd).as_fd()
     }
 
-    pub(super) fn kind(&self) -> nix::Result<Kind> {
-        fstat(self.end()).map(|stat| Kind::of(&stat))
+    pub(super) fn file_kind(&self) -> nix::Result<FileKind> {
+        fstat(self.fd()).map(|stat| FileKind::of(&stat))
     }
 
-    fn enter(&self, name: &OsString) -> nix::Result<OwnedFd> {
+    fn open_component(&self, name: &OsString) -> nix::Result<OwnedFd> {
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
-        open_at(self.end(), name.as_os_str(), flags, Mode::empty())
+        open_at(self.fd(), name.as_os_str(), flags, Mode::empty())
     }
 
     /// One component back; at the root there is nothing to go back to.
-    fn back(&mut self) {
+    fn pop_component(&mut self) {
         self.steps.pop();
-        self.inner.pop();
+        self.path_in_root.pop();
     }
 
-    fn make(&self, name: &OsString, mode: u32) -> Result<OwnedFd, HostError> {
+    fn make_dir(&self, name: &OsString, mode: u32) -> Result<OwnedFd, HostError> {
         let path = self.path().join(name);
         let fail = |error| HostError::new("make the directory", &path, error);
         let mode = Mode::from_bits_truncate(mode);
-        match mkdirat(self.end(), name.as_os_str(), mode) {
+        match mkdirat(self.fd(), name.as_os_str(), mode) {
             // Someone else was faster: then it is not ours to set the mode of.
             Err(Errno::EEXIST) => {}
             Err(error) => return Err(fail(error)),
             Ok(()) => {
                 let directory = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
-                let made = open_at(self.end(), name.as_os_str(), directory, Mode::empty())
-                    .map_err(fail)?;
+                let made =
+                    open_at(self.fd(), name.as_os_str(), directory, Mode::empty()).map_err(fail)?;
                 // mkdir is subject to the umask of whoever started us.
                 fchmod(&made, mode).map_err(fail)?;
-                let parent = open_at(self.end(), ".", directory, Mode::empty()).map_err(fail)?;
-                File::from(parent)
-                    .sync_all()
-                    .map_err(|error| HostError::new(super::error::SYNC, self.path(), error))?;
+                let parent = open_at(self.fd(), ".", directory, Mode::empty()).map_err(fail)?;
+                File::from(parent).sync_all().map_err(|error| {
+                    HostError::new(super::error::SYNC_ACTION, self.path(), error)
+                })?;
             }
         }
-        self.enter(name).map_err(fail)
+        self.open_component(name).map_err(fail)
     }
 }

@@ -7,7 +7,7 @@ use nix::libc::{dev_t, ino_t};
 use nix::sys::stat::lstat;
 
 use super::HostError;
-use super::sys::Kind;
+use super::syscalls::FileKind;
 use crate::model::FileType;
 
 /// A directory of the machine, by the numbers of its device and inode.
@@ -15,22 +15,24 @@ use crate::model::FileType;
 /// Most file systems give the number of a removed directory to the next one that is made: equal numbers mean
 /// the same directory only where it is known not to have been removed in between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Identity {
+pub struct DirIdentity {
     device: dev_t,
     inode: ino_t,
 }
 
-impl Identity {
+impl DirIdentity {
     /// The directory at a path of the machine; `None` where there is none, or a link instead.
     ///
     /// # Errors
     /// When a part of the path is closed to us.
-    pub fn of(path: &Path) -> Result<Option<Self>, HostError> {
+    pub fn of_path(path: &Path) -> Result<Option<Self>, HostError> {
         match lstat(path) {
-            Ok(stat) if Kind::of(&stat) == Kind::Other(FileType::Directory) => Ok(Some(Self {
-                device: stat.st_dev,
-                inode: stat.st_ino,
-            })),
+            Ok(stat) if FileKind::of(&stat) == FileKind::Other(FileType::Directory) => {
+                Ok(Some(Self {
+                    device: stat.st_dev,
+                    inode: stat.st_ino,
+                }))
+            }
             Ok(_) | Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
             Err(error) => Err(HostError::new("inspect", path, error)),
         }

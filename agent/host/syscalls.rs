@@ -18,7 +18,7 @@ const CHUNK: usize = 128 << 10;
 
 /// What stands under a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum FileKind {
     /// A regular file.
     Regular,
     /// Anything else.
@@ -27,9 +27,9 @@ pub enum Kind {
 
 /// What the kernel knows about a name without reading the content; links are not followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Metadata {
+pub struct FileMetadata {
     /// What it is.
-    pub kind: Kind,
+    pub kind: FileKind,
     /// Size in bytes.
     pub size: u64,
     /// Mode bits, set-uid, set-gid and sticky included (`0o7777`).
@@ -38,10 +38,10 @@ pub struct Metadata {
     pub owner: Owner,
 }
 
-impl From<&FileStat> for Metadata {
+impl From<&FileStat> for FileMetadata {
     fn from(stat: &FileStat) -> Self {
         Self {
-            kind: Kind::of(stat),
+            kind: FileKind::of(stat),
             size: u64::try_from(stat.st_size).unwrap_or_default(),
             mode: stat.st_mode & 0o7777,
             owner: Owner {
@@ -52,7 +52,7 @@ impl From<&FileStat> for Metadata {
     }
 }
 
-impl Kind {
+impl FileKind {
     pub(super) fn of(stat: &FileStat) -> Self {
         let format = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
         if format == SFlag::S_IFREG {
@@ -98,17 +98,17 @@ pub(super) fn open_at<P: ?Sized + NixPath>(
 pub(super) fn open_regular<P: ?Sized + NixPath>(
     dir: impl AsFd,
     name: &P,
-) -> io::Result<(File, Metadata)> {
+) -> io::Result<(File, FileMetadata)> {
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let file = File::from(open_at(dir, name, flags, Mode::empty())?);
-    let metadata = Metadata::from(&fstat(&file)?);
+    let metadata = FileMetadata::from(&fstat(&file)?);
     metadata.kind.must_be_regular()?;
     Ok((file, metadata))
 }
 
 /// Gives an open file exactly this owner and mode.
 pub(super) fn set_owner_and_mode(file: &File, owner: Owner, mode: FileMode) -> io::Result<()> {
-    let now = Metadata::from(&fstat(file)?);
+    let now = FileMetadata::from(&fstat(file)?);
     // The owner first: a change of owner clears set-uid and set-gid, and may clear more on other systems.
     if now.owner != owner {
         let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
@@ -134,6 +134,6 @@ pub(super) fn each_chunk(
 }
 
 /// The digest that a hasher has come to.
-pub(super) fn digest(hasher: sha2::Sha256) -> Sha256 {
+pub(super) fn finish_digest(hasher: sha2::Sha256) -> Sha256 {
     Sha256::from_bytes(hasher.finalize().into())
 }
