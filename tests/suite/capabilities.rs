@@ -34,7 +34,7 @@ const DAMAGES: [Damage; 7] = [
     },
     Damage {
         what: "files given to another group",
-        // Whoever owns a file may give it to a group that it is in itself.
+        // An owner may give a file to any group that the owner is in.
         needs: None,
         deed: |node| {
             for file in [BRIDGE, CONFLIST] {
@@ -78,7 +78,7 @@ const DAMAGES: [Damage; 7] = [
         what: "everything gone, the directories too",
         needs: None,
         deed: |node| {
-            // In one step each: whoever removes what is in them is not as fast as the agent, which puts it back.
+            // Each in one step: the agent puts files back faster than they could be removed one by one.
             for directory in [BIN, CONF] {
                 let away = format!("{directory}.away");
                 fs::rename(node.path(directory), node.path(&away)).unwrap();
@@ -96,8 +96,8 @@ fn mode(node: &Node, inside: &str, bits: u32) {
     fs::set_permissions(node.path(inside), Permissions::from_mode(bits)).unwrap();
 }
 
-/// Puts a file of somebody else in place, closed to all others. In one step: the agent is as fast as whoever closes
-/// a file that is there already.
+/// Puts a file of another user in place that only its owner may read. In one step: the agent would be faster than a
+/// `chmod` afterwards.
 fn replace(node: &Node, inside: &str, content: &[u8]) {
     let new = format!("{inside}.new");
     node.write(&new, content, 0o600);
@@ -105,14 +105,14 @@ fn replace(node: &Node, inside: &str, content: &[u8]) {
     fs::rename(node.path(&new), node.path(inside)).unwrap();
 }
 
-/// As a node's image or a provisioning tool may leave them, their parents too.
+/// Directories and their parents as a node's image or a provisioning tool may leave them.
 fn give_directories(node: &Node) {
     for directory in [BIN, CONF, "opt/cni", "etc/cni"] {
         give(node, directory, 1001, 0o700);
     }
 }
 
-/// What the DaemonSet adds, after it dropped all.
+/// The capabilities that the DaemonSet adds after it dropped all.
 fn granted() -> Vec<String> {
     let text = fs::read_to_string(MANIFEST).unwrap();
     let manifest: Value = serde_saphyr::from_str(&text).unwrap();
@@ -122,7 +122,7 @@ fn granted() -> Vec<String> {
     serde_json::from_value(capabilities["add"].clone()).unwrap()
 }
 
-/// The program with only these of root's capabilities, and no way to more: as the runtime starts it in the pod.
+/// The program as the runtime starts it in the pod: with only these of root's capabilities, and no way to get more.
 fn confined(node: &Node, arguments: &str, capabilities: &[String]) -> Command {
     let bounds = capabilities.iter().fold("-all".to_owned(), |set, one| {
         format!("{set},+{}", one.to_lowercase())
@@ -142,7 +142,7 @@ fn agent(node: &Node, capabilities: &[String]) -> Agent {
     Agent::spawn(&mut confined(node, "run", capabilities))
 }
 
-/// A declared node, where foreign conflists are put aside.
+/// A configured node that sets foreign conflists aside.
 fn declared() -> Node {
     let node = Node::declared();
     node.declare_more("drift: {foreignConflists: disable}\n");
@@ -153,8 +153,8 @@ fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
-/// With what is granted, the agent installs itself below directories of somebody else, repairs whatever can happen to
-/// the files, and leaves when told to; and `uninstall` removes it all.
+/// With the granted capabilities, the agent installs below directories of another user, repairs whatever happens to the
+/// files, and ends on SIGTERM; and `uninstall` removes everything.
 #[test]
 fn what_is_granted_is_enough() {
     if !is_root() {
@@ -186,7 +186,7 @@ fn what_is_granted_is_enough() {
     assert!(!node.has(CONFLIST));
 }
 
-/// Without any one of them, there is damage that stays.
+/// Without any one of them, some damage is not repaired.
 #[test]
 fn none_is_granted_that_is_not_needed() {
     if !is_root() {
@@ -207,7 +207,7 @@ fn none_is_granted_that_is_not_needed() {
             agent.becomes_ready();
             deed(&node);
             if needs == Some(without) {
-                // The answer to a question asked after the damage is about what is there now.
+                // The question comes after the damage, so the answer is about it.
                 assert!(!agent.is_ready(), "{what} was repaired without {without}");
                 needed = true;
             } else {

@@ -11,7 +11,7 @@ use cni_keeper::model::{
 
 use crate::support::skipped;
 
-/// Every metric that is promised, and its type.
+/// Every documented metric, and its type.
 const PROMISED: [(&str, &str); 13] = [
     ("cni_keeper_build_info", "gauge"),
     ("cni_keeper_ready", "gauge"),
@@ -73,7 +73,7 @@ fn started() -> Status {
     }
 }
 
-/// The same after everything has happened, most of it with names that are hard to write down.
+/// The same after everything has happened, mostly with names that are hard to escape.
 fn eventful() -> Status {
     let mut status = started();
     status.verified = Some(status.looked);
@@ -117,7 +117,7 @@ const HOSTILE: [&str; 6] = [
     "\u{1b}[31m\r\t\u{2028}é\u{fffd}",
 ];
 
-/// What `promtool check metrics` says, or `None` where there is no promtool.
+/// What `promtool check metrics` prints, or `None` without promtool.
 fn promtool(text: &str) -> Option<String> {
     let child = Command::new("promtool")
         .args(["check", "metrics"])
@@ -153,7 +153,7 @@ fn prometheus_finds_nothing_to_say_about_them() {
     }
 }
 
-/// The tool does speak up where there is something to say.
+/// The tool does report mistakes.
 #[test]
 fn prometheus_would_notice_a_mistake() {
     for broken in [
@@ -187,8 +187,8 @@ fn each_is_there_from_the_start_with_type_and_help() {
     assert_eq!(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8");
 }
 
-/// What can be counted from the first scrape on is there before the first time: Prometheus sees no increase from
-/// nothing to one.
+/// Counters whose labels are known exist with zero from the first scrape: Prometheus sees no increase from nothing to
+/// one.
 #[test]
 fn what_has_not_happened_is_zero() {
     assert_samples(

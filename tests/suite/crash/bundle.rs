@@ -22,7 +22,7 @@ fn step_through(before: impl Fn(&Path), old: Option<&[u8]>) -> usize {
         let bundle = node.config().with_file_name(format!("bundle-{nth}"));
         fs::create_dir(&bundle).unwrap();
         before(&bundle);
-        // By flags alone, since the tracer passes no variables on.
+        // By flags only, because the tracer passes no variables on.
         let config = node.config();
         let gather = format!(
             "--config {} bundle -o {}",
@@ -52,7 +52,7 @@ fn step_through(before: impl Fn(&Path), old: Option<&[u8]>) -> usize {
     unreachable!("a run makes finitely many changes")
 }
 
-/// Faults 1 to 3 and 8, for a bundle that is gathered and for one with a damaged file that is repaired.
+/// Faults 1 to 3 and 8, for a new bundle and for one with a damaged file that is repaired.
 #[test]
 fn faults_1_2_3_a_bundle_survives_a_kill_at_every_change() {
     if !stepper::available() {

@@ -11,7 +11,7 @@ use super::scenario::{Scenario, in_bin};
 use super::stepper::{self, Injection};
 use crate::support::namespace::{in_private_mounts, mount_tmpfs, remount};
 
-/// What tmpfs gives a file at a time.
+/// The block size of tmpfs.
 const PAGE: u64 = 4096;
 
 /// The space that files of these sizes take.
@@ -35,7 +35,7 @@ fn limit(mount: &Path, options: &str) {
     assert!(mounted.unwrap().success(), "{options}");
 }
 
-/// A node on a tmpfs of its own, with what another one has.
+/// A node on a tmpfs of its own, as a copy of another one.
 fn on_tmpfs(site: &Site, like: &Node) -> Node {
     let root = site.path().join("mounted");
     fs::create_dir_all(&root).unwrap();
@@ -50,7 +50,7 @@ fn unmount(node: &Node) {
     assert!(done.unwrap().success());
 }
 
-/// Fails unless it ended with 2 and its first error line names a path of the node and says all of this.
+/// Fails unless it ended with 2 and its first error line names a path of the node and has all these parts.
 fn refused(node: &Node, output: &Output, parts: &[&str]) {
     let all = said(output);
     assert_eq!(output.status.code(), Some(2), "{all}");
@@ -62,7 +62,7 @@ fn refused(node: &Node, output: &Output, parts: &[&str]) {
     }
 }
 
-/// Fault 9 on a node that has nothing yet: too small for the download, for what is in it, and just large enough.
+/// Fault 9 on a fresh node: the disk is too small for the download, too small for its content, and just large enough.
 #[test]
 fn fault_9_a_fresh_install_that_does_not_fit() {
     in_private_mounts(&fault_9_a_fresh_install_that_does_not_fit, |scratch| {
@@ -71,13 +71,13 @@ fn fault_9_a_fresh_install_that_does_not_fit() {
         let node = on_tmpfs(&site, &site.bare());
         let archive = space([declared.archive_size]);
         let plugins = space(declared.plugins.values().map(Vec::len));
-        // The lock file has one page, for our process id.
+        // The lock file takes one page, for our process id.
         let just = archive + plugins + PAGE;
         for (size, fits) in [(archive, false), (plugins, false), (just, true)] {
             limit(node.root(), &format!("size={size}"));
             let output = node.run(&declared, "install");
             if fits {
-                // There was no room for the spares, which costs nothing but a download when they are needed.
+                // There was no room for the spares. That costs only a download when they are needed.
                 assert!(output.status.success(), "{}", said(&output));
                 node.is_as(&declared, "fits");
             } else {
@@ -91,7 +91,7 @@ fn fault_9_a_fresh_install_that_does_not_fit() {
     });
 }
 
-/// Fault 9 on a node that works: the old set and its conflist stay as they are, and are replaced once there is room.
+/// Fault 9 on a working node: the old set and its conflist stay as they are, and are replaced once there is room.
 #[test]
 fn fault_9_an_upgrade_that_does_not_fit() {
     in_private_mounts(&fault_9_an_upgrade_that_does_not_fit, |scratch| {
@@ -120,7 +120,7 @@ fn fault_9_an_upgrade_that_does_not_fit() {
     });
 }
 
-/// Fault 9, to the block: plugins on a disk of their own that has room for all but the last one of the last plugin.
+/// Fault 9, exactly: the plugins' disk has room for everything except the last block of the last plugin.
 #[test]
 fn fault_9_the_last_block() {
     in_private_mounts(&fault_9_the_last_block, |scratch| {
@@ -183,7 +183,7 @@ fn fault_10_too_few_inodes() {
     });
 }
 
-/// Fault 11: what is right is right on a read-only disk, too.
+/// Fault 11: a right node is right on a read-only disk, too.
 #[test]
 fn fault_11_a_right_node_is_ready_on_a_read_only_disk() {
     in_private_mounts(
@@ -191,7 +191,7 @@ fn fault_11_a_right_node_is_ready_on_a_read_only_disk() {
         |scratch| {
             let site = Site::below(scratch);
             let declared = site.declare("a", 1, "");
-            // With nothing to fetch from, either: what is right needs no source.
+            // There is no source either: a right node needs none.
             let node = site.installed(&declared);
             fs::remove_file(site.path().join("a.tgz")).unwrap();
             for read_only in [node.bin(), node.root().to_owned()] {
@@ -210,7 +210,7 @@ fn fault_11_a_right_node_is_ready_on_a_read_only_disk() {
     );
 }
 
-/// Fault 11: what is wrong there stays wrong, in one line with its reason.
+/// Fault 11: a wrong file on a read-only disk stays wrong, and one line says why.
 #[test]
 fn fault_11_a_wrong_node_is_told_on_a_read_only_disk() {
     in_private_mounts(
@@ -294,7 +294,7 @@ fn fault_17_two_file_systems_survive_a_kill_at_every_change() {
     });
 }
 
-/// Fault 20: plugins that may not be executed have a reason of their own, and no conflist leads to them.
+/// Fault 20: plugins that may not be executed have a reason of their own, and no conflist names them.
 #[test]
 fn fault_20_a_bin_directory_without_permission_to_execute() {
     let test = &fault_20_a_bin_directory_without_permission_to_execute;
@@ -317,7 +317,7 @@ fn fault_20_a_bin_directory_without_permission_to_execute() {
     });
 }
 
-/// Fault 21: an immutable plugin is left as it is, the others with it in the state that they have, and told.
+/// Fault 21: an immutable plugin and the others stay as they are, and the reason is reported.
 #[test]
 fn fault_21_an_immutable_plugin() {
     in_private_mounts(&fault_21_an_immutable_plugin, |scratch| {

@@ -6,14 +6,14 @@ use super::node::{Declared, Site};
 use super::scenario::Scenario;
 use super::stepper::{self, Change, Injection};
 
-/// What is said of the two errors.
+/// The texts of the two errors.
 const EIO: &str = "I/O error; the disk reports an error (dmesg)";
 const ENOSPC: &str = "No space left on device; free space or inodes";
 
-/// Runs the scenario once for each change of a kind, with that change refused, and looks at what is left; hands
-/// the change and what was said of it to `check`. Returns the number of runs.
+/// Runs the scenario once for each change of a kind, with that change refused, and checks what is left. Gives the
+/// change and its message to `check`. Returns the number of runs.
 ///
-/// Whatever was refused is told: as an error with its path, or, where it cost no more than a spare, in a warning.
+/// Every refusal is reported: as an error with its path, or as a warning if it cost only a spare.
 fn refuse_each(
     scenario: &Scenario<'_>,
     call: &'static str,
@@ -32,7 +32,7 @@ fn refuse_each(
         let (at, said) = (format!("{errno} at {change}"), &ended.said);
         scenario.is_whole(&node, &at);
         assert!(node.temps().is_empty(), "{at}: {:?}", node.temps());
-        // Our process id in the lock file is a courtesy to others, and no failure of ours.
+        // Our process id in the lock file only helps others, so it is no failure if it is missing.
         let courtesy = change.path.ends_with("lock");
         match ended.status {
             Some(0) => {
@@ -54,7 +54,7 @@ fn refuse_each(
             other => panic!("{at}: {other:?} {said}"),
         }
         check(&change, said);
-        // What is left is a node to go on from.
+        // The next run continues from what is left.
         node.must(scenario.declared, scenario.command);
         scenario.is_done(&node, &at);
     }
@@ -83,7 +83,7 @@ fn faults_9_12_a_failing_write_is_never_committed() {
     }
 }
 
-/// Faults 13 and 14: an fsync fails. A file's is not committed; a directory's is told for what it is.
+/// Faults 13 and 14: an fsync fails. A file is then not committed; for a directory the message says what is uncertain.
 #[test]
 fn faults_13_14_a_failing_fsync_of_a_file_or_a_directory() {
     if !stepper::can_refuse() {
@@ -106,7 +106,7 @@ fn faults_13_14_a_failing_fsync_of_a_file_or_a_directory() {
     assert!(files > 5 && directories > 4, "{files} {directories}");
 }
 
-/// Everything else by which files come to be: a new file, a name, a mode, a directory that the kernel refuses.
+/// The kernel refuses another step of making files: a new file, a name, a mode, a directory.
 #[test]
 fn a_refused_file_name_mode_or_directory_leaves_the_node_whole() {
     if !stepper::can_refuse() {
@@ -121,7 +121,7 @@ fn a_refused_file_name_mode_or_directory_leaves_the_node_whole() {
     }
 }
 
-/// The way out: a file that cannot be removed is told, and still known the next time.
+/// `uninstall`: a file that cannot be removed is reported, and still known the next time.
 #[test]
 fn a_refused_removal_is_told_and_not_forgotten() {
     if !stepper::can_refuse() {

@@ -8,8 +8,8 @@ use super::node::{CONFLIST, Site, file};
 use super::scenario::{Scenario, in_bin, in_conf};
 use super::stepper::{self, Injection};
 
-/// Kills the command at its first change, its second, and so on until it is through; returns how
-/// many there were. After each, looks at what is there, then lets it run again.
+/// Kills the command at its first change, its second, and so on to its end. After each kill, checks the disk and lets
+/// the command run again. Returns the number of changes.
 fn step_through(scenario: &Scenario<'_>) -> usize {
     for nth in 1.. {
         let node = scenario.site.copy(&scenario.before);
@@ -31,7 +31,7 @@ fn step_through(scenario: &Scenario<'_>) -> usize {
     unreachable!("a run makes finitely many changes")
 }
 
-/// Overwrites a file in place, as nobody should.
+/// Overwrites a file in place.
 fn tamper(path: &Path, content: &[u8]) {
     fs::write(path, content).unwrap();
 }
@@ -84,7 +84,7 @@ fn faults_1_2_3_a_heal_survives_a_kill_at_every_change() {
     assert!(steps > 20, "only {steps}: are the changes still seen?");
 }
 
-/// Faults 1 to 3 and 8 on the way out: the conflist is the first to go.
+/// Faults 1 to 3 and 8 for `uninstall`: the conflist is removed first.
 #[test]
 fn faults_1_2_3_an_uninstall_survives_a_kill_at_every_change() {
     if !stepper::available() {

@@ -1,4 +1,4 @@
-//! Files in use, owners and limits that are in the way.
+//! Files that are in use, other owners, and limits of the kernel.
 
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, ErrorKind, Read};
@@ -9,7 +9,7 @@ use super::node::{Node, Site, file, said};
 use super::scenario::Scenario;
 use crate::support::strace;
 
-/// What is sent through another program: `prlimit`, `setpriv`, `strace`, with its options.
+/// A program that runs the command, with its options: `prlimit`, `setpriv` or `strace`.
 fn through(wrapper: &[&str], command: &Command) -> Command {
     let mut wrapped = Command::new(wrapper[0]);
     wrapped
@@ -19,7 +19,7 @@ fn through(wrapper: &[&str], command: &Command) -> Command {
     wrapped
 }
 
-/// Fault 15: whatever the number of descriptors that it lacks, it says so, and what is visible is old or new.
+/// Fault 15: with any number of descriptors that is too small, it says so, and visible files are old or new.
 #[test]
 fn fault_15_too_few_descriptors() {
     let site = Site::new();
@@ -52,14 +52,14 @@ fn fault_15_too_few_descriptors() {
     assert!(refusals > 5, "only {refusals} refusals");
 }
 
-/// Fault 16: a plugin that is being run is replaced by another file, and goes on undisturbed.
+/// Fault 16: a running plugin is replaced by another file, and runs on undisturbed.
 #[test]
 fn fault_16_a_running_plugin_is_replaced() {
     let site = Site::new();
     let (old, new) = (site.declare("a", 1, ""), site.declare("b", 2, ""));
     let node = site.installed(&old);
     let path = node.bin().join("ptp");
-    // It waits for its configuration, as when a runtime is slow to send it.
+    // It waits for its configuration, as with a slow runtime.
     let mut running = Command::new(&path)
         .env("CNI_COMMAND", "ADD")
         .env("CNI_CONTAINERID", "pod")
@@ -83,7 +83,7 @@ fn fault_16_a_running_plugin_is_replaced() {
     );
     assert_eq!(running.try_wait().unwrap(), None);
 
-    // Told to go on, it finds its configuration empty and says so in the words of CNI.
+    // It goes on, finds its configuration empty, and answers with an error of CNI.
     drop(running.stdin.take());
     let mut answer = String::new();
     running
@@ -96,7 +96,7 @@ fn fault_16_a_running_plugin_is_replaced() {
     assert!(answer.contains("\"code\": 6"), "{answer}");
 }
 
-/// Fault 16: as long as somebody holds a plugin open for writing it cannot be asked, which has its own reason.
+/// Fault 16: a plugin that somebody holds open for writing cannot be run. This has a reason of its own.
 #[test]
 fn fault_16_a_plugin_held_open_for_writing() {
     let site = Site::new();
@@ -116,7 +116,7 @@ fn fault_16_a_plugin_held_open_for_writing() {
     node.must(&declared, "install");
 }
 
-/// Fault 16: it is asked again, and answers once the writer has let go.
+/// Fault 16: it is asked again, and answers once the writer has closed it.
 #[test]
 fn fault_16_a_plugin_let_go_is_asked_again() {
     if !strace::available() {
@@ -154,7 +154,7 @@ fn fault_16_a_plugin_let_go_is_asked_again() {
     assert!(refusals > 0, "nothing stood in the way");
 }
 
-/// Fault 22: directories of somebody else are worked in, and stay theirs; without the capability the reason is told.
+/// Fault 22: directories of another user are used, and keep their owner. Without the capability the reason is reported.
 #[test]
 fn fault_22_directories_of_another_owner() {
     if !nix::unistd::geteuid().is_root() {

@@ -37,7 +37,7 @@ pub(super) struct Node {
     root: PathBuf,
 }
 
-/// One file, all of it that is enforced.
+/// One file: everything of it that is enforced.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct File {
     pub(super) content: Vec<u8>,
@@ -58,7 +58,7 @@ impl Site {
         Self::below(&std::env::temp_dir())
     }
 
-    /// A site in a directory whose mounts are somebody else's to clear away.
+    /// A site in a directory whose mounts the caller removes.
     pub(super) fn below(scratch: &Path) -> Self {
         Self {
             scratch: tempfile::tempdir_in(scratch).unwrap(),
@@ -69,8 +69,8 @@ impl Site {
         self.scratch.path()
     }
 
-    /// Declares the set `version`: Debian's plugins with the version behind their end, where the kernel
-    /// does not look, and a conflist with that subnet. `more` is put into the configuration as it is.
+    /// Declares the set `version`: Debian's plugins with the version after their end, which the kernel
+    /// ignores, and a conflist with that subnet. `more` is added to the configuration as it is.
     pub(super) fn declare(&self, version: &str, subnet: u8, more: &str) -> Declared {
         let mut plugins = BTreeMap::new();
         let mut tar = Tar::like_upstream();
@@ -232,8 +232,8 @@ fn keeper_command(config: &Path, root: &Path, command: &str) -> Command {
     keeper
 }
 
-/// Copies what is in one directory into another. A plugin with the mode that it must have is linked, where that
-/// can be done: it is large, and nobody may ever write to it in place.
+/// Copies the content of one directory into another. A plugin with the right mode is linked if possible: it is large,
+/// and nothing may ever write to it in place.
 fn copy(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -268,7 +268,7 @@ pub(super) fn ours(content: Vec<u8>, mode: u32) -> File {
     }
 }
 
-/// Whether a name is `.cni-keeper-<16 hex>.tmp`: written down here a second time on purpose.
+/// Whether a name is `.cni-keeper-<16 hex>.tmp`. The pattern is repeated here on purpose.
 pub(super) fn is_own_temp(path: &Path) -> bool {
     let name = path.file_name().unwrap().to_string_lossy();
     let middle = name
@@ -293,7 +293,7 @@ pub(super) fn file(path: &Path) -> File {
     }
 }
 
-/// Both streams, for messages and to look into.
+/// Both streams of output.
 pub(super) fn said(output: &Output) -> String {
     format!(
         "{}\n{}{}",

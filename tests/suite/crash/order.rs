@@ -5,8 +5,8 @@ use crate::support::strace;
 use super::node::{CONFLIST, Declared, PLUGINS, Site};
 use super::stepper::{self, Injection};
 
-/// Fault 5 and law 3: every plugin is complete and durable before it has its name, all of them have their names,
-/// durably, before the conflist has its own, and that is made durable, too.
+/// Fault 5: every plugin is complete and durable before it gets its name. All names are durable before the conflist
+/// gets its name, which is then made durable, too.
 #[test]
 fn fault_5_every_name_is_given_to_a_durable_file_in_order() {
     if !strace::available() {
@@ -47,13 +47,13 @@ fn fault_5_every_name_is_given_to_a_durable_file_in_order() {
     let after = trace.next_after(conflist, "fsync(", "/etc/cni/net.d>");
     let ended = lines.iter().rposition(|line| line.contains("renameat"));
     assert!(Some(after) < ended, "the spares come last: {lines:#?}");
-    // What is on record names every file before it is there.
+    // The ledger names every file before it is there.
     let ledger = trace.rename_to("/.cni-keeper", "ledger.json");
     assert!(ledger < published[0] && ledger < conflist);
 }
 
-/// Law 3 over two runs: killed once the plugins have their names, the next run makes these durable before it
-/// writes the conflist.
+/// The same over two runs: if the first is killed after the plugins got their names, the next run makes these durable
+/// before it writes the conflist.
 #[test]
 fn fault_5_names_given_by_a_killed_run_are_durable_before_the_conflist() {
     if !strace::available() || !stepper::available() {
@@ -84,7 +84,7 @@ fn lines_before_bin_sync(site: &Site, declared: &Declared) -> usize {
         .position(|line| line.contains("fsync(") && line.contains("/opt/cni/bin>"));
     let calls = lines[..at.expect("an fsync of the bin directory")].iter();
     calls
-        // One that another thread's call interrupts is told twice, and begins once.
+        // A call that another thread's call interrupts is printed twice, and begins once.
         .filter(|line| line.contains("fsync("))
         .count()
 }

@@ -6,39 +6,39 @@ use std::path::{Path, PathBuf};
 
 use super::node::{CONFLIST, Declared, File, Node, PLUGINS, Site, is_own_temp, ours, said};
 
-/// Temps of somebody else, whose names are close to ours.
+/// Foreign temporary files with names close to ours.
 const FOREIGN_TEMPS: [&str; 3] = [
     ".foreign-123.tmp",
     ".cni-keeper-XYZ.tmp",
     ".cni-keeper-0123456789ABCDEF.tmp",
 ];
 
-/// A command on a node, and what may be seen of it at any instant.
+/// A command on a node, and what may be visible at any instant.
 pub(super) struct Scenario<'a> {
     pub(super) site: &'a Site,
     /// The node before.
     pub(super) before: Node,
-    /// What was visible of it.
+    /// What was visible on it.
     was: BTreeMap<PathBuf, File>,
     /// What is declared while the command runs.
     pub(super) declared: &'a Declared,
     pub(super) command: &'static str,
-    /// What every file may be, besides what it was before.
+    /// What every file may become, besides what it was before.
     pub(super) after: BTreeMap<PathBuf, Option<File>>,
-    /// Whose content is nobody's business but the plan's: not ours, so uninstall leaves it.
+    /// Files of others that the plan replaces: not ours, so `uninstall` leaves them.
     pub(super) tampered: BTreeSet<PathBuf>,
     /// A foreign conflist that is set aside, and its name then.
     pub(super) foreign: Option<(PathBuf, PathBuf)>,
 }
 
 impl<'a> Scenario<'a> {
-    /// `install` of a declaration on a node with foreign files strewn all over.
+    /// `install` of a declaration on a node with foreign files in every directory.
     pub(super) fn install(site: &'a Site, before: Node, declared: &'a Declared) -> Self {
         strew(&before);
         Self::plain(site, before, declared)
     }
 
-    /// `uninstall` of a declaration from a node that has it, with foreign files strewn all over.
+    /// `uninstall` of a declaration from a node that has it, with foreign files in every directory.
     pub(super) fn uninstall(site: &'a Site, declared: &'a Declared) -> Self {
         let mut scenario = Self::install(site, site.installed(declared), declared);
         scenario.command = "uninstall";
@@ -67,7 +67,7 @@ impl<'a> Scenario<'a> {
         }
     }
 
-    /// Every file is wholly what it was or wholly what it becomes, and the runtime sees nothing half done.
+    /// Checks that every file is completely the old one or completely the new one.
     pub(super) fn is_whole(&self, node: &Node, at: &str) {
         let before = &self.was;
         let mut now = node.visible();
@@ -101,7 +101,7 @@ impl<'a> Scenario<'a> {
         self.is_usable(node, at);
     }
 
-    /// Where there is a conflist of ours, there is every plugin; where it is the new one, they are too.
+    /// Checks that every plugin is there if our conflist is, and the new plugins if it is the new conflist.
     fn is_usable(&self, node: &Node, at: &str) {
         let conflist = in_conf(CONFLIST);
         let now = node.visible();
@@ -133,7 +133,7 @@ impl<'a> Scenario<'a> {
         }
     }
 
-    /// What the command is for is reached, nothing of its own is left lying about, and all else is as it was.
+    /// Checks that the command reached its goal, left nothing of its own behind, and changed nothing else.
     pub(super) fn is_done(&self, node: &Node, at: &str) {
         let mut expected = self.was.clone();
         for (name, file) in &self.after {
@@ -157,7 +157,7 @@ impl<'a> Scenario<'a> {
         }
     }
 
-    /// The ledger forgot nothing of ours and claimed nothing of anybody else's.
+    /// Checks that the ledger has all of our files and none of others.
     pub(super) fn can_be_uninstalled(&self, node: &Node, at: &str) {
         let before = node.visible();
         let output = node.run(self.declared, "uninstall");

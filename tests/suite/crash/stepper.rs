@@ -1,8 +1,8 @@
-//! Killing the program at the Nth change that it makes, or refusing that change, whichever thread makes it.
+//! Kills the program at the Nth change that it makes, or refuses that change, whichever thread makes it.
 //!
-//! strace counts the calls of each thread apart. The program changes the disk from several, so that some
-//! calls would never be the Nth of anything, and others would be hit together; this counts them all in one
-//! row, in the order in which they come.
+//! strace counts the calls of each thread separately. The program changes the disk from several threads, so some
+//! calls would never be the Nth, and others would be hit together. This counts all calls in one sequence, in the
+//! order in which they come.
 
 use std::collections::HashMap;
 use std::fs;
@@ -18,7 +18,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-/// Where the kernel says that a thread stopped for the tracer itself (`PTRACE_EVENT_STOP`).
+/// By this the kernel says that a thread stopped for the tracer itself (`PTRACE_EVENT_STOP`).
 const STOPPED: i32 = 128;
 
 /// What happens at a change.
@@ -211,7 +211,7 @@ impl Tracer<'_> {
         }
         self.hit = Some(change);
         match self.fault {
-            // The plugins that it is asking go with it, so that nothing is left running.
+            // The plugins that it runs are killed with it, so that nothing is left running.
             Injection::Kill => killpg(self.leader, Signal::SIGKILL).unwrap(),
             Injection::Refuse(errno) => {
                 take_away(thread);
@@ -236,7 +236,7 @@ impl Tracer<'_> {
             "exit_group" => PathBuf::new(),
             _ => fs::read_link(format!("/proc/{thread}/fd/{}", arguments[0])).ok()?,
         };
-        // Output, pipes, and what wakes a thread are no changes.
+        // Output, pipes and wake-ups of threads are no changes.
         if call != "exit_group" && !path.starts_with(self.root) {
             return None;
         }

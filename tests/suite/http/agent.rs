@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::client::Client;
 
-/// Longer than any answer takes; only a failure gets there.
+/// Longer than any answer takes.
 pub(super) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// What the loop does when a view asks for a look.

@@ -11,7 +11,7 @@ use super::agent::{Agent, DEADLINE};
 const CROWD: usize = 10_000;
 /// How many are opened at once.
 const BURST: usize = 1_000;
-/// What the rest of the suite may need meanwhile.
+/// Descriptors that the rest of the suite may need meanwhile.
 const OTHERS: usize = 1_000;
 /// A kubelet takes a container for unready after three probes in a row that failed.
 const FAILURES: usize = 3;
@@ -27,7 +27,7 @@ fn crowd() -> usize {
     allowed.saturating_sub(OTHERS).clamp(200, CROWD)
 }
 
-/// A probe as a kubelet makes it: a new connection, and no longer than it waits with one retry of the kernel's.
+/// A probe as a kubelet makes it: a new connection, with time for one retry by the kernel.
 fn probe(agent: &Agent) -> bool {
     let mut answer = [0; 12];
     let asked = TcpStream::connect(agent.address).and_then(|mut stream| {
@@ -38,7 +38,7 @@ fn probe(agent: &Agent) -> bool {
     asked.is_ok() && &answer == b"HTTP/1.1 200"
 }
 
-/// Opens connections as fast as it can. Some keep silent, some begin a request and do not end it.
+/// Opens connections as fast as it can. Some are silent, some begin a request and do not end it.
 fn open(address: SocketAddr, count: usize) -> Vec<TcpStream> {
     let some = (0..count).filter_map(|number| {
         let mut stream = TcpStream::connect(address).ok()?;
@@ -63,7 +63,7 @@ fn fault_58_ten_thousand_slow_connections_do_not_lock_a_probe_out() {
     let (address, wanted) = (agent.address, crowd());
     let mut crowd: Vec<TcpStream> = Vec::with_capacity(wanted);
     let mut in_a_row = 0;
-    // A burst is smaller than the kernel's queue: who does not get into that is not ours to serve.
+    // A burst is smaller than the kernel's queue, since the server cannot serve a connection that does not get into it.
     for _ in 0..wanted.div_ceil(BURST) {
         thread::scope(|scope| {
             let halves = [(); 2].map(|()| scope.spawn(move || open(address, BURST / 2)));

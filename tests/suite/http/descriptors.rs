@@ -20,8 +20,7 @@ fn descriptors() -> usize {
     fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
-/// Connects although there are no descriptors left: gives up one after the other, as the server may be quicker
-/// to take the first.
+/// Connects although there are no descriptors left: frees one after the other, since the server may take the first.
 fn connect(agent: &Agent, files: &mut Vec<File>) -> Client {
     loop {
         files.pop().expect("a file to give up");
@@ -31,8 +30,8 @@ fn connect(agent: &Agent, files: &mut Vec<File>) -> Client {
     }
 }
 
-/// One spare descriptor is enough for one probe after the other, and one that a silent client holds is as good.
-/// Once there are more, all is as before.
+/// One spare descriptor is enough for one probe after the other, also if a silent client holds it. Once there are more,
+/// everything is as before.
 #[test]
 fn fault_15_health_answers_without_descriptors() {
     let test = fault_15_health_answers_without_descriptors;
@@ -42,7 +41,7 @@ fn fault_15_health_answers_without_descriptors() {
         rerun::must_pass(&output.expect("prlimit(1) runs"));
         return;
     }
-    // Nobody is let go merely for being slow.
+    // No connection is closed only because it is slow.
     let agent = Agent::within(ConnectionLimits {
         head_timeout: DEADLINE * 2,
         ..ConnectionLimits::default()

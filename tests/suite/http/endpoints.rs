@@ -52,7 +52,7 @@ fn head_is_get_without_the_body() {
     for (path, _) in PATHS {
         client.send(format!("HEAD {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
         let head = client.head().unwrap();
-        // A body that came all the same would be taken for the next answer.
+        // If a body came, it would be taken for the next answer.
         let whole = client.get(path);
         assert_eq!(head.status, whole.status, "{path}");
         for name in ["content-type", "cache-control", "content-security-policy"] {
@@ -120,7 +120,7 @@ fn fault_58_a_body_is_refused_and_the_connection_closed() {
             assert!(client.answer_or_end().is_none(), "{method} {header}");
         }
     }
-    // Whoever asks first is told at once, and sends nothing.
+    // A client that asks first gets its answer at once, and sends nothing.
     let mut client = agent.connect();
     let expecting = "Expect: 100-continue\r\nContent-Length: 9\r\n";
     assert_eq!(client.ask("/livez", expecting).answer().status, 413);
@@ -259,7 +259,7 @@ async fn fault_59_a_taken_port_is_named() {
         let line = format!("{setting} {taken}: Address already in use; another process");
         assert!(error.to_string().starts_with(&line), "{error}");
     }
-    // An address for documentation: no machine has it.
+    // An address for documentation, which no machine has.
     let nobodys = SocketAddr::from(([192, 0, 2, 1], 9742));
     let error = Server::bind(nobodys, Surface::Everything).unwrap_err();
     let line = "http.listen 192.0.2.1:9742: Cannot assign requested address; this machine has no";

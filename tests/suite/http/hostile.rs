@@ -7,9 +7,9 @@ use cni_keeper::http::{ConnectionLimits, Surface};
 
 use super::agent::{Agent, DEADLINE, Looks, ready};
 
-/// An age: what is set to it is not what a test is about.
+/// A time so long that it does not matter in a test.
 const NEVER: Duration = Duration::from_secs(3_600);
-/// Soon enough to be waited for.
+/// A time so short that a test can wait for it.
 const SOON: Duration = Duration::from_millis(300);
 
 fn endless() -> ConnectionLimits {
@@ -21,7 +21,7 @@ fn endless() -> ConnectionLimits {
     }
 }
 
-/// With the limits of the field: a head that does not end is waited for five seconds, and nobody else waits.
+/// With the limits in production: the server waits five seconds for the end of a head, and other clients do not wait.
 #[test]
 fn fault_58_a_slow_head_is_cut_off() {
     let agent = Agent::ready();
@@ -35,7 +35,7 @@ fn fault_58_a_slow_head_is_cut_off() {
     slow.must_end();
 }
 
-/// A byte now and then does not buy time.
+/// A client that sends a byte now and then gets no more time.
 #[test]
 fn fault_58_a_dripping_head_is_cut_off() {
     let agent = Agent::within(ConnectionLimits {
@@ -45,7 +45,7 @@ fn fault_58_a_dripping_head_is_cut_off() {
     let mut client = agent.connect();
     client.send("GET /readyz HTTP/1.1\r\nX: ");
     client.stream().set_read_timeout(Some(SOON / 20)).unwrap();
-    // The pace is the read timeout's; an error ends it, which is the server's closing.
+    // The read timeout sets the pace; the server's close ends it with an error.
     let mut drips = 0;
     while !client.has_ended() {
         let _ = client.stream().write_all(b"x");
@@ -80,7 +80,7 @@ fn fault_58_big_heads_are_refused() {
         assert!(matches!(answer.status, 414 | 431), "{}", answer.status);
         client.must_end();
     }
-    // What is usual fits.
+    // A usual head fits.
     let usual = format!("X: {}\r\n", "x".repeat(7 * 1024));
     assert_eq!(agent.connect().ask("/readyz", &usual).answer().status, 200);
 }
@@ -103,7 +103,7 @@ fn fault_58_what_is_no_http_is_refused() {
     assert_eq!(agent.connect().get("/readyz").status, 200);
 }
 
-/// A page in a browser on this machine is at home at some name, and this listener has none.
+/// A web page in a browser on this machine sends its own Host, and this listener has no name.
 #[test]
 fn fault_58_a_foreign_host_is_refused() {
     let agent = Agent::ready();
@@ -131,7 +131,7 @@ fn fault_58_a_foreign_host_is_refused() {
     assert_eq!(client.send("GET / HTTP/1.1\r\n\r\n").answer().status, 400);
 }
 
-/// It asks and asks, and never reads: what was written for it fills the kernel's buffers, and then it is let go.
+/// A client that sends requests and never reads: its answers fill the kernel's buffers, and then it is disconnected.
 #[test]
 fn fault_58_a_client_that_does_not_read_is_cut_off() {
     let agent = Agent::within(ConnectionLimits {
@@ -140,7 +140,7 @@ fn fault_58_a_client_that_does_not_read_is_cut_off() {
     });
     let client = agent.connect();
     let request = "GET /nope HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(1_000);
-    // The server stops reading when it cannot write, so this write ends with its leaving.
+    // The server stops reading when it cannot write, so this write ends when the server closes.
     client.stream().set_write_timeout(Some(DEADLINE)).unwrap();
     let refused = loop {
         match client.stream().write_all(request.as_bytes()) {
@@ -153,7 +153,7 @@ fn fault_58_a_client_that_does_not_read_is_cut_off() {
     assert_eq!(agent.connect().get("/readyz").status, 200);
 }
 
-/// However busy a connection is, it ends; its last answer is whole.
+/// Every connection ends, however busy it is; its last answer is complete.
 #[test]
 fn fault_58_a_connection_does_not_live_forever() {
     let agent = Agent::within(ConnectionLimits {
@@ -170,7 +170,7 @@ fn fault_58_a_connection_does_not_live_forever() {
     assert!(answers > 0);
 }
 
-/// When all slots are taken, the newcomer gets the one whose holder has kept silent longest.
+/// When all slots are taken, a new connection gets the slot of the one that was silent longest.
 #[test]
 fn fault_58_who_keeps_silent_makes_room() {
     let agent = Agent::within(ConnectionLimits {
@@ -183,7 +183,7 @@ fn fault_58_who_keeps_silent_makes_room() {
     let mut newcomer = agent.connect();
     assert_eq!(newcomer.get("/readyz").status, 200);
     oldest.must_end();
-    // Asking again makes young again.
+    // Another request resets the time of silence.
     assert_eq!(other.get("/livez").status, 200);
     let mut another = agent.connect();
     assert_eq!(another.get("/readyz").status, 200);
@@ -191,7 +191,7 @@ fn fault_58_who_keeps_silent_makes_room() {
     assert_eq!(other.get("/livez").status, 200);
 }
 
-/// Whoever is being answered is not cut off for anybody: the newcomer waits for its turn.
+/// A connection that is being answered keeps its slot; the new one waits.
 #[test]
 fn fault_58_who_is_being_answered_keeps_the_slot() {
     let (looks, gate) = Looks::gated();

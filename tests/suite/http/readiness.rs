@@ -68,7 +68,7 @@ fn gauge(metrics: &str) -> &str {
     line.rsplit(' ').next().unwrap()
 }
 
-/// A disk that hangs: no answer is ready, none waits long, and the agent lives.
+/// A disk that hangs: no answer says ready, none waits long, and the agent is alive.
 #[test]
 fn a_look_that_does_not_end_is_not_ready() {
     let agent = Agent::looking(ready(), Looks::Never);
@@ -102,7 +102,7 @@ fn a_look_that_does_not_end_is_not_ready() {
     }
 }
 
-/// What was wrong when it could still be seen goes first.
+/// Failures that were seen before the disk hung come first.
 #[test]
 fn a_look_that_does_not_end_keeps_the_reasons() {
     let mut status = broken();

@@ -61,7 +61,7 @@ fn fault_58_planted_secrets_come_out_nowhere() {
     assert_eq!(plugin["policy"]["k8s_auth_token"], "[redacted]");
 }
 
-/// What the agent's parser cannot read it cannot redact either.
+/// The agent cannot redact what its parser cannot read, so it does not show it.
 #[test]
 fn fault_58_what_cannot_be_parsed_is_not_shown() {
     let agent = agent(r#"{"token": "HUSH", "#);

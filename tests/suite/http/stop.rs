@@ -15,7 +15,7 @@ fn a_request_under_way_is_answered_before_the_end() {
     client.ask("/readyz", "");
     gate.asked.recv_timeout(DEADLINE).unwrap();
     agent.begin_to_stop();
-    // Whoever comes now is refused: the listener is gone.
+    // A new connection is refused now: the listener is gone.
     let started = Instant::now();
     while TcpStream::connect(agent.address).is_ok() {
         assert!(started.elapsed() < DEADLINE, "it still listens");
@@ -29,7 +29,7 @@ fn a_request_under_way_is_answered_before_the_end() {
     agent.wait();
 }
 
-/// Neither who says nothing, nor who keeps a connection, nor who has half a head, is waited for.
+/// The server does not wait for silent connections, idle ones, or those with half a head.
 #[test]
 fn idle_clients_do_not_delay_the_end() {
     let patient = ConnectionLimits {
@@ -52,7 +52,7 @@ fn idle_clients_do_not_delay_the_end() {
     }
 }
 
-/// An answer that its client does not take is let go when the time for farewells is over.
+/// An answer that its client does not read is dropped when the grace period is over.
 #[test]
 fn a_client_that_does_not_read_does_not_hold_up_the_end() {
     let limits = ConnectionLimits {

@@ -57,7 +57,7 @@ fn a_node_gets_the_range_that_the_cluster_assigned_to_it() {
     let mode = fs::metadata(remembered).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 
-    // The API server is gone: what it said before does.
+    // The API server is gone: its last answer is used.
     cluster.server.on(NODE, [Reply::status(500)]);
     for command in ["verify", "plan", "render", "install"] {
         start(&mut in_cluster(&node, command))
@@ -65,7 +65,7 @@ fn a_node_gets_the_range_that_the_cluster_assigned_to_it() {
             .exits(0)
             .says("answers 500");
     }
-    // What is known of another node is of no use here.
+    // The facts of another node are not used.
     let mut elsewhere = node.command("plan --node-name worker-2");
     start(&mut elsewhere)
         .end()
@@ -76,7 +76,7 @@ fn a_node_gets_the_range_that_the_cluster_assigned_to_it() {
     assert!(!node.has(&format!("{STATE}/node.json")));
 }
 
-/// The ranges of the cluster hold for what the API says as well.
+/// The cluster's ranges are also checked for values from the API.
 #[test]
 fn a_range_outside_of_the_clusters_is_refused() {
     let network = NETWORK.replace("  facts:", "  podRanges: [10.0.0.0/16]\n  facts:");
@@ -124,11 +124,11 @@ fn a_label_that_changes_changes_the_conflist() {
     object["metadata"]["labels"] = json!({});
     cluster.set_node(&object);
     agent.becomes_unready("kubectl label node worker-1 rack=VALUE");
-    // What is there stays, since nobody knows better.
+    // The conflist stays as it is, since there is nothing newer.
     assert!(node.has(CONFLIST));
 }
 
-/// A restart needs no API server, and an outage unreadies nobody.
+/// A restart needs no API server, and a node stays ready during an outage.
 #[test]
 fn without_the_api_server_the_agent_starts_with_what_it_knows() {
     let (node, cluster) = member(NETWORK, "");
@@ -151,14 +151,14 @@ fn without_the_api_server_the_agent_starts_with_what_it_knows() {
     assert!(again.is_ready());
 }
 
-/// Nothing is known yet: not ready with the reason, and alive; ready as soon as the API server answers.
+/// Nothing is known yet: the agent is not ready, says why, and is alive. It is ready as soon as the API server answers.
 #[test]
 fn without_the_api_server_nothing_is_made_up() {
     let (node, cluster) = member(NETWORK, "");
     cluster.server.on(NODE, [Reply::silent()]);
     let agent = agent(&node);
     agent.becomes_unready("node.podCIDR is not known yet: the Kubernetes API has not answered");
-    // An answer that does not come keeps nobody waiting: the plugins are in place.
+    // The plugins do not wait for the missing answer: they are in place.
     agent.until("plugins are placed", |agent| {
         agent.get("/readyz/binaries").status == 200
     });
@@ -187,13 +187,13 @@ fn the_server_that_pods_are_told_of_may_have_an_ipv6_address() {
     install
         .env("KUBERNETES_SERVICE_HOST", "::1")
         .env("KUBERNETES_SERVICE_PORT", port)
-        // No proxy can reach an address that exists within the cluster only.
+        // No proxy can reach an address that exists only in the cluster.
         .env("HTTPS_PROXY", "http://127.0.0.1:9");
     start(&mut install).end().exits(0);
     assert_eq!(subnet(&node), "10.244.7.0/24");
 }
 
-/// A declared server may lie behind the proxy of the environment, unless that is told not to.
+/// A declared server is reached through the proxy of the environment, unless NO_PROXY names it.
 #[test]
 fn no_proxy_is_honoured() {
     let (node, cluster) = member(NETWORK, "");

@@ -16,7 +16,7 @@ fn gated() -> String {
     NETWORK.replace("network:\n", "network:\n  requires: [{file: /run/gate}]\n")
 }
 
-/// The conditions that were written so far, without what others have.
+/// The agent's conditions that were written so far.
 fn conditions(cluster: &Cluster) -> Vec<Value> {
     let told = cluster.bodies("PATCH", STATUS);
     told.into_iter()
@@ -130,7 +130,7 @@ fn drift_becomes_an_event_of_the_node_and_the_same_again_does_not() {
     );
 }
 
-/// Somebody else changes the taints at the same moment: nothing of theirs is lost.
+/// Another client changes the taints at the same moment: none of its changes is lost.
 #[test]
 fn the_startup_taint_goes_once_the_node_is_ready_and_no_other_does() {
     let (node, cluster) = member(&gated(), ", removeTaint: cni-keeper.dev/not-ready");
@@ -204,11 +204,11 @@ fn nobody_waits_for_the_api_server() {
     }
     assert!(agent.is_ready());
     assert_eq!(node.names(CONF), ["10-pods.conflist"]);
-    // The request that hangs does not hold up the end either.
+    // The hanging request does not delay the end either.
     agent.stop();
 }
 
-/// What the API server refuses is told where operators look, and changes nothing else.
+/// A refusal of the API server is reported where operators look, and changes nothing else.
 #[test]
 fn a_missing_permission_is_told_and_the_node_is_ready_all_the_same() {
     let (node, cluster) = member(NETWORK, ", condition: true");
@@ -230,7 +230,7 @@ fn a_missing_permission_is_told_and_the_node_is_ready_all_the_same() {
     });
 }
 
-/// All of it is off unless it is declared, and can be switched on while the agent runs.
+/// Reports are off unless they are declared, and can be switched on while the agent runs.
 #[test]
 fn nothing_is_told_unless_that_is_declared() {
     let (node, cluster) = member(NETWORK, "");
@@ -245,7 +245,7 @@ fn nothing_is_told_unless_that_is_declared() {
     until_without_asking(&agent, "told", || statuses(&cluster) == ["True"]);
 }
 
-/// Replaces what is declared of the API.
+/// Replaces the section `kubernetes` of the configuration.
 fn switch(node: &Node, cluster: &Cluster, from: &str, to: &str) {
     let text = std::fs::read_to_string(node.config()).unwrap();
     let (from, to) = (cluster.section(from), cluster.section(to));

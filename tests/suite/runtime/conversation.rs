@@ -13,7 +13,7 @@ use tokio::net::UnixListener;
 
 use super::{READY, Reply, against, ask, host, replied, run, speak};
 
-/// What a runtime must have loaded to be right: what containerd's recorded answer tells, on this host.
+/// What a runtime must have loaded: the network of containerd's recorded answer, on this host.
 fn expected(host: &Host, answer: &CriStatus) -> ExpectedNetwork {
     let network = &answer.cni.as_ref().unwrap().networks[0];
     ExpectedNetwork {
@@ -34,7 +34,7 @@ fn the_answer_of_containerd_arrives_whole() {
     assert_eq!(networks[0].name, "pod-network");
 }
 
-/// One call of `runtime.v1`, as every gRPC server wants it; no other method is ever called.
+/// One call of `runtime.v1`, as every gRPC server expects it. The agent calls no other method.
 #[test]
 fn the_question_is_a_verbose_status_and_nothing_else() {
     let (sender, requests) = mpsc::channel();
@@ -95,7 +95,7 @@ fn directories_are_compared_by_where_they_lie() {
     });
 }
 
-/// An error comes in the head alone, or behind a head and no message.
+/// An error comes in the headers alone, or after headers without a message.
 #[test]
 fn an_error_is_told_in_the_runtimes_own_words() {
     let told = |name: &'static str, code: &str, at_once: bool| {

@@ -20,9 +20,9 @@ fn frame(length: u32, kind: u8, flags: u8, stream: u32) -> Vec<u8> {
     head
 }
 
-/// Writes this and keeps the connection open.
+/// Writes these bytes and keeps the connection open.
 async fn write(mut stream: UnixStream, bytes: Vec<u8>) {
-    // A client that has seen enough leaves before the end.
+    // The client may close before the end.
     let _ = stream.write_all(&bytes).await;
     let mut unread = Vec::new();
     let _ = stream.read_to_end(&mut unread).await;
@@ -45,7 +45,7 @@ fn nothing_there() {
                 "{path} is not there; is the container runtime running, and is runtime.endpoint its CRI socket?"
             ))
         );
-        // A socket of this machine is none of the host's.
+        // A socket of this machine is not below the host root.
         symlink("/run/other.sock", root.path().join("run/cri.sock")).unwrap();
         let error = ask(&host).await.unwrap_err();
         assert!(matches!(error.reason, StatusCallError::NoSocket), "{error}");
@@ -65,7 +65,7 @@ fn nobody_listens() {
             "{error}"
         );
         std::fs::remove_file(&socket).unwrap();
-        // Closed, as of a runtime that has ended: the name stays.
+        // Closed, as by a runtime that has ended: the file stays.
         drop(UnixListener::bind(&socket).unwrap());
         let error = ask(&host).await.unwrap_err();
         assert!(
@@ -76,7 +76,7 @@ fn nobody_listens() {
     });
 }
 
-/// Three kinds of silence at once: nothing at all, none but HTTP/2's own greeting, and a byte now and then.
+/// Three kinds of silence: nothing at all, only the greeting of HTTP/2, and a byte now and then.
 #[test]
 fn silence_ends_after_two_seconds() {
     run(async {
