@@ -28,8 +28,7 @@ use tempfile::NamedTempFile;
 use crate::support::server::{Reply, Server};
 use crate::support::tls::Authority;
 
-/// An unlinked temporary file, as the agent's own spool is. Whoever holds the other end of the channel hears
-/// when it is let go.
+/// An unlinked temporary file, like the agent's own spool. The other end of the channel learns when it is dropped.
 pub(crate) struct TempSpool {
     file: File,
     _held: Option<Sender<()>>,
@@ -85,7 +84,7 @@ impl FileSource for Disk {
     }
 }
 
-/// Nothing waits longer than a test may take, and nothing is hurried either.
+/// Time limits that no test reaches by accident.
 pub(crate) fn settings() -> config::FetchSettings {
     config::FetchSettings {
         connect_timeout: Duration::from_secs(20),
@@ -108,7 +107,7 @@ const NO_PAUSE: RoundsPolicy = RoundsPolicy {
 
 static SPREAD: LazyLock<Spread> = LazyLock::new(|| Spread::of("node-1"));
 
-/// Nobody watches, nothing pauses.
+/// No progress bar, no pauses.
 pub(crate) fn means<'a>(
     settings: &'a config::FetchSettings,
     health: &'a SharedServerHealth,
@@ -276,7 +275,7 @@ fn closed_port() -> String {
 async fn a_download_asks_for_the_bytes_as_they_are_and_says_who_asks() {
     let content = content();
     let server = Server::http();
-    // The label is wrong or at least not ours to act on: the pin is of the bytes as they come.
+    // The agent ignores this label: the pin is of the bytes as they come.
     server.on("/a", [Reply::ok(&content).with("Content-Encoding", "gzip")]);
     let source = server.url("/a");
     got(Case::one(&content, &source).run().await, &content, &source);
@@ -325,7 +324,7 @@ impl FileSource for Hung {
     }
 }
 
-/// Fault 39 of a seed: whatever else the one thread of the agent has to do is done while a mount hangs.
+/// Fault 39 with a seed: the agent's other work goes on while a mount hangs.
 #[tokio::test]
 async fn fault_39_a_mount_that_hangs_stops_nothing_else() {
     let (sign, signs) = channel();
@@ -450,7 +449,7 @@ async fn fault_9_a_full_disk_is_told_as_such() {
     assert_eq!(server.count("/a"), 1);
 }
 
-/// Fault 7: a download that is given up lets go of its spool.
+/// Fault 7: a cancelled download drops its spool.
 #[tokio::test]
 async fn fault_7_dropping_a_download_lets_go_of_the_spool() {
     let content = content();

@@ -36,7 +36,7 @@ impl Scene {
         scene
     }
 
-    /// In an empty directory that somebody else removes; not watched yet.
+    /// In an empty directory that the caller removes; not watched yet.
     fn within(base: &Path) -> Self {
         let mut runtime = runtime::Builder::new_current_thread();
         let scene = Self {
@@ -68,7 +68,7 @@ impl Scene {
         dirs.into_iter().filter(|dir| dir.is_dir()).collect()
     }
 
-    /// What the loop does before each look.
+    /// What the loop does before each observation.
     fn arm(&mut self) -> Result<(), WatchError> {
         self.watch.watch_dirs(&self.dirs(), path_filter())
     }
@@ -100,7 +100,7 @@ impl Scene {
         }
     }
 
-    /// Fails unless a change of this file in the leaf is told, and nothing else.
+    /// Fails unless a change of this file in the leaf is reported, and nothing else.
     #[track_caller]
     fn sees_the_leaf(&mut self) {
         self.told();

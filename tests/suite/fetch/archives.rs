@@ -21,7 +21,7 @@ pub(super) struct Taken {
     pub(super) digest: Option<Sha256>,
 }
 
-/// Keeps everything; holds the reader to the order of its calls.
+/// Keeps everything, and checks the order of the reader's calls.
 #[derive(Default)]
 pub(super) struct Keep(pub(super) Vec<Taken>);
 
@@ -121,7 +121,7 @@ fn gives_the_bridge(bytes: &[u8]) {
         content,
         digest,
     };
-    // Not assert_eq: nobody wants to see that many bytes.
+    // Not assert_eq, which would print all the bytes.
     assert!(read(bytes).unwrap() == [expected]);
 }
 
@@ -254,7 +254,7 @@ fn fault_51_a_wanted_path_must_be_a_regular_file() {
     assert_eq!(refused(&sparse.gz()).kind().as_str(), "member-type");
 }
 
-/// Fault 51: names that leave the archive, and links and devices that nobody wants, are passed over.
+/// Fault 51: names that leave the archive are skipped, and so are unwanted links and devices.
 #[test]
 fn fault_51_evil_neighbours_are_passed_over() {
     let evil = Tar::new()
@@ -268,7 +268,7 @@ fn fault_51_evil_neighbours_are_passed_over() {
     gives_the_bridge(&evil.file("bridge", &bridge()).gz());
 }
 
-/// Fault 51: what counts is the name that PAX and GNU headers give, and a contradiction is refused.
+/// Fault 51: the name in PAX and GNU headers is used, and a contradiction is refused.
 #[test]
 fn fault_51_smuggled_names() {
     let long = format!("{}/bridge", "d".repeat(150));
@@ -363,7 +363,7 @@ fn fault_52_bombs() {
         let tar = good().entry(kind, "x", &bulk[..1 << 20]);
         assert_eq!(exceeded(tar), LimitExceeded::Extension(64 << 10));
     }
-    // A size that is only claimed is believed by nobody.
+    // A size that is only claimed is not believed.
     let claim = good().claiming(EntryType::Regular, "x", 4 << 30, b"");
     assert_eq!(read(claim).unwrap_err().kind().as_str(), "archive");
 }
@@ -384,7 +384,7 @@ fn fault_53_a_missing_member_is_named() {
     assert!(error.ends_with("plugin-19 and 10 more"), "{error}");
 }
 
-/// Fault 54: a right digest on a wrong architecture is refused before the sink hears of it.
+/// Fault 54: a right digest with a wrong architecture is refused before the sink gets anything.
 #[test]
 fn fault_54_a_wrong_architecture_is_refused() {
     for content in [

@@ -20,7 +20,7 @@ async fn fault_37_no_dns() {
     assert!(tried.reason.to_string().contains("no-such-host.invalid"));
 }
 
-/// Fault 38: refused, silent and black-holed sources are left for the next one.
+/// Fault 38: after a refused, silent or black-holed source, the next one is asked.
 #[tokio::test]
 async fn fault_38_refused_silence_and_blackhole_go_to_the_next_source() {
     let content = content();
@@ -28,7 +28,7 @@ async fn fault_38_refused_silence_and_blackhole_go_to_the_next_source() {
     server.on("/silent", [Reply::silent()]);
     server.on("/midway", [Reply::silent_after(&content, 1000)]);
     server.on("/a", [Reply::ok(&content)]);
-    // The kernel takes the connection, and nobody ever answers the handshake.
+    // The kernel accepts the connection, and nothing ever answers the handshake.
     let blackhole = TcpListener::bind("127.0.0.1:0").unwrap();
     let sources = [
         closed_port(),
@@ -85,7 +85,7 @@ async fn fault_38_a_reset_is_retried() {
     assert_eq!(server.count("/a"), 5);
 }
 
-/// Fault 39: a drip falls to the least throughput, and without one to the total deadline.
+/// Fault 39: the minimum rate ends a drip; without a minimum rate, the total deadline does.
 #[tokio::test]
 async fn fault_39_a_slow_drip_is_cut_off() {
     let content = content();
@@ -111,8 +111,8 @@ async fn fault_39_a_slow_drip_is_cut_off() {
     );
 }
 
-/// Fault 39: what came until the total deadline is kept, and the same source is asked for the rest: where a mirror is
-/// slow because of many, whoever leaves it begins at zero elsewhere.
+/// Fault 39: what came until the total deadline is kept, and the same source is asked for the rest. A client that
+/// leaves a busy mirror would begin at zero elsewhere.
 #[tokio::test]
 async fn fault_39_a_body_that_runs_out_of_time_is_resumed() {
     let content = content();
@@ -230,7 +230,7 @@ async fn fault_45_a_busy_source_is_left_alone_meanwhile() {
     assert_eq!((server.count("/busy"), server.count("/a")), (1, 3));
 }
 
-/// Fault 46: a captive portal's page is a wrong digest, and is asked for once.
+/// Fault 46: the page of a captive portal is a wrong digest, and is downloaded once.
 #[tokio::test]
 async fn fault_46_html_with_200_is_no_retry_storm() {
     let server = Server::http();
@@ -310,7 +310,7 @@ async fn fault_48_a_wrong_digest_goes_to_the_next_source() {
     }
 }
 
-/// Fault 44: what a server writes into `Location` fills no log and no `/status`.
+/// Fault 44: a long `Location` of a server fills neither log nor `/status`.
 #[tokio::test]
 async fn fault_44_a_long_location_makes_no_long_message() {
     let authority = Authority::new();

@@ -131,7 +131,7 @@ async fn fault_41_wrong_lengths_are_found() {
     assert_eq!(kinds, ["truncated", "digest", "truncated"]);
 }
 
-/// Fault 42: a server that ignores Range sends everything, and that is how it is taken.
+/// Fault 42: a server that ignores Range sends everything, and the download starts from zero.
 #[tokio::test]
 async fn fault_42_a_200_to_a_range_request_restarts_from_zero() {
     let content = content();
@@ -143,7 +143,7 @@ async fn fault_42_a_200_to_a_range_request_restarts_from_zero() {
     assert_eq!(server.requests()[1].header("range"), Some("bytes=100000-"));
 }
 
-/// Fault 43: whatever else a resumed answer is, it is never joined; the whole is asked for.
+/// Fault 43: a resumed answer that is anything else is never joined; the whole is requested.
 #[tokio::test]
 async fn fault_43_a_change_in_mid_resume_restarts() {
     let content = content();
@@ -166,7 +166,7 @@ async fn fault_43_a_change_in_mid_resume_restarts() {
             Reply::ok(&content[100_000..]).with_status(206),
         ),
         ("not satisfiable", Reply::status(416)),
-        // Here the tag lies: joined to the old beginning it proves wrong, and all of it is asked for.
+        // Here the tag lies: joined to the old beginning the digest is wrong, and the whole is requested.
         ("the same tag on other bytes", part("\"v1\"", 100_000)),
     ] {
         let server = Server::http();

@@ -62,7 +62,7 @@ fn fault_10_no_inodes_keep_the_old_file() {
     });
 }
 
-/// Fault 11: on a read-only mount what is there can be observed, and nothing written, with the reason.
+/// Fault 11: on a read-only mount files can be observed, and a write fails with the reason.
 #[test]
 fn fault_11_a_read_only_mount_can_be_observed() {
     in_private_mounts(&fault_11_a_read_only_mount_can_be_observed, |scratch| {
@@ -128,7 +128,7 @@ fn fault_17_a_blob_is_copied_to_another_file_system() {
     );
 }
 
-/// Fault 17, the case that the device number does not show: two mounts of one file system.
+/// Fault 17 with two mounts of one file system, which the device number does not show.
 #[test]
 fn fault_17_a_blob_is_copied_to_another_mount_of_the_same_file_system() {
     let test = &fault_17_a_blob_is_copied_to_another_mount_of_the_same_file_system;
@@ -209,7 +209,7 @@ fn fault_21_an_immutable_file_is_reported() {
     });
 }
 
-/// Fault 22: a directory that belongs to someone else is worked in all the same, and what is placed is root's.
+/// Fault 22: a directory that belongs to another user is used, and the placed files belong to root.
 #[test]
 fn fault_22_a_directory_of_another_owner_is_worked_in() {
     if !is_root() {

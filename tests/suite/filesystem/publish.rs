@@ -59,7 +59,7 @@ fn fault_8_sweeping_removes_own_temps_only() {
     for file in foreign.iter().chain([&own]) {
         fs::write(scratch.path().join(file), "x").unwrap();
     }
-    // The pattern alone does not make it ours: we never make these.
+    // These match the pattern, but we never make such: they are not ours.
     let (link, folder) = (
         ".cni-keeper-0000000000000001.tmp",
         ".cni-keeper-0000000000000002.tmp",
@@ -140,7 +140,7 @@ fn fault_19_a_link_is_replaced_and_its_target_untouched() {
     assert!(scratch.path().join("elsewhere").exists());
 }
 
-/// Fault 31 and 32: mode, owner and set-uid are repaired in place, by descriptor, without a new content.
+/// Faults 31 and 32: mode, owner and set-uid are repaired in place, by descriptor, without writing the content.
 #[test]
 fn fault_31_mode_and_owner_are_repaired_without_following_a_link() {
     let scratch = tempfile::tempdir().unwrap();
@@ -209,7 +209,7 @@ fn a_temp_that_someone_else_writes_to_is_not_published() {
     assert_eq!(names(scratch.path()), [""; 0]);
 }
 
-/// Fault 6: the second agent is refused, and told who is first.
+/// Fault 6: the second agent is refused, and the error names the first.
 #[test]
 fn fault_6_the_second_lock_names_the_holder() {
     let scratch = tempfile::tempdir().unwrap();

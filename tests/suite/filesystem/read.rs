@@ -19,7 +19,7 @@ fn every_type_is_told_apart_and_nothing_blocks() {
     fs::write(at("file"), "x").unwrap();
     fs::create_dir(at("folder")).unwrap();
     symlink("file", at("link")).unwrap();
-    // No one ever writes to it: an ordinary open would wait for ever.
+    // Nothing ever writes to it: an ordinary open would wait for ever.
     mkfifo(&at("fifo"), Mode::S_IRUSR).unwrap();
     let _socket = UnixListener::bind(at("socket")).unwrap();
 
@@ -124,7 +124,7 @@ fn what_is_not_regular_is_not_read_even_through_a_link() {
     }
 }
 
-/// Fault 24: a directory that was deleted and made again is told from the one that is open.
+/// Fault 24: a directory that was deleted and made again is distinguished from the open one.
 #[test]
 fn fault_24_a_removed_directory_is_dead() {
     let scratch = tempfile::tempdir().unwrap();

@@ -79,7 +79,7 @@ fn a_spare_is_never_proven_by_what_it_was_made_of() {
             }
             SpareState::Made => {
                 made += 1;
-                // Every other one is damaged at once.
+                // Every second spare is damaged at once.
                 wrong = made % 2 == 1;
                 if wrong {
                     fs::write(&spare, b"wrong!").unwrap();
@@ -175,7 +175,7 @@ fn a_damaged_or_later_ledger_is_an_error_and_never_reset() {
         assert!(line.contains("move it away"), "{line}");
         assert_eq!(fs::read(&file).unwrap(), text.as_bytes());
     }
-    // One that cannot be read at all is no reason to begin anew either.
+    // A ledger that cannot be read at all is no reason to begin a new one either.
     fs::remove_file(&file).unwrap();
     fs::create_dir(&file).unwrap();
     let error = node.store.load_ledger().unwrap_err();

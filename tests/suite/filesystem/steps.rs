@@ -18,7 +18,7 @@ fn content(version: &str, plugin: &str) -> Vec<u8> {
     format!("{version} {plugin}").into_bytes()
 }
 
-/// Publishes a whole set: every blob complete, then the intent on record, then the renames, then the record settled.
+/// Publishes a whole set: completes every blob, records the intent in the ledger, renames, and records the result.
 fn publish_set(root: &Path, version: &str) -> Result<(), StoreError> {
     let host = Host::open(root)?;
     let bin = host.ensure_dir(Path::new("/opt/cni/bin"), 0o755)?;
@@ -95,7 +95,7 @@ impl Stage {
         command
     }
 
-    /// Each plugin is wholly the old or wholly the new, and known as ours; the ledger is whole.
+    /// Checks that each plugin is completely the old or the new one and known as ours, and that the ledger is intact.
     fn is_old_or_new(&self, at: &str) {
         let host = Host::open(self.scratch.path()).unwrap();
         let bin = host.open_dir(Path::new("/opt/cni/bin")).unwrap();
@@ -178,8 +178,8 @@ fn faults_1_2_3_a_kill_at_every_step_leaves_old_or_new() {
     assert!(swept > 0, "no kill left a temp: the sweep was not tested");
 }
 
-/// Faults 12 and 13: a write, fsync, chmod or rename that fails is told, never committed and never tried
-/// again on the same file: trying again would succeed here, since only one call fails.
+/// Faults 12 and 13: a write, fsync, chmod or rename that fails is reported, never committed and never tried again on
+/// the same file. Trying again would succeed here, since only one call fails.
 #[test]
 fn faults_12_13_a_refused_call_is_never_committed() {
     if !strace::available() {
@@ -188,7 +188,7 @@ fn faults_12_13_a_refused_call_is_never_committed() {
     let calls = ["write", "fsync", "fchmod", "renameat", "mkdirat"];
     let steps = step_through(&calls, Injection::Error("EIO"), |stage, step| {
         let said = String::from_utf8_lossy(&step.output.stderr);
-        // The test harness's own output, and the lock's courtesy of telling our process id.
+        // The output of the test harness, and our process id in the lock file.
         let harmless = step.line.contains("write(1<") || step.line.contains("/lock>");
         assert_eq!(
             step.output.status.success(),
@@ -208,7 +208,8 @@ fn faults_12_13_a_refused_call_is_never_committed() {
     );
 }
 
-/// Fault 14: an fsync of a directory that fails is told as what it is: published, durability uncertain.
+/// Fault 14: when an fsync of a directory fails, the message says that the file is published and its durability
+/// uncertain.
 #[test]
 fn fault_14_a_failed_directory_fsync_is_uncertain_durability() {
     if !strace::available() {
@@ -275,7 +276,7 @@ fn fault_5_every_rename_stands_between_two_fsyncs() {
     assert!(lines[ledger + 1].contains("/.cni-keeper>) "), "{lines:#?}");
 }
 
-/// Law 2: a temp is made exclusively and privately, no link is followed, and no descriptor is inherited.
+/// A temp is made exclusively and privately, no link is followed, and no descriptor is inherited.
 #[test]
 fn every_descriptor_is_opened_as_it_must_be() {
     if !strace::available() {

@@ -91,7 +91,7 @@ fn bad_usage() {
     assert_eq!(node.whole_tree().paths(), [""; 0]);
 }
 
-/// A conflist that no runtime would take is a mistake of the file, and told by its line there.
+/// A conflist that no runtime would take is a mistake of the file, and reported with its line.
 #[test]
 fn a_conflist_mistake_is_located_in_the_file() {
     let node = Node::empty();
@@ -115,7 +115,7 @@ fn a_conflist_mistake_is_located_in_the_file() {
     assert_eq!(node.whole_tree().paths(), [""; 0]);
 }
 
-/// Only what the node is asked can tell; still nothing is touched before.
+/// Only the node shows these mistakes; nothing is touched before they are reported.
 #[test]
 fn an_unknown_fact_is_named_with_its_line() {
     let node = Node::empty();
@@ -196,7 +196,7 @@ fn flags_override_the_environment_which_overrides_the_file() {
     assert!(other.has(CONFLIST) && !node.has(CONFLIST));
 }
 
-/// The paths of the file count, and the state may lie anywhere.
+/// The paths of the file are used, and the state directory may be anywhere.
 #[test]
 fn paths_of_the_file() {
     let node = Node::empty();
@@ -215,7 +215,7 @@ fn paths_of_the_file() {
     assert_eq!(node.names("var/lib/cni/bin"), [""; 0]);
 }
 
-/// `drift.policy: report` looks and tells, and makes not even a state directory.
+/// `drift.policy: report` observes and reports, and does not even make a state directory.
 #[test]
 fn report_writes_nothing() {
     let node = Node::declared();
@@ -249,8 +249,8 @@ fn the_mode_of_the_conflist_is_a_setting() {
     assert_eq!(node.tree().get(CONFLIST).mode, 0o644);
 }
 
-/// The reference profiles lack the one value that only an operator knows. A file that is named counts before the
-/// environment's.
+/// The reference profiles lack the one value that only an operator knows. A file named by a flag is used before the one
+/// of the environment.
 #[test]
 fn reference_profiles_are_valid_with_a_range() {
     let node = Node::empty();

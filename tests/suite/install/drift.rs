@@ -21,7 +21,7 @@ pub(super) fn node() -> Node {
     node
 }
 
-/// Breaks one file, and sees it named and repaired.
+/// Breaks one file, and checks that it is named and repaired.
 fn heals(file: &str, kind: &str, told: &str, step: &str, tamper: impl Fn(&Path)) {
     let node = node();
     let right = node.tree();
@@ -73,7 +73,7 @@ fn a_removed_plugin() {
     );
 }
 
-/// Fault 32: renamed away. What it is called now is nobody's business.
+/// Fault 32: a file is renamed away. The file under its new name is left alone.
 #[test]
 fn a_plugin_renamed_away() {
     let node = node();
@@ -85,7 +85,7 @@ fn a_plugin_renamed_away() {
     assert!(node.read(BRIDGE) == plugin("bridge"));
 }
 
-/// Fault 32: something else renamed over it.
+/// Fault 32: another file is renamed over it.
 #[test]
 fn a_plugin_replaced() {
     heals(BRIDGE, "content", "has sha256 ", "place", |path| {
@@ -176,14 +176,14 @@ fn suid() {
         let told = format!("has mode {bits:o}: set-uid, set-gid or sticky");
         heals(BRIDGE, "suid", &told, "fix", mode(bits));
     }
-    // With other bytes as well, it is the content that decides; the bit must not survive that.
+    // If the bytes differ as well, the content decides how it is repaired. The bit must not survive that.
     heals(BRIDGE, "content", "has sha256 ", "place", |path| {
         append(path, b"x");
         mode(0o6777)(path);
     });
 }
 
-/// Fault 32: a hard link elsewhere keeps what it has; only our name gets a new file.
+/// Fault 32: a hard link elsewhere keeps its content; only our name gets a new file.
 #[test]
 fn a_hard_link_is_not_written_through() {
     let node = node();
@@ -222,7 +222,7 @@ fn the_plan_shows_an_edited_conflist_as_a_diff() {
         .says("-      \"bridge\": \"br-lan\",\n+      \"bridge\": \"cni0\",\n");
 }
 
-/// Renamed to what no runtime reads, it is written again; what it is called now is not ours to remove.
+/// A conflist that is renamed to a name that no runtime reads is written again; the renamed file is not ours to remove.
 #[test]
 fn a_conflist_renamed_away() {
     let node = node();
@@ -234,7 +234,7 @@ fn a_conflist_renamed_away() {
     assert_eq!(node.read(&away), node.read(CONFLIST));
 }
 
-/// Several at once, in one run and in the safe order: binaries before the conflist.
+/// Several drifts at once are repaired in one run and in the safe order: binaries before the conflist.
 #[test]
 fn everything_at_once() {
     let node = node();

@@ -54,7 +54,7 @@ fn an_empty_node_gets_its_plugins_and_then_its_conflist() {
     assert_eq!(node.names(&format!("{STATE}/tmp")), [""; 0]);
 }
 
-/// Anybody may walk to the plugins; only the state is ours alone.
+/// Everybody may read the plugins' directories; only the state directory is private.
 #[test]
 fn directories_that_were_missing_are_open_but_for_the_state() {
     let node = Node::installed();
@@ -187,7 +187,7 @@ fn the_catalog_lists_profiles_and_pins() {
     assert_eq!(node.whole_tree().paths(), [""; 0]);
 }
 
-/// A configuration without a network installs binaries and looks at no conflist.
+/// A configuration without a network installs binaries and reads no conflist.
 #[test]
 fn binaries_alone() {
     let node = Node::empty();

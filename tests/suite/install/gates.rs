@@ -7,7 +7,7 @@ use crate::support::node::{BIN, CONF, CONFLIST, Node, start};
 use crate::support::release::{NETWORK, PLUGINS, RELEASE, arch};
 use crate::support::server::{Reply, Server};
 
-/// A node whose network asks for more.
+/// A node whose configuration has more keys under `network`.
 fn node(more: &str) -> Node {
     let node = Node::empty();
     let network = NETWORK.replace("network:\n", &format!("network:\n{more}"));
@@ -16,7 +16,7 @@ fn node(more: &str) -> Node {
     node
 }
 
-/// Closed, the gate is named and only the conflist is held back; open, it is written.
+/// While the gate is closed, it is named and only the conflist is held back. When it opens, the conflist is written.
 fn holds_back(node: &Node, told: &str, open: impl FnOnce()) {
     let line = format!("gates: {told}");
     let closed = node.run("install");
@@ -93,7 +93,7 @@ fn a_unix_socket() {
     ));
 }
 
-/// Also: a token in the URL is not told.
+/// A token in the URL is not shown.
 #[test]
 fn an_http_answer() {
     let server = Server::http();
@@ -111,7 +111,7 @@ fn an_http_answer() {
         .does_not_say("SECRET");
 }
 
-/// A gate that closes again takes nothing away.
+/// When a gate closes again, nothing is removed.
 #[test]
 fn a_gate_that_closes_leaves_the_conflist() {
     let node = node("  requires: [{file: /run/ready}]\n");
@@ -155,7 +155,7 @@ fn an_env_file_that_is_not_there_yet() {
     assert_eq!(bridge["mtu"], 1450);
     assert_eq!(bridge["ipam"]["ranges"][0][0]["subnet"], "10.244.3.0/24");
 
-    // Lost with the next reboot, as all of /run: the conflist stays, and what is missing is said.
+    // The file is lost with the next reboot, as all of /run. The conflist stays, and the missing file is named.
     std::fs::remove_file(node.path("run/flannel/subnet.env")).unwrap();
     let before = node.tree();
     node.run("install").exits(2).says(&told);
@@ -167,7 +167,7 @@ fn an_env_file_that_is_not_there_yet() {
         .says("error: conflist: cannot be rendered yet: ")
         .says("line 1: there is no '='; write KEY=value\n");
 
-    // Whoever writes it has only begun: binaries are repaired all the same.
+    // The file is only half written. Binaries are repaired nevertheless.
     node.write("run/flannel/subnet.env", b"FLANNEL_MTU=1450\n", 0o644);
     std::fs::remove_file(node.path(&format!("{BIN}/bridge"))).unwrap();
     node.run("install")

@@ -8,7 +8,7 @@ use crate::support::node::{BIN, CONFLIST, Node};
 use crate::support::release::{PLUGINS, plugin};
 use crate::support::tree::{Tree, What};
 
-/// Fault 19: a link is replaced, and what it leads to is left alone, right content or not.
+/// Fault 19: a link is replaced, and its target is left alone, whether its content is right or not.
 #[test]
 fn fault_19_a_link_is_replaced_and_its_target_untouched() {
     for content in [b"somebody else's".to_vec(), plugin("bridge")] {
@@ -61,7 +61,7 @@ fn fault_18_a_directory_in_place_of_a_plugin_is_refused() {
             format!("conflist: {} is missing", node.shown(CONFLIST)),
         ],
     );
-    // The other plugin was repaired all the same.
+    // The other plugin was repaired nevertheless.
     assert_eq!(broken.changes(&node.tree()), ["opt/cni/bin/loopback"]);
     assert!(!node.has(CONFLIST));
 

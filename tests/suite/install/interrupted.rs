@@ -7,7 +7,7 @@ use crate::support::release::{NETWORK, NEXT_RELEASE, PLUGINS, RELEASE};
 use crate::support::server::{Reply, Server};
 use crate::support::tree::Tree;
 
-/// A mirror that says nothing more in the middle of the archive.
+/// A mirror that stops in the middle of the archive.
 fn stalling(bytes: &[u8]) -> Server {
     let server = Server::http();
     server.on("/p.tgz", [Reply::silent_after(bytes, bytes.len() / 2)]);
@@ -39,7 +39,7 @@ fn fault_7_a_signal_in_the_middle_of_a_download() {
         assert_eq!(temps(&node.whole_tree()), [""; 0]);
         assert!(!node.has(BIN) && !node.has(CONF));
 
-        // The next one goes on as if nothing had been.
+        // The next run works as if nothing had happened.
         server.on("/p.tgz", [Reply::ok(&RELEASE.bytes)]);
         node.run("install").exits(0);
     }
@@ -60,7 +60,7 @@ fn fault_7_a_stopped_upgrade_leaves_the_old_release() {
     assert_eq!(temps(&node.whole_tree()), [""; 0]);
 }
 
-/// Fault 6: the second agent touches nothing and names the first; looking is allowed all the while.
+/// Fault 6: the second agent touches nothing and names the first. Commands that only read work meanwhile.
 #[test]
 fn fault_6_two_agents_at_once() {
     let server = stalling(&RELEASE.bytes);
@@ -80,14 +80,14 @@ fn fault_6_two_agents_at_once() {
     assert_eq!(before, node.whole_tree());
     assert_eq!(server.count("/p.tgz"), 1);
 
-    // A killed holder keeps nobody out.
+    // A killed holder keeps no other agent out.
     first.signal(Signal::SIGKILL);
     assert_eq!(first.end().code, None);
     server.on("/p.tgz", [Reply::ok(&RELEASE.bytes)]);
     node.run("install").exits(0);
 }
 
-/// Fault 6: uninstall waits for nobody either.
+/// Fault 6: uninstall does not wait for the lock either.
 #[test]
 fn fault_6_uninstall_during_an_install() {
     let node = Node::installed();
@@ -104,7 +104,7 @@ fn fault_6_uninstall_during_an_install() {
     first.end().exits(2);
 }
 
-/// Fault 8: what a killed run of ours left is swept, what looks like it and is not ours stays.
+/// Fault 8: temporary files of a killed run are removed; similar files that are not ours stay.
 #[test]
 fn fault_8_own_temps_are_removed_and_foreign_ones_kept() {
     let node = Node::installed();

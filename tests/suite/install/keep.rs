@@ -89,7 +89,7 @@ fn a_kept_build_survives_uninstall() {
     assert_eq!(before.get(BRIDGE), node.tree().get(BRIDGE));
 }
 
-/// A kept plugin must still answer for the network: one that is no plugin keeps the conflist away.
+/// A kept plugin must still answer `VERSION`: if it is no plugin, the conflist is not written.
 #[test]
 fn a_kept_file_that_is_no_plugin_keeps_the_conflist_away() {
     let node = node("keep");

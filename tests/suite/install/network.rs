@@ -13,14 +13,14 @@ use crate::support::release::{
 };
 use crate::support::server::{Reply, Server};
 
-/// One round is enough to see what fails; pauses are for real networks.
+/// One round is enough to see the failure, without pauses.
 const ONE_ROUND: &str = "fetch: {attempts: 1}\n";
 
 fn declare(node: &Node, artifact: &Artifact) {
     node.declare(artifact, &format!("{ONE_ROUND}{NETWORK}"));
 }
 
-/// Installs what cannot be had, on an empty node and as an upgrade: either way nothing is placed.
+/// Installs an artifact that cannot be downloaded, on an empty node and as an upgrade: nothing is placed.
 fn fails(artifact: &Artifact) -> Outcome {
     let upgrade = Node::installed();
     declare(&upgrade, artifact);
@@ -43,7 +43,7 @@ fn serving(bytes: &[u8]) -> (Server, String) {
     (server, url)
 }
 
-/// Fault 48: the line says what was expected and what came.
+/// Fault 48: the line has the expected and the actual digest.
 #[test]
 fn fault_48_a_wrong_digest() {
     let (server, url) = serving(&NEXT_RELEASE.bytes);
@@ -60,7 +60,7 @@ fn fault_48_a_wrong_digest() {
     assert_eq!(server.count("/p.tgz"), 2, "once for each of the two nodes");
 }
 
-/// Fault 46: a login page with 200 is a wrong digest, and no reason to ask again and again.
+/// Fault 46: a login page with 200 is a wrong digest, and is not asked for again and again.
 #[test]
 fn fault_46_a_page_instead_of_an_archive() {
     let (server, url) = serving(b"<html>please log in</html>");
@@ -111,7 +111,7 @@ fn fault_38_every_source_is_named_with_its_reason() {
     }
 }
 
-/// Fault 37: a name that does not resolve is told as such.
+/// Fault 37: a name that does not resolve has a reason of its own.
 #[test]
 fn fault_37_no_dns() {
     let outcome = fails(&NEXT_RELEASE.artifact("http://no-such-host.invalid/p.tgz"));
@@ -225,7 +225,7 @@ fn a_member_with_another_digest_than_its_own_pin() {
     );
 }
 
-/// One artifact that cannot be had does not keep the other from being placed; the conflist waits for both.
+/// If one artifact cannot be downloaded, the other is placed nevertheless; the conflist waits for both.
 #[test]
 fn one_of_two_artifacts_fails() {
     let node = Node::empty();

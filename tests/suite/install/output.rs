@@ -163,7 +163,7 @@ fn indicatif_bytes(bytes: usize) -> String {
     format!("{mebibytes:.2} MiB")
 }
 
-/// An answer that the disk has no room for is not exit 0; a reader that has gone away is no failure.
+/// Output for which the disk has no room is not exit 0; a reader that has gone away is no failure.
 #[test]
 fn a_truncated_answer_is_not_taken_for_a_whole_one() {
     let node = Node::installed();
@@ -186,7 +186,7 @@ fn a_truncated_answer_is_not_taken_for_a_whole_one() {
     assert_eq!(output.status.code(), Some(0));
 }
 
-/// Names and values from outside can neither break a line in two nor speak to the terminal.
+/// Names and values from outside can neither break a line in two nor control the terminal.
 #[test]
 fn control_characters_from_outside_are_shown_and_not_obeyed() {
     let node = Node::declared();

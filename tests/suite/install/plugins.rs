@@ -48,7 +48,7 @@ fn a_version_that_the_plugins_do_not_speak() {
     assert!(!node.has(CONFLIST));
 }
 
-/// Neither installed by an artifact nor brought by the node's image.
+/// A plugin that is neither installed by an artifact nor part of the node's image.
 #[test]
 fn a_plugin_that_nobody_installs() {
     let node = Node::empty();
@@ -101,7 +101,7 @@ fn a_plugin_that_answers_something_else() {
     );
 }
 
-/// Fault 20: what the kernel will not run has its own reason.
+/// Fault 20: a plugin that the kernel does not run has a reason of its own.
 #[test]
 fn fault_20_a_plugin_that_cannot_be_run() {
     refused(
@@ -110,7 +110,7 @@ fn fault_20_a_plugin_that_cannot_be_run() {
     );
 }
 
-/// A plugin that hangs costs its time limit, not the node.
+/// A plugin that hangs costs its time limit and nothing else.
 #[test]
 fn a_plugin_that_hangs() {
     let node = with_bridge(b"#!/bin/sh\nexec sleep 600\n", 0o755);
@@ -119,7 +119,7 @@ fn a_plugin_that_hangs() {
     assert!(begin.elapsed().as_secs() < 30);
 }
 
-/// libcni asks with an environment of its own, and so do we: nothing of the agent's goes to a plugin.
+/// libcni asks with an environment of its own, and so does the agent: a plugin gets none of the agent's variables.
 #[test]
 fn plugins_see_nothing_of_the_agents_environment() {
     let script = br#"#!/bin/sh

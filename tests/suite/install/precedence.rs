@@ -10,7 +10,7 @@ const ASIDE: &str = "etc/cni/net.d/05-other.conflist.cni-keeper-disabled";
 const OTHER_NETWORK: &str =
     r#"{"cniVersion": "1.0.0", "name": "other", "plugins": [{"type": "bridge"}]}"#;
 
-/// Fault 30: named, never touched unless asked to.
+/// Fault 30: a foreign conflist is named, and never touched without `foreignConflists: disable`.
 #[test]
 fn fault_30_a_foreign_conflist_that_sorts_before_ours() {
     let node = Node::declared();
@@ -55,7 +55,7 @@ fn fault_34_a_malformed_file_that_sorts_before_ours() {
     assert_eq!(effective["crio"], "10-pods.conflist");
 }
 
-/// What sorts behind ours, or is read by no runtime, is nobody's problem.
+/// A file that sorts after ours, or that no runtime reads, is no problem.
 #[test]
 fn what_sorts_behind_ours_is_left_in_peace() {
     let node = Node::installed();
@@ -96,7 +96,7 @@ fn foreign_conflists_are_set_aside_and_restored() {
     node.run("install").exits(0).says("nothing to do");
     assert_eq!(right, node.tree());
 
-    // It comes back, is set aside beside the first one, and both are remembered.
+    // It comes back and is set aside beside the first one. The ledger has both.
     node.write(RIVAL, b"{\"name\": \"newer\"}", 0o600);
     node.run("install").exits(0);
     assert_eq!(node.read(&format!("{ASIDE}-2")), b"{\"name\": \"newer\"}");
@@ -149,7 +149,7 @@ fn a_foreign_conflist_that_is_a_link_and_one_with_a_wild_name() {
         .does_not_say("\u{1b}");
 }
 
-/// With `policy: report` nothing is written, and what is wrong is still told by the exit.
+/// With `policy: report` nothing is written, and the exit code still says that something is wrong.
 #[test]
 fn a_foreign_conflist_is_reported_where_nothing_may_be_written() {
     let node = Node::installed();
@@ -186,7 +186,7 @@ fn a_drop_in_is_named() {
     node.run("install").exits(0);
 }
 
-/// Two files with one network name: which of them counts would be anybody's guess.
+/// Two files with one network name: nobody can say which of them is used.
 #[test]
 fn a_network_name_that_is_taken() {
     let node = Node::installed();
@@ -248,7 +248,7 @@ fn a_renamed_conflist_that_cannot_be_written_yet() {
     assert_eq!(node.names(CONF), ["20-pods.conflist"]);
 }
 
-/// Edited since, the old one belongs to whoever edited it.
+/// If the old one was edited, it belongs to the person who edited it.
 #[test]
 fn an_edited_conflist_under_the_old_name_is_spared() {
     let node = Node::installed();
@@ -277,7 +277,7 @@ fn a_network_no_longer_declared() {
     assert!(!node.has(CONFLIST));
 }
 
-/// A conflist of ours that somebody edited belongs to them: under an earlier name it is a foreign conflist like any other.
+/// A conflist of ours that somebody edited belongs to them: under an earlier name it is a foreign conflist.
 #[test]
 fn an_edited_conflist_under_an_earlier_name_is_set_aside_on_request() {
     let node = Node::installed();

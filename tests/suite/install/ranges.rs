@@ -58,7 +58,7 @@ fn a_fact_is_held_against_the_ranges_as_soon_as_it_is_known() {
     rendered.exits(64).says("10.89.0.0/24 does not lie inside");
 }
 
-/// Nothing is touched, and nothing else is said, before the operator has filled in what only they know.
+/// Nothing is touched, and nothing else is reported, before the operator has filled in what only they know.
 #[test]
 fn what_is_to_be_filled_in_is_named_by_every_command() {
     let node = node("  podRanges: [\"FILL-IN: the pod range of the cluster\"]\n");

@@ -88,13 +88,13 @@ fn a_lost_state_directory() {
     assert_eq!(right.changes(&node.tree()), [""; 0], "no file is touched");
     node.run("verify").exits(0);
 
-    // And drift is repaired as ever.
+    // Drift is repaired as before.
     fs::remove_file(node.path(BRIDGE)).unwrap();
     node.run("install --offline").exits(0);
     assert!(right.has_same_content(&node.tree()));
 }
 
-/// Files that were right before we came are nobody's but their maker's: uninstall leaves them.
+/// Files that were right before the first install belong to others: uninstall leaves them.
 #[test]
 fn what_was_there_already_is_not_ours() {
     let node = Node::declared();
@@ -149,8 +149,8 @@ fn an_upgrade_replaces_the_plugins_and_lets_go_of_the_old_spares() {
     assert_eq!(node.names(BIN), [""; 0]);
 }
 
-/// Fault 48: an upgrade that cannot be had leaves the release before it, whole and known, so that going
-/// back to it needs no network.
+/// Fault 48: an upgrade that cannot be downloaded leaves the previous release complete and known, so that going back to
+/// it needs no network.
 #[test]
 fn fault_48_back_from_a_failed_upgrade_without_a_network() {
     let node = Node::installed();
@@ -191,8 +191,8 @@ fn fault_17_state_and_plugins_on_different_file_systems() {
     );
 }
 
-/// Faults 9 and 17: on another file system the whole set is there before the first of it becomes visible, so
-/// that one that does not fit changes nothing.
+/// Faults 9 and 17: on another file system the whole set is copied before the first plugin becomes visible, so a set
+/// that does not fit changes nothing.
 #[test]
 fn fault_17_a_set_that_does_not_fit_beside_the_old_one() {
     in_private_mounts(
@@ -279,7 +279,7 @@ fn offline_by_the_environment() {
     }
 }
 
-/// Law 1: the ledger says what a pinned artifact's plugins are, so nobody else may be able to write it.
+/// The ledger says what a pinned artifact's plugins are, so nobody else may be able to write it.
 #[test]
 fn a_state_directory_that_others_can_write_to_is_refused() {
     let node = Node::installed();
@@ -299,7 +299,7 @@ fn a_state_directory_that_others_can_write_to_is_refused() {
     node.run("install --offline").exits(0);
 }
 
-/// What the node had under a declared name gives way, and that is said before and while it happens.
+/// A file that the node had under a declared name is replaced, and this is reported before and while it happens.
 #[test]
 fn a_foreign_file_that_is_replaced_is_called_so() {
     let node = Node::declared();
@@ -317,7 +317,7 @@ fn a_foreign_file_that_is_replaced_is_called_so() {
     node.run("install").exits(0).does_not_say("did not place");
 }
 
-/// A damaged plugin that cannot be repaired now is not taken for a spare of itself.
+/// A damaged plugin that cannot be repaired now is not used as a spare of itself.
 #[test]
 fn a_damaged_plugin_is_no_spare() {
     let node = Node::installed();

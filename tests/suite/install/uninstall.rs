@@ -17,7 +17,7 @@ const FOREIGN: [&str; 3] = [
     "etc/cni/net.d/README",
 ];
 
-/// The conflist goes first, the directories stay, and so does every file that somebody else put there.
+/// The conflist is removed first. The directories stay, and so do all foreign files.
 #[test]
 fn it_removes_what_was_placed_and_nothing_else() {
     let node = Node::declared();
@@ -53,8 +53,8 @@ fn it_removes_what_was_placed_and_nothing_else() {
     assert_eq!(after, node.tree());
 }
 
-/// In a pod of a DaemonSet: it stays when all is done, since it would be started again otherwise, and ends well when it
-/// is told to.
+/// In a pod of a DaemonSet it stays when all is done, since otherwise it would be started again. It ends with code 0 on
+/// SIGTERM.
 #[test]
 fn it_stays_where_that_is_asked_for() {
     let node = Node::installed();
@@ -75,7 +75,7 @@ fn it_stays_where_that_is_asked_for() {
     assert_eq!(uninstall.wait().unwrap().code(), Some(0));
 }
 
-/// Fault 60: an edited file belongs to whoever edited it; it is spared and named.
+/// Fault 60: an edited file belongs to the person who edited it; it is spared and named.
 #[test]
 fn fault_60_a_foreign_edit_is_spared_and_named() {
     let node = Node::installed();
@@ -167,7 +167,7 @@ fn it_knows_what_was_placed_whatever_is_declared_by_now() {
 }
 
 /// An edited conflist stays, and the plugins that it names with it: a runtime would find it without them.
-/// They are still ours, and go once it is gone.
+/// They are still ours, and are removed once the conflist is gone.
 #[test]
 fn what_an_edited_conflist_names_stays_with_it() {
     let node = Node::installed();

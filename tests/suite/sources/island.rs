@@ -272,7 +272,7 @@ fn a_bundle_is_all_that_an_island_needs() {
     site.has_plugins();
 }
 
-/// Law 6 and beyond: not even what was never there needs a network, if a seed has it. A damaged file of a seed is told
+/// With a seed, even a fresh node needs no network. A damaged file of a seed is reported
 /// of, and the source is asked instead.
 #[test]
 fn an_agent_with_a_seed_becomes_ready_without_its_sources() {

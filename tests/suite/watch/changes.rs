@@ -19,7 +19,7 @@ use super::{DEADLINE, Scene, path_filter};
 /// A change of the first file; the second one does not matter.
 type Change = fn(&Path, &Path);
 
-/// Faults 31 and 32: whatever is done to a file that is there is told, with its name.
+/// Faults 31 and 32: every change of an existing file is reported with its name.
 #[test]
 fn every_change_of_a_file_is_told() {
     let changes: &[(&str, Change)] = &[
@@ -87,7 +87,7 @@ fn every_change_of_a_file_is_told() {
     }
 }
 
-/// Whatever appears is told, also what is never closed because it is no file.
+/// Everything that appears is reported, also what is never closed because it is no file.
 #[test]
 fn everything_that_appears_is_told() {
     let changes: &[(&str, Change)] = &[
@@ -132,7 +132,7 @@ fn reading_and_running_is_not_told() {
     assert_eq!(scene.told(), BTreeSet::new());
 }
 
-/// Fault 33: a file that is being written is looked at once it is closed.
+/// Fault 33: a file that is being written is reported when it is closed.
 #[test]
 fn a_write_is_told_when_it_has_ended() {
     let mut scene = Scene::new();
@@ -210,7 +210,7 @@ fn the_latest_interest_counts() {
     }
 }
 
-/// One hint stands for all that came since the last one, and says when that began.
+/// One hint stands for all events since the last hint, and has the time of the first.
 #[test]
 fn changes_between_two_hints_are_one_hint() {
     let mut scene = Scene::new();
@@ -263,7 +263,7 @@ fn giving_up_on_a_hint_loses_none() {
     }
 }
 
-/// It costs nothing to have no directory to watch, and there is nothing to tell.
+/// Without a directory to watch there is no cost and no hint.
 #[test]
 fn where_nothing_is_watched_nothing_is_told() {
     let mut scene = Scene::new();

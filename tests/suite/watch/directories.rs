@@ -13,7 +13,7 @@ use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use super::{Scene, path_filter};
 use crate::support::namespace::{bind, in_private_mounts, mount_tmpfs, unmount};
 
-/// Fault 24: a directory that is removed and made again is told, and watched again.
+/// Fault 24: a directory that is removed and made again is reported, and watched again.
 #[test]
 fn fault_24_a_directory_made_again_is_watched_again() {
     let mut scene = Scene::new();
@@ -26,7 +26,7 @@ fn fault_24_a_directory_made_again_is_watched_again() {
     }
 }
 
-/// Fault 24: the same when nobody looked in between. The new one often has the number of the old one.
+/// Fault 24: the same without an observation in between. The new directory often has the inode number of the old one.
 #[test]
 fn fault_24_a_directory_made_again_at_once_is_watched_again() {
     let mut scene = Scene::new();
@@ -47,7 +47,7 @@ fn fault_24_a_directory_that_is_held_open_is_left_for_the_new_one() {
     scene.sees_the_leaf();
 }
 
-/// Fault 24: a whole way that is gone is watched again, step by step.
+/// Fault 24: a whole path that is gone is watched again, step by step.
 #[test]
 fn fault_24_parents_made_again_are_watched_again() {
     let mut scene = Scene::new();
@@ -60,7 +60,7 @@ fn fault_24_parents_made_again_are_watched_again() {
     scene.sees_the_leaf();
 }
 
-/// Fault 32: renamed away it is told; renamed back it is the same directory, and watched again.
+/// Fault 32: a directory that is renamed away is reported; renamed back, it is watched again.
 #[test]
 fn a_directory_renamed_away_and_back_is_watched_again() {
     let mut scene = Scene::new();
@@ -81,7 +81,7 @@ fn a_directory_renamed_away_and_back_is_watched_again() {
     }
 }
 
-/// What is renamed away is somebody else's then, whatever becomes of it.
+/// Changes in a directory that was renamed away are not reported.
 #[test]
 fn a_directory_that_was_renamed_away_is_no_longer_told_of() {
     let mut scene = Scene::new();
@@ -164,7 +164,7 @@ fn fault_24_what_is_mounted_over_is_watched() {
     });
 }
 
-/// A file system that is unmounted and mounted again has the numbers that it had, and no watch.
+/// A file system that is unmounted and mounted again has the same inode numbers as before, and no watch.
 #[test]
 fn what_is_mounted_again_is_watched_after_a_resync() {
     in_private_mounts(
@@ -184,7 +184,7 @@ fn what_is_mounted_again_is_watched_after_a_resync() {
     );
 }
 
-/// One that changes while it is armed is watched, or a hint has it armed again: the loop never waits in vain.
+/// A directory that changes while its watch is made is watched, or a hint makes the loop renew the watch.
 #[test]
 fn a_directory_that_changes_while_it_is_armed_is_watched() {
     let mut scene = Scene::new();
@@ -213,7 +213,7 @@ fn a_directory_that_changes_while_it_is_armed_is_watched() {
     }
 }
 
-/// Whatever happens to the directories while they are armed, in the end the last ones are watched.
+/// Whatever happens to the directories while watches are made, in the end the last ones are watched.
 #[test]
 fn a_storm_ends_with_the_last_directories_watched() {
     let mut scene = Scene::new();

@@ -13,8 +13,8 @@ use super::{DEADLINE, Scene, path_filter};
 use crate::support::namespace::in_private_limits;
 use crate::support::{rerun, skipped};
 
-/// Fault 23: when the kernel's queue runs over, a rescan is asked for; and as the news of a directory's end may
-/// be among what is lost, each is armed again.
+/// Fault 23: when the kernel's queue overflows, a rescan is asked for. The removal of a directory may be among the lost
+/// events, so every watch is renewed.
 #[test]
 fn fault_23_a_queue_that_runs_over_asks_for_a_rescan() {
     let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
@@ -52,7 +52,7 @@ fn fault_25_no_instance() {
         let dir = tempfile::tempdir().unwrap();
         let mut scene = Scene::within(dir.path());
         limit("max_inotify_instances", 0);
-        // What watches nothing needs nothing.
+        // Without directories no instance is needed.
         scene
             .watch
             .watch_dirs(&BTreeSet::new(), path_filter())
@@ -83,8 +83,8 @@ fn fault_25_no_instance() {
     });
 }
 
-/// Fault 25: with fewer watches than directories there is a reason that names one, what is watched is told, and
-/// the next call tries again.
+/// Fault 25: with fewer watches than directories the error names one of them, the others are watched, and the next call
+/// tries again.
 #[test]
 fn fault_25_no_watch() {
     in_private_limits(&fault_25_no_watch, || {
@@ -152,7 +152,7 @@ fn fault_25_no_thread() {
     rerun::must_pass(&rerun::command(test, &wrapper).output().unwrap());
 }
 
-/// A directory that is closed to us is named, with what to do; the others are watched.
+/// A directory without permission is named, with what to do; the others are watched.
 #[test]
 fn a_directory_that_is_closed_to_us() {
     let test = &a_directory_that_is_closed_to_us;
