@@ -272,8 +272,8 @@ fn a_bundle_is_all_that_an_island_needs() {
     site.has_plugins();
 }
 
-/// With a seed, even a fresh node needs no network. A damaged file of a seed is reported
-/// of, and the source is asked instead.
+/// With a seed, even a fresh node needs no network. A damaged file of a seed is reported, and the source is asked
+/// instead.
 #[test]
 fn an_agent_with_a_seed_becomes_ready_without_its_sources() {
     let site = Site::new();
