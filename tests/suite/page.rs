@@ -111,7 +111,7 @@ fn the_policy_decides_what_is_advised() {
     );
 }
 
-/// A status of which nearly everything is absent still makes sense.
+/// A page of a nearly empty status still makes sense.
 #[test]
 fn what_is_not_there_is_said_in_words() {
     let status = bare();
@@ -136,7 +136,7 @@ fn what_is_not_there_is_said_in_words() {
     );
 }
 
-/// The log grows, the page does not.
+/// The drift log grows, but the page does not.
 #[test]
 fn a_long_drift_log_is_cut() {
     let mut status = healed();
@@ -147,7 +147,7 @@ fn a_long_drift_log_is_cut() {
     assert!(!page(&status).contains("before that"));
 }
 
-/// One document: nothing is fetched, nothing runs, and it loads itself anew.
+/// One document: it fetches nothing, runs nothing, and reloads itself.
 #[test]
 fn the_page_needs_nothing_else() {
     let page = page(&drifting());

@@ -17,7 +17,7 @@ use crate::support::rerun::has_program;
 use crate::support::server::{Reply, Server};
 use crate::support::status::{blocked, drifting, healed, hostile, ready};
 
-/// No change may take longer to be shown; reached only where it never is.
+/// The longest wait for a change to be shown.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// What the agent answers, made of the same value.
@@ -33,7 +33,7 @@ fn reply(document: &Value) -> Reply {
     Reply::ok(document.to_string().as_bytes()).with("Content-Type", "application/json")
 }
 
-/// An agent that says these one after the other, the last one for ever.
+/// An agent that answers these one after the other, and then repeats the last.
 fn agent(states: &[Status]) -> Server {
     let server = Server::http();
     let documents: Vec<(Value, Value)> = states.iter().map(documents).collect();
@@ -88,7 +88,7 @@ fn a_ready_node_is_told_in_few_lines() {
     assert_eq!(told.stderr, "");
 }
 
-/// What is wrong is told in full, what is right only if there is little of it.
+/// Wrong files are all listed, right files only if there are few.
 #[test]
 fn many_files_take_few_lines() {
     let mut status = drifting();
@@ -174,7 +174,7 @@ fn a_script_gets_all_of_it() {
 #[test]
 fn an_agent_that_is_not_there_is_told_in_one_line() {
     let node = Node::empty();
-    // Port 1 is nobody's.
+    // Nothing listens on port 1.
     let told = node.run("status --address 127.0.0.1:1");
     told.exits(2);
     assert_eq!(told.stdout, "");
@@ -193,7 +193,7 @@ fn an_agent_that_is_not_there_is_told_in_one_line() {
     );
 }
 
-/// Whoever else has the port is not taken for the agent.
+/// Another program on the port is not mistaken for the agent.
 #[test]
 fn an_answer_that_is_none_is_not_believed() {
     let server = Server::http();
@@ -255,12 +255,12 @@ fn the_address_is_found_where_it_is_configured() {
     command.env("http_proxy", "http://127.0.0.1:1");
     start(&mut command).end().exits(0);
     node.run("status --address here").exits(64);
-    // A configuration that is bad keeps nobody from asking.
+    // A bad configuration does not prevent the request.
     node.declare_text("nonsense");
     node.run(&flag).exits(0);
 }
 
-/// Names and reasons from outside can neither break a line in two nor speak to the terminal.
+/// Names and reasons from outside can neither break a line in two nor control the terminal.
 #[test]
 fn control_characters_are_shown_and_not_obeyed() {
     for arguments in ["", "-o json"] {
@@ -271,7 +271,7 @@ fn control_characters_are_shown_and_not_obeyed() {
     asked(&agent(&[hostile("a\x1b[2J\nb")]), "").says("a\\u{1b}[2J\\nb");
 }
 
-/// `--watch` where nobody looks: a block for each change, and none for what is only older.
+/// `--watch` without a terminal: a block for each change, and none when only ages change.
 #[test]
 fn a_watch_tells_changes_and_outlives_the_agent() {
     let later = Status {
@@ -353,7 +353,7 @@ impl Drop for Watch {
     }
 }
 
-/// Colours where somebody looks, and only if they are wanted.
+/// Colours on a terminal, and only if they are wanted.
 #[test]
 fn colours_on_a_terminal_only() {
     assert!(has_program("script"), "install bsdutils");

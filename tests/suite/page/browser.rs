@@ -43,7 +43,7 @@ fn chromium(profile: &Path, scheme: &str) -> Command {
     command
 }
 
-/// Runs it, and fails on whatever it has to complain about the page.
+/// Runs it, and fails if it reports anything about the page.
 fn browse(command: &mut Command) -> Outcome {
     let outcome = start(command).end();
     outcome.exits(0).does_not_say(":CONSOLE");
@@ -67,8 +67,8 @@ fn html(text: &str) -> Reply {
     Reply::ok(text.as_bytes()).with("Content-Type", "text/html; charset=utf-8")
 }
 
-/// In each state, at the width of a phone and of a desk, in light and in dark: nothing sticks out, everything can be
-/// read, and nothing but text came in from outside.
+/// In each state, at the width of a phone and of a desktop, in light and in dark: nothing overflows, everything can be
+/// read, and foreign text stays text.
 #[test]
 fn a_browser_shows_all_of_it_to_everybody() {
     if absent() {
@@ -144,7 +144,7 @@ fn a_browser_shows_all_of_it_to_everybody() {
     }
 }
 
-/// Read as XML, where nothing is forgiven: every tag is closed, and no text from outside opened one.
+/// Read as XML, which forgives nothing: every tag is closed, and no foreign text opens one.
 #[test]
 fn a_browser_finds_no_mistake_in_it() {
     if absent() {
@@ -168,7 +168,7 @@ fn a_browser_finds_no_mistake_in_it() {
             .says("<main>")
             .does_not_say("<parsererror");
     }
-    // And it would be told.
+    // A mistake would be reported.
     read(&page(&ready()).replacen("</section>", "", 1)).says("<parsererror");
 }
 

@@ -19,7 +19,7 @@ fn overlay(profile: &str, file: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The strings that begin as a request to the operator does, wherever they are.
+/// All strings that begin with FILL-IN.
 fn requests(value: &Value) -> BTreeSet<String> {
     match value {
         Value::String(text) if text.starts_with("FILL-IN: ") => [text.clone()].into(),
@@ -48,8 +48,8 @@ fn directories_of(profile: &str) -> BTreeSet<PathBuf> {
         .collect()
 }
 
-/// Each names its profile, and asks in its own file for all that the profile asks for, so that a mistake is told by a
-/// line that the operator has before him.
+/// Each overlay names its profile, and has all FILL-INs of the profile in its own file, so that an error names a line
+/// of the operator's file.
 #[test]
 fn every_profile_has_an_overlay_that_asks_for_what_is_missing() {
     for profile in &PROFILES {
@@ -62,7 +62,7 @@ fn every_profile_has_an_overlay_that_asks_for_what_is_missing() {
     }
 }
 
-/// As it lies there, an overlay is valid, or refused for exactly what it asks for, each by the line to replace.
+/// An overlay as it is in the repository is valid, or each of its FILL-INs is an error with its line.
 #[test]
 fn validate_names_what_is_still_to_be_filled_in() {
     for profile in &PROFILES {
@@ -92,7 +92,7 @@ fn validate_names_what_is_still_to_be_filled_in() {
     }
 }
 
-/// What the conflist waits for is mounted where the agent looks, read-only, and nothing else is.
+/// The directories of the gates are mounted read-only where the agent looks, and nothing else is mounted.
 #[test]
 fn every_overlay_mounts_what_its_conflist_waits_for() {
     for profile in &PROFILES {
@@ -118,7 +118,7 @@ fn every_overlay_mounts_what_its_conflist_waits_for() {
     }
 }
 
-/// An overlay has the right to ask the API server where its configuration does, and nowhere else.
+/// An overlay has the right to ask the API server if its configuration does so, and only then.
 #[test]
 fn only_who_asks_the_api_server_may() {
     for profile in &PROFILES {
@@ -133,7 +133,7 @@ fn only_who_asks_the_api_server_may() {
     }
 }
 
-/// The table says of each what runs beside it and how that is kept from installing.
+/// The table says for each profile which daemon runs beside it and how its installer is switched off.
 #[test]
 fn the_table_has_a_row_for_every_profile() {
     let table = fs::read_to_string(repository("manifests/profiles/README.md")).unwrap();

@@ -33,8 +33,7 @@ fn every_profile_becomes_its_golden_file() {
     }
 }
 
-/// No rule of ours has anything to say against them, not even a warning, and every generation of containerd and CRI-O
-/// takes them as they are meant.
+/// Our rules give not even a warning for them, and every generation of containerd and CRI-O loads them as intended.
 #[test]
 fn every_golden_file_is_taken_by_every_runtime() {
     for profile in &PROFILES {
@@ -66,7 +65,7 @@ fn every_golden_file_is_taken_by_every_runtime() {
     }
 }
 
-/// The one file of the directory is taken, as the network and with the chain that stand in it.
+/// The only file of the directory is taken, with its network and its chain.
 #[track_caller]
 fn picked(verdict: RuntimeChoice, text: &str) {
     let ChoiceOutcome::Picked { network, .. } = verdict.outcome else {

@@ -18,7 +18,7 @@ use crate::support::node::{BIN, CONF, Node};
 use crate::support::release::{arch, plugin};
 use crate::support::server::{Reply, Server};
 
-/// A plugin that is only asked for its versions here.
+/// A plugin that only answers `VERSION`.
 const STAND_IN: &[u8] = br#"#!/bin/sh
 echo '{"cniVersion": "0.3.1", "supportedVersions": ["0.1.0", "0.2.0", "0.3.0", "0.3.1"]}'
 "#;
@@ -174,7 +174,7 @@ fn the_conflist_comes_when_the_daemon_is_up() {
     }
 }
 
-/// What the profile calico says of a newer calico is so: one program of its image under both names.
+/// What the profile calico says about a newer calico is true: one program of its image has both names.
 #[test]
 fn a_newer_calico_comes_out_of_its_image() {
     let profile = PROFILES.iter().find(|profile| profile.name == "calico");

@@ -33,7 +33,7 @@ fn mutual(authority: &Authority, clients: &Authority) -> Server {
     server
 }
 
-/// Each hop is judged by its own URL: another origin gets nothing, nor does another directory of the same one.
+/// Each hop is matched by its own URL: another origin gets nothing, and neither does another directory of the same one.
 #[test]
 fn headers_go_where_they_are_meant_for_and_not_along_with_a_redirect() {
     let authority = Authority::new();
@@ -178,7 +178,7 @@ fn a_server_that_asks_for_a_certificate_is_told_from_one_that_is_not_trusted() {
         .says("kind=\"tls\"");
 }
 
-/// Also where the system's own authorities are said to be elsewhere.
+/// Also if a variable says that the system's authorities are elsewhere.
 #[test]
 fn the_operators_authorities_are_added_to_the_systems() {
     let [one, other] = [(); 2].map(|()| Authority::new());
@@ -205,7 +205,7 @@ fn the_operators_authorities_are_added_to_the_systems() {
     }
 }
 
-/// Runs openssl; `None`, said as skipped, where it is not installed.
+/// Runs openssl; `None`, printed as skipped, if it is not installed.
 fn openssl(arguments: &[&str], input: &str) -> Option<String> {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("in");
@@ -227,8 +227,8 @@ fn openssl(arguments: &[&str], input: &str) -> Option<String> {
     }
 }
 
-/// A registry behind a gateway: a certificate and headers for its repositories open it, also where it would ask for a
-/// login, and none of it goes along to its storage.
+/// A registry behind a gateway: a certificate and headers for its repositories give access, also if it asks for a
+/// login. Its storage gets none of them.
 #[test]
 fn a_registry_is_shown_what_its_prefix_says_and_its_storage_nothing() {
     let (authority, clients) = (Authority::new(), Authority::new());

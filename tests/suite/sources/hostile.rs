@@ -1,4 +1,4 @@
-//! The network faults (37 to 54 of the list) for images, by the real program.
+//! The network and archive faults (37 to 54 of the catalogue in `tests/README.md`) for images, by the real program.
 //!
 //! Everything goes through one primitive, whatever the source: what is proven of it for https in `fetch::network`,
 //! `fetch::resume` and `fetch::archives` holds for a registry's blobs too, and is not repeated here for each. Where
@@ -85,7 +85,7 @@ fn is_empty(node: &Node) {
     assert!(!node.has(BIN) && !node.has(CONFLIST));
 }
 
-/// Fault 40: the rest of a layer is asked for, and only the rest.
+/// Fault 40: only the rest of a layer is requested.
 #[test]
 fn fault_40_a_layer_that_breaks_off_is_resumed() {
     let scene = Scene::new();
@@ -101,7 +101,7 @@ fn fault_40_a_layer_that_breaks_off_is_resumed() {
     assert_eq!(ranges, [format!("bytes={half}-")]);
 }
 
-/// Fault 44: a registry's storage may be elsewhere, but not in a circle, nor on this machine.
+/// Fault 44: a registry's storage may be elsewhere, but redirects may not loop or lead to this machine.
 #[test]
 fn fault_44_a_layer_is_not_followed_anywhere() {
     for (to, said) in [(None, "redirect"), (Some("file:///etc/shadow"), "redirect")] {
@@ -119,7 +119,7 @@ fn fault_44_a_layer_is_not_followed_anywhere() {
     }
 }
 
-/// Fault 44: storage without TLS is no place for the layers of a registry that has it.
+/// Fault 44: a registry with TLS may not redirect to storage without TLS.
 #[test]
 fn fault_44_a_layer_is_not_followed_out_of_tls() {
     let scene = Scene::new();
@@ -143,7 +143,7 @@ fn fault_44_a_layer_is_not_followed_out_of_tls() {
     assert!(storage.requests().is_empty());
 }
 
-/// Fault 45: a registry that is busy is asked again when it says, once for each time.
+/// Fault 45: a busy registry is asked again when it says so, once each time.
 #[test]
 fn fault_45_a_busy_registry_is_asked_again() {
     let scene = Scene::new();
@@ -155,7 +155,7 @@ fn fault_45_a_busy_registry_is_asked_again() {
     assert_eq!(server.count(&path), 2);
 }
 
-/// Fault 46: a login page for a manifest is a wrong digest, and one more than any manifest is not even read.
+/// Fault 46: a login page instead of a manifest is a wrong digest, and one larger than any manifest is not even read.
 #[test]
 fn fault_46_a_page_instead_of_a_manifest() {
     let large = vec![b' '; 5 << 20];
@@ -178,8 +178,8 @@ fn fault_46_a_page_instead_of_a_manifest() {
     }
 }
 
-/// Fault 48: the layer of one registry is wrong and the next has it; with one alone nothing is placed. Also of the
-/// right size, and larger than announced.
+/// Fault 48: one registry has a wrong layer and the next has the right one; with only the wrong one nothing is placed.
+/// The wrong layer has the right size, or is larger than announced.
 #[test]
 fn fault_48_a_wrong_layer_goes_to_the_next_registry() {
     let scene = Scene::new();
@@ -203,7 +203,7 @@ fn fault_48_a_wrong_layer_goes_to_the_next_registry() {
     }
 }
 
-/// Fault 53: the path that an image does not have, and what is near it.
+/// Fault 53: the error names the path that the image does not have, and what is near it.
 #[test]
 fn fault_53_a_path_that_is_not_in_the_image() {
     let scene = Scene::new();

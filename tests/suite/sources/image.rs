@@ -40,7 +40,7 @@ impl MemberSink for Digests {
     }
 }
 
-/// Takes `(path, plugin)` out of the image in a layout, which serves as a seed as it is.
+/// Takes `(path, plugin)` out of the image in a layout, which is used as a seed.
 fn take(layout: &Path, wanted: &[(&str, &str)]) -> Result<Vec<(Vec<String>, Sha256)>, FetchError> {
     let mut image = artifact(&[], Pin::sha256(&manifest(layout)).unwrap());
     image.format = Format::Image;

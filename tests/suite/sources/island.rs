@@ -194,8 +194,8 @@ fn can_unshare() -> bool {
     can
 }
 
-/// All that is gathered for two architectures installs where there is no interface, and a second run asks nobody. What
-/// was damaged on the way is never used, and the next run repairs it.
+/// A bundle for two architectures installs without a network interface, and a second run asks nobody. A file that was
+/// damaged on the way is never used, and the next run repairs it.
 #[test]
 fn a_bundle_is_all_that_an_island_needs() {
     if !can_unshare() {
@@ -332,8 +332,8 @@ fn a_killed_bundle_holds_nothing_half_and_is_completed() {
     assert_eq!(site.server.count(&first), 1, "the first was there already");
 }
 
-/// Fault 9: no room, for what is fetched and for its copy, is told in one line; what is in the bundle is whole, and
-/// with more room the next run completes it.
+/// Fault 9: no room for a download or its copy is reported in one line. The files in the bundle are complete, and with
+/// more room the next run completes the bundle.
 #[test]
 fn fault_09_a_bundle_on_a_full_disk() {
     in_private_mounts(&fault_09_a_bundle_on_a_full_disk, |_| {
@@ -359,8 +359,8 @@ fn fault_09_a_bundle_on_a_full_disk() {
     });
 }
 
-/// Seeds that are of no use are passed over, and said of: one that is absent, one that is a file, and one in which
-/// something else has the blob's name.
+/// Useless seeds are skipped and reported: one that is absent, one that is a file, and one in which another file has
+/// the blob's name.
 #[test]
 fn useless_seeds_are_passed_over() {
     let site = Site::new();
@@ -381,7 +381,7 @@ fn useless_seeds_are_passed_over() {
         alone.says(&format!("seed {}: it ", seed.display()));
     }
     let outcome = site.node.run("install");
-    // One without the file is as good as any: only what is wrong with the others is worth a line.
+    // A seed without the file is no mistake: only the others are reported.
     outcome.exits(0).does_not_say(&absent.display().to_string());
     for seed in [&file, &odd] {
         outcome.says(&format!("seed {}", seed.display()));
@@ -439,7 +439,7 @@ fn an_image_layout_is_a_seed() {
     }
 }
 
-/// Of two runs in one directory the second goes: it would clear up what the first is writing.
+/// Of two runs in one directory the second ends: it would remove what the first is writing.
 #[test]
 fn two_bundles_are_not_gathered_in_one_directory_at_once() {
     let site = Site::new();
@@ -456,7 +456,7 @@ fn two_bundles_are_not_gathered_in_one_directory_at_once() {
     site.gather().exits(0);
 }
 
-/// What nobody had is told of the sources alone: that the bundle itself has it not is why it is gathered.
+/// If no source has an artifact, only the sources are reported: the bundle is gathered because it does not have it yet.
 #[test]
 fn a_source_that_fails_is_told_with_the_architecture() {
     let site = Site::new();
@@ -474,7 +474,7 @@ fn a_source_that_fails_is_told_with_the_architecture() {
     is_whole(&site.bundle());
 }
 
-/// Nothing is fetched for a configuration that is not finished.
+/// Nothing is downloaded for a configuration with a FILL-IN.
 #[test]
 fn a_bundle_of_a_configuration_with_gaps_is_refused() {
     let site = Site::new();

@@ -16,7 +16,7 @@ use crate::support::registry::{Registry, Setup, has_tools};
 use crate::support::release::{NETWORK, PLUGINS, Release, plugin};
 use crate::support::server::{Reply, Server};
 
-/// Takes connections and says nothing, for as long as the other end stays.
+/// Accepts connections and says nothing, until the other end closes.
 struct Blackhole {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
@@ -73,7 +73,7 @@ fn serve_four(server: &Server, packs: &[Release]) {
     }
 }
 
-/// Fault 38: a mirror that takes connections and says nothing is asked for the first of four, and for no other.
+/// Fault 38: a mirror that accepts connections and says nothing is asked for the first of four artifacts only.
 #[test]
 fn fault_38_a_dead_mirror_costs_one_timeout_for_all() {
     let (dead, origin, packs) = (Blackhole::new(), Server::http(), four());
@@ -156,7 +156,7 @@ fn mirrors_come_first_and_may_be_all_there_is() {
     assert_eq!(mirror.count("/m/bridge.tgz"), 0, "the first mirror had it");
 }
 
-/// A mirror that wants to know who we are, and does not take us, is no reason to fail: the origin is open.
+/// A mirror that refuses our credentials is no reason to fail: the origin is open.
 #[test]
 fn a_registry_mirror_that_refuses_us_is_passed_over() {
     if !has_tools() {
@@ -187,8 +187,8 @@ fn a_registry_mirror_that_refuses_us_is_passed_over() {
         .says(&format!("from oci://{origin}/team/cni@"));
 }
 
-/// A registry that keeps the images of another one below a path of its own, with what only it has: a password and an
-/// authority. The origin does not even resolve.
+/// A registry that has the images of another one below a path of its own, with its own password and authority. The
+/// origin does not even resolve.
 #[test]
 fn a_registry_stands_in_for_another_under_its_own_path() {
     if !has_tools() {
@@ -220,7 +220,7 @@ fn a_registry_stands_in_for_another_under_its_own_path() {
         .exits(0)
         .says(&format!("from oci://{}/team/cni@", registry.address()));
 
-    // Without it the origin is asked, and both are told of.
+    // Without it the origin is asked, and both are reported.
     let gone = Node::empty();
     let ca_again = secret(&gone, "ca.pem", &guarded.authority.pem());
     drop(registry);

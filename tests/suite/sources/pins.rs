@@ -16,7 +16,7 @@ const ARCHIVE: &str = "/p.tgz";
 const LIST: &str = "/pins/SHA256SUMS";
 const SIGNATURE: &str = "/pins/SHA256SUMS.minisig";
 
-/// What is written down of an answer.
+/// The file that keeps an answer.
 const REMEMBERED: &str = "opt/cni/.cni-keeper/pins.json";
 
 /// The line of an archive in a list.
@@ -37,7 +37,7 @@ fn publish(server: &Server, list: &str, signature: &[u8]) {
     server.on(SIGNATURE, [Reply::ok(signature)]);
 }
 
-/// `trust`, with one round since what fails here fails for good.
+/// `trust`, with one round, since failures here last.
 fn trusting(key: &str, lists: &[String]) -> String {
     format!(
         "fetch: {{attempts: 1}}\ntrust:\n  pinList:\n    sources: {lists:?}\n    publicKey: {key}\n{NETWORK}"

@@ -11,7 +11,7 @@ use crate::support::tls::Authority;
 
 const BOTH: [Kind; 2] = [Kind::Squid, Kind::Tinyproxy];
 
-/// What is said where a proxy does not give a tunnel.
+/// The reason if a proxy gives no tunnel.
 const REFUSED: &str = "it does not answer CONNECT with HTTP 200";
 
 fn install(node: &Node, variables: &[(&str, &str)]) -> Outcome {
@@ -29,7 +29,7 @@ fn trusting(authority: &Authority, source: &str) -> Node {
     node
 }
 
-/// A proxy that answers this to CONNECT to [`ORIGIN`], and what an installation from there by https says.
+/// A proxy that gives this answer to CONNECT to [`ORIGIN`], and the output of an installation from there by https.
 fn answered(reply: Reply) -> (Server, Outcome) {
     let proxy = Server::http();
     proxy.on(&format!("{ORIGIN}:443"), [reply]);
@@ -41,7 +41,7 @@ fn answered(reply: Reply) -> (Server, Outcome) {
     (proxy, outcome)
 }
 
-/// A port on which nobody listens.
+/// A port on which nothing listens.
 fn closed_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
@@ -73,7 +73,7 @@ fn real_proxies_carry_https_and_http() {
             let node = trusting(&authority, &server.url_as(ORIGIN, "/p.tgz"));
             install(&node, &[(variable, &url)]).exits(0);
         }
-        // The other scheme's proxy is not asked, and what is excepted goes past it.
+        // The proxy of the other scheme is not asked, and hosts in NO_PROXY are asked directly.
         let node = trusting(&authority, &secure.url_as(ORIGIN, "/p.tgz"));
         for variables in [
             &[("HTTP_PROXY", url.as_str())][..],
@@ -157,7 +157,7 @@ fn a_real_proxy_that_finds_nobody_is_told() {
     }
 }
 
-/// Fault 47: what is wrong with a certificate is told apart through a tunnel as well.
+/// Fault 47: each kind of bad certificate has its own reason through a tunnel as well.
 #[test]
 fn fault_47_certificates_are_judged_through_the_tunnel() {
     let [authority, unknown] = [(); 2].map(|()| Authority::new());
@@ -298,7 +298,7 @@ fn a_proxy_that_is_not_there_is_named() {
     }
 }
 
-/// Not gone past in silence: what leaves that way may be stopped, or seen by somebody.
+/// A bad proxy variable is an error: without the proxy, downloads could be blocked, or seen by others.
 #[test]
 fn a_variable_that_names_no_proxy_is_an_error() {
     let server = Server::http();

@@ -71,7 +71,7 @@ fn has(node: &Node, content: impl Fn(&str) -> Vec<u8>) {
     assert!(node.has(CONFLIST));
 }
 
-/// Installs, then once more with nobody left to ask, which then changes nothing.
+/// Installs, then installs again without any server, which changes nothing.
 #[track_caller]
 fn installs(node: &Node, variables: &[(&str, &str)], registry: Registry) -> Outcome {
     let mut command = node.command("install");
@@ -147,7 +147,8 @@ fn an_image_is_installed_by_every_way_into_a_registry() {
     installs(&node, &[("HTTPS_PROXY", &proxy.url())], registry);
 }
 
-/// An index for two architectures: each gets its own, and what only claims to be for this one is refused (fault 54).
+/// An index for two architectures: each gets its own image, and one that only claims to be for this one is refused
+/// (fault 54).
 #[test]
 fn fault_54_the_right_platform_is_picked_and_the_wrong_binary_refused() {
     if !has_tools() {
@@ -224,7 +225,7 @@ fn layers_and_artifacts_of_every_packing_are_read() {
     }
 }
 
-/// What is wrong with a tag is all that is said of it, with the command that resolves it.
+/// A tag gets one error, with the command that prints its digest.
 #[test]
 fn a_tag_is_refused_in_one_line() {
     let node = Node::empty();
@@ -236,7 +237,7 @@ fn a_tag_is_refused_in_one_line() {
     outcome.says("skopeo inspect --format '{{.Digest}}' docker://registry.example/cni:v1");
 }
 
-/// What an agent does with an image: ready, healed without the registry, upgraded to another digest, uninstalled.
+/// An agent with an image: ready, healed without the registry, upgraded to another digest, uninstalled.
 #[test]
 fn an_agent_keeps_what_came_out_of_an_image() {
     if !has_tools() {
@@ -264,7 +265,7 @@ fn an_agent_keeps_what_came_out_of_an_image() {
     agent.becomes_ready();
     has(&node, plugin);
 
-    // Nobody has the next one yet: the old one stays, and why is said of the source.
+    // No source has the next image yet: the old one stays, and the source's reason is reported.
     let text = std::fs::read_to_string(node.config()).unwrap();
     let text = text.replace(&from, &source("127.0.0.1", address.port(), &next));
     node.redeclare(&text);
@@ -289,8 +290,8 @@ fn an_agent_keeps_what_came_out_of_an_image() {
     assert!(node.names(BIN).is_empty(), "{:?}", node.names(BIN));
 }
 
-/// An archive gives way to an image with the same plugins, of which then more are wanted: what was never taken out of
-/// it is fetched, and what is in place is left alone.
+/// An archive is replaced by an image with the same plugins, and then more of its plugins are declared: the new ones
+/// are fetched, and those in place are left alone.
 #[test]
 fn an_archive_gives_way_to_an_image_and_more_of_it_is_wanted() {
     if !has_tools() {
@@ -322,7 +323,7 @@ fn an_archive_gives_way_to_an_image_and_more_of_it_is_wanted() {
     assert!(node.read(&format!("{BIN}/portmap")) == plugin("portmap"));
 }
 
-/// Mounted secrets are renewed in place: an agent that was refused takes up the new password by itself.
+/// Mounted secrets are renewed in place: an agent that was refused uses the new password by itself.
 #[test]
 fn a_password_that_is_renewed_is_taken_up() {
     if !has_tools() {

@@ -23,7 +23,7 @@ use crate::support::server::Server;
 use crate::support::tls::Authority;
 use crate::support::tokens::{IDENTITY, Issuer, PASSWORD, TokenLifetime, USER};
 
-/// A file with credentials, which holds what it is told to.
+/// A file with credentials.
 pub(super) struct Config {
     dir: TempDir,
 }
@@ -265,7 +265,7 @@ async fn a_token_is_asked_for_with_a_password_or_an_identity_token() {
     );
 }
 
-/// A token that has run out from the start, whatever it says, is no reason to ask for token after token.
+/// A token that is expired from the start does not lead to request after request for tokens.
 #[tokio::test]
 async fn a_token_that_never_opens_is_told_after_one() {
     if !has_tools() {
@@ -317,8 +317,8 @@ fn large() -> Vec<u8> {
     (0..6 << 20).flat_map(|_| next()).collect()
 }
 
-/// Fault 40: the registry goes away in the middle of a layer and comes back with other keys. The rest is asked for
-/// with a new token, and only the rest.
+/// Fault 40: the registry stops in the middle of a layer and comes back with other keys. Only the rest is requested,
+/// with a new token.
 #[tokio::test]
 async fn fault_40_a_restart_in_the_middle_is_survived_and_the_token_renewed() {
     if !has_tools() {

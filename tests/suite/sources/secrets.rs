@@ -89,7 +89,7 @@ impl Scene {
         self.mirror.on("/signed?sig=HUSH-query", [reply]);
     }
 
-    /// Fails if a secret stands in `text`.
+    /// Fails if `text` has a secret.
     #[track_caller]
     fn clean(&self, what: &str, text: &str) {
         is_clean(what, text, &[MARKS[0], MARKS[1], &self.key]);
@@ -104,7 +104,7 @@ impl Scene {
     }
 }
 
-/// Fails if one of these secrets stands in `text`.
+/// Fails if `text` has one of these secrets.
 #[track_caller]
 fn is_clean(what: &str, text: &str, secrets: &[&str]) {
     for secret in secrets {

@@ -8,7 +8,7 @@ use crate::support::release::{Artifact, NEXT_RELEASE, PLUGINS, RELEASE, Release,
 use crate::support::server::{Reply, Server};
 use crate::support::signers::{ListSigner, has_tools};
 
-/// From nothing to right; what was said is remembered, so that a second run needs nobody (fault 49).
+/// A fresh node becomes right. The answer is kept, so that a second run needs nobody (fault 49).
 #[test]
 fn a_node_learns_its_digests_once() {
     if !has_tools() {
@@ -64,7 +64,7 @@ fn older_signatures_and_longer_digests() {
     node.run("install").exits(0).says("sha512:");
 }
 
-/// What a node says of a list that it does not believe; the archive is never asked for, and nothing is placed.
+/// A list that cannot be verified is reported. The archive is never requested, and nothing is placed.
 fn refuses(signer: &ListSigner, list: &str, signature: &[u8]) -> Outcome {
     let server = mirror(signer, list);
     publish(&server, list, signature);
@@ -133,7 +133,7 @@ fn fault_48_signed_or_not_the_bytes_are_compared() {
     assert!(!node.has(BIN));
 }
 
-/// Places are asked in order, and one that is not to be believed is passed over, not in silence.
+/// Sources are asked in order, and one that cannot be verified is skipped and reported.
 #[test]
 fn the_next_place_is_asked_where_one_is_not_to_be_believed() {
     if !has_tools() {
@@ -159,7 +159,7 @@ fn the_next_place_is_asked_where_one_is_not_to_be_believed() {
     assert_eq!(node.names(BIN), PLUGINS);
 }
 
-/// Fault 38: a mirror that does not answer costs one wait, and not one for each artifact of the list.
+/// Fault 38: a mirror that does not answer costs one wait, not one for each artifact of the list.
 #[test]
 fn fault_38_a_dead_mirror_of_the_list_is_waited_for_once() {
     if !has_tools() {
@@ -229,7 +229,7 @@ fn a_changed_list_is_followed_for_a_new_version_only() {
     node.run("verify").exits(0);
 }
 
-/// An answer with which nothing ever came is no reason to follow no other: a list can be wrong, and be repaired.
+/// An answer that no download ever matched is replaced by a later one: a list can be wrong, and be fixed.
 #[test]
 fn a_list_that_was_wrong_can_be_fixed() {
     if !has_tools() {
@@ -252,7 +252,7 @@ fn a_list_that_was_wrong_can_be_fixed() {
     assert_eq!(server.count(LIST), 4, "of the other one once");
 }
 
-/// Fault 49: who goes back from an upgrade that nobody vouched for needs nobody either, whatever else was answered.
+/// Fault 49: to go back from an upgrade whose digest was never learned, nobody has to be asked.
 #[test]
 fn fault_49_a_failed_upgrade_forgets_no_answer() {
     if !has_tools() {
@@ -279,7 +279,7 @@ fn fault_49_a_failed_upgrade_forgets_no_answer() {
     node.run("install").exits(0).says("nothing to do");
 }
 
-/// Whoever declares another key trusts no answer that the old one vouched for; what is in place stays.
+/// With another key, answers that the old key signed are not trusted any more; files in place stay.
 #[test]
 fn another_key_is_another_declaration() {
     if !has_tools() {
@@ -303,7 +303,7 @@ fn another_key_is_another_declaration() {
     assert_eq!(tree, node.tree());
 }
 
-/// A bundle has the list and its signature too; a node that has no other source believes them no more than a mirror's.
+/// A bundle has the list and its signature too. A node without another source verifies them as it does a mirror's.
 #[test]
 fn a_bundle_brings_the_list_along() {
     if !has_tools() {
@@ -341,7 +341,7 @@ fn a_bundle_brings_the_list_along() {
         .says("done: 4 files are as declared");
 }
 
-/// A bundle is gathered anew with the list as it is now, and not with the one that it has.
+/// When a bundle is gathered again, it gets the current list, not the one that it has.
 #[test]
 fn a_bundle_is_brought_up_to_date_with_the_list() {
     if !has_tools() {

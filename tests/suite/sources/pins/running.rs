@@ -7,7 +7,8 @@ use crate::support::release::{NEXT_RELEASE, PLUGINS, RELEASE};
 use crate::support::server::Reply;
 use crate::support::signers::{ListSigner, has_tools};
 
-/// Not ready, and why, until the list can be had and believed; then ready, and after a restart without anybody.
+/// The agent is not ready, and says why, until it gets and verifies the list. Then it is ready, also after a restart
+/// without any server.
 #[test]
 fn it_waits_for_the_list_and_remembers_it() {
     if !has_tools() {

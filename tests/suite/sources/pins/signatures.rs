@@ -8,7 +8,7 @@ use crate::support::signers::{BlobSigner, has_tools};
 
 const SIGNED: &str = "/v1.1.1/p.tgz.sig";
 
-/// [`RELEASE`], pinned, and signed by whoever has that key.
+/// [`RELEASE`], pinned, and signed with that key.
 fn declare(node: &Node, server: &Server, signer: &BlobSigner, signature: &str) {
     let mut artifact = RELEASE.artifact(&server.url(ARCHIVE));
     let key = signer.public_key(8);
@@ -48,7 +48,7 @@ fn a_signature_is_fetched_once_and_comes_before_the_artifact() {
     node.run("verify").exits(0);
 }
 
-/// Whoever asks for a signature on a node that is right already has it fetched, and nothing else.
+/// On a node that is right already, a new `signature` is fetched, and nothing else.
 #[test]
 fn a_node_that_is_right_needs_the_signature_alone() {
     if !has_tools() {

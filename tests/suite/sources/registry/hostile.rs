@@ -36,7 +36,7 @@ fn case(server: &Server) -> Case {
     Case::one(b"layer", &server.url(BLOB)).attempts(5)
 }
 
-/// Faults 39, 41 and 46 at a token server: too much, no end, something else. None of it is asked for twice.
+/// Faults 39, 41 and 46 at a token server: too much, no end, something else. None of it is requested twice.
 #[tokio::test]
 async fn fault_46_what_is_no_token_is_told_and_starts_no_storm() {
     let much = vec![b' '; 100 << 20];
@@ -61,7 +61,7 @@ async fn fault_46_what_is_no_token_is_told_and_starts_no_storm() {
     }
 }
 
-/// Faults 37, 38, 44 and 45 at a token server: its own trouble has its own reason, and names it.
+/// Faults 37, 38, 44 and 45 at a token server: its failures have reasons of their own, which name it.
 #[tokio::test]
 async fn fault_38_a_token_server_in_trouble_is_told_as_any_server_is() {
     let closed = Server::http();
@@ -121,7 +121,7 @@ async fn a_challenge_that_is_none_is_told() {
     }
 }
 
-/// A 401 for ever is answered once with what was asked for.
+/// A registry that always answers 401 gets the credentials once.
 #[tokio::test]
 async fn a_401_for_ever_starts_no_storm() {
     let server = Server::http();
@@ -144,7 +144,7 @@ async fn a_401_for_ever_starts_no_storm() {
     assert_eq!((server.count(BLOB), server.count(TOKEN)), (2, 1));
 }
 
-/// What we are known by stays with who asked for it.
+/// Credentials are sent only to the server that asked for them.
 #[tokio::test]
 async fn a_redirect_to_storage_takes_no_credentials_along() {
     let storage = Server::http();
@@ -173,7 +173,7 @@ async fn a_redirect_to_storage_takes_no_credentials_along() {
     }
 }
 
-/// Nothing secret goes over the wire for everybody to read. `localhost` is a name, and may come to mean any host.
+/// No secret is sent without TLS. `localhost` is a name, and could resolve to any host.
 #[tokio::test]
 async fn credentials_are_not_sent_in_the_clear() {
     let server = Server::http();
@@ -195,7 +195,7 @@ async fn credentials_are_not_sent_in_the_clear() {
             .all(|r| r.path == BLOB && r.header("authorization").is_none())
     );
 
-    // A registry that has TLS sends down to no token server without.
+    // A registry with TLS may not name a token server without TLS.
     let authority = Authority::new();
     let secure = Server::https(authority.server(&["127.0.0.1"]));
     let down = server.url("/token?secret=hidden");
@@ -236,8 +236,8 @@ fn a_token_server_is_told_once_who_asks() {
     assert_eq!(asked.unwrap().header("authorization"), Some(&*basic));
 }
 
-/// Who is between us and a registry without TLS can put any challenge into its answer: such a one learns neither what
-/// a token server would be told nor what is for the registry itself.
+/// An attacker between us and a registry without TLS can put any challenge into its answer. The attacker learns neither
+/// the credentials for a token server nor those for the registry.
 #[tokio::test]
 async fn a_registry_without_tls_sends_nobody_for_our_credentials() {
     let authority = Authority::new();
@@ -266,7 +266,7 @@ async fn a_registry_without_tls_sends_nobody_for_our_credentials() {
     assert!(requests.all(|request| request.header("authorization").is_none()));
 }
 
-/// Faults 40, 41, 45 and 48 of manifests and layers: the digest decides, whatever the registry says of it.
+/// Faults 40, 41, 45 and 48 with manifests and layers: the digest decides, whatever the registry's headers say.
 #[tokio::test]
 async fn fault_48_the_bytes_decide_whatever_a_header_says() {
     let content = content();

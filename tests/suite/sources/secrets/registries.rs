@@ -18,20 +18,20 @@ use crate::support::tls::Authority;
 
 const BEARER: &str = "Bearer HUSH-bearer";
 
-/// Where the way to a layer ends.
+/// The last server that is reached on the way to a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
-    /// The token server says no.
+    /// The token server refuses.
     NoToken,
     /// The registry does not take the token.
     NotTaken,
-    /// The storage says no to its signed URL.
+    /// The storage refuses its signed URL.
     NoStorage,
     /// The layer.
     Open,
 }
 
-/// A registry that sends for tokens and redirects to signed URLs of its storage, and a node that has what it takes.
+/// A registry that asks for tokens and redirects to signed URLs of its storage, and a node with the credentials.
 struct Vault {
     node: Node,
     registry: Server,
