@@ -25,4 +25,5 @@ pub mod runtime;
 pub mod store;
 pub mod telemetry;
 pub mod trust;
+pub mod view;
 pub mod watch;

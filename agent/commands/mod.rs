@@ -65,9 +65,9 @@ enum Failure {
     /// An address cannot be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// The running agent says nothing that can be understood.
+    /// The running agent gives no usable answer.
     #[error(transparent)]
-    Unheard(#[from] status::Unheard),
+    AgentQuery(#[from] status::error::AgentQueryError),
     /// A bundle cannot be gathered.
     #[error(transparent)]
     Bundle(#[from] BundleError),
@@ -97,7 +97,7 @@ impl Failure {
             Self::Reconcile(_)
             | Self::Runtime(_)
             | Self::Bind(_)
-            | Self::Unheard(_)
+            | Self::AgentQuery(_)
             | Self::Bundle(_)
             | Self::Catalog(_) => Exit::Failed,
         }

@@ -1,6 +1,7 @@
 //! `run`: the agent that stays.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -28,7 +29,7 @@ pub(super) async fn run(global: &Global) -> Result<Exit, Failure> {
         node_name: global.node_name.clone(),
         config: global.config.clone(),
         reader: Arc::new(move || read(&again)),
-        flags: flags(global),
+        flags: flags_in_force(global),
     });
     let (stopping, told) = watch::channel(());
     let servers = [Some(main), metrics].into_iter().flatten();
@@ -70,37 +71,27 @@ fn read(global: &Global) -> Result<Settings, Vec<String>> {
 }
 
 /// Every flag with the value in force.
-fn flags(global: &Global) -> Vec<(&'static str, String)> {
-    let dir = |dir: &Option<std::path::PathBuf>| {
+fn flags_in_force(global: &Global) -> BTreeMap<String, String> {
+    let dir = |dir: &Option<PathBuf>| {
         dir.as_deref()
             .map(Path::display)
             .map_or_else(String::new, |dir| dir.to_string())
     };
-    vec![
+    let seeds = global.seeds.iter().map(|seed| seed.display().to_string());
+    let level = global.log_level.map(|level| level.to_string());
+    let flags = [
         ("config", global.config.display().to_string()),
         ("host-root", global.host_root.display().to_string()),
         ("bin-dir", dir(&global.bin_dir)),
         ("conf-dir", dir(&global.conf_dir)),
         ("state-dir", dir(&global.state_dir)),
-        (
-            "seed",
-            global
-                .seeds
-                .iter()
-                .map(|seed| seed.display().to_string())
-                .collect::<Vec<_>>()
-                .join(":"),
-        ),
+        ("seed", seeds.collect::<Vec<_>>().join(":")),
         ("node-name", global.node_name.clone().unwrap_or_default()),
-        (
-            "log-level",
-            global
-                .log_level
-                .map_or_else(String::new, |level| level.to_string().to_lowercase()),
-        ),
+        ("log-level", level.unwrap_or_default().to_lowercase()),
         (
             "log-format",
             format!("{:?}", global.log_format).to_lowercase(),
         ),
-    ]
+    ];
+    flags.map(|(name, value)| (name.to_owned(), value)).into()
 }

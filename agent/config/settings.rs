@@ -10,6 +10,7 @@ use url::Url;
 
 use super::url_prefix::UrlPrefix;
 use crate::model::{Arch, Artifact, Cidr, FileMode, FileName};
+pub use crate::model::{DriftPolicy, ForeignConflists};
 use crate::trust::DeclaredPin;
 
 /// A whole configuration: profile, file, environment and flags merged and checked.
@@ -114,52 +115,6 @@ pub struct DriftSettings {
     pub resync: Duration,
     /// What to do about conflists that sort before ours.
     pub foreign_conflists: ForeignConflists,
-}
-
-/// Whether drift is fixed or only reported.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DriftPolicy {
-    /// Fix it.
-    Heal,
-    /// Observe and report, write nothing.
-    Report,
-}
-
-impl DriftPolicy {
-    /// Every policy.
-    pub const ALL: [Self; 2] = [Self::Heal, Self::Report];
-
-    /// As it is spelled in a configuration and in the status.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Heal => "heal",
-            Self::Report => "report",
-        }
-    }
-}
-
-/// What to do about a foreign configuration that the runtime would take instead of ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ForeignConflists {
-    /// Report it, leave it.
-    Report,
-    /// Rename it to a name that no runtime reads; uninstall puts it back.
-    Disable,
-}
-
-impl ForeignConflists {
-    /// Every policy.
-    pub const ALL: [Self; 2] = [Self::Report, Self::Disable];
-
-    /// As it is spelled in a configuration and in the status.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Report => "report",
-            Self::Disable => "disable",
-        }
-    }
 }
 
 /// How to download.

@@ -79,7 +79,7 @@ impl Handle {
         let asked = Instant::now();
         self.shared.look.notify_one();
         let mut status = self.status.clone();
-        let newer = status.wait_for(|status| status.began >= asked);
+        let newer = status.wait_for(|status| status.began >= Some(asked));
         match tokio::time::timeout(patience, newer).await {
             Ok(Ok(status)) => Ok(Arc::clone(&status)),
             Ok(Err(_)) | Err(_) => Err(Stale),

@@ -87,6 +87,7 @@ impl Log {
             match repair {
                 Some((fault, how)) => {
                     let took = mended.saturating_duration_since(since);
+                    let how = how.into();
                     entry.outcome = Outcome::Healed { how, took };
                     entry.after = fault.wanted.clone().or(entry.after);
                     repairs.push(Repair {

@@ -66,7 +66,7 @@ pub struct Start {
     /// Reads it anew.
     pub reader: Reader,
     /// Every flag with the value in force, for `/flagz`.
-    pub flags: Vec<(&'static str, String)>,
+    pub flags: BTreeMap<String, String>,
 }
 
 /// The agent at work.
@@ -160,7 +160,7 @@ impl Daemon {
         let requests = kube::RequestLog::default();
         let node = Node::of(&keeper, api(&keeper, &requests), known, now);
         let agent = Agent {
-            version: env!("CARGO_PKG_VERSION"),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             node: keeper.node_name(),
             started: Timestamp(std::time::SystemTime::now()),

@@ -21,7 +21,7 @@ pub(super) fn nothing_yet(agent: &Agent, keeper: &Context) -> Status {
         agent: agent.clone(),
         declared: declared(keeper),
         looked: Timestamp(SystemTime::now()),
-        began: Instant::now(),
+        began: Some(Instant::now()),
         verified: None,
         passes: 0,
         snapshot: Snapshot {
@@ -104,7 +104,7 @@ fn said(daemon: &Daemon, began: Instant, stuck: Option<&str>) -> Status {
         agent: daemon.agent.clone(),
         declared: declared(daemon.caretaker.context()),
         looked: Timestamp(SystemTime::now() - ago),
-        began,
+        began: Some(began),
         verified: daemon.verified,
         passes: daemon.passes,
         snapshot: Snapshot::default(),
@@ -193,8 +193,8 @@ fn declared(keeper: &Context) -> Declared {
     };
     Declared {
         profile: settings.profile.clone(),
-        policy: settings.drift.policy.as_str(),
-        foreign_conflists: settings.drift.foreign_conflists.as_str(),
+        policy: settings.drift.policy,
+        foreign_conflists: settings.drift.foreign_conflists,
         resync_seconds: settings.drift.resync.as_secs(),
         bin_dir,
         conf_dir,

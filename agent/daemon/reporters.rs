@@ -14,7 +14,7 @@ use crate::kube::{
     ConditionReporter, EVENT_NAMESPACE, EventReporter, EventRequest, KubeClient, KubeError,
     RequestPurpose, StartupTaint, build_taint_patch,
 };
-use crate::model::Status;
+use crate::model::{DriftPolicy, Status};
 
 /// How long the task sleeps if nothing is due: until the next status is published.
 const NOTHING_DUE: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -107,7 +107,7 @@ impl ReportTask {
             condition.observe_checks(checks, now);
         }
         if let Some(events) = &mut self.events {
-            let heals = status.declared.policy == "heal";
+            let heals = status.declared.policy == DriftPolicy::Heal;
             events.observe_status(&status.drift, checks, heals, now, SystemTime::now());
         }
         if let Some((_, taint)) = &mut self.taint {

@@ -6,29 +6,14 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::model::{Candidate, Directory, DriftRecord, Outcome, RuntimeView, Status};
+use crate::model::{
+    Candidate, Directory, DriftRecord, DriftLog, Outcome, RuntimeView, Status, StatusDocument,
+};
 use crate::redact::redact_json;
 
 /// Stands for a file that a runtime can read and this agent's parser cannot: no secret could be taken out of it.
 const UNPARSED: &str =
     "[not shown: it is not plain JSON, so secrets in it could not be told from the rest]";
-
-/// `/status`.
-#[derive(Serialize)]
-struct StatusDocument<'a> {
-    ready: bool,
-    #[serde(flatten)]
-    status: &'a Status,
-}
-
-/// `/drift`.
-#[derive(Serialize)]
-struct DriftDocument<'a> {
-    /// How many are still there.
-    open: usize,
-    /// Newest first.
-    entries: Vec<&'a DriftRecord>,
-}
 
 /// `/conflist`.
 #[derive(Serialize, Default)]
@@ -52,7 +37,7 @@ struct ConflistDocument<'a> {
 ///
 /// # Errors
 /// When a path in it is not UTF-8, since JSON cannot hold that.
-pub(super) fn status_document(status: &Status) -> serde_json::Result<String> {
+pub(super) fn status_document(status: Arc<Status>) -> serde_json::Result<String> {
     render_json(&StatusDocument {
         ready: status.is_ready(),
         status,
@@ -65,9 +50,9 @@ pub(super) fn status_document(status: &Status) -> serde_json::Result<String> {
 /// As for [`status_document`].
 pub(super) fn drift_document(status: &Status) -> serde_json::Result<String> {
     let is_open = |entry: &&Arc<DriftRecord>| matches!(entry.outcome, Outcome::Open { .. });
-    render_json(&DriftDocument {
+    render_json(&DriftLog {
         open: status.drift.iter().filter(is_open).count(),
-        entries: status.drift.iter().map(Arc::as_ref).collect(),
+        entries: status.drift.clone(),
     })
 }
 

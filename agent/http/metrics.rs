@@ -36,7 +36,7 @@ fn write_gauges(status: &Status, text: &mut Exposition) {
         "gauge",
         "Always 1; the version of the agent is in the label.",
     )
-    .write_sample(&[("version", status.agent.version)], 1);
+    .write_sample(&[("version", status.agent.version.as_str())], 1);
     text.begin_family(
         "ready",
         "gauge",

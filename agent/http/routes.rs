@@ -72,7 +72,7 @@ impl Routes {
             Endpoint::Readyz => self.readiness(check, &query).await,
             Endpoint::Metrics => self.metrics().await,
             Endpoint::Status => {
-                EndpointResponse::json(json::status_document(&*self.observe_now().await))
+                EndpointResponse::json(json::status_document(self.observe_now().await))
             }
             Endpoint::Drift => EndpointResponse::json(json::drift_document(&self.handle.latest())),
             Endpoint::Conflist => {

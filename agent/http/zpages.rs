@@ -34,13 +34,11 @@ pub(super) fn render_statusz(agent: &Agent, up: Duration, paths: &[&str]) -> Str
 
 /// The flags with the values in force, by name.
 pub(super) fn render_flagz(agent: &Agent) -> String {
-    let mut flags: Vec<_> = agent.flags.iter().collect();
-    flags.sort();
     let mut text = format!("cni-keeper flagz\n{WARNING}\n\n");
-    for (name, value) in flags {
+    for (name, value) in &agent.flags {
         let value = redact_setting(name, value);
         // Writing to a string does not fail.
-        let _ = writeln!(text, "{}={value}", name.trim_start_matches('-'));
+        let _ = writeln!(text, "{}={value}", name);
     }
     text
 }
@@ -54,16 +52,18 @@ mod tests {
 
     fn agent() -> Agent {
         Agent {
-            version: "1.2.3",
+            version: "1.2.3".to_owned(),
             pid: 42,
             node: None,
             started: Timestamp(SystemTime::UNIX_EPOCH),
             config: "/etc/cni-keeper/config.yaml".into(),
-            flags: vec![
-                ("--log-level", "info".to_owned()),
-                ("--config", "/etc/cni-keeper/config.yaml".to_owned()),
-                ("--some-token", "S".to_owned()),
-            ],
+            flags: [
+                ("log-level", "info"),
+                ("config", "/etc/cni-keeper/config.yaml"),
+                ("some-token", "S"),
+            ]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
         }
     }
 

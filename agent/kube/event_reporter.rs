@@ -284,7 +284,7 @@ mod tests {
             before: "absent".to_owned(),
             after: None,
             outcome: Outcome::Healed {
-                how: "placed from the store",
+                how: "placed from the store".into(),
                 took: Duration::from_micros(1_500),
             },
             times: 1,

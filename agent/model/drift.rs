@@ -81,7 +81,7 @@ impl fmt::Display for DriftKind {
 }
 
 /// How one file differs from its declaration.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(
     tag = "kind",
     rename_all = "kebab-case",

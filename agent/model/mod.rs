@@ -15,6 +15,7 @@ mod loopback;
 mod name;
 mod node_facts;
 mod observed;
+mod policy;
 mod reference;
 mod snapshot;
 mod source;
@@ -35,12 +36,14 @@ pub use loopback::{has_loopback_host, is_loopback};
 pub use name::{FileMode, FileName, NameError, PluginName};
 pub use node_facts::NodeFacts;
 pub use observed::{FileState, FileType, Owner, Regular};
+pub use policy::{DriftPolicy, ForeignConflists};
 pub use reference::{Reference, ReferenceError};
 pub use snapshot::{Check, CheckName, Effective, FileReport, Snapshot, Standing};
 pub use source::{DownloadOutcome, SourceFailure};
 pub use spelling::{nearest_word, spelling_distance};
 pub use status::{
-    Agent, Candidate, Counters, Declared, DeclaredArtifact, Directory, DriftRecord,
-    EffectiveNetwork, Histogram, Outcome, RecordedError, RuntimeView, Status, WatchMode,
+    Agent, Candidate, Counters, Declared, DeclaredArtifact, Directory, DriftRecord, DriftLog,
+    EffectiveNetwork, Histogram, Outcome, RecordedError, RuntimeView, Status, StatusDocument,
+    WatchMode,
 };
 pub use timestamp::Timestamp;

@@ -12,7 +12,7 @@ pub struct Owner {
 }
 
 /// A kind of directory entry that is not a regular file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FileType {
     /// A symbolic link, never followed.

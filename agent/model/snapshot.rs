@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::{Difference, Sha256};
 
 /// The state of everything declared, as observed in one pass.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Snapshot {
     /// Every declared file, in the order of the declaration, the conflist last.
@@ -18,7 +18,7 @@ pub struct Snapshot {
 }
 
 /// One declared file.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FileReport {
     /// The path on the host, `--host-root` included.
@@ -26,10 +26,10 @@ pub struct FileReport {
     /// How it stands.
     pub standing: Standing,
     /// The digest that it must have, where known.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected: Option<Sha256>,
     /// The digest that it has, where it is a readable file.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actual: Option<Sha256>,
     /// Where it comes from: `ARTIFACT VERSION`, or `configuration`.
     pub origin: String,
@@ -38,7 +38,7 @@ pub struct FileReport {
 }
 
 /// How a declared file stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Standing {
     /// It is what was declared.
@@ -96,7 +96,7 @@ pub struct Check {
 }
 
 /// What the runtimes would take from the configuration directory.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Effective {
     /// The file that containerd takes, if it takes any.

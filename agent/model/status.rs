@@ -1,16 +1,19 @@
 //! What the agent publishes: one value, from which every view is made.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
-use super::{ApiUse, ContainerRuntime, DownloadOutcome, DriftKind, Snapshot, Timestamp};
+use super::{
+    ApiUse, ContainerRuntime, DownloadOutcome, DriftKind, DriftPolicy, ForeignConflists, Snapshot, Timestamp,
+};
 
 /// Everything that the running agent knows, as of one look at the disk. The loop alone makes it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
     /// Who says this.
@@ -19,9 +22,10 @@ pub struct Status {
     pub declared: Declared,
     /// When the look at the disk began that this rests on.
     pub looked: Timestamp,
-    /// The same on the clock that never jumps: an answer must not be older than its question.
+    /// The same on the clock that never jumps, since an answer must not be older than its question. `None` in a status
+    /// that was read from another process.
     #[serde(skip)]
-    pub began: Instant,
+    pub began: Option<Instant>,
     /// When the last full reading and hashing of every declared file ended.
     pub verified: Option<Timestamp>,
     /// How many looks there were, this one included.
@@ -36,9 +40,10 @@ pub struct Status {
     /// looked at.
     pub directory: Option<Directory>,
     /// How asking and telling the Kubernetes API goes; `None` where nothing is declared that needs it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     pub kubernetes: Option<ApiUse>,
     /// What came of the last download of each artifact; those that were not needed are not here.
+    #[serde(skip_deserializing)]
     pub downloads: Vec<DownloadOutcome>,
     /// The last failures of the agent's own work, newest first, a bounded number.
     pub errors: Vec<RecordedError>,
@@ -50,12 +55,30 @@ pub struct Status {
     pub counters: Counters,
 }
 
+/// The answer of `/status`. The agent writes it and `cni-keeper status` reads it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StatusDocument {
+    /// Whether everything declared holds.
+    pub ready: bool,
+    /// The rest.
+    #[serde(flatten)]
+    pub status: Arc<Status>,
+}
+
+/// The answer of `/drift`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DriftLog {
+    /// How many drifts are still there.
+    pub open: usize,
+    /// Newest first.
+    pub entries: Vec<Arc<DriftRecord>>,
+}
+
 /// The running agent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Agent {
-    /// Its version.
-    pub version: &'static str,
+    pub version: String,
     /// Its process id.
     pub pid: u32,
     /// The node's name, where known.
@@ -65,20 +88,19 @@ pub struct Agent {
     /// The configuration file.
     pub config: PathBuf,
     /// Every flag with the value in force.
-    #[serde(serialize_with = "members")]
-    pub flags: Vec<(&'static str, String)>,
+    pub flags: BTreeMap<String, String>,
 }
 
 /// The declaration in force, without secrets.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Declared {
     /// The built-in profile that it started from, if any.
     pub profile: Option<String>,
-    /// `heal` or `report`.
-    pub policy: &'static str,
-    /// `report` or `disable`.
-    pub foreign_conflists: &'static str,
+    /// What is done about drift.
+    pub policy: DriftPolicy,
+    /// What is done about foreign conflists.
+    pub foreign_conflists: ForeignConflists,
     /// The time between two full readings, in seconds.
     pub resync_seconds: u64,
     /// Where the plugins are, `--host-root` included.
@@ -94,7 +116,7 @@ pub struct Declared {
 }
 
 /// One artifact of the declaration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeclaredArtifact {
     /// The operator's name for it.
@@ -113,7 +135,7 @@ pub struct DeclaredArtifact {
 }
 
 /// How changes are noticed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(
     tag = "mode",
     rename_all = "kebab-case",
@@ -132,7 +154,7 @@ pub enum WatchMode {
 }
 
 /// The configuration directory as the runtimes see it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Directory {
     /// Where it is, `--host-root` included.
@@ -146,7 +168,7 @@ pub struct Directory {
 }
 
 /// What one runtime makes of the directory.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RuntimeView {
     /// The runtime.
@@ -160,7 +182,7 @@ pub struct RuntimeView {
 }
 
 /// One file that the runtimes look at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Candidate {
     /// Its name.
@@ -174,7 +196,7 @@ pub struct Candidate {
 }
 
 /// A network that a runtime would use.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EffectiveNetwork {
     /// The file that it is in.
@@ -191,7 +213,7 @@ pub struct EffectiveNetwork {
 }
 
 /// A failure of the agent's own work.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RecordedError {
     /// When it last happened.
@@ -203,7 +225,7 @@ pub struct RecordedError {
 }
 
 /// One drift: from when it was noticed to when it was over.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DriftRecord {
     /// Counts up from 1 over the life of the agent.
@@ -229,7 +251,7 @@ pub struct DriftRecord {
 }
 
 /// How a drift ended.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(
     tag = "state",
     rename_all = "kebab-case",
@@ -239,21 +261,21 @@ pub enum Outcome {
     /// It is still there.
     Open {
         /// Why it is not mended at once: the reason of a failure, a back-off, or the policy.
-        #[serde(skip_serializing_if = "Option::is_none")]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         waiting: Option<String>,
     },
     /// The agent mended it.
     Healed {
         /// `placed from the store`, `placed after a download`, `mode and owner set`, `written`, `set aside`.
-        how: &'static str,
+        how: Cow<'static, str>,
         /// From the first sign of it to the durable repair.
-        #[serde(serialize_with = "seconds", rename = "seconds")]
+        #[serde(with = "seconds", rename = "seconds")]
         took: Duration,
     },
     /// It went away without the agent's doing.
     Gone {
         /// From the first sign of it until it was seen to be gone.
-        #[serde(serialize_with = "seconds", rename = "seconds")]
+        #[serde(with = "seconds", rename = "seconds")]
         after: Duration,
     },
 }
@@ -324,18 +346,26 @@ impl Status {
     }
 }
 
-/// Names and values as one object.
-fn members<S: Serializer>(
-    pairs: &[(&'static str, String)],
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(pairs.iter().map(|(name, value)| (name, value)))
-}
-
 /// A duration as a number of seconds, with microseconds.
-fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    let micros = u32::try_from(duration.as_micros()).unwrap_or(u32::MAX);
-    serializer.serialize_f64(f64::from(micros) / 1e6)
+mod seconds {
+    use std::time::Duration;
+
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        duration: &Duration,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let micros = u32::try_from(duration.as_micros()).unwrap_or(u32::MAX);
+        serializer.serialize_f64(f64::from(micros) / 1e6)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Duration, D::Error> {
+        Duration::try_from_secs_f64(f64::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
 }
 
 #[cfg(test)]

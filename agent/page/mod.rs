@@ -1,28 +1,38 @@
-//! `/`: the node's state at a glance, for somebody who was woken by it.
+//! `/`: the state of the node on one page, for somebody who was woken by an alert.
 //!
-//! One document without script and without any other file; it loads itself anew every few seconds. It is XML as
-//! well as HTML, so that a parser can prove that nothing from outside breaks out of its place.
+//! The page is one document without a script and without any other file, and it reloads itself every few seconds. It
+//! is XML as well as HTML, so that a parser can prove that no text from outside becomes markup.
 
+mod agent;
 mod drift;
-mod facts;
+mod elements;
 mod files;
 mod headline;
-mod html;
 mod network;
 mod reasons;
 
-use std::fmt::{self, Write as _};
 use std::time::SystemTime;
 
-use crate::model::Status;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-/// The time between two loads of the page, in seconds.
-const REFRESH: u32 = 5;
+use crate::model::Status;
+use crate::view::{NodeView, Tone};
+
+/// The time between two loads of the page, in seconds. It also stands in [`HEAD`].
+const REFRESH_SECONDS: u32 = 5;
 
 const STYLE: &str = include_str!("page.css");
 
-/// Where the machine's views of the same are.
-const VIEWS: [(&str, &str); 5] = [
+/// The parts of the head that are the same on every page. `html!` would not close these tags as XML demands.
+const HEAD: &str = r#"<meta charset="utf-8"/>
+<meta name="viewport" content="width=device-width, initial-scale=1"/>
+<meta name="color-scheme" content="light dark"/>
+<meta http-equiv="refresh" content="5"/>
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:"/>
+"#;
+
+/// The same for programs.
+const OTHER_ENDPOINTS: [(&str, &str); 5] = [
     ("/status", "all of this as JSON"),
     ("/drift", "the whole drift log"),
     ("/conflist", "what the runtimes take, and why"),
@@ -30,78 +40,71 @@ const VIEWS: [(&str, &str); 5] = [
     ("/metrics", "for Prometheus"),
 ];
 
-/// The page as it is at a certain time, which only ages are measured from.
+/// The page for a status. `now` decides nothing but ages such as `3 min ago`.
 #[must_use]
 pub fn render_page(status: &Status, now: SystemTime) -> String {
-    let mut page = String::with_capacity(32 << 10);
-    // A String takes all that is written to it.
-    let _ = document(&mut page, status, now);
-    page
-}
-
-fn document(page: &mut String, status: &Status, now: SystemTime) -> fmt::Result {
-    head(page, status)?;
-    page.push_str(html::SHAPES);
-    headline::write(page, status, now)?;
-    page.push_str("<main>\n");
-    reasons::write(page, status)?;
-    drift::errors(page, status, now)?;
-    facts::checks(page, status)?;
-    network::write(page, status)?;
-    files::write(page, status)?;
-    drift::write(page, status, now)?;
-    facts::agent(page, status, now)?;
-    page.push_str("</main>\n");
-    foot(page)
-}
-
-fn head(page: &mut String, status: &Status) -> fmt::Result {
-    let (word, mark) = headline::word(status);
-    let class = mark.class();
-    let node = status.agent.node.as_deref().unwrap_or("cni-keeper");
-    write!(
-        page,
-        r#"<!DOCTYPE html>
-<html lang="en" xmlns="http://www.w3.org/1999/xhtml">
-<head>
-<meta charset="utf-8"/>
-<title>{word} · {node}</title>
-<meta name="viewport" content="width=device-width, initial-scale=1"/>
-<meta name="color-scheme" content="light dark"/>
-<meta http-equiv="refresh" content="{REFRESH}"/>
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:"/>
-<link rel="icon" href="{icon}"/>
-<style>
-{STYLE}</style>
-</head>
-<body class="{class}">
-"#,
-        node = html::text(node),
-        icon = icon(mark),
-    )
-}
-
-/// The disc in the browser's tab: a glance at the tabs tells which node is ill.
-fn icon(mark: html::Mark) -> String {
-    let (colour, shape) = match mark {
-        html::Mark::Good => ("1f7a46", "M5.5 10.5l3 3 6-7"),
-        _ => ("b3261e", "M6.5 6.5l7 7M13.5 6.5l-7 7"),
+    let view = NodeView::new(status, now);
+    let headline = &view.headline;
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" xmlns="http://www.w3.org/1999/xhtml" {
+            (head(&view))
+            body class=(elements::class_of(headline.tone)) {
+                (elements::shapes())
+                (headline::render_header(headline))
+                main {
+                    (reasons::render_reasons(&view.checks))
+                    (drift::render_errors(&view.errors))
+                    (reasons::render_checks(&view.checks))
+                    (network::render_network(&view.network))
+                    (files::render_files(&view.files, &view.agent))
+                    (drift::render_drifts(&view.drifts, &view.agent.started))
+                    (agent::render_agent(&view.agent))
+                }
+                (footer())
+            }
+        }
     };
-    let shape = shape.replace(' ', "%20");
+    page.into_string()
+}
+
+fn head(view: &NodeView) -> Markup {
+    let headline = &view.headline;
+    let node = headline.node.as_deref().unwrap_or("cni-keeper");
+    html! {
+        head {
+            (PreEscaped(HEAD))
+            title { (headline.word) " · " (node) }
+            (PreEscaped(icon_link(headline.tone)))
+            style { (PreEscaped(STYLE)) }
+        }
+    }
+}
+
+/// The disc in the browser's tab: whoever has many tabs open sees which node is ill.
+fn icon_link(tone: Tone) -> String {
+    let (colour, shape) = match tone {
+        Tone::Good => ("1f7a46", "M5.5%2010.5l3%203%206-7"),
+        Tone::Odd | Tone::Bad | Tone::Quiet => ("b3261e", "M6.5%206.5l7%207M13.5%206.5l-7%207"),
+    };
     format!(
-        "data:image/svg+xml,%3Csvg%20xmlns='http://www.w3.org/2000/svg'%20viewBox='0%200%2020%2020'%3E\
+        "<link rel=\"icon\" href=\"data:image/svg+xml,%3Csvg%20xmlns='http://www.w3.org/2000/svg'%20viewBox='0%200%2020%2020'%3E\
          %3Ccircle%20cx='10'%20cy='10'%20r='10'%20fill='%23{colour}'/%3E\
-         %3Cpath%20d='{shape}'%20fill='none'%20stroke='white'%20stroke-width='2.2'/%3E%3C/svg%3E"
+         %3Cpath%20d='{shape}'%20fill='none'%20stroke='white'%20stroke-width='2.2'/%3E%3C/svg%3E\"/>"
     )
 }
 
-fn foot(page: &mut String) -> fmt::Result {
-    page.push_str("<footer>\n<nav aria-label=\"The same for machines\"><ul>\n");
-    for (path, what) in VIEWS {
-        writeln!(page, r#"<li><a href="{path}">{path}</a> {what}</li>"#)?;
+fn footer() -> Markup {
+    html! {
+        footer {
+            nav aria-label="The same for programs" {
+                ul {
+                    @for (path, what) in OTHER_ENDPOINTS {
+                        li { a href=(path) { (path) } " " (what) }
+                    }
+                }
+            }
+            p { "This page reloads itself every " (REFRESH_SECONDS) " seconds." }
+        }
     }
-    writeln!(
-        page,
-        "</ul></nav>\n<p>This page loads itself anew every {REFRESH} seconds.</p>\n</footer>\n</body>\n</html>"
-    )
 }

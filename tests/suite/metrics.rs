@@ -1,12 +1,14 @@
 //! `/metrics` as Prometheus reads it: by its own tool, and by name, type, help and sample.
 
+use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use cni_keeper::http::metrics::{CONTENT_TYPE, render_metrics};
 use cni_keeper::model::{
-    Agent, Check, CheckName, Counters, Declared, DriftKind, Snapshot, Status, Timestamp, WatchMode,
+    Agent, Check, CheckName, Counters, Declared, DriftKind, DriftPolicy, ForeignConflists,
+    Snapshot, Status, Timestamp, WatchMode,
 };
 
 use crate::support::skipped;
@@ -33,17 +35,17 @@ fn started() -> Status {
     let now = Timestamp(SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_250));
     Status {
         agent: Agent {
-            version: "0.1.0",
+            version: "0.1.0".to_owned(),
             pid: 1,
             node: None,
             started: now,
             config: "/etc/cni-keeper/config.yaml".into(),
-            flags: Vec::new(),
+            flags: BTreeMap::new(),
         },
         declared: Declared {
             profile: None,
-            policy: "heal",
-            foreign_conflists: "report",
+            policy: DriftPolicy::Heal,
+            foreign_conflists: ForeignConflists::Report,
             resync_seconds: 300,
             bin_dir: "/opt/cni/bin".into(),
             conf_dir: "/etc/cni/net.d".into(),
@@ -52,7 +54,7 @@ fn started() -> Status {
             conflist: None,
         },
         looked: now,
-        began: Instant::now(),
+        began: Some(Instant::now()),
         verified: None,
         passes: 1,
         snapshot: Snapshot {

@@ -2,7 +2,7 @@
 
 mod browser;
 
-use cni_keeper::model::Status;
+use cni_keeper::model::{DriftPolicy, Status};
 use cni_keeper::page::render_page;
 
 use crate::support::status::{bare, blocked, drifting, fail, healed, hostile, now, ready};
@@ -104,7 +104,7 @@ fn drift_is_told_with_its_end_and_its_cause() {
 fn the_policy_decides_what_is_advised() {
     let mut status = drifting();
     says(&page(&status), &["It is mended without your help"]);
-    status.declared.policy = "report";
+    status.declared.policy = DriftPolicy::Report;
     says(
         &page(&status),
         &["The policy is report, so nothing is written."],

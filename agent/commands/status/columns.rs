@@ -1,36 +1,58 @@
-//! Lines in columns, in colour where somebody looks.
+//! Lines in columns, coloured on a terminal.
 
 use std::io::IsTerminal as _;
 
 use crate::model::escape_controls;
+use crate::view::Tone;
 
-/// How a word is meant. The words say it too: colour is a help, never the message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tone {
-    Plain,
-    Title,
-    Soft,
-    Good,
-    Odd,
-    Bad,
-}
-
-/// Whether words get their colours.
+/// Whether words get their colours. The words say the same: colour only helps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Paint {
     Coloured,
     Bare,
 }
 
+/// How a cell looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CellStyle {
+    Plain,
+    Title,
+    Toned(Tone),
+}
+
 /// One field of a line.
 #[derive(Debug, Clone)]
 pub(super) struct Cell {
     text: String,
-    tone: Tone,
+    style: CellStyle,
+}
+
+impl Cell {
+    pub(super) fn plain(text: impl Into<String>) -> Self {
+        Self::with_style(CellStyle::Plain, text)
+    }
+
+    pub(super) fn title(text: impl Into<String>) -> Self {
+        Self::with_style(CellStyle::Title, text)
+    }
+
+    pub(super) fn toned(tone: Tone, text: impl Into<String>) -> Self {
+        Self::with_style(CellStyle::Toned(tone), text)
+    }
+
+    fn with_style(style: CellStyle, text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self { text, style }
+    }
+
+    /// In letters, nearly as a terminal counts them.
+    fn width(&self) -> usize {
+        escape_controls(&self.text).chars().count()
+    }
 }
 
 impl Paint {
-    /// On a terminal, unless NO_COLOR has any value (no-color.org).
+    /// Coloured on a terminal, unless NO_COLOR has any value (no-color.org).
     pub(super) fn for_stdout() -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         match std::io::stdout().is_terminal() && !refused {
@@ -39,61 +61,56 @@ impl Paint {
         }
     }
 
-    /// A text that comes from anywhere in its colour: what it holds can steer no terminal.
-    pub(super) fn of(self, tone: Tone, text: &str) -> String {
+    pub(super) fn title(self, text: &str) -> String {
+        self.paint(CellStyle::Title, text)
+    }
+
+    pub(super) fn toned(self, tone: Tone, text: &str) -> String {
+        self.paint(CellStyle::Toned(tone), text)
+    }
+
+    fn paint(self, style: CellStyle, text: &str) -> String {
         let text = escape_controls(text);
-        let code = match (self, tone) {
-            (Self::Bare, _) | (_, Tone::Plain) => return text.into_owned(),
-            (_, Tone::Title) => "1",
-            (_, Tone::Soft) => "2",
-            (_, Tone::Good) => "32",
-            (_, Tone::Odd) => "33",
-            (_, Tone::Bad) => "1;31",
+        let code = match (self, style) {
+            (Self::Bare, _) | (_, CellStyle::Plain) => return text.into_owned(),
+            (_, CellStyle::Title) => "1",
+            (_, CellStyle::Toned(Tone::Quiet)) => "2",
+            (_, CellStyle::Toned(Tone::Good)) => "32",
+            (_, CellStyle::Toned(Tone::Odd)) => "33",
+            (_, CellStyle::Toned(Tone::Bad)) => "1;31",
         };
         format!("\x1b[{code}m{text}\x1b[0m")
     }
 }
 
-/// A field.
-pub(super) fn cell(tone: Tone, text: impl Into<String>) -> Cell {
-    Cell {
-        text: text.into(),
-        tone,
-    }
-}
-
-/// Lines whose fields stand below each other, two blanks between them; the last one is as long as it is.
-pub(super) fn columns(lines: &[Vec<Cell>], paint: Paint) -> String {
+/// Lines whose fields stand below each other, with two blanks between them. The last field of a line may have any
+/// length.
+pub(super) fn render_columns(lines: &[Vec<Cell>], paint: Paint) -> String {
     let mut shown = String::new();
     for line in lines {
         // Blanks are written only once something follows them.
         let mut blanks = 2;
-        for (at, cell) in line.iter().enumerate() {
-            let width = width(cell);
+        for (index, cell) in line.iter().enumerate() {
+            let width = cell.width();
             if width > 0 {
                 shown.push_str(&" ".repeat(blanks));
-                shown.push_str(&paint.of(cell.tone, &cell.text));
+                shown.push_str(&paint.paint(cell.style, &cell.text));
                 blanks = 0;
             }
-            blanks += (widest(lines, at) + 2).saturating_sub(width);
+            blanks += (column_width(lines, index) + 2).saturating_sub(width);
         }
         shown.push('\n');
     }
     shown
 }
 
-/// The widest field of a column; one with nothing behind it pushes nothing aside.
-fn widest(lines: &[Vec<Cell>], at: usize) -> usize {
-    let followed = lines.iter().filter(|line| line.len() > at + 1);
+/// The widest field of a column. A field that ends its line does not count: nothing stands beside it.
+fn column_width(lines: &[Vec<Cell>], index: usize) -> usize {
+    let followed = lines.iter().filter(|line| line.len() > index + 1);
     followed
-        .map(|line| width(&line[at]))
+        .map(|line| line[index].width())
         .max()
         .unwrap_or_default()
-}
-
-/// In letters as a terminal shows them, near enough.
-fn width(cell: &Cell) -> usize {
-    escape_controls(&cell.text).chars().count()
 }
 
 #[cfg(test)]
@@ -101,7 +118,7 @@ mod tests {
     use super::*;
 
     fn line<const N: usize>(fields: [&str; N]) -> Vec<Cell> {
-        fields.map(|text| cell(Tone::Bad, text)).into()
+        fields.map(|text| Cell::toned(Tone::Bad, text)).into()
     }
 
     #[test]
@@ -113,7 +130,7 @@ mod tests {
             line(["a", "", ""]),
         ];
         assert_eq!(
-            columns(&lines, Paint::Bare),
+            render_columns(&lines, Paint::Bare),
             "  ü     b  c\n  long     c\n  a     a last field pushes nothing aside\n  a\n"
         );
     }
@@ -121,9 +138,9 @@ mod tests {
     #[test]
     fn colours_change_no_width_and_texts_bring_none_of_their_own() {
         let lines = [line(["\x1b[2J", "b"]), line(["a", "b"])];
-        let shown = columns(&lines, Paint::Coloured);
+        let shown = render_columns(&lines, Paint::Coloured);
         let bare = shown.replace("\x1b[1;31m", "").replace("\x1b[0m", "");
-        assert_eq!(bare, columns(&lines, Paint::Bare));
+        assert_eq!(bare, render_columns(&lines, Paint::Bare));
         assert_eq!(bare, "  \\u{1b}[2J  b\n  a          b\n");
     }
 }

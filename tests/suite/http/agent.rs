@@ -10,7 +10,7 @@ use cni_keeper::daemon::{Handle, Publisher};
 use cni_keeper::http::{ConnectionLimits, Server, Surface};
 use cni_keeper::model::{
     Agent as Identity, Candidate, Check, CheckName, ContainerRuntime, Counters, Declared,
-    Directory, EffectiveNetwork, RuntimeView, Snapshot, Status, Timestamp, WatchMode,
+    Directory, DriftPolicy, EffectiveNetwork, ForeignConflists, RuntimeView, Snapshot, Status, Timestamp, WatchMode,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -166,7 +166,10 @@ async fn look(publisher: Publisher, disk: Arc<Mutex<Status>>, mut looks: Looks) 
         }
         let began = Instant::now();
         let found = disk.lock().unwrap().clone();
-        publisher.publish(Status { began, ..found });
+        publisher.publish(Status {
+            began: Some(began),
+            ..found
+        });
     }
 }
 
@@ -175,17 +178,17 @@ pub(super) fn ready() -> Status {
     let now = Timestamp(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000));
     Status {
         agent: Identity {
-            version: "1.2.3",
+            version: "1.2.3".to_owned(),
             pid: 42,
             node: Some("node-1".to_owned()),
             started: now,
             config: "/etc/cni-keeper/config.yaml".into(),
-            flags: vec![("host-root", "/".to_owned())],
+            flags: [("host-root".to_owned(), "/".to_owned())].into(),
         },
         declared: Declared {
             profile: None,
-            policy: "heal",
-            foreign_conflists: "report",
+            policy: DriftPolicy::Heal,
+            foreign_conflists: ForeignConflists::Report,
             resync_seconds: 300,
             bin_dir: "/opt/cni/bin".into(),
             conf_dir: "/etc/cni/net.d".into(),
@@ -194,7 +197,7 @@ pub(super) fn ready() -> Status {
             conflist: Some("10-pods.conflist".to_owned()),
         },
         looked: now,
-        began: Instant::now(),
+        began: Some(Instant::now()),
         verified: Some(now),
         passes: 1,
         snapshot: Snapshot {

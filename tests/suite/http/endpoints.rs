@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cni_keeper::daemon::Handle;
 use cni_keeper::http::{ConnectionLimits, Server, Surface};
-use cni_keeper::model::{DriftKind, DriftRecord, Outcome};
+use cni_keeper::model::{DriftRecord, DriftKind, Outcome};
 
 use super::agent::{Agent, DEADLINE, Looks, broken, ready};
 
@@ -186,7 +186,7 @@ fn drift_is_told_newest_first_with_how_much_of_it_is_open() {
     let outcomes = [
         Outcome::Open { waiting: None },
         Outcome::Healed {
-            how: "placed from the store",
+            how: "placed from the store".into(),
             took: Duration::from_micros(1_500),
         },
     ];

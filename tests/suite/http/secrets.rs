@@ -24,12 +24,12 @@ fn agent(text: &str) -> Agent {
     let mut status = ready();
     let directory = status.directory.as_mut().unwrap();
     directory.effective.as_mut().unwrap().text = text.to_owned();
-    status
-        .agent
-        .flags
-        .push(("pull-token", "HUSH-flag".to_owned()));
-    let mirror = "https://HUSH:HUSH@mirror/".to_owned();
-    status.agent.flags.push(("mirror", mirror));
+    let flags = [
+        ("pull-token", "HUSH-flag"),
+        ("mirror", "https://HUSH:HUSH@mirror/"),
+    ];
+    let flags = flags.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    status.agent.flags.extend(flags);
     Agent::of(status)
 }
 

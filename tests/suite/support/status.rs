@@ -1,13 +1,14 @@
 //! Statuses of a running agent, in the states in which people see it.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use cni_keeper::model::{
     Agent, Candidate, Check, CheckName, ContainerRuntime, Counters, Declared, DeclaredArtifact,
-    Difference, Directory, DriftKind, DriftRecord, EffectiveNetwork, FileReport, Outcome,
-    RecordedError, RuntimeView, Sha256, Snapshot, Standing, Status, Timestamp, WatchMode,
+    Difference, Directory, DriftRecord, DriftKind, DriftPolicy, EffectiveNetwork, FileReport, ForeignConflists, Outcome, RecordedError,
+    RuntimeView, Sha256, Snapshot, Standing, Status, Timestamp, WatchMode,
 };
 
 const BIN: &str = "/opt/cni/bin";
@@ -49,17 +50,17 @@ pub(crate) fn ready() -> Status {
     files.push(right(&Path::new(CONF).join(OURS), "configuration"));
     Status {
         agent: Agent {
-            version: "0.1.0",
+            version: "0.1.0".to_owned(),
             pid: 4242,
             node: Some("worker-7.example".to_owned()),
             started: ago(3 * 86_400 + 5_000),
             config: PathBuf::from("/etc/cni-keeper/config.yaml"),
-            flags: vec![("--log-format", "json".to_owned())],
+            flags: [("log-format".to_owned(), "json".to_owned())].into(),
         },
         declared: Declared {
             profile: Some("reference-bridge".to_owned()),
-            policy: "heal",
-            foreign_conflists: "report",
+            policy: DriftPolicy::Heal,
+            foreign_conflists: ForeignConflists::Report,
             resync_seconds: 300,
             bin_dir: PathBuf::from(BIN),
             conf_dir: PathBuf::from(CONF),
@@ -75,7 +76,7 @@ pub(crate) fn ready() -> Status {
             conflist: Some(OURS.to_owned()),
         },
         looked: ago(2),
-        began: Instant::now(),
+        began: Some(Instant::now()),
         verified: Some(ago(190)),
         passes: 1_203,
         snapshot: Snapshot {
@@ -361,7 +362,7 @@ fn entry(id: u64, seconds: u64, plugin: &str, kind: DriftKind, outcome: Outcome)
 
 const fn healed_by(how: &'static str, micros: u64) -> Outcome {
     Outcome::Healed {
-        how,
+        how: Cow::Borrowed(how),
         took: Duration::from_micros(micros),
     }
 }
