@@ -8,7 +8,6 @@ pub mod cli;
 pub mod cni;
 pub mod commands;
 pub mod config;
-
 pub mod daemon;
 pub mod fetch;
 pub mod host;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::model::{
-    Candidate, Directory, DriftRecord, DriftLog, Outcome, RuntimeView, Status, StatusDocument,
+    Candidate, Directory, DriftLog, DriftRecord, Outcome, RuntimeView, Status, StatusDocument,
 };
 use crate::redact::redact_json;
 

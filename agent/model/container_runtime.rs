@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use serde::{Serialize, Serializer};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A runtime, or a generation of one, that has rules of its own for choosing a conflist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,5 +40,15 @@ impl fmt::Display for ContainerRuntime {
 impl Serialize for ContainerRuntime {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for ContainerRuntime {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let mut runtimes = Self::ALL.into_iter();
+        runtimes
+            .find(|runtime| runtime.as_str() == name)
+            .ok_or_else(|| D::Error::custom(format!("unknown container runtime '{name}'")))
     }
 }

@@ -42,7 +42,7 @@ pub use snapshot::{Check, CheckName, Effective, FileReport, Snapshot, Standing};
 pub use source::{DownloadOutcome, SourceFailure};
 pub use spelling::{nearest_word, spelling_distance};
 pub use status::{
-    Agent, Candidate, Counters, Declared, DeclaredArtifact, Directory, DriftRecord, DriftLog,
+    Agent, Candidate, Counters, Declared, DeclaredArtifact, Directory, DriftLog, DriftRecord,
     EffectiveNetwork, Histogram, Outcome, RecordedError, RuntimeView, Status, StatusDocument,
     WatchMode,
 };

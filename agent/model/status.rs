@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ApiUse, ContainerRuntime, DownloadOutcome, DriftKind, DriftPolicy, ForeignConflists, Snapshot, Timestamp,
+    ApiUse, ContainerRuntime, DownloadOutcome, DriftKind, DriftPolicy, ForeignConflists, Snapshot,
+    Timestamp,
 };
 
 /// Everything that the running agent knows, as of one look at the disk. The loop alone makes it.

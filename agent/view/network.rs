@@ -118,7 +118,7 @@ fn view_runtime(runtime: &RuntimeView, declared: Option<&str>) -> RuntimeRow {
         (_, Some(_)) => Tone::Bad,
     };
     RuntimeRow {
-        name: display_safe(&runtime.runtime),
+        name: display_safe(runtime.runtime),
         tone,
         takes: runtime.takes.as_ref().map(display_safe),
         network: runtime.network.as_ref().map(display_safe),

@@ -12,6 +12,7 @@ pub(crate) const FLOORS: &[&[&str]] = &[
     &["model"],
     &["trust"],
     &["cli", "config", "cni", "plan", "redact", "retry"],
+    &["view"],
     &["page"],
     &["host"],
     &["fetch", "store", "telemetry", "watch"],
@@ -24,7 +25,7 @@ pub(crate) const FLOORS: &[&[&str]] = &[
 
 /// Rooms that decide and never do: no clock, no process, no network, no kernel.
 const PURE: &[&str] = &[
-    "model", "config", "cni", "page", "plan", "redact", "retry", "trust",
+    "model", "config", "cni", "page", "plan", "redact", "retry", "trust", "view",
 ];
 
 /// What a pure room may not name.

@@ -42,7 +42,7 @@ fn a_ready_node_says_so_and_by_what_right() {
         &[
             "cni-keeper on worker-7.example Ready 7 files as declared, and the runtimes take the network pod-network from 10-cni-keeper.conflist.",
             "binaries ok",
-            "Last look 2026-11-22 16:03:10 UTC 2 s ago",
+            "Last check 2026-11-22 16:03:10 UTC 2 s ago",
             "All files read 2026-11-22 16:00:02 UTC 3 min ago, again every 5 min",
             "0.1.0, process 4242, up since 2026-11-19 14:39:52 UTC 3 d 1 h ago",
             "bridge portmap bandwidth firewall network pod-network in 10-cni-keeper.conflist, CNI 1.0.0",
@@ -59,9 +59,10 @@ fn a_ready_node_says_so_and_by_what_right() {
 }
 
 #[test]
-fn a_node_that_is_not_ready_begins_with_the_reason_and_how_to_mend_it() {
+fn a_node_that_is_not_ready_begins_with_the_reason_and_how_to_fix_it() {
     let page = page(&blocked());
-    let reason = "/etc/cni-keeper/config.yaml:14: drift.resync: &#39;5 minutes&#39; is no duration; write 5m";
+    let reason =
+        "/etc/cni-keeper/config.yaml:14: drift.resync: '5 minutes' is no duration; write 5m";
     says(
         &page,
         &[
@@ -86,8 +87,8 @@ fn drift_is_told_with_its_end_and_its_cause() {
         &[
             "Not ready : /opt/cni/bin/bridge is missing",
             "bridge is missing open: backing off, tried again in 12 s 2026-11-22 16:03:04 UTC 8 s ago missing absent 7 times in a row, by a program that deletes it",
-            "bridge is missing healed in 1.3 ms, placed from the store",
-            "portmap has mode 0666, expected 0755 healed in 0.4 ms, mode and owner set",
+            "bridge is missing healed in 1.3 ms: placed from the store",
+            "portmap has mode 0666, expected 0755 healed in 0.4 ms: mode and owner set",
             "mode mode 0666 → mode 0755",
             "gone by itself after 1 min",
             "cannot reach mirror.example: no such host; check the DNS of the node 2026-11-22 16:02:42 UTC 30 s ago, 4 times in a row",
@@ -103,7 +104,7 @@ fn drift_is_told_with_its_end_and_its_cause() {
 #[test]
 fn the_policy_decides_what_is_advised() {
     let mut status = drifting();
-    says(&page(&status), &["It is mended without your help"]);
+    says(&page(&status), &["The agent fixes it without your help"]);
     status.declared.policy = DriftPolicy::Report;
     says(
         &page(&status),
@@ -127,12 +128,12 @@ fn what_is_not_there_is_said_in_words() {
     );
     let mut status = ready();
     status.directory = None;
-    says(&page(&status), &["/etc/cni/net.d could not be looked at."]);
+    says(&page(&status), &["/etc/cni/net.d could not be read."]);
     let mut status = ready();
     status.directory.as_mut().unwrap().candidates.clear();
     says(
         &page(&status),
-        &["There is none that a runtime would look at."],
+        &["There is no file that a runtime would read."],
     );
 }
 
@@ -180,8 +181,7 @@ fn nothing_from_outside_becomes_markup() {
             .replace('&', "&amp;")
             .replace('<', "&lt;")
             .replace('>', "&gt;")
-            .replace('"', "&quot;")
-            .replace('\'', "&#39;");
+            .replace('"', "&quot;");
         assert!(
             page.matches(&escaped).count() > 40,
             "{text} is hardly shown"

@@ -68,7 +68,7 @@ fn a_ready_node_is_told_in_few_lines() {
     let told = asked(&agent(&[ready()]), "");
     told.exits(0);
     assert!(
-        told.stdout.starts_with("Ready  worker-7.example  looked "),
+        told.stdout.starts_with("Ready  worker-7.example  checked "),
         "{told}"
     );
     line(
@@ -131,7 +131,7 @@ fn drift_is_told_with_its_end() {
         &told,
         "healed in 1.3 ms bridge is missing; placed from the store",
     );
-    line(&told, "gone after 1 min bridge has sha256");
+    line(&told, "gone by itself after 1 min bridge has sha256");
     line(
         &told,
         "cannot reach mirror.example: no such host; check the DNS of the node (4 times in a row)",
@@ -181,7 +181,7 @@ fn an_agent_that_is_not_there_is_told_in_one_line() {
     assert_eq!(
         told.stderr,
         "error: no agent answers at http://127.0.0.1:1 (Connection refused (os error 111)); is it running? --address \
-         asks elsewhere, and `cni-keeper verify` looks at the disk without it\n"
+         asks elsewhere, and `cni-keeper verify` checks the disk without it\n"
     );
     let told = node.run("status --address 127.0.0.1:1 -o json");
     let errors = told.exits(2).json();

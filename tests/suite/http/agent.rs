@@ -10,7 +10,8 @@ use cni_keeper::daemon::{Handle, Publisher};
 use cni_keeper::http::{ConnectionLimits, Server, Surface};
 use cni_keeper::model::{
     Agent as Identity, Candidate, Check, CheckName, ContainerRuntime, Counters, Declared,
-    Directory, DriftPolicy, EffectiveNetwork, ForeignConflists, RuntimeView, Snapshot, Status, Timestamp, WatchMode,
+    Directory, DriftPolicy, EffectiveNetwork, ForeignConflists, RuntimeView, Snapshot, Status,
+    Timestamp, WatchMode,
 };
 use tokio::sync::{mpsc, oneshot};
 
