@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cni_keeper::daemon::Handle;
 use cni_keeper::http::{ConnectionLimits, Server, Surface};
-use cni_keeper::model::{DriftRecord, DriftKind, Outcome};
+use cni_keeper::model::{DriftKind, DriftRecord, Outcome};
 
 use super::agent::{Agent, DEADLINE, Looks, broken, ready};
 

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use cni_keeper::model::{
     Agent, Candidate, Check, CheckName, ContainerRuntime, Counters, Declared, DeclaredArtifact,
-    Difference, Directory, DriftRecord, DriftKind, DriftPolicy, EffectiveNetwork, FileReport, ForeignConflists, Outcome, RecordedError,
-    RuntimeView, Sha256, Snapshot, Standing, Status, Timestamp, WatchMode,
+    Difference, Directory, DriftKind, DriftPolicy, DriftRecord, EffectiveNetwork, FileReport,
+    ForeignConflists, Outcome, RecordedError, RuntimeView, Sha256, Snapshot, Standing, Status,
+    Timestamp, WatchMode,
 };
 
 const BIN: &str = "/opt/cni/bin";
