@@ -10,9 +10,8 @@ use modules::{ModulePath, Modules};
 /// The rooms from the ground up. A room may import from lower floors only, never from its own.
 pub(crate) const FLOORS: &[&[&str]] = &[
     &["model"],
-    &["trust"],
-    &["cli", "config", "cni", "plan", "redact", "retry"],
-    &["view"],
+    &["redact", "trust"],
+    &["cli", "config", "cni", "plan", "retry", "view"],
     &["page"],
     &["host"],
     &["fetch", "store", "telemetry", "watch"],
