@@ -1,8 +1,8 @@
-//! Bundles: everything that a configuration needs, proven, in a directory that serves as a seed.
+//! Bundles: everything that a configuration needs, verified, in a directory that serves as a seed.
 //!
 //! `DIR/blobs/ALGORITHM/HEX` holds what has a pin, as an OCI image layout does; `DIR/by-url/HEX` what is known by a URL
 //! only, under the SHA-256 of that URL; `DIR/bundle.json` says for people what is there. The pin alone decides whether
-//! a file is used: nothing that a bundle says of itself is believed.
+//! a file is used; the bundle's own statements are not trusted.
 
 use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ use crate::model::{Artifact, FileMode, FileName, FileState, Member, Pin, Sha256}
 use crate::retry::{RoundsPolicy, Spread};
 use crate::trust::DeclaredPin;
 
-/// Readable by whoever serves it or builds an image of it.
+/// Readable by others, such as a web server or an image build.
 const DIR_MODE: u32 = 0o755;
 const MANIFEST: &str = "bundle.json";
 const LOCK: &str = ".lock";
@@ -35,16 +35,14 @@ pub struct Bundle {
     _lock: Lock,
     health: SharedServerHealth,
     spread: Spread,
-    contents: Vec<Bundled>,
+    contents: Vec<BundledArtifact>,
 }
 
 /// One artifact in a bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Bundled {
-    /// The operator's name for it.
+pub struct BundledArtifact {
     pub artifact: String,
-    /// Its version.
     pub version: String,
     /// The architecture that it was gathered for.
     pub arch: &'static str,
@@ -69,20 +67,15 @@ pub enum BundleError {
     /// An artifact cannot be had.
     #[error("{arch}: {source}")]
     Fetch {
-        /// The architecture that it was for.
         arch: &'static str,
-        /// What each source said.
         #[source]
         source: FetchError,
     },
     /// An artifact is not what it should be, though its digest is right.
     #[error("{artifact} for {arch}: {source}")]
     Archive {
-        /// The operator's name for it.
         artifact: String,
-        /// The architecture that it was for.
         arch: &'static str,
-        /// What is wrong with it.
         #[source]
         source: Box<ArchiveError>,
     },
@@ -91,14 +84,14 @@ pub enum BundleError {
 /// The manifest, for people.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Manifest<'a> {
+struct BundleManifest<'a> {
     kind: &'static str,
     program: &'static str,
-    artifacts: &'a [Bundled],
+    artifacts: &'a [BundledArtifact],
 }
 
 impl Bundle {
-    /// Opens the directory, making what is missing of it, and clears up what a killed run left.
+    /// Opens the directory, creates it if needed, and removes what a killed run left.
     ///
     /// # Errors
     /// When it cannot be made or written to, or another run is at work on it.
@@ -118,8 +111,8 @@ impl Bundle {
         })
     }
 
-    /// Gathers every artifact of a configuration, proves its pin, and finds in it the plugins that are wanted of it,
-    /// for the architecture that the configuration was read for. What is there already is proven and not fetched.
+    /// Gathers every artifact of a configuration for the architecture that the configuration was read for: verifies its
+    /// pin, and finds the wanted plugins in it. What is already there is verified and not fetched.
     ///
     /// # Errors
     /// See [`BundleError`].
@@ -129,22 +122,22 @@ impl Bundle {
         watched: impl Fn(&Artifact) -> Box<dyn DownloadProgress + 'a>,
     ) -> Result<(), BundleError> {
         for artifact in &settings.artifacts {
-            let bundled = self.artifact(settings, artifact, &watched).await?;
+            let bundled = self.gather_artifact(settings, artifact, &watched).await?;
             self.contents.push(bundled);
         }
         Ok(())
     }
 
-    async fn artifact<'a>(
+    async fn gather_artifact<'a>(
         &self,
         settings: &Settings,
         artifact: &Artifact<DeclaredPin>,
         watched: &impl Fn(&Artifact) -> Box<dyn DownloadProgress + 'a>,
-    ) -> Result<Bundled, BundleError> {
+    ) -> Result<BundledArtifact, BundleError> {
         let arch = settings.arch.as_str();
         let mut seeds = vec![self.path.clone()];
         seeds.extend(settings.seeds.iter().cloned());
-        let keeper = Shelf {
+        let copies = BundleCopies {
             bundle: self,
             files: Mutex::default(),
         };
@@ -157,12 +150,12 @@ impl Bundle {
             progress: &(),
             rounds: RoundsPolicy::default(),
             spread: &self.spread,
-            keep: Some(&keeper),
+            keep: Some(&copies),
         };
         let spools = || self.root.create_spool().map_err(|error| error.source);
-        let failed = |error| self.failed(arch, error);
-        // Lists, checksum files and signatures go along: on an island they are asked again, and are the same. What an
-        // earlier run kept of them has no pin, and may be out of date.
+        let failed = |error| self.locate_error(arch, error);
+        // Lists, checksum files and signatures are kept too, since a node without a network asks for them again. Copies
+        // of an earlier run have no pin and may be out of date, so this bundle is no seed for them.
         let asking = fetch::FetchOptions {
             seeds: &settings.seeds,
             ..options
@@ -184,12 +177,12 @@ impl Bundle {
         };
         let fetched = fetch::download(artifact, &options, &spools).await;
         let fetched = fetched.map_err(failed)?;
-        // One bad at its end, or without the wanted plugins, is to be found here and not on an island.
+        // Damage and missing plugins are to be found here, and not later on a node without a network.
         read_members(
             fetched.content,
             artifact,
             &UnpackLimits::default(),
-            &mut Prove::default(),
+            &mut MemberCheck::default(),
         )
         .map_err(|source| BundleError::Archive {
             artifact: artifact.name.clone(),
@@ -197,8 +190,8 @@ impl Bundle {
             source: Box::new(source),
         })?;
         let plugins = artifact.members.iter();
-        let files = keeper.files.into_inner();
-        Ok(Bundled {
+        let files = copies.files.into_inner();
+        Ok(BundledArtifact {
             artifact: artifact.name.clone(),
             version: artifact.version.clone(),
             arch,
@@ -210,8 +203,8 @@ impl Bundle {
         })
     }
 
-    /// Only here it is known where what was fetched was to be kept, and that nobody expected it to be there already.
-    fn failed(&self, arch: &'static str, error: FetchError) -> BundleError {
+    /// Adds the bundle's path to errors of writing, and leaves out that the bundle does not have the blob yet.
+    fn locate_error(&self, arch: &'static str, error: FetchError) -> BundleError {
         match error {
             FetchError::Sources {
                 artifact,
@@ -234,25 +227,25 @@ impl Bundle {
     ///
     /// # Errors
     /// When the directory refuses.
-    pub fn finish(self) -> Result<Vec<Bundled>, BundleError> {
-        let manifest = Manifest {
+    pub fn finish(self) -> Result<Vec<BundledArtifact>, BundleError> {
+        let manifest = BundleManifest {
             kind: "cni-keeper bundle",
             program: concat!("cni-keeper ", env!("CARGO_PKG_VERSION")),
             artifacts: &self.contents,
         };
         let path = self.path.join(MANIFEST);
-        let kept = |error: io::Error| HostError::new("write", path, error);
+        let write_error = |error: io::Error| HostError::new("write", path, error);
         let text = serde_json::to_vec_pretty(&manifest).map_err(io::Error::from);
-        let shelved = text.and_then(|mut text| {
+        let published = text.and_then(|mut text| {
             text.push(b'\n');
-            self.shelve(&self.root, &FileName::fixed(MANIFEST), &mut &text[..])
+            self.publish_file(&self.root, &FileName::fixed(MANIFEST), &mut &text[..])
         });
-        shelved.map_err(kept)?;
+        published.map_err(write_error)?;
         Ok(self.contents)
     }
 
     /// Publishes a file, unless the same is there already.
-    fn shelve(&self, into: &Dir, name: &FileName, bytes: &mut dyn Read) -> io::Result<()> {
+    fn publish_file(&self, into: &Dir, name: &FileName, bytes: &mut dyn Read) -> io::Result<()> {
         let mut temp = self.root.create_temp().map_err(|error| error.source)?;
         io::copy(bytes, &mut temp)?;
         temp.flush()?;
@@ -273,23 +266,23 @@ impl Bundle {
 }
 
 /// Where the blobs of one artifact go.
-struct Shelf<'a> {
+struct BundleCopies<'a> {
     bundle: &'a Bundle,
     /// Their paths, relative to the bundle.
     files: Mutex<Vec<String>>,
 }
 
-impl CopyKeeper for Shelf<'_> {
+impl CopyKeeper for BundleCopies<'_> {
     fn keep_copy(&self, what: CopyKey<'_>, bytes: &mut dyn Read) -> io::Result<()> {
         let (dir, name) = match what {
-            CopyKey::Blob(pin) => blob(pin),
+            CopyKey::Blob(pin) => blob_path(pin),
             CopyKey::Url(url) => ("by-url".to_owned(), Sha256::of(url.as_bytes()).to_string()),
         };
         let bundle = self.bundle;
         let into = bundle.host.ensure_dir(&bundle.path.join(&dir), DIR_MODE);
         let into = into.map_err(|error| error.source)?;
         let file = name.parse().map_err(io::Error::other)?;
-        bundle.shelve(&into, &file, bytes)?;
+        bundle.publish_file(&into, &file, bytes)?;
         if let Ok(mut files) = self.files.lock() {
             files.push(format!("{dir}/{name}"));
         }
@@ -298,17 +291,17 @@ impl CopyKeeper for Shelf<'_> {
 }
 
 /// The directory and the name of a blob.
-fn blob(pin: &Pin) -> (String, String) {
+fn blob_path(pin: &Pin) -> (String, String) {
     let text = pin.to_string();
     let hex = text.rsplit(':').next().unwrap_or_default();
     (format!("blobs/{}", pin.algorithm()), hex.to_owned())
 }
 
-/// Takes members, and keeps nothing of them.
+/// Checks members and keeps none of them.
 #[derive(Default)]
-struct Prove(sha2::Sha256);
+struct MemberCheck(sha2::Sha256);
 
-impl MemberSink for Prove {
+impl MemberSink for MemberCheck {
     fn begin(&mut self, _plugins: &[&Member], _size: u64) -> io::Result<()> {
         self.0 = sha2::Sha256::new();
         Ok(())

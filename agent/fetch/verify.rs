@@ -7,8 +7,7 @@ use sha2::Digest as _;
 use super::spool::DownloadSpool;
 use crate::model::Pin;
 
-/// The bytes of a blob whose pinned digest matched. Only [`verify_digest`] makes one, so whoever holds one may
-/// decompress it.
+/// The bytes of a blob whose pinned digest matched. Only [`verify_digest`] makes one, so its bytes may be decompressed.
 #[derive(Debug)]
 pub struct Verified<S> {
     spool: S,
@@ -43,11 +42,8 @@ impl<S> Verified<S> {
     "its {bytes} bytes are not the pinned ones: expected {expected}, got {actual}; check the pin, and that no proxy or login page answers in its place"
 )]
 pub struct DigestMismatch {
-    /// How many bytes came.
     pub bytes: u64,
-    /// The pin.
     pub expected: Pin,
-    /// What came instead.
     pub actual: Pin,
 }
 

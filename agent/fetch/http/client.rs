@@ -14,12 +14,12 @@ use super::error::HttpError;
 use super::proxy::ProxySettings;
 
 /// Builds a client for one download; it is dropped with it, and its memory with it.
-pub(in crate::fetch) fn download_client(
+pub(super) fn download_client(
     connect_timeout: Duration,
     tls: ClientConfig,
     proxies: Arc<ProxySettings>,
 ) -> Result<Client, HttpError> {
-    // Nothing is sent past a proxy that cannot be used: whoever asks looks it up before, and is told then.
+    // A proxy that cannot be used does not get here: `HttpClients::request` reports it.
     let proxy = Proxy::custom(move |url| proxies.proxy_for(url).ok().flatten().cloned());
     build_client(client_builder(connect_timeout, tls).proxy(proxy))
 }
@@ -57,11 +57,11 @@ pub fn api_client(
     })
 }
 
-/// How TLS is spoken: whom to trust, and what to show to a server that asks who we are.
+/// The TLS settings: the authorities to trust, and the client certificate.
 ///
 /// # Errors
 /// When certificate and key do not belong together, or are of no kind that can be used.
-pub(in crate::fetch) fn tls_config(
+pub(super) fn tls_config(
     roots: impl Into<Arc<RootCertStore>>,
     identity: Option<ClientIdentity>,
 ) -> Result<ClientConfig, rustls::Error> {
@@ -92,14 +92,14 @@ fn client_builder(connect_timeout: Duration, tls: ClientConfig) -> ClientBuilder
         .user_agent(concat!("cni-keeper/", env!("CARGO_PKG_VERSION")))
         .http1_only()
         .connect_timeout(connect_timeout)
-        // Redirects are followed by our own rules, and a redirect's origin is nobody's business.
+        // Redirects are followed by our own rules, and no server is told where a redirect came from.
         .redirect(Policy::none())
         .referer(false)
 }
 
 /// The authorities to trust; `extra` is the content of `fetch.caFile`. Single bad certificates among the system's are skipped, as everywhere; the
 /// operator's own must all be good.
-pub(in crate::fetch) fn load_roots(extra: Option<&[u8]>) -> Result<RootCertStore, HttpError> {
+pub(super) fn load_roots(extra: Option<&[u8]>) -> Result<RootCertStore, HttpError> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if let Some(pem) = extra {

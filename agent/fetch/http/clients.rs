@@ -1,4 +1,4 @@
-//! Who is asked as whom: the client for a URL, the headers that go with it, and the proxy between.
+//! The HTTP clients of a download: for each URL the right client certificate, headers and proxy.
 
 use std::cell::OnceCell;
 use std::path::Path;
@@ -23,8 +23,8 @@ const LARGEST_HEADERS: u64 = 64 << 10;
 /// The largest file with a certificate or key, in bytes; a chain of four has about 8 KiB.
 const LARGEST_PEM: u64 = 1 << 20;
 
-/// What one download needs to ask anybody. Whatever is read or built stays until the download is dropped, and no
-/// longer: secrets may be replaced, and a client's authorities take memory.
+/// The clients of one download. What they read and build is dropped with the download: secrets may be replaced, and a
+/// client's authorities take memory.
 pub(in crate::fetch) struct HttpClients<'a> {
     settings: &'a config::FetchSettings,
     files: &'a dyn FileSource,
@@ -92,7 +92,7 @@ impl<'a> HttpClients<'a> {
         method: Method,
         url: &Url,
     ) -> Result<RequestBuilder, HttpError> {
-        // A proxy that cannot be used is told before anything else is read.
+        // Report a proxy that cannot be used before any file is read.
         self.proxy_for(url)?;
         let rule = match self.settings.find_access_rule(url) {
             Some(index) => Some(self.rule_access(index)?),

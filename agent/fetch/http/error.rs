@@ -38,20 +38,13 @@ pub enum HttpError {
         innermost_message(source)
     )]
     Connect {
-        /// Host that was asked.
         host: String,
-        /// What the connector said.
         #[source]
         source: reqwest::Error,
     },
     /// A time limit passed.
     #[error("{limit} ({} s)", after.as_secs_f32())]
-    Timeout {
-        /// Which one.
-        limit: TimeLimit,
-        /// Its value.
-        after: Duration,
-    },
+    Timeout { limit: TimeLimit, after: Duration },
     /// The connection broke.
     #[error(
         "the connection broke after {position} bytes: {}",
@@ -60,7 +53,6 @@ pub enum HttpError {
     Reset {
         /// Bytes that were here by then.
         position: u64,
-        /// What the connection said.
         #[source]
         source: reqwest::Error,
     },
@@ -70,9 +62,7 @@ pub enum HttpError {
         innermost_message(source)
     )]
     Protocol {
-        /// Host that was asked.
         host: String,
-        /// What the client made of it.
         #[source]
         source: reqwest::Error,
     },
@@ -89,13 +79,11 @@ pub enum HttpError {
     TooSlow {
         /// Measured over the last window, in bytes a second.
         rate: u64,
-        /// What is asked for.
         least: u64,
     },
     /// A status that is not the one asked for.
     #[error("it answers HTTP {code}{}", status_advice(*code))]
     Status {
-        /// The status.
         code: u16,
         /// Its `Retry-After`, not yet capped.
         retry_after: Option<Duration>,
@@ -103,9 +91,7 @@ pub enum HttpError {
     /// TLS failed.
     #[error("{}", tls_error::explain_tls_error(source, host))]
     Tls {
-        /// Host that was asked.
         host: String,
-        /// What rustls said.
         #[source]
         source: rustls::Error,
     },
@@ -118,10 +104,10 @@ pub enum HttpError {
         host: String,
         /// The proxy without user information.
         proxy: String,
-        /// What it said, or why it said nothing.
+        /// The proxy's answer, or why there is none.
         why: String,
     },
-    /// The proxy asks who we are, or does not believe it.
+    /// The proxy asks for credentials, or refuses those that it was given.
     #[error(
         "the proxy {proxy} asks for a user and a password, or for others than it was given; write them into its variable (http://USER:PASSWORD@HOST:PORT)"
     )]
@@ -132,9 +118,7 @@ pub enum HttpError {
     /// A time limit passed, and a proxy is between.
     #[error("{limit} ({} s), through the proxy {proxy}", after.as_secs_f32())]
     ProxyTimeout {
-        /// Which one.
         limit: TimeLimit,
-        /// Its value.
         after: Duration,
         /// The proxy without user information.
         proxy: String,
@@ -144,17 +128,14 @@ pub enum HttpError {
         "the environment variable {variable} names no usable proxy: {why}; write http://HOST:PORT"
     )]
     ProxySetting {
-        /// The variable.
         variable: &'static str,
         /// What is wrong with its value, which is not shown.
         why: &'static str,
     },
-    /// What is to be shown to the server cannot be used.
+    /// A file with headers or a client certificate for the server cannot be used.
     #[error("{key} {path} cannot be used: {why}")]
     Access {
-        /// The key of the configuration.
         key: String,
-        /// The file that it names.
         path: String,
         /// What is wrong with it; never its content.
         why: String,
@@ -179,7 +160,7 @@ pub enum HttpError {
 }
 
 impl HttpError {
-    /// How it counts for the decision to try again.
+    /// The kind for metrics, which also decides whether to try again.
     #[must_use]
     pub fn kind(&self) -> FailureKind {
         match self {

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io;
 
 /// The error and everything under it. `io::Error` hides what it wraps from `source()`, so that is asked for as well.
-pub(in crate::fetch) fn error_chain<'a>(
+pub(super) fn error_chain<'a>(
     error: &'a (dyn Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&error| {
@@ -17,7 +17,7 @@ pub(in crate::fetch) fn error_chain<'a>(
 }
 
 /// What the innermost error says.
-pub(in crate::fetch) fn innermost_message(error: &(dyn Error + 'static)) -> String {
+pub(super) fn innermost_message(error: &(dyn Error + 'static)) -> String {
     let early = |cause: &(dyn Error + 'static)| {
         let io = cause.downcast_ref::<io::Error>();
         io.is_some_and(|io| io.kind() == io::ErrorKind::UnexpectedEof)
@@ -32,7 +32,7 @@ pub(in crate::fetch) fn innermost_message(error: &(dyn Error + 'static)) -> Stri
 }
 
 /// Whether the connection itself broke, rather than ended early.
-pub(in crate::fetch) fn is_broken_connection(error: &(dyn Error + 'static)) -> bool {
+pub(super) fn is_broken_connection(error: &(dyn Error + 'static)) -> bool {
     error_chain(error)
         .filter_map(|cause| cause.downcast_ref::<io::Error>())
         .any(|io| {

@@ -1,4 +1,5 @@
-//! The proxies that the environment names, and what is asked past them. Pure but for the reading of variables.
+//! The proxies that the environment names, and the hosts that are asked without one. Pure, except that it reads
+//! environment variables.
 //!
 //! The rules are those of Go's `httpproxy`, which the kubelet, containerd and CRI-O go by: one setting does for all of
 //! them. Beyond them, `ALL_PROXY` stands in for the other two, as with curl.
@@ -12,9 +13,9 @@ use super::error::HttpError;
 use super::redact::redact_url;
 use crate::model::{Cidr, is_loopback};
 
-/// What the environment says, once for a download.
+/// The proxy variables of the environment, read once for a download.
 #[derive(Debug)]
-pub(in crate::fetch) struct ProxySettings {
+pub(super) struct ProxySettings {
     http: ProxyVariable,
     https: ProxyVariable,
     exempt: Vec<ProxyExemption>,
@@ -39,7 +40,7 @@ enum ProxyExemption {
 }
 
 impl ProxySettings {
-    pub(in crate::fetch) fn from_env() -> Self {
+    pub(super) fn from_env() -> Self {
         Self::from_variables(|name| {
             let value = std::env::var_os(name)?;
             Some(value.to_string_lossy().into_owned())
@@ -68,13 +69,12 @@ impl ProxySettings {
         }
     }
 
-    /// The proxy for a request to `url`, user information and all; `None` for none. This machine itself is never
-    /// asked through one.
+    /// The proxy for a request to `url`, with its user information; `None` for none. Loopback addresses never have one.
     ///
     /// # Errors
-    /// When the variable that counts names no usable proxy: a request that goes out past the proxy may end in a
-    /// firewall, or where it should not be seen.
-    pub(in crate::fetch) fn proxy_for(&self, url: &Url) -> Result<Option<&Url>, HttpError> {
+    /// When the variable names no usable proxy. A request without the proxy could end in a firewall, or where it should
+    /// not be seen.
+    pub(super) fn proxy_for(&self, url: &Url) -> Result<Option<&Url>, HttpError> {
         if self.is_exempt(url) {
             return Ok(None);
         }
@@ -120,11 +120,11 @@ impl ProxySettings {
 }
 
 /// A proxy as it may be shown.
-pub(in crate::fetch) fn display_proxy(proxy: &Url) -> String {
+pub(super) fn display_proxy(proxy: &Url) -> String {
     redact_url(proxy.as_str()).trim_end_matches('/').to_owned()
 }
 
-/// Reads a proxy; what has no scheme is asked by http.
+/// Reads a proxy's URL, whose scheme is http if it has none.
 fn parse_proxy(value: &str) -> Result<Url, &'static str> {
     let with_scheme = match value.contains("://") {
         true => value.to_owned(),
@@ -136,13 +136,13 @@ fn parse_proxy(value: &str) -> Result<Url, &'static str> {
     if !matches!(url.scheme(), "http" | "https") {
         return Err("only proxies that are asked by http:// or https:// are known here");
     }
-    // A password with one of these in it ends the host's name early, and the rest would be lost without a word.
+    // A password with one of these characters would end the host's name early.
     if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
         return Err(
             "there is more behind host and port; percent-encode / ? and # in user and password",
         );
     }
-    // The client reads it by this parser, and what that refuses it takes for no proxy at all.
+    // The client parses it in this way too, and silently uses no proxy where that fails.
     let readable = url.as_str().parse::<http::Uri>();
     if readable.is_ok_and(|uri| uri.authority().is_some()) {
         Ok(url)
@@ -151,7 +151,7 @@ fn parse_proxy(value: &str) -> Result<Url, &'static str> {
     }
 }
 
-/// Reads an entry of `NO_PROXY`; what is none names nothing, as with Go.
+/// Reads an entry of `NO_PROXY`. An entry that cannot be read is ignored, as in Go.
 fn parse_exemption(entry: &str) -> Option<ProxyExemption> {
     let entry = entry.trim().to_ascii_lowercase();
     if entry == "*" {

@@ -12,11 +12,11 @@ use super::proxy::display_proxy;
 /// Why there is no tunnel through a proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TunnelError {
-    /// The proxy wants to know who asks.
+    /// The proxy asks for credentials.
     Credentials,
     /// It does not answer CONNECT with HTTP 200. The client does not tell the status.
     Refused,
-    /// It cannot be reached, or leaves while it is asked.
+    /// It cannot be reached, or closes the connection.
     Unreachable,
 }
 
@@ -52,7 +52,7 @@ impl HttpError {
                 proxy: display_proxy(proxy),
             };
         }
-        // Behind the tunnel TLS is spoken with the server; an http:// URL is asked of the proxy itself.
+        // Behind a tunnel, TLS is with the server. A request for an http:// URL goes to the proxy itself.
         let with_server = no_tunnel.is_none() && url.scheme() == "https";
         let is_tls = error_chain(&error).any(<dyn Error + 'static>::is::<rustls::Error>);
         let is_later = !error.is_connect();
@@ -77,7 +77,7 @@ impl HttpError {
         }
     }
 
-    /// The same failure where a proxy is between, which may be the one to blame.
+    /// The same error of a request that went through `proxy`, which may be the cause.
     pub(in crate::fetch) fn through_proxy(self, proxy: Option<&Url>) -> Self {
         match (self, proxy.map(display_proxy)) {
             (Self::Timeout { limit, after }, Some(proxy)) => Self::ProxyTimeout {

@@ -65,7 +65,8 @@ impl ResumedRange {
             return Some(Self { total: None });
         }
         let total = total.parse().ok()?;
-        // An answer that stops short of the end would look like a truncated body later; it is odd, so start anew.
+        // An answer that ends before the end of the representation would look like a truncated body later, so start
+        // again from zero.
         (total == end.checked_add(1)?).then_some(Self { total: Some(total) })
     }
 }

@@ -2,7 +2,7 @@
 
 use reqwest::Url;
 
-/// What is shown of a URL that somebody else wrote, in characters: a header may be as long as half a megabyte.
+/// How many characters are shown of a URL that a server gave: a header may be as long as half a megabyte.
 const MAX_FOREIGN_URL_CHARS: usize = 200;
 
 /// A URL as it may be shown: without user information and fragment, and with the query as `?…`.
@@ -24,7 +24,7 @@ pub fn redact_url(source: &str) -> String {
     format!("{url}{query}")
 }
 
-/// The same of a URL that a server gave: so much of it as fits on a line.
+/// The same for a URL that a server gave, cut to one line.
 pub(in crate::fetch) fn redact_foreign_url(url: &Url) -> String {
     let text = redact_url(url.as_str());
     match text.char_indices().nth(MAX_FOREIGN_URL_CHARS) {

@@ -13,7 +13,7 @@ pub enum RedirectError {
     /// A redirect whose `Location` is missing or is no URL.
     #[error("the redirect names no usable location")]
     NoLocation,
-    /// From https to http: whoever is between could read and change what follows.
+    /// From https to http, where others on the network could read and change what follows.
     #[error("it redirects from https down to {0}; use the final https URL as the source")]
     Downgrade(String),
     /// To something that is neither http nor https.

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-/// Measures throughput over windows of time spent waiting for the network.
+/// Measures the throughput over windows of time spent waiting for the network.
 ///
-/// Only waiting counts: while the disk is the slow one, nothing is held against the source.
+/// Only waiting for the network counts: a slow disk is not the source's fault.
 #[derive(Debug)]
 pub(in crate::fetch) struct ThroughputMeter {
     window: Duration,

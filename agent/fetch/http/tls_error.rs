@@ -5,7 +5,7 @@ use rustls::{AlertDescription, CertificateError, InvalidMessage};
 use crate::model::FailureKind;
 
 /// How an error of rustls counts.
-pub(in crate::fetch) fn tls_failure_kind(error: &rustls::Error) -> FailureKind {
+pub(super) fn tls_failure_kind(error: &rustls::Error) -> FailureKind {
     match error {
         rustls::Error::InvalidCertificate(certificate) => match certificate {
             CertificateError::UnknownIssuer | CertificateError::BadSignature => {
@@ -25,7 +25,7 @@ pub(in crate::fetch) fn tls_failure_kind(error: &rustls::Error) -> FailureKind {
 }
 
 /// The same in an operator's words.
-pub(in crate::fetch) fn explain_tls_error(error: &rustls::Error, host: &str) -> String {
+pub(super) fn explain_tls_error(error: &rustls::Error, host: &str) -> String {
     match tls_failure_kind(error) {
         FailureKind::TlsUnknownCa => format!(
             "the certificate of {host} comes from no authority trusted here; put that authority's PEM under fetch.caFile"

@@ -1,4 +1,4 @@
-//! The order in which an image's blobs are asked for, and where in them the wanted files are.
+//! Which blobs of an image are fetched, in which order, and where in them the wanted files are.
 
 use std::io;
 
@@ -30,7 +30,7 @@ pub(in crate::fetch) trait BlobFetcher<S> {
 
 /// How deep an index may lie within an index.
 const MAX_INDEX_DEPTH: usize = 2;
-/// Links make a search begin anew. What is read because of that may be so many times [`UnpackLimits::total`].
+/// A link makes a search start again. All reading together may be this many times [`UnpackLimits::total`].
 const MAX_REREADS: u64 = 4;
 
 /// Why files could not be gathered from an image.
@@ -50,8 +50,8 @@ pub(in crate::fetch) enum GatherError<E> {
     Spool(#[source] io::Error),
 }
 
-/// Fetches what it takes of the image that `artifact` pins: index, manifest, and layers from the top down until
-/// every wanted path is found.
+/// Fetches index, manifest and layers of the image that `artifact` pins: layers from the top down, until every wanted
+/// path is found.
 ///
 /// # Errors
 /// See [`GatherError`].
@@ -125,7 +125,7 @@ fn read_all<S: DownloadSpool>(mut bytes: Verified<S>) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// A blob as large as announced.
+/// Fetches a blob and compares its size with the announced one.
 async fn fetch_sized<S: DownloadSpool, F: BlobFetcher<S>>(
     blob: &BlobDescriptor,
     fetcher: &mut F,
@@ -136,11 +136,11 @@ async fn fetch_sized<S: DownloadSpool, F: BlobFetcher<S>>(
     Ok(bytes)
 }
 
-/// Runs what reads spools beside the loop.
+/// Runs blocking work on a thread of its own.
 async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
-        // Nobody cancels it, so it panicked.
+        // The task is never cancelled, so it panicked.
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }
@@ -165,12 +165,12 @@ impl<S: DownloadSpool> ImageSearch<S> {
             .map(|(search, _)| search)
     }
 
-    /// The layer to look at next.
+    /// The layer to read next.
     fn next_layer(&self) -> Option<usize> {
         self.open_searches().map(PathSearch::layer).min()
     }
 
-    /// Looks at a layer for all searches that are there.
+    /// Reads a layer once for all searches that have arrived at it.
     fn search_layer(mut self, index: usize) -> Result<Self, ArchiveError> {
         let others = self.layers.iter().enumerate();
         let others = others.filter(|(other, _)| *other != index);
@@ -206,7 +206,7 @@ impl<S: DownloadSpool> ImageSearch<S> {
         }
     }
 
-    /// No layer is left.
+    /// The error where no layer is left to search.
     fn into_missing_error(mut self) -> ArchiveError {
         let missing: Vec<PathSearch> = self.open_searches().cloned().collect();
         self.missing_files_error(&missing)
@@ -225,7 +225,7 @@ impl<S: DownloadSpool> ImageSearch<S> {
                 nearby.add_path(path);
                 Ok(())
             });
-            // It could be read before, and this is for a message only.
+            // The layer was readable before, and this is for a message only.
             drop(seen);
         }
         ArchiveError::NotInImage {
@@ -234,7 +234,7 @@ impl<S: DownloadSpool> ImageSearch<S> {
         }
     }
 
-    /// What is kept of it once every search has ended.
+    /// The layers with wanted files, once every search has ended.
     fn into_image_content(self) -> ImageContent<S> {
         let mut files: Vec<FileLocation> = self.files.into_iter().flatten().collect();
         let mut layers = Vec::new();

@@ -1,7 +1,7 @@
 //! Manifests and indexes as the OCI image specification and Docker's "image manifest version 2, schema 2" have them.
-//! Pure: from bytes whose digest is proven already.
+//! Pure, from bytes whose digest is already verified.
 //!
-//! What is told is what an image is made of; who made it, when and why is passed over.
+//! Only what an image consists of is read; who made it, when and why is ignored.
 
 use serde::Deserialize;
 
@@ -13,7 +13,7 @@ const LARGEST_MANIFEST: u64 = 4 << 20;
 const MOST_LAYERS: usize = 128;
 /// The longest title: that of a path.
 const LONGEST_TITLE: usize = 4096;
-/// What an artifact that consists of its manifest alone has for a layer.
+/// The media type of the layer in an artifact that has only a manifest.
 const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 
 /// Which of a registry's two kinds of content a blob is.
@@ -28,9 +28,7 @@ pub(in crate::fetch) enum BlobKind {
 /// A blob by its digest, as the index or manifest above it describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::fetch) struct BlobDescriptor {
-    /// Which kind of content.
     pub(in crate::fetch) kind: BlobKind,
-    /// The digest of its bytes.
     pub(in crate::fetch) pin: Pin,
     /// Its bytes as announced; of the topmost manifest nobody announces them.
     pub(in crate::fetch) size: Option<u64>,
@@ -79,7 +77,7 @@ impl BlobDescriptor {
     }
 }
 
-/// Why what a registry gave under a proven digest is no image that can be used here.
+/// Why the bytes of a verified digest are no image that can be used on this node.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// Not a manifest at all.
@@ -87,20 +85,13 @@ pub enum ImageError {
         "{pin} is not the manifest or index of an image: {source}; check that the digest is of one, not of a layer or a configuration"
     )]
     NotAManifest {
-        /// What was looked at.
         pin: Pin,
-        /// What the reader said.
         #[source]
         source: serde_json::Error,
     },
     /// JSON, and neither or both of index and manifest.
     #[error("{pin} is refused: it has {what}")]
-    Shape {
-        /// What was looked at.
-        pin: Pin,
-        /// What is wrong with it.
-        what: &'static str,
-    },
+    Shape { pin: Pin, what: &'static str },
     /// A form that has gone out of use.
     #[error(
         "{0} is a schema 1 manifest, which says nothing about what its layers hold that could be relied on; push the image again with a tool of today"
@@ -108,18 +99,11 @@ pub enum ImageError {
     Schema1(Pin),
     /// A manifest that is too large to be one.
     #[error("{pin} has {bytes} bytes, a manifest has {LARGEST_MANIFEST} at most")]
-    LargeManifest {
-        /// What was looked at.
-        pin: Pin,
-        /// Its size.
-        bytes: u64,
-    },
+    LargeManifest { pin: Pin, bytes: u64 },
     /// It has no image for this platform.
     #[error("{pin} has no image for linux/{arch}; it has {there}")]
     Platform {
-        /// The index.
         pin: Pin,
-        /// The architecture asked for.
         arch: Arch,
         /// What it has, shortened.
         there: String,
@@ -130,11 +114,8 @@ pub enum ImageError {
     /// A digest of a kind that is not known here.
     #[error("{pin} names a blob by the digest '{digest}': {reason}")]
     Digest {
-        /// Where it stands.
         pin: Pin,
-        /// As it is written, shortened.
         digest: String,
-        /// What is wrong with it.
         reason: String,
     },
     /// A layer that registries may not hold.
@@ -144,26 +125,18 @@ pub enum ImageError {
     Foreign(Pin),
     /// More layers than any system can mount.
     #[error("{pin} has {layers} layers, {MOST_LAYERS} are the most")]
-    Layers {
-        /// The manifest.
-        pin: Pin,
-        /// How many it has.
-        layers: usize,
-    },
+    Layers { pin: Pin, layers: usize },
     /// A blob is not as large as was announced.
     #[error("{pin} has {actual} bytes where {announced} were announced; the image is damaged")]
     Size {
-        /// The blob.
         pin: Pin,
-        /// As the manifest has it.
         announced: u64,
-        /// As it is.
         actual: u64,
     },
 }
 
 impl ImageError {
-    /// How it counts for the decision to try again.
+    /// The kind for metrics, which also decides whether to try again.
     #[must_use]
     pub const fn kind(&self) -> FailureKind {
         FailureKind::Image
@@ -172,7 +145,7 @@ impl ImageError {
 
 /// What a digest turned out to name.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::fetch) enum ManifestDocument {
+pub(super) enum ManifestDocument {
     Index(Vec<IndexEntry>),
     /// The layers, the topmost first.
     Manifest(Vec<BlobDescriptor>),
@@ -180,21 +153,21 @@ pub(in crate::fetch) enum ManifestDocument {
 
 /// One of the manifests that an index offers.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::fetch) struct IndexEntry {
-    pub(in crate::fetch) manifest: BlobDescriptor,
-    pub(in crate::fetch) platform: Option<Platform>,
+pub(super) struct IndexEntry {
+    pub(super) manifest: BlobDescriptor,
+    pub(super) platform: Option<Platform>,
     /// Whether it is an index itself.
-    pub(in crate::fetch) nested: bool,
+    pub(super) nested: bool,
 }
 
 /// Names as Go has them.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(in crate::fetch) struct Platform {
+pub(super) struct Platform {
     #[serde(default)]
-    pub(in crate::fetch) os: String,
+    pub(super) os: String,
     #[serde(default)]
-    pub(in crate::fetch) architecture: String,
-    pub(in crate::fetch) variant: Option<String>,
+    pub(super) architecture: String,
+    pub(super) variant: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -223,10 +196,7 @@ struct RawAnnotations {
 }
 
 /// Reads what `pin` names.
-pub(in crate::fetch) fn parse_manifest(
-    pin: Pin,
-    bytes: &[u8],
-) -> Result<ManifestDocument, ImageError> {
+pub(super) fn parse_manifest(pin: Pin, bytes: &[u8]) -> Result<ManifestDocument, ImageError> {
     let raw: RawDocument =
         serde_json::from_slice(bytes).map_err(|source| ImageError::NotAManifest { pin, source })?;
     if raw.schema_version == Some(1) {

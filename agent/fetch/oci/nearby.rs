@@ -1,4 +1,4 @@
-//! What an image has near a path that it does not have, for the message that says so.
+//! The names near a path that an image does not have, for the error message.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -7,7 +7,7 @@ use super::path_search::{WHITEOUT, strip_parent};
 use crate::fetch::unpack::{MAX_LISTED_NAMES, short_name};
 
 /// Names in the directories that lead to a path.
-pub(in crate::fetch) struct NearbyPaths {
+pub(super) struct NearbyPaths {
     /// From the root down.
     directories: Vec<DirectoryNames>,
 }
@@ -19,7 +19,7 @@ struct DirectoryNames {
 }
 
 impl NearbyPaths {
-    pub(in crate::fetch) fn new(path: &str) -> Self {
+    pub(super) fn new(path: &str) -> Self {
         let ends = path.match_indices('/').map(|(end, _)| end);
         let directories = std::iter::once(0).chain(ends).map(|end| DirectoryNames {
             path: path[..end].to_owned(),
@@ -31,8 +31,8 @@ impl NearbyPaths {
         }
     }
 
-    /// Takes in an entry of any layer. What another layer deletes is listed all the same.
-    pub(in crate::fetch) fn add_path(&mut self, path: &str) {
+    /// Adds an entry of any layer, even one that another layer deletes.
+    pub(super) fn add_path(&mut self, path: &str) {
         for directory in &mut self.directories {
             let name = strip_parent(path, &directory.path).and_then(|rest| rest.split('/').next());
             let Some(name) = name.filter(|name| !name.starts_with(WHITEOUT)) else {

@@ -10,7 +10,7 @@ use std::mem;
 use crate::fetch::unpack::{ArchiveError, FileLocation, TarEntryKind, normalize_image_path};
 
 /// A deleted file's name has this before it, in the layer that deletes it.
-pub(in crate::fetch) const WHITEOUT: &str = ".wh.";
+pub(super) const WHITEOUT: &str = ".wh.";
 /// What else the file systems of old left there.
 const WHITEOUT_META: &str = ".wh..wh.";
 /// Hides all that lower layers have in its directory.
@@ -20,7 +20,7 @@ const MAX_LINKS: u32 = 40;
 
 /// How a search stands after a layer.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::fetch) enum SearchStep {
+pub(super) enum SearchStep {
     /// It goes on with the layer that [`PathSearch::layer`] names.
     Open,
     Found(FileLocation),
@@ -30,7 +30,7 @@ pub(in crate::fetch) enum SearchStep {
 
 /// The search for one path.
 #[derive(Debug, Clone)]
-pub(in crate::fetch) struct PathSearch {
+pub(super) struct PathSearch {
     /// As it was asked for.
     wanted: String,
     /// What is looked for now, links followed. Empty for the root.
@@ -39,7 +39,7 @@ pub(in crate::fetch) struct PathSearch {
     alias: Option<String>,
     /// The topmost layer that counts: a hard link means what was there when its layer was laid.
     top: usize,
-    /// The layer to look at next.
+    /// The layer to read next.
     layer: usize,
     /// How many links were followed.
     links: u32,
@@ -74,7 +74,7 @@ impl From<TarEntryKind<'_>> for PathEntry {
 }
 
 impl PathSearch {
-    pub(in crate::fetch) fn new(wanted: &str) -> Self {
+    pub(super) fn new(wanted: &str) -> Self {
         let path = normalize_image_path(wanted.as_bytes()).unwrap_or_else(|| wanted.to_owned());
         let mut search = Self {
             wanted: path.clone(),
@@ -92,17 +92,17 @@ impl PathSearch {
     }
 
     /// The path as it was asked for.
-    pub(in crate::fetch) fn wanted(&self) -> &str {
+    pub(super) fn wanted(&self) -> &str {
         &self.wanted
     }
 
     /// The path that is looked for now.
-    pub(in crate::fetch) fn path(&self) -> &str {
+    pub(super) fn path(&self) -> &str {
         &self.path
     }
 
     /// The layer to look at next, counted from the top.
-    pub(in crate::fetch) const fn layer(&self) -> usize {
+    pub(super) const fn layer(&self) -> usize {
         self.layer
     }
 
@@ -110,7 +110,7 @@ impl PathSearch {
     ///
     /// # Errors
     /// When the layer has two different things at a place that matters.
-    pub(in crate::fetch) fn add_entry(
+    pub(super) fn add_entry(
         &mut self,
         path: &str,
         kind: TarEntryKind<'_>,
@@ -150,7 +150,7 @@ impl PathSearch {
     /// # Errors
     /// When the path leads to something that is no file, through too many links, or in a way that can be read
     /// differently.
-    pub(in crate::fetch) fn end_layer(&mut self) -> Result<SearchStep, ArchiveError> {
+    pub(super) fn end_layer(&mut self) -> Result<SearchStep, ArchiveError> {
         let entries = mem::take(&mut self.entries);
         self.entries = vec![None; entries.len()];
         let hidden = mem::take(&mut self.hidden);
@@ -284,7 +284,7 @@ impl PathSearch {
 }
 
 /// What of `path` lies below the directory `parent`; all of it is below the root.
-pub(in crate::fetch) fn strip_parent<'a>(path: &'a str, parent: &str) -> Option<&'a str> {
+pub(super) fn strip_parent<'a>(path: &'a str, parent: &str) -> Option<&'a str> {
     match parent {
         "" => Some(path),
         parent => path.strip_prefix(parent)?.strip_prefix('/'),

@@ -1,4 +1,4 @@
-//! Which of an index's manifests is for this node. Pure.
+//! Chooses the manifest for this node from an index. Pure.
 
 use super::manifest::{BlobDescriptor, ImageError, IndexEntry, Platform};
 use crate::fetch::unpack::MAX_LISTED_NAMES;
@@ -8,7 +8,7 @@ use crate::model::{Arch, Pin, escape_name};
 ///
 /// An index of one manifest that names no platform is that one. What stands first goes before its equals, as it does
 /// for containerd.
-pub(in crate::fetch) fn choose_manifest(
+pub(super) fn choose_manifest(
     pin: Pin,
     entries: Vec<IndexEntry>,
     arch: Arch,
@@ -34,8 +34,8 @@ pub(in crate::fetch) fn choose_manifest(
     Ok(entries.swap_remove(chosen).manifest)
 }
 
-/// How well a platform suits, the lowest best. `None` does not run here, or is no image: what vouches for one is
-/// listed for the platform unknown/unknown.
+/// How well a platform fits; the lowest is best. `None` does not run here, or is no image: attestations of an image
+/// are listed for the platform unknown/unknown.
 fn rank_platform(platform: &Platform, arch: Arch) -> Option<u32> {
     if platform.os != "linux" || platform.architecture != arch.as_str() {
         return None;

@@ -14,26 +14,21 @@ pub enum FetchError {
     /// No source gave the pinned bytes.
     #[error("cannot fetch {artifact}: {}", list_failed_sources(tried))]
     Sources {
-        /// The operator's name for it.
         artifact: String,
         /// Every source that was tried, in order, with the last reason for each.
         tried: Vec<FailedSource>,
     },
-    /// What is pinned is no image that can be used here.
+    /// The pinned bytes are no image that can be used on this node.
     #[error("{artifact}: {source}")]
     Image {
-        /// The operator's name for it.
         artifact: String,
-        /// What is wrong with it.
         #[source]
         source: Box<ImageError>,
     },
     /// The layers of an image are bad, or the wanted files are not in them.
     #[error("{artifact}: {source}")]
     Archive {
-        /// The operator's name for it.
         artifact: String,
-        /// What is wrong with them.
         #[source]
         source: Box<ArchiveError>,
     },
@@ -43,19 +38,15 @@ pub enum FetchError {
         list_failed_places(tried)
     )]
     UnresolvedPin {
-        /// The artifact, by the operator's name.
         artifact: String,
-        /// Its version.
         version: String,
         /// Every place that was asked, in order, with the last reason for each.
         tried: Vec<SourceFailure>,
     },
-    /// A copy of what was proven cannot be kept.
+    /// A copy of what was verified cannot be kept.
     #[error("cannot keep a copy of {artifact}: {source}")]
     Copy {
-        /// The operator's name for it.
         artifact: String,
-        /// The kernel's answer.
         #[source]
         source: io::Error,
     },
@@ -64,9 +55,7 @@ pub enum FetchError {
         "cannot keep the download of {artifact}: {source}; look at the space and health of the file system that holds paths.stateDir"
     )]
     Spool {
-        /// The operator's name for it.
         artifact: String,
-        /// The kernel's answer.
         #[source]
         source: io::Error,
     },

@@ -144,7 +144,7 @@ impl<S: DownloadSpool> PartialBlob<S> {
         }
     }
 
-    /// Compares the digest of what is here with the pin. A part that does not match is of no more use and begins anew.
+    /// Compares the digest of the bytes with the pin. Where they differ, the rejected blob is empty again.
     pub(in crate::fetch) fn verify(self) -> io::Result<Completion<Verified<S>, S>> {
         let pin = self.pin;
         match verify_digest(self.spool, self.position, *self.hasher, pin)? {

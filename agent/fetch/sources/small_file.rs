@@ -12,7 +12,7 @@ use crate::model::{Companion, Pin};
 /// Reads a small file of at most `limit` bytes: from a seed, or from the first of its sources that answers. `name` is
 /// what messages call it.
 ///
-/// Nothing about what comes is verified; whoever asks has to do that.
+/// The content is not verified: the caller has to do that.
 ///
 /// # Errors
 /// When every source failed, with the last reason for each; or when a copy cannot be kept.

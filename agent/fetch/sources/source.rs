@@ -22,18 +22,18 @@ pub(in crate::fetch) struct BlobSource {
 /// Where the bytes of a source are.
 #[derive(Debug)]
 pub(in crate::fetch) enum SourceLocation {
-    /// By a GET.
+    /// Asked for by a GET.
     Web(Url),
     /// A file of this machine.
     File(PathBuf),
     /// A file of a seed, which need not have it.
     Seed(PathBuf),
-    /// Not at all, for this reason.
+    /// Cannot be asked, for this reason.
     Unusable(String),
 }
 
 impl BlobSource {
-    /// The place that a source names.
+    /// From a source of the configuration.
     pub(in crate::fetch) fn from_url(source: &str) -> Self {
         let (location, server) = match Url::parse(source) {
             Err(error) => (SourceLocation::Unusable(error.to_string()), None),
@@ -60,7 +60,7 @@ impl BlobSource {
         }
     }
 
-    /// The place of a blob of an image in the repository that one of the image's sources names.
+    /// A blob of an image in the repository that one of the image's sources names.
     pub(in crate::fetch) fn in_registry(
         source: &str,
         settings: &config::FetchSettings,
@@ -88,15 +88,14 @@ impl BlobSource {
         }
     }
 
-    /// The place in a seed where the blob with this digest would be: as in an OCI image layout, so that one serves as
-    /// a seed as it is.
+    /// A blob in a seed, by its digest. The layout is that of an OCI image layout, so that one can be used as a seed.
     pub(in crate::fetch) fn in_seed(seed: &Path, pin: &Pin) -> Self {
         let digest = pin.to_string();
         let (algorithm, hex) = digest.split_once(':').unwrap_or(("", &digest));
         Self::in_seed_at(seed, seed.join("blobs").join(algorithm).join(hex))
     }
 
-    /// The place in a seed where a small file without a pin would be, by the URL that it is declared by.
+    /// A small file without a pin in a seed, by the URL of its declaration.
     pub(in crate::fetch) fn in_seed_by_url(seed: &Path, url: &str) -> Self {
         let name = Sha256::of(url.as_bytes()).to_string();
         Self::in_seed_at(seed, seed.join("by-url").join(name))

@@ -28,8 +28,8 @@ impl<'a> SourceClient<'a> {
         }
     }
 
-    /// Lets go of connections and authorities, whose memory is wanted elsewhere; the next attempt makes them anew. The
-    /// authorizations of registries are kept.
+    /// Drops connections and authorities to free their memory; the next attempt makes new ones. The authorizations of
+    /// registries are kept.
     pub(in crate::fetch) fn release_connections(&mut self) {
         self.http = HttpClients::new(self.options.settings, self.options.files);
     }

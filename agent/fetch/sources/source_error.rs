@@ -11,7 +11,7 @@ use crate::model::{FailureKind, SourceFailure};
 /// Why one attempt at one source failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// It was asked over HTTP, in vain.
+    /// The request over HTTP failed.
     #[error(transparent)]
     Http(#[from] HttpError),
     /// A registry does not let us in, or does not have it.
@@ -68,14 +68,13 @@ impl SourceError {
     }
 }
 
-/// One source, how often it was asked, and why it was of no use in the end.
+/// A source that failed, how often it was asked, and the last reason.
 #[derive(Debug)]
 pub struct FailedSource {
     /// The source without user information and query, which may hold secrets.
     pub source: String,
     /// How many requests were made to it, redirects not counted.
     pub attempts: u32,
-    /// The last reason.
     pub reason: SourceError,
 }
 

@@ -1,23 +1,18 @@
-//! Is this a plugin that can run on this architecture? Pure.
+//! Checks whether a file is a plugin that can run on an architecture. Pure.
 //!
 //! A right digest can still be the wrong architecture, and the runtime says so only when the first pod starts.
 
 use crate::model::Arch;
 
 /// How many bytes of a file are needed to tell.
-pub(in crate::fetch) const PLUGIN_HEADER_SIZE: usize = 20;
+pub(super) const PLUGIN_HEADER_SIZE: usize = 20;
 
 /// Why a file cannot be a plugin here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotAPlugin {
     /// An ELF binary of another architecture.
     #[error("it is a binary for {found}, this node needs {wanted}")]
-    OtherArch {
-        /// A known name, or what the header says.
-        found: String,
-        /// What the artifact is declared for.
-        wanted: Arch,
-    },
+    OtherArch { found: String, wanted: Arch },
     /// Not an executable at all.
     #[error("it is {0}, not an ELF binary or a '#!' script")]
     LooksLike(&'static str),
@@ -49,8 +44,8 @@ const fn elf_machine(arch: Arch) -> ElfMachine {
     }
 }
 
-/// Judges a file by its first [`PLUGIN_HEADER_SIZE`] bytes, or all of them if it has fewer.
-pub(in crate::fetch) fn check_plugin_header(head: &[u8], arch: Arch) -> Result<(), NotAPlugin> {
+/// Checks a file by its first [`PLUGIN_HEADER_SIZE`] bytes, or all of them if it has fewer.
+pub(super) fn check_plugin_header(head: &[u8], arch: Arch) -> Result<(), NotAPlugin> {
     if head.starts_with(b"#!") {
         return Ok(());
     }

@@ -22,19 +22,13 @@ pub enum ArchiveError {
     Ambiguous(&'static str),
     /// A wanted member is not a regular file.
     #[error("'{path}' in the archive is {kind}, not a regular file")]
-    NotAFile {
-        /// Its path in the archive.
-        path: String,
-        /// What it is.
-        kind: &'static str,
-    },
+    NotAFile { path: String, kind: &'static str },
     /// A wanted member is in it twice.
     #[error("'{0}' is in the archive more than once")]
     Twice(String),
     /// Wanted members are not in it.
     #[error("the archive has no {}; it holds {there}", quote_paths(paths))]
     Missing {
-        /// Their paths.
         paths: Vec<String>,
         /// What is there, shortened.
         there: String,
@@ -42,7 +36,6 @@ pub enum ArchiveError {
     /// Wanted files are not in the image.
     #[error("the image has no {}; {there}", quote_paths(paths))]
     NotInImage {
-        /// Their paths.
         paths: Vec<String>,
         /// What is near them, shortened.
         there: String,
@@ -53,9 +46,7 @@ pub enum ArchiveError {
     /// A layer of an image is at fault.
     #[error("layer {layer} of the image: {source}")]
     Layer {
-        /// Its digest.
         layer: Pin,
-        /// Why.
         #[source]
         source: Box<Self>,
     },
@@ -67,9 +58,7 @@ pub enum ArchiveError {
     /// A wanted member cannot run here.
     #[error("'{path}' in the archive cannot be a plugin here: {source}")]
     NotAPlugin {
-        /// Its path in the archive.
         path: String,
-        /// Why.
         #[source]
         source: NotAPlugin,
     },
@@ -78,19 +67,14 @@ pub enum ArchiveError {
         "'{path}' in the archive is not the pinned one: expected sha256:{expected}, got sha256:{actual}"
     )]
     Digest {
-        /// Its path in the archive.
         path: String,
-        /// The member's pin.
         expected: Sha256,
-        /// What is there.
         actual: Sha256,
     },
     /// The sink cannot take it.
     #[error("cannot keep '{path}': {source}")]
     Sink {
-        /// The member's path in the archive.
         path: String,
-        /// As the sink gave it.
         #[source]
         source: io::Error,
     },

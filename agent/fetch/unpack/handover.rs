@@ -8,7 +8,7 @@ pub(super) const BUFFERS: usize = 4;
 pub(super) const BUFFER_SIZE: usize = 64 << 10;
 
 /// What the inflating thread hands over.
-pub(in crate::fetch) enum MemberStep {
+pub(super) enum MemberStep {
     /// The wanted file of this index begins and has this size.
     Begin(usize, u64),
     /// Its next bytes.
@@ -18,24 +18,24 @@ pub(in crate::fetch) enum MemberStep {
 }
 
 /// The inflating thread's end.
-pub(in crate::fetch) struct MemberSender {
+pub(super) struct MemberSender {
     pub(super) steps: Sender<MemberStep>,
     pub(super) spare: Receiver<Vec<u8>>,
 }
 
 /// The receiving side gave up; it has the reason.
 #[derive(Debug)]
-pub(in crate::fetch) struct ReceiverGone;
+pub(super) struct ReceiverGone;
 
 impl MemberSender {
     /// An empty buffer of full capacity; waits until the other side has written one out.
-    pub(in crate::fetch) fn take_buffer(&self) -> Result<Vec<u8>, ReceiverGone> {
+    pub(super) fn take_buffer(&self) -> Result<Vec<u8>, ReceiverGone> {
         let mut buffer = self.spare.recv().map_err(|_| ReceiverGone)?;
         buffer.resize(BUFFER_SIZE, 0);
         Ok(buffer)
     }
 
-    pub(in crate::fetch) fn send_step(&self, step: MemberStep) -> Result<(), ReceiverGone> {
+    pub(super) fn send_step(&self, step: MemberStep) -> Result<(), ReceiverGone> {
         self.steps.send(step).map_err(|_| ReceiverGone)
     }
 }

@@ -1,4 +1,4 @@
-//! A verified layer as a stream of files, by what its bytes are and not by what its media type says.
+//! A verified layer as a stream of files. Its bytes decide how it is read, not its media type.
 
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 
@@ -15,7 +15,7 @@ use crate::model::Pin;
 /// The largest window, as a power of two: 8 MiB, what every decoder has to take (RFC 8878) and more than common
 /// builders use.
 const WINDOW_LOG: u32 = 23;
-/// A header of a tar, and where in it the word is that all tars of the last decades have there.
+/// The size of a tar header, and where in it the magic `ustar` is.
 const TAR_BLOCK: usize = 512;
 const USTAR_MAGIC: std::ops::Range<usize> = 257..262;
 
@@ -136,7 +136,7 @@ fn open_zstd<'a>(packed: impl BufRead + 'a) -> io::Result<impl Read + 'a> {
     Ok(ZstdWindowReader(decoder))
 }
 
-/// Gives a refusal for the window's sake its own name, which the library tells by its words alone.
+/// Turns the error for a too large window, which the library marks by its text alone, into a limit of ours.
 struct ZstdWindowReader<R>(R);
 
 impl<R: Read> Read for ZstdWindowReader<R> {

@@ -1,10 +1,10 @@
-//! What an archive may cost: a few kilobytes can unpack to terabytes.
+//! The limits of unpacking: a few kilobytes can unpack to terabytes.
 
 use std::cell::Cell;
 use std::io::{self, Read};
 use std::rc::Rc;
 
-/// Unpacked bytes that no ratio is asked of: a small tar is mostly padding, which packs to almost nothing.
+/// Unpacked bytes that the ratio does not apply to: a small tar is mostly padding, which packs to almost nothing.
 const PADDING: u64 = 1 << 20;
 
 /// How much packed data is read at once, in bytes.
@@ -54,7 +54,7 @@ pub enum LimitExceeded {
     /// [`UnpackLimits::ratio`].
     #[error("it unpacks to more than {0} times its own size")]
     Ratio(u64),
-    /// What an image's links lead to is read again and again.
+    /// Following the links of an image reads its layers again too often.
     #[error("following its links takes more than {0} bytes to be unpacked")]
     Rereading(u64),
     /// A zstd window larger than memory here is meant for.
@@ -81,13 +81,13 @@ impl From<LimitExceeded> for io::Error {
 }
 
 /// Counts packed bytes for a [`LimitedReader`] further up.
-pub(in crate::fetch) struct CountingReader<R> {
+pub(super) struct CountingReader<R> {
     inner: R,
     count: Rc<Cell<u64>>,
 }
 
 impl<R> CountingReader<R> {
-    pub(in crate::fetch) fn new(inner: R) -> (Self, Rc<Cell<u64>>) {
+    pub(super) fn new(inner: R) -> (Self, Rc<Cell<u64>>) {
         let count = Rc::new(Cell::new(0));
         let counter = Self {
             inner,
@@ -106,7 +106,7 @@ impl<R: Read> Read for CountingReader<R> {
 }
 
 /// Ends reading with a [`LimitExceeded`] once the unpacked bytes go over [`UnpackLimits::total`] or [`UnpackLimits::ratio`].
-pub(in crate::fetch) struct LimitedReader<R> {
+pub(super) struct LimitedReader<R> {
     inner: R,
     packed: Rc<Cell<u64>>,
     unpacked: u64,
@@ -116,11 +116,7 @@ pub(in crate::fetch) struct LimitedReader<R> {
 }
 
 impl<R> LimitedReader<R> {
-    pub(in crate::fetch) const fn new(
-        inner: R,
-        packed: Rc<Cell<u64>>,
-        limits: UnpackLimits,
-    ) -> Self {
+    pub(super) const fn new(inner: R, packed: Rc<Cell<u64>>, limits: UnpackLimits) -> Self {
         Self {
             inner,
             packed,
@@ -131,7 +127,7 @@ impl<R> LimitedReader<R> {
     }
 
     /// The same, where so many bytes were unpacked of other layers.
-    pub(in crate::fetch) fn with_earlier_bytes(self, before: u64) -> Self {
+    pub(super) fn with_earlier_bytes(self, before: u64) -> Self {
         Self { before, ..self }
     }
 }

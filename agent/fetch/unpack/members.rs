@@ -18,8 +18,8 @@ use crate::model::{Artifact, Member, Sha256};
 
 /// Takes the wanted members, one after the other.
 ///
-/// Nothing that it took may be published before [`read_members`] has returned `Ok`: an archive may prove bad at
-/// its very end.
+/// Nothing may be published before [`read_members`] has returned `Ok`: an archive may turn out to be damaged at its
+/// end.
 pub trait MemberSink {
     /// A file of `size` bytes begins. `plugins` are what it becomes: mostly one, more where one member is
     /// installed under several names, as Calico's is.
@@ -45,10 +45,11 @@ pub trait MemberSink {
 /// Reads the members of `artifact` out of its verified bytes, which are an archive or layers of an image, into
 /// `sink`. Blocks.
 ///
-/// Only wanted paths are looked at, and only regular files are taken. The archive's owners, modes, links and
-/// directories mean nothing here; those of an image did their part when it was gathered. All is read to its very
-/// end, so that a damaged one is found. Several gzip members in a row are one stream, as for gzip itself; anything
-/// else after the end is refused.
+/// - Only wanted paths are read, and only regular files are taken.
+/// - The archive's owners, modes, links and directories are ignored; the links of an image were followed when it was
+///   gathered.
+/// - Everything is read to the end, so that damage is found.
+/// - Several gzip members in a row are one stream, as for gzip itself; anything else after the end is refused.
 ///
 /// # Errors
 /// See [`ArchiveError`]. What the sink took until then must be discarded.

@@ -1,4 +1,4 @@
-//! Looking an archive through and handing the wanted files over.
+//! Reads an archive to its end and hands the wanted files over.
 
 use std::io::{self, BufReader, Read};
 
@@ -19,20 +19,17 @@ use crate::fetch::verify::Verified;
 use crate::model::{Arch, Artifact, Format, Member, Pin, Sha256};
 
 /// A path that is wanted, and the plugins that it becomes.
-pub(in crate::fetch) struct WantedFile<'a> {
-    pub(in crate::fetch) path: String,
+pub(super) struct WantedFile<'a> {
+    pub(super) path: String,
     /// Which of the image's layers it is in; an archive is a single one.
     layer: usize,
-    pub(in crate::fetch) members: Vec<&'a Member>,
+    pub(super) members: Vec<&'a Member>,
 }
 
 impl<'a> WantedFile<'a> {
     /// The distinct files that an artifact's members are. A raw artifact is one file, whatever its members' paths
     /// say; where the files of an image are was found out before.
-    pub(in crate::fetch) fn list_for<S>(
-        artifact: &'a Artifact,
-        content: &FetchedContent<S>,
-    ) -> Vec<Self> {
+    pub(super) fn list_for<S>(artifact: &'a Artifact, content: &FetchedContent<S>) -> Vec<Self> {
         let mut all: Vec<Self> = Vec::new();
         for (index, member) in artifact.members.iter().enumerate() {
             let (layer, path) = match (content, artifact.format) {
@@ -60,7 +57,7 @@ impl<'a> WantedFile<'a> {
     }
 
     /// Compares with the members' own pins, where they have one.
-    pub(in crate::fetch) fn verify_pins(&self, actual: Sha256) -> Result<(), ArchiveError> {
+    pub(super) fn verify_pins(&self, actual: Sha256) -> Result<(), ArchiveError> {
         let pins = self.members.iter().filter_map(|member| member.sha256);
         match pins.into_iter().find(|pin| *pin != actual) {
             Some(expected) => Err(ArchiveError::Digest {
@@ -73,10 +70,10 @@ impl<'a> WantedFile<'a> {
     }
 }
 
-/// Why scanning ended early.
+/// Why the scan ended early.
 enum ScanStop {
     Bad(ArchiveError),
-    /// The receiving side has the reason.
+    /// The receiving side ended, and has the reason.
     ReceiverGone,
 }
 
@@ -93,7 +90,7 @@ impl From<ReceiverGone> for ScanStop {
 }
 
 /// Reads all that was fetched and hands the wanted files to `sender`.
-pub(in crate::fetch) fn scan_content<S: DownloadSpool>(
+pub(super) fn scan_content<S: DownloadSpool>(
     content: FetchedContent<S>,
     artifact: &Artifact,
     wanted: &[WantedFile<'_>],
@@ -173,7 +170,7 @@ impl MemberScan<'_> {
         }))
     }
 
-    /// What its search found is there: these are the same bytes, which were verified and are this process's own.
+    /// Every file that the search found is there: these are the same verified bytes, which belong to this process.
     fn scan_image<S: DownloadSpool>(&mut self, image: ImageContent<S>) -> Result<(), ScanStop> {
         let mut spent = 0;
         for (index, mut layer) in image.layers.into_iter().enumerate() {

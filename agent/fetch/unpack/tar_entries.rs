@@ -54,7 +54,7 @@ impl TarEntryKind<'_> {
 ///
 /// # Errors
 /// That of `visit`, or why the tar cannot be read.
-pub(in crate::fetch) fn for_each_entry<E: From<ArchiveError>>(
+pub(super) fn for_each_entry<E: From<ArchiveError>>(
     mut bytes: impl Read,
     limit: u64,
     mut visit: impl FnMut(&TarEntry<'_>, &mut dyn Read) -> Result<(), E>,
@@ -105,7 +105,7 @@ pub(in crate::fetch) fn for_each_entry<E: From<ArchiveError>>(
         };
         visit(&described, &mut entry)?;
     }
-    // What is behind the end mark is padding, but the checksum comes after it.
+    // After the end mark there is padding, and then the checksum.
     io::copy(&mut bytes, &mut io::sink()).map_err(unreadable)?;
     Ok(())
 }
@@ -120,14 +120,14 @@ struct ExtensionHeaders {
 }
 
 impl ExtensionHeaders {
-    /// Takes in an extension header; `false` for an entry that is none.
+    /// Reads an extension header; `false` for any other entry.
     fn read_extension(&mut self, entry: &mut Entry<'_, impl Read>) -> Result<bool, ArchiveError> {
         match entry.header().entry_type() {
             EntryType::GNULongName => self.set_path(until_nul(read_bounded(entry)?))?,
             EntryType::GNULongLink => self.set_link(until_nul(read_bounded(entry)?))?,
             EntryType::XHeader => self.read_records(&read_bounded(entry)?)?,
             EntryType::XGlobalHeader => {
-                // Git puts a comment here. A name or size for all files makes no sense but to confuse.
+                // Git puts a comment here. A name or size for all files has no honest use.
                 let mut all = Self::default();
                 all.read_records(&read_bounded(entry)?)?;
                 if all.path.is_some() || all.link.is_some() || all.size.is_some() || all.sparse {
@@ -202,7 +202,7 @@ fn until_nul(mut name: Vec<u8>) -> Vec<u8> {
 
 /// A path in an archive without `./` and doubled slashes. `None` for one that is absolute, climbs by `..`, is the
 /// archive's own root, or is not UTF-8: none of these can be wanted.
-pub(in crate::fetch) fn normalize_path(path: &[u8]) -> Option<String> {
+pub(super) fn normalize_path(path: &[u8]) -> Option<String> {
     if path.starts_with(b"/") {
         return None;
     }

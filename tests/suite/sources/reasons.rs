@@ -51,7 +51,7 @@ impl Trouble {
             (
                 "https://refused.example/p.tgz".to_owned(),
                 "proxy",
-                "it answers HTTP 403",
+                "it does not answer CONNECT with HTTP 200",
             ),
             (
                 "https://asking.example/p.tgz".to_owned(),

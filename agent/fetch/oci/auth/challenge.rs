@@ -9,7 +9,7 @@ const MAX_HEADER_SIZE: usize = 8 << 10;
 
 /// How a registry wants to be asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::fetch) enum Challenge {
+pub(super) enum Challenge {
     /// With a user's name and password (RFC 7617).
     Basic,
     /// With a token from elsewhere.
@@ -18,19 +18,19 @@ pub(in crate::fetch) enum Challenge {
 
 /// Where the token comes from (distribution's token authentication specification).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::fetch) struct Bearer {
+pub(super) struct Bearer {
     /// The token server's address.
-    pub(in crate::fetch) realm: Url,
+    pub(super) realm: Url,
     /// What the token server calls this registry.
-    pub(in crate::fetch) service: Option<String>,
+    pub(super) service: Option<String>,
     /// What the token is to allow.
-    pub(in crate::fetch) scope: Option<String>,
+    pub(super) scope: Option<String>,
 }
 
 /// Reads the challenges of an answer, of which a token's goes before a password's, as containerd has it.
 ///
 /// Headers are read one by one and challenges in order, so that one of no use does not hide another.
-pub(in crate::fetch) fn parse_challenge(headers: &HeaderMap) -> Option<Challenge> {
+pub(super) fn parse_challenge(headers: &HeaderMap) -> Option<Challenge> {
     let texts = headers
         .get_all(WWW_AUTHENTICATE)
         .into_iter()

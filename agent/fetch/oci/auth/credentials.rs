@@ -1,4 +1,4 @@
-//! Who we are to a registry: a docker `config.json`. Pure.
+//! Our credentials for registries: a docker `config.json`. Pure.
 //!
 //! The same format is what `podman login` writes to `auth.json`, and what a Kubernetes secret of the type
 //! `kubernetes.io/dockerconfigjson` holds.
@@ -10,9 +10,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
-/// What is known of registries.
+/// The credentials in a docker `config.json`.
 #[derive(Deserialize)]
-pub(in crate::fetch) struct Credentials {
+pub(super) struct Credentials {
     #[serde(default)]
     auths: BTreeMap<String, AuthEntry>,
     #[serde(default, rename = "credsStore")]
@@ -30,9 +30,9 @@ struct AuthEntry {
     registrytoken: Option<String>,
 }
 
-/// What opens a registry.
+/// How to log in to a registry.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::fetch) enum Login {
+pub(super) enum Login {
     /// A user's name and password.
     Password(String, Secret),
     /// What a token server takes in place of a password (`identitytoken`).
@@ -41,13 +41,13 @@ pub(in crate::fetch) enum Login {
     Token(Secret),
 }
 
-/// Something that is never shown.
+/// A text that is never shown.
 #[derive(PartialEq, Eq)]
-pub(in crate::fetch) struct Secret(String);
+pub(super) struct Secret(String);
 
 impl Secret {
     /// The text, for a request and nothing else.
-    pub(in crate::fetch) fn reveal(&self) -> &str {
+    pub(super) fn reveal(&self) -> &str {
         &self.0
     }
 }
@@ -60,7 +60,7 @@ impl fmt::Debug for Secret {
 
 /// Why there is no [`Login`] although the file may hold one.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::fetch) enum NoLogin {
+pub(super) enum NoLogin {
     /// Nothing in it is for this registry.
     Absent,
     /// A helper program has it.
@@ -74,7 +74,7 @@ impl Credentials {
     ///
     /// # Errors
     /// Says where the mistake is and never what stands there, as the parser's own message would.
-    pub(in crate::fetch) fn parse(content: &[u8]) -> Result<Self, String> {
+    pub(super) fn parse(content: &[u8]) -> Result<Self, String> {
         serde_json::from_slice(content).map_err(|error| {
             format!(
                 "it is not a docker config.json: line {}, column {} is {}; write {{\"auths\": {{\"HOST\": {{\"auth\": …}}}}}}",
@@ -92,11 +92,7 @@ impl Credentials {
     /// What opens `repository` at `registry` (`HOST` or `HOST:PORT`, in lower case).
     ///
     /// Of several entries the one with the longest path holds, as containers-auth.json(5) has it.
-    pub(in crate::fetch) fn find_login(
-        &self,
-        registry: &str,
-        repository: &str,
-    ) -> Result<Login, NoLogin> {
+    pub(super) fn find_login(&self, registry: &str, repository: &str) -> Result<Login, NoLogin> {
         let fitting = self.auths.iter().filter_map(|(key, entry)| {
             let path = path_of_key(key, registry)?;
             let covers = path.is_empty()

@@ -1,68 +1,51 @@
-//! Why a registry lets nothing be pulled, in the words an operator needs.
+//! Why a registry refuses a pull, in the words an operator needs.
 
 use std::time::Duration;
 
 use crate::fetch::http::HttpError;
 use crate::model::FailureKind;
 
-/// Why a registry, or the token server that it sends to, did not let a repository be read.
+/// Why a registry, or its token server, does not give a manifest or blob.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
     /// No file with credentials is configured.
     #[error(
         "{registry} asks for credentials; name a docker config.json that holds some for it under fetch.registryConfig"
     )]
-    NoConfig {
-        /// Host and port.
-        registry: String,
-    },
+    NoConfig { registry: String },
     /// The file with credentials has none that fit.
     #[error(
         "{registry} asks for credentials and fetch.registryConfig has none for {registry}/{repository}; add them to its auths"
     )]
     NoCredentials {
-        /// Host and port.
         registry: String,
-        /// The repository.
         repository: String,
     },
-    /// The credentials that were sent do not open it.
+    /// The registry refuses the credentials that were sent.
     #[error(
         "{by} refuses what fetch.registryConfig holds for {repository}; renew it there, and let that account pull from it"
     )]
-    Refused {
-        /// The registry or its token server.
-        by: String,
-        /// Registry and repository.
-        repository: String,
-    },
-    /// The credentials are with a program, and none is run.
+    Refused { by: String, repository: String },
+    /// The credentials are in a helper program, and helpers are not run.
     #[error(
         "fetch.registryConfig leaves the credentials of {registry} to a helper program, and helpers are not run; \
          write them under its auths"
     )]
-    Helper {
-        /// Host and port.
-        registry: String,
-    },
+    Helper { registry: String },
     /// The file with credentials cannot be used. What it holds is not shown.
     #[error("fetch.registryConfig ({path}): {what}")]
     Config {
-        /// The file.
         path: String,
         /// What is wrong with it and how to fix it.
         what: String,
     },
-    /// A 401 that does not say what is wanted.
+    /// A 401 without a challenge that can be answered.
     #[error(
         "{registry} answers HTTP 401 and does not say how to log in (no Basic or Bearer challenge that can be read); \
          check that it is a registry, and what stands before it"
     )]
-    Challenge {
-        /// Host and port.
-        registry: String,
-    },
-    /// A token server that is not asked.
+    Challenge { registry: String },
+    /// A token server that is not https.
     #[error(
         "{registry} sends for a token to {realm}, which is not asked since it is not https; have the registry name an https realm"
     )]
@@ -72,20 +55,15 @@ pub enum RegistryError {
         /// The token server, without query.
         realm: String,
     },
-    /// Credentials would have gone over the wire for everybody to read.
+    /// Credentials would have been sent without encryption.
     #[error(
         "{server} asks for credentials over plain http, and they are not sent that way; serve it by https"
     )]
-    Plain {
-        /// Host and port.
-        server: String,
-    },
+    Plain { server: String },
     /// The token server could not be asked.
     #[error("its token server {server}: {source}")]
     TokenServer {
-        /// Host and port.
         server: String,
-        /// Why, as for any other source.
         #[source]
         source: Box<HttpError>,
     },
@@ -94,21 +72,13 @@ pub enum RegistryError {
         "{registry} has no {repository}@{digest}; it may have been pruned or never been copied there: push it again, or pin one that is there"
     )]
     NotFound {
-        /// Host and port.
         registry: String,
-        /// The repository.
         repository: String,
-        /// What was asked for.
         digest: String,
     },
     /// What the token server gave is no token.
     #[error("its token server {server} gives no usable token: {what}")]
-    Token {
-        /// Host and port.
-        server: String,
-        /// What is wrong with the answer.
-        what: &'static str,
-    },
+    Token { server: String, what: &'static str },
 }
 
 impl RegistryError {

@@ -1,4 +1,4 @@
-//! What opens the repositories of one artifact's download.
+//! The authorizations for registries during one artifact's download.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -21,22 +21,22 @@ use crate::fetch::local_files::FileSource;
 /// The largest file with credentials that is read.
 const MAX_CONFIG_SIZE: u64 = 1 << 20;
 
-/// What opened repositories so far.
+/// The authorizations that repositories accepted so far.
 ///
-/// It is kept for one artifact's download, since the layers of an image share it, and is only ever sent to the origin
-/// that asked for it: the storage that a registry redirects to gets nothing.
+/// They are kept for one artifact's download, since the layers of an image share them. Each is sent only to the origin
+/// that asked for it: the storage that a registry redirects to gets none.
 pub(in crate::fetch) struct RegistryAuth<'a> {
     settings: &'a config::FetchSettings,
     files: &'a dyn FileSource,
     authorizations: RefCell<HashMap<Repository, Authorization>>,
 }
 
-/// What opens a repository.
+/// What a repository accepts as proof that we may read it.
 struct Authorization {
     header: HeaderValue,
     /// Whether credentials of ours are behind it.
     is_ours: bool,
-    /// Until when it does, and who gives another one then.
+    /// When it expires, and where the next one comes from.
     renewal: Option<(Instant, Bearer)>,
 }
 
@@ -52,8 +52,8 @@ impl<'a> RegistryAuth<'a> {
         }
     }
 
-    /// What goes with a request for `item`: the manifests that can be read, and what opened its repository before. A
-    /// token that has run out is replaced first.
+    /// The headers of a request for `item`: `Accept` for manifests, and the authorization for its repository. An expired
+    /// token is replaced first.
     pub(in crate::fetch) async fn headers_for(
         &self,
         item: &RegistryItem,
@@ -78,7 +78,7 @@ impl<'a> RegistryAuth<'a> {
         (*until <= Instant::now()).then(|| bearer.clone())
     }
 
-    /// Gets what a 401 with these headers asks for. What was held until then is no longer of use.
+    /// Gets the authorization that a 401 with these headers asks for. It replaces the one that was refused.
     pub(in crate::fetch) async fn answer_challenge(
         &self,
         item: &RegistryItem,
@@ -140,19 +140,19 @@ impl<'a> RegistryAuth<'a> {
         let repository = &item.repository;
         self.authorizations.borrow_mut().remove(repository);
         let realm = &bearer.realm;
-        // A registry without TLS may have a token server without. One with TLS never sends down from it.
+        // A registry without TLS may have a token server without TLS. A registry with TLS must not.
         if realm.scheme() != "https" && !(item.is_plain && realm.scheme() == "http") {
             return Err(RegistryError::Realm {
                 registry: repository.registry.clone(),
                 realm: redact_foreign_url(realm),
             });
         }
-        // Without credentials many give a token for what is public.
+        // Many token servers give a token for public repositories without credentials.
         let login = match self.read_login(repository) {
             Err(denied @ RegistryError::Config { .. }) => return Err(denied),
             other => other,
         };
-        // Where others can write the registry's answer, the realm in it may be anybody's, and a token would be read.
+        // Over plain http others could write the registry's answer, and name a realm of their own in it.
         let exposed = match (item.is_private, is_private_url(realm)) {
             (true, true) => None,
             (true, false) => Some(host_and_port(realm)),
@@ -213,7 +213,7 @@ impl<'a> RegistryAuth<'a> {
         authorizations.insert(repository.clone(), authorization);
     }
 
-    /// Who we are there. Read anew each time it is needed: a mounted secret is replaced while the agent runs.
+    /// Our login for a repository. The file is read each time, because a mounted secret may be replaced at any time.
     fn read_login(&self, repository: &Repository) -> Result<Login, RegistryError> {
         let (registry, name) = (&repository.registry, &repository.name);
         let Some(path) = &self.settings.registry_config else {

@@ -1,12 +1,11 @@
-//! What is asked of a registry, as its URL says.
+//! The repository and digest that a registry's URL asks for.
 
 use reqwest::Url;
 use url::Origin;
 
 use crate::model::has_loopback_host;
 
-/// The manifests that can be read, as a registry is told of them: one that is not told of a kind gives another kind
-/// instead, or nothing.
+/// The media types of manifests that can be read, for `Accept`. A registry gives no other kind, or converts.
 pub(super) const MANIFEST_MEDIA_TYPES: &str = "application/vnd.oci.image.index.v1+json, \
     application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, \
@@ -20,13 +19,13 @@ pub(in crate::fetch) struct RegistryItem {
     pub(super) is_manifest: bool,
     /// Whether it is asked for without TLS.
     pub(super) is_plain: bool,
-    /// Whether nobody on the way can read what is sent with the request.
+    /// Whether nobody on the network can read the request.
     pub(super) is_private: bool,
 }
 
 /// A repository of a registry: what one authorization is for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(in crate::fetch) struct Repository {
+pub(super) struct Repository {
     pub(super) origin: Origin,
     /// `HOST` or `HOST:PORT`.
     pub(super) registry: String,
@@ -68,8 +67,8 @@ pub(super) fn host_and_port(url: &Url) -> String {
         .to_owned()
 }
 
-/// Whether what is sent to `url` can be read by nobody on the way: it goes by TLS, or to a loopback address. A name
-/// such as `localhost` may come to mean another one.
+/// Whether nobody on the network can read a request to `url`: it goes by TLS, or to a loopback address. The name
+/// `localhost` does not count, since it may resolve to another address.
 pub(super) fn is_private_url(url: &Url) -> bool {
     url.scheme() == "https" || has_loopback_host(url)
 }

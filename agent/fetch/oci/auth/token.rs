@@ -1,4 +1,4 @@
-//! What a token server is asked, and what its answer is worth. Pure.
+//! Requests to a token server and its answers. Pure.
 
 use std::time::Duration;
 
@@ -13,25 +13,25 @@ use super::challenge::Bearer;
 use super::credentials::Login;
 
 /// The largest answer that is read; tokens in use have less than 8 KiB.
-pub(in crate::fetch) const MAX_TOKEN_ANSWER: usize = 64 << 10;
+pub(super) const MAX_TOKEN_ANSWER: usize = 64 << 10;
 
 /// How long a token lives where the answer does not say, and the least that is made of what it says (distribution's
 /// token authentication specification).
 const MIN_TOKEN_LIFE: Duration = Duration::from_secs(60);
 
 /// A request to a token server.
-pub(in crate::fetch) struct TokenRequest {
+pub(super) struct TokenRequest {
     /// Where to.
-    pub(in crate::fetch) url: Url,
-    /// `Authorization`, where we are known.
-    pub(in crate::fetch) authorization: Option<HeaderValue>,
-    /// What is posted; nothing makes it a GET.
-    pub(in crate::fetch) form: Option<String>,
+    pub(super) url: Url,
+    /// `Authorization`, where there are credentials.
+    pub(super) authorization: Option<HeaderValue>,
+    /// The form to post; `None` makes the request a GET.
+    pub(super) form: Option<String>,
 }
 
 impl TokenRequest {
-    /// Asks for the right to read `repository`.
-    pub(in crate::fetch) fn new(bearer: &Bearer, repository: &str, login: Option<&Login>) -> Self {
+    /// A request for the right to read `repository`.
+    pub(super) fn new(bearer: &Bearer, repository: &str, login: Option<&Login>) -> Self {
         let scope = match &bearer.scope {
             Some(scope) => scope.clone(),
             None => format!("repository:{repository}:pull"),
@@ -74,11 +74,11 @@ impl TokenRequest {
 }
 
 /// A token, ready to be sent.
-pub(in crate::fetch) struct Token {
+pub(super) struct Token {
     /// The whole header.
-    pub(in crate::fetch) authorization: HeaderValue,
-    /// For how long it opens, from when it was asked for.
-    pub(in crate::fetch) life: Duration,
+    pub(super) authorization: HeaderValue,
+    /// For how long it is valid, counted from the request.
+    pub(super) life: Duration,
 }
 
 #[derive(Deserialize)]
@@ -93,7 +93,7 @@ impl Token {
     ///
     /// # Errors
     /// What is wrong with it, and nothing of what it holds.
-    pub(in crate::fetch) fn parse(answer: &[u8]) -> Result<Self, &'static str> {
+    pub(super) fn parse(answer: &[u8]) -> Result<Self, &'static str> {
         let answer: TokenResponse = serde_json::from_slice(answer).map_err(
             |_| "the answer is not the JSON of one; check that the realm is a token server",
         )?;
@@ -111,12 +111,12 @@ impl Token {
 }
 
 /// `Authorization` with a token.
-pub(in crate::fetch) fn bearer_header(token: &str) -> Option<HeaderValue> {
+pub(super) fn bearer_header(token: &str) -> Option<HeaderValue> {
     secret_header(&format!("Bearer {token}"))
 }
 
 /// `Authorization` with a user's name and password, where that is what there is.
-pub(in crate::fetch) fn basic_header(login: &Login) -> Option<HeaderValue> {
+pub(super) fn basic_header(login: &Login) -> Option<HeaderValue> {
     let Login::Password(user, password) = login else {
         return None;
     };
@@ -124,7 +124,7 @@ pub(in crate::fetch) fn basic_header(login: &Login) -> Option<HeaderValue> {
     secret_header(&format!("Basic {pair}"))
 }
 
-/// A header that is not shown by whatever prints requests.
+/// A header that is not shown where a request is printed.
 fn secret_header(text: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(text).ok()?;
     value.set_sensitive(true);

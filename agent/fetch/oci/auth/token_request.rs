@@ -9,7 +9,7 @@ use crate::config;
 use crate::fetch::http::{HttpClients, HttpError, RedirectChain, TimeLimit, header_text};
 
 /// Why there is no token.
-pub(in crate::fetch) enum TokenError {
+pub(super) enum TokenError {
     /// The server says no.
     Denied,
     /// It could not be asked.
@@ -26,8 +26,8 @@ impl From<HttpError> for TokenError {
 
 /// Sends a request for a token and reads the answer, all within the time that a server may keep silent.
 ///
-/// Redirects are followed as for any source, and what we are known by stays with the server that was asked first.
-pub(in crate::fetch) async fn request_token(
+/// Redirects are followed as for any source. Credentials are sent only to the server of the first request.
+pub(super) async fn request_token(
     http: &HttpClients<'_>,
     settings: &config::FetchSettings,
     token_request: TokenRequest,
@@ -61,7 +61,7 @@ async fn send_token_request(
             None => http.request(Method::GET, &url)?,
         };
         if let Some(authorization) = token_request.authorization.as_ref().filter(|_| is_first) {
-            // In place of what fetch.access has for the whole host.
+            // It replaces the header that fetch.access has for the whole host.
             let known = HeaderMap::from_iter([(AUTHORIZATION, authorization.clone())]);
             request = request.headers(known);
         }

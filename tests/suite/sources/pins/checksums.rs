@@ -76,7 +76,7 @@ fn it_does_not_stand_beside_a_pin_and_comes_from_the_web() {
     node.declare(&artifact, NETWORK);
     node.run("validate")
         .exits(64)
-        .says("artifacts[0].checksumUrl: the artifact is pinned, which is better");
+        .says("artifacts[0].checksumUrl: the artifact is pinned, which is safer");
     artifact.pin = String::new();
     artifact.more = "checksumUrl: file:///srv/p.tgz.sha256".to_owned();
     node.declare(&artifact, NETWORK);

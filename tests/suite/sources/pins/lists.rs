@@ -95,7 +95,8 @@ fn each_way_of_tampering_has_its_reason() {
         .says("it is signed with the key ")
         .says("sign it with that one, or declare the new key");
     let comment = text.replace("a trusted comment", "another comment");
-    refuses(&signer, &list, comment.as_bytes()).says("signature or trusted comment were changed");
+    refuses(&signer, &list, comment.as_bytes())
+        .says("the list, its signature or the trusted comment has been changed");
     refuses(&signer, &list, b"<html>please log in</html>").says("is no minisign signature");
 }
 
