@@ -30,7 +30,7 @@ pub fn parse_env_file(text: &str) -> Result<Vec<(String, Value)>, EnvFileError> 
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let variable = variable(line).map_err(|problem| EnvFileError {
+        let variable = parse_assignment(line).map_err(|problem| EnvFileError {
             line: index + 1,
             problem,
         })?;
@@ -39,7 +39,7 @@ pub fn parse_env_file(text: &str) -> Result<Vec<(String, Value)>, EnvFileError> 
     Ok(variables)
 }
 
-fn variable(line: &str) -> Result<(String, Value), &'static str> {
+fn parse_assignment(line: &str) -> Result<(String, Value), &'static str> {
     let assignment = line
         .strip_prefix("export")
         .filter(|rest| rest.starts_with([' ', '\t']))
@@ -52,10 +52,10 @@ fn variable(line: &str) -> Result<(String, Value), &'static str> {
     if key.is_empty() || first_is_digit || !key.chars().all(plain) {
         return Err("the name before '=' holds more than letters, digits and '_'; write KEY=value");
     }
-    Ok((key.to_owned(), typed(unquoted(value)?)))
+    Ok((key.to_owned(), typed_value(unquote(value)?)))
 }
 
-fn unquoted(value: &str) -> Result<String, &'static str> {
+fn unquote(value: &str) -> Result<String, &'static str> {
     let mut text = String::new();
     let mut quote = None;
     let mut chars = value.chars();
@@ -85,7 +85,7 @@ fn unquoted(value: &str) -> Result<String, &'static str> {
     }
 }
 
-fn typed(text: String) -> Value {
+fn typed_value(text: String) -> Value {
     match text.as_str() {
         "true" => return Value::Bool(true),
         "false" => return Value::Bool(false),

@@ -26,12 +26,16 @@ pub(super) const DEPTH: usize = 64;
 impl Json {
     /// The member of that exact name; the last one where there are several, as Go's maps have it.
     pub(super) fn get(&self, key: &str) -> Option<&Self> {
-        let (_, value) = self.members()?.iter().rev().find(|(name, _)| name == key)?;
+        let (_, value) = self
+            .as_object()?
+            .iter()
+            .rev()
+            .find(|(name, _)| name == key)?;
         Some(value)
     }
 
     /// The members, if this is an object.
-    pub(super) fn members(&self) -> Option<&[(String, Self)]> {
+    pub(super) fn as_object(&self) -> Option<&[(String, Self)]> {
         match self {
             Self::Object(members) => Some(members),
             _ => None,
@@ -39,7 +43,7 @@ impl Json {
     }
 
     /// The elements, if this is a list.
-    pub(super) fn elements(&self) -> Option<&[Self]> {
+    pub(super) fn as_list(&self) -> Option<&[Self]> {
         match self {
             Self::List(elements) => Some(elements),
             _ => None,
@@ -47,7 +51,7 @@ impl Json {
     }
 
     /// The text, if this is a string.
-    pub(super) fn text(&self) -> Option<&str> {
+    pub(super) fn as_text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
             _ => None,
@@ -55,7 +59,7 @@ impl Json {
     }
 
     /// What it is, with its article, for a message.
-    pub(super) fn kind(&self) -> &'static str {
+    pub(super) fn type_name(&self) -> &'static str {
         match self {
             Self::Null => "null",
             Self::Bool(_) => "a boolean",
@@ -88,7 +92,7 @@ impl From<&serde_json::Value> for Json {
 }
 
 /// The path of a member, as in `plugins[1].ipam`.
-pub(super) fn member(at: &str, key: &str) -> String {
+pub(super) fn member_path(at: &str, key: &str) -> String {
     if at.is_empty() {
         key.to_owned()
     } else {
@@ -97,7 +101,7 @@ pub(super) fn member(at: &str, key: &str) -> String {
 }
 
 /// The path of an element, as in `plugins[1]`.
-pub(super) fn element(at: &str, index: usize) -> String {
+pub(super) fn element_path(at: &str, index: usize) -> String {
     format!("{at}[{index}]")
 }
 
@@ -105,7 +109,7 @@ pub(super) fn element(at: &str, index: usize) -> String {
 ///
 /// Beside ASCII case, Unicode's simple folding takes the long s for an `s` and the Kelvin sign for a
 /// `k`; no other character folds into ASCII.
-pub(super) fn fold(key: &str) -> String {
+pub(super) fn fold_key(key: &str) -> String {
     key.chars()
         .map(|c| match c {
             'ſ' => 's',
@@ -131,8 +135,8 @@ mod tests {
 
     #[test]
     fn keys_fold_as_in_go() {
-        assert_eq!(fold("CapabilitieſK\u{212a}"), "capabilitieskk");
-        assert_ne!(fold("ıpam"), "ipam");
-        assert_ne!(fold("İpam"), "ipam");
+        assert_eq!(fold_key("CapabilitieſK\u{212a}"), "capabilitieskk");
+        assert_ne!(fold_key("ıpam"), "ipam");
+        assert_ne!(fold_key("İpam"), "ipam");
     }
 }

@@ -6,9 +6,9 @@
 use std::ffi::OsString;
 
 use super::directory::{DropIns, EntryKind, ends_in};
-use super::json::{Json, element};
-use super::parse::{SyntaxError, parse};
-use super::plugin_conf::{Order, Plugin, decode};
+use super::json::{Json, element_path};
+use super::parse::{SyntaxError, parse_json};
+use super::plugin_conf::{Order, PluginConf, decode_plugin};
 use super::version::{self, VersionEntry};
 
 /// A generation of libcni, where they differ in what they load.
@@ -27,7 +27,7 @@ impl Libcni {
     pub const ALL: [Self; 3] = [Self::V1_1, Self::V1_2, Self::V1_3];
 
     /// The runtimes that have it, for a message.
-    pub(super) const fn runtimes(self) -> &'static str {
+    pub(super) const fn used_by(self) -> &'static str {
         match self {
             Self::V1_1 => "containerd 1.7 and older",
             Self::V1_2 => "containerd 2.0",
@@ -66,10 +66,10 @@ pub enum LoadError {
     #[error(transparent)]
     Syntax(#[from] SyntaxError),
     /// A number that no 64-bit float holds.
-    #[error("{} is a number too large for a 64-bit float", subject(.0))]
+    #[error("{} is a number too large for a 64-bit float", subject_of(.0))]
     Overflow(String),
     /// A value of the wrong type; the path is empty for the whole document.
-    #[error("{} is {got} where libcni wants {want}", subject(at))]
+    #[error("{} is {got} where libcni wants {want}", subject_of(at))]
     Type {
         /// Where, as in `plugins[1].ipam`.
         at: String,
@@ -93,7 +93,7 @@ pub enum LoadError {
     #[error("it has no plugins")]
     NoPlugins,
     /// A plugin without a type.
-    #[error("{} has no 'type'", subject(.0))]
+    #[error("{} has no 'type'", subject_of(.0))]
     NoType(String),
     /// The directory of drop-ins, or a file in it, fails; libcni then refuses the whole network.
     #[error("its drop-in {file} fails: {source}", file = file.display())]
@@ -107,7 +107,7 @@ pub enum LoadError {
 }
 
 /// The document itself has no path.
-fn subject(at: &str) -> String {
+fn subject_of(at: &str) -> String {
     if at.is_empty() {
         "it".to_owned()
     } else {
@@ -120,13 +120,13 @@ fn subject(at: &str) -> String {
 ///
 /// # Errors
 /// When libcni refuses it.
-pub fn load(
+pub fn load_as_libcni(
     bytes: &[u8],
     form: ConfForm,
     libcni: Libcni,
     drop_ins: &dyn Fn(&str) -> DropIns,
 ) -> Result<LibcniNetwork, LoadError> {
-    let document = parse(bytes)?;
+    let document = parse_json(bytes)?;
     if let Some(at) = document.flaws.overflow {
         return Err(LoadError::Overflow(at));
     }
@@ -138,8 +138,8 @@ pub fn load(
 
 /// `ConfFromFile`, then `ConfListFromConf`, which writes the plugin out sorted and reads it again.
 fn load_single(root: &Json, libcni: Libcni) -> Result<LibcniNetwork, LoadError> {
-    let written = typed(root, "", Order::Written, libcni)?;
-    let sorted = typed(root, "", Order::Sorted, libcni)?;
+    let written = decode_valid_plugin(root, "", Order::Written, libcni)?;
+    let sorted = decode_valid_plugin(root, "", Order::Sorted, libcni)?;
     Ok(LibcniNetwork {
         name: written.name,
         version: written.cni_version,
@@ -152,24 +152,24 @@ fn load_list(
     libcni: Libcni,
     drop_ins: &dyn Fn(&str) -> DropIns,
 ) -> Result<LibcniNetwork, LoadError> {
-    if root.members().is_none() && *root != Json::Null {
-        return Err(misfit("", root, "an object"));
+    if root.as_object().is_none() && *root != Json::Null {
+        return Err(type_error("", root, "an object"));
     }
     let name = match root.get("name") {
         None => return Err(LoadError::NoName),
-        Some(name) => text(name, "name")?,
+        Some(name) => require_text(name, "name")?,
     };
     let version = selected_version(root, libcni)?;
     if libcni == Libcni::V1_1 {
         match root.get("disableCheck") {
             None | Some(Json::Bool(_)) => {}
-            Some(other) => return Err(misfit("disableCheck", other, "a boolean")),
+            Some(other) => return Err(type_error("disableCheck", other, "a boolean")),
         }
     } else {
-        flag(root, "disableCheck")?;
-        flag(root, "disableGC")?;
+        read_flag(root, "disableCheck")?;
+        read_flag(root, "disableGC")?;
     }
-    let inlined_only = libcni >= Libcni::V1_3 && flag(root, "loadOnlyInlinedPlugins")?;
+    let inlined_only = libcni >= Libcni::V1_3 && read_flag(root, "loadOnlyInlinedPlugins")?;
 
     let mut chain = Vec::new();
     match root.get("plugins") {
@@ -178,19 +178,19 @@ fn load_list(
         None => return Err(LoadError::NoPlugins),
         Some(plugins) => {
             let plugins = plugins
-                .elements()
-                .ok_or_else(|| misfit("plugins", plugins, "a list"))?;
+                .as_list()
+                .ok_or_else(|| type_error("plugins", plugins, "a list"))?;
             if plugins.is_empty() {
                 return Err(LoadError::NoPlugins);
             }
             for (index, plugin) in plugins.iter().enumerate() {
-                let at = element("plugins", index);
-                chain.push(typed(plugin, &at, Order::Sorted, libcni)?.kind);
+                let at = element_path("plugins", index);
+                chain.push(decode_valid_plugin(plugin, &at, Order::Sorted, libcni)?.kind);
             }
         }
     }
     if libcni >= Libcni::V1_3 && !inlined_only {
-        chain.extend(dropped_in(name, libcni, drop_ins)?);
+        chain.extend(load_drop_ins(name, libcni, drop_ins)?);
     }
     if chain.is_empty() {
         return Err(LoadError::NoPlugins);
@@ -205,28 +205,28 @@ fn load_list(
 fn selected_version(root: &Json, libcni: Libcni) -> Result<&str, LoadError> {
     let declared = match root.get("cniVersion") {
         None => "",
-        Some(version) => text(version, "cniVersion")?,
+        Some(version) => require_text(version, "cniVersion")?,
     };
     let versions = match root.get("cniVersions") {
         Some(versions) if libcni >= Libcni::V1_2 => versions,
         _ => return Ok(declared),
     };
     let versions = versions
-        .elements()
-        .ok_or_else(|| misfit("cniVersions", versions, "a list of strings"))?;
+        .as_list()
+        .ok_or_else(|| type_error("cniVersions", versions, "a list of strings"))?;
     let mut listed = Vec::with_capacity(versions.len());
     for (index, version) in versions.iter().enumerate() {
-        let at = element("cniVersions", index);
-        let version = text(version, &at)?;
-        readable(version, &at)?;
+        let at = element_path("cniVersions", index);
+        let version = require_text(version, &at)?;
+        check_version(version, &at)?;
         listed.push(version);
     }
-    readable(declared, "cniVersion")?;
-    Ok(version::select(&listed, declared))
+    check_version(declared, "cniVersion")?;
+    Ok(version::select_version(&listed, declared))
 }
 
-fn readable(text: &str, at: &str) -> Result<(), LoadError> {
-    match version::entry(text) {
+fn check_version(text: &str, at: &str) -> Result<(), LoadError> {
+    match version::classify_version(text) {
         VersionEntry::Unreadable => Err(LoadError::Version {
             at: at.to_owned(),
             version: text.to_owned(),
@@ -236,7 +236,7 @@ fn readable(text: &str, at: &str) -> Result<(), LoadError> {
 }
 
 /// A boolean, or its name in any case (`strings.ToLower`), as libcni ≥ 1.2 reads flags.
-fn flag(root: &Json, key: &str) -> Result<bool, LoadError> {
+fn read_flag(root: &Json, key: &str) -> Result<bool, LoadError> {
     let value = match root.get(key) {
         None => return Ok(false),
         Some(value) => value,
@@ -245,17 +245,17 @@ fn flag(root: &Json, key: &str) -> Result<bool, LoadError> {
         Json::Bool(flag) => Ok(*flag),
         Json::Text(text) if text.to_lowercase() == "true" => Ok(true),
         Json::Text(text) if text.to_lowercase() == "false" => Ok(false),
-        other => Err(misfit(key, other, "true or false")),
+        other => Err(type_error(key, other, "true or false")),
     }
 }
 
 /// The types of the plugins in `<confDir>/<network name>/*.conf`, in the order of the file names.
-fn dropped_in(
+fn load_drop_ins(
     network: &str,
     libcni: Libcni,
     drop_ins: &dyn Fn(&str) -> DropIns,
 ) -> Result<Vec<String>, LoadError> {
-    let directory = clean(network);
+    let directory = clean_path(network);
     let mut entries = match drop_ins(&directory) {
         DropIns::Absent => return Ok(Vec::new()),
         DropIns::Unreadable(reason) => {
@@ -272,7 +272,7 @@ fn dropped_in(
         let loaded = match &entry.kind {
             EntryKind::Directory => continue,
             EntryKind::Unreadable(reason) => Err(LoadError::Unreadable(reason.clone())),
-            EntryKind::File(bytes) => drop_in(bytes, libcni),
+            EntryKind::File(bytes) => load_drop_in(bytes, libcni),
         };
         chain.push(loaded.map_err(|source| LoadError::DropIn {
             file: entry.name.clone(),
@@ -283,13 +283,14 @@ fn dropped_in(
 }
 
 /// A drop-in is decoded once, as it stands; numbers that libcni does not look at may be of any size.
-fn drop_in(bytes: &[u8], libcni: Libcni) -> Result<String, LoadError> {
-    typed(&parse(bytes)?.root, "", Order::Written, libcni).map(|plugin| plugin.kind)
+fn load_drop_in(bytes: &[u8], libcni: Libcni) -> Result<String, LoadError> {
+    decode_valid_plugin(&parse_json(bytes)?.root, "", Order::Written, libcni)
+        .map(|plugin| plugin.kind)
 }
 
 /// A network's name as a directory relative to the configuration directory, as Go's `filepath.Join`
 /// cleans it: an absolute path is none, the empty name is the configuration directory itself.
-fn clean(name: &str) -> String {
+fn clean_path(name: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in name.split('/') {
         match part {
@@ -308,11 +309,16 @@ fn clean(name: &str) -> String {
 }
 
 /// A plugin with a type and no value that Go refuses.
-fn typed(value: &Json, at: &str, order: Order, libcni: Libcni) -> Result<Plugin, LoadError> {
+fn decode_valid_plugin(
+    value: &Json,
+    at: &str,
+    order: Order,
+    libcni: Libcni,
+) -> Result<PluginConf, LoadError> {
     let plugin = if *value == Json::Null {
-        Plugin::default()
+        PluginConf::default()
     } else {
-        decode(value, at, order, libcni >= Libcni::V1_2)
+        decode_plugin(value, at, order, libcni >= Libcni::V1_2)
     };
     if let Some(misfit) = plugin.misfits.first().cloned() {
         return Err(LoadError::Type {
@@ -327,14 +333,16 @@ fn typed(value: &Json, at: &str, order: Order, libcni: Libcni) -> Result<Plugin,
     Ok(plugin)
 }
 
-fn text<'a>(value: &'a Json, at: &str) -> Result<&'a str, LoadError> {
-    value.text().ok_or_else(|| misfit(at, value, "a string"))
+fn require_text<'a>(value: &'a Json, at: &str) -> Result<&'a str, LoadError> {
+    value
+        .as_text()
+        .ok_or_else(|| type_error(at, value, "a string"))
 }
 
-fn misfit(at: &str, value: &Json, want: &'static str) -> LoadError {
+fn type_error(at: &str, value: &Json, want: &'static str) -> LoadError {
     LoadError::Type {
         at: at.to_owned(),
-        got: value.kind(),
+        got: value.type_name(),
         want,
     }
 }

@@ -20,7 +20,7 @@ mod version;
 
 pub use directory::{ConfDir, DirEntry, DropIns, EntryKind};
 pub use env_file::{EnvFileError, parse_env_file};
-pub use loader::{ConfForm, Libcni, LibcniNetwork, LoadError, load};
+pub use loader::{ConfForm, Libcni, LibcniNetwork, LoadError, load_as_libcni};
 pub use node_checks::{
     PluginRole, RequiredPlugin, check_name_is_free, check_plugin_versions, required_plugins,
 };
@@ -31,7 +31,7 @@ pub use precedence::{
     load_candidates, plugins_asked_by_crio, precedence_of,
 };
 pub use ranges::check_ranges;
-pub use render::{Facts, RenderError, RenderProblem, render};
+pub use render::{Facts, RenderError, RenderProblem, render_conflist};
 pub use template::{fill_known_facts, validate_template};
-pub use validate::{ConflistSummary, Finding, Severity, ValidationReport, validate};
+pub use validate::{ConflistSummary, Finding, Severity, ValidationReport, validate_conflist};
 pub use version::SPEC_VERSIONS;

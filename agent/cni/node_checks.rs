@@ -5,9 +5,9 @@ use std::ffi::OsStr;
 use serde_json::Value;
 
 use super::directory::{ConfDir, DropIns, is_candidate};
-use super::json::{Json, element, member};
+use super::json::{Json, element_path, member_path};
 use super::loader::Libcni;
-use super::plugin_conf::{Order, decode};
+use super::plugin_conf::{Order, decode_plugin};
 use super::precedence::{SupportedVersions, load_entry};
 use super::validate::{ConflistSummary, Finding};
 use super::version::UNDECLARED;
@@ -49,19 +49,19 @@ pub fn required_plugins(conflist: &Value) -> Vec<RequiredPlugin> {
             needed.push(RequiredPlugin { plugin, role, at });
         }
     };
-    let plugins = conflist.get("plugins").and_then(Json::elements);
+    let plugins = conflist.get("plugins").and_then(Json::as_list);
     for (index, value) in plugins.unwrap_or_default().iter().enumerate() {
-        let at = element("plugins", index);
-        let plugin = decode(value, &at, Order::Sorted, true);
+        let at = element_path("plugins", index);
+        let plugin = decode_plugin(value, &at, Order::Sorted, true);
         // The flannel plugin hands on to bridge and host-local unless told otherwise.
         let (delegate, ipam) = match plugin.kind.as_str() {
             "flannel" => ("bridge", "host-local"),
             _ => ("", ""),
         };
-        need(&plugin.kind, PluginRole::Chain, member(&at, "type"));
+        need(&plugin.kind, PluginRole::Chain, member_path(&at, "type"));
         let explicit = value.get("delegate").map(|delegate| {
-            let delegate_at = member(&at, "delegate");
-            decode(delegate, &delegate_at, Order::Sorted, true)
+            let delegate_at = member_path(&at, "delegate");
+            decode_plugin(delegate, &delegate_at, Order::Sorted, true)
         });
         let explicit = explicit.unwrap_or_default();
         need(
@@ -167,7 +167,7 @@ mod tests {
 
     use super::*;
     use crate::cni::directory::{DirEntry, EntryKind};
-    use crate::cni::validate::validate;
+    use crate::cni::validate::validate_conflist;
     use crate::cni::version::SPEC_VERSIONS;
 
     fn needed(plugins: &Value) -> Vec<(String, PluginRole, String)> {
@@ -224,7 +224,9 @@ mod tests {
             "name": "n", "cniVersion": "1.0.0", "cniVersions": ["1.1.0"],
             "plugins": [{"type": "bridge", "ipam": {"type": "host-local"}}, {"type": "portmap"}],
         });
-        let summary = validate(conflist.to_string().as_bytes()).summary.unwrap();
+        let summary = validate_conflist(conflist.to_string().as_bytes())
+            .summary
+            .unwrap();
         let answers = |plugin: &str| match plugin {
             "portmap" => None,
             "host-local" => Some(vec!["1.0.0".to_owned()]),

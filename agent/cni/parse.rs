@@ -3,7 +3,7 @@
 //! What Go forgives although it loses something is not refused here but noted in [`JsonFlaws`], so that the
 //! loader's verdict and our own stricter one come from a single reading.
 
-use super::json::{DEPTH, Json, element, member};
+use super::json::{DEPTH, Json, element_path, member_path};
 
 /// Go's scanner refuses a document that nests deeper (`maxNestingDepth`).
 const GO_DEPTH: usize = 10_000;
@@ -47,14 +47,14 @@ pub(super) struct JsonFlaws {
 ///
 /// # Errors
 /// Exactly where Go's scanner has one, a byte order mark and trailing data among them.
-pub(super) fn parse(bytes: &[u8]) -> Result<JsonDocument, SyntaxError> {
+pub(super) fn parse_json(bytes: &[u8]) -> Result<JsonDocument, SyntaxError> {
     let mut scanner = Scanner {
         bytes,
         at: 0,
         stack: Vec::new(),
         flaws: JsonFlaws::default(),
     };
-    let root = scanner.document()?;
+    let root = scanner.read_document()?;
     Ok(JsonDocument {
         root,
         flaws: scanner.flaws,
@@ -69,12 +69,12 @@ enum OpenContainer {
 }
 
 /// The path of the value that comes next in the innermost of these.
-fn path(stack: &[OpenContainer]) -> String {
+fn path_of(stack: &[OpenContainer]) -> String {
     stack.iter().fold(String::new(), |at, open| match open {
-        OpenContainer::List(elements) => element(&at, elements.len()),
+        OpenContainer::List(elements) => element_path(&at, elements.len()),
         // The key itself is being read.
         OpenContainer::Object(_, key) if key.is_empty() => at,
-        OpenContainer::Object(_, key) => member(&at, key),
+        OpenContainer::Object(_, key) => member_path(&at, key),
     })
 }
 
@@ -86,12 +86,12 @@ struct Scanner<'a> {
 }
 
 impl Scanner<'_> {
-    fn document(&mut self) -> Result<Json, SyntaxError> {
+    fn read_document(&mut self) -> Result<Json, SyntaxError> {
         loop {
-            if let Some(value) = self.value()?
-                && let Some(root) = self.finished(value)?
+            if let Some(value) = self.read_value()?
+                && let Some(root) = self.place_value(value)?
             {
-                self.space();
+                self.skip_space();
                 return match self.peek() {
                     None => Ok(root),
                     Some(_) => Err(self.error("there is more after the end of the document")),
@@ -101,33 +101,33 @@ impl Scanner<'_> {
     }
 
     /// Reads a value, or only the opening of one that is not empty.
-    fn value(&mut self) -> Result<Option<Json>, SyntaxError> {
-        self.space();
+    fn read_value(&mut self) -> Result<Option<Json>, SyntaxError> {
+        self.skip_space();
         let value = match self.peek() {
             Some(b'{') => {
-                self.open(OpenContainer::Object(Vec::new(), String::new()))?;
-                self.space();
+                self.open_container(OpenContainer::Object(Vec::new(), String::new()))?;
+                self.skip_space();
                 if self.peek() != Some(b'}') {
-                    self.key()?;
+                    self.read_key()?;
                     return Ok(None);
                 }
                 self.at += 1;
-                self.close()
+                self.close_container()
             }
             Some(b'[') => {
-                self.open(OpenContainer::List(Vec::new()))?;
-                self.space();
+                self.open_container(OpenContainer::List(Vec::new()))?;
+                self.skip_space();
                 if self.peek() != Some(b']') {
                     return Ok(None);
                 }
                 self.at += 1;
-                self.close()
+                self.close_container()
             }
-            Some(b'"') => Json::Text(self.string()?),
-            Some(b'-' | b'0'..=b'9') => self.number()?,
-            Some(b't') => self.literal("true", Json::Bool(true))?,
-            Some(b'f') => self.literal("false", Json::Bool(false))?,
-            Some(b'n') => self.literal("null", Json::Null)?,
+            Some(b'"') => Json::Text(self.read_string()?),
+            Some(b'-' | b'0'..=b'9') => self.read_number()?,
+            Some(b't') => self.read_literal("true", Json::Bool(true))?,
+            Some(b'f') => self.read_literal("false", Json::Bool(false))?,
+            Some(b'n') => self.read_literal("null", Json::Null)?,
             Some(_) if self.at == 0 && self.bytes.starts_with(b"\xef\xbb\xbf") => {
                 return Err(self.error("it begins with a byte order mark; save it without one"));
             }
@@ -137,7 +137,7 @@ impl Scanner<'_> {
     }
 
     /// Puts a finished value into what holds it, closing that too where it ends; gives the root at the end.
-    fn finished(&mut self, mut value: Json) -> Result<Option<Json>, SyntaxError> {
+    fn place_value(&mut self, mut value: Json) -> Result<Option<Json>, SyntaxError> {
         loop {
             let end = match self.stack.last_mut() {
                 None => return Ok(Some(value)),
@@ -150,19 +150,19 @@ impl Scanner<'_> {
                     b'}'
                 }
             };
-            self.space();
+            self.skip_space();
             match self.peek() {
                 Some(b',') => {
                     self.at += 1;
                     if end == b'}' {
-                        self.space();
-                        self.key()?;
+                        self.skip_space();
+                        self.read_key()?;
                     }
                     return Ok(None);
                 }
                 Some(byte) if byte == end => {
                     self.at += 1;
-                    value = self.close();
+                    value = self.close_container();
                 }
                 _ if end == b']' => return Err(self.expected("',' or ']'")),
                 _ => return Err(self.expected("',' or '}'")),
@@ -170,12 +170,12 @@ impl Scanner<'_> {
         }
     }
 
-    fn open(&mut self, container: OpenContainer) -> Result<(), SyntaxError> {
+    fn open_container(&mut self, container: OpenContainer) -> Result<(), SyntaxError> {
         if self.stack.len() == GO_DEPTH {
             return Err(self.error("it nests deeper than 10,000 levels"));
         }
         if self.stack.len() == DEPTH && self.flaws.too_deep.is_none() {
-            self.flaws.too_deep = Some(path(&self.stack[..PATH_HEAD]));
+            self.flaws.too_deep = Some(path_of(&self.stack[..PATH_HEAD]));
         }
         self.at += 1;
         self.stack.push(container);
@@ -184,7 +184,7 @@ impl Scanner<'_> {
 
     /// Takes the innermost container off the stack; beyond [`DEPTH`] only a mark of it is kept, so that
     /// nothing which walks or drops the tree goes deep.
-    fn close(&mut self) -> Json {
+    fn close_container(&mut self) -> Json {
         let deep = self.stack.len() > DEPTH;
         match self.stack.pop() {
             Some(_) if deep => Json::TooDeep,
@@ -194,12 +194,12 @@ impl Scanner<'_> {
         }
     }
 
-    fn key(&mut self) -> Result<(), SyntaxError> {
+    fn read_key(&mut self) -> Result<(), SyntaxError> {
         if self.peek() != Some(b'"') {
             return Err(self.expected("a key in double quotes"));
         }
-        let name = self.string()?;
-        self.space();
+        let name = self.read_string()?;
+        self.skip_space();
         if self.peek() != Some(b':') {
             return Err(self.expected("':' after a key"));
         }
@@ -210,7 +210,7 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    fn string(&mut self) -> Result<String, SyntaxError> {
+    fn read_string(&mut self) -> Result<String, SyntaxError> {
         self.at += 1;
         let mut raw = Vec::new();
         loop {
@@ -220,7 +220,7 @@ impl Scanner<'_> {
             match byte {
                 b'"' => break,
                 b'\\' => {
-                    let c = self.escape()?;
+                    let c = self.read_escape()?;
                     raw.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
                     continue;
                 }
@@ -234,11 +234,11 @@ impl Scanner<'_> {
             self.at += 1;
         }
         self.at += 1;
-        Ok(self.decode(&raw))
+        Ok(self.decode_utf8(&raw))
     }
 
     /// UTF-8 with one U+FFFD for every byte that is none, as Go has it.
-    fn decode(&mut self, mut raw: &[u8]) -> String {
+    fn decode_utf8(&mut self, mut raw: &[u8]) -> String {
         let mut text = String::with_capacity(raw.len());
         loop {
             match std::str::from_utf8(raw) {
@@ -252,14 +252,14 @@ impl Scanner<'_> {
                     text.push(char::REPLACEMENT_CHARACTER);
                     raw = rest.get(1..).unwrap_or_default();
                     if self.flaws.invalid_utf8.is_none() {
-                        self.flaws.invalid_utf8 = Some(self.path());
+                        self.flaws.invalid_utf8 = Some(self.current_path());
                     }
                 }
             }
         }
     }
 
-    fn escape(&mut self) -> Result<char, SyntaxError> {
+    fn read_escape(&mut self) -> Result<char, SyntaxError> {
         self.at += 1;
         let c = match self.peek() {
             Some(b'"') => '"',
@@ -270,23 +270,23 @@ impl Scanner<'_> {
             Some(b'n') => '\n',
             Some(b'r') => '\r',
             Some(b't') => '\t',
-            Some(b'u') => return self.unicode_escape(),
+            Some(b'u') => return self.read_unicode_escape(),
             _ => return Err(self.expected("one of \" \\ / b f n r t u after a backslash")),
         };
         self.at += 1;
         Ok(c)
     }
 
-    fn unicode_escape(&mut self) -> Result<char, SyntaxError> {
+    fn read_unicode_escape(&mut self) -> Result<char, SyntaxError> {
         self.at += 1;
-        let first = self.four_digits()?;
+        let first = self.read_four_digits()?;
         if let Some(c) = char::from_u32(first) {
             return Ok(c);
         }
         if first < 0xdc00 && self.bytes[self.at..].starts_with(b"\\u") {
             let before = self.at;
             self.at += 2;
-            let second = self.four_digits()?;
+            let second = self.read_four_digits()?;
             if let 0xdc00..=0xdfff = second
                 && let Some(c) =
                     char::from_u32(0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00))
@@ -297,12 +297,12 @@ impl Scanner<'_> {
             self.at = before;
         }
         if self.flaws.lone_surrogate.is_none() {
-            self.flaws.lone_surrogate = Some(self.path());
+            self.flaws.lone_surrogate = Some(self.current_path());
         }
         Ok(char::REPLACEMENT_CHARACTER)
     }
 
-    fn four_digits(&mut self) -> Result<u32, SyntaxError> {
+    fn read_four_digits(&mut self) -> Result<u32, SyntaxError> {
         let mut code = 0;
         for _ in 0..4 {
             let digit = self.peek().and_then(|byte| char::from(byte).to_digit(16));
@@ -315,31 +315,31 @@ impl Scanner<'_> {
         Ok(code)
     }
 
-    fn number(&mut self) -> Result<Json, SyntaxError> {
+    fn read_number(&mut self) -> Result<Json, SyntaxError> {
         let start = self.at;
         self.at += usize::from(self.peek() == Some(b'-'));
         match self.peek() {
             Some(b'0') => self.at += 1,
-            _ => self.digits()?,
+            _ => self.skip_digits()?,
         }
         if self.peek() == Some(b'.') {
             self.at += 1;
-            self.digits()?;
+            self.skip_digits()?;
         }
         if let Some(b'e' | b'E') = self.peek() {
             self.at += 1;
             self.at += usize::from(matches!(self.peek(), Some(b'+' | b'-')));
-            self.digits()?;
+            self.skip_digits()?;
         }
         let text = String::from_utf8_lossy(&self.bytes[start..self.at]).into_owned();
         let finite = text.parse::<f64>().is_ok_and(f64::is_finite);
         if !finite && self.flaws.overflow.is_none() {
-            self.flaws.overflow = Some(self.path());
+            self.flaws.overflow = Some(self.current_path());
         }
         Ok(Json::Number(text))
     }
 
-    fn digits(&mut self) -> Result<(), SyntaxError> {
+    fn skip_digits(&mut self) -> Result<(), SyntaxError> {
         if !matches!(self.peek(), Some(b'0'..=b'9')) {
             return Err(self.expected("a digit"));
         }
@@ -349,7 +349,7 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    fn literal(&mut self, word: &str, value: Json) -> Result<Json, SyntaxError> {
+    fn read_literal(&mut self, word: &str, value: Json) -> Result<Json, SyntaxError> {
         for byte in word.bytes() {
             if self.peek() != Some(byte) {
                 return Err(self.expected(&format!("'{word}'")));
@@ -359,7 +359,7 @@ impl Scanner<'_> {
         Ok(value)
     }
 
-    fn space(&mut self) {
+    fn skip_space(&mut self) {
         while let Some(b' ' | b'\t' | b'\r' | b'\n') = self.peek() {
             self.at += 1;
         }
@@ -370,8 +370,8 @@ impl Scanner<'_> {
     }
 
     /// Where the value that is being read stands.
-    fn path(&self) -> String {
-        path(&self.stack)
+    fn current_path(&self) -> String {
+        path_of(&self.stack)
     }
 
     fn expected(&self, what: &str) -> SyntaxError {

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::json::{Json, element, fold, member};
+use super::json::{Json, element_path, fold_key, member_path};
 
 /// What libcni reads of a plugin's configuration; everything else is the plugin's own business.
 #[derive(Debug, Default)]
-pub(super) struct Plugin {
+pub(super) struct PluginConf {
     pub(super) kind: String,
     pub(super) name: String,
     pub(super) cni_version: String,
@@ -51,30 +51,30 @@ const ATTACHMENTS: &str = "cni.dev/valid-attachments";
 
 /// Decodes a plugin's configuration that stands at the path `at`; `attachments` is for libcni ≥ 1.2,
 /// which knows one field more.
-pub(super) fn decode(value: &Json, at: &str, order: Order, attachments: bool) -> Plugin {
+pub(super) fn decode_plugin(value: &Json, at: &str, order: Order, attachments: bool) -> PluginConf {
     let mut decoder = Decoder {
         order,
         misfits: Vec::new(),
     };
-    let mut plugin = Plugin::default();
-    for (key, at, value) in decoder.fields(value, at) {
-        match fold(key).as_str() {
-            "cniversion" => decoder.string(value, &at, &mut plugin.cni_version),
-            "name" => decoder.string(value, &at, &mut plugin.name),
-            "type" => decoder.string(value, &at, &mut plugin.kind),
-            "capabilities" => decoder.capabilities(value, &at, &mut plugin.capabilities),
+    let mut plugin = PluginConf::default();
+    for (key, at, value) in decoder.fields_in_order(value, at) {
+        match fold_key(key).as_str() {
+            "cniversion" => decoder.read_string(value, &at, &mut plugin.cni_version),
+            "name" => decoder.read_string(value, &at, &mut plugin.name),
+            "type" => decoder.read_string(value, &at, &mut plugin.kind),
+            "capabilities" => decoder.read_capabilities(value, &at, &mut plugin.capabilities),
             "ipam" => {
-                for (key, at, value) in decoder.fields(value, &at) {
-                    if fold(key) == "type" {
-                        decoder.string(value, &at, &mut plugin.ipam);
+                for (key, at, value) in decoder.fields_in_order(value, &at) {
+                    if fold_key(key) == "type" {
+                        decoder.read_string(value, &at, &mut plugin.ipam);
                     }
                 }
             }
-            "dns" => decoder.dns(value, &at),
+            "dns" => decoder.read_dns(value, &at),
             "prevresult" => {
-                decoder.fields(value, &at);
+                decoder.fields_in_order(value, &at);
             }
-            ATTACHMENTS if attachments => decoder.attachments(value, &at),
+            ATTACHMENTS if attachments => decoder.read_attachments(value, &at),
             _ => {}
         }
     }
@@ -89,12 +89,16 @@ struct Decoder {
 
 impl Decoder {
     /// An object's members as (key, path, value) in the order in which Go meets them.
-    fn fields<'a>(&mut self, value: &'a Json, at: &str) -> Vec<(&'a str, String, &'a Json)> {
-        let Some(members) = value.members() else {
-            self.unless_null(value, at, "an object");
+    fn fields_in_order<'a>(
+        &mut self,
+        value: &'a Json,
+        at: &str,
+    ) -> Vec<(&'a str, String, &'a Json)> {
+        let Some(members) = value.as_object() else {
+            self.refuse_unless_null(value, at, "an object");
             return Vec::new();
         };
-        let found = |(key, value): (&'a str, &'a Json)| (key, member(at, key), value);
+        let found = |(key, value): (&'a str, &'a Json)| (key, member_path(at, key), value);
         let written = members.iter().map(|(key, value)| (key.as_str(), value));
         match self.order {
             Order::Written => written.map(found).collect(),
@@ -106,50 +110,50 @@ impl Decoder {
     }
 
     /// Null leaves a Go value as it is.
-    fn unless_null(&mut self, value: &Json, at: &str, want: &'static str) {
+    fn refuse_unless_null(&mut self, value: &Json, at: &str, want: &'static str) {
         if *value != Json::Null {
             self.misfits.push(Misfit {
                 at: at.to_owned(),
-                got: value.kind(),
+                got: value.type_name(),
                 want,
             });
         }
     }
 
-    fn string(&mut self, value: &Json, at: &str, field: &mut String) {
-        match value.text() {
+    fn read_string(&mut self, value: &Json, at: &str, field: &mut String) {
+        match value.as_text() {
             Some(text) => text.clone_into(field),
-            None => self.unless_null(value, at, "a string"),
+            None => self.refuse_unless_null(value, at, "a string"),
         }
     }
 
-    fn elements<'a>(&mut self, value: &'a Json, at: &str) -> &'a [Json] {
-        value.elements().unwrap_or_else(|| {
-            self.unless_null(value, at, "a list");
+    fn read_list<'a>(&mut self, value: &'a Json, at: &str) -> &'a [Json] {
+        value.as_list().unwrap_or_else(|| {
+            self.refuse_unless_null(value, at, "a list");
             &[]
         })
     }
 
-    fn capabilities(&mut self, value: &Json, at: &str, field: &mut BTreeMap<String, bool>) {
+    fn read_capabilities(&mut self, value: &Json, at: &str, field: &mut BTreeMap<String, bool>) {
         if *value == Json::Null {
             field.clear();
         }
         // These are a map's keys, not a struct's fields: they are not folded.
-        for (key, at, value) in self.fields(value, at) {
+        for (key, at, value) in self.fields_in_order(value, at) {
             field.insert(key.to_owned(), *value == Json::Bool(true));
             if !matches!(value, Json::Bool(_)) {
-                self.unless_null(value, &at, "a boolean");
+                self.refuse_unless_null(value, &at, "a boolean");
             }
         }
     }
 
-    fn dns(&mut self, value: &Json, at: &str) {
-        for (key, at, value) in self.fields(value, at) {
-            match fold(key).as_str() {
-                "domain" => self.string(value, &at, &mut String::new()),
+    fn read_dns(&mut self, value: &Json, at: &str) {
+        for (key, at, value) in self.fields_in_order(value, at) {
+            match fold_key(key).as_str() {
+                "domain" => self.read_string(value, &at, &mut String::new()),
                 "nameservers" | "search" | "options" => {
-                    for (index, value) in self.elements(value, &at).iter().enumerate() {
-                        self.string(value, &element(&at, index), &mut String::new());
+                    for (index, value) in self.read_list(value, &at).iter().enumerate() {
+                        self.read_string(value, &element_path(&at, index), &mut String::new());
                     }
                 }
                 _ => {}
@@ -157,11 +161,11 @@ impl Decoder {
         }
     }
 
-    fn attachments(&mut self, value: &Json, at: &str) {
-        for (index, value) in self.elements(value, at).iter().enumerate() {
-            for (key, at, value) in self.fields(value, &element(at, index)) {
-                if let "containerid" | "ifname" = fold(key).as_str() {
-                    self.string(value, &at, &mut String::new());
+    fn read_attachments(&mut self, value: &Json, at: &str) {
+        for (index, value) in self.read_list(value, at).iter().enumerate() {
+            for (key, at, value) in self.fields_in_order(value, &element_path(at, index)) {
+                if let "containerid" | "ifname" = fold_key(key).as_str() {
+                    self.read_string(value, &at, &mut String::new());
                 }
             }
         }
@@ -171,10 +175,10 @@ impl Decoder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cni::parse::parse;
+    use crate::cni::parse::parse_json;
 
-    fn decoded(text: &str, order: Order) -> Plugin {
-        decode(&parse(text.as_bytes()).unwrap().root, "p", order, true)
+    fn decoded(text: &str, order: Order) -> PluginConf {
+        decode_plugin(&parse_json(text.as_bytes()).unwrap().root, "p", order, true)
     }
 
     #[test]

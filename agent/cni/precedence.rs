@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 
 use super::directory::{ConfDir, DirEntry, DropIns, EntryKind, ends_in, is_candidate};
-use super::loader::{ConfForm, Libcni, LibcniNetwork, LoadError, load};
+use super::loader::{ConfForm, Libcni, LibcniNetwork, LoadError, load_as_libcni};
 use super::version::UNDECLARED;
 use crate::model::{ContainerRuntime, FileName};
 
@@ -77,7 +77,7 @@ pub fn choose_conflist(
 /// What containerd picks: the first file by name or nothing (go-cni with `max_conf_num` 1, the default).
 #[must_use]
 pub fn choose_as_containerd(dir: &ConfDir<'_>, libcni: Libcni) -> RuntimeChoice {
-    let outcome = match candidates(dir).first() {
+    let outcome = match sorted_candidates(dir).first() {
         None => ChoiceOutcome::Nothing,
         Some(entry) => match load_entry(entry, dir, libcni) {
             Ok(network) => ChoiceOutcome::Picked {
@@ -101,9 +101,9 @@ pub fn choose_as_containerd(dir: &ConfDir<'_>, libcni: Libcni) -> RuntimeChoice 
 #[must_use]
 pub fn choose_as_crio(dir: &ConfDir<'_>, answers: SupportedVersions<'_>) -> RuntimeChoice {
     let mut passed_over = Vec::new();
-    for entry in candidates(dir) {
+    for entry in sorted_candidates(dir) {
         let loaded = load_entry(entry, dir, Libcni::V1_3).map_err(PassedOver::from);
-        match loaded.and_then(|network| usable(network, answers)) {
+        match loaded.and_then(|network| check_answers(network, answers)) {
             Ok(mut network) => {
                 if network.name.is_empty() {
                     network.name = entry.name.to_string_lossy().into_owned();
@@ -200,7 +200,7 @@ pub fn list_merged_drop_ins(network: &str, dir: &ConfDir<'_>) -> Vec<OsString> {
 /// The files that the runtimes look at before `ours`, in their order.
 #[must_use]
 pub fn list_earlier_candidates(ours: &FileName, dir: &ConfDir<'_>) -> Vec<OsString> {
-    candidates(dir)
+    sorted_candidates(dir)
         .into_iter()
         .map(|entry| entry.name.clone())
         .filter(|name| name.as_os_str() < OsStr::new(ours.as_str()))
@@ -214,13 +214,13 @@ pub fn load_candidates(
     libcni: Libcni,
 ) -> Vec<(OsString, Result<LibcniNetwork, LoadError>)> {
     let loaded = |entry: &DirEntry| (entry.name.clone(), load_entry(entry, dir, libcni));
-    candidates(dir).into_iter().map(loaded).collect()
+    sorted_candidates(dir).into_iter().map(loaded).collect()
 }
 
 /// Every plugin that CRI-O asks for its version before it comes to `ours`, `ours` included.
 #[must_use]
 pub fn plugins_asked_by_crio(ours: &FileName, dir: &ConfDir<'_>) -> BTreeSet<String> {
-    candidates(dir)
+    sorted_candidates(dir)
         .into_iter()
         .filter(|entry| entry.name.as_os_str() <= OsStr::new(ours.as_str()))
         .filter_map(|entry| load_entry(entry, dir, Libcni::V1_3).ok())
@@ -230,7 +230,7 @@ pub fn plugins_asked_by_crio(ours: &FileName, dir: &ConfDir<'_>) -> BTreeSet<Str
 
 /// Every entry that the runtimes look at, in their order: no directory, an extension that counts, sorted
 /// by bytes. Hidden files count, capitals in the extension do not.
-fn candidates<'a>(dir: &ConfDir<'a>) -> Vec<&'a DirEntry> {
+fn sorted_candidates<'a>(dir: &ConfDir<'a>) -> Vec<&'a DirEntry> {
     let mut entries: Vec<_> = dir
         .entries
         .iter()
@@ -252,13 +252,13 @@ pub(super) fn load_entry(
         ConfForm::Single
     };
     match &entry.kind {
-        EntryKind::File(bytes) => load(bytes, form, libcni, dir.drop_ins),
+        EntryKind::File(bytes) => load_as_libcni(bytes, form, libcni, dir.drop_ins),
         EntryKind::Unreadable(reason) => Err(LoadError::Unreadable(reason.clone())),
         EntryKind::Directory => Err(LoadError::Unreadable("it is a directory".to_owned())),
     }
 }
 
-fn usable(
+fn check_answers(
     network: LibcniNetwork,
     answers: SupportedVersions<'_>,
 ) -> Result<LibcniNetwork, PassedOver> {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::json::{element, fold, member};
+use super::json::{element_path, fold_key, member_path};
 use super::validate::Finding;
 use crate::model::{Cidr, CidrError};
 
@@ -27,19 +27,19 @@ const HOST_LOCAL: &str = "host-local";
 #[must_use]
 pub fn check_ranges(conflist: &Value, pods: &[Cidr], reserved: &[Cidr]) -> Vec<Finding> {
     let mut ranges = Vec::new();
-    search(conflist, "", &mut ranges);
+    find_ipam(conflist, "", &mut ranges);
     let is_asked = !(pods.is_empty() && reserved.is_empty());
     let mut findings = Vec::new();
     for DeclaredRange { at, text, kind } in ranges {
-        if kind == Kind::HostLocal
-            && let Some(finding) = refused(&at, text)
+        if kind == RangeKind::HostLocal
+            && let Some(finding) = host_local_refusal(&at, text)
         {
             findings.push(finding);
             continue;
         }
         match Cidr::parse_lenient(text) {
-            Some(range) => findings.extend(judged(&at, &range, pods, reserved)),
-            None if kind == Kind::Subnet && is_asked => findings.push(no_range(&at, text)),
+            Some(range) => findings.extend(check_range(&at, &range, pods, reserved)),
+            None if kind == RangeKind::Subnet && is_asked => findings.push(not_a_range(&at, text)),
             None => {}
         }
     }
@@ -50,11 +50,11 @@ pub fn check_ranges(conflist: &Value, pods: &[Cidr], reserved: &[Cidr]) -> Vec<F
 struct DeclaredRange<'a> {
     at: String,
     text: &'a str,
-    kind: Kind,
+    kind: RangeKind,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum RangeKind {
     /// One of host-local's.
     HostLocal,
     /// Nothing but a range can stand there.
@@ -64,7 +64,7 @@ enum Kind {
 }
 
 /// Why host-local refuses a range at ADD (`Range.Canonicalize` in its allocator).
-fn refused(at: &str, text: &str) -> Option<Finding> {
+fn host_local_refusal(at: &str, text: &str) -> Option<Finding> {
     match text.parse::<Cidr>() {
         Ok(range) if range.has_pod_address() => None,
         Ok(range) => Some(Finding::error(
@@ -79,11 +79,11 @@ fn refused(at: &str, text: &str) -> Option<Finding> {
             format!("'{text}' has bits set behind its prefix, which host-local refuses"),
             format!("write {network}"),
         )),
-        Err(CidrError::NoRange(text)) => Some(no_range(at, &text)),
+        Err(CidrError::NoRange(text)) => Some(not_a_range(at, &text)),
     }
 }
 
-fn no_range(at: &str, text: &str) -> Finding {
+fn not_a_range(at: &str, text: &str) -> Finding {
     Finding::error(
         at,
         format!("'{text}' is not a range of addresses"),
@@ -91,7 +91,7 @@ fn no_range(at: &str, text: &str) -> Finding {
     )
 }
 
-fn judged(at: &str, range: &Cidr, pods: &[Cidr], reserved: &[Cidr]) -> Vec<Finding> {
+fn check_range(at: &str, range: &Cidr, pods: &[Cidr], reserved: &[Cidr]) -> Vec<Finding> {
     let mut findings: Vec<Finding> = reserved
         .iter()
         .filter(|reserved| reserved.overlaps(range))
@@ -108,7 +108,7 @@ fn judged(at: &str, range: &Cidr, pods: &[Cidr], reserved: &[Cidr]) -> Vec<Findi
             at,
             format!(
                 "{range} does not lie inside network.podRanges ({})",
-                listed(pods)
+                join_ranges(pods)
             ),
             "correct one of the two",
         ));
@@ -117,68 +117,75 @@ fn judged(at: &str, range: &Cidr, pods: &[Cidr], reserved: &[Cidr]) -> Vec<Findi
 }
 
 /// `a, b`.
-fn listed(ranges: &[Cidr]) -> String {
+fn join_ranges(ranges: &[Cidr]) -> String {
     let ranges: Vec<String> = ranges.iter().map(ToString::to_string).collect();
     ranges.join(", ")
 }
 
 /// Looks for `ipam` objects wherever they stand: flannel and multus have them below `delegate` and `delegates`.
-fn search<'a>(value: &'a Value, at: &str, found: &mut Vec<DeclaredRange<'a>>) {
+fn find_ipam<'a>(value: &'a Value, at: &str, found: &mut Vec<DeclaredRange<'a>>) {
     match value {
         Value::Object(members) => {
             for (key, value) in members {
-                let here = member(at, key);
-                if fold(key) == "ipam" {
-                    of_ipam(value, &here, found);
+                let here = member_path(at, key);
+                if fold_key(key) == "ipam" {
+                    collect_ranges(value, &here, found);
                 }
-                search(value, &here, found);
+                find_ipam(value, &here, found);
             }
         }
         Value::Array(elements) => {
             for (index, value) in elements.iter().enumerate() {
-                search(value, &element(at, index), found);
+                find_ipam(value, &element_path(at, index), found);
             }
         }
         _ => {}
     }
 }
 
-fn of_ipam<'a>(ipam: &'a Value, at: &str, found: &mut Vec<DeclaredRange<'a>>) {
+fn collect_ranges<'a>(ipam: &'a Value, at: &str, found: &mut Vec<DeclaredRange<'a>>) {
     let Value::Object(members) = ipam else {
         return;
     };
-    let is_type = |(key, value): (&String, &Value)| fold(key) == "type" && *value == HOST_LOCAL;
+    let is_type = |(key, value): (&String, &Value)| fold_key(key) == "type" && *value == HOST_LOCAL;
     let kind = match members.iter().any(is_type) {
-        true => Kind::HostLocal,
-        false => Kind::Subnet,
+        true => RangeKind::HostLocal,
+        false => RangeKind::Subnet,
     };
     for (key, value) in members {
-        let (here, key) = (member(at, key), fold(key));
+        let (here, key) = (member_path(at, key), fold_key(key));
         if key == SUBNET {
-            note(value, &here, kind, found);
+            collect_range(value, &here, kind, found);
         } else if key == RANGES {
-            each(value, &here, |set, at| {
-                each(set, at, |range, at| {
+            each_element(value, &here, |set, at| {
+                each_element(set, at, |range, at| {
                     for (key, value) in range.as_object().into_iter().flatten() {
-                        if fold(key) == SUBNET {
-                            note(value, &member(at, key), kind, found);
+                        if fold_key(key) == SUBNET {
+                            collect_range(value, &member_path(at, key), kind, found);
                         }
                     }
                 });
             });
         } else if POOLS.contains(&key.as_str()) {
-            each(value, &here, |pool, at| note(pool, at, Kind::Pool, found));
+            each_element(value, &here, |pool, at| {
+                collect_range(pool, at, RangeKind::Pool, found)
+            });
         }
     }
 }
 
-fn each<'a>(list: &'a Value, at: &str, mut visit: impl FnMut(&'a Value, &str)) {
+fn each_element<'a>(list: &'a Value, at: &str, mut visit: impl FnMut(&'a Value, &str)) {
     for (index, value) in list.as_array().into_iter().flatten().enumerate() {
-        visit(value, &element(at, index));
+        visit(value, &element_path(at, index));
     }
 }
 
-fn note<'a>(value: &'a Value, at: &str, kind: Kind, found: &mut Vec<DeclaredRange<'a>>) {
+fn collect_range<'a>(
+    value: &'a Value,
+    at: &str,
+    kind: RangeKind,
+    found: &mut Vec<DeclaredRange<'a>>,
+) {
     if let Value::String(text) = value
         && !text.contains("${")
         && !text.starts_with(POD_CIDR)

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use super::json::{element, member};
+use super::json::{element_path, member_path};
 use crate::model::spelling_distance;
 
 /// The values that a template's placeholders take, by name.
@@ -20,8 +20,8 @@ pub enum RenderProblem {
     /// There is no such fact.
     #[error(
         "{at}: there is no fact '{name}'; {}; {}",
-        known(nearest),
-        source(name)
+        known_facts(nearest),
+        source_advice(name)
     )]
     Unknown {
         /// Where, as in `plugins[0].mtu`.
@@ -82,12 +82,12 @@ impl fmt::Display for RenderError {
 /// # Errors
 /// When a placeholder names no fact, names one that is no text within a longer one, or is not closed;
 /// all of them together.
-pub fn render(template: &Value, facts: &Facts) -> Result<String, RenderError> {
+pub fn render_conflist(template: &Value, facts: &Facts) -> Result<String, RenderError> {
     let mut renderer = Renderer {
         facts,
         problems: Vec::new(),
     };
-    let filled = renderer.value(template, "");
+    let filled = renderer.render_value(template, "");
     if renderer.problems.is_empty() {
         Ok(format!("{filled:#}\n"))
     } else {
@@ -103,19 +103,21 @@ struct Renderer<'a> {
 }
 
 impl Renderer<'_> {
-    fn value(&mut self, value: &Value, at: &str) -> Value {
+    fn render_value(&mut self, value: &Value, at: &str) -> Value {
         match value {
-            Value::String(text) => self.text(text, at),
+            Value::String(text) => self.render_text(text, at),
             Value::Array(elements) => {
                 let elements = elements.iter().enumerate();
                 elements
-                    .map(|(index, value)| self.value(value, &element(at, index)))
+                    .map(|(index, value)| self.render_value(value, &element_path(at, index)))
                     .collect()
             }
             Value::Object(members) => {
                 let filled: Map<String, Value> = members
                     .iter()
-                    .map(|(key, value)| (key.clone(), self.value(value, &member(at, key))))
+                    .map(|(key, value)| {
+                        (key.clone(), self.render_value(value, &member_path(at, key)))
+                    })
                     .collect();
                 Value::Object(filled)
             }
@@ -123,12 +125,12 @@ impl Renderer<'_> {
         }
     }
 
-    fn text(&mut self, text: &str, at: &str) -> Value {
+    fn render_text(&mut self, text: &str, at: &str) -> Value {
         let whole = text
             .strip_prefix("${")
             .and_then(|rest| rest.strip_suffix('}'));
         if let Some(name) = whole.filter(|name| !name.contains('}')) {
-            return self.fact(name, at).cloned().unwrap_or_default();
+            return self.find_fact(name, at).cloned().unwrap_or_default();
         }
         let mut filled = String::with_capacity(text.len());
         let mut rest = text;
@@ -144,7 +146,7 @@ impl Renderer<'_> {
                         .push(RenderProblem::Unclosed { at: at.to_owned() });
                     return Value::Null;
                 };
-                filled.push_str(&self.embedded(name, at));
+                filled.push_str(&self.fact_as_text(name, at));
                 rest = after;
             } else {
                 filled.push('$');
@@ -155,8 +157,8 @@ impl Renderer<'_> {
         Value::String(filled)
     }
 
-    fn embedded(&mut self, name: &str, at: &str) -> String {
-        let kind = match self.fact(name, at) {
+    fn fact_as_text(&mut self, name: &str, at: &str) -> String {
+        let kind = match self.find_fact(name, at) {
             None => return String::new(),
             Some(Value::String(text)) => return text.clone(),
             Some(scalar @ (Value::Number(_) | Value::Bool(_))) => return scalar.to_string(),
@@ -172,13 +174,13 @@ impl Renderer<'_> {
         String::new()
     }
 
-    fn fact(&mut self, name: &str, at: &str) -> Option<&Value> {
+    fn find_fact(&mut self, name: &str, at: &str) -> Option<&Value> {
         let fact = self.facts.get(name);
         if fact.is_none() {
             self.problems.push(RenderProblem::Unknown {
                 at: at.to_owned(),
                 name: name.to_owned(),
-                nearest: nearest(name, self.facts),
+                nearest: nearest_facts(name, self.facts),
             });
         }
         fact
@@ -186,7 +188,7 @@ impl Renderer<'_> {
 }
 
 /// The known names, the most alike first.
-fn nearest(name: &str, facts: &Facts) -> Vec<String> {
+fn nearest_facts(name: &str, facts: &Facts) -> Vec<String> {
     // The whole environment would bury what there is otherwise.
     let of_environment = name.starts_with("env.");
     let mut names: Vec<String> = facts
@@ -199,14 +201,14 @@ fn nearest(name: &str, facts: &Facts) -> Vec<String> {
 }
 
 /// Where a fact could come from.
-fn source(name: &str) -> String {
+fn source_advice(name: &str) -> String {
     match name.strip_prefix("env.") {
         Some(variable) => format!("set {variable} in the agent's environment"),
         None => format!("give it under network.facts: - values: {{{name}: …}}"),
     }
 }
 
-fn known(nearest: &[String]) -> String {
+fn known_facts(nearest: &[String]) -> String {
     if nearest.is_empty() {
         return "none are known".to_owned();
     }
@@ -236,11 +238,11 @@ mod tests {
     }
 
     fn rendered(template: &Value) -> Value {
-        serde_json::from_str(&render(template, &facts()).unwrap()).unwrap()
+        serde_json::from_str(&render_conflist(template, &facts()).unwrap()).unwrap()
     }
 
     fn refused(template: &Value) -> String {
-        render(template, &facts()).unwrap_err().to_string()
+        render_conflist(template, &facts()).unwrap_err().to_string()
     }
 
     #[test]
@@ -312,7 +314,7 @@ mod tests {
             error.contains("dns.domain: there is no fact 'node.name'"),
             "{error}"
         );
-        let none = render(&json!("${env.A}"), &Facts::new()).unwrap_err();
+        let none = render_conflist(&json!("${env.A}"), &Facts::new()).unwrap_err();
         assert!(
             none.to_string()
                 .ends_with("none are known; set A in the agent's environment"),
@@ -334,7 +336,7 @@ mod tests {
         let template: Value =
             serde_json::from_str(r#"{"name":"n","cniVersion":"1.0.0","a":[1]}"#).unwrap();
         assert_eq!(
-            render(&template, &Facts::new()).unwrap(),
+            render_conflist(&template, &Facts::new()).unwrap(),
             "{\n  \"name\": \"n\",\n  \"cniVersion\": \"1.0.0\",\n  \"a\": [\n    1\n  ]\n}\n"
         );
     }

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::json::{element, member};
-use super::render::{Facts, RenderProblem, render};
-use super::validate::{Finding, validate};
+use super::json::{element_path, member_path};
+use super::render::{Facts, RenderProblem, render_conflist};
+use super::validate::{Finding, validate_conflist};
 
 /// Everything that can be said of a template before its facts are known: what `validate` says of it,
 /// less what it says of a value that a fact will take the place of; and every placeholder of which
@@ -14,7 +14,7 @@ use super::validate::{Finding, validate};
 #[must_use]
 pub fn validate_template(template: &Value, may_come: impl Fn(&str) -> bool) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if let Err(error) = render(template, &Facts::new()) {
+    if let Err(error) = render_conflist(template, &Facts::new()) {
         for problem in &error.problems {
             match problem {
                 RenderProblem::Unclosed { at } => findings.push(Finding::error(
@@ -34,8 +34,8 @@ pub fn validate_template(template: &Value, may_come: impl Fn(&str) -> bool) -> V
         }
     }
     let mut open = BTreeSet::new();
-    placeholders(template, String::new(), &mut open);
-    let judged = validate(template.to_string().as_bytes());
+    find_placeholders(template, String::new(), &mut open);
+    let judged = validate_conflist(template.to_string().as_bytes());
     findings.extend(
         judged
             .findings
@@ -50,7 +50,7 @@ pub fn validate_template(template: &Value, may_come: impl Fn(&str) -> bool) -> V
 /// Returns it with the names that it asks for beyond them.
 #[must_use]
 pub fn fill_known_facts(template: &Value, known: &Facts) -> (Value, BTreeSet<String>) {
-    let unknown: BTreeSet<String> = match render(template, known) {
+    let unknown: BTreeSet<String> = match render_conflist(template, known) {
         Ok(_) => BTreeSet::new(),
         Err(error) => {
             let names = error.problems.into_iter();
@@ -65,26 +65,26 @@ pub fn fill_known_facts(template: &Value, known: &Facts) -> (Value, BTreeSet<Str
     let mut facts = known.clone();
     let placeholder = |name: &String| (name.clone(), Value::from(format!("${{{name}}}")));
     facts.extend(unknown.iter().map(placeholder));
-    let filled = render(template, &facts).ok();
+    let filled = render_conflist(template, &facts).ok();
     let filled = filled.and_then(|text| serde_json::from_str(&text).ok());
     // What cannot be filled in for another reason has been told as a mistake.
     (filled.unwrap_or_else(|| template.clone()), unknown)
 }
 
 /// The places of every string that has a placeholder in it.
-fn placeholders(value: &Value, at: String, found: &mut BTreeSet<String>) {
+fn find_placeholders(value: &Value, at: String, found: &mut BTreeSet<String>) {
     match value {
         Value::String(text) if text.contains("${") => {
             found.insert(at);
         }
         Value::Array(elements) => {
             for (index, value) in elements.iter().enumerate() {
-                placeholders(value, element(&at, index), found);
+                find_placeholders(value, element_path(&at, index), found);
             }
         }
         Value::Object(members) => {
             for (key, value) in members {
-                placeholders(value, member(&at, key), found);
+                find_placeholders(value, member_path(&at, key), found);
             }
         }
         _ => {}

@@ -14,7 +14,7 @@ const CURRENT: SpecVersion = (1, 1, 0);
 type SpecVersion = (i64, i64, i64);
 
 /// Reads a version as `version.ParseVersion` does: one to three integers, signs and leading zeros included.
-fn parse(text: &str) -> Option<SpecVersion> {
+fn parse_version(text: &str) -> Option<SpecVersion> {
     if text.is_empty() {
         return Some((0, 1, 0));
     }
@@ -43,8 +43,8 @@ pub(super) enum VersionEntry {
     Unreadable,
 }
 
-pub(super) fn entry(text: &str) -> VersionEntry {
-    match parse(text) {
+pub(super) fn classify_version(text: &str) -> VersionEntry {
+    match parse_version(text) {
         None => VersionEntry::Unreadable,
         Some(number) if number > CURRENT => VersionEntry::Newer,
         Some(_) => VersionEntry::Candidate,
@@ -53,11 +53,11 @@ pub(super) fn entry(text: &str) -> VersionEntry {
 
 /// The version that libcni 1.2 and later select from `cniVersions` and `cniVersion`: the highest they
 /// speak, the first listed of equal ones (`1` before `1.0.0`); `cniVersion` itself where none is left.
-pub(super) fn select<'a>(listed: &[&'a str], declared: &'a str) -> &'a str {
+pub(super) fn select_version<'a>(listed: &[&'a str], declared: &'a str) -> &'a str {
     let declared_too = Some(declared).filter(|version| !version.is_empty());
     let mut best: Option<(SpecVersion, &str)> = None;
     for text in listed.iter().copied().chain(declared_too) {
-        if let Some(number) = parse(text).filter(|number| *number <= CURRENT)
+        if let Some(number) = parse_version(text).filter(|number| *number <= CURRENT)
             && best.is_none_or(|(highest, _)| number > highest)
         {
             best = Some((number, text));
@@ -72,23 +72,23 @@ mod tests {
 
     #[test]
     fn versions_are_read_as_loosely_as_libcni_reads_them() {
-        assert_eq!(parse("1"), Some((1, 0, 0)));
-        assert_eq!(parse("1.0"), Some((1, 0, 0)));
-        assert_eq!(parse("-1.+2.007"), Some((-1, 2, 7)));
+        assert_eq!(parse_version("1"), Some((1, 0, 0)));
+        assert_eq!(parse_version("1.0"), Some((1, 0, 0)));
+        assert_eq!(parse_version("-1.+2.007"), Some((-1, 2, 7)));
         for bad in [
             "banana", " 1.0.0", "1.0.0.0", "1..0", "１.0.0", "1.0.0+b", "v1",
         ] {
-            assert_eq!(parse(bad), None, "{bad}");
+            assert_eq!(parse_version(bad), None, "{bad}");
         }
     }
 
     #[test]
     fn the_highest_spoken_version_is_selected() {
-        assert_eq!(select(&["1.0.0", "1.1.0"], "1.0.0"), "1.1.0");
-        assert_eq!(select(&["0.3.1"], "0.4.0"), "0.4.0");
-        assert_eq!(select(&["9.9.9"], ""), "");
-        assert_eq!(select(&["9.9.9"], "2.0.0"), "2.0.0");
-        assert_eq!(select(&["1", "1.0.0"], "1.0"), "1");
-        assert_eq!(entry("1.1.1"), VersionEntry::Newer);
+        assert_eq!(select_version(&["1.0.0", "1.1.0"], "1.0.0"), "1.1.0");
+        assert_eq!(select_version(&["0.3.1"], "0.4.0"), "0.4.0");
+        assert_eq!(select_version(&["9.9.9"], ""), "");
+        assert_eq!(select_version(&["9.9.9"], "2.0.0"), "2.0.0");
+        assert_eq!(select_version(&["1", "1.0.0"], "1.0"), "1");
+        assert_eq!(classify_version("1.1.1"), VersionEntry::Newer);
     }
 }

@@ -9,7 +9,7 @@ use super::facts::{self, Collected};
 use crate::cni::{
     ConfDir, DirEntry, DropIns, EntryKind, Finding, Libcni, LibcniNetwork, LoadError, RenderError,
     RenderProblem, RequiredPlugin, ValidationReport, check_ranges, list_earlier_candidates,
-    list_merged_drop_ins, load_candidates, render, required_plugins, validate,
+    list_merged_drop_ins, load_candidates, render_conflist, required_plugins, validate_conflist,
 };
 use crate::config::{FactSource, NetworkSettings};
 use crate::host::{Dir, FileKind, Host};
@@ -71,7 +71,7 @@ pub(super) fn observe_network(keeper: &Context) -> Result<Option<ObservedNetwork
         keeper.node_name.as_deref(),
         keeper.known_node()?.as_ref(),
     )?;
-    let rendered = match render(&declared.conflist, &facts) {
+    let rendered = match render_conflist(&declared.conflist, &facts) {
         Ok(text) => checked(text, declared).map_err(NotRendered::Wrong),
         // The values may well be in a file that is not ready, or still be written to one that is there.
         Err(error) => match unready.or_else(|| awaited(&error, declared, keeper)) {
@@ -126,7 +126,7 @@ fn awaited(error: &RenderError, declared: &NetworkSettings, keeper: &Context) ->
 }
 
 fn checked(text: String, declared: &NetworkSettings) -> Result<RenderedConflist, ReconcileError> {
-    let report = validate(text.as_bytes());
+    let report = validate_conflist(text.as_bytes());
     // The validator says what is wrong with a text that does not parse.
     let conflist = serde_json::from_str(&text).unwrap_or_default();
     let mut mistakes: Vec<Finding> = report.errors().cloned().collect();

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use cni_keeper::cni::{
     ChoiceOutcome, ConfDir, ConfForm, DropIns, Libcni, LibcniNetwork, LoadError, SPEC_VERSIONS,
-    check_name_is_free, choose_as_containerd, choose_as_crio, load, validate,
+    check_name_is_free, choose_as_containerd, choose_as_crio, load_as_libcni, validate_conflist,
 };
 use serde_json::{Value, json};
 
@@ -68,7 +68,7 @@ impl Alone {
         form: ConfForm,
         libcni: Libcni,
     ) -> Result<LibcniNetwork, LoadError> {
-        load(content, form, libcni, &|name| {
+        load_as_libcni(content, form, libcni, &|name| {
             drop_ins(&self.directory, name)
         })
     }
@@ -296,7 +296,7 @@ fn what_we_accept_works_and_what_works_we_accept() {
     for case in &cases {
         let id = text(case, "/id");
         let content = bytes(case, "conflist");
-        let report = validate(&content);
+        let report = validate_conflist(&content);
         if let Some(summary) = &report.summary {
             let said = json!({
                 "name": summary.name,
@@ -319,7 +319,9 @@ fn what_we_accept_works_and_what_works_we_accept() {
         {
             differences.add(id, format_args!("no rule of validate says why: {error}"));
         }
-        if let Ok(network) = load(&content, ConfForm::List, Libcni::V1_1, &|_| DropIns::Absent) {
+        if let Ok(network) =
+            load_as_libcni(&content, ConfForm::List, Libcni::V1_1, &|_| DropIns::Absent)
+        {
             let list = |name: &str| drop_ins(&alone.directory, name);
             let dir = ConfDir {
                 entries: &entries(&alone.directory),
@@ -380,7 +382,7 @@ fn no_real_configuration_is_called_broken() {
             let list = json!({"name": name, "cniVersion": version, "plugins": [plugin]});
             content = list.to_string().into_bytes();
         }
-        for error in validate(&content).errors() {
+        for error in validate_conflist(&content).errors() {
             differences.add(text(case, "/id"), error);
         }
     }

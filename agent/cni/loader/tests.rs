@@ -5,7 +5,7 @@ const OK: &str = r#""name": "n", "cniVersion": "1.0.0", "plugins": [{"type": "a"
 
 fn with(members: &str, libcni: Libcni, found: &DropIns) -> Result<LibcniNetwork, LoadError> {
     let text = format!("{{{members}}}");
-    load(text.as_bytes(), ConfForm::List, libcni, &|_| found.clone())
+    load_as_libcni(text.as_bytes(), ConfForm::List, libcni, &|_| found.clone())
 }
 
 /// Which generations load it.
@@ -99,14 +99,14 @@ fn the_directory_of_drop_ins_is_cleaned_as_go_does() {
         ("a/../..", ".."),
         ("../net.d/x", "../net.d/x"),
     ] {
-        assert_eq!(clean(name), want, "{name}");
+        assert_eq!(clean_path(name), want, "{name}");
     }
 }
 
 #[test]
 fn a_single_plugin_is_made_a_list() {
     let single = |text: &str| {
-        load(text.as_bytes(), ConfForm::Single, Libcni::V1_3, &|_| {
+        load_as_libcni(text.as_bytes(), ConfForm::Single, Libcni::V1_3, &|_| {
             DropIns::Absent
         })
     };
@@ -132,7 +132,7 @@ fn a_single_plugin_is_made_a_list() {
 #[test]
 fn an_error_says_where() {
     let said = |text: &str| {
-        load(text.as_bytes(), ConfForm::List, Libcni::V1_3, &|_| {
+        load_as_libcni(text.as_bytes(), ConfForm::List, Libcni::V1_3, &|_| {
             DropIns::Absent
         })
         .unwrap_err()

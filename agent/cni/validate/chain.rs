@@ -1,9 +1,8 @@
 //! Rules for the plugins of a conflist.
 
-use super::Findings;
-use super::list::not_a;
-use crate::cni::json::{Json, element, fold, member};
-use crate::cni::plugin_conf::{FIELDS, Order, Plugin, decode};
+use super::findings::Findings;
+use crate::cni::json::{Json, element_path, fold_key, member_path};
+use crate::cni::plugin_conf::{FIELDS, Order, PluginConf, decode_plugin};
 use crate::model::PluginName;
 
 /// Plugins that only change what one before them made.
@@ -12,15 +11,15 @@ const META: [&str; 6] = ["portmap", "bandwidth", "firewall", "sbr", "tuning", "v
 /// Plugins that are called by another one, through its `ipam.type`.
 const IPAM: [&str; 3] = ["host-local", "dhcp", "static"];
 
-pub(super) fn check(root: &Json, findings: &mut Findings) {
-    let plugins = root.get("plugins").and_then(Json::elements);
+pub(super) fn check_chain(root: &Json, findings: &mut Findings) {
+    let plugins = root.get("plugins").and_then(Json::as_list);
     for (index, plugin) in plugins.unwrap_or_default().iter().enumerate() {
-        let at = element("plugins", index);
-        let Some(members) = plugin.members() else {
-            not_a(plugin, &at, "an object with a type", findings);
+        let at = element_path("plugins", index);
+        let Some(members) = plugin.as_object() else {
+            findings.wrong_type(plugin, &at, "an object with a type");
             continue;
         };
-        let decoded = decode(plugin, &at, Order::Sorted, true);
+        let decoded = decode_plugin(plugin, &at, Order::Sorted, true);
         for misfit in &decoded.misfits {
             findings.error(
                 &misfit.at,
@@ -28,28 +27,28 @@ pub(super) fn check(root: &Json, findings: &mut Findings) {
                 format!("write {}", misfit.want),
             );
         }
-        spelling(members, &at, &FIELDS, findings);
-        reserved(root, members, &at, findings);
-        kind(&decoded, &member(&at, "type"), index == 0, findings);
-        if let Some(members) = plugin.get("ipam").and_then(Json::members) {
-            ipam(members, &decoded.ipam, &member(&at, "ipam"), findings);
+        check_spelling(members, &at, &FIELDS, findings);
+        check_reserved_keys(root, members, &at, findings);
+        check_type(&decoded, &member_path(&at, "type"), index == 0, findings);
+        if let Some(members) = plugin.get("ipam").and_then(Json::as_object) {
+            check_ipam(members, &decoded.ipam, &member_path(&at, "ipam"), findings);
         }
     }
 }
 
-fn kind(plugin: &Plugin, at: &str, first: bool, findings: &mut Findings) {
+fn check_type(plugin: &PluginConf, at: &str, first: bool, findings: &mut Findings) {
     if !plugin.kind.is_empty() {
-        binary(&plugin.kind, at, findings);
-        place(&plugin.kind, at, first, findings);
+        check_binary_name(&plugin.kind, at, findings);
+        check_position(&plugin.kind, at, first, findings);
     } else if plugin.misfits.iter().all(|misfit| misfit.at != at) {
         findings.error(at, "the plugin has no type", "name its binary");
     }
 }
 
-fn ipam(members: &[(String, Json)], kind: &str, at: &str, findings: &mut Findings) {
-    spelling(members, at, &["type"], findings);
+fn check_ipam(members: &[(String, Json)], kind: &str, at: &str, findings: &mut Findings) {
+    check_spelling(members, at, &["type"], findings);
     if !kind.is_empty() {
-        binary(kind, &member(at, "type"), findings);
+        check_binary_name(kind, &member_path(at, "type"), findings);
     } else if !members.is_empty() {
         findings.warning(
             at,
@@ -60,16 +59,16 @@ fn ipam(members: &[(String, Json)], kind: &str, at: &str, findings: &mut Finding
 }
 
 /// A type becomes a file name in the bin directory; libcni refuses one with a slash (`FindInPath`).
-fn binary(name: &str, at: &str, findings: &mut Findings) {
+fn check_binary_name(name: &str, at: &str, findings: &mut Findings) {
     if let Err(error) = name.parse::<PluginName>() {
         findings.error(at, error.to_string(), "name a binary of the bin directory");
     }
 }
 
 /// Go matches fields without regard to case, sorted by the spelling, and the last one wins.
-fn spelling(members: &[(String, Json)], at: &str, fields: &[&str], findings: &mut Findings) {
+fn check_spelling(members: &[(String, Json)], at: &str, fields: &[&str], findings: &mut Findings) {
     for field in fields {
-        let same = |key: &str| fold(key) == fold(field);
+        let same = |key: &str| fold_key(key) == fold_key(field);
         let mut spellings: Vec<&str> = members
             .iter()
             .map(|(key, _)| key.as_str())
@@ -80,7 +79,7 @@ fn spelling(members: &[(String, Json)], at: &str, fields: &[&str], findings: &mu
         let fix = format!("write '{field}'");
         if let [first, second, ..] = spellings[..] {
             findings.error(
-                &member(at, first),
+                &member_path(at, first),
                 format!("it is there as '{second}' too, and case does not tell them apart"),
                 format!("keep '{field}' alone"),
             );
@@ -90,19 +89,19 @@ fn spelling(members: &[(String, Json)], at: &str, fields: &[&str], findings: &mu
             // libcni adds its own cniVersion to what it hands the plugin, which must sort last to count.
             if *field == "cniVersion" && only > *field {
                 let problem = "it overrides the version that libcni hands to the plugin";
-                findings.error(&member(at, only), problem, "remove it");
+                findings.error(&member_path(at, only), problem, "remove it");
             } else {
                 let problem = format!("not every reader takes it for '{field}'");
-                findings.warning(&member(at, only), problem, fix);
+                findings.warning(&member_path(at, only), problem, fix);
             }
         }
     }
 }
 
 /// Keys that a runtime writes.
-fn reserved(root: &Json, members: &[(String, Json)], at: &str, findings: &mut Findings) {
+fn check_reserved_keys(root: &Json, members: &[(String, Json)], at: &str, findings: &mut Findings) {
     for (key, value) in members {
-        let here = member(at, key);
+        let here = member_path(at, key);
         match key.as_str() {
             "name" | "cniVersion" if root.get(key) == Some(value) => {}
             "name" | "cniVersion" => findings.warning(
@@ -110,7 +109,7 @@ fn reserved(root: &Json, members: &[(String, Json)], at: &str, findings: &mut Fi
                 "libcni puts the conflist's own in its place",
                 "remove it",
             ),
-            _ if fold(key) == fold("prevResult") && *value != Json::Null => findings.error(
+            _ if fold_key(key) == fold_key("prevResult") && *value != Json::Null => findings.error(
                 &here,
                 "the plugin would take it for the result of a plugin before it",
                 "remove it",
@@ -129,7 +128,7 @@ fn reserved(root: &Json, members: &[(String, Json)], at: &str, findings: &mut Fi
 }
 
 /// Where in the chain a plugin of the reference set belongs.
-fn place(kind: &str, at: &str, first: bool, findings: &mut Findings) {
+fn check_position(kind: &str, at: &str, first: bool, findings: &mut Findings) {
     if first && META.contains(&kind) {
         findings.warning(
             at,

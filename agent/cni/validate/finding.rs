@@ -108,32 +108,3 @@ impl fmt::Display for Finding {
         write!(f, "{}; {}", self.problem, self.fix)
     }
 }
-
-/// Findings as they are gathered.
-#[derive(Default)]
-pub(super) struct Findings(Vec<Finding>);
-
-impl Findings {
-    pub(super) fn error(&mut self, at: &str, problem: impl Into<String>, fix: impl Into<String>) {
-        self.0.push(Finding::error(at, problem, fix));
-    }
-
-    pub(super) fn warning(&mut self, at: &str, problem: impl Into<String>, fix: impl Into<String>) {
-        self.0.push(Finding {
-            severity: Severity::Warning,
-            ..Finding::error(at, problem, fix)
-        });
-    }
-
-    pub(super) fn has_errors(&self) -> bool {
-        self.0.iter().any(|found| found.severity == Severity::Error)
-    }
-
-    pub(super) fn into_report(mut self, summary: Option<ConflistSummary>) -> ValidationReport {
-        self.0.sort_by_key(|found| found.severity);
-        ValidationReport {
-            findings: self.0,
-            summary,
-        }
-    }
-}

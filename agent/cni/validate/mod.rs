@@ -5,19 +5,20 @@
 
 mod chain;
 mod finding;
-mod list;
+mod findings;
+mod top_level;
 
 pub use finding::{ConflistSummary, Finding, Severity, ValidationReport};
 
 use std::collections::BTreeSet;
 
-use finding::Findings;
+use findings::Findings;
 
 use super::directory::DropIns;
-use super::json::{DEPTH, Json, element, member};
-use super::loader::{ConfForm, Libcni, LibcniNetwork, load};
-use super::parse::{JsonFlaws, parse};
-use super::plugin_conf::{Order, decode};
+use super::json::{DEPTH, Json, element_path, member_path};
+use super::loader::{ConfForm, Libcni, LibcniNetwork, load_as_libcni};
+use super::parse::{JsonFlaws, parse_json};
+use super::plugin_conf::{Order, decode_plugin};
 
 /// The largest file that newer go-cni reads (`MaxFileSize`), in bytes.
 const MAX_SIZE: usize = 2 * 1024 * 1024;
@@ -27,7 +28,7 @@ const MAX_SIZE: usize = 2 * 1024 * 1024;
 /// Rules that need the node (a plugin's presence and versions, other files of the directory) are
 /// functions of their own: [`super::check_plugin_versions`] and [`super::check_name_is_free`].
 #[must_use]
-pub fn validate(bytes: &[u8]) -> ValidationReport {
+pub fn validate_conflist(bytes: &[u8]) -> ValidationReport {
     let mut findings = Findings::default();
     if bytes.len() > MAX_SIZE {
         findings.error(
@@ -39,27 +40,27 @@ pub fn validate(bytes: &[u8]) -> ValidationReport {
             "make it smaller",
         );
     }
-    let document = match parse(bytes) {
+    let document = match parse_json(bytes) {
         Ok(document) => document,
         Err(error) => {
             findings.error("", error.to_string(), "fix the JSON there");
             return findings.into_report(None);
         }
     };
-    flaws(&document.flaws, &mut findings);
-    written_as_read(&document.root, "", &mut findings);
-    list::check(&document.root, &mut findings);
-    chain::check(&document.root, &mut findings);
+    check_flaws(&document.flaws, &mut findings);
+    check_values(&document.root, "", &mut findings);
+    top_level::check_top_level(&document.root, &mut findings);
+    chain::check_chain(&document.root, &mut findings);
 
     let no_drop_ins = |_: &str| DropIns::Absent;
-    let load = |libcni| load(bytes, ConfForm::List, libcni, &no_drop_ins);
+    let load = |libcni| load_as_libcni(bytes, ConfForm::List, libcni, &no_drop_ins);
     if !findings.has_errors() {
         // The rules above know every reason to refuse; the loader has the last word all the same.
         for libcni in Libcni::ALL {
             if let Err(error) = load(libcni) {
                 findings.error(
                     "",
-                    format!("{} would refuse it: {error}", libcni.runtimes()),
+                    format!("{} would refuse it: {error}", libcni.used_by()),
                     "fix that",
                 );
             }
@@ -71,7 +72,7 @@ pub fn validate(bytes: &[u8]) -> ValidationReport {
 }
 
 /// What Go forgives or refuses late, while the author surely meant something else.
-fn flaws(flaws: &JsonFlaws, findings: &mut Findings) {
+fn check_flaws(flaws: &JsonFlaws, findings: &mut Findings) {
     if let Some(at) = &flaws.invalid_utf8 {
         findings.error(at, "bytes that are not UTF-8", "save the file as UTF-8");
     }
@@ -100,22 +101,22 @@ fn flaws(flaws: &JsonFlaws, findings: &mut Findings) {
 
 /// Keys that are there twice, and integers that do not survive the way to the plugin: libcni reads
 /// every number as a 64-bit float and writes the plugin's configuration anew.
-fn written_as_read(value: &Json, at: &str, findings: &mut Findings) {
+fn check_values(value: &Json, at: &str, findings: &mut Findings) {
     match value {
-        Json::Number(text) if rounded(text) => findings.error(
+        Json::Number(text) if is_rounded(text) => findings.error(
             at,
             "an integer beyond 2^53, so the plugin would get another one",
             "write it as a string, or smaller",
         ),
         Json::List(elements) => {
             for (index, value) in elements.iter().enumerate() {
-                written_as_read(value, &element(at, index), findings);
+                check_values(value, &element_path(at, index), findings);
             }
         }
         Json::Object(members) => {
             let mut seen = BTreeSet::new();
             for (key, value) in members {
-                let at = member(at, key);
+                let at = member_path(at, key);
                 if !seen.insert(key) {
                     findings.error(
                         &at,
@@ -123,25 +124,25 @@ fn written_as_read(value: &Json, at: &str, findings: &mut Findings) {
                         "remove one",
                     );
                 }
-                written_as_read(value, &at, findings);
+                check_values(value, &at, findings);
             }
         }
         _ => {}
     }
 }
 
-fn rounded(number: &str) -> bool {
+fn is_rounded(number: &str) -> bool {
     let digits = number.trim_start_matches('-');
     digits.bytes().all(|byte| byte.is_ascii_digit())
         && digits.parse::<u64>().map_or(true, |value| value > 1 << 53)
 }
 
 fn summary_of(network: LibcniNetwork, root: &Json) -> ConflistSummary {
-    let declared = root.get("cniVersion").and_then(Json::text);
-    let plugins = root.get("plugins").and_then(Json::elements);
+    let declared = root.get("cniVersion").and_then(Json::as_text);
+    let plugins = root.get("plugins").and_then(Json::as_list);
     let (mut ipam, mut capabilities) = (Vec::new(), BTreeSet::new());
     for plugin in plugins.unwrap_or_default() {
-        let plugin = decode(plugin, "", Order::Sorted, true);
+        let plugin = decode_plugin(plugin, "", Order::Sorted, true);
         ipam.extend(Some(plugin.ipam).filter(|ipam| !ipam.is_empty()));
         let enabled = plugin.capabilities.into_iter().filter(|(_, on)| *on);
         capabilities.extend(enabled.map(|(capability, _)| capability));

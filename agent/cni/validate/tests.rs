@@ -5,7 +5,7 @@ const GOOD: &str = r#"{"name": "pod-network", "cniVersion": "1.0.0", "cniVersion
                 {"type": "portmap", "capabilities": {"portMappings": true, "off": false}}]}"#;
 
 fn lines(text: &str) -> Vec<String> {
-    let report = validate(text.as_bytes());
+    let report = validate_conflist(text.as_bytes());
     report.findings.iter().map(ToString::to_string).collect()
 }
 
@@ -29,7 +29,7 @@ fn only(found: &[String], beginning: &str) {
 
 #[test]
 fn a_good_conflist_is_summed_up() {
-    let report = validate(GOOD.as_bytes());
+    let report = validate_conflist(GOOD.as_bytes());
     assert_eq!(report.findings, []);
     let summary = report.summary.unwrap();
     assert_eq!(summary.name, "pod-network");
@@ -51,7 +51,7 @@ fn what_is_no_json_object_is_one_error_with_its_place() {
         "error: it is not JSON: line 1, column 1: it begins with a byte order mark",
     );
     only(&lines("[]"), "error: it is a list;");
-    assert!(validate(b"").summary.is_none());
+    assert!(validate_conflist(b"").summary.is_none());
 }
 
 #[test]
@@ -245,7 +245,7 @@ fn the_plugin_gets_what_is_written() {
     );
     let latin1 = GOOD.replace("pod-network", "x\", \"é\": \"y").into_bytes();
     let latin1: Vec<u8> = latin1.into_iter().filter(|byte| *byte != 0xc3).collect();
-    assert!(!validate(&latin1).is_valid());
+    assert!(!validate_conflist(&latin1).is_valid());
 }
 
 #[test]
@@ -287,7 +287,7 @@ fn a_chain_in_the_wrong_order_is_odd() {
 
 #[test]
 fn errors_come_first_and_size_is_bounded() {
-    let report = validate(br#"{"name": "n", "plugins": [{"type": "a/b"}]}"#);
+    let report = validate_conflist(br#"{"name": "n", "plugins": [{"type": "a/b"}]}"#);
     let severities: Vec<_> = report.findings.iter().map(|found| found.severity).collect();
     assert_eq!(severities, [Severity::Error, Severity::Warning]);
     assert_eq!((report.errors().count(), report.warnings().count()), (1, 1));

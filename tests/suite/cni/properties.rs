@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use cni_keeper::cni::{ConfForm, DropIns, Facts, Libcni, load, render, validate};
+use cni_keeper::cni::{
+    ConfForm, DropIns, Facts, Libcni, load_as_libcni, render_conflist, validate_conflist,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -134,7 +136,7 @@ proptest! {
 
     #[test]
     fn a_template_without_placeholders_renders_to_itself(template in any_json()) {
-        let rendered = render(&template, &Facts::new()).unwrap();
+        let rendered = render_conflist(&template, &Facts::new()).unwrap();
         prop_assert_eq!(serde_json::from_str::<Value>(&rendered).unwrap(), template);
     }
 
@@ -142,14 +144,14 @@ proptest! {
     fn what_serde_json_reads_we_read(value in any_json()) {
         let content = json!({"name": "net", "cniVersion": "1.0.0", "x": value, "plugins": [{"type": "a"}]});
         let content = content.to_string();
-        let loaded = load(content.as_bytes(), ConfForm::List, Libcni::V1_3, &|_| DropIns::Absent);
+        let loaded = load_as_libcni(content.as_bytes(), ConfForm::List, Libcni::V1_3, &|_| DropIns::Absent);
         prop_assert!(loaded.is_ok(), "{}: {:?}", content, loaded);
     }
 }
 
 /// Validates, and holds an acceptance to what every libcni says.
 fn judge(content: &[u8]) {
-    let report = validate(content);
+    let report = validate_conflist(content);
     // The loader has the last word in validate; a rule that leaves it one is missing.
     let missing = report
         .findings
@@ -157,10 +159,10 @@ fn judge(content: &[u8]) {
         .find(|finding| finding.problem.contains("would refuse it"));
     assert_eq!(missing, None);
     for libcni in Libcni::ALL {
-        let loaded = load(content, ConfForm::List, libcni, &|_| DropIns::Absent);
+        let loaded = load_as_libcni(content, ConfForm::List, libcni, &|_| DropIns::Absent);
         if report.is_valid() {
             loaded.unwrap();
         }
-        let _ = load(content, ConfForm::Single, libcni, &|_| DropIns::Absent);
+        let _ = load_as_libcni(content, ConfForm::Single, libcni, &|_| DropIns::Absent);
     }
 }

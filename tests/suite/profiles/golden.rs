@@ -5,7 +5,7 @@ use std::fs;
 
 use cni_keeper::cni::{
     ChoiceOutcome, ConfDir, DirEntry, DropIns, EntryKind, Libcni, RuntimeChoice,
-    choose_as_containerd, choose_as_crio, validate,
+    choose_as_containerd, choose_as_crio, validate_conflist,
 };
 use cni_keeper::config::PROFILES;
 use cni_keeper::model::Arch;
@@ -38,7 +38,12 @@ fn every_profile_becomes_its_golden_file() {
 fn every_golden_file_is_taken_by_every_runtime() {
     for profile in &PROFILES {
         let text = golden(profile.name);
-        assert_eq!(validate(text.as_bytes()).findings, [], "{}", profile.name);
+        assert_eq!(
+            validate_conflist(text.as_bytes()).findings,
+            [],
+            "{}",
+            profile.name
+        );
         let network = loaded(&completed(profile.name), Arch::Amd64)
             .settings
             .network

@@ -1,7 +1,7 @@
 //! Rules for the top level of a conflist.
 
-use super::Findings;
-use crate::cni::json::{Json, element, fold};
+use super::findings::Findings;
+use crate::cni::json::{Json, element_path, fold_key};
 use crate::cni::version::{self, SPEC_VERSIONS, VersionEntry};
 
 /// Every key that libcni reads at the top level; it does so with regard to case.
@@ -19,17 +19,19 @@ const KEYS: [&str; 7] = [
 /// the id, 15 for the longest interface name and two dashes.
 const MAX_NAME: usize = 174;
 
-pub(super) fn check(root: &Json, findings: &mut Findings) {
-    let Some(members) = root.members() else {
+pub(super) fn check_top_level(root: &Json, findings: &mut Findings) {
+    let Some(members) = root.as_object() else {
         findings.error(
             "",
-            format!("it is {}", root.kind()),
+            format!("it is {}", root.type_name()),
             "write one object with a name and plugins",
         );
         return;
     };
     for (key, _) in members {
-        let known = KEYS.into_iter().find(|known| fold(known) == fold(key));
+        let known = KEYS
+            .into_iter()
+            .find(|known| fold_key(known) == fold_key(key));
         if let Some(known) = known.filter(|known| known != key) {
             findings.warning(
                 key,
@@ -38,18 +40,18 @@ pub(super) fn check(root: &Json, findings: &mut Findings) {
             );
         }
     }
-    name(root, findings);
-    versions(root, findings);
-    flags(root, findings);
-    plugins(root, findings);
+    check_name(root, findings);
+    check_versions(root, findings);
+    check_flags(root, findings);
+    check_plugins(root, findings);
 }
 
-fn name(root: &Json, findings: &mut Findings) {
+fn check_name(root: &Json, findings: &mut Findings) {
     const FIX: &str = "use letters, digits, '_', '.' and '-', beginning with a letter or a digit";
     let name = match root.get("name") {
         None => return findings.error("name", "the network has no name", "give it one"),
         Some(Json::Text(name)) => name,
-        Some(other) => return not_a(other, "name", "a string", findings),
+        Some(other) => return findings.wrong_type(other, "name", "a string"),
     };
     // utils.ValidateNetworkName, which libcni calls at ADD, not when it loads.
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
@@ -68,13 +70,13 @@ fn name(root: &Json, findings: &mut Findings) {
     }
 }
 
-fn versions(root: &Json, findings: &mut Findings) {
+fn check_versions(root: &Json, findings: &mut Findings) {
     let known = || format!("write one of {}", SPEC_VERSIONS.join(", "));
     let list = root.get("cniVersions");
     let declared = match root.get("cniVersion") {
         None => "",
         Some(Json::Text(version)) => version,
-        Some(other) => return not_a(other, "cniVersion", "a string", findings),
+        Some(other) => return findings.wrong_type(other, "cniVersion", "a string"),
     };
     if declared.is_empty() {
         let problem = if list.is_some() {
@@ -92,18 +94,18 @@ fn versions(root: &Json, findings: &mut Findings) {
     }
 
     let Some(list) = list else { return };
-    let Some(entries) = list.elements() else {
-        return not_a(list, "cniVersions", "a list of strings", findings);
+    let Some(entries) = list.as_list() else {
+        return findings.wrong_type(list, "cniVersions", "a list of strings");
     };
-    let texts: Vec<&str> = entries.iter().filter_map(Json::text).collect();
-    let selected = version::select(&texts, declared);
+    let texts: Vec<&str> = entries.iter().filter_map(Json::as_text).collect();
+    let selected = version::select_version(&texts, declared);
     for (index, entry) in entries.iter().enumerate() {
-        let at = element("cniVersions", index);
-        let Some(text) = entry.text() else {
-            not_a(entry, &at, "a string", findings);
+        let at = element_path("cniVersions", index);
+        let Some(text) = entry.as_text() else {
+            findings.wrong_type(entry, &at, "a string");
             continue;
         };
-        match version::entry(text) {
+        match version::classify_version(text) {
             _ if version::is_known(text) => {}
             VersionEntry::Unreadable => {
                 findings.error(&at, format!("{text:?} is no version"), known())
@@ -125,13 +127,13 @@ fn versions(root: &Json, findings: &mut Findings) {
     }
 }
 
-fn flags(root: &Json, findings: &mut Findings) {
+fn check_flags(root: &Json, findings: &mut Findings) {
     for key in ["disableCheck", "disableGC", "loadOnlyInlinedPlugins"] {
         let spelled = match root.get(key) {
             None | Some(Json::Bool(_)) => continue,
             Some(Json::Text(text)) => text.to_lowercase(),
             Some(other) => {
-                not_a(other, key, "a boolean", findings);
+                findings.wrong_type(other, key, "a boolean");
                 continue;
             }
         };
@@ -147,7 +149,7 @@ fn flags(root: &Json, findings: &mut Findings) {
     }
 }
 
-fn plugins(root: &Json, findings: &mut Findings) {
+fn check_plugins(root: &Json, findings: &mut Findings) {
     const FIX: &str = "list at least one plugin";
     match root.get("plugins") {
         None => findings.error("plugins", "there are no plugins", FIX),
@@ -155,15 +157,6 @@ fn plugins(root: &Json, findings: &mut Findings) {
             findings.error("plugins", "the list is empty", FIX);
         }
         Some(Json::List(_)) => {}
-        Some(other) => not_a(other, "plugins", "a list of objects", findings),
+        Some(other) => findings.wrong_type(other, "plugins", "a list of objects"),
     }
-}
-
-/// A value of the wrong type.
-pub(super) fn not_a(value: &Json, at: &str, want: &str, findings: &mut Findings) {
-    findings.error(
-        at,
-        format!("it is {}", value.kind()),
-        format!("write {want}"),
-    );
 }
