@@ -81,7 +81,7 @@ fn drifts(agent: &Agent) -> Vec<Told> {
     agent.drift().iter().map(Told::from).collect()
 }
 
-/// The one drift that the log tells of.
+/// The only drift in the log.
 #[track_caller]
 fn only_drift(agent: &Agent) -> Told {
     let mut told = drifts(agent);

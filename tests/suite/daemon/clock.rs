@@ -12,8 +12,8 @@ use crate::support::without_asking::IntactNode;
 
 const BRIDGE: &str = "opt/cni/bin/bridge";
 
-/// Tells a program another time of day, as long as the file named by `CLOCK` holds the seconds to add. Nothing else
-/// is touched: what the kernel counts from its start does not jump on a real machine either.
+/// Gives a program another time of day, as long as the file named by `CLOCK` has the seconds to add. Nothing else is
+/// changed: the kernel's monotonic clock does not jump on a real machine either.
 const SHIM: &str = r#"
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -38,7 +38,7 @@ int clock_gettime(clockid_t clock, struct timespec *time)
 }
 "#;
 
-/// Compiles it; `None` where there is no compiler.
+/// Compiles it; `None` without a compiler.
 fn shim(dir: &Path) -> Option<PathBuf> {
     if !has_program("cc") {
         skipped("a clock is shifted by a library, which a compiler has to make");
@@ -110,8 +110,8 @@ fn fault_57_the_clock_jumps_a_year() {
     agent.stop();
 }
 
-/// Fails unless the plugins are left alone by looks at the disk once they have been read. What the agent reads it
-/// counts itself, and the kernel for it.
+/// Fails unless the plugins are not read again by observations once they have been read. The agent counts what it
+/// reads, and so does the kernel.
 fn reads_nothing_again(agent: &Agent, node: &Node) {
     let size = node.read(BRIDGE).len() as u64;
     let read = || {

@@ -28,7 +28,7 @@ fn fault_6_two_agents() {
         assert_eq!(second.get("/readyz").body, told, "nothing else is wrong");
         assert_eq!(second.get("/livez").status, 200);
         assert!(first.is_ready());
-        // It looks all the same, and leaves repairing to the first.
+        // It observes as well, and leaves repairs to the first.
         fs::remove_file(node.path(CONFLIST)).unwrap();
         first.until_without_asking("repaired", || right.is_intact());
         assert!(!second.is_ready() && first.is_ready());
@@ -46,7 +46,7 @@ fn fault_6_two_agents() {
     }
 }
 
-/// Fault 6: what writes is refused beside an agent and names it; what reads works.
+/// Fault 6: commands that write are refused beside an agent, and name it; commands that read work.
 #[test]
 fn fault_6_commands_beside_an_agent() {
     let node = Node::installed();
@@ -67,7 +67,7 @@ fn fault_6_commands_beside_an_agent() {
     node.run("install").exits(0);
 }
 
-/// Fault 59: an agent that cannot listen ends at once, says on what, and has touched nothing.
+/// Fault 59: an agent that cannot listen ends at once, names the address, and has touched nothing.
 #[test]
 fn fault_59_the_port_is_taken() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

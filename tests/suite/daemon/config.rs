@@ -27,7 +27,7 @@ fn fault_55_a_mistake() {
     let wrong = [
         // An unknown key.
         (format!("{good}drfit: {{}}\n"), "drfit"),
-        // A value that is none.
+        // A value that does not exist.
         (format!("{good}drift: {{resync: soon}}\n"), "resync"),
         // A conflist that no runtime would take.
         (
@@ -44,7 +44,7 @@ fn fault_55_a_mistake() {
         let place = format!("config: {config}:{}", line(&text, key));
         assert!(is_of_network || told.starts_with(&place), "{place}\n{told}");
         assert_eq!(told.lines().count(), 1, "nothing else is wrong: {told}");
-        // The last good one is in force.
+        // The last good configuration is in force.
         for file in [CONFLIST, BRIDGE] {
             fs::remove_file(node.path(file)).unwrap();
             agent.until_without_asking("repaired", || right.is_intact());
@@ -57,7 +57,7 @@ fn fault_55_a_mistake() {
     agent.stop();
 }
 
-/// Fault 55: no text, no file, a directory in its place.
+/// Fault 55: a file that is not text, no file, a directory in its place.
 #[test]
 fn fault_55_no_configuration() {
     let node = Node::installed();
@@ -92,14 +92,14 @@ fn fault_55_no_configuration() {
     agent.stop();
 }
 
-/// Fault 55: what was wrong may be so only for this node, for now; the agent comes to see by itself that it is over.
+/// Fault 55: the file cannot be read for a while. The agent notices by itself when it can be read again.
 #[test]
 fn fault_55_a_configuration_that_cannot_be_read_for_a_while() {
     let node = Node::installed();
     let agent = Agent::with_spares(&node);
     let hidden = node.config().with_extension("away");
     let dir = node.config();
-    // The directory that the link leads to is not watched: nothing tells when the file is back.
+    // The directory that the link leads to is not watched, so no event comes when the file is back.
     let elsewhere = node.path("elsewhere");
     fs::create_dir(&elsewhere).unwrap();
     fs::rename(&dir, &hidden).unwrap();
@@ -163,7 +163,7 @@ fn fault_56_a_config_map() {
     agent.becomes_ready();
     assert_eq!(node.read(BRIDGE), plugin("bridge"));
 
-    // The next release: placed without anybody asking, and nothing of it was drift.
+    // The next release is placed without a request, and none of it is drift.
     map.set(&text(&next, NETWORK, ""));
     let is_next = |name: &str| {
         let placed = fs::read(node.path(&format!("{BIN}/{name}")));
@@ -173,7 +173,7 @@ fn fault_56_a_config_map() {
     agent.becomes_ready();
     assert_eq!(agent.drift().len(), 0, "{:?}", agent.drift());
 
-    // Another file name: the new one comes, the former one goes.
+    // Another file name: the new file is written, the former one is removed.
     let renamed = NETWORK.replace("10-pods", "20-pods");
     map.set(&text(&next, &renamed, ""));
     agent.until_without_asking("renamed", || {
@@ -197,13 +197,13 @@ fn fault_56_a_config_map() {
     fs::remove_file(node.path(BRIDGE)).unwrap();
     agent.becomes_unready("bridge is missing");
     assert!(!node.has(BRIDGE));
-    // It does not even keep others out.
+    // It does not even hold the lock.
     let mut verify = node.command("verify");
     start(verify.env("CNI_KEEPER_CONFIG", map.file()))
         .end()
         .exits(1);
 
-    // A mistake on the way: the policy stays.
+    // A mistake: the policy stays.
     map.set(&text(&next, NETWORK, "drift: {policy: mend}\n"));
     agent.becomes_unready("config: ");
     assert!(!agent.is_ready() && !node.has(BRIDGE));
@@ -214,7 +214,7 @@ fn fault_56_a_config_map() {
     agent.stop();
 }
 
-/// A change in the middle of a download: it is given up, and what is declared now is fetched.
+/// The configuration changes in the middle of a download: the download is dropped, and what is declared now is fetched.
 #[test]
 fn a_change_in_the_middle_of_a_download() {
     let server = Server::http();
@@ -241,7 +241,7 @@ fn a_change_in_the_middle_of_a_download() {
     agent.stop();
 }
 
-/// What takes effect only at the next start is said, and does not unready the node.
+/// A change that takes effect only at the next start is reported, and the node stays ready.
 #[test]
 fn another_address_waits_for_the_next_start() {
     let node = Node::installed();

@@ -12,7 +12,7 @@ use crate::support::without_asking::{IntactNode, has_spares, remove_tree};
 
 const BRIDGE: &str = "opt/cni/bin/bridge";
 
-/// Fails unless a change is seen in the directories that are there now.
+/// Fails unless a change in the present directories is seen.
 #[track_caller]
 fn is_watched(agent: &Agent, node: &Node, right: &IntactNode) {
     for file in [BRIDGE, CONFLIST] {
@@ -29,7 +29,7 @@ fn fault_24_the_bin_directory_is_removed_and_made_again() {
     let right = IntactNode::of(&node);
     for _ in 0..3 {
         remove_tree(&node.path(BIN));
-        // It may be back already: whoever comes first makes it.
+        // The agent may have made it again already.
         let _ = fs::create_dir(node.path(BIN));
         agent.repairs_by_itself(&right, &node);
     }
@@ -37,14 +37,14 @@ fn fault_24_the_bin_directory_is_removed_and_made_again() {
     agent.stop();
 }
 
-/// Fault 24: nobody makes the directories again but the agent.
+/// Fault 24: only the agent makes the directories again.
 #[test]
 fn fault_24_directories_that_stay_away() {
     let node = Node::installed();
     let agent = Agent::with_spares(&node);
     let right = IntactNode::of(&node);
     for dir in [BIN, CONF, "etc/cni", "etc"] {
-        // At once, as the agent sees it.
+        // At once, for the agent.
         agent.while_stopped(|| {
             fs::remove_dir_all(node.path(dir)).unwrap();
         });
@@ -55,7 +55,7 @@ fn fault_24_directories_that_stay_away() {
     let gone = drifts.iter().filter(|drift| drift["kind"] == "dir-missing");
     let paths: Vec<&str> = gone.map(|drift| drift["path"].as_str().unwrap()).collect();
     let (bin, conf) = (node.shown(BIN), node.shown(CONF));
-    // A look that was under way while one went saw its files go instead.
+    // An observation at the moment of the removal saw the files disappear instead.
     assert!(paths.contains(&&*conf), "{paths:?}");
     assert!(
         paths.iter().all(|path| [&*conf, &*bin].contains(path)),
@@ -68,7 +68,7 @@ fn fault_24_directories_that_stay_away() {
     agent.stop();
 }
 
-/// Fault 24: moved away, another one is made; what was moved away is not touched any more.
+/// Fault 24: a directory is moved away and another one is made; the moved one is not touched any more.
 #[test]
 fn fault_24_directories_that_are_moved_away() {
     let node = Node::installed();
@@ -90,7 +90,7 @@ fn fault_24_directories_that_are_moved_away() {
     agent.stop();
 }
 
-/// Fault 24: with `/opt/cni` all copies and the ledger are gone; the source has them.
+/// Fault 24: with `/opt/cni` all copies and the ledger are gone; the source has the plugins.
 #[test]
 fn fault_24_the_state_directory_goes_as_well() {
     let node = Node::declared();
@@ -101,7 +101,7 @@ fn fault_24_the_state_directory_goes_as_well() {
         agent.repairs_by_itself(&right, &node);
         is_watched(&agent, &node, &right);
     }
-    // It holds the new one, and nobody else gets in.
+    // It holds the lock of the new directory.
     let told = format!("process {} holds it", agent.id());
     node.run("install").exits(2).says(&told);
     agent.stop();
@@ -110,7 +110,7 @@ fn fault_24_the_state_directory_goes_as_well() {
     assert!(!node.has(CONFLIST) && !node.has(BRIDGE), "the ledger knew");
 }
 
-/// Fault 24: and if the source is gone too, it lives, says what is missing, and goes on when the source is back.
+/// Fault 24: if the source is gone too, the agent lives, says what is missing, and goes on when the source is back.
 #[test]
 fn fault_24_nothing_is_left_of_it_anywhere() {
     let node = Node::installed();
@@ -118,7 +118,7 @@ fn fault_24_nothing_is_left_of_it_anywhere() {
     let right = IntactNode::of(&node);
     remove_tree(&node.path("opt"));
     let bin = node.shown(BIN);
-    // Also in the short form, which may be a condition's message: what is wrong and why it stays so.
+    // Also in the short form, which may be a condition's message: what is wrong, and why it is not repaired.
     agent.becomes_unready(&format!(
         "binaries: {bin} does not exist, and with it 3 plugins; cannot fetch cni-plugins: "
     ));
@@ -183,7 +183,7 @@ fn mounted(base: &Path, dir: &str) -> (Node, std::path::PathBuf) {
     (node, host)
 }
 
-/// Fault 24: through a mounted parent directory the new one is seen.
+/// Fault 24: through a mounted parent directory the new directory is seen.
 #[test]
 fn fault_24_through_a_parent_mount() {
     in_private_mounts(&fault_24_through_a_parent_mount, |base| {
@@ -201,7 +201,8 @@ fn fault_24_through_a_parent_mount() {
     });
 }
 
-/// Fault 24: a mounted leaf that is removed on the host is dead for good, which is told with what to do; never ready.
+/// Fault 24: a mounted directory that is removed on the host is gone for good. This is reported with what to do, and
+/// the node is never ready.
 #[test]
 fn fault_24_a_dead_leaf_mount() {
     in_private_mounts(&fault_24_a_dead_leaf_mount, |base| {
@@ -225,7 +226,7 @@ fn fault_24_a_dead_leaf_mount() {
         );
         let answer = agent.get("/readyz?verbose").body;
         assert!(answer.contains(&told), "{answer}");
-        // The short answer has room for one reason: this one.
+        // The short answer has this one reason.
         let answer = agent.get("/readyz").body;
         assert!(answer.starts_with(&format!("binaries: {told}")), "{answer}");
         assert_eq!(agent.get("/livez").status, 200);

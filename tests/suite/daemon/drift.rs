@@ -20,15 +20,15 @@ const PLACED: &str = "placed from the store";
 const WRITTEN: &str = "written";
 const SET: &str = "mode and owner set";
 
-/// Breaks one file under a running agent, and sees it repaired by the time it says ready again, without any source.
-/// Returns what the drift log says of it.
+/// Breaks one file under a running agent, and checks that it is repaired without any source when the agent is ready
+/// again. Returns its entry in the drift log.
 fn heals(file: &str, kind: &str, how: &str, tamper: impl FnOnce(&Path)) -> Told {
     let node = node();
     let right = node.tree();
     let agent = Agent::ready(&node);
     tamper(&node.path(file));
     agent.becomes_ready();
-    // That was the answer to a question asked after the damage, so it is about what is there now.
+    // The request came after the damage, so the answer is about it.
     let repaired = node.tree();
     assert!(
         right.get(file).has_same_content(repaired.get(file)),
@@ -71,8 +71,8 @@ fn replace(path: &Path, with: impl FnOnce(&Path)) {
     fs::rename(new, path).unwrap();
 }
 
-/// Puts an empty directory in the place of a file. In one step: an agent that sees the file gone is as fast as
-/// whoever makes the directory next.
+/// Puts an empty directory in the place of a file. In one step: an agent that sees the file gone is as fast as the
+/// next `mkdir`.
 fn exchange_for_directory(path: &Path) {
     let aside = path.with_file_name("aside");
     fs::create_dir(&aside).unwrap();
@@ -104,7 +104,7 @@ fn a_removed_conflist() {
     assert_eq!(told.before, "absent");
 }
 
-/// Fault 32: something else renamed over it.
+/// Fault 32: another file is renamed over it.
 #[test]
 fn fault_32_a_plugin_renamed_over() {
     let other = other_build("bridge");
@@ -116,7 +116,7 @@ fn fault_32_a_plugin_renamed_over() {
     assert_eq!(told.after, Some(short(&plugin("bridge"))));
 }
 
-/// Fault 32: renamed away. What it is called now is nobody's business.
+/// Fault 32: a file is renamed away. The file under its new name is left alone.
 #[test]
 fn fault_32_a_plugin_renamed_away() {
     let node = node();
@@ -137,14 +137,14 @@ fn fault_32_a_plugin_renamed_away() {
     agent.stop();
 }
 
-/// Fault 24: with what was in it. What others had there is lost; only they could bring it back.
+/// Fault 24: a directory is removed with its content. Foreign files in it are lost; the agent cannot restore them.
 #[test]
 fn a_removed_directory() {
     for (dir, how, files) in [(BIN, PLACED, &PLUGINS[..]), (CONF, WRITTEN, &[FILE][..])] {
         let node = node();
         let right = node.tree();
         let agent = Agent::ready(&node);
-        // In one step: else the agent may see it on its way out, file by file.
+        // In one step: otherwise the agent may see it disappear file by file.
         let aside = node.config().with_file_name("aside");
         fs::rename(node.path(dir), &aside).unwrap();
         fs::remove_dir_all(aside).unwrap();
@@ -167,7 +167,7 @@ fn a_removed_directory() {
     }
 }
 
-/// What was done while no agent was there is found before the first answer, and told: the ledger knows what was placed.
+/// Damage while no agent ran is found before the first answer, and reported: the ledger knows what was placed.
 #[test]
 fn damage_done_while_it_was_away() {
     let node = node();
@@ -186,7 +186,7 @@ fn damage_done_while_it_was_away() {
     agent.stop();
 }
 
-/// Fault 32: a hard link of another file in its place, which itself is let be.
+/// Fault 32: a hard link of another file in its place; that file is left alone.
 #[test]
 fn fault_32_a_plugin_replaced_by_a_hard_link() {
     let elsewhere = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
@@ -211,7 +211,7 @@ fn fault_32_a_plugin_cut_in_place() {
     }
 }
 
-/// Fault 32: by name, which no writer's close announces.
+/// Fault 32: cut by `truncate(2)`, after which no writer's close gives an event.
 #[test]
 fn fault_32_a_plugin_cut_by_its_name() {
     heals(BRIDGE, "content", PLACED, |path| truncate(path, 0).unwrap());
@@ -226,7 +226,7 @@ fn fault_32_a_plugin_appended_to() {
     });
 }
 
-/// Fault 31: healed without a download, and without the file being written anew.
+/// Fault 31: healed without a download, and without writing the file again.
 #[test]
 fn fault_31_other_permissions() {
     for bits in [0o644, 0o777, 0o000] {
@@ -236,7 +236,7 @@ fn fault_31_other_permissions() {
     }
 }
 
-/// Fault 31: the conflist, which the runtime's own image may open wide.
+/// Fault 31: a conflist that everybody may read.
 #[test]
 fn fault_31_a_conflist_that_others_may_read() {
     let told = heals(CONFLIST, "mode", SET, mode(0o644));
@@ -269,7 +269,7 @@ fn fault_32_a_plugin_that_runs_as_its_owner() {
     }
 }
 
-/// Fault 32: a symlink, even one to the right bytes, is replaced; what it points to is let be.
+/// Fault 32: a symlink, even one to the right bytes, is replaced; its target is left alone.
 #[test]
 fn fault_32_a_file_replaced_by_a_symlink() {
     let elsewhere = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
@@ -287,7 +287,7 @@ fn fault_32_a_file_replaced_by_a_symlink() {
     });
 }
 
-/// Fault 32: nobody may wait for the other end of a pipe.
+/// Fault 32: the agent must not wait for the other end of a pipe.
 #[test]
 fn fault_32_a_file_replaced_by_a_pipe() {
     for (file, how) in [(BRIDGE, PLACED), (CONFLIST, WRITTEN)] {
@@ -297,7 +297,7 @@ fn fault_32_a_file_replaced_by_a_pipe() {
     }
 }
 
-/// Faults 18 and 32: a directory is never removed, whoever put it there; it is told until it is gone.
+/// Faults 18 and 32: a directory is never removed, whoever put it there; it is reported until it is gone.
 #[test]
 fn fault_32_a_file_replaced_by_a_directory() {
     for (file, check) in [(BRIDGE, "binaries"), (CONFLIST, "conflist")] {
@@ -318,7 +318,7 @@ fn fault_32_a_file_replaced_by_a_directory() {
         assert_eq!(told.before, "a directory");
         fs::remove_dir(node.path(file)).unwrap();
         agent.becomes_ready();
-        // It went away without the agent's doing. Whether it was seen that nothing was there then is chance.
+        // It disappeared without the agent. The agent may have seen that nothing was there, or not.
         let told = drifts(&agent);
         let told = told.iter().find(|told| told.kind == "type").unwrap();
         assert_ne!(told.outcome, "open");

@@ -13,16 +13,16 @@ use crate::support::release::{PLUGINS, plugin};
 
 const BRIDGE: &str = "opt/cni/bin/bridge";
 
-/// Reached only by what never comes.
+/// The longest wait. Only what never happens takes so long.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Fault 24 and others: every kind of damage, one after the other, each repaired because the kernel told of it.
+/// Fault 24 and others: every kind of damage, one after the other, each repaired because of the kernel's event.
 #[test]
 fn events_alone_get_every_damage_repaired() {
     let node = Node::installed();
     let conflist = node.read(CONFLIST);
     let agent = Agent::ready(&node);
-    // It repairs meanwhile, so that there may be something in it again.
+    // The agent repairs meanwhile, so the directory may not stay empty.
     let remove = |inside: &str| while fs::remove_dir_all(node.path(inside)).is_err() {};
     let rename = |from: &str, to: &str| fs::rename(node.path(from), node.path(to)).unwrap();
     let chmod = |inside: &str, mode| {
@@ -72,7 +72,7 @@ fn events_alone_get_every_damage_repaired() {
     }
 }
 
-/// Nothing wakes it but what happens, and the next full reading.
+/// Only events and the next full reading wake the agent.
 #[test]
 fn an_agent_that_has_nothing_to_do_sleeps() {
     rests(&Agent::ready(&Node::installed()));
@@ -84,7 +84,7 @@ fn a_directory_behind_a_link_is_watched_where_it_is() {
     let node = linked("opt/cni/bin", &["data/one", "data/two"]);
     let agent = Agent::ready(&node);
     assert_repaired(&agent, &node, "data/one");
-    // A link that leads elsewhere from now on.
+    // The link now leads to the other directory.
     switch(&node, "opt/cni/bin", "/data/two");
     assert_repaired(&agent, &node, "data/two");
 }
@@ -154,7 +154,7 @@ fn holds(node: &Node, inside: &str, content: &[u8], mode: u32) -> bool {
     found.is_ok_and(|(found, had)| found == content && had & 0o7777 == mode)
 }
 
-/// Looks at the disk again and again, past the agent.
+/// Reads the disk again and again, without the agent.
 fn comes_true(holds: impl Fn() -> bool) -> bool {
     let start = Instant::now();
     while !holds() {

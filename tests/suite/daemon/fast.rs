@@ -12,7 +12,7 @@ use crate::support::node::CONFLIST;
 /// How many questions are asked while the file is deleted again and again.
 const QUESTIONS: u32 = 40;
 
-/// A file that is deleted as soon as it is there: never ready while it is missing, and repaired at last.
+/// A file that is deleted as soon as it is there: the agent is never ready while it is missing, and repairs it at last.
 fn outlives_a_delete_loop(file: &str) {
     let node = node();
     let right = node.tree();
@@ -25,7 +25,7 @@ fn outlives_a_delete_loop(file: &str) {
     };
     let mut missing_throughout = 0;
     thread::scope(|scope| {
-        // Also where an assertion fails, or the scope would wait for ever.
+        // Also if an assertion fails; otherwise the scope would wait for ever.
         let ends = Ends(&over);
         scope.spawn(|| {
             while !over.load(Ordering::SeqCst) {
@@ -66,7 +66,7 @@ fn outlives_a_delete_loop(file: &str) {
     agent.stop();
 }
 
-/// Ends the deleting when it is dropped.
+/// Ends the deletions when it is dropped.
 struct Ends<'a>(&'a AtomicBool);
 
 impl Drop for Ends<'_> {

@@ -36,8 +36,8 @@ fn temps(node: &Node) -> Vec<String> {
         .collect()
 }
 
-/// Fault 9: the disk is full when the conflist is to be written: the reason is told, nothing is left over, and it is
-/// written by itself once there is room.
+/// Fault 9: the disk is full when the conflist is to be written. The reason is reported, nothing is left over, and the
+/// conflist is written once there is room.
 #[test]
 fn fault_9_no_room_for_the_conflist() {
     in_private_mounts(&fault_9_no_room_for_the_conflist, |base| {
@@ -58,7 +58,7 @@ fn fault_9_no_room_for_the_conflist() {
             told.contains("No space left on device; free space or inodes"),
             "{told}"
         );
-        // Each question is another try.
+        // Each request is another try.
         agent.until_without_asking("no temp", || temps(&node).is_empty());
         assert_eq!(agent.get("/livez").status, 200);
         assert!(agent.metric("cni_keeper_repairs_total{result=\"failed\"}") >= 1.0);
@@ -71,8 +71,8 @@ fn fault_9_no_room_for_the_conflist() {
     });
 }
 
-/// Fault 9: a disk without room for copies costs the copies. A plugin that is lost then comes from the source, and the
-/// node is not ready before.
+/// Fault 9: a disk without room for copies costs the copies. A lost plugin then comes from the source, and the node is
+/// not ready until then.
 #[test]
 fn fault_9_no_room_for_copies() {
     in_private_mounts(&fault_9_no_room_for_copies, |base| {
@@ -86,7 +86,7 @@ fn fault_9_no_room_for_copies() {
                     .len()
             })
             .sum();
-        // The set in place, and once more while it is fetched; not two copies of everything beside it.
+        // Room for the set in place and for the set that is fetched, but not for two copies beside it.
         let room = 2 * plugins + RELEASE.bytes.len() as u64 + (1 << 20);
         mount_tmpfs(&node.path("opt/cni"), &format!("size={}k", room / 1024));
         node.declare_release();
@@ -121,8 +121,8 @@ fn fault_9_no_room_for_copies() {
     });
 }
 
-/// Fault 11: on a read-only disk that is right the agent is ready; on one that is wrong it is not, says why, and does
-/// not spin. When the disk takes changes again, it repairs by itself.
+/// Fault 11: on a read-only disk that is right the agent is ready. On a wrong one it is not, says why, and does not
+/// spin. When the disk is writable again, it repairs by itself.
 #[test]
 fn fault_11_a_read_only_disk() {
     in_private_mounts(&fault_11_a_read_only_disk, |base| {
@@ -171,7 +171,7 @@ fn fault_15_no_descriptors() {
     let node = Node::installed();
     let agent = Agent::with_spares(&node);
     let right = IntactNode::of(&node);
-    // None but the one that the server keeps for whoever asks.
+    // None except the one that the server keeps for probes.
     limit_files(&agent, files(&agent));
     agent.becomes_unready("Too many open files; raise the limit on open files (ulimit -n)");
     assert_eq!(agent.get("/livez").status, 200);
@@ -190,7 +190,7 @@ fn fault_15_no_descriptors() {
     agent.stop();
 }
 
-/// How many descriptors it has, at the least: some are used for moments only.
+/// The least number of descriptors that it needs: some are used for moments only.
 fn files(agent: &Agent) -> usize {
     let count = || {
         fs::read_dir(format!("/proc/{}/fd", agent.id()))
@@ -209,7 +209,7 @@ fn limit_files(agent: &Agent, most: usize) {
     assert!(status.unwrap().success());
 }
 
-/// Fault 20: a directory from which nothing may be run is a reason of its own.
+/// Fault 20: a directory from which nothing may be run has a reason of its own.
 #[test]
 fn fault_20_plugins_that_may_not_be_run() {
     in_private_mounts(&fault_20_plugins_that_may_not_be_run, |base| {
@@ -222,14 +222,14 @@ fn fault_20_plugins_that_may_not_be_run() {
         agent.becomes_unready(
             "plugins: bridge: it cannot be run: Permission denied; look at its mode, or is its directory mounted noexec?",
         );
-        // No event tells that it is over.
+        // No event reports the end of it.
         unmount(&node.path(BIN));
         agent.repairs_by_itself(&right, &node);
         agent.stop();
     });
 }
 
-/// A file that nobody may change; as any other when dropped.
+/// An immutable file; it is an ordinary one again when dropped.
 struct Immutable(PathBuf);
 
 impl Immutable {
@@ -249,7 +249,7 @@ fn chattr(change: &str, path: &Path) -> bool {
     output.is_ok_and(|output| output.status.success())
 }
 
-/// Fault 21: a wrong file that nobody may change is told with the reason, and repaired once it may be changed.
+/// Fault 21: a wrong immutable file is reported with the reason, and repaired once it can be changed.
 #[test]
 fn fault_21_immutable_files() {
     let node = Node::installed();
@@ -272,7 +272,7 @@ fn fault_21_immutable_files() {
             "{told}"
         );
         assert_eq!(fs::read(&path).unwrap(), b"theirs");
-        // Each question is another try.
+        // Each request is another try.
         agent.until_without_asking("no temp", || temps(&node).is_empty());
         drop(held);
         agent.repairs_by_itself(&right, &node);
@@ -280,8 +280,8 @@ fn fault_21_immutable_files() {
     agent.stop();
 }
 
-/// Fault 21: what was downloaded cannot be recorded, so nothing of it is placed. The source is not asked for it again
-/// and again without a pause; the ledger free, all is installed.
+/// Fault 21: the ledger cannot be written, so nothing of a download is placed. The source is asked again only after
+/// pauses. Once the ledger can be written, everything is installed.
 #[test]
 fn fault_21_an_immutable_ledger() {
     let node = Node::installed();

@@ -70,8 +70,8 @@ fn drifts(agent: &Agent, path: &str) -> Vec<Value> {
     drifts
 }
 
-/// Fault 29: whoever keeps undoing a repair is named with the file, and gets fewer and fewer repairs to undo. No
-/// other file waits for that. When it is over, the node is right again by itself.
+/// Fault 29: a writer that keeps undoing a repair is named with the file, and the repairs become rarer. No other file
+/// waits for that. When the writer stops, the node becomes right by itself.
 #[test]
 fn fault_29_a_fight_over_the_conflist() {
     let node = Node::installed();
@@ -95,7 +95,7 @@ fn fault_29_a_fight_over_the_conflist() {
     );
     assert_eq!(agent.metric("cni_keeper_conflist_conflicts_total"), 1.0);
 
-    // Both contents are told, and that the repair waits.
+    // Both digests are reported, and that the repair waits.
     let fought = drifts(&agent, &path);
     let theirs = format!("sha256 {}", Sha256::of(THEIRS).short());
     let healed = fought
@@ -139,7 +139,7 @@ fn fault_29_a_fight_over_the_conflist() {
     agent.stop();
 }
 
-/// Fault 29: a fight over a plugin names its writer by the owner of what is found; it ends when a repair has lasted.
+/// Fault 29: a fight over a plugin names its writer by the owner of the file; it ends when a repair has lasted.
 #[test]
 fn fault_29_a_fight_over_a_plugin_ends_after_some_quiet() {
     let node = Node::installed();

@@ -13,7 +13,7 @@ const OTHER_NETWORK: &str =
     r#"{"cniVersion": "1.0.0", "name": "other", "plugins": [{"type": "bridge"}]}"#;
 const DISABLE: &str = "drift: {foreignConflists: disable}\n";
 
-/// Puts a file there in one step: else the agent may see it while it is still empty.
+/// Puts a file there in one step: otherwise the agent may see it while it is still empty.
 fn put(node: &Node, file: &str, content: &str) {
     let new = node.config().with_file_name("new");
     fs::write(&new, content).unwrap();
@@ -23,7 +23,7 @@ fn put(node: &Node, file: &str, content: &str) {
     fs::rename(new, path).unwrap();
 }
 
-/// Puts a file before ours and takes it away again. It is told as long as it is there, and never touched.
+/// Puts a file before ours and removes it again. It is reported as long as it is there, and never touched.
 fn is_told(file: &str, content: &str, kind: &str, reason: &str) -> Told {
     let node = node();
     let right = node.tree();
@@ -64,7 +64,7 @@ fn fault_30_a_conflist_that_sorts_before_ours() {
     assert_eq!(told.what, "sorts before ours, with the network 'other'");
 }
 
-/// Fault 34: one that stops containerd altogether. It stops nothing here.
+/// Fault 34: a file that stops containerd from loading anything. It does not stop the agent.
 #[test]
 fn fault_34_a_malformed_file_that_sorts_before_ours() {
     for content in ["", "{\"name\": ", "[]", "\u{feff}{}", "{\"plugins\": 3}"] {
@@ -81,7 +81,7 @@ fn fault_34_a_malformed_file_that_sorts_before_ours() {
     }
 }
 
-/// Fault 34: behind ours it stops no runtime, and whoever looks for it finds it.
+/// Fault 34: a malformed file that sorts after ours stops no runtime, and `/conflist` shows it.
 #[test]
 fn fault_34_a_malformed_file_that_sorts_behind_ours() {
     let node = node();
@@ -99,7 +99,7 @@ fn fault_34_a_malformed_file_that_sorts_behind_ours() {
     agent.stop();
 }
 
-/// What lies in a directory of the network's name becomes a part of it.
+/// Files in a directory with the network's name become a part of the network.
 #[test]
 fn a_drop_in() {
     let told = is_told(
@@ -111,7 +111,7 @@ fn a_drop_in() {
     assert_eq!(told.before, "a drop-in");
 }
 
-/// Fault 30, opted in: set aside as soon as it comes, given back on the way out.
+/// Fault 30 with `disable`: a foreign conflist is set aside as soon as it comes, and restored by uninstall.
 #[test]
 fn fault_30_a_foreign_conflist_is_set_aside_when_that_is_declared() {
     let node = node();
@@ -129,7 +129,7 @@ fn fault_30_a_foreign_conflist_is_set_aside_when_that_is_declared() {
     assert_eq!(node.read(ASIDE), OTHER_NETWORK.as_bytes());
     let aside = node.tree().get(ASIDE).clone();
     assert_eq!(aside.mode, 0o640);
-    // One that would stop the runtime as well.
+    // Also a file that would stop the runtime.
     put(&node, "etc/cni/net.d/06-broken.conf", "{");
     agent.becomes_ready();
     let told = drifts(&agent).remove(0);
@@ -147,7 +147,7 @@ fn fault_30_a_foreign_conflist_is_set_aside_when_that_is_declared() {
     assert!(!node.names(CONF).iter().any(ours));
 }
 
-/// Fault 30: somebody who keeps writing the same file does not fill the directory with what is set aside.
+/// Fault 30: a writer that keeps writing the same file does not fill the directory with files that are set aside.
 #[test]
 fn fault_30_the_same_foreign_conflist_is_set_aside_under_the_same_name() {
     let node = node();
@@ -159,7 +159,7 @@ fn fault_30_the_same_foreign_conflist_is_set_aside_under_the_same_name() {
         agent.becomes_ready();
     }
     assert_eq!(right.changes(&node.tree()), [ASIDE]);
-    // Another content is another file: nothing of anybody's is lost.
+    // Another content is another file, so nothing is lost.
     put(&node, RIVAL, "{");
     agent.becomes_ready();
     assert_eq!(node.read(ASIDE), OTHER_NETWORK.as_bytes());
@@ -167,7 +167,7 @@ fn fault_30_the_same_foreign_conflist_is_set_aside_under_the_same_name() {
     agent.stop();
 }
 
-/// The setting is switched while the agent runs: on, and what is there is set aside; off, and what comes stays.
+/// The setting changes while the agent runs. Switched on, present files are set aside; switched off, new ones stay.
 #[test]
 fn setting_foreign_conflists_aside_is_switched_while_it_runs() {
     let node = Node::installed();

@@ -20,7 +20,7 @@ fn waiting_for(more: &str) -> Node {
     node(&NETWORK.replace("network:\n", &format!("network:\n{more}")))
 }
 
-/// The conflist comes as soon as the file does, through directories that are not there yet, and without being asked.
+/// The conflist is written as soon as the file exists, also if its directories do not exist yet, and without a request.
 #[test]
 fn a_file_gate_opens() {
     let node = waiting_for("  requires: [{file: /run/flannel/subnet.env}]\n");
@@ -40,7 +40,7 @@ fn a_file_gate_opens() {
     agent.stop();
 }
 
-/// A gate that takes a connection and gives no answer is told as closed; repairs and questions do not wait for it.
+/// A gate that accepts a connection and gives no answer is reported as closed. Repairs and requests do not wait for it.
 #[test]
 fn a_gate_that_hangs_keeps_nobody_waiting() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -63,7 +63,7 @@ fn a_gate_that_hangs_keeps_nobody_waiting() {
     agent.stop();
 }
 
-/// A gate that closes again takes nothing away that is in place; it is told, and once it opens, all is well again.
+/// When a gate closes again, nothing is removed. It is reported, and once it opens, the node is ready again.
 #[test]
 fn a_tcp_gate_opens_and_closes() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -88,7 +88,7 @@ fn a_tcp_gate_opens_and_closes() {
     agent.stop();
 }
 
-/// A fact that comes, changes and goes: the conflist follows by itself, and is never written with a fact missing.
+/// A fact appears, changes and disappears: the conflist follows, and is never written with a fact missing.
 #[test]
 fn a_fact_in_a_file() {
     let network = NETWORK
@@ -122,7 +122,7 @@ fn a_fact_in_a_file() {
         "a new fact is no drift: {:?}",
         agent.drift()
     );
-    // Gone, as after a reboot: what is in place stays, and the reason is told.
+    // Gone, as after a reboot: the conflist stays, and the reason is reported.
     fs::remove_file(node.path(ENV)).unwrap();
     agent.becomes_unready("conflist: ");
     assert!(holds("1400"));

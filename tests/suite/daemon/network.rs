@@ -9,12 +9,11 @@ use crate::support::server::{Reply, Server};
 use crate::support::without_asking::IntactNode;
 
 const BRIDGE: &str = "opt/cni/bin/bridge";
-/// So that a test need not wait for the fifth attempt.
+/// Fewer attempts, so that a test does not wait long.
 const ONE_TRY: &str = "fetch: {attempts: 1}\n";
 const DOWNLOADED: &str = "cni_keeper_downloads_total{result=\"ok\",reason=\"\"}";
 
-/// Fault 49: on a node whose disk is right nothing is asked of the network, and everything but a lost copy is repaired
-/// without it.
+/// Fault 49: a node whose disk is right uses no network, and repairs everything except a lost copy without it.
 #[test]
 fn fault_49_offline_with_a_right_disk() {
     let server = Server::http();
@@ -59,7 +58,7 @@ fn fault_37_no_dns_at_boot() {
     agent.stop();
 }
 
-/// Fault 37: a mirror that comes up later is found by itself, after few questions.
+/// Fault 37: a mirror that comes up later is found after few requests.
 #[test]
 fn fault_37_a_mirror_that_comes_up_later() {
     let server = Server::http();
@@ -93,7 +92,7 @@ fn fault_37_a_mirror_that_comes_up_later() {
     agent.stop();
 }
 
-/// Fault 48: a mirror that serves something else is counted, also where the next one has what is pinned.
+/// Fault 48: a mirror that serves other bytes is counted, also if the next one has the right ones.
 #[test]
 fn fault_48_a_wrong_digest_is_counted_although_another_source_is_right() {
     let server = Server::http();
@@ -113,8 +112,8 @@ fn fault_48_a_wrong_digest_is_counted_although_another_source_is_right() {
     agent.stop();
 }
 
-/// An artifact that cannot be had does not keep the others from being fetched, whichever is declared first; the one is
-/// asked for again and again, with pauses.
+/// An artifact that cannot be downloaded does not keep the others from being fetched, whichever is declared first. It
+/// is requested again and again, with pauses.
 #[test]
 fn one_of_two_artifacts_cannot_be_had() {
     let node = Node::empty();
@@ -172,7 +171,7 @@ fn an_upgrade_without_a_source() {
     agent.stop();
 }
 
-/// The counters after damage that is known.
+/// The counters after known damage.
 #[test]
 fn damage_is_counted() {
     let node = Node::installed();

@@ -8,11 +8,11 @@ use crate::support::agent::Agent;
 use crate::support::node::{CONFLIST, Node};
 use crate::support::release::plugin;
 
-/// So many questions in a row, each answered after one look at the disk, is what "it does nothing by itself" means
-/// here. An agent that is woken by what it does itself looks all the time.
+/// The agent does nothing by itself if this many requests in a row each cost one observation. An agent that is woken by
+/// its own writes observes all the time.
 const QUIET: u64 = 20;
 
-/// Waits until the agent looks only because it is asked to.
+/// Waits until the agent observes only because of requests.
 fn settles(agent: &Agent) {
     agent.until("quiet", |agent| {
         let before = agent.passes();
@@ -32,12 +32,12 @@ fn fault_28_its_own_writes_do_not_keep_it_busy() {
         settles(&agent);
     }
     assert_eq!(drifts(&agent).len(), 2, "nothing was repaired twice");
-    // To have placed what was never there is no repair.
+    // Placing a file for the first time is no repair.
     let log = agent.stop();
     assert_eq!(log.matches("healed: ").count(), 2, "{log}");
 }
 
-/// Fault 35: a hundred writes beside ours, each followed by the question whether all is well.
+/// Fault 35: a hundred writes beside our files, each followed by a request to `/readyz`.
 #[test]
 fn fault_35_unrelated_files_cost_nothing() {
     let node = node();
@@ -64,7 +64,7 @@ fn fault_35_unrelated_files_cost_nothing() {
         before + 101,
         "it looks because it is asked, never because of them"
     );
-    // A file that the runtimes read as well is looked at, and that is all.
+    // A file that the runtimes read as well is observed, and nothing else happens.
     for write in 0..100_u32 {
         node.write("etc/cni/net.d/99-other.conf", &write.to_le_bytes(), 0o640);
         assert!(agent.is_ready(), "write {write}");
@@ -76,8 +76,8 @@ fn fault_35_unrelated_files_cost_nothing() {
     agent.stop();
 }
 
-/// Fault 33: a file written as `cp` does it: emptied, filled little by little, closed at last. Whenever in between the
-/// agent looks, there is one heal, and the writer writes on into a file that nobody sees any more.
+/// Fault 33: a file is written as `cp` does it: emptied, filled little by little, closed. Whenever the agent observes
+/// it in between, there is one repair, and the writer goes on writing into a file that has no name any more.
 #[test]
 fn fault_33_a_slow_rewrite_in_place_is_one_heal() {
     for file in [BRIDGE, CONFLIST] {

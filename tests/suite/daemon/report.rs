@@ -10,14 +10,14 @@ use crate::support::node::{BIN, CONFLIST, Node, STATE};
 
 const REPORT: &str = "drift: {policy: report}\n";
 
-/// On a machine where nothing was ever installed: not even a state directory is made.
+/// On a machine where nothing was ever installed, not even a state directory is made.
 #[test]
 fn an_empty_machine_stays_empty() {
     let node = Node::declared();
     node.declare_more(REPORT);
     let agent = Agent::start(&node);
     agent.becomes_unready("opt/cni/bin does not exist, and with it 3 plugins");
-    // As long as it is asked, it looks.
+    // It observes as long as it is asked.
     for _ in 0..10 {
         assert!(!agent.is_ready());
     }
@@ -28,7 +28,7 @@ fn an_empty_machine_stays_empty() {
     assert_eq!(node.whole_tree().paths(), Vec::<&str>::new());
 }
 
-/// Where everything is in place, every damage is told with the reason why it stays, and stays.
+/// On an installed node, every damage is reported with the reason why it is not repaired, and is not repaired.
 #[test]
 fn damage_is_told_and_stays() {
     let node = node();
@@ -73,7 +73,7 @@ fn damage_is_told_and_stays() {
     agent.stop();
 }
 
-/// As manifests/overlays/report-only has it: what it sees of the node is mounted read-only, and it misses nothing.
+/// As in manifests/overlays/report-only: the node's directories are mounted read-only, and nothing fails.
 #[test]
 fn a_node_that_is_mounted_read_only() {
     in_private_mounts(&a_node_that_is_mounted_read_only, |scratch| {
@@ -98,7 +98,7 @@ fn a_node_that_is_mounted_read_only() {
     });
 }
 
-/// Switched on while it runs, it stops repairing; switched off, it repairs what it had only told of.
+/// Switched on while the agent runs, it stops repairs; switched off, the agent repairs what it had only reported.
 #[test]
 fn the_policy_is_switched_while_it_runs() {
     let node = node();
@@ -120,7 +120,7 @@ fn the_policy_is_switched_while_it_runs() {
     let told = drifts(&agent).remove(0);
     assert_eq!((&*told.kind, &*told.outcome), ("dir-missing", "healed"));
     let lost = right.changes(&node.tree());
-    // What others had there is gone with the directory; nobody but they can bring it back.
+    // Foreign files are gone with the directory; the agent cannot restore them.
     assert!(lost.contains(&"opt/cni/bin/cilium-cni".to_owned()));
     assert_eq!(node.names(BIN), crate::support::release::PLUGINS);
     agent.stop();

@@ -12,8 +12,8 @@ use crate::support::node::{CONFLIST, Node};
 use crate::support::release::{NETWORK, RELEASE, Release, plugin};
 use crate::support::server::{Reply, Server};
 
-/// A node that has to download waits its part of the window, says so in one sentence that stays, and asks nobody
-/// meanwhile; without a window it does not wait. A node whose disk is right never does.
+/// A node that must download waits its part of the window, says so in one constant sentence, and sends no request
+/// meanwhile. Without a window it does not wait. A node whose disk is right never waits.
 #[test]
 fn only_a_download_waits_its_part_of_the_window() {
     let server = Server::http();
@@ -41,7 +41,7 @@ fn only_a_download_waits_its_part_of_the_window() {
     assert_eq!(server.count("/p.tgz"), 1);
 }
 
-/// Serves one body to whoever asks, and counts who is connected.
+/// Serves one body to every client, and counts the connections.
 struct Counter {
     address: SocketAddr,
     now: AtomicUsize,
@@ -91,7 +91,7 @@ impl Counter {
     }
 }
 
-/// Four artifacts are four requests, one after the other: of a thousand nodes a mirror has a thousand connections.
+/// Four artifacts are four requests, one after the other: a thousand nodes make a thousand connections.
 #[test]
 fn a_node_has_one_download_at_a_time() {
     for command in ["install", "run"] {

@@ -19,7 +19,7 @@ use crate::support::without_asking::{IntactNode, has_spares};
 
 const BRIDGE: &str = "opt/cni/bin/bridge";
 
-/// The names that are left of what was being written.
+/// The names of temporary files that are left.
 fn temps(node: &Node) -> Vec<String> {
     let tree = node.whole_tree();
     let paths = tree
@@ -44,7 +44,7 @@ fn fault_7_a_signal_in_the_middle_of_a_download() {
         server.wait_for("/p.tgz");
         assert!(!agent.is_ready());
         agent.signal(signal);
-        // It does not mind being told again.
+        // A second signal changes nothing.
         agent.stop();
         assert_eq!(temps(&node), [""; 0]);
         assert!(!node.has(BIN) && !node.has(CONF));
@@ -77,7 +77,7 @@ fn what_is_in_place_stays() {
     assert_eq!(temps(&node), [""; 0]);
 }
 
-/// A client that does not finish its request does not hold up the end, with a second signal not even for a moment.
+/// A client that does not finish its request does not delay the end; with a second signal not even for a moment.
 #[test]
 fn a_client_that_stays() {
     let node = Node::installed();
@@ -94,8 +94,8 @@ fn a_client_that_stays() {
     drop(clients);
 }
 
-/// Faults 1 to 4: an agent that is killed while it changes the disk for a repair leaves the old file or the new one. The
-/// next agent completes the repair, and nothing is left over.
+/// Faults 1 to 4: an agent that is killed while it changes the disk for a repair leaves the old file or the new one.
+/// The next agent completes the repair, and nothing is left over.
 #[test]
 fn killed_in_the_middle_of_a_repair() {
     if !strace::available() {
@@ -134,7 +134,7 @@ fn killed_in_the_middle_of_a_repair() {
     assert!(kills >= 5, "{kills} kills");
 }
 
-/// Runs an agent that is killed at the `nth` call of a kind; `false` if it gets through before.
+/// Runs an agent that is killed at the `nth` call of a kind; `false` if it makes fewer.
 fn is_killed_at(node: &Node, call: &str, nth: usize, through: impl Fn() -> bool) -> bool {
     let mut strace = Command::new("strace");
     strace

@@ -22,13 +22,13 @@ fn corrupt(path: &PathBuf) {
     file.write_all(b"corrupt").unwrap();
 }
 
-/// Waits until there are two sound copies of everything.
+/// Waits until there are two intact copies of every plugin.
 #[track_caller]
 fn restocks(agent: &Agent, node: &Node) {
     agent.until_without_asking("two copies of each plugin", || has_spares(node));
 }
 
-/// Runs `body` while somebody looks at a plugin all the time; fails if it was ever seen with other bytes.
+/// Runs `body` while a thread reads a plugin all the time; fails if it ever had other bytes.
 fn never_wrong(node: &Node, body: impl FnOnce()) {
     let stop = Arc::new(AtomicBool::new(false));
     let (path, told) = (node.path(BRIDGE), Arc::clone(&stop));
@@ -51,8 +51,8 @@ fn never_wrong(node: &Node, body: impl FnOnce()) {
     assert!(observer.join().unwrap() > 0);
 }
 
-/// One copy or the other is damaged in place: a lost plugin is right again all the same, at no moment there are wrong
-/// bytes, and afterwards there are two sound copies again.
+/// One of the copies is damaged in place: a lost plugin is repaired nevertheless, wrong bytes are never visible, and
+/// afterwards there are two intact copies again.
 #[test]
 fn one_copy_is_damaged() {
     let node = Node::installed();
@@ -91,8 +91,8 @@ fn a_damaged_spare_is_found_by_the_resync() {
     agent.stop();
 }
 
-/// Both copies are damaged, and the source is gone: nothing wrong is put in place, the reason is told, nothing crashes;
-/// the source back, all is repaired.
+/// Both copies are damaged, and the source is gone: nothing wrong is placed, the reason is reported, and the agent
+/// lives. When the source is back, everything is repaired.
 #[test]
 fn both_copies_are_damaged() {
     let node = Node::installed();
@@ -110,7 +110,7 @@ fn both_copies_are_damaged() {
             agent.get("/readyz?verbose").body.contains("plugins.tgz")
         });
         assert!(!node.has(BRIDGE));
-        // The rest is repaired as ever.
+        // The other files are repaired as before.
         for file in ["opt/cni/bin/loopback", "opt/cni/bin/host-local"] {
             fs::remove_file(node.path(file)).unwrap();
             agent.until_without_asking("repaired", || node.has(file));
@@ -146,8 +146,8 @@ fn a_damaged_copy_beside_a_proven_one() {
     }
 }
 
-/// All copies and every source are gone: a lost plugin is told with the reason, nothing crashes, and the source back,
-/// it is repaired.
+/// All copies and every source are gone: a lost plugin is reported with the reason, and the agent lives. When the
+/// source is back, the plugin is repaired.
 #[test]
 fn nothing_to_mend_with() {
     let node = Node::installed();

@@ -18,8 +18,7 @@ use damage::Storm;
 use observer::{Observer, Seen};
 use truth::Truth;
 
-/// How much damage one storm does, unless told otherwise. Not much: a file that is broken again and again is waited
-/// for longer and longer, and nothing happens meanwhile.
+/// How much damage one storm does by default. It is little, because the pauses before repairs of the same file grow.
 const BLOWS: u64 = 30;
 /// What the names of our own temporary files begin with.
 const TEMP: &str = ".cni-keeper-";
@@ -59,7 +58,7 @@ fn storm(seed: u64) -> Seen {
         storm.blow(&observer);
     }
     storm.abate(&observer);
-    // A file that was broken again and again is a conflict for some time yet, and is repaired nevertheless.
+    // A file that was broken again and again is a conflict for some time, and is repaired nevertheless.
     agent.until("repaired after the storm", |agent| {
         agent.get("/readyz?exclude=conflict").status == 200
     });

@@ -17,7 +17,7 @@ use crate::support::rerun::has_program;
 use crate::support::skipped;
 use crate::support::without_asking::IntactNode;
 
-/// Another name of a file, in a directory that nobody watches: what is done through it is no event in ours.
+/// Another name of a file, in a directory that is not watched: changes through it give no event in ours.
 struct Alias {
     path: PathBuf,
     _dir: TempDir,
@@ -43,8 +43,8 @@ impl Alias {
     }
 }
 
-/// Fault 27: the same size, the same time, and no event: whoever asks gets no lie, since the kernel keeps a time that
-/// nobody else can set.
+/// Fault 27: the same size, the same time, and no event. The answer is right nevertheless, because the kernel keeps a
+/// time of change that no program can set.
 #[test]
 fn fault_27_the_same_size_and_time_are_not_believed() {
     for file in [BRIDGE, CONFLIST] {
@@ -66,7 +66,7 @@ fn fault_27_the_same_size_and_time_are_not_believed() {
     }
 }
 
-/// Fault 26: nobody tells, nobody asks: the next full look repairs it.
+/// Fault 26: without an event and without a request, the next full reading repairs it.
 #[test]
 fn fault_26_a_lost_event_is_made_up_for() {
     for file in [BRIDGE, CONFLIST] {
@@ -82,7 +82,7 @@ fn fault_26_a_lost_event_is_made_up_for() {
     }
 }
 
-/// Somebody who has a file mapped into memory and can change it without any call to the kernel.
+/// A program that has a file mapped into memory, and can change it without a system call.
 struct Mapping(Child);
 
 impl Mapping {
@@ -135,7 +135,7 @@ impl Drop for Mapping {
     }
 }
 
-/// Fault 27: a change that leaves no trace but itself, as a failing disk makes one. The full reading finds it.
+/// Fault 27: a change without any trace, as a failing disk makes it. The full reading finds it.
 #[test]
 fn fault_27_what_leaves_no_trace_is_found_by_reading() {
     if !has_program("python3") {

@@ -26,7 +26,7 @@ const FOREIGN: [&str; 4] = [
     "etc/cni/net.d/10-pods.conflist.bak",
 ];
 
-/// What somebody else does to one declared file. None of it goes through a link: that may lead out of the sandbox.
+/// Damage to one declared file. It never follows a link, which may lead out of the sandbox.
 const BLOWS: [fn(&Path, &mut Rng) -> io::Result<()>; 14] = [
     |path, _| fs::remove_file(path),
     |path, _| fs::remove_file(path),
@@ -66,7 +66,7 @@ pub(super) struct Storm<'a> {
     others: BTreeMap<PathBuf, Traces>,
 }
 
-/// What shows that a file was touched: what it is, and when its inode was last changed.
+/// By this a change of a file is seen: its type and content, and when its inode was last changed.
 type Traces = (u64, u32, (i64, i64));
 
 impl<'a> Storm<'a> {
@@ -81,8 +81,7 @@ impl<'a> Storm<'a> {
         storm
     }
 
-    /// Does damage once, and lets the observer see some of what follows. Sometimes there is a calm, in which all can
-    /// become right.
+    /// Does damage once, and lets the observer take some samples. Sometimes it waits until everything is right again.
     pub(super) fn blow(&mut self, observer: &Observer) {
         if self.random.u8(..6) == 0 {
             self.abate(observer);
@@ -90,16 +89,16 @@ impl<'a> Storm<'a> {
         }
         observer.strike(|| {
             self.nothing_else_was_touched();
-            // What others do fails, too: the file is gone already, a directory is in the way.
+            // The damage may fail: the file is gone already, or a directory is in the way.
             let _ = self.strike();
             self.others = self.look_at_others();
         });
-        // Sometimes the next blow falls at once, sometimes everything is over by then.
+        // Sometimes the next damage comes at once, sometimes after the repair.
         let pause = [0, 0, 1, 2, 3];
         observer.takes(pause[self.random.usize(..pause.len())]);
     }
 
-    /// Takes away what the agent leaves to people: directories in the place of files, and foreign conflists.
+    /// Removes what the agent leaves to people: directories in the place of files, and foreign conflists.
     pub(super) fn abate(&mut self, observer: &Observer) {
         observer.strike(|| {
             self.nothing_else_was_touched();
@@ -135,7 +134,7 @@ impl<'a> Storm<'a> {
         }
     }
 
-    /// What a package's upgrade does: the directory goes, and comes back later, or not.
+    /// As a package upgrade does: the directory is removed, and comes back later or not.
     fn remove_tree(&mut self) -> io::Result<()> {
         let dir = self.node.path([BIN, CONF][self.random.usize(..2)]);
         fs::remove_dir_all(&dir)?;
@@ -145,7 +144,7 @@ impl<'a> Storm<'a> {
         }
     }
 
-    /// Another network that sorts before ours: it comes, loads or not, and goes.
+    /// A foreign conflist that sorts before ours: it appears, loads or not, and disappears.
     fn foreign_conflist(&mut self) -> io::Result<()> {
         let path = self.node.path(FOREIGN_CONFLIST);
         if path.exists() {

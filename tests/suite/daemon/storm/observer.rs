@@ -8,12 +8,12 @@ use std::thread::{self, JoinHandle};
 use super::truth::Truth;
 use crate::support::agent::get;
 
-/// What does not count here. A conflict has its own tests and would hide every lie about files; that the machine
-/// was too slow for an answer in time (`look`) is told as such and is no lie.
+/// Checks that do not count here. `conflict` has its own tests and would hide every wrong answer about files. `look`
+/// only says that the machine was too slow for an answer in time.
 const QUESTION: &str = "/readyz?exclude=conflict";
 const TOO_SLOW: &str = "[-]look failed";
 
-/// A thread that watches the agent; fails the test if it was lied to.
+/// A thread that watches the agent, and fails the test after a wrong answer.
 pub(super) struct Observer {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<Seen>>,
@@ -28,7 +28,7 @@ struct Shared {
     failed: AtomicBool,
 }
 
-/// What there was to see between two blows.
+/// What was seen between two damages.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     /// Something was wrong all the while, and the agent said so.
@@ -56,7 +56,7 @@ impl Observer {
         }
     }
 
-    /// Does damage while the observer knows of it.
+    /// Does damage, and tells the observer.
     pub(super) fn strike<T>(&self, damage: impl FnOnce() -> T) -> T {
         let mut blows = self.shared.blows();
         *blows += 1;
@@ -72,7 +72,7 @@ impl Observer {
         }
     }
 
-    /// Ends the watch, and fails if there was a lie.
+    /// Ends the observation, and fails if an answer was wrong.
     pub(super) fn finish(mut self) -> Seen {
         self.shared.finished.store(true, Ordering::SeqCst);
         let thread = self.thread.take().unwrap();
@@ -103,10 +103,11 @@ impl Shared {
         seen
     }
 
-    /// Asks, and looks at the disk afterwards. If no damage was done meanwhile, only the agent changed anything, and it
-    /// never breaks what is right: what is wrong afterwards was wrong all the while.
+    /// Asks the agent, and reads the disk afterwards. If no damage was done meanwhile, only the agent changed
+    /// anything. It never breaks a right file, so what is wrong afterwards was wrong all the time.
     ///
-    /// `before` is what was seen the last time; there is no time to look before asking, or all would be repaired by then.
+    /// `before` is what was seen the last time; there is no time to look before asking, or all would be repaired by
+    /// then.
     fn sample(
         &self,
         agent: SocketAddr,
@@ -152,7 +153,7 @@ impl Shared {
     }
 }
 
-/// What the disk was like.
+/// The state of the disk.
 struct Look {
     /// After how much damage.
     blows: u64,
@@ -160,7 +161,7 @@ struct Look {
     lies: Vec<String>,
 }
 
-/// Says so when it is dropped by a panic.
+/// Reports a panic when it is dropped by one.
 struct Failing<'a>(&'a AtomicBool);
 
 impl Drop for Failing<'_> {

@@ -32,7 +32,7 @@ pub(super) fn declared() -> impl Iterator<Item = String> {
 }
 
 impl Truth {
-    /// Takes what is there for right.
+    /// Takes the present files as right.
     pub(super) fn of(node: &Node) -> Self {
         let right = |file: String| {
             let path = node.path(&file);
@@ -50,7 +50,7 @@ impl Truth {
         }
     }
 
-    /// Everything because of which "ready" would be a lie, sorted.
+    /// Everything because of which "ready" would be wrong, sorted.
     pub(super) fn lies(&self) -> Vec<String> {
         let wrong = self.files.iter().filter(|file| !file.is_there());
         let mut lies: Vec<String> = wrong.map(|file| file.path.display().to_string()).collect();
@@ -87,7 +87,7 @@ impl IntactNode {
         if looks != (self.mode, self.owner, self.content.len() as u64) {
             return Ok(false);
         }
-        // A pipe may have taken its place by now, and nobody waits for the other end of that.
+        // A pipe may have taken its place by now, and this must not wait for the other end.
         let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
         let mut options = OpenOptions::new();
         let mut file = options

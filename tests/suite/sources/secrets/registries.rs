@@ -1,4 +1,5 @@
-//! The secrets of registries: passwords, identity tokens, the tokens made from them, and the signed URLs of the storage.
+//! The secrets of registries: passwords, identity tokens, the tokens made from them, and the signed URLs of the
+//! storage.
 
 use std::collections::HashMap;
 use std::fs;
