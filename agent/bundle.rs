@@ -106,7 +106,7 @@ impl Bundle {
             root,
             _lock: lock,
             health: SharedServerHealth::default(),
-            spread: Spread::of(&machine_name().unwrap_or_default()),
+            spread: Spread::for_node(&machine_name().unwrap_or_default()),
             contents: Vec::new(),
         })
     }

@@ -7,7 +7,7 @@
 use super::location::TextSource;
 use super::yaml::{Yaml, YamlNode};
 
-/// Lays the file over the profile. Each value keeps the place where it was written.
+/// Merges the file over the profile. Each value keeps the location where it was written.
 pub(super) fn merge_over(below: &mut YamlNode, above: YamlNode) {
     match (&mut below.value, above.value) {
         (Yaml::Map(entries), Yaml::Map(above)) if below.at.path != "network.conflist" => {
@@ -28,11 +28,11 @@ pub(super) fn merge_over(below: &mut YamlNode, above: YamlNode) {
     below.at = above.at;
 }
 
-/// An artifact of the profile's name changes that artifact; any other is added behind.
+/// An artifact with the name of one of the profile's changes that artifact; any other is added at the end.
 fn merge_artifact(artifacts: &mut Vec<YamlNode>, above: YamlNode) {
     let name = text_of(&above, "name");
     let slot = artifacts.iter_mut().find(|below| {
-        // Only what is still the profile's: a second one of the same name in the file is a mistake to report.
+        // Only one that is still the profile's: a second one of the same name in the file is a mistake to report.
         below.at.source == TextSource::Profile && name.is_some() && text_of(below, "name") == name
     });
     match slot {
@@ -52,7 +52,7 @@ fn text_of<'a>(artifact: &'a YamlNode, key: &str) -> Option<&'a str> {
     }
 }
 
-/// A pin belongs to a version, and an architecture has one: what the file says anew is not inherited.
+/// Removes the profile's pins that the file replaces: a pin belongs to one version, and an architecture has one pin.
 fn drop_stale_pins(below: &mut YamlNode, above: &YamlNode) {
     let new_version =
         above.get("version").is_some() && text_of(above, "version") != text_of(below, "version");
@@ -72,7 +72,7 @@ fn drop_stale_pins(below: &mut YamlNode, above: &YamlNode) {
                 }
                 !new_version
             }
-            // Not a pin but the request for one, of whatever version.
+            // Not a pin, but the request to fill one in, for any version.
             _ => other.is_none(),
         }
     });

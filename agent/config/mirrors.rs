@@ -84,10 +84,10 @@ fn read_prefix(value: ConfigValue<'_>) -> Option<String> {
     Some(prefix.to_owned())
 }
 
-/// An address as it is compared: one host is the same in capitals and with the port that it has anyway.
+/// An address as it is compared: capitals in the host and the default port make no difference.
 fn normalize_address(address: &str) -> String {
     match is_registry(address) {
-        // No part of a reference has capitals but the host, where they mean nothing.
+        // In a reference only the host may have capitals, and there they mean nothing.
         true => address.to_lowercase(),
         false => Url::parse(address).map_or_else(|_| address.to_owned(), String::from),
     }
@@ -98,8 +98,8 @@ fn is_registry(prefix: &str) -> bool {
 }
 
 impl Mirrors {
-    /// Every place to ask, in order: the mirrors of all sources, then the sources themselves unless a rule leaves
-    /// them out. Of several rules that fit a source, the one with the longest prefix holds.
+    /// Every address to ask, in order: the mirrors of all sources, then the sources themselves unless a rule says `only`.
+    /// Of several rules that fit a source, the one with the longest prefix applies.
     pub(super) fn place_before(&self, sources: Vec<String>) -> Vec<String> {
         let mut places: Vec<String> = Vec::new();
         let mut origins = Vec::new();
@@ -121,19 +121,19 @@ impl Mirrors {
             }
         }
         places.extend(origins);
-        // One that is named twice would only be asked twice.
+        // An address that is listed twice would be asked twice.
         let mut seen = std::collections::HashSet::new();
         places.retain(|place| seen.insert(place.clone()));
         places
     }
 
-    /// A sentence for each rule that no source begins with, once all sources were looked at: it may be there for
-    /// another cluster, or have a slip.
+    /// A sentence for each rule that fits no source, once all sources were read: it may be meant for another cluster,
+    /// or have a typing error.
     pub(super) fn unused_rules(&self) -> Vec<String> {
         let rules = self.0.iter().filter(|rule| !rule.is_used.get());
         let sentence = |rule: &Mirror| {
             format!(
-                "mirrors: no source begins with {}/; check the rule for a slip, or leave it out",
+                "mirrors: no source begins with {}/; check the rule for a typing error, or remove it",
                 rule.from
             )
         };

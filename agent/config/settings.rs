@@ -28,7 +28,7 @@ pub struct Settings {
     pub network: Option<NetworkSettings>,
     /// What to do about drift.
     pub drift: DriftSettings,
-    /// What is no mistake and probably not meant, a sentence each.
+    /// What is valid but probably not meant, a sentence each.
     pub warnings: Vec<String>,
     /// Directories of this machine that are asked for an artifact, by its digest, before any of its sources.
     pub seeds: Vec<PathBuf>,
@@ -38,7 +38,7 @@ pub struct Settings {
     pub http: HttpSettings,
     /// The container runtime to ask what it has loaded; `None` asks nobody.
     pub runtime: Option<RuntimeSettings>,
-    /// What is asked of the Kubernetes API, and told to it; nothing by default.
+    /// What is read from the Kubernetes API and reported to it; nothing by default.
     pub kubernetes: KubernetesSettings,
 }
 
@@ -128,23 +128,23 @@ pub struct FetchSettings {
     pub total_timeout: Duration,
     /// The least throughput in bytes a second, measured over `read_timeout`; 0 turns it off.
     pub min_rate: u64,
-    /// How often the list of sources is gone through before giving up.
+    /// How many rounds over the list of sources are tried.
     pub attempts: NonZeroU32,
-    /// What the nodes of a cluster are spread over before the running agent's first download, and when they come back
-    /// after an outage; each by its name. Zero for a node that does not wait at its start.
+    /// The time over which the nodes of a cluster spread the running agent's first download, and their downloads after an
+    /// outage; each node by its name. With zero a node does not wait at its start.
     pub spread: Duration,
     /// The largest artifact accepted, in bytes.
     pub max_size: u64,
     /// A PEM file with certificate authorities to trust beside the system's own.
     pub ca_file: Option<PathBuf>,
-    /// What is shown to whom: headers and client certificates; no two with the same prefix.
+    /// Which headers and client certificates are sent where; no two rules have the same prefix.
     pub access: Vec<AccessRule>,
     /// Credentials for registries, in a file as `docker login` writes it (`config.json`).
     pub registry_config: Option<PathBuf>,
 }
 
 impl FetchSettings {
-    /// The place in `access` of the rule for a request to `url`: the one with the longest prefix that covers it.
+    /// The index in `access` of the rule for a request to `url`: the one with the longest prefix that covers it.
     #[must_use]
     pub fn find_access_rule(&self, url: &Url) -> Option<usize> {
         let covering = self
@@ -177,11 +177,11 @@ impl FetchSettings {
     }
 }
 
-/// What goes with the requests to one part of the web. The files are the agent's own, never below `--host-root`,
-/// and are read anew for each download, since mounted secrets are replaced while it runs.
+/// Headers and certificates for the requests to one part of the web. The files are the agent's own, never below
+/// `--host-root`, and are read again for each download, since mounted secrets are replaced while it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessRule {
-    /// Which requests are meant.
+    /// To which requests it applies.
     pub prefix: UrlPrefix,
     /// A file of `Name: value` lines that are sent as headers.
     pub headers_file: Option<PathBuf>,
@@ -217,7 +217,7 @@ pub struct RuntimeSettings {
     pub socket: PathBuf,
 }
 
-/// The Kubernetes API: how it is reached, and what it is told about this node.
+/// The Kubernetes API: how it is reached, and what is reported to it about this node.
 ///
 /// Files are the agent's own, not below `--host-root`: a pod has its ServiceAccount mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -228,7 +228,7 @@ pub struct KubernetesSettings {
     pub events: bool,
     /// The key of the startup taint that is removed once the node is ready.
     pub remove_taint: Option<String>,
-    /// The API server as `https://HOST:PORT`; `None` for the one that every pod is told of
+    /// The API server as `https://HOST:PORT`; `None` for the one in the environment of every pod
     /// (`KUBERNETES_SERVICE_HOST` and `KUBERNETES_SERVICE_PORT`).
     pub server: Option<String>,
     /// A PEM file with the authorities that its certificate may come from; nobody else is trusted.
@@ -238,7 +238,7 @@ pub struct KubernetesSettings {
 }
 
 impl KubernetesSettings {
-    /// Whether the API is to be told anything.
+    /// Whether anything is reported to the API.
     #[must_use]
     pub const fn reports_anything(&self) -> bool {
         self.condition || self.events || self.remove_taint.is_some()

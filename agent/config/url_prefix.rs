@@ -12,10 +12,10 @@ pub(super) struct SentCredentials {
     pub certificate: bool,
 }
 
-/// The start of a URL, up to a whole part of the path: `https://host/a` is for `/a` and `/a/b`, never for `/ab`.
+/// The start of a URL, up to a whole part of the path: `https://host/a` covers `/a` and `/a/b`, but not `/ab`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UrlPrefix {
-    /// An `oci://` prefix is kept as the URL of the registry's API that it stands for.
+    /// For an `oci://` prefix, the URL of the registry's API.
     url: Url,
 }
 
@@ -60,7 +60,7 @@ impl UrlPrefix {
         Ok(Self { url })
     }
 
-    /// Whether a request to `url` is meant: same scheme, host and port, and the path at or below this one's.
+    /// Whether the prefix covers a request to `url`: same scheme, host and port, and the path at or below this one's.
     ///
     /// Both have been through the URL parser, which has resolved `..` also where it was percent-encoded.
     #[must_use]
@@ -96,7 +96,7 @@ fn parse_registry(rest: &str, plain: bool) -> Result<Url, String> {
             "a prefix ends with the repository's name; remove the tag and the digest".to_owned(),
         );
     }
-    // The whole host, with what is beside its API: that is where many have their tokens.
+    // The whole host, with what is beside its API: many registries issue their tokens there.
     let api = if repository.is_empty() { "" } else { "v2/" };
     let text = format!("{scheme}://{host}/{api}{repository}");
     check_web_url(&text)?;

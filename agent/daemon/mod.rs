@@ -363,7 +363,7 @@ impl Daemon {
             && let Some(download) = self.caretaker.fetch_artifact(artifact.clone())
         {
             let name = artifact.name;
-            self.refetch.began(&name);
+            self.refetch.record_start(&name);
             self.fetch = Some(Box::pin(async move { (name, download.await) }));
             return;
         }
@@ -376,7 +376,7 @@ impl Daemon {
     /// What to download now.
     fn next_download(&self, now: Instant) -> Option<Artifact<DeclaredPin>> {
         let names = self.wanted.iter().map(|artifact| artifact.name.as_str());
-        let name = self.refetch.next(names, now)?;
+        let name = self.refetch.next_download(names, now)?;
         let mut wanted = self.wanted.iter();
         wanted.find(|artifact| artifact.name == name).cloned()
     }
@@ -406,7 +406,7 @@ impl Daemon {
 /// When a declaration's downloads may begin, by where its node stands among those of its cluster.
 fn refetch(keeper: &Context, now: Instant) -> Refetch {
     let window = keeper.settings().fetch.spread;
-    Refetch::starting(now, keeper.spread().start(window), window)
+    Refetch::with_delay(now, keeper.spread().start_delay(window), window)
 }
 
 fn keeper(start: &Start, settings: Settings, known: KnownNode) -> Context {

@@ -134,15 +134,15 @@ impl Daemon {
         };
         if self.wanted.is_empty() {
             self.no_supply.clear();
-            self.refetch.settled();
+            self.refetch.reset();
         } else if pass.deeds.downloaded && self.wanted.iter().any(in_vain) {
-            self.refetch.failed(now, self.draw());
+            self.refetch.record_failure(now, self.draw());
         }
     }
 
     /// This node's next number among those of its cluster.
     fn draw(&self) -> u64 {
-        self.caretaker.context().spread().draw()
+        self.caretaker.context().spread().next_number()
     }
 
     /// Brings the drift log, the counters and the back-off up to date.
@@ -354,7 +354,7 @@ impl Daemon {
                 tracing::warn!("{error}");
                 self.record_error(error.to_string());
                 self.no_supply.insert(artifact, error.to_string());
-                self.refetch.failed(now, self.draw());
+                self.refetch.record_failure(now, self.draw());
             }
         }
     }

@@ -124,7 +124,7 @@ impl<'a> PinResolver<'a> {
             self.options.rounds,
         );
         let answer = loop {
-            let index = match rounds.next(Instant::now(), self.options.spread.draw()) {
+            let index = match rounds.next_step(Instant::now(), self.options.spread.next_number()) {
                 Next::Ask(index) => index,
                 Next::Wait(pause) => {
                     tokio::time::sleep(pause).await;
@@ -144,7 +144,7 @@ impl<'a> PinResolver<'a> {
                             "not to be believed: {why}"
                         );
                     }
-                    rounds.failed(index, error.kind(), error.retry_after(), Instant::now());
+                    rounds.record_failure(index, error.kind(), error.retry_after(), Instant::now());
                     let before = failures[index].as_ref().map_or(0, |before| before.attempts);
                     failures[index] = error.into_failure(&sources[index], before + 1);
                 }

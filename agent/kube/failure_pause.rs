@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::retry::{Backoff, Jitter, share};
+use crate::retry::{Backoff, Jitter, take_share};
 
 /// The pauses after failures.
 const REQUEST_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(300));
@@ -35,7 +35,7 @@ impl FailurePause {
 
 /// A period between 90 % and 110 % of `period`, so that the nodes of a cluster do not act at the same moment.
 pub(super) fn spread_period(period: Duration, random: u64) -> Duration {
-    period * 9 / 10 + share(period / 5, random)
+    period * 9 / 10 + take_share(period / 5, random)
 }
 
 #[cfg(test)]

@@ -76,7 +76,7 @@ impl Context {
             memory: FileStateCache::default(),
             health: Arc::default(),
             pins: LearnedPins::default(),
-            spread: Arc::new(Spread::of(&name)),
+            spread: Arc::new(Spread::for_node(&name)),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::spread::share;
+use super::spread::take_share;
 
 /// How long to wait before the next try: twice as long after each failure, up to a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,8 +39,8 @@ impl Backoff {
         let pause = self.first.saturating_mul(factor).min(self.max);
         match jitter {
             Jitter::None => pause,
-            Jitter::UpperHalf(random) => pause / 2 + share(pause / 2, random),
-            Jitter::Full(random) => share(pause, random),
+            Jitter::UpperHalf(random) => pause / 2 + take_share(pause / 2, random),
+            Jitter::Full(random) => take_share(pause, random),
         }
     }
 }

@@ -1,18 +1,18 @@
-//! Which servers were found not to answer, so that one that is dead costs one timeout and not one for each file.
+//! Which servers did not answer, so that a dead server costs one timeout and not one for each file.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::is_of_server;
+use super::verdict::is_of_server;
 use crate::model::FailureKind;
 
-/// How long a server is asked last after it did not answer. No longer than that however often it happens: where the
-/// next one is a slow origin, `scripts/fleet` has nodes ready later the longer they stay away from a mirror that is back.
+/// For how long a server is asked last after it did not answer. It stays the same however often that happens: where the
+/// next source is slow, `scripts/fleet` shows that nodes are ready the later, the longer they avoid a mirror that is back.
 const REST: Duration = Duration::from_secs(60);
 
-/// What is known of servers, by `SCHEME://HOST:PORT`.
+/// Which servers are down, by `SCHEME://HOST:PORT`.
 ///
-/// It only ever puts them in order: one that is down is asked after all others, and still asked.
+/// It only changes the order: a server that is down is asked after all others.
 #[derive(Debug, Default)]
 pub struct Health {
     /// Until when each of them is down.
@@ -21,18 +21,18 @@ pub struct Health {
 
 impl Health {
     /// A request to a server failed.
-    pub fn failed(&mut self, server: &str, kind: FailureKind, now: Instant) {
+    pub fn record_failure(&mut self, server: &str, kind: FailureKind, now: Instant) {
         if is_of_server(kind) {
             self.down.insert(server.to_owned(), now + REST);
         }
     }
 
-    /// A server gave what it was asked for.
-    pub fn worked(&mut self, server: &str) {
+    /// A server gave the file that it was asked for.
+    pub fn record_success(&mut self, server: &str) {
         self.down.remove(server);
     }
 
-    /// Whether others are asked first.
+    /// Whether other servers are asked first.
     #[must_use]
     pub fn is_down(&self, server: &str, now: Instant) -> bool {
         self.down.get(server).is_some_and(|until| now < *until)
@@ -49,18 +49,18 @@ mod tests {
     fn a_server_is_down_for_a_while_and_up_once_it_works() {
         let (mut health, start) = (Health::default(), Instant::now());
         assert!(!health.is_down(MIRROR, start));
-        health.failed(MIRROR, FailureKind::Timeout, start);
+        health.record_failure(MIRROR, FailureKind::Timeout, start);
         assert!(health.is_down(MIRROR, start));
         assert!(!health.is_down("https://other.example:443", start));
         let later = start + REST;
         assert!(!health.is_down(MIRROR, later), "it is worth a try again");
         for _ in 0..40 {
-            health.failed(MIRROR, FailureKind::Timeout, later);
+            health.record_failure(MIRROR, FailureKind::Timeout, later);
         }
         assert!(health.is_down(MIRROR, later));
         assert!(!health.is_down(MIRROR, later + REST), "as soon as before");
-        health.failed(MIRROR, FailureKind::Timeout, later);
-        health.worked(MIRROR);
+        health.record_failure(MIRROR, FailureKind::Timeout, later);
+        health.record_success(MIRROR);
         assert!(!health.is_down(MIRROR, later));
     }
 
@@ -74,7 +74,7 @@ mod tests {
             FailureKind::Digest,
             FailureKind::Truncated,
         ] {
-            health.failed(MIRROR, kind, now);
+            health.record_failure(MIRROR, kind, now);
             assert!(!health.is_down(MIRROR, now), "{kind:?}");
         }
     }

@@ -1,35 +1,36 @@
-//! What an agent that stays downloads next, and when.
+//! What the running agent downloads next, and when.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use super::{Backoff, Jitter, share};
+use super::backoff::{Backoff, Jitter};
+use super::spread::take_share;
 
-/// The pause after all that is wanted was asked for and something of it failed. The download itself has tried every
-/// source several times by then.
+/// The pauses after every wanted artifact was tried and one of them failed. Each download has tried every source
+/// several times by then.
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_secs(300));
 
-/// The order of downloads: each artifact that is wanted once, so that one that cannot be had does not keep the others
-/// waiting; then, after a pause, each of them again.
+/// The order of downloads. Each wanted artifact is tried once, so that one that is not available does not delay the
+/// others; after a pause, each of them is tried again.
 #[derive(Debug, Default)]
 pub struct Refetch {
-    /// What the nodes of a cluster are spread over, when they start and when they come back after an outage.
+    /// The time over which the nodes of a cluster spread their downloads, at their start and after an outage.
     window: Duration,
     /// When the first download may begin, and how long after the start that is.
     first: Option<(Instant, Duration)>,
-    /// What was asked for since the last pause.
+    /// What was tried since the last pause.
     tried: BTreeSet<String>,
-    /// How many times in a row something failed between two pauses, and whether that is so since the last one.
+    /// In how many tries in a row something failed, and whether something failed since the last pause.
     failures: u32,
     failed: bool,
     pause_ends: Option<Instant>,
 }
 
 impl Refetch {
-    /// For an agent that starts now, or takes up another declaration; `delay` is what it waits before its first
-    /// download of `window`, over which the cluster's nodes are spread.
+    /// For an agent that starts now, or that gets another configuration. `delay` is this node's part of `window`: how long
+    /// it waits before its first download.
     #[must_use]
-    pub fn starting(now: Instant, delay: Duration, window: Duration) -> Self {
+    pub fn with_delay(now: Instant, delay: Duration, window: Duration) -> Self {
         Self {
             window,
             first: now.checked_add(delay).map(|at| (at, delay)),
@@ -37,8 +38,8 @@ impl Refetch {
         }
     }
 
-    /// The one of `wanted` to download now.
-    pub fn next<'a>(
+    /// Which of the wanted artifacts to download now.
+    pub fn next_download<'a>(
         &self,
         mut wanted: impl Iterator<Item = &'a str> + Clone,
         now: Instant,
@@ -54,42 +55,42 @@ impl Refetch {
         wanted.next().filter(|_| !paused)
     }
 
-    /// The download of this one begins.
-    pub fn began(&mut self, name: &str) {
+    /// The download of this artifact begins.
+    pub fn record_start(&mut self, name: &str) {
         if !self.tried.insert(name.to_owned()) {
             self.tried = BTreeSet::from([name.to_owned()]);
             self.failed = false;
         }
     }
 
-    /// Whether this one was downloaded, or tried to be, since the last pause.
+    /// Whether a download of this artifact was tried since the last pause.
     #[must_use]
     pub fn has_tried(&self, name: &str) -> bool {
         self.tried.contains(name)
     }
 
-    /// A download failed, or was in vain. `random` spreads the next one over half of the pause, or over the window
-    /// where that is longer, so that a cluster's nodes do not come back together.
-    pub fn failed(&mut self, now: Instant, random: u64) {
-        // Once for all that fails between two pauses: ten artifacts on one dead mirror are one outage.
+    /// A download failed, or its result could not be used. `random` spreads the next one over half of the pause, or over
+    /// the window where that is longer, so that a cluster's nodes do not come back together.
+    pub fn record_failure(&mut self, now: Instant, random: u64) {
+        // All failures between two pauses count once: ten artifacts on one dead mirror are one outage.
         if !self.failed {
             self.failed = true;
             self.failures = self.failures.saturating_add(1);
         }
         let half = BACKOFF.pause(self.failures - 1, Jitter::None) / 2;
-        let pause = half + share(half.max(self.window), random);
+        let pause = half + take_share(half.max(self.window), random);
         self.pause_ends = now.checked_add(pause);
     }
 
-    /// Nothing is wanted any more. What is wanted later is so for a reason of its own, and does not wait.
-    pub fn settled(&mut self) {
+    /// Nothing is wanted any more. What is wanted later has another reason, and does not wait.
+    pub fn reset(&mut self) {
         *self = Self {
             window: self.window,
             ..Self::default()
         };
     }
 
-    /// What the first download waits for since the start, as long as it does.
+    /// The delay of the first download, until it has passed.
     #[must_use]
     pub fn waits_to_start(&self, now: Instant) -> Option<Duration> {
         self.first
@@ -97,7 +98,7 @@ impl Refetch {
             .map(|(_, delay)| delay)
     }
 
-    /// When there may be something to download again; `None` if that does not depend on time.
+    /// When there may be something to download again; `None` if no time is waited for.
     #[must_use]
     pub fn due(&self, now: Instant) -> Option<Instant> {
         let first = self.first.map(|(at, _)| at);
@@ -116,11 +117,11 @@ mod tests {
     /// What it downloads now, one after the other.
     fn downloads<'a>(refetch: &mut Refetch, wanted: &[&'a str], now: Instant) -> Vec<&'a str> {
         let mut begun = Vec::new();
-        while let Some(name) = refetch.next(wanted.iter().copied(), now)
+        while let Some(name) = refetch.next_download(wanted.iter().copied(), now)
             && begun.len() < 10
         {
-            refetch.began(name);
-            refetch.failed(now, u64::MAX);
+            refetch.record_start(name);
+            refetch.record_failure(now, u64::MAX);
             begun.push(name);
         }
         begun
@@ -129,7 +130,7 @@ mod tests {
     #[test]
     fn each_is_asked_for_once_then_again_after_a_pause() {
         let now = Instant::now();
-        let mut refetch = Refetch::starting(now, Duration::ZERO, Duration::ZERO);
+        let mut refetch = Refetch::with_delay(now, Duration::ZERO, Duration::ZERO);
         assert_eq!(downloads(&mut refetch, &ALL, now), ALL);
         assert!(ALL.iter().all(|name| refetch.has_tried(name)));
         let later = refetch.due(now).unwrap();
@@ -142,7 +143,7 @@ mod tests {
     #[test]
     fn the_pause_doubles_once_however_many_fail() {
         let mut now = Instant::now();
-        let mut refetch = Refetch::starting(now, Duration::ZERO, Duration::ZERO);
+        let mut refetch = Refetch::with_delay(now, Duration::ZERO, Duration::ZERO);
         let mut pauses = Vec::new();
         for _ in 0..9 {
             downloads(&mut refetch, &ALL, now);
@@ -152,7 +153,7 @@ mod tests {
         }
         assert_eq!(pauses[..3], [5.0, 10.0, 20.0]);
         assert_eq!(pauses[8], BACKOFF.max.as_secs_f64());
-        refetch.settled();
+        refetch.reset();
         assert_eq!(refetch.due(now), None);
         downloads(&mut refetch, &ALL, now);
         assert_eq!((refetch.due(now).unwrap() - now).as_secs_f64().round(), 5.0);
@@ -162,8 +163,8 @@ mod tests {
     fn a_pause_is_spread_over_its_second_half_or_over_the_window() {
         let now = Instant::now();
         let pause = |window: Duration, random: u64| {
-            let mut refetch = Refetch::starting(now, Duration::ZERO, window);
-            refetch.failed(now, random);
+            let mut refetch = Refetch::with_delay(now, Duration::ZERO, window);
+            refetch.record_failure(now, random);
             refetch.due(now).unwrap() - now
         };
         assert_eq!(pause(Duration::ZERO, 0), BACKOFF.first / 2);
@@ -175,7 +176,7 @@ mod tests {
     #[test]
     fn the_start_is_waited_for_unless_nothing_was_wanted_then() {
         let now = Instant::now();
-        let mut refetch = Refetch::starting(now, 7 * SECOND, 60 * SECOND);
+        let mut refetch = Refetch::with_delay(now, 7 * SECOND, 60 * SECOND);
         assert_eq!(downloads(&mut refetch, &ALL, now), [""; 0]);
         // The same sentence as long as it is true.
         assert_eq!(refetch.waits_to_start(now), Some(7 * SECOND));
@@ -183,8 +184,8 @@ mod tests {
         assert_eq!(refetch.due(now), Some(now + 7 * SECOND));
         let later = now + 7 * SECOND;
         assert_eq!(refetch.waits_to_start(later), None);
-        assert_eq!(refetch.next(ALL.into_iter(), later), Some(ALL[0]));
-        refetch.settled();
-        assert_eq!(refetch.next(ALL.into_iter(), now), Some(ALL[0]));
+        assert_eq!(refetch.next_download(ALL.into_iter(), later), Some(ALL[0]));
+        refetch.reset();
+        assert_eq!(refetch.next_download(ALL.into_iter(), now), Some(ALL[0]));
     }
 }

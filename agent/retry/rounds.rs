@@ -3,7 +3,8 @@
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use super::{Backoff, Jitter, Verdict, verdict_on};
+use super::backoff::{Backoff, Jitter};
+use super::verdict::{Verdict, verdict_on};
 use crate::model::FailureKind;
 
 /// How long to pause between rounds.
@@ -11,7 +12,7 @@ use crate::model::FailureKind;
 pub struct RoundsPolicy {
     /// The pauses between two rounds, each with full jitter.
     pub backoff: Backoff,
-    /// The longest `Retry-After` that is honoured; a server cannot park a node for an hour.
+    /// The longest `Retry-After` that is waited for: a server cannot stop a node for an hour.
     pub retry_after_max: Duration,
 }
 
@@ -26,33 +27,33 @@ impl Default for RoundsPolicy {
 }
 
 impl RoundsPolicy {
-    /// What is honoured of a server's `Retry-After`.
+    /// How much of a server's `Retry-After` is waited for.
     #[must_use]
     pub fn honoured_wait(&self, retry_after: Duration) -> Duration {
         retry_after.min(self.retry_after_max)
     }
 }
 
-/// Rounds over an ordered list of sources until one of them has given what is wanted.
+/// Rounds over an ordered list of sources until one of them gives the file.
 ///
-/// Each round asks every source once that may be asked, in order; between two rounds there is a jittered pause. A
-/// source whose failure lasts is left out of later rounds.
+/// Each round asks every source once, in order. Between two rounds there is a pause with jitter. A source whose failure
+/// lasts is left out of later rounds.
 #[derive(Debug)]
 pub struct Rounds {
-    sources: Vec<State>,
+    sources: Vec<SourceTurn>,
     policy: RoundsPolicy,
     attempts: u32,
     round: u32,
-    /// The next source of this round to be looked at.
+    /// Where this round goes on.
     cursor: usize,
 }
 
-/// What to do now.
+/// What a download does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
     /// Ask the source with this index.
     Ask(usize),
-    /// Ask nobody for so long, then look again.
+    /// Ask no source for this long, then ask again what to do.
     Wait(Duration),
     /// No source is worth another try.
     Over,
@@ -60,14 +61,14 @@ pub enum Next {
 
 /// When a source may be asked.
 #[derive(Debug, Clone, Copy)]
-enum State {
+enum SourceTurn {
     /// Not before this moment, if any.
     After(Option<Instant>),
     /// Not again.
     Spent,
 }
 
-impl State {
+impl SourceTurn {
     fn is_due(self, now: Instant) -> bool {
         match self {
             Self::After(moment) => moment.is_none_or(|moment| moment <= now),
@@ -77,11 +78,11 @@ impl State {
 }
 
 impl Rounds {
-    /// At most `attempts` rounds over so many sources.
+    /// At most `attempts` rounds over this number of sources.
     #[must_use]
     pub fn new(sources: usize, attempts: NonZeroU32, policy: RoundsPolicy) -> Self {
         Self {
-            sources: vec![State::After(None); sources],
+            sources: vec![SourceTurn::After(None); sources],
             policy,
             attempts: attempts.get(),
             round: 0,
@@ -89,9 +90,9 @@ impl Rounds {
         }
     }
 
-    /// What to do now. `random` picks the pause where one begins here.
-    pub fn next(&mut self, now: Instant, random: u64) -> Next {
-        let due = |state: &State| state.is_due(now);
+    /// What to do now. `random` decides how long a pause is that begins here.
+    pub fn next_step(&mut self, now: Instant, random: u64) -> Next {
+        let due = |state: &SourceTurn| state.is_due(now);
         if let Some(ahead) = self.sources[self.cursor..].iter().position(due) {
             let index = self.cursor + ahead;
             self.cursor = index + 1;
@@ -109,7 +110,7 @@ impl Rounds {
     }
 
     /// The source `index` failed in this way; `retry_after` is what its answer asked for.
-    pub fn failed(
+    pub fn record_failure(
         &mut self,
         index: usize,
         kind: FailureKind,
@@ -119,9 +120,9 @@ impl Rounds {
         let state = match verdict_on(kind, retry_after) {
             Verdict::Retry { after } => {
                 let honoured = after.map(|after| self.policy.honoured_wait(after));
-                State::After(honoured.and_then(|after| now.checked_add(after)))
+                SourceTurn::After(honoured.and_then(|after| now.checked_add(after)))
             }
-            Verdict::NextSource => State::Spent,
+            Verdict::NextSource => SourceTurn::Spent,
         };
         if let Some(source) = self.sources.get_mut(index) {
             *source = state;
@@ -131,9 +132,9 @@ impl Rounds {
     /// How long until the first source may be asked again; `None` if none ever may.
     fn first_due(&self, now: Instant) -> Option<Duration> {
         let waits = self.sources.iter().filter_map(|state| match state {
-            State::After(None) => Some(Duration::ZERO),
-            State::After(Some(moment)) => Some(moment.saturating_duration_since(now)),
-            State::Spent => None,
+            SourceTurn::After(None) => Some(Duration::ZERO),
+            SourceTurn::After(Some(moment)) => Some(moment.saturating_duration_since(now)),
+            SourceTurn::Spent => None,
         });
         waits.min()
     }
@@ -158,29 +159,32 @@ mod tests {
     fn every_source_is_asked_in_order_then_again_after_a_pause() {
         let (mut rounds, now) = (rounds(2, 2), Instant::now());
         for index in [0, 1] {
-            assert_eq!(rounds.next(now, 0), Next::Ask(index));
-            rounds.failed(index, FailureKind::Connect, None, now);
+            assert_eq!(rounds.next_step(now, 0), Next::Ask(index));
+            rounds.record_failure(index, FailureKind::Connect, None, now);
         }
-        assert_eq!(rounds.next(now, HALF), Next::Wait(Duration::from_secs(1)));
+        assert_eq!(
+            rounds.next_step(now, HALF),
+            Next::Wait(Duration::from_secs(1))
+        );
         let now = now + Duration::from_secs(2);
         for index in [0, 1] {
-            assert_eq!(rounds.next(now, 0), Next::Ask(index));
-            rounds.failed(index, FailureKind::Connect, None, now);
+            assert_eq!(rounds.next_step(now, 0), Next::Ask(index));
+            rounds.record_failure(index, FailureKind::Connect, None, now);
         }
-        assert_eq!(rounds.next(now, HALF), Next::Over);
+        assert_eq!(rounds.next_step(now, HALF), Next::Over);
     }
 
     #[test]
     fn what_lasts_is_not_asked_again_and_nothing_left_is_the_end() {
         let (mut rounds, now) = (rounds(2, 5), Instant::now());
-        rounds.next(now, 0);
-        rounds.failed(0, FailureKind::Digest, None, now);
-        rounds.next(now, 0);
-        rounds.failed(1, FailureKind::Dns, None, now);
-        assert_eq!(rounds.next(now, 0), Next::Wait(Duration::ZERO));
-        assert_eq!(rounds.next(now, 0), Next::Ask(1));
-        rounds.failed(1, FailureKind::Status(404), None, now);
-        assert_eq!(rounds.next(now, 0), Next::Over);
+        rounds.next_step(now, 0);
+        rounds.record_failure(0, FailureKind::Digest, None, now);
+        rounds.next_step(now, 0);
+        rounds.record_failure(1, FailureKind::Dns, None, now);
+        assert_eq!(rounds.next_step(now, 0), Next::Wait(Duration::ZERO));
+        assert_eq!(rounds.next_step(now, 0), Next::Ask(1));
+        rounds.record_failure(1, FailureKind::Status(404), None, now);
+        assert_eq!(rounds.next_step(now, 0), Next::Over);
     }
 
     /// Fault 45: a server's wish is waited for, and nobody else is kept waiting by it.
@@ -188,20 +192,38 @@ mod tests {
     fn fault_45_a_source_that_asked_for_time_gets_it() {
         let (mut rounds, now) = (rounds(2, 5), Instant::now());
         let minute = Some(Duration::from_secs(3600));
-        rounds.next(now, 0);
-        rounds.failed(0, FailureKind::Status(503), minute, now);
-        rounds.next(now, 0);
-        rounds.failed(1, FailureKind::Reset, None, now);
-        assert_eq!(rounds.next(now, 0), Next::Wait(Duration::ZERO));
-        assert_eq!(rounds.next(now, 0), Next::Ask(1), "the first one rests");
-        rounds.failed(1, FailureKind::Status(404), None, now);
+        rounds.next_step(now, 0);
+        rounds.record_failure(0, FailureKind::Status(503), minute, now);
+        rounds.next_step(now, 0);
+        rounds.record_failure(1, FailureKind::Reset, None, now);
+        assert_eq!(rounds.next_step(now, 0), Next::Wait(Duration::ZERO));
+        assert_eq!(
+            rounds.next_step(now, 0),
+            Next::Ask(1),
+            "the first one rests"
+        );
+        rounds.record_failure(1, FailureKind::Status(404), None, now);
         let capped = POLICY.retry_after_max;
-        assert_eq!(rounds.next(now, HALF), Next::Wait(capped));
-        assert_eq!(rounds.next(now + capped, 0), Next::Ask(0));
+        assert_eq!(rounds.next_step(now, HALF), Next::Wait(capped));
+        assert_eq!(rounds.next_step(now + capped, 0), Next::Ask(0));
     }
 
     #[test]
     fn without_sources_there_is_nothing_to_do() {
-        assert_eq!(rounds(0, 5).next(Instant::now(), 0), Next::Over);
+        assert_eq!(rounds(0, 5).next_step(Instant::now(), 0), Next::Over);
+    }
+
+    /// Fault 45: `Retry-After` is capped.
+    #[test]
+    fn fault_45_a_server_cannot_stop_a_node_for_an_hour() {
+        let policy = RoundsPolicy::default();
+        assert_eq!(
+            policy.honoured_wait(Duration::from_secs(u64::MAX)),
+            policy.retry_after_max
+        );
+        assert_eq!(
+            policy.honoured_wait(Duration::from_secs(3)),
+            Duration::from_secs(3)
+        );
     }
 }

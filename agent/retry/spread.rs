@@ -1,17 +1,17 @@
-//! Chance by the node's name, so that the nodes of a cluster do not do the same thing at the same moment.
+//! Numbers derived from the node's name, so that the nodes of a cluster do not do the same thing at the same moment.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-/// The decision that says where in the window a node begins; all others come after it.
+/// The first decision: where in the window a node begins.
 const START: u64 = 0;
 
-/// A node's own row of numbers, evenly spread over all nodes and over all decisions.
+/// A sequence of numbers for each node, evenly distributed over all nodes and all decisions.
 ///
-/// By a hash of its name rather than by a random one: that is the same after each restart, an operator can tell
-/// beforehand which nodes come first, and a simulation of a fleet decides as the fleet does.
+/// The numbers are hashes of the node's name rather than random: they are the same after each restart, an operator can
+/// compute which nodes come first, and a simulation of a fleet decides as the fleet does.
 #[derive(Debug)]
 pub struct Spread {
     node: String,
@@ -21,7 +21,7 @@ pub struct Spread {
 impl Spread {
     /// The numbers of the node with this name.
     #[must_use]
-    pub fn of(node: &str) -> Self {
+    pub fn for_node(node: &str) -> Self {
         Self {
             node: node.to_owned(),
             drawn: AtomicU64::new(START + 1),
@@ -30,7 +30,7 @@ impl Spread {
 
     /// The number of the `n`th decision, anywhere in 64 bits.
     #[must_use]
-    pub fn at(&self, n: u64) -> u64 {
+    pub fn number(&self, n: u64) -> u64 {
         let mut hash = Sha256::new();
         hash.update(n.to_be_bytes());
         hash.update(self.node.as_bytes());
@@ -41,20 +41,20 @@ impl Spread {
 
     /// The number of the next decision.
     #[must_use]
-    pub fn draw(&self) -> u64 {
-        self.at(self.drawn.fetch_add(1, Ordering::Relaxed))
+    pub fn next_number(&self) -> u64 {
+        self.number(self.drawn.fetch_add(1, Ordering::Relaxed))
     }
 
     /// How long this node waits before its first download, where all of them may take `window`.
     #[must_use]
-    pub fn start(&self, window: Duration) -> Duration {
-        share(window, self.at(START))
+    pub fn start_delay(&self, window: Duration) -> Duration {
+        take_share(window, self.number(START))
     }
 }
 
-/// The part of `whole` that `number` stands for: from nothing to all of it.
+/// The part of `whole` that `number` picks: zero picks nothing, and the largest number all of it.
 #[must_use]
-pub fn share(whole: Duration, number: u64) -> Duration {
+pub fn take_share(whole: Duration, number: u64) -> Duration {
     let nanos = ((whole.as_nanos().min(u128::from(u64::MAX)) + 1) * u128::from(number)) >> 64;
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
@@ -101,7 +101,9 @@ mod tests {
     fn names_that_differ_in_a_digit_are_spread_evenly() {
         for names in names() {
             for decision in 0..4 {
-                let numbers = names.iter().map(|name| Spread::of(name).at(decision));
+                let numbers = names
+                    .iter()
+                    .map(|name| Spread::for_node(name).number(decision));
                 let unevenness = unevenness(numbers);
                 assert!(unevenness < 85.35, "{}: {unevenness}", names[0]);
             }
@@ -110,29 +112,32 @@ mod tests {
 
     #[test]
     fn the_decisions_of_one_node_are_spread_evenly() {
-        let spread = Spread::of("node-1");
-        let unevenness = unevenness((0..NODES).map(|_| spread.draw()));
+        let spread = Spread::for_node("node-1");
+        let unevenness = unevenness((0..NODES).map(|_| spread.next_number()));
         assert!(unevenness < 85.35, "{unevenness}");
     }
 
     #[test]
     fn a_node_decides_the_same_after_a_restart_and_its_neighbour_does_not() {
         let row = |name: &str| {
-            let spread = Spread::of(name);
-            [(); 8].map(|()| spread.draw())
+            let spread = Spread::for_node(name);
+            [(); 8].map(|()| spread.next_number())
         };
         assert_eq!(row("node-1"), row("node-1"));
         assert_ne!(row("node-1"), row("node-2"));
-        assert_eq!(row("node-1")[0], Spread::of("node-1").at(1));
+        assert_eq!(row("node-1")[0], Spread::for_node("node-1").number(1));
     }
 
     #[test]
     fn the_start_lies_within_the_window() {
         let minute = Duration::from_secs(60);
-        assert_eq!(share(minute, 0), Duration::ZERO);
-        assert_eq!(share(minute, 1 << 63), minute / 2);
-        assert!(share(minute, u64::MAX) <= minute);
-        assert!(share(Duration::MAX, u64::MAX) <= Duration::from_nanos(u64::MAX));
-        assert_eq!(Spread::of("node-1").start(Duration::ZERO), Duration::ZERO);
+        assert_eq!(take_share(minute, 0), Duration::ZERO);
+        assert_eq!(take_share(minute, 1 << 63), minute / 2);
+        assert!(take_share(minute, u64::MAX) <= minute);
+        assert!(take_share(Duration::MAX, u64::MAX) <= Duration::from_nanos(u64::MAX));
+        assert_eq!(
+            Spread::for_node("node-1").start_delay(Duration::ZERO),
+            Duration::ZERO
+        );
     }
 }

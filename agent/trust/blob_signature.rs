@@ -1,6 +1,6 @@
 //! Signatures over an artifact, made with a key: as `cosign sign-blob --key` and `openssl dgst -sha256 -sign` do.
 //!
-//! ECDSA over P-256 signs the SHA-256 of the artifact, which is its pin: so a signature is verified before anything
+//! ECDSA over P-256 signs the SHA-256 of the artifact, which is its pin. A signature is therefore verified before anything
 //! is downloaded.
 
 use std::fmt;
@@ -20,7 +20,7 @@ use crate::model::{Pin, Sha256};
 /// The object identifier of the curve P-256.
 const P256: &str = "1.2.840.10045.3.1.7";
 
-/// Kinds of keys that people have and that are not read, by their object identifiers: of the algorithm, or of the curve
+/// Kinds of keys that are common and not supported, by their object identifiers: of the algorithm, or of the curve
 /// for ECDSA.
 const OTHER_KINDS: [(&str, &str); 5] = [
     ("1.2.840.113549.1.1.1", "RSA"),
@@ -30,48 +30,45 @@ const OTHER_KINDS: [(&str, &str); 5] = [
     ("1.3.132.0.10", "ECDSA over secp256k1"),
 ];
 
-/// The public key of whoever signs an artifact: ECDSA over P-256.
+/// The public key of the one who signs an artifact: ECDSA over P-256.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BlobKey {
     key: VerifyingKey,
     fingerprint: Sha256,
 }
 
-/// A signature, not yet compared with anything.
+/// A signature, not yet verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlobSignature(Signature);
 
-/// Why a text is no such key.
+/// Why a text is not such a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BlobKeyError {
-    /// The other half of the pair.
     #[error(
-        "this is a private key, which has no business here: take it out, and treat it as known to others; write the public one, as cosign public-key and openssl ec -pubout print it"
+        "this is a private key, which must not be here: remove it, and replace the key pair, because others may have read it; write the public key, as cosign public-key and openssl ec -pubout print it"
     )]
     Private,
-    /// No PEM at all.
     #[error(
-        "this is no public key in PEM; write the lines from -----BEGIN PUBLIC KEY----- on, behind a |"
+        "this is not a public key in PEM; write the lines from -----BEGIN PUBLIC KEY----- on, after a |"
     )]
     NotPem,
-    /// A key of another kind.
     #[error(
-        "this is a key of the kind {0}; only ECDSA over P-256 is read, which is what cosign generate-key-pair makes"
+        "this is a key of the kind {0}; only ECDSA over P-256 is supported, which cosign generate-key-pair makes"
     )]
     Kind(&'static str),
 }
 
 impl BlobKey {
-    /// What the key is known by: the SHA-256 of its SubjectPublicKeyInfo.
+    /// The SHA-256 of its SubjectPublicKeyInfo.
     #[must_use]
     pub const fn fingerprint(&self) -> &Sha256 {
         &self.fingerprint
     }
 
-    /// Whether the artifact with this digest is what the key's owner signed.
+    /// Checks that the key's owner signed the artifact with this digest.
     ///
     /// # Errors
-    /// When it is not, or the digest is no SHA-256.
+    /// When that is not so, or the digest is not a SHA-256.
     pub fn verify(&self, pin: &Pin, signed: &BlobSignature) -> Result<(), VerificationError> {
         let Pin::Sha256(digest) = pin else {
             return Err(VerificationError::NotSha256(*pin));
@@ -92,7 +89,7 @@ impl BlobSignature {
     /// When it is anything but DER in base64.
     pub fn from_file(bytes: &[u8]) -> Result<Self, VerificationError> {
         let text = str::from_utf8(bytes).map_err(|_| {
-            VerificationError::NotABlobSignature("it is not in base64; pass it through base64")
+            VerificationError::NotABlobSignature("it is not in base64; encode it with base64")
         })?;
         text.parse()
     }
@@ -111,8 +108,9 @@ impl FromStr for BlobSignature {
         let der = STANDARD
             .decode(text)
             .map_err(|_| VerificationError::NotABlobSignature("it is not in base64"))?;
-        let signature = Signature::from_der(&der)
-            .map_err(|_| VerificationError::NotABlobSignature("it is no ECDSA signature in DER"))?;
+        let signature = Signature::from_der(&der).map_err(|_| {
+            VerificationError::NotABlobSignature("it is not an ECDSA signature in DER")
+        })?;
         Ok(Self(signature))
     }
 }
@@ -136,7 +134,7 @@ impl FromStr for BlobKey {
     }
 }
 
-/// The kind of a key that is not read; `None` for what is a P-256 key gone wrong, or no key at all.
+/// The kind of a key that is not supported; `None` for a damaged P-256 key and for what is not a key.
 fn name_kind(info: &[u8]) -> Option<&'static str> {
     let algorithm = SubjectPublicKeyInfoRef::try_from(info).ok()?.algorithm;
     let curve = algorithm.parameters_oid().ok();
@@ -240,17 +238,17 @@ vcOssORHmkkzvDFWDEGyigVnKXZKz1/sDJTgbzXpgBesQgWQ4GgFABjmCXwGYVBF
 oremz09dlGbBGm6lmeYXD4JeXfU0fyWl",
                 "kind ECDSA over P-384;",
             ),
-            ("aGk=", "no public key in PEM"),
+            ("aGk=", "not a public key in PEM"),
             // Of the right kind, and no point of the curve; then with bytes behind it.
             (
                 "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEoZbHNyB1nf5eSD+WJyVDdY50W8VM
 PfTDg+tVdKbQ/qU0dtpa2WuiPk5FUQuupgL5rCTeR4VcupdqtjAddQQQ0A==",
-                "no public key in PEM",
+                "not a public key in PEM",
             ),
             (
                 "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEoZbHNyB1nf5eSD+WJyVDdY50W8VM
 PfTDg+tVdKbQ/qU0dtpa2WuiPk5FUQuupgL5rCTeR4VcupdqtjAddQQQ0QAA",
-                "no public key in PEM",
+                "not a public key in PEM",
             ),
         ] {
             let told = refused(body);

@@ -6,12 +6,12 @@ use crate::model::{DigestError, Pin};
 /// The hexadecimal digits of a SHA-512 digest; anything shorter is taken for a SHA-256.
 const SHA512_DIGITS: usize = 128;
 
-/// The digest that a list has for a file. Where it has one of each kind, the SHA-256.
+/// Finds the digest that a list has for a file. Where it has one of each kind, that is the SHA-256.
 ///
-/// Every line is read: a list with a line that cannot be is not taken by halves.
+/// Every line must be valid: half of a list is not used.
 ///
 /// # Errors
-/// When the list cannot be read, says nothing about the file, or two things.
+/// When a line is not valid, or the list has no digest for the file, or two different ones.
 pub fn find_listed_digest(list: &[u8], file: &str) -> Result<Pin, VerificationError> {
     let text = str::from_utf8(list).map_err(|_| VerificationError::NotText)?;
     let mut found: [Option<Pin>; 2] = [None, None];
@@ -19,7 +19,7 @@ pub fn find_listed_digest(list: &[u8], file: &str) -> Result<Pin, VerificationEr
         if line.trim().is_empty() {
             continue;
         }
-        let (pin, name) = entry(line).map_err(|problem| VerificationError::Line {
+        let (pin, name) = parse_line(line).map_err(|problem| VerificationError::Line {
             line: number + 1,
             problem,
         })?;
@@ -52,15 +52,15 @@ pub fn parse_checksum_file(text: &[u8], file: &str) -> Result<Pin, VerificationE
         file: file.to_owned(),
         problem: problem.to_owned(),
     };
-    let text = str::from_utf8(text).map_err(|_| no("it is no text"))?;
+    let text = str::from_utf8(text).map_err(|_| no("it is not text"))?;
     let text = text.trim();
     if text.lines().count() != 1 {
-        return Err(no("it has not one line"));
+        return Err(no("it does not have exactly one line"));
     }
     if !text.contains(char::is_whitespace) {
-        return digest(text).map_err(|error| no(&error.to_string()));
+        return parse_digest(text).map_err(|error| no(&error.to_string()));
     }
-    let (pin, name) = entry(text).map_err(|problem| no(&problem.to_string()))?;
+    let (pin, name) = parse_line(text).map_err(|problem| no(&problem.to_string()))?;
     if name.strip_prefix("./").unwrap_or(name) != file {
         return Err(no("it is for a file of another name"));
     }
@@ -68,7 +68,7 @@ pub fn parse_checksum_file(text: &[u8], file: &str) -> Result<Pin, VerificationE
 }
 
 /// One line: the digest and the name.
-fn entry(line: &str) -> Result<(Pin, &str), LineProblem> {
+fn parse_line(line: &str) -> Result<(Pin, &str), LineProblem> {
     if line.starts_with('\\') {
         return Err(LineProblem::Escaped);
     }
@@ -77,11 +77,11 @@ fn entry(line: &str) -> Result<(Pin, &str), LineProblem> {
     if name.is_empty() {
         return Err(LineProblem::Shape);
     }
-    let pin = digest(hex).map_err(LineProblem::Digest)?;
+    let pin = parse_digest(hex).map_err(LineProblem::Digest)?;
     Ok((pin, name))
 }
 
-fn digest(hex: &str) -> Result<Pin, DigestError> {
+fn parse_digest(hex: &str) -> Result<Pin, DigestError> {
     match hex.len() {
         SHA512_DIGITS => Pin::sha512(hex),
         _ => Pin::sha256(hex),

@@ -1,4 +1,4 @@
-//! What an operator declares of an artifact's digest.
+//! What the configuration says about an artifact's digest.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,24 +6,24 @@ use super::blob_signature::{BlobKey, BlobSignature};
 use super::list_key::ListKey;
 use crate::model::{Artifact, Companion, Pin};
 
-/// How the digest of a declared artifact comes to be known. An `Artifact<DeclaredPin>` is declared, an `Artifact<Pin>` may
+/// How the digest of a declared artifact is found. An `Artifact<DeclaredPin>` is declared, an `Artifact<Pin>` may
 /// be downloaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeclaredPin {
-    /// Who says it.
+    /// Where the digest comes from.
     pub source: DigestSource,
-    /// A signature over it that is asked for as well.
+    /// A signature over it that is required as well.
     pub signature: Option<RequiredSignature>,
 }
 
-/// Who says which digest an artifact has.
+/// Where a digest comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DigestSource {
-    /// The configuration itself: the strongest, and it needs nobody.
+    /// The configuration itself: the strongest source, which needs no network.
     Configuration(Pin),
-    /// A list that somebody signed.
+    /// A signed list.
     List(PinList),
-    /// A checksum file: no proof of anything but that the artifact arrived whole.
+    /// A checksum file: it proves only that the artifact arrived whole.
     ChecksumFile(Companion),
 }
 
@@ -36,7 +36,7 @@ pub struct PinList {
     pub key: ListKey,
 }
 
-/// A signature over an artifact.
+/// A signature that an artifact must have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequiredSignature {
     /// The key that it must be made with.
@@ -54,7 +54,7 @@ pub enum SignatureLocation {
     At(Companion),
 }
 
-/// Everything that an answer about a digest is good for. As soon as another one is declared, it is asked anew.
+/// What a resolved digest is valid for. When the configuration says something else, the digest is resolved again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PinDeclaration {
@@ -68,7 +68,7 @@ pub struct PinDeclaration {
 }
 
 impl DeclaredPin {
-    /// A digest of the configuration, without anything else.
+    /// A digest of the configuration, without a signature.
     #[must_use]
     pub const fn from_configuration(pin: Pin) -> Self {
         Self {
@@ -77,7 +77,7 @@ impl DeclaredPin {
         }
     }
 
-    /// The digest that is known without asking anybody. One that a signature elsewhere has to confirm is not.
+    /// The digest, if it is known without a request. One that a signature in a file must confirm is not.
     #[must_use]
     pub const fn known_pin(&self) -> Option<Pin> {
         match (&self.source, &self.signature) {
@@ -111,7 +111,7 @@ impl DeclaredPin {
 }
 
 impl PinDeclaration {
-    /// What an answer about this artifact's digest is good for.
+    /// What a digest that is resolved for this artifact is valid for.
     #[must_use]
     pub fn of(artifact: &Artifact<DeclaredPin>) -> Self {
         let signature = artifact.pin.signature.as_ref();
@@ -130,7 +130,7 @@ impl PinDeclaration {
     }
 }
 
-/// The name under which an artifact is looked for in a list: that of its file at the source.
+/// The name that a list has for an artifact: that of its file at the source.
 #[must_use]
 pub fn artifact_file_name(artifact: &Artifact<DeclaredPin>) -> &str {
     let source = artifact.sources.first();
@@ -149,27 +149,31 @@ pub fn file_name(url: &str) -> &str {
 #[must_use]
 pub fn list_signature(list: &Companion) -> Companion {
     Companion {
-        url: beside(&list.url),
-        sources: list.sources.iter().map(|source| beside(source)).collect(),
+        url: add_minisig(&list.url),
+        sources: list
+            .sources
+            .iter()
+            .map(|source| add_minisig(source))
+            .collect(),
     }
 }
 
-/// With the query kept, as mirrors with a token want it.
-fn beside(url: &str) -> String {
+/// Keeps the query, which mirrors with a token need.
+fn add_minisig(url: &str) -> String {
     let end = url.find(['?', '#']).unwrap_or(url.len());
     format!("{}.minisig{}", &url[..end], &url[end..])
 }
 
-/// What is weak about the way in which an artifact's digest is said, and what would be better.
+/// What is weak about where an artifact's digest comes from, and what would be better.
 #[must_use]
 pub fn describe_weakness(artifact: &Artifact<DeclaredPin>) -> Option<String> {
     let DigestSource::ChecksumFile(file) = &artifact.pin.source else {
         return None;
     };
     let how = match file.url.starts_with("https://") {
-        true => "a checksum file, which whoever can change the artifact can change as well",
+        true => "a checksum file, which anyone who can change the artifact can change as well",
         false => {
-            "a checksum file over plain HTTP, where anybody on the way can change it and the artifact"
+            "a checksum file over plain HTTP, where anyone on the network path can change it and the artifact"
         }
     };
     Some(format!(
@@ -203,7 +207,7 @@ mod tests {
             ("https://h/s?sv=1&sig=2", "https://h/s.minisig?sv=1&sig=2"),
             ("file:///srv/s", "file:///srv/s.minisig"),
         ] {
-            assert_eq!(beside(url), signature);
+            assert_eq!(add_minisig(url), signature);
         }
     }
 }

@@ -1,16 +1,16 @@
-//! Why what was said of an artifact's digest is not believed.
+//! Why a digest or a signature is not accepted.
 
 use crate::model::{DigestError, FailureKind, Pin};
 
-/// Why what a source said is not believed, and how to mend that.
+/// Why a list, a checksum file or a signature is not accepted, and how to fix that. `it` is the file, which the message
+/// is about.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VerificationError {
-    /// What should be a minisign signature is none.
     #[error(
-        "its .minisig is no minisign signature; sign the list with: minisign -S -m FILE, and publish both"
+        "its .minisig is not a minisign signature; sign the list with: minisign -S -m FILE, and publish both"
     )]
     NotAListSignature,
-    /// The list is signed, by somebody else.
+    /// The list is signed with another key.
     #[error(
         "it is signed with the key {found}, and trust.pinList.publicKey is {expected}; sign it with that one, or declare the new key"
     )]
@@ -25,78 +25,61 @@ pub enum VerificationError {
         "it is not the list that was signed: the list, its signature or the trusted comment has been changed, or the list and its .minisig are of different releases; if the change is yours, sign the list again and publish both files"
     )]
     ListChanged,
-    /// A list or checksum file is not text.
-    #[error("it is no text; it must hold lines as sha256sum prints them")]
+    #[error("it is not text; it must consist of lines as sha256sum prints them")]
     NotText,
-    /// A line of the list is not as `sha256sum` and `sha512sum` print it.
     #[error("its line {line} is not as sha256sum prints it: {problem}")]
     Line {
         /// The line, from 1.
         line: usize,
-        /// What is wrong with it.
         problem: LineProblem,
     },
-    /// The list says nothing about the file.
     #[error("it has no line for {file}; add its digest to the list and sign it again")]
-    NotListed {
-        /// The name that was looked for.
-        file: String,
-    },
-    /// The list says two things about the file.
+    NotListed { file: String },
     #[error(
         "it has two digests for {file}, {one} and {other}; keep the right one and sign it again"
     )]
     Contradiction {
-        /// The name that was looked for.
         file: String,
-        /// The first digest.
         one: String,
-        /// The second.
         other: String,
     },
-    /// What should be a checksum file is none, or is one for another file.
     #[error(
-        "it is no checksum of {file}: {problem}; look at what the URL gives, or pin the artifact"
+        "it is not a checksum of {file}: {problem}; check what the URL returns, or pin the artifact with sha256"
     )]
     NoChecksum {
         /// The name of the artifact's file.
         file: String,
-        /// What is wrong with it.
         problem: String,
     },
-    /// What should be the signature of a blob is none.
     #[error(
-        "it is no signature as cosign sign-blob --key and openssl dgst -sha256 -sign make them: {0}"
+        "it is not a signature as cosign sign-blob --key and openssl dgst -sha256 -sign make them: {0}"
     )]
     NotABlobSignature(&'static str),
-    /// The signature is well formed, and not of these bytes by this key.
+    /// The signature is well formed, but not of this digest by this key.
     #[error(
-        "it is not a signature of {pin} by the key {key}; the bytes were changed, or signed with another key"
+        "it is not a signature of {pin} by the key {key}; the artifact was changed, or it was signed with another key"
     )]
     OtherBlobSignature {
         /// The digest of the artifact.
         pin: Pin,
-        /// What the key is known by.
+        /// The beginning of the key's fingerprint.
         key: String,
     },
-    /// Only a SHA-256 digest can be what was signed.
     #[error(
-        "its digest is {0}, and the signature is over SHA-256; give the artifact a sha256 digest"
+        "its digest is {0}, but signatures are over SHA-256; give the artifact a sha256 digest"
     )]
     NotSha256(Pin),
 }
 
-/// What is wrong with a line.
+/// What is wrong with a line of a list.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LineProblem {
-    /// No digest and name.
     #[error("write DIGEST, two blanks, NAME")]
     Shape,
-    /// The digest is none.
     #[error("{0}")]
     Digest(DigestError),
-    /// A name with a backslash before the line, as for line breaks in it.
-    #[error("escaped names are not read; rename the file")]
+    /// A line that begins with a backslash: its name contains a line break or a backslash.
+    #[error("escaped names are not supported; rename the file")]
     Escaped,
 }
 

@@ -1,4 +1,4 @@
-//! The key of a pin list, and whether a list is as its owner signed it (minisign).
+//! The minisign key of a pin list, and the verification of a list.
 //!
 //! <https://jedisct1.github.io/minisign/> describes keys and signatures.
 
@@ -22,25 +22,25 @@ pub struct ListKey {
     bytes: Vec<u8>,
 }
 
-/// Why a text is no such key.
+/// The text is not such a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "this is no minisign public key; copy the line of minisign.pub that begins with RW, and nothing of minisign.key"
+    "this is not a minisign public key; copy the line of minisign.pub that begins with RW, and nothing from minisign.key"
 )]
 pub struct ListKeyError;
 
 impl ListKey {
-    /// The ID by which minisign calls the key, 16 hexadecimal digits.
+    /// The key's ID as minisign prints it: 16 hexadecimal digits.
     #[must_use]
     pub fn id(&self) -> String {
-        id(&self.bytes)
+        format_id(&self.bytes)
     }
 
-    /// Whether a list is as the key's owner signed it, its trusted comment included. Both kinds of signature are
-    /// taken: over the list's BLAKE2b hash, and over the list itself as older releases made them.
+    /// Checks that the key's owner signed this list and its trusted comment. Both kinds of signature are
+    /// accepted: over the list's BLAKE2b hash, and over the list itself as older releases made them.
     ///
     /// # Errors
-    /// When it is not, with what does not fit.
+    /// When that is not so.
     pub fn verify(&self, list: &[u8], signature: &[u8]) -> Result<(), VerificationError> {
         let text = str::from_utf8(signature).map_err(|_| VerificationError::NotAListSignature)?;
         let signature =
@@ -60,11 +60,11 @@ impl ListKey {
 /// The ID of the key that made a signature, which the library has decoded before.
 fn signing_key_id(signature: &str) -> String {
     let line = signature.lines().nth(1).unwrap_or_default();
-    id(&STANDARD.decode(line).unwrap_or_default())
+    format_id(&STANDARD.decode(line).unwrap_or_default())
 }
 
 /// The ID in a key or a signature; minisign prints it as the number that it is, the last byte first.
-fn id(bytes: &[u8]) -> String {
+fn format_id(bytes: &[u8]) -> String {
     let id: Vec<u8> = bytes
         .get(ID)
         .unwrap_or_default()

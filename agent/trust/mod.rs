@@ -1,8 +1,8 @@
-//! Who says which bytes an artifact has, and whether that is to be believed.
+//! Where the digest of an artifact comes from, and whether it can be trusted.
 //!
-//! A digest stands in the configuration, or comes from a signed list, or, weakest of all, from a checksum file beside
-//! the artifact; a signature over the digest may be asked for on top. Whoever says it: what is downloaded is compared
-//! with the digest before a byte of it is unpacked. Nothing here asks anybody; texts come in and a verdict goes out.
+//! The digest is written in the configuration, or it comes from a signed list, or from a checksum file beside the
+//! artifact, which is the weakest. The configuration may require a signature over the digest as well. In each case a
+//! download is compared with the digest before a byte of it is unpacked. Nothing here does I/O.
 
 mod blob_signature;
 mod checksum_list;
@@ -22,5 +22,5 @@ pub use list_key::{ListKey, ListKeyError};
 /// The largest pin list that is read, in bytes: some ten thousand lines.
 pub const LARGEST_LIST: u64 = 1 << 20;
 
-/// The largest signature or checksum file that is read, in bytes; a line or four is what they hold.
+/// The largest signature or checksum file that is read, in bytes; they have between one and four lines.
 pub const LARGEST_SIGNATURE: u64 = 8 << 10;

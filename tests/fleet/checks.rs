@@ -165,7 +165,7 @@ fn who_comes_later_slows_the_other_down() {
         at_once: 2,
         end: Duration::MAX,
     });
-    let starts = [0, 1].map(|node| Spread::of(&format!("node-{node}")).start(window));
+    let starts = [0, 1].map(|node| Spread::for_node(&format!("node-{node}")).start_delay(window));
     let (first, second) = (starts[0].min(starts[1]), starts[0].max(starts[1]));
     let last = first + 20 * SECOND;
     close(outcome.ready(100).as_secs_f64(), last.as_secs_f64());

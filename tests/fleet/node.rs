@@ -44,7 +44,7 @@ pub(crate) struct Node {
 impl Node {
     pub(crate) fn new(number: usize, artifacts: usize) -> Self {
         Self {
-            spread: Spread::of(&format!("node-{number}")),
+            spread: Spread::for_node(&format!("node-{number}")),
             health: Health::default(),
             refetch: Refetch::default(),
             wanted: (0..artifacts).collect(),
@@ -56,13 +56,15 @@ impl Node {
 
     /// Its agent starts.
     pub(crate) fn start(&mut self, now: Instant, window: Duration) {
-        self.refetch = Refetch::starting(now, self.spread.start(window), window);
+        self.refetch = Refetch::with_delay(now, self.spread.start_delay(window), window);
     }
 
     /// The artifact to download now.
     pub(crate) fn next(&self, now: Instant) -> Option<usize> {
         let names: Vec<String> = self.wanted.iter().map(ToString::to_string).collect();
-        let next = self.refetch.next(names.iter().map(String::as_str), now)?;
+        let next = self
+            .refetch
+            .next_download(names.iter().map(String::as_str), now)?;
         next.parse().ok()
     }
 
@@ -74,7 +76,7 @@ impl Node {
         settings: &Settings,
         now: Instant,
     ) {
-        self.refetch.began(&artifact.to_string());
+        self.refetch.record_start(&artifact.to_string());
         let mut order: Vec<usize> = (0..names.len()).collect();
         order.sort_by_key(|server| self.health.is_down(&names[*server], now));
         self.errand = Some(Errand {

@@ -238,7 +238,7 @@ impl Simulation {
                     }
                 }
             };
-            match errand.rounds.next(moment, it.spread.draw()) {
+            match errand.rounds.next_step(moment, it.spread.next_number()) {
                 Next::Ask(place) => {
                     errand.visit = Some(Visit {
                         place,
@@ -254,7 +254,7 @@ impl Simulation {
                 }
                 Next::Over => {
                     it.errand = None;
-                    it.refetch.failed(moment, it.spread.draw());
+                    it.refetch.record_failure(moment, it.spread.next_number());
                     self.given_up += 1;
                 }
             }
@@ -370,11 +370,11 @@ impl Simulation {
         if let Some(transfer) = errand.visit.and_then(|visit| visit.transfer) {
             self.servers[server].end(node, transfer.to);
         }
-        it.health.worked(&self.names[server]);
+        it.health.record_success(&self.names[server]);
         it.wanted.retain(|artifact| *artifact != errand.artifact);
         self.useful += self.scenario.artifacts[errand.artifact];
         if it.wanted.is_empty() {
-            it.refetch.settled();
+            it.refetch.reset();
             it.step += 1;
             it.ready = Some(self.now);
             self.start_another(TURN);
@@ -443,10 +443,10 @@ impl Simulation {
         self.failed += 1;
         let moment = self.moment();
         let it = &mut self.nodes[node];
-        it.health.failed(&self.names[server], class, moment);
+        it.health.record_failure(&self.names[server], class, moment);
         if let Some(errand) = &mut it.errand {
             errand.visit = None;
-            errand.rounds.failed(place, class, after, moment);
+            errand.rounds.record_failure(place, class, after, moment);
         }
         self.act(node);
     }

@@ -105,7 +105,7 @@ const NO_PAUSE: RoundsPolicy = RoundsPolicy {
     retry_after_max: Duration::ZERO,
 };
 
-static SPREAD: LazyLock<Spread> = LazyLock::new(|| Spread::of("node-1"));
+static SPREAD: LazyLock<Spread> = LazyLock::new(|| Spread::for_node("node-1"));
 
 /// No progress bar, no pauses.
 pub(crate) fn means<'a>(

@@ -61,7 +61,7 @@ pub(in crate::fetch) async fn ask_sources<S: DownloadSpool, T>(
     let mut states = order_sources(request.sources, options);
     let mut rounds = Rounds::new(states.len(), options.settings.attempts, options.rounds);
     loop {
-        let index = match rounds.next(Instant::now(), options.spread.draw()) {
+        let index = match rounds.next_step(Instant::now(), options.spread.next_number()) {
             Next::Ask(index) => index,
             Next::Wait(pause) => {
                 tokio::time::sleep(pause).await;
@@ -84,7 +84,7 @@ pub(in crate::fetch) async fn ask_sources<S: DownloadSpool, T>(
         match tried {
             Completion::Accepted(value) => {
                 if let Some(server) = server {
-                    options.health.lock().worked(server);
+                    options.health.lock().record_success(server);
                 }
                 return Ok(Received {
                     value,
@@ -96,9 +96,12 @@ pub(in crate::fetch) async fn ask_sources<S: DownloadSpool, T>(
                 log_source_failure(request.name, &state.source.shown, &error);
                 let now = Instant::now();
                 if let Some(server) = server {
-                    options.health.lock().failed(server, error.kind(), now);
+                    options
+                        .health
+                        .lock()
+                        .record_failure(server, error.kind(), now);
                 }
-                rounds.failed(index, error.kind(), error.retry_after(), now);
+                rounds.record_failure(index, error.kind(), error.retry_after(), now);
                 state.error = Some(error);
                 blob = back;
             }

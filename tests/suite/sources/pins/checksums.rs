@@ -54,9 +54,12 @@ fn what_it_says_is_checked_and_so_is_what_comes() {
         ),
         (
             "<html>please log in</html>".to_owned(),
-            "it is no checksum of p.tgz: ",
+            "it is not a checksum of p.tgz: ",
         ),
-        (line(&RELEASE.bytes).repeat(2), "it has not one line"),
+        (
+            line(&RELEASE.bytes).repeat(2),
+            "it does not have exactly one line",
+        ),
     ] {
         let (node, server) = serving(&checksum);
         node.run("install").exits(2).says(reason);

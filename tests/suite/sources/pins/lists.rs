@@ -97,7 +97,7 @@ fn each_way_of_tampering_has_its_reason() {
     let comment = text.replace("a trusted comment", "another comment");
     refuses(&signer, &list, comment.as_bytes())
         .says("the list, its signature or the trusted comment has been changed");
-    refuses(&signer, &list, b"<html>please log in</html>").says("is no minisign signature");
+    refuses(&signer, &list, b"<html>please log in</html>").says("is not a minisign signature");
 }
 
 #[test]
@@ -113,7 +113,8 @@ fn each_mistake_of_a_list_has_its_reason() {
     let half = line(&RELEASE.bytes) + "p.tgz\n";
     said(&half).says("its line 2 is not as sha256sum prints it: write DIGEST, two blanks, NAME");
     let escaped = line(&RELEASE.bytes) + "\\" + &line(&RELEASE.bytes).replace("p.tgz", "a\\nb");
-    said(&escaped).says("its line 2 is not as sha256sum prints it: escaped names are not read");
+    said(&escaped)
+        .says("its line 2 is not as sha256sum prints it: escaped names are not supported");
     let endless = line(&RELEASE.bytes).repeat(20_000);
     said(&endless).says("it has more than 1048576 bytes");
 }
@@ -375,7 +376,7 @@ fn mistakes_of_the_declaration() {
     node.declare(&artifact, &trusting("RWSECRET", &list));
     node.run("validate")
         .exits(64)
-        .says("trust.pinList.publicKey: this is no minisign public key")
+        .says("trust.pinList.publicKey: this is not a minisign public key")
         .does_not_say("SECRET");
     node.declare(
         &artifact,

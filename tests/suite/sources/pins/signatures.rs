@@ -82,11 +82,11 @@ fn a_signature_that_does_not_fit_stops_it_before_the_download() {
         (others.as_str(), "by the key sha256:"),
         (
             &other_bytes,
-            "the bytes were changed, or signed with another key",
+            "the artifact was changed, or it was signed with another key",
         ),
         ("<html>", "it is not in base64"),
         ("{\"bundle\": 1}", "it is a bundle"),
-        ("aGk=", "it is no ECDSA signature in DER"),
+        ("aGk=", "it is not an ECDSA signature in DER"),
     ] {
         let server = serving(signature);
         let node = Node::empty();
@@ -129,9 +129,9 @@ fn mistakes_of_the_declaration() {
     let node = Node::empty();
     let rsa = BlobSigner::of(&["-algorithm", "RSA"]);
     declare(&node, &server, &rsa, &at(&server));
-    node.run("validate")
-        .exits(64)
-        .says("signature.publicKey: this is a key of the kind RSA; only ECDSA over P-256 is read");
+    node.run("validate").exits(64).says(
+        "signature.publicKey: this is a key of the kind RSA; only ECDSA over P-256 is supported",
+    );
     let signer = BlobSigner::new();
     declare(&node, &server, &signer, "");
     node.run("validate")

@@ -1,0 +1,48 @@
+//! The `Retry-After` header of a server that wants to be asked later.
+
+use std::time::{Duration, SystemTime};
+
+/// Reads a `Retry-After` header: seconds, or an HTTP date, which counts from `now` (RFC 9110, 10.2.3).
+///
+/// Give the answer's own `Date` as `now` where it has one: the clock of a node that just booted may be years off.
+/// `None` for a text that is neither.
+#[must_use]
+pub fn parse_retry_after(text: &str, now: SystemTime) -> Option<Duration> {
+    let text = text.trim();
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
+    }
+    let then = httpdate::parse_http_date(text).ok()?;
+    Some(then.duration_since(now).unwrap_or(Duration::ZERO))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fault 45: `Retry-After` in both of its forms, capped.
+    #[test]
+    fn fault_45_retry_after_is_seconds_or_a_date() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        let parsed = |text: &str| parse_retry_after(text, now);
+        assert_eq!(parsed("120"), Some(Duration::from_secs(120)));
+        assert_eq!(parsed(" 0 "), Some(Duration::ZERO));
+        assert_eq!(
+            parsed("Sun, 06 Nov 1994 08:50:07 GMT"),
+            Some(Duration::from_secs(30))
+        );
+        assert_eq!(
+            parsed("Sun, 06 Nov 1994 08:00:00 GMT"),
+            Some(Duration::ZERO),
+            "a date that has passed means now"
+        );
+        assert_eq!(
+            parsed(&"9".repeat(40)),
+            Some(Duration::from_secs(u64::MAX)),
+            "beyond counting, so the cap decides"
+        );
+        for nonsense in ["", "-1", "1.5", "soon", "1e3", "+5"] {
+            assert_eq!(parsed(nonsense), None, "{nonsense:?}");
+        }
+    }
+}
