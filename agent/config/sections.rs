@@ -101,7 +101,7 @@ fn read_declared_artifacts(
 ) -> Vec<Artifact<DeclaredPin>> {
     let pin_list = read_pin_list(fields, mirrors);
     let declared = fields.get("artifacts");
-    let is_empty = declared.is_none_or(|list| list.is_empty_list());
+    let is_empty = declared.is_none_or(ConfigValue::is_empty_list);
     if is_empty && fields.get("network").is_none() {
         let what = "there is nothing to install; name a profile, or write artifacts or network";
         fields.note_whole(what);
