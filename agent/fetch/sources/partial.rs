@@ -36,7 +36,7 @@ pub(in crate::fetch) struct Attempt<S> {
 pub(in crate::fetch) enum Completion<T, S> {
     Accepted(T),
     /// They are not the pinned ones.
-    Rejected(PartialBlob<S>, SourceError),
+    Rejected(Box<PartialBlob<S>>, SourceError),
 }
 
 impl<S> PartialBlob<S> {
@@ -153,7 +153,7 @@ impl<S: DownloadSpool> PartialBlob<S> {
                 let mut blob = Self::new(spool, pin);
                 blob.restart(None)?;
                 let error = SourceError::Digest(Box::new(mismatch));
-                Ok(Completion::Rejected(blob, error))
+                Ok(Completion::Rejected(Box::new(blob), error))
             }
         }
     }

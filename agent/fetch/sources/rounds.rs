@@ -103,7 +103,7 @@ pub(in crate::fetch) async fn ask_sources<S: DownloadSpool, T>(
                 }
                 rounds.record_failure(index, error.kind(), error.retry_after(), now);
                 state.error = Some(error);
-                blob = back;
+                blob = *back;
             }
         }
     }
@@ -129,14 +129,14 @@ async fn try_source<S: DownloadSpool, T>(
                 let is_joined = blob.is_joined();
                 match complete(blob)? {
                     // A validator that lied may have joined two different things: once more, from zero.
-                    Completion::Rejected(back, _) if is_joined => blob = back,
+                    Completion::Rejected(back, _) if is_joined => blob = *back,
                     completion => return Ok(completion),
                 }
             }
             Err(error) => {
                 let has_grown = blob.resume_from(index).is_some() && blob.position() > before;
                 if !(is_resumable(&error) && has_grown && resumes < MAX_RESUMES) {
-                    return Ok(Completion::Rejected(blob, error));
+                    return Ok(Completion::Rejected(Box::new(blob), error));
                 }
                 resumes += 1;
             }
