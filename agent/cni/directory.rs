@@ -1,14 +1,14 @@
-//! A configuration directory as the caller found it.
+//! A configuration directory as the caller read it.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
-/// One name in a directory, as `stat` and `open` show it.
+/// One name in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirEntry {
     /// Its name; the runtimes sort names as bytes.
     pub name: OsString,
-    /// What it is.
+    /// What is there.
     pub kind: EntryKind,
 }
 
@@ -17,10 +17,10 @@ pub struct DirEntry {
 pub enum EntryKind {
     /// Something that can be read, through a symbolic link or not, and its content.
     File(Vec<u8>),
-    /// Something that libcni tries to read and cannot: a dangling link, a link to a directory, no
-    /// permission. The reason is one line.
+    /// Something that libcni tries to read and cannot: a dangling link, a link to a directory, no permission. The
+    /// reason is one line.
     Unreadable(String),
-    /// A directory itself, which libcni passes over. A link to one is [`EntryKind::Unreadable`].
+    /// A directory, which libcni skips. A link to one is [`EntryKind::Unreadable`].
     Directory,
 }
 
@@ -34,19 +34,19 @@ pub struct ConfDir<'a> {
     pub drop_ins: &'a dyn Fn(&str) -> DropIns,
 }
 
-/// What lies in the directory `<confDir>/<network name>`.
+/// The content of the directory `<confDir>/<network name>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DropIns {
     /// There is no such directory.
     Absent,
-    /// It is no directory or cannot be listed; the reason is one line.
+    /// It is not a directory or cannot be listed; the reason is one line.
     Unreadable(String),
     /// Its entries, in any order.
     Entries(Vec<DirEntry>),
 }
 
-/// Whether the runtimes look at it: no directory, and an extension that counts. Hidden files count,
-/// capitals in the extension do not.
+/// Whether the runtimes read it: it is not a directory and has one of their extensions. They read hidden files too, but
+/// no extension in capitals.
 pub(super) fn is_candidate(entry: &DirEntry) -> bool {
     entry.kind != EntryKind::Directory && ends_in(entry, &[".conf", ".conflist", ".json"])
 }

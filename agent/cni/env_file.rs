@@ -22,7 +22,7 @@ const EXACT: i64 = 1 << 53;
 /// `false` become booleans, quoted or not: a shell's quotes say nothing about a type.
 ///
 /// # Errors
-/// When a line is none of that, with its number.
+/// When a line has another form; the error has its number.
 pub fn parse_env_file(text: &str) -> Result<Vec<(String, Value)>, EnvFileError> {
     let mut variables = Vec::new();
     for (index, line) in text.lines().enumerate() {

@@ -3,7 +3,7 @@
 /// One JSON value, as written.
 ///
 /// `serde_json::Value` would not do: it drops duplicate keys, refuses what Go accepts (lone
-/// surrogates, invalid UTF-8) and rounds numbers, and all three have to be told apart here.
+/// surrogates, invalid UTF-8) and rounds numbers. All three matter here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Json {
     Null,
@@ -58,7 +58,7 @@ impl Json {
         }
     }
 
-    /// What it is, with its article, for a message.
+    /// Its type with an article, for a message.
     pub(super) fn type_name(&self) -> &'static str {
         match self {
             Self::Null => "null",
@@ -105,10 +105,10 @@ pub(super) fn element_path(at: &str, index: usize) -> String {
     format!("{at}[{index}]")
 }
 
-/// A key as Go's `encoding/json` compares it with the name of a struct's field.
+/// A key as Go's `encoding/json` compares it with the name of a struct's field: without case.
 ///
-/// Beside ASCII case, Unicode's simple folding takes the long s for an `s` and the Kelvin sign for a
-/// `k`; no other character folds into ASCII.
+/// Besides ASCII case, Unicode's simple folding makes the long s an `s` and the Kelvin sign a `k`. No other character
+/// folds into ASCII.
 pub(super) fn fold_key(key: &str) -> String {
     key.chars()
         .map(|c| match c {

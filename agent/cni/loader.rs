@@ -1,14 +1,14 @@
-//! What libcni itself makes of a file: whether it loads, and as what.
+//! Loads a file as libcni does: whether it is accepted, and as which network.
 //!
-//! This is a model of the runtimes' leniency, not of our own demands: those are in `validate`. It is
-//! what tells whether a foreign file shadows or blocks ours.
+//! This models how lenient the runtimes are. Our own, stricter demands are in `validate`. The result decides whether a
+//! foreign file shadows or blocks ours.
 
 use std::ffi::OsString;
 
 use super::directory::{DropIns, EntryKind, ends_in};
 use super::json::{Json, element_path};
 use super::parse::{SyntaxError, parse_json};
-use super::plugin_conf::{Order, PluginConf, decode_plugin};
+use super::plugin_conf::{DecodedPlugin, Order, decode_plugin};
 use super::version::{self, VersionEntry};
 
 /// A generation of libcni, where they differ in what they load.
@@ -73,9 +73,9 @@ pub enum LoadError {
     Type {
         /// Where, as in `plugins[1].ipam`.
         at: String,
-        /// What stands there.
+        /// What is there.
         got: &'static str,
-        /// What should.
+        /// What should be there.
         want: &'static str,
     },
     /// There is no `name`.
@@ -86,7 +86,7 @@ pub enum LoadError {
     Version {
         /// Where.
         at: String,
-        /// What stands there.
+        /// What is there.
         version: String,
     },
     /// No plugin, neither in the file nor dropped in.
@@ -282,14 +282,14 @@ fn load_drop_ins(
     Ok(chain)
 }
 
-/// A drop-in is decoded once, as it stands; numbers that libcni does not look at may be of any size.
+/// A drop-in is decoded once, in the order written. Numbers that libcni does not read may have any size.
 fn load_drop_in(bytes: &[u8], libcni: Libcni) -> Result<String, LoadError> {
     decode_valid_plugin(&parse_json(bytes)?.root, "", Order::Written, libcni)
         .map(|plugin| plugin.kind)
 }
 
 /// A network's name as a directory relative to the configuration directory, as Go's `filepath.Join`
-/// cleans it: an absolute path is none, the empty name is the configuration directory itself.
+/// cleans it: a leading slash is dropped, and the empty name means the configuration directory itself.
 fn clean_path(name: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in name.split('/') {
@@ -314,9 +314,9 @@ fn decode_valid_plugin(
     at: &str,
     order: Order,
     libcni: Libcni,
-) -> Result<PluginConf, LoadError> {
+) -> Result<DecodedPlugin, LoadError> {
     let plugin = if *value == Json::Null {
-        PluginConf::default()
+        DecodedPlugin::default()
     } else {
         decode_plugin(value, at, order, libcni >= Libcni::V1_2)
     };

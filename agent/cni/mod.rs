@@ -1,8 +1,10 @@
-//! LibcniNetwork configuration lists: parse, validate, render, and which one a runtime picks.
+//! Network configuration lists (conflists):
 //!
-//! Two questions are kept apart: what libcni would load (`loader`, `precedence`: as lenient as it is,
-//! since foreign files are judged by it) and what we are willing to write (`validate`: strict). Both
-//! read the same tree (`parse`).
+//! - `parse` reads JSON exactly as Go does, into the tree of `json`;
+//! - `loader` and `plugin_conf` load a file as libcni does, so that foreign files are treated as a runtime treats them;
+//! - `precedence` decides which file of a directory each runtime takes;
+//! - `validate`, `node_checks` and `ranges` check what we write ourselves, and are stricter than libcni;
+//! - `render` and `template` fill in `${fact}`; `env_file` reads facts from a file.
 
 mod directory;
 mod env_file;

@@ -1,4 +1,4 @@
-//! Rules of a conflist that need knowledge of the node, which the caller brings.
+//! Checks of a conflist that need facts about the node: which plugins are installed, what else is in the directory.
 
 use std::ffi::OsStr;
 
@@ -13,7 +13,7 @@ use super::validate::{ConflistSummary, Finding};
 use super::version::UNDECLARED;
 use crate::model::{FileName, PluginName};
 
-/// What a conflist needs a plugin for.
+/// Why a conflist needs a plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PluginRole {
     /// It is in the chain.
@@ -22,7 +22,7 @@ pub enum PluginRole {
     Ipam,
     /// It does the work for a plugin of the chain.
     Delegate,
-    /// containerd sets `lo` up with it, though no conflist names it.
+    /// containerd sets up `lo` with it, although no conflist names it.
     Loopback,
 }
 
@@ -31,15 +31,15 @@ pub enum PluginRole {
 pub struct RequiredPlugin {
     /// Its name.
     pub plugin: PluginName,
-    /// What for.
+    /// Why it is needed.
     pub role: PluginRole,
-    /// What names it, as in `plugins[0].ipam.type`; empty for `loopback`.
+    /// Where the conflist names it, as in `plugins[0].ipam.type`; empty for `loopback`.
     pub at: String,
 }
 
-/// Every plugin that a conflist needs, in call order, each for each of its roles; `loopback` is last.
+/// Every plugin that a conflist needs, in call order, once for each role; `loopback` is last.
 ///
-/// A type that is no possible binary name is left out: `validate` has refused it.
+/// A type that cannot be the name of a binary is left out: `validate` refuses it.
 #[must_use]
 pub fn required_plugins(conflist: &Value) -> Vec<RequiredPlugin> {
     let conflist = Json::from(conflist);
@@ -53,7 +53,7 @@ pub fn required_plugins(conflist: &Value) -> Vec<RequiredPlugin> {
     for (index, value) in plugins.unwrap_or_default().iter().enumerate() {
         let at = element_path("plugins", index);
         let plugin = decode_plugin(value, &at, Order::Sorted, true);
-        // The flannel plugin hands on to bridge and host-local unless told otherwise.
+        // The flannel plugin delegates to bridge and host-local by default.
         let (delegate, ipam) = match plugin.kind.as_str() {
             "flannel" => ("bridge", "host-local"),
             _ => ("", ""),
@@ -93,10 +93,10 @@ fn first_of<'a>(explicit: &'a str, default: &'a str) -> &'a str {
     }
 }
 
-/// Checks that every needed plugin answers VERSION, and with the versions that the runtimes select:
-/// libcni refuses ADD otherwise, and CRI-O does not even take the file.
+/// Checks that every required plugin answers VERSION and supports the versions that the runtimes select. Otherwise
+/// libcni refuses ADD, and CRI-O skips the file.
 ///
-/// `loopback` is only asked whether it answers: containerd calls it with a version of its own.
+/// `loopback` only has to answer: containerd calls it with a version of its own.
 #[must_use]
 pub fn check_plugin_versions(
     needed: &[RequiredPlugin],
@@ -134,8 +134,8 @@ pub fn check_plugin_versions(
     findings
 }
 
-/// Checks that nothing else in the directory has the network's name: of two files CRI-O takes the first,
-/// and libcni looks for drop-ins in `<confDir>/<name>`, where a file makes it refuse the network.
+/// Checks that nothing else in the directory has the network's name. Of two such files CRI-O takes the first. libcni
+/// looks for drop-ins in `<confDir>/<name>`, and refuses the network if a file has that name.
 #[must_use]
 pub fn check_name_is_free(network: &str, ours: &FileName, dir: &ConfDir<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();

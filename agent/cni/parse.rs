@@ -1,6 +1,6 @@
-//! JSON from bytes, to the letter of Go's `encoding/json` scanner, which decides what a runtime loads.
+//! Reads JSON exactly as Go's `encoding/json` does, because that decides what a runtime loads.
 //!
-//! What Go forgives although it loses something is not refused here but noted in [`JsonFlaws`], so that the
+//! What Go accepts although something is lost is not refused here but noted in [`JsonFlaws`], so that the
 //! loader's verdict and our own stricter one come from a single reading.
 
 use super::json::{DEPTH, Json, element_path, member_path};
@@ -8,7 +8,7 @@ use super::json::{DEPTH, Json, element_path, member_path};
 /// Go's scanner refuses a document that nests deeper (`maxNestingDepth`).
 const GO_DEPTH: usize = 10_000;
 
-/// How much of the path to something nested too deep is told.
+/// How many components of the path to something nested too deep are shown.
 const PATH_HEAD: usize = 4;
 
 /// The text is not JSON.
@@ -23,14 +23,14 @@ pub struct SyntaxError {
     pub problem: String,
 }
 
-/// A whole document and what was lost in reading it.
+/// A whole document, and what was lost when it was read.
 #[derive(Debug)]
 pub(super) struct JsonDocument {
     pub(super) root: Json,
     pub(super) flaws: JsonFlaws,
 }
 
-/// Where each thing that Go forgives or only later refuses stands first, as a path.
+/// The path to the first value with each flaw that Go accepts, or refuses only later.
 #[derive(Debug, Default)]
 pub(super) struct JsonFlaws {
     /// Bytes that are not UTF-8, which Go turns into U+FFFD.
@@ -68,7 +68,7 @@ enum OpenContainer {
     Object(Vec<(String, Json)>, String),
 }
 
-/// The path of the value that comes next in the innermost of these.
+/// The path of the next value in the innermost of these containers.
 fn path_of(stack: &[OpenContainer]) -> String {
     stack.iter().fold(String::new(), |at, open| match open {
         OpenContainer::List(elements) => element_path(&at, elements.len()),
@@ -100,7 +100,7 @@ impl Scanner<'_> {
         }
     }
 
-    /// Reads a value, or only the opening of one that is not empty.
+    /// Reads a value. Of a list or object that is not empty it reads only the opening bracket, and gives `None`.
     fn read_value(&mut self) -> Result<Option<Json>, SyntaxError> {
         self.skip_space();
         let value = match self.peek() {
@@ -237,7 +237,7 @@ impl Scanner<'_> {
         Ok(self.decode_utf8(&raw))
     }
 
-    /// UTF-8 with one U+FFFD for every byte that is none, as Go has it.
+    /// Decodes UTF-8, with one U+FFFD for every invalid byte, as Go does.
     fn decode_utf8(&mut self, mut raw: &[u8]) -> String {
         let mut text = String::with_capacity(raw.len());
         loop {
@@ -369,7 +369,7 @@ impl Scanner<'_> {
         self.bytes.get(self.at).copied()
     }
 
-    /// Where the value that is being read stands.
+    /// The path of the value that is being read.
     fn current_path(&self) -> String {
         path_of(&self.stack)
     }

@@ -1,12 +1,12 @@
-//! One plugin of the chain, decoded as libcni decodes it into its `PluginConf`.
+//! One plugin of the chain, decoded as libcni decodes it into its `DecodedPlugin`.
 
 use std::collections::BTreeMap;
 
 use super::json::{Json, element_path, fold_key, member_path};
 
-/// What libcni reads of a plugin's configuration; everything else is the plugin's own business.
+/// The part of a plugin's configuration that libcni reads; only the plugin reads the rest.
 #[derive(Debug, Default)]
-pub(super) struct PluginConf {
+pub(super) struct DecodedPlugin {
     pub(super) kind: String,
     pub(super) name: String,
     pub(super) cni_version: String,
@@ -24,17 +24,17 @@ pub(super) struct Misfit {
     pub(super) want: &'static str,
 }
 
-/// The order in which Go comes by an object's keys, which decides who wins where two spellings of one
-/// field meet: they are matched without regard to case, and each overwrites the one before.
+/// The order in which Go reads an object's keys. It decides which of two spellings of one field counts: Go ignores the
+/// case of a field's name, and each value overwrites the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Order {
-    /// A plugin of a conflist: read into a map and written out again, so sorted and without duplicates.
+    /// A plugin of a conflist: libcni reads it into a map and writes it again, sorted and without duplicates.
     Sorted,
-    /// A `.conf` file: as it stands.
+    /// A `.conf` file: in the order written.
     Written,
 }
 
-/// The fields that libcni matches without regard to case.
+/// The fields whose case libcni ignores.
 pub(super) const FIELDS: [&str; 8] = [
     "cniVersion",
     "name",
@@ -49,14 +49,19 @@ pub(super) const FIELDS: [&str; 8] = [
 /// A field since libcni 1.2.
 const ATTACHMENTS: &str = "cni.dev/valid-attachments";
 
-/// Decodes a plugin's configuration that stands at the path `at`; `attachments` is for libcni ≥ 1.2,
-/// which knows one field more.
-pub(super) fn decode_plugin(value: &Json, at: &str, order: Order, attachments: bool) -> PluginConf {
+/// Decodes the plugin's configuration at the path `at`. With `attachments`, as libcni ≥ 1.2 does, which has one more
+/// field.
+pub(super) fn decode_plugin(
+    value: &Json,
+    at: &str,
+    order: Order,
+    attachments: bool,
+) -> DecodedPlugin {
     let mut decoder = Decoder {
         order,
         misfits: Vec::new(),
     };
-    let mut plugin = PluginConf::default();
+    let mut plugin = DecodedPlugin::default();
     for (key, at, value) in decoder.fields_in_order(value, at) {
         match fold_key(key).as_str() {
             "cniversion" => decoder.read_string(value, &at, &mut plugin.cni_version),
@@ -88,7 +93,7 @@ struct Decoder {
 }
 
 impl Decoder {
-    /// An object's members as (key, path, value) in the order in which Go meets them.
+    /// An object's members as (key, path, value) in the order in which Go reads them.
     fn fields_in_order<'a>(
         &mut self,
         value: &'a Json,
@@ -109,7 +114,7 @@ impl Decoder {
         }
     }
 
-    /// Null leaves a Go value as it is.
+    /// Notes a value of the wrong type. Null is none: it leaves a Go value unchanged.
     fn refuse_unless_null(&mut self, value: &Json, at: &str, want: &'static str) {
         if *value != Json::Null {
             self.misfits.push(Misfit {
@@ -177,7 +182,7 @@ mod tests {
     use super::*;
     use crate::cni::parse::parse_json;
 
-    fn decoded(text: &str, order: Order) -> PluginConf {
+    fn decoded(text: &str, order: Order) -> DecodedPlugin {
         decode_plugin(&parse_json(text.as_bytes()).unwrap().root, "p", order, true)
     }
 

@@ -1,4 +1,6 @@
-//! Which file of the configuration directory a runtime picks, and what that means for ours.
+//! Which file of the configuration directory a runtime takes, and what that means for ours.
+//!
+//! A file that sorts before ours is taken instead of it (it shadows ours), or blocks the load if it is broken.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -16,11 +18,11 @@ pub type SupportedVersions<'a> = &'a dyn Fn(&str) -> Option<Vec<String>>;
 pub struct RuntimeChoice {
     /// The file that it takes, or what keeps it from taking any.
     pub outcome: ChoiceOutcome,
-    /// The files that it tried before that and went on from, each with the reason. Only CRI-O goes on.
+    /// The files that it skipped before that, each with the reason. Only CRI-O skips files.
     pub passed_over: Vec<(OsString, PassedOver)>,
 }
 
-/// Which file a runtime takes.
+/// The file that a runtime takes, if any.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChoiceOutcome {
     /// This one.
@@ -30,18 +32,18 @@ pub enum ChoiceOutcome {
         /// The network in it.
         network: LibcniNetwork,
     },
-    /// None, since this file aborts the load; the network that worked before is lost with it.
+    /// No file: this one aborts the load, and the runtime loses the network that worked before.
     Aborted {
         /// The file that sorts first.
         file: OsString,
         /// Why it does not load.
         error: LoadError,
     },
-    /// None: no file is left.
+    /// No file: there is none that it could take.
     Nothing,
 }
 
-/// Why CRI-O goes on to the next file.
+/// Why CRI-O skips a file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PassedOver {
     /// libcni refuses it.
@@ -50,7 +52,7 @@ pub enum PassedOver {
     /// A plugin of the chain is not in the bin directory, or does not answer VERSION.
     #[error("its plugin {0} is missing or does not answer VERSION")]
     NoAnswer(String),
-    /// A plugin of the chain does not speak the network's version.
+    /// A plugin of the chain does not support the network's version.
     #[error("its plugin {plugin} does not support CNI version {version}")]
     Version {
         /// The plugin.
@@ -74,7 +76,7 @@ pub fn choose_conflist(
     }
 }
 
-/// What containerd picks: the first file by name or nothing (go-cni with `max_conf_num` 1, the default).
+/// What containerd takes: the first file by name or nothing (go-cni with `max_conf_num` 1, the default).
 #[must_use]
 pub fn choose_as_containerd(dir: &ConfDir<'_>, libcni: Libcni) -> RuntimeChoice {
     let outcome = match sorted_candidates(dir).first() {
@@ -96,7 +98,7 @@ pub fn choose_as_containerd(dir: &ConfDir<'_>, libcni: Libcni) -> RuntimeChoice 
     }
 }
 
-/// What CRI-O picks: the first file by name that loads and whose plugins all answer VERSION with the
+/// What CRI-O takes: the first file by name that loads and whose plugins all answer VERSION with the
 /// network's version (ocicni, `ValidateNetworkList`). A network without a name gets its file's.
 #[must_use]
 pub fn choose_as_crio(dir: &ConfDir<'_>, answers: SupportedVersions<'_>) -> RuntimeChoice {
@@ -126,10 +128,10 @@ pub fn choose_as_crio(dir: &ConfDir<'_>, answers: SupportedVersions<'_>) -> Runt
     }
 }
 
-/// Where our own file stands with one runtime.
+/// What a runtime does with our own file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Precedence {
-    /// It is the one that the runtime takes.
+    /// The runtime takes it.
     Picked,
     /// A foreign file sorts before it and is taken instead, or would be: drift `shadowed`.
     Shadowed {
@@ -147,16 +149,16 @@ pub enum Precedence {
     },
     /// The runtime refuses ours.
     Refused(PassedOver),
-    /// The runtime does not see ours: it is not there, or under a name that no runtime reads. Nothing
-    /// that sorts before it is in the way.
+    /// The runtime does not see ours: it is missing, or has a name that no runtime reads. No file that sorts before it
+    /// is in the way.
     Absent,
 }
 
-/// Where our file `ours` stands with the runtime that gave the verdict.
+/// What the runtime that made this choice does with our file `ours`.
 #[must_use]
 pub fn precedence_of(ours: &FileName, verdict: &RuntimeChoice) -> Precedence {
     let ours = OsStr::new(ours.as_str());
-    // A file of ours that is refused comes first: mending it is what brings our network back.
+    // A refusal of our own file comes first: only fixing that file brings our network back.
     if let Some((_, reason)) = verdict.passed_over.iter().find(|(file, _)| file == ours) {
         return Precedence::Refused(reason.clone());
     }
@@ -182,7 +184,7 @@ pub fn precedence_of(ours: &FileName, verdict: &RuntimeChoice) -> Precedence {
 }
 
 /// The files that libcni ≥ 1.3 merges into the network of that name, in their order: drift `dropin`,
-/// unless that network says `loadOnlyInlinedPlugins: true`, which is not looked at here.
+/// unless that network says `loadOnlyInlinedPlugins: true`, which the caller checks.
 #[must_use]
 pub fn list_merged_drop_ins(network: &str, dir: &ConfDir<'_>) -> Vec<OsString> {
     let DropIns::Entries(entries) = (dir.drop_ins)(network) else {
@@ -197,7 +199,7 @@ pub fn list_merged_drop_ins(network: &str, dir: &ConfDir<'_>) -> Vec<OsString> {
     files
 }
 
-/// The files that the runtimes look at before `ours`, in their order.
+/// The files that the runtimes read before `ours`, in their order.
 #[must_use]
 pub fn list_earlier_candidates(ours: &FileName, dir: &ConfDir<'_>) -> Vec<OsString> {
     sorted_candidates(dir)
@@ -207,7 +209,7 @@ pub fn list_earlier_candidates(ours: &FileName, dir: &ConfDir<'_>) -> Vec<OsStri
         .collect()
 }
 
-/// Every file that the runtimes look at, in their order, and what this generation of libcni makes of it.
+/// Every file that the runtimes read, in their order, loaded as this generation of libcni loads it.
 #[must_use]
 pub fn load_candidates(
     dir: &ConfDir<'_>,
@@ -217,7 +219,7 @@ pub fn load_candidates(
     sorted_candidates(dir).into_iter().map(loaded).collect()
 }
 
-/// Every plugin that CRI-O asks for its version before it comes to `ours`, `ours` included.
+/// Every plugin that CRI-O asks for its version up to and including those of `ours`.
 #[must_use]
 pub fn plugins_asked_by_crio(ours: &FileName, dir: &ConfDir<'_>) -> BTreeSet<String> {
     sorted_candidates(dir)
@@ -228,8 +230,7 @@ pub fn plugins_asked_by_crio(ours: &FileName, dir: &ConfDir<'_>) -> BTreeSet<Str
         .collect()
 }
 
-/// Every entry that the runtimes look at, in their order: no directory, an extension that counts, sorted
-/// by bytes. Hidden files count, capitals in the extension do not.
+/// Every entry that the runtimes read (see [`is_candidate`]), in their order: sorted by bytes.
 fn sorted_candidates<'a>(dir: &ConfDir<'a>) -> Vec<&'a DirEntry> {
     let mut entries: Vec<_> = dir
         .entries
@@ -267,7 +268,7 @@ fn check_answers(
         version => version,
     };
     for plugin in &network.chain {
-        // libcni looks for no type with a slash in it.
+        // libcni refuses a type with a slash in it.
         let supported = Some(plugin).filter(|plugin| !plugin.contains('/'));
         let Some(supported) = supported.and_then(|plugin| answers(plugin)) else {
             return Err(PassedOver::NoAnswer(plugin.clone()));

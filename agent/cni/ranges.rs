@@ -1,4 +1,4 @@
-//! The address ranges that a conflist gives to pods, held against those of the cluster.
+//! Checks the address ranges from which a conflist's IPAM plugins give addresses to pods.
 
 use serde_json::Value;
 
@@ -16,14 +16,16 @@ const POOLS: [&str; 2] = ["ipv4_pools", "ipv6_pools"];
 /// How the values of `subnet` begin that calico replaces itself (`usePodCidr`, `usePodCidrIPv6`).
 const POD_CIDR: &str = "usePodCidr";
 
-/// The IPAM plugin that is particular about its ranges.
+/// The IPAM plugin whose ranges must have no host bits and room for a pod.
 const HOST_LOCAL: &str = "host-local";
 
-/// What speaks against the ranges that a conflist's IPAM plugins give addresses from: each must lie inside one of
-/// `pods`, unless that is empty, and have no address in common with any of `reserved`. Those of host-local must in any
-/// case be what it takes: with others, every ADD fails.
+/// The mistakes in the ranges from which a conflist's IPAM plugins give addresses:
 ///
-/// Keys are matched without regard to case, as host-local's are by Go. A value with a placeholder is left alone.
+/// - a range must lie inside one of `pods`, unless `pods` is empty;
+/// - it must not overlap any of `reserved`;
+/// - a range of host-local must be one that host-local accepts, because every ADD fails otherwise.
+///
+/// The case of keys does not matter, as Go ignores it for host-local. A value with a placeholder is not checked.
 #[must_use]
 pub fn check_ranges(conflist: &Value, pods: &[Cidr], reserved: &[Cidr]) -> Vec<Finding> {
     let mut ranges = Vec::new();
@@ -46,7 +48,7 @@ pub fn check_ranges(conflist: &Value, pods: &[Cidr], reserved: &[Cidr]) -> Vec<F
     findings
 }
 
-/// A text that stands for a range.
+/// A range as the conflist has it.
 struct DeclaredRange<'a> {
     at: String,
     text: &'a str,
@@ -57,9 +59,9 @@ struct DeclaredRange<'a> {
 enum RangeKind {
     /// One of host-local's.
     HostLocal,
-    /// Nothing but a range can stand there.
+    /// Only a range is allowed there.
     Subnet,
-    /// The name of something can stand there as well.
+    /// A range or the name of a pool is allowed there.
     Pool,
 }
 
@@ -122,7 +124,7 @@ fn join_ranges(ranges: &[Cidr]) -> String {
     ranges.join(", ")
 }
 
-/// Looks for `ipam` objects wherever they stand: flannel and multus have them below `delegate` and `delegates`.
+/// Finds `ipam` objects at any depth: flannel and multus have them below `delegate` and `delegates`.
 fn find_ipam<'a>(value: &'a Value, at: &str, found: &mut Vec<DeclaredRange<'a>>) {
     match value {
         Value::Object(members) => {
@@ -208,7 +210,7 @@ mod tests {
         texts.iter().map(|text| text.parse().unwrap()).collect()
     }
 
-    fn said(conflist: &Value, pods: &[&str], reserved: &[&str]) -> Vec<String> {
+    fn findings_of(conflist: &Value, pods: &[&str], reserved: &[&str]) -> Vec<String> {
         let findings = check_ranges(conflist, &ranges(pods), &ranges(reserved));
         findings.iter().map(ToString::to_string).collect()
     }
@@ -220,7 +222,7 @@ mod tests {
             "ranges": [[{"subnet": "10.244.1.0/24"}, {"Subnet": "10.9.1.0/24"}], [{"subnet": "fd00:10::/64"}]],
         }}]});
         assert_eq!(
-            said(&conflist, &["10.244.0.0/16", "fd00:10::/56"], &[]),
+            findings_of(&conflist, &["10.244.0.0/16", "fd00:10::/56"], &[]),
             [
                 "error: plugins[0].ipam.ranges[0][1].Subnet: 10.9.1.0/24 does not lie inside network.podRanges \
                  (10.244.0.0/16, fd00:10::/56); correct one of the two"
@@ -233,7 +235,7 @@ mod tests {
         let conflist =
             json!({"plugins": [{"type": "bridge", "ipam": {"subnet": "172.16.0.0/12"}}]});
         assert_eq!(
-            said(
+            findings_of(
                 &conflist,
                 &[],
                 &["169.254.0.0/16", "172.30.0.0/16", "172.31.0.0/16"]
@@ -245,7 +247,7 @@ mod tests {
                  free; give pods other addresses",
             ]
         );
-        assert!(said(&conflist, &["172.16.0.0/12"], &["fd00::/8"]).is_empty());
+        assert!(findings_of(&conflist, &["172.16.0.0/12"], &["fd00::/8"]).is_empty());
     }
 
     #[test]
@@ -274,13 +276,20 @@ mod tests {
         let with = |subnet: &str| json!({"plugins": [{"ipam": {"subnet": subnet}}]});
         for later in ["${node.podCIDR}", "usePodCidr", "usePodCidrIPv6"] {
             assert!(
-                said(&with(later), &["10.0.0.0/8"], &[]).is_empty(),
+                findings_of(&with(later), &["10.0.0.0/8"], &[]).is_empty(),
                 "{later}"
             );
         }
         for bad in ["", "10.244.0.0", "10.244.0.0/99"] {
-            assert_eq!(said(&with(bad), &["10.0.0.0/8"], &[]).len(), 1, "{bad}");
-            assert!(said(&with(bad), &[], &[]).is_empty(), "not asked for");
+            assert_eq!(
+                findings_of(&with(bad), &["10.0.0.0/8"], &[]).len(),
+                1,
+                "{bad}"
+            );
+            assert!(
+                findings_of(&with(bad), &[], &[]).is_empty(),
+                "not asked for"
+            );
         }
     }
 
@@ -295,8 +304,11 @@ mod tests {
             ("10.244.1.0", "not a range"),
             ("", "not a range"),
         ] {
-            let said = said(&with("host-local", bad), &[], &[]);
-            assert!(said.len() == 1 && said[0].contains(why), "{bad}: {said:?}");
+            let findings = findings_of(&with("host-local", bad), &[], &[]);
+            assert!(
+                findings.len() == 1 && findings[0].contains(why),
+                "{bad}: {findings:?}"
+            );
             assert_eq!(check_ranges(&with("another", bad), &[], &[]), []);
         }
         for good in [
@@ -305,7 +317,11 @@ mod tests {
             "fd00:10::/64",
             "usePodCidr",
         ] {
-            assert_eq!(said(&with("host-local", good), &[], &[]), [""; 0], "{good}");
+            assert_eq!(
+                findings_of(&with("host-local", good), &[], &[]),
+                [""; 0],
+                "{good}"
+            );
         }
     }
 }

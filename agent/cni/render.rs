@@ -28,10 +28,10 @@ pub enum RenderProblem {
         at: String,
         /// The name between the braces.
         name: String,
-        /// The facts that there are, the most alike first.
+        /// The known facts, the most similar first.
         nearest: Vec<String>,
     },
-    /// A list, an object or null within a longer text.
+    /// The fact is a list, an object or null, and the placeholder is only a part of the text.
     #[error(
         "{at}: the fact '{name}' is {kind} and cannot be part of a text; let \"${{{name}}}\" be the whole value"
     )]
@@ -40,7 +40,7 @@ pub enum RenderProblem {
         at: String,
         /// The fact's name.
         name: String,
-        /// What it is.
+        /// Its type.
         kind: &'static str,
     },
     /// `${` without a `}`.
@@ -77,7 +77,7 @@ impl fmt::Display for RenderError {
 ///
 /// Only string *values* hold placeholders, keys never do. A value that is exactly one takes the fact's own
 /// type; within a longer text a string, number or boolean is put in as text. `$${` stands for `${` itself.
-/// What a fact holds is not looked at for placeholders again.
+/// Placeholders within a fact's own value are not filled in.
 ///
 /// # Errors
 /// When a placeholder names no fact, names one that is no text within a longer one, or is not closed;
@@ -187,7 +187,7 @@ impl Renderer<'_> {
     }
 }
 
-/// The known names, the most alike first.
+/// The known names, the most similar first.
 fn nearest_facts(name: &str, facts: &Facts) -> Vec<String> {
     // The whole environment would bury what there is otherwise.
     let of_environment = name.starts_with("env.");
@@ -200,7 +200,7 @@ fn nearest_facts(name: &str, facts: &Facts) -> Vec<String> {
     names
 }
 
-/// Where a fact could come from.
+/// How to provide a fact.
 fn source_advice(name: &str) -> String {
     match name.strip_prefix("env.") {
         Some(variable) => format!("set {variable} in the agent's environment"),

@@ -1,4 +1,4 @@
-//! Judging a conflist whose facts are not known yet, away from any node.
+//! Checks a conflist template without its facts, away from any node.
 
 use std::collections::BTreeSet;
 
@@ -8,9 +8,10 @@ use super::json::{element_path, member_path};
 use super::render::{Facts, RenderProblem, render_conflist};
 use super::validate::{Finding, validate_conflist};
 
-/// Everything that can be said of a template before its facts are known: what `validate` says of it,
-/// less what it says of a value that a fact will take the place of; and every placeholder of which
-/// `may_come` says that no source will ever know it.
+/// Every mistake in a template that can be found before its facts are known:
+///
+/// - what `validate` finds, except in values that contain a placeholder;
+/// - every placeholder whose fact no source will ever have, as `may_come` says.
 #[must_use]
 pub fn validate_template(template: &Value, may_come: impl Fn(&str) -> bool) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -45,9 +46,7 @@ pub fn validate_template(template: &Value, may_come: impl Fn(&str) -> bool) -> V
     findings
 }
 
-/// A template with the facts filled in that are known; what it asks for beyond them stays as it is.
-///
-/// Returns it with the names that it asks for beyond them.
+/// The template with the known facts filled in, and the names of the facts that are not known. Their placeholders stay.
 #[must_use]
 pub fn fill_known_facts(template: &Value, known: &Facts) -> (Value, BTreeSet<String>) {
     let unknown: BTreeSet<String> = match render_conflist(template, known) {
@@ -67,7 +66,7 @@ pub fn fill_known_facts(template: &Value, known: &Facts) -> (Value, BTreeSet<Str
     facts.extend(unknown.iter().map(placeholder));
     let filled = render_conflist(template, &facts).ok();
     let filled = filled.and_then(|text| serde_json::from_str(&text).ok());
-    // What cannot be filled in for another reason has been told as a mistake.
+    // What cannot be filled in for another reason was already reported as a mistake.
     (filled.unwrap_or_else(|| template.clone()), unknown)
 }
 

@@ -1,14 +1,14 @@
 //! Versions of the CNI specification, compared as libcni compares them.
 
-/// The versions there are; a plugin's VERSION answer names some of them.
+/// Every version of the specification; a plugin's VERSION answer names some of them.
 pub const SPEC_VERSIONS: [&str; 7] = [
     "0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0",
 ];
 
-/// What libcni and every plugin take an absent or empty `cniVersion` for (`version.ParseVersion`).
+/// What an absent or empty `cniVersion` means to libcni and to every plugin (`version.ParseVersion`).
 pub(super) const UNDECLARED: &str = "0.1.0";
 
-/// The newest version that libcni 1.2 and later speak; higher entries of `cniVersions` are passed over.
+/// The newest version that libcni 1.2 and later support; they skip higher entries of `cniVersions`.
 const CURRENT: SpecVersion = (1, 1, 0);
 
 type SpecVersion = (i64, i64, i64);
@@ -32,14 +32,14 @@ pub(super) fn is_known(text: &str) -> bool {
     SPEC_VERSIONS.contains(&text)
 }
 
-/// How libcni 1.2 and later take an entry of `cniVersions`.
+/// What libcni 1.2 and later do with an entry of `cniVersions`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum VersionEntry {
-    /// It competes for being selected.
+    /// It can be selected.
     Candidate,
-    /// It is higher than libcni speaks, and passed over.
+    /// It is newer than libcni supports, so it is skipped.
     Newer,
-    /// It cannot be read, so the whole conflist is refused.
+    /// It is not a version, so the whole conflist is refused.
     Unreadable,
 }
 
@@ -51,8 +51,8 @@ pub(super) fn classify_version(text: &str) -> VersionEntry {
     }
 }
 
-/// The version that libcni 1.2 and later select from `cniVersions` and `cniVersion`: the highest they
-/// speak, the first listed of equal ones (`1` before `1.0.0`); `cniVersion` itself where none is left.
+/// The version that libcni 1.2 and later select from `cniVersions` and `cniVersion`: the highest that they support,
+/// and the first listed among equal ones (`1` before `1.0.0`). Without any, `cniVersion` itself.
 pub(super) fn select_version<'a>(listed: &[&'a str], declared: &'a str) -> &'a str {
     let declared_too = Some(declared).filter(|version| !version.is_empty());
     let mut best: Option<(SpecVersion, &str)> = None;

@@ -102,7 +102,7 @@ fn given(network: &NetworkSettings) -> Facts {
         match source {
             FactSource::Values(values) => given.extend(values.clone()),
             FactSource::EnvFile(_) => given.retain(|name, _| name.contains('.')),
-            FactSource::KubernetesNode => given.retain(|name, _| !NodeFacts::provide(name)),
+            FactSource::KubernetesNode => given.retain(|name, _| !NodeFacts::is_node_fact(name)),
         }
     }
     given
@@ -116,7 +116,7 @@ fn may_come(loaded: &LoadedConfig, name: &str) -> bool {
         .any(|source| match source {
             FactSource::Values(values) => values.contains_key(name),
             FactSource::EnvFile(_) => !name.contains('.'),
-            FactSource::KubernetesNode => NodeFacts::provide(name),
+            FactSource::KubernetesNode => NodeFacts::is_node_fact(name),
         });
     declared || name.starts_with("env.") || ["node.name", "host.mtu", "host.arch"].contains(&name)
 }

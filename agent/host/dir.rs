@@ -18,8 +18,8 @@ use super::resolve::{HostRoot, ResolvedPath};
 use super::syscalls::{self, FileKind, FileMetadata, open_at};
 use crate::model::{FileMode, FileName, FileType, Owner};
 
-/// An open directory. Names in it are reached through its descriptor, so they stay in *this* directory
-/// whatever happens to the path meanwhile. Cloning shares the descriptor.
+/// An open directory. Names in it are reached through its descriptor, so they are in *this* directory even if another
+/// one takes its path. Cloning shares the descriptor.
 #[derive(Debug, Clone)]
 pub struct Dir(Arc<OpenDir>);
 
@@ -46,8 +46,8 @@ impl Dir {
         resolved: &ResolvedPath<'_>,
     ) -> Result<Self, HostError> {
         let path = resolved.path();
-        // Opened for nothing but to be named: opening to read is an event to whoever watches the directory, and so
-        // every look would wake our own watch many times, and CRI-O's.
+        // O_PATH, because opening for reading is an event for every watch on the directory: each observation would
+        // wake our own watch many times, and CRI-O's.
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
         match open_at(resolved.fd(), ".", flags, Mode::empty()) {
             Ok(fd) => Ok(Self(Arc::new(OpenDir {
@@ -60,20 +60,20 @@ impl Dir {
         }
     }
 
-    /// Where it lies, the host root in front and links followed.
+    /// Its path, the host root included and links resolved.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.0.path
     }
 
-    /// Where a name in it lies: for messages, and for executing it.
+    /// The path of a name in it: for messages, and for executing it.
     #[must_use]
     pub fn path_of(&self, name: &FileName) -> PathBuf {
         self.0.path.join(name.as_str())
     }
 
-    /// Whether the directory was removed while it was open. A package upgrade deletes and re-creates
-    /// `/opt/cni/bin`; what still holds the old one sees an empty directory that takes no file.
+    /// Whether the directory was removed while it was open. A package upgrade deletes and re-creates `/opt/cni/bin`; who
+    /// still has the old one open sees an empty directory in which no file can be made.
     ///
     /// # Errors
     /// When the kernel does not answer.
@@ -84,7 +84,7 @@ impl Dir {
         }
     }
 
-    /// Whether both are one directory, however they were opened.
+    /// Whether both are the same directory.
     ///
     /// # Errors
     /// When the kernel does not answer.
@@ -95,8 +95,8 @@ impl Dir {
         }
     }
 
-    /// Whether both lie on one mount, so that a rename leads from one to the other. Device numbers do not
-    /// tell: two mounts of one file system share theirs. Where the kernel does not say, it is assumed.
+    /// Whether both are on one mount, so that a file can be renamed from one to the other. Device numbers do not show
+    /// that: two mounts of one file system share theirs. Where the kernel does not say, it is assumed.
     #[must_use]
     pub fn is_on_the_mount_of(&self, other: &Self) -> bool {
         let (ours, theirs) = (self.mount_id(), other.mount_id());
@@ -151,7 +151,7 @@ impl Dir {
         Ok(entries)
     }
 
-    /// What stands under a name, without reading it and without following a link; `None` if nothing does.
+    /// What the kernel knows of a name, without reading the file or following a link; `None` if nothing is there.
     ///
     /// # Errors
     /// When the kernel does not answer.
@@ -207,7 +207,7 @@ impl Dir {
         self.rename_to(from.as_str(), to, name)
     }
 
-    /// Removes a file or a link (never its target, never a directory); `false` if there was none.
+    /// Removes a file or a link (never its target, never a directory); `false` if nothing was there.
     ///
     /// # Errors
     /// When the kernel refuses it.
@@ -256,7 +256,7 @@ impl Dir {
         }
     }
 
-    /// Looks before opening: to open a device can be to use it (a watchdog starts ticking).
+    /// Checks the type before opening: opening a device can already use it (a watchdog starts to count down).
     pub(super) fn must_be_regular(&self, name: &FileName) -> std::io::Result<()> {
         let stat = fstatat(self.fd(), name.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
         FileKind::of(&stat).must_be_regular()
@@ -280,7 +280,7 @@ impl Dir {
     }
 }
 
-/// The kind that a listing gives; `None` for one to ask the kernel about.
+/// The kind that a listing gives; `None` where the kernel has to be asked.
 const fn kind_of_listed(entry: nix::dir::Type) -> Option<FileKind> {
     use nix::dir::Type;
     Some(match entry {

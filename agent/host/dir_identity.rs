@@ -1,4 +1,4 @@
-//! Which directory a path leads to, so that another one under the same path can be told from it.
+//! Which directory a path leads to, so that a new one under the same path is recognised.
 
 use std::path::Path;
 
@@ -21,10 +21,10 @@ pub struct DirIdentity {
 }
 
 impl DirIdentity {
-    /// The directory at a path of the machine; `None` where there is none, or a link instead.
+    /// The directory at a path of the machine; `None` where there is no directory, or a link.
     ///
     /// # Errors
-    /// When a part of the path is closed to us.
+    /// When a part of the path cannot be accessed.
     pub fn of_path(path: &Path) -> Result<Option<Self>, HostError> {
         match lstat(path) {
             Ok(stat) if FileKind::of(&stat) == FileKind::Other(FileType::Directory) => {

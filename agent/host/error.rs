@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
-/// What a failed directory fsync means: the names are right now, and may not be after a power loss.
+/// A failed directory fsync: the names are right now, but may not be after a power loss.
 pub(super) const SYNC_ACTION: &str = "sync (durability uncertain)";
 
 /// A system call on the host's file system that failed.
@@ -22,7 +22,7 @@ pub struct HostError {
 }
 
 impl HostError {
-    /// Puts what was tried beside the kernel's answer.
+    /// The error of one attempt: what was tried, on which path, and the kernel's answer.
     pub fn new(action: &'static str, path: impl AsRef<Path>, source: impl Into<io::Error>) -> Self {
         Self {
             action,
@@ -62,7 +62,7 @@ impl HostError {
         matches!(self.errno(), Some(Errno::ENOSPC | Errno::EDQUOT))
     }
 
-    /// Whether the machine is short of something or fails, whatever path it was asked for.
+    /// Whether the machine itself is short of something or fails, so that every other path would fail too.
     #[must_use]
     pub fn is_the_machines(&self) -> bool {
         matches!(

@@ -10,15 +10,15 @@ use super::syscalls::{FileMetadata, open_at};
 use super::{Dir, HostError};
 use crate::model::FileName;
 
-/// A lock on a file, held until it is dropped or the process ends, however it ends. The file stays:
-/// removing it would let two processes lock two different files of the same name.
+/// A lock on a file, held until it is dropped or the process ends. The file stays: if it were removed, two processes
+/// could lock two different files of the same name.
 #[derive(Debug)]
 pub struct Lock {
     file: File,
 }
 
 impl Lock {
-    /// Whether the file was removed, so that it keeps nobody out any more.
+    /// Whether the lock's file was removed, so that the lock no longer excludes other processes.
     #[must_use]
     pub fn is_void(&self) -> bool {
         fstat(&self.file).is_ok_and(|stat| stat.st_nlink == 0)

@@ -1,4 +1,4 @@
-//! Reading: what is on the disk, without waiting for anything and without being led astray.
+//! Observes and reads files, without waiting for a FIFO, without using a device and without following a link unseen.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -20,8 +20,8 @@ use crate::model::{FileName, FileState, FileType, Regular};
 /// with the time of its last tick, at most 10 ms ago: a second change within one tick leaves no trace in them.
 const SETTLED: Duration = Duration::from_millis(20);
 
-/// By what one can tell, without reading it, that a file is still the one that was read: any write, chmod, chown,
-/// rename or link changes the last of them, and only the kernel sets that.
+/// Shows, without reading a file, whether it is unchanged: any write, chmod, chown, rename or link changes the last
+/// field (ctime), which only the kernel sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileFingerprint {
     device: u64,
@@ -31,7 +31,7 @@ pub struct FileFingerprint {
     changed: (i64, i64),
 }
 
-/// A regular file as it was read once.
+/// A regular file as it was when it was last read and hashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HashedFile {
     fingerprint: FileFingerprint,
@@ -51,8 +51,8 @@ impl From<&FileStat> for FileFingerprint {
 }
 
 impl FileFingerprint {
-    /// Whether a later change is bound to show in the times. It is stamped with the time of then, which is not that of
-    /// a change long ago, and not that of one yet to come: such are found where the clock was set back.
+    /// Whether a later change must show in the times. It does if the recorded change is clearly older than `now`, or
+    /// clearly newer, which happens after the clock was set back.
     fn is_settled(&self, now: SystemTime) -> bool {
         let (seconds, nanos) = self.changed;
         let changed = u64::try_from(seconds).ok().zip(u32::try_from(nanos).ok());
@@ -68,7 +68,7 @@ impl FileFingerprint {
 }
 
 impl HashedFile {
-    /// As long as the file has this fingerprint, it is what was read.
+    /// As long as the file has this fingerprint, its content is what was read.
     #[must_use]
     pub const fn fingerprint(&self) -> FileFingerprint {
         self.fingerprint
@@ -88,7 +88,7 @@ impl FileReader {
         let path = resolved.path();
         let open = || {
             resolved.file_kind()?.must_be_regular()?;
-            // Not a directory, hence not the root, hence with a name.
+            // A regular file is not the root, so it has a name.
             syscalls::open_regular(resolved.parent_fd(), path.file_name().unwrap_or_default())
         };
         match open() {
@@ -105,7 +105,7 @@ impl FileReader {
 
     pub(super) fn read_to_vec(self, cap: u64) -> Result<Vec<u8>, HostError> {
         let mut bytes = Vec::new();
-        // One byte more than allowed: the size told beforehand is not to be trusted (procfs says 0).
+        // Read one byte more than allowed: the size from stat is not reliable (procfs says 0).
         let read = self
             .file
             .take(cap.saturating_add(1))
@@ -141,8 +141,8 @@ impl Dir {
         }
     }
 
-    /// The same, where a file that is provably still the one `seen` before is not read again. `seen` is what can be
-    /// relied on the next time; `None` where nothing can.
+    /// The same, but a file whose fingerprint is still that of `seen` is not read again. Sets `seen` to what can be
+    /// relied on next time; `None` where nothing can.
     #[must_use]
     pub fn observe_file_again(&self, name: &FileName, seen: &mut Option<HashedFile>) -> FileState {
         if let (Some(known), Ok(Some(fingerprint))) = (&*seen, self.fingerprint(name))
@@ -167,7 +167,7 @@ impl Dir {
         state
     }
 
-    /// The fingerprint of a regular file; `None` where there is none.
+    /// The fingerprint of a regular file; `None` where no regular file is there.
     ///
     /// # Errors
     /// When the kernel does not answer.
@@ -189,7 +189,7 @@ impl Dir {
         }
         match self.hash_file(name) {
             Ok(regular) => Ok(FileState::Regular(regular)),
-            // It went away between the look and the opening.
+            // It was removed between the check and the opening.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(FileState::Absent),
             Err(error) => Err(HostError::new("read", self.path_of(name), error)),
         }
@@ -216,7 +216,7 @@ impl Dir {
     /// of the configuration directory.
     ///
     /// # Errors
-    /// When it is absent, not a regular file in the end, larger than `cap` bytes, or closed to us.
+    /// When it is absent, not a regular file in the end, larger than `cap` bytes, or cannot be accessed.
     pub fn read_file(&self, name: &OsStr, cap: u64) -> Result<Vec<u8>, HostError> {
         let path = self.path().join(name);
         match self.stat_name(name)?.map(|metadata| metadata.kind) {
@@ -226,7 +226,7 @@ impl Dir {
                 }
                 Err(error) => Err(HostError::new("open", path, error)),
             },
-            // Only a link leaves the directory, and only the root knows where it leads.
+            // A link may lead out of the directory, so it is resolved from the root.
             Some(FileKind::Other(FileType::Symlink)) => {
                 FileReader::open_resolved(&self.root().resolve(&self.path_in_root(name), None)?)?
                     .read_to_vec(cap)
@@ -239,7 +239,7 @@ impl Dir {
         }
     }
 
-    /// Looks before opening, as everywhere: to open a device can be to use it.
+    /// Checks the type before opening, as everywhere: opening a device can already use it.
     pub(super) fn open_regular(&self, name: &FileName) -> io::Result<(File, FileMetadata)> {
         self.must_be_regular(name)?;
         syscalls::open_regular(self.fd(), name.as_str())

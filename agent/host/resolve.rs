@@ -29,7 +29,7 @@ pub(super) struct HostRoot {
     path: PathBuf,
 }
 
-/// Where a path led: the components passed, none of them a link, the last one the thing itself.
+/// Where a path led: its components with every link resolved. The last one is the file or directory itself.
 #[derive(Debug)]
 pub(super) struct ResolvedPath<'r> {
     root: &'r HostRoot,
@@ -37,15 +37,15 @@ pub(super) struct ResolvedPath<'r> {
     path_in_root: PathBuf,
 }
 
-/// The directories that lead to ours belong to others as well.
+/// The mode of parent directories, which others use as well.
 const PARENT_MODE: u32 = 0o755;
 
-/// What to do where directories are missing.
+/// How to make missing directories.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct MissingDirs {
     /// The mode of the last one.
     pub(super) mode: u32,
-    /// Whether those that lead to it are made as well.
+    /// Whether its parents are made as well.
     pub(super) parents: bool,
 }
 
@@ -53,7 +53,7 @@ impl HostRoot {
     pub(super) fn open(path: &Path) -> Result<Self, HostError> {
         let fail = |error| HostError::new("open the host root", path, error);
         let path = std::path::absolute(path).map_err(fail)?;
-        // Whatever else is there is refused without being opened: to open a FIFO is to wait for its writer.
+        // Anything that is not a directory is refused without being opened: opening a FIFO waits for its writer.
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         match open(&path, flags, Mode::empty()) {
             Ok(fd) => Ok(Self { fd, path }),
@@ -119,7 +119,7 @@ impl HostRoot {
 }
 
 impl MissingDirs {
-    /// The mode of a directory that is missing; `None` where it is not to be made.
+    /// The mode for a missing directory; `None` if it must not be made.
     const fn mode_of(self, is_last: bool) -> Option<u32> {
         match (is_last, self.parents) {
             (true, _) => Some(self.mode),
@@ -138,7 +138,7 @@ fn split_components(path: &Path) -> VecDeque<OsString> {
 }
 
 impl ResolvedPath<'_> {
-    /// The path with every link replaced by what it led to, the root in front.
+    /// The path with every link resolved, the host root included.
     pub(super) fn path(&self) -> PathBuf {
         self.root.path.join(&self.path_in_root)
     }
@@ -148,12 +148,12 @@ impl ResolvedPath<'_> {
         &self.path_in_root
     }
 
-    /// The thing itself, opened for nothing but to be named (`O_PATH`).
+    /// The file or directory itself, opened with `O_PATH`.
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.steps.last().unwrap_or(&self.root.fd).as_fd()
     }
 
-    /// The directory that holds the thing; the root holds itself.
+    /// The directory that contains it; the root is its own parent.
     pub(super) fn parent_fd(&self) -> BorrowedFd<'_> {
         let before = self.steps.len().saturating_sub(1);
         self.steps[..before].last().unwrap_or(&self.root.fd).as_fd()
@@ -168,7 +168,7 @@ impl ResolvedPath<'_> {
         open_at(self.fd(), name.as_os_str(), flags, Mode::empty())
     }
 
-    /// One component back; at the root there is nothing to go back to.
+    /// One component back; at the root it stays there.
     fn pop_component(&mut self) {
         self.steps.pop();
         self.path_in_root.pop();
@@ -179,14 +179,14 @@ impl ResolvedPath<'_> {
         let fail = |error| HostError::new("make the directory", &path, error);
         let mode = Mode::from_bits_truncate(mode);
         match mkdirat(self.fd(), name.as_os_str(), mode) {
-            // Someone else was faster: then it is not ours to set the mode of.
+            // Another process made it in the meantime: its mode is not ours to change.
             Err(Errno::EEXIST) => {}
             Err(error) => return Err(fail(error)),
             Ok(()) => {
                 let directory = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
                 let made =
                     open_at(self.fd(), name.as_os_str(), directory, Mode::empty()).map_err(fail)?;
-                // mkdir is subject to the umask of whoever started us.
+                // mkdir applies the umask of the process.
                 fchmod(&made, mode).map_err(fail)?;
                 let parent = open_at(self.fd(), ".", directory, Mode::empty()).map_err(fail)?;
                 File::from(parent).sync_all().map_err(|error| {

@@ -20,7 +20,7 @@ pub struct Host {
     owner: Owner,
 }
 
-/// The machine's own name, as the kernel has it; `None` where it is not UTF-8.
+/// The machine's host name; `None` where it is not UTF-8.
 #[must_use]
 pub fn machine_name() -> Option<String> {
     nix::unistd::gethostname().ok()?.into_string().ok()
@@ -30,10 +30,10 @@ impl Host {
     /// Opens the root: `/`, or the directory of `--host-root`.
     ///
     /// # Errors
-    /// When it is absent, not a directory, or closed to us.
+    /// When it is absent, not a directory, or cannot be accessed.
     pub fn open(root: &Path) -> Result<Self, HostError> {
         let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
-        // HostRoot enforces root:root whatever its own group is: that is what the runtime's files have.
+        // Root enforces root:root whatever its own group is: that is what the runtime's files have.
         let owner = match uid {
             0 => Owner { uid: 0, gid: 0 },
             _ => Owner { uid, gid },
@@ -56,13 +56,13 @@ impl Host {
         self.owner.uid == 0
     }
 
-    /// Whether its root is the machine's own, so that what cannot be run from here cannot be run at all.
+    /// Whether the root is `/`, so that a program that cannot be run from here cannot be run at all.
     #[must_use]
     pub fn is_the_machine(&self) -> bool {
         self.root.display_path(Path::new("/")) == Path::new("/")
     }
 
-    /// A path as people see it, with the host root in front: for messages only, links are not followed.
+    /// A path with the host root in front, for messages only: links are not resolved.
     #[must_use]
     pub fn display_path(&self, path: &Path) -> PathBuf {
         self.root.display_path(path)
@@ -71,16 +71,15 @@ impl Host {
     /// Opens a directory that is there.
     ///
     /// # Errors
-    /// When it is absent ([`HostError::is_absent`]), not a directory, or closed to us.
+    /// When it is absent ([`HostError::is_absent`]), not a directory, or cannot be accessed.
     pub fn open_dir(&self, path: &Path) -> Result<Dir, HostError> {
         Dir::open_resolved(&self.root, &self.root.resolve(path, None)?)
     }
 
     /// Opens a directory, making it and its parents where they are missing.
     ///
-    /// Only if it is missing it gets `mode`; the parents that are get 0755, since others have business in them. What
-    /// is there stays as it is (`/etc/cni` made by containerd is 0700, and that is its business). Each new directory
-    /// is durable before this returns.
+    /// A directory that is made gets `mode`, and its missing parents get 0755, because others use them too. One that
+    /// exists keeps its mode (containerd makes `/etc/cni` with 0700). Each new directory is durable before this returns.
     ///
     /// # Errors
     /// When a part cannot be made, or is there and not a directory.
@@ -94,7 +93,7 @@ impl Host {
         )
     }
 
-    /// The same for a directory inside one of ours, which is not made: if it is gone, that is to be known.
+    /// The same for a directory inside one of ours. The parent is not made: its absence must not go unnoticed.
     ///
     /// # Errors
     /// As [`Host::ensure_dir`], and when a parent is missing ([`HostError::is_absent`]).
@@ -111,7 +110,7 @@ impl Host {
     /// Reads a small file whole, through links.
     ///
     /// # Errors
-    /// When it is absent, not a regular file, larger than `cap` bytes, or closed to us.
+    /// When it is absent, not a regular file, larger than `cap` bytes, or cannot be accessed.
     pub fn read_file(&self, path: &Path, cap: u64) -> Result<Vec<u8>, HostError> {
         self.open_file(path)?.read_to_vec(cap)
     }
@@ -119,21 +118,21 @@ impl Host {
     /// Opens a file for reading from its start, through links; for content that is not to be held whole.
     ///
     /// # Errors
-    /// When it is absent, not a regular file, or closed to us.
+    /// When it is absent, not a regular file, or cannot be accessed.
     pub fn open_file(&self, path: &Path) -> Result<FileReader, HostError> {
         FileReader::open_resolved(&self.root.resolve(path, None)?)
     }
 
-    /// Where a path really lies, with every link followed inside the root: what may be handed to a
-    /// call that would follow links outside of it (`connect`, `exec`).
+    /// The real path, with every link resolved inside the root, for calls that would follow links out of it (`connect`,
+    /// `exec`).
     ///
     /// # Errors
-    /// When nothing is there ([`HostError::is_absent`]), or a part is closed to us.
+    /// When nothing is there ([`HostError::is_absent`]), or a part is cannot be accessed.
     pub fn resolve_path(&self, path: &Path) -> Result<PathBuf, HostError> {
         Ok(self.root.resolve(path, None)?.path())
     }
 
-    /// Whether anything is there, through links; a dangling link is nothing.
+    /// Whether anything is there. Links are followed; a dangling one counts as nothing.
     ///
     /// # Errors
     /// When a part of the path is closed to us, or is not a directory.

@@ -1,4 +1,4 @@
-//! The few system calls that every part of this room shares, with the flags that must not be forgotten.
+//! The system calls that the files of this room share, with the flags that must not be forgotten.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -16,7 +16,7 @@ use crate::model::{FileMode, FileType, Owner, Sha256};
 /// How much is read at once for hashing and copying.
 const CHUNK: usize = 128 << 10;
 
-/// What stands under a name.
+/// What kind of thing a name refers to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
     /// A regular file.
@@ -28,7 +28,7 @@ pub enum FileKind {
 /// What the kernel knows about a name without reading the content; links are not followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileMetadata {
-    /// What it is.
+    /// Its kind.
     pub kind: FileKind,
     /// Size in bytes.
     pub size: u64,
@@ -66,7 +66,7 @@ impl FileKind {
         }
     }
 
-    /// Refuses everything but a regular file, in words.
+    /// Refuses everything but a regular file.
     pub(super) fn must_be_regular(self) -> io::Result<()> {
         match self {
             Self::Regular => Ok(()),
@@ -78,7 +78,7 @@ impl FileKind {
     }
 }
 
-/// `openat`, never inherited by a child, started again when a signal interrupts it.
+/// `openat` with `O_CLOEXEC`, repeated when a signal interrupts it.
 pub(super) fn open_at<P: ?Sized + NixPath>(
     dir: impl AsFd,
     name: &P,
@@ -94,7 +94,7 @@ pub(super) fn open_at<P: ?Sized + NixPath>(
 }
 
 /// Opens a regular file of a directory for reading, without following a link and without ever waiting
-/// for a FIFO's writer. The caller has seen that it is regular; this looks again, at what it opened.
+/// for a FIFO's writer. The caller has checked that it is regular; this checks again what was opened.
 pub(super) fn open_regular<P: ?Sized + NixPath>(
     dir: impl AsFd,
     name: &P,
@@ -133,7 +133,7 @@ pub(super) fn each_chunk(
     }
 }
 
-/// The digest that a hasher has come to.
+/// The digest of what was hashed.
 pub(super) fn finish_digest(hasher: sha2::Sha256) -> Sha256 {
     Sha256::from_bytes(hasher.finalize().into())
 }

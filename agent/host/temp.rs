@@ -1,4 +1,4 @@
-//! Files on their way: written under a private name, made durable, then renamed to where they belong.
+//! New files: written under a private name, made durable, then renamed to their place.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -17,7 +17,7 @@ const PREFIX: &str = ".cni-keeper-";
 const SUFFIX: &str = ".tmp";
 const DIGITS: usize = 16;
 
-/// Whether a name has the pattern of our own temps, and of nobody else's.
+/// Whether a name has exactly the pattern of our own temps.
 fn is_temp_name(name: &str) -> bool {
     name.strip_prefix(PREFIX)
         .and_then(|rest| rest.strip_suffix(SUFFIX))
@@ -47,11 +47,11 @@ pub struct Sealed {
     size: u64,
 }
 
-/// A file without a name; the kernel frees it when the process ends, however it ends.
+/// A file without a name, which the kernel frees when the process ends.
 #[derive(Debug)]
 pub struct SpoolFile(File);
 
-/// The name of a temp, removed when dropped unless nothing of ours stands under it any more.
+/// The name of a temp. The file is removed when this is dropped, unless it was renamed or removed before.
 #[derive(Debug)]
 struct TempName {
     dir: Dir,
@@ -132,7 +132,7 @@ impl Temp {
         }
     }
 
-    /// Where it lies, for messages.
+    /// Its path, for messages.
     #[must_use]
     pub fn path(&self) -> PathBuf {
         self.temp_name.path()
@@ -185,7 +185,7 @@ impl Temp {
         }
     }
 
-    /// Seals and publishes in one go, for a file that stands alone.
+    /// Seals and publishes in one step, for a single file.
     ///
     /// # Errors
     /// As [`Temp::seal`] and [`Sealed::publish`].
@@ -199,9 +199,9 @@ impl Temp {
         self.seal(mode, owner)?.publish(into, name)
     }
 
-    /// Fills it with a copy of a regular file and gives it its place, mode and owner, all in the kernel
-    /// and without waiting for the disk. For a spare, which is proven and made durable before it is used:
-    /// a power loss may leave anything in it.
+    /// Fills it with a copy of a regular file, and gives it its name, mode and owner, without waiting for the disk. Only
+    /// for a spare copy, whose content is verified and made durable before it is used: after a power loss it may
+    /// contain anything.
     ///
     /// # Errors
     /// When the source is not a regular file, or a step fails; the temp is then gone.
@@ -322,7 +322,7 @@ impl TempName {
 impl Drop for TempName {
     fn drop(&mut self) {
         if !self.gone {
-            // Where even that fails, the next start sweeps it.
+            // If this fails too, the next start removes it.
             let _ = self.dir.unlink_name(&self.name);
         }
     }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Timestamp;
 
-/// What came of asking and telling the Kubernetes API. Nothing of it decides whether the node is ready.
+/// How requests to the Kubernetes API ended. They never decide whether the node is ready.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct ApiUse {
     /// By what it was for: `node-facts`, `condition`, `events` or `taint`.
@@ -21,6 +21,6 @@ pub struct ApiUse {
 pub struct ApiOutcome {
     /// When one last worked.
     pub succeeded: Option<Timestamp>,
-    /// Why the last one did not work, and how to mend that; `None` if it did.
+    /// Why the last one did not work, and how to fix that; `None` if it did.
     pub failure: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! What an operator declares to be fetched: artifacts, the plugins in them, and for which architecture.
+//! What an operator declares to be fetched: artifacts, the plugins in them, and the architecture.
 
 use std::fmt;
 use std::str::FromStr;
@@ -24,7 +24,7 @@ pub enum Arch {
     S390x,
 }
 
-/// The text names no architecture that upstream publishes for.
+/// The text is not the name of an architecture for which upstream publishes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "'{0}' is not an architecture; known are amd64, arm, arm64, mips64le, ppc64le, riscv64, s390x"
@@ -127,7 +127,7 @@ impl fmt::Display for Format {
     }
 }
 
-/// What to do where a plugin of that name is there already and is not ours.
+/// What to do if a plugin of that name exists already and is not ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum IfPresent {
     /// Put the declared one in its place.

@@ -72,11 +72,11 @@ fn parse_network(text: &str) -> Option<IpNet> {
         return None;
     }
     let network = IpNet::new(address.parse().ok()?, length.parse().ok()?).ok()?;
-    Some(unmap(network))
+    Some(unmap_ipv4(network))
 }
 
 /// An IPv4-mapped IPv6 range (`::ffff:a.b.c.d/96` and longer) as the IPv4 range that it is to the kernel.
-fn unmap(network: IpNet) -> IpNet {
+fn unmap_ipv4(network: IpNet) -> IpNet {
     let mapped = match network.addr() {
         IpAddr::V6(address) => address.to_ipv4_mapped(),
         IpAddr::V4(_) => None,

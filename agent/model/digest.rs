@@ -64,7 +64,7 @@ impl Pin {
     /// # Errors
     /// When the text has another length or another character.
     pub fn sha256(hex: &str) -> Result<Self, DigestError> {
-        decode("sha256", hex).map(Self::Sha256)
+        decode_hex("sha256", hex).map(Self::Sha256)
     }
 
     /// Reads the 128 hexadecimal digits of a SHA-512 pin.
@@ -72,7 +72,7 @@ impl Pin {
     /// # Errors
     /// When the text has another length or another character.
     pub fn sha512(hex: &str) -> Result<Self, DigestError> {
-        decode("sha512", hex).map(Self::Sha512)
+        decode_hex("sha512", hex).map(Self::Sha512)
     }
 
     /// `sha256` or `sha512`.
@@ -101,7 +101,7 @@ impl FromStr for Sha256 {
     type Err = DigestError;
 
     fn from_str(hex: &str) -> Result<Self, DigestError> {
-        decode("sha256", hex).map(Self)
+        decode_hex("sha256", hex).map(Self)
     }
 }
 
@@ -153,7 +153,7 @@ impl fmt::Debug for Pin {
     }
 }
 
-fn decode<const N: usize>(algorithm: &'static str, hex: &str) -> Result<[u8; N], DigestError> {
+fn decode_hex<const N: usize>(algorithm: &'static str, hex: &str) -> Result<[u8; N], DigestError> {
     let mut bytes = [0; N];
     if base16ct::mixed::decode(hex, &mut bytes).is_ok_and(|decoded| decoded.len() == N) {
         return Ok(bytes);

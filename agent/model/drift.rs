@@ -35,7 +35,7 @@ pub enum DriftKind {
     /// libcni merges a foreign file into our network.
     #[serde(rename = "dropin")]
     DropIn,
-    /// A kind that a newer agent tells of.
+    /// A kind that only a newer agent knows.
     #[serde(other)]
     Unknown,
 }
@@ -126,7 +126,7 @@ pub enum Difference {
         /// The kernel's reason.
         reason: String,
     },
-    /// It is there, but no record tells what it must be: its artifact has not been fetched here yet.
+    /// It is there, but no record says what it must be: its artifact has not been fetched here yet.
     Unrecorded,
 }
 

@@ -10,9 +10,9 @@ pub fn format_duration(duration: Duration) -> String {
     let minutes = duration.as_secs() / 60;
     // A boundary belongs to the larger unit also where rounding leads there: never `1000 ms`.
     match millis {
-        ..9.95 => format!("{} ms", tenths(millis)),
+        ..9.95 => format!("{} ms", format_tenths(millis)),
         ..999.5 => format!("{millis:.0} ms"),
-        ..9_950.0 => format!("{} s", tenths(millis / 1e3)),
+        ..9_950.0 => format!("{} s", format_tenths(millis / 1e3)),
         ..60_000.0 => format!("{} s", duration.as_secs()),
         _ => match (minutes / 60, minutes % 60) {
             (0, minutes) => format!("{minutes} min"),
@@ -27,7 +27,7 @@ pub fn format_duration(duration: Duration) -> String {
 }
 
 /// With one decimal, where it is not zero.
-fn tenths(number: f64) -> String {
+fn format_tenths(number: f64) -> String {
     let number = format!("{number:.1}");
     number
         .strip_suffix(".0")

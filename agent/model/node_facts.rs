@@ -1,15 +1,15 @@
-//! What the Kubernetes API knows of a node, as far as a conflist may depend on it.
+//! The facts about a node that come from the Kubernetes API and that a conflist may use.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// What was last learned of a node from the Kubernetes API.
+/// What the Kubernetes API last said about a node.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeFacts {
-    /// The node's name, so that what was learned of another one is not used here.
+    /// The node's name, so that facts about another node are not used here.
     pub node: String,
     /// `spec.podCIDR`, where the node has one.
     pub pod_cidr: Option<String>,
@@ -22,16 +22,16 @@ pub struct NodeFacts {
 }
 
 impl NodeFacts {
-    /// Whether a fact of this name comes from here, if it is known at all.
+    /// Whether a fact of this name comes from the Kubernetes API.
     #[must_use]
-    pub fn provide(name: &str) -> bool {
+    pub fn is_node_fact(name: &str) -> bool {
         matches!(name, "node.podCIDR" | "node.podCIDRs")
             || name.starts_with("node.labels.")
             || name.starts_with("node.annotations.")
     }
 
-    /// All of them as facts, by name.
-    pub fn facts(&self) -> impl Iterator<Item = (String, Value)> {
+    /// All known facts, each with its name.
+    pub fn named_facts(&self) -> impl Iterator<Item = (String, Value)> {
         let named = |prefix: &'static str, values: &BTreeMap<String, String>| {
             let named = values
                 .iter()
@@ -59,14 +59,14 @@ mod tests {
             node: "a".to_owned(),
             ..NodeFacts::default()
         };
-        assert_eq!(node.facts().count(), 0);
+        assert_eq!(node.named_facts().count(), 0);
         node.pod_cidr = Some("10.244.1.0/24".to_owned());
         node.pod_cidrs = vec!["10.244.1.0/24".to_owned(), "fd00::/64".to_owned()];
         node.labels
             .insert("topology.kubernetes.io/zone".to_owned(), "b".to_owned());
         node.annotations.insert("x".to_owned(), "y".to_owned());
         let facts: Vec<String> = node
-            .facts()
+            .named_facts()
             .map(|(name, value)| format!("{name}={value}"))
             .collect();
         assert_eq!(
@@ -78,7 +78,12 @@ mod tests {
                 r#"node.annotations.x="y""#,
             ]
         );
-        assert!(node.facts().all(|(name, _)| NodeFacts::provide(&name)));
-        assert!(!NodeFacts::provide("node.name") && !NodeFacts::provide("env.node.labels.x"));
+        assert!(
+            node.named_facts()
+                .all(|(name, _)| NodeFacts::is_node_fact(&name))
+        );
+        assert!(
+            !NodeFacts::is_node_fact("node.name") && !NodeFacts::is_node_fact("env.node.labels.x")
+        );
     }
 }

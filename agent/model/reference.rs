@@ -17,7 +17,7 @@ const LONGEST_LABEL: usize = 63;
 /// What lies in a registry under one digest: `oci://HOST[:PORT]/REPOSITORY[:TAG]@sha256:HEX`.
 ///
 /// Names are those of the distribution project's `reference` package. The tag before a digest is for people and is
-/// let go, as `docker pull` does: a digest names one content, a tag whatever was pushed last.
+/// ignored, as by `docker pull`: a digest names one content, a tag whatever was pushed last.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Reference {
     registry: String,
@@ -25,7 +25,7 @@ pub struct Reference {
     digest: Pin,
 }
 
-/// Why a text is no [`Reference`]. What is quoted of it is never what could be a password.
+/// Why a text is not a [`Reference`]. The messages never quote what could be a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReferenceError {
     /// Another scheme, or none.
@@ -41,7 +41,7 @@ pub enum ReferenceError {
         "the registry's host is not a name or an address; write HOST or HOST:PORT, and an IPv6 address in brackets"
     )]
     Host,
-    /// The port is no number from 1 to 65535.
+    /// The port is not a number from 1 to 65535.
     #[error("the registry's port is not one; write a number from 1 to 65535")]
     Port,
     /// Nothing between the host and the digest.
@@ -49,28 +49,28 @@ pub enum ReferenceError {
         "no repository is named behind the registry; write oci://REGISTRY/REPOSITORY@sha256:DIGEST"
     )]
     NoRepository,
-    /// A character that no repository's name has.
+    /// A character that is not allowed in a repository's name.
     #[error(
         "{0:?} cannot stand in a repository's name; it has lower-case letters, digits, and . _ __ or - between them"
     )]
     Stranger(char),
-    /// The characters are right and their order is not.
+    /// The characters are allowed, but not in this order.
     #[error(
         "a part of the repository's name is empty, or begins or ends with . _ or -, or has two of them together; \
          check it for a slip"
     )]
     Separators,
-    /// More than a registry takes.
+    /// Longer than a registry accepts.
     #[error(
         "the repository's name is longer than {LONGEST_REPOSITORY} characters, which no registry takes"
     )]
     TooLong,
-    /// The tag has a character or a length that no tag has.
+    /// The tag has a character or a length that is not allowed.
     #[error(
         "the tag before the digest is none: up to {LONGEST_TAG} letters, digits, . _ and -; it may be left out"
     )]
     Tag,
-    /// No digest. `0` is the image as skopeo is told of it.
+    /// No digest. `0` is the image in the form that skopeo takes.
     #[error(
         "a tag can be moved to another image, so the digest is needed; write @ and what this prints behind the \
          repository: skopeo inspect --format '{{{{.Digest}}}}' docker://{0}"
@@ -79,7 +79,7 @@ pub enum ReferenceError {
     /// A digest of another kind.
     #[error("the digest is neither sha256: nor sha512:; write @sha256: and its 64 digits")]
     Algorithm,
-    /// A digest that is none.
+    /// The digest is malformed.
     #[error("{0}; write @sha256: and its 64 digits")]
     Digest(#[from] DigestError),
 }
@@ -107,17 +107,17 @@ impl Reference {
     /// `scheme` is `https` or `http`.
     #[must_use]
     pub fn manifest_url(&self, scheme: &str, digest: &Pin) -> String {
-        self.url(scheme, "manifests", digest)
+        self.registry_url(scheme, "manifests", digest)
     }
 
     /// Where the registry has the blob with this digest (OCI distribution specification, end-2).
     /// `scheme` is `https` or `http`.
     #[must_use]
     pub fn blob_url(&self, scheme: &str, digest: &Pin) -> String {
-        self.url(scheme, "blobs", digest)
+        self.registry_url(scheme, "blobs", digest)
     }
 
-    fn url(&self, scheme: &str, kind: &str, digest: &Pin) -> String {
+    fn registry_url(&self, scheme: &str, kind: &str, digest: &Pin) -> String {
         let Self {
             registry,
             repository,
@@ -138,13 +138,14 @@ impl FromStr for Reference {
             return Err(match rest[named.len()..].get(..8) {
                 Some("@sha256:" | "@sha512:") => ReferenceError::NoRepository,
                 Some(_) => ReferenceError::UserInfo,
-                None => registry(rest).map_or_else(|error| error, |_| ReferenceError::NoRepository),
+                None => parse_registry(rest)
+                    .map_or_else(|error| error, |_| ReferenceError::NoRepository),
             });
         };
         if host.contains('@') {
             return Err(ReferenceError::UserInfo);
         }
-        let registry = registry(host)?;
+        let registry = parse_registry(host)?;
         let (name, digest) = match path.split_once('@') {
             Some((name, digest)) => (name, Some(digest)),
             None => (path, None),
@@ -173,7 +174,7 @@ impl FromStr for Reference {
     }
 }
 
-/// Without the tag: two texts that name the same thing print alike.
+/// Without the tag, so that two texts that name the same content print alike.
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -186,7 +187,7 @@ impl fmt::Display for Reference {
 }
 
 /// Checks `HOST[:PORT]`.
-fn registry(text: &str) -> Result<String, ReferenceError> {
+fn parse_registry(text: &str) -> Result<String, ReferenceError> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let (address, behind) = rest.split_once(']').ok_or(ReferenceError::Host)?;
@@ -346,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn each_mistake_has_its_own_mend() {
+    fn each_mistake_has_its_own_fix() {
         let long = format!("oci://h/{}@{DIGEST}", "a".repeat(256));
         let long_tag = format!("oci://h/a:{}@{DIGEST}", "a".repeat(129));
         let cases = [

@@ -143,7 +143,7 @@ pub struct DeclaredArtifact {
     rename_all_fields = "camelCase"
 )]
 pub enum WatchMode {
-    /// The kernel tells (inotify).
+    /// The kernel reports changes (inotify).
     Events,
     /// The kernel cannot tell, so the disk is looked at again and again.
     Polling {
@@ -219,7 +219,7 @@ pub struct EffectiveNetwork {
 pub struct RecordedError {
     /// When it last happened.
     pub at: Timestamp,
-    /// What happened, and how to mend it.
+    /// What happened, and how to fix it.
     pub what: String,
     /// How often in a row.
     pub times: u32,
@@ -261,11 +261,11 @@ pub struct DriftRecord {
 pub enum Outcome {
     /// It is still there.
     Open {
-        /// Why it is not mended at once: the reason of a failure, a back-off, or the policy.
+        /// Why it is not fixed at once: the reason of a failure, a back-off, or the policy.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         waiting: Option<String>,
     },
-    /// The agent mended it.
+    /// The agent fixed it.
     Healed {
         /// `placed from the store`, `placed after a download`, `mode and owner set`, `written`, `set aside`.
         how: Cow<'static, str>,

@@ -60,7 +60,9 @@ pub(super) fn collect(
                         .map(|(name, value)| (name.clone(), value.clone())),
                 );
             }
-            FactSource::KubernetesNode => facts.extend(node.iter().flat_map(|node| node.facts())),
+            FactSource::KubernetesNode => {
+                facts.extend(node.iter().flat_map(|node| node.named_facts()))
+            }
             FactSource::EnvFile(path) => match env_file(host, path)? {
                 Ok(values) => facts.extend(values),
                 Err(reason) => {

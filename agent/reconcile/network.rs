@@ -100,7 +100,7 @@ fn awaited(error: &RenderError, declared: &NetworkSettings, keeper: &Context) ->
     for problem in &error.problems {
         match problem {
             RenderProblem::Unknown { name, .. }
-                if declared.needs_node_object() && NodeFacts::provide(name) =>
+                if declared.needs_node_object() && NodeFacts::is_node_fact(name) =>
             {
                 of_node.push(name.as_str());
             }

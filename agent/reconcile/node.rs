@@ -49,7 +49,7 @@ impl KnownNode {
     }
 
     /// Why facts of these names are not known, and how they come to be: each name is one that
-    /// [`NodeFacts::provide`] knows.
+    /// [`NodeFacts::is_node_fact`] knows.
     pub(super) fn explain_unknown(&self, names: &[&str]) -> String {
         let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match (&state.facts, &state.failure) {

@@ -131,21 +131,27 @@ fn a_single_plugin_is_made_a_list() {
 
 #[test]
 fn an_error_says_where() {
-    let said = |text: &str| {
+    let findings_of = |text: &str| {
         load_as_libcni(text.as_bytes(), ConfForm::List, Libcni::V1_3, &|_| {
             DropIns::Absent
         })
         .unwrap_err()
         .to_string()
     };
-    assert_eq!(said("[]"), "it is a list where libcni wants an object");
     assert_eq!(
-        said(r#"{"name": "n", "plugins": [{"ipam": 1}]}"#),
+        findings_of("[]"),
+        "it is a list where libcni wants an object"
+    );
+    assert_eq!(
+        findings_of(r#"{"name": "n", "plugins": [{"ipam": 1}]}"#),
         "'plugins[0].ipam' is a number where libcni wants an object"
     );
     assert_eq!(
-        said(r#"{"name": "n", "plugins": [{}]}"#),
+        findings_of(r#"{"name": "n", "plugins": [{}]}"#),
         "'plugins[0]' has no 'type'"
     );
-    assert_eq!(said("1e999"), "it is a number too large for a 64-bit float");
+    assert_eq!(
+        findings_of("1e999"),
+        "it is a number too large for a 64-bit float"
+    );
 }

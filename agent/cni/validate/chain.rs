@@ -2,13 +2,13 @@
 
 use super::findings::Findings;
 use crate::cni::json::{Json, element_path, fold_key, member_path};
-use crate::cni::plugin_conf::{FIELDS, Order, PluginConf, decode_plugin};
+use crate::cni::plugin_conf::{DecodedPlugin, FIELDS, Order, decode_plugin};
 use crate::model::PluginName;
 
-/// Plugins that only change what one before them made.
+/// Plugins that only change an interface that a plugin before them made.
 const META: [&str; 6] = ["portmap", "bandwidth", "firewall", "sbr", "tuning", "vrf"];
 
-/// Plugins that are called by another one, through its `ipam.type`.
+/// Plugins that another plugin calls, through its `ipam.type`.
 const IPAM: [&str; 3] = ["host-local", "dhcp", "static"];
 
 pub(super) fn check_chain(root: &Json, findings: &mut Findings) {
@@ -36,7 +36,7 @@ pub(super) fn check_chain(root: &Json, findings: &mut Findings) {
     }
 }
 
-fn check_type(plugin: &PluginConf, at: &str, first: bool, findings: &mut Findings) {
+fn check_type(plugin: &DecodedPlugin, at: &str, first: bool, findings: &mut Findings) {
     if !plugin.kind.is_empty() {
         check_binary_name(&plugin.kind, at, findings);
         check_position(&plugin.kind, at, first, findings);
@@ -65,7 +65,7 @@ fn check_binary_name(name: &str, at: &str, findings: &mut Findings) {
     }
 }
 
-/// Go matches fields without regard to case, sorted by the spelling, and the last one wins.
+/// Go ignores the case of a field's name. Of several spellings the one that sorts last counts.
 fn check_spelling(members: &[(String, Json)], at: &str, fields: &[&str], findings: &mut Findings) {
     for field in fields {
         let same = |key: &str| fold_key(key) == fold_key(field);
@@ -86,7 +86,7 @@ fn check_spelling(members: &[(String, Json)], at: &str, fields: &[&str], finding
         } else if let [only] = spellings[..]
             && only != *field
         {
-            // libcni adds its own cniVersion to what it hands the plugin, which must sort last to count.
+            // libcni adds its own cniVersion for the plugin, which counts only if it sorts last.
             if *field == "cniVersion" && only > *field {
                 let problem = "it overrides the version that libcni hands to the plugin";
                 findings.error(&member_path(at, only), problem, "remove it");

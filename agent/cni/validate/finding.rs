@@ -1,4 +1,4 @@
-//! What validation has to say.
+//! What validation finds.
 
 use std::fmt;
 
@@ -7,11 +7,11 @@ use std::fmt;
 pub enum Severity {
     /// The conflist is not written.
     Error,
-    /// It works, and is odd.
+    /// It works, but is probably a mistake.
     Warning,
 }
 
-/// One thing that is wrong or odd.
+/// One mistake, or probable mistake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// Whether it keeps the conflist from being written.
@@ -24,7 +24,7 @@ pub struct Finding {
     pub fix: String,
 }
 
-/// What a conflist says, as far as the runtimes read it.
+/// The parts of a conflist that the runtimes read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConflistSummary {
     /// The network's name.
@@ -39,7 +39,7 @@ pub struct ConflistSummary {
     pub ipam: Vec<String>,
     /// The capabilities that any plugin switches on, sorted.
     pub capabilities: Vec<String>,
-    /// `loadOnlyInlinedPlugins`: whether libcni ≥ 1.3 leaves files alone that are dropped in beside it.
+    /// `loadOnlyInlinedPlugins`: whether libcni ≥ 1.3 ignores drop-ins.
     pub only_inlined: bool,
 }
 
@@ -48,7 +48,7 @@ pub struct ConflistSummary {
 pub struct ValidationReport {
     /// Everything found, errors first.
     pub findings: Vec<Finding>,
-    /// What it says; `None` where the newest libcni would not load it.
+    /// Its content; `None` where the newest libcni would not load it.
     pub summary: Option<ConflistSummary>,
 }
 
@@ -64,7 +64,7 @@ impl ValidationReport {
         self.of(Severity::Error)
     }
 
-    /// What works and is odd.
+    /// What works, but is probably a mistake.
     pub fn warnings(&self) -> impl Iterator<Item = &Finding> {
         self.of(Severity::Warning)
     }

@@ -1,7 +1,11 @@
-//! What we demand of a conflist before it is written: more than libcni does.
+//! What we demand of a conflist before we write it: more than libcni does.
 //!
-//! An *error* is what makes a supported runtime refuse to load the file, or ADD fail whatever the plugin,
-//! or what a plugin would get otherwise than it is written. A *warning* is what works and is odd.
+//! An *error* is one of these:
+//! - a supported runtime refuses to load the file;
+//! - ADD fails with every plugin;
+//! - a plugin gets another value than the one that is written.
+//!
+//! A *warning* is what works but is probably a mistake.
 
 mod chain;
 mod finding;
@@ -23,10 +27,10 @@ use super::plugin_conf::{Order, decode_plugin};
 /// The largest file that newer go-cni reads (`MaxFileSize`), in bytes.
 const MAX_SIZE: usize = 2 * 1024 * 1024;
 
-/// Judges the bytes of a conflist.
+/// Checks the bytes of a conflist.
 ///
-/// Rules that need the node (a plugin's presence and versions, other files of the directory) are
-/// functions of their own: [`super::check_plugin_versions`] and [`super::check_name_is_free`].
+/// Checks that need the node (a plugin's presence and versions, other files of the directory) are functions of their
+/// own: [`super::check_plugin_versions`] and [`super::check_name_is_free`].
 #[must_use]
 pub fn validate_conflist(bytes: &[u8]) -> ValidationReport {
     let mut findings = Findings::default();
@@ -55,7 +59,7 @@ pub fn validate_conflist(bytes: &[u8]) -> ValidationReport {
     let no_drop_ins = |_: &str| DropIns::Absent;
     let load = |libcni| load_as_libcni(bytes, ConfForm::List, libcni, &no_drop_ins);
     if !findings.has_errors() {
-        // The rules above know every reason to refuse; the loader has the last word all the same.
+        // The checks above should find every reason to refuse; the loader has the last word.
         for libcni in Libcni::ALL {
             if let Err(error) = load(libcni) {
                 findings.error(
@@ -71,7 +75,7 @@ pub fn validate_conflist(bytes: &[u8]) -> ValidationReport {
     findings.into_report(summary)
 }
 
-/// What Go forgives or refuses late, while the author surely meant something else.
+/// What Go accepts or refuses only later, although the author surely meant something else.
 fn check_flaws(flaws: &JsonFlaws, findings: &mut Findings) {
     if let Some(at) = &flaws.invalid_utf8 {
         findings.error(at, "bytes that are not UTF-8", "save the file as UTF-8");
@@ -99,8 +103,8 @@ fn check_flaws(flaws: &JsonFlaws, findings: &mut Findings) {
     }
 }
 
-/// Keys that are there twice, and integers that do not survive the way to the plugin: libcni reads
-/// every number as a 64-bit float and writes the plugin's configuration anew.
+/// Finds duplicate keys, and integers that reach the plugin changed: libcni reads every number as a 64-bit float and
+/// writes the plugin's configuration again.
 fn check_values(value: &Json, at: &str, findings: &mut Findings) {
     match value {
         Json::Number(text) if is_rounded(text) => findings.error(

@@ -4,7 +4,7 @@ use super::findings::Findings;
 use crate::cni::json::{Json, element_path, fold_key};
 use crate::cni::version::{self, SPEC_VERSIONS, VersionEntry};
 
-/// Every key that libcni reads at the top level; it does so with regard to case.
+/// Every key that libcni reads at the top level, where case matters.
 const KEYS: [&str; 7] = [
     "name",
     "cniVersion",
