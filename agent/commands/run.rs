@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::{Exit, Failure, declaration, node, signal};
 use crate::cli::Global;
 use crate::config::Settings;
-use crate::daemon::{Daemon, Start};
+use crate::daemon::{Daemon, DaemonOptions};
 use crate::http::{Server, Surface};
 
 /// Runs it, until the first SIGTERM or SIGINT; what is in place stays.
@@ -23,12 +23,12 @@ pub(super) async fn run(global: &Global) -> Result<Exit, Failure> {
     };
     tracing::info!(address = %main.local_addr(), version = env!("CARGO_PKG_VERSION"), "listening");
     let again = global.clone();
-    let (daemon, handle) = Daemon::new(Start {
+    let (daemon, handle) = Daemon::new(DaemonOptions {
         settings: loaded.settings,
         host,
         node_name: global.node_name.clone(),
         config: global.config.clone(),
-        reader: Arc::new(move || read(&again)),
+        read_config: Arc::new(move || read(&again)),
         flags: flags_in_force(global),
     });
     let (stopping, told) = watch::channel(());

@@ -1,4 +1,4 @@
-//! What the views hold of the running agent: its latest status, and a way to ask for a newer one.
+//! The handle of the views on the running agent: its latest status, and a way to ask for a newer one.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -7,52 +7,51 @@ use tokio::sync::{Notify, watch};
 
 use crate::model::Status;
 
-/// How long one pass may take before the agent counts as stuck. Passes take milliseconds; downloads are no
-/// part of them, so an unreachable upstream never gets here.
-const LONGEST_PASS: Duration = Duration::from_secs(300);
+/// How long one pass may take before the agent counts as stalled. Passes take milliseconds. Downloads are no part of
+/// them, so an upstream that cannot be reached does not matter here.
+const MAX_PASS_DURATION: Duration = Duration::from_secs(300);
 
-/// A view's end: reads, and may ask for a look at the disk. Cloning is cheap.
+/// The views' end: it reads the status and may ask for a pass. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct Handle {
     status: watch::Receiver<Arc<Status>>,
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
 }
 
-/// The loop's end: the one writer.
+/// The event loop's end, which is the only writer.
 #[derive(Debug)]
 pub struct Publisher {
     status: watch::Sender<Arc<Status>>,
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
-    look: Notify,
+struct SharedState {
+    pass_requested: Notify,
     busy_since: Mutex<Option<Instant>>,
 }
 
-/// The loop is in one pass for too long, or has ended.
+/// Why the event loop does not make progress.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Stuck {
-    /// A pass does not end: a disk that does not answer.
+pub enum LoopStalled {
+    /// One pass has taken too long.
     #[error("one pass has been going on for {} s; a disk does not answer (dmesg)", .0.as_secs())]
     Busy(Duration),
-    /// The loop has ended.
     #[error("the loop has ended")]
     Ended,
 }
 
-/// No look at the disk was finished in the time allowed.
+/// No pass was completed in the time allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no look at the disk was finished in time; it is slow, or does not answer")]
-pub struct Stale;
+pub struct StaleStatus;
 
 impl Handle {
-    /// Makes both ends around a first status.
+    /// Creates both ends around a first status.
     #[must_use]
-    pub fn pair(first: Status) -> (Publisher, Self) {
+    pub fn new_pair(first: Status) -> (Publisher, Self) {
         let (sender, receiver) = watch::channel(Arc::new(first));
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(SharedState::default());
         let publisher = Publisher {
             status: sender,
             shared: Arc::clone(&shared),
@@ -66,38 +65,38 @@ impl Handle {
 
     /// What was last published.
     #[must_use]
-    pub fn latest(&self) -> Arc<Status> {
+    pub fn latest_status(&self) -> Arc<Status> {
         Arc::clone(&self.status.borrow())
     }
 
-    /// A status that rests on a look which began after this call: an answer is never older than its question.
-    /// Many callers share one look.
+    /// A status from a pass that began after this call, so that an answer is never older than its question. Many
+    /// callers share one pass.
     ///
     /// # Errors
-    /// When none is there within `patience`.
-    pub async fn fresh(&self, patience: Duration) -> Result<Arc<Status>, Stale> {
+    /// When there is none within `time_limit`.
+    pub async fn fresh_status(&self, time_limit: Duration) -> Result<Arc<Status>, StaleStatus> {
         let asked = Instant::now();
-        self.shared.look.notify_one();
+        self.shared.pass_requested.notify_one();
         let mut status = self.status.clone();
         let newer = status.wait_for(|status| status.began >= Some(asked));
-        match tokio::time::timeout(patience, newer).await {
+        match tokio::time::timeout(time_limit, newer).await {
             Ok(Ok(status)) => Ok(Arc::clone(&status)),
-            Ok(Err(_)) | Err(_) => Err(Stale),
+            Ok(Err(_)) | Err(_) => Err(StaleStatus),
         }
     }
 
-    /// Whether the loop is turning; nothing that upstreams, runtimes or other writers do changes this.
+    /// Checks that the event loop makes progress. What upstreams, runtimes and other writers do has no influence on this.
     ///
     /// # Errors
-    /// When it is not, with the reason.
-    pub fn alive(&self) -> Result<(), Stuck> {
+    /// When it does not, with the reason.
+    pub fn check_liveness(&self) -> Result<(), LoopStalled> {
         if self.status.has_changed().is_err() {
-            return Err(Stuck::Ended);
+            return Err(LoopStalled::Ended);
         }
         let busy_since = self.shared.busy_since.lock();
         let since = *busy_since.unwrap_or_else(PoisonError::into_inner);
         match since.map(|since| since.elapsed()) {
-            Some(busy) if busy > LONGEST_PASS => Err(Stuck::Busy(busy)),
+            Some(busy) if busy > MAX_PASS_DURATION => Err(LoopStalled::Busy(busy)),
             _ => Ok(()),
         }
     }
@@ -111,23 +110,23 @@ impl Publisher {
 
     /// What was last published.
     #[must_use]
-    pub fn latest(&self) -> Arc<Status> {
+    pub fn latest_status(&self) -> Arc<Status> {
         Arc::clone(&self.status.borrow())
     }
 
-    /// What is published, from now on.
+    /// Receives everything that is published from now on.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Arc<Status>> {
         self.status.subscribe()
     }
 
-    /// Waits until a view wants to know more than what was published last.
-    pub async fn asked(&self) {
-        self.shared.look.notified().await;
+    /// Waits until a view asks for a new pass. Cancel-safe: a request is kept until a call returns.
+    pub async fn pass_request(&self) {
+        self.shared.pass_requested.notified().await;
     }
 
-    /// Says that a pass begins (`true`) or is over.
-    pub fn busy(&self, busy: bool) {
+    /// Records that work begins which may take too long (`true`), or that it has ended.
+    pub fn set_busy(&self, busy: bool) {
         let mut since = self
             .shared
             .busy_since

@@ -74,18 +74,20 @@ impl Routes {
             Endpoint::Status => {
                 EndpointResponse::json(json::status_document(self.observe_now().await))
             }
-            Endpoint::Drift => EndpointResponse::json(json::drift_document(&self.handle.latest())),
+            Endpoint::Drift => {
+                EndpointResponse::json(json::drift_document(&self.handle.latest_status()))
+            }
             Endpoint::Conflist => {
-                EndpointResponse::json(json::conflist_document(&self.handle.latest()))
+                EndpointResponse::json(json::conflist_document(&self.handle.latest_status()))
             }
             Endpoint::Statusz => {
-                let agent = &self.handle.latest().agent;
+                let agent = &self.handle.latest_status().agent;
                 let paths = self.surface.paths();
                 let up = self.since.elapsed();
                 EndpointResponse::text(zpages::render_statusz(agent, up, &paths))
             }
             Endpoint::Flagz => {
-                EndpointResponse::text(zpages::render_flagz(&self.handle.latest().agent))
+                EndpointResponse::text(zpages::render_flagz(&self.handle.latest_status().agent))
             }
         }
     }
@@ -93,16 +95,16 @@ impl Routes {
     /// A status that is no older than the request. If the disk could not be looked at in time, it is the last one
     /// with the failing check `look`: what was right then may be wrong now.
     async fn observe_now(&self) -> Arc<Status> {
-        let stale = match self.handle.fresh(OBSERVE_TIMEOUT).await {
+        let stale = match self.handle.fresh_status(OBSERVE_TIMEOUT).await {
             Ok(status) => return status,
             Err(stale) => stale,
         };
         let mut look = Check::new(CheckName::Look);
-        look.failures.push(match self.handle.alive() {
+        look.failures.push(match self.handle.check_liveness() {
             Ok(()) => stale.to_string(),
             Err(stuck) => stuck.to_string(),
         });
-        let mut status = Status::clone(&self.handle.latest());
+        let mut status = Status::clone(&self.handle.latest_status());
         status.snapshot.checks.push(look);
         Arc::new(status)
     }
@@ -119,7 +121,7 @@ impl Routes {
 
     fn liveness(&self, endpoint: &str, query: &HealthQuery<'_>) -> EndpointResponse {
         let mut check = Check::new(CheckName::Loop);
-        if let Err(stuck) = self.handle.alive() {
+        if let Err(stuck) = self.handle.check_liveness() {
             check.failures.push(stuck.to_string());
         }
         EndpointResponse::health(&query.evaluate(endpoint, &[check]))

@@ -101,7 +101,7 @@ impl Agent {
                 .build()
                 .unwrap();
             runtime.block_on(async {
-                let (publisher, handle) = Handle::pair(status);
+                let (publisher, handle) = Handle::new_pair(status);
                 tokio::spawn(look(publisher, seen, looks));
                 let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
                 let server = Server::bind(anywhere, surface).unwrap();
@@ -156,11 +156,11 @@ impl Drop for Agent {
 async fn look(publisher: Publisher, disk: Arc<Mutex<Status>>, mut looks: Looks) {
     loop {
         match &mut looks {
-            Looks::AtOnce => publisher.asked().await,
+            Looks::AtOnce => publisher.pass_request().await,
             Looks::Never => std::future::pending().await,
             Looks::Over => return,
             Looks::Gated(tell, go) => {
-                publisher.asked().await;
+                publisher.pass_request().await;
                 let _ = tell.send(());
                 go.recv().await;
             }

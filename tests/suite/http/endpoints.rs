@@ -275,7 +275,7 @@ async fn a_port_let_go_is_free_at_once() {
     agent.begin_to_stop();
     agent.wait();
     let again = Server::bind(agent.address, Surface::Everything);
-    let (_, handle) = Handle::pair(ready());
+    let (_, handle) = Handle::new_pair(ready());
     let now = std::future::ready(());
     again.unwrap().serve(handle, now).await;
 }

@@ -1,4 +1,4 @@
-//! The drift log: what was wrong, since when, and how it ended. Pure: the time is handed in.
+//! The drift log: what was wrong, since when, and how it ended. Pure: time is an argument.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -10,88 +10,86 @@ use crate::plan::Step;
 use crate::reconcile::{AppliedSteps, DriftCause, FileDrift};
 use crate::store::ManagedDir;
 
-/// How many drifts that are over are remembered.
-const LONGEST: usize = 256;
-/// How many kinds and files are counted apart; foreign files may have any name.
-const MOST_COUNTED: usize = 512;
-/// Under what the rest is counted.
-const OTHERS: &str = "(other files)";
+/// How many closed records the log keeps. No more records of foreign files are open than that, either.
+const DRIFT_LOG_MAX_ENTRIES: usize = 256;
+/// How many pairs of kind and file have a counter of their own. Foreign files may have any name.
+const MAX_COUNTERS: usize = 512;
+/// The file name under which all others are counted.
+const OTHER_FILES: &str = "(other files)";
 
-/// The drift log and its counters.
+/// The drift log with its counters.
 #[derive(Debug, Default)]
-pub(super) struct Log {
-    /// Drifts that are over, newest first.
+pub(super) struct DriftLog {
+    /// Drift that is over, newest first.
     closed: VecDeque<Arc<DriftRecord>>,
-    open: BTreeMap<Key, Open>,
-    /// Files that were as declared at some time, so that what differs afterwards is drift.
-    right: BTreeSet<PathBuf>,
-    counted: BTreeMap<(DriftKind, String), u64>,
+    open: BTreeMap<DriftKey, OpenDrift>,
+    /// Files that were as declared at some time. If they differ afterwards, that is drift.
+    once_right: BTreeSet<PathBuf>,
+    counters: BTreeMap<(DriftKind, String), u64>,
     last_id: u64,
 }
 
-type Key = (PathBuf, DriftKind);
+type DriftKey = (PathBuf, DriftKind);
 
 #[derive(Debug)]
-struct Open {
+struct OpenDrift {
     since: Instant,
     entry: DriftRecord,
 }
 
-/// When a pass was, and why.
+/// The times of a pass.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Timing {
-    /// When the first sign of a change came.
+pub(super) struct PassTiming {
+    /// When the first event came that led to the pass.
     pub(super) since: Instant,
     /// When the pass was over.
     pub(super) now: Instant,
-    /// The same for people.
+    /// The same as wall-clock time.
     pub(super) at: Timestamp,
 }
 
-/// A file or directory that had drifted and is right again.
+/// A file or directory that had drifted and was repaired.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Repair {
-    /// The directory that it is in.
-    pub(super) place: ManagedDir,
-    /// Its name.
+pub(super) struct RepairedFile {
+    pub(super) dir: ManagedDir,
+    /// The name of the file; the path of a directory.
     pub(super) name: String,
-    /// From the first sign of the drift to the durable repair.
+    /// From the first event to the durable repair.
     pub(super) took: Duration,
 }
 
-impl Log {
-    /// Takes in what a pass found and what it did about it. Returns its repairs of what had drifted: what was placed
-    /// for the first time is none. One that was undone before anybody looked is a repair all the same, and what undid
-    /// it the next drift.
-    pub(super) fn record(
+impl DriftLog {
+    /// Records what a pass found and did. Returns the repairs of drift; what was placed for the first time is none.
+    /// A repair that was undone before the pass looked again counts as a repair, and undoing it as the next drift.
+    pub(super) fn record_pass(
         &mut self,
         deeds: &AppliedSteps,
         after: &[FileDrift],
-        timing: Timing,
+        timing: PassTiming,
         times: impl Fn(&FileDrift) -> u32,
-    ) -> Vec<Repair> {
-        self.found(&deeds.before, timing, times);
-        let mended = deeds.applied_at.unwrap_or(timing.now);
+    ) -> Vec<RepairedFile> {
+        self.open_records(&deeds.before, timing, times);
+        let applied_at = deeds.applied_at.unwrap_or(timing.now);
         let mut repairs = Vec::new();
-        let keys: Vec<Key> = self.open.keys().cloned().collect();
+        let keys: Vec<DriftKey> = self.open.keys().cloned().collect();
         for key in keys {
             let is_it = |fault: &&FileDrift| (&fault.path, fault.kind) == (&key.0, key.1);
             let fault = deeds.before.iter().find(is_it);
-            let repair = fault.and_then(|fault| Some((fault, how(deeds, fault)?)));
+            let repair = fault.and_then(|fault| Some((fault, describe_repair(deeds, fault)?)));
             if repair.is_none() && after.iter().any(|fault| is_it(&fault)) {
                 continue;
             }
-            let Some(Open { since, mut entry }) = self.open.remove(&key) else {
+            let Some(OpenDrift { since, mut entry }) = self.open.remove(&key) else {
                 continue;
             };
             match repair {
                 Some((fault, how)) => {
-                    let took = mended.saturating_duration_since(since);
+                    let took = applied_at.saturating_duration_since(since);
                     let how = how.into();
                     entry.outcome = Outcome::Healed { how, took };
                     entry.after = fault.wanted.clone().or(entry.after);
-                    repairs.push(Repair {
-                        place: fault.place,
+                    repairs.push(RepairedFile {
+                        dir: fault.place,
                         name: fault.name.clone(),
                         took,
                     });
@@ -101,38 +99,42 @@ impl Log {
                     entry.outcome = Outcome::Gone { after };
                 }
             }
-            tell(&entry);
+            log_end(&entry);
             self.closed.push_front(Arc::new(entry));
         }
-        self.closed.truncate(LONGEST);
+        self.closed.truncate(DRIFT_LOG_MAX_ENTRIES);
         repairs
     }
 
-    /// Takes in what is wrong, as far as it is not known yet. `times` says of a file how many repairs of it have
-    /// followed each other closely.
-    pub(super) fn found(
+    /// Opens a record for all drift that has none yet. `times` is the number of recent repairs of a file.
+    pub(super) fn open_records(
         &mut self,
         faults: &[FileDrift],
-        timing: Timing,
+        timing: PassTiming,
         times: impl Fn(&FileDrift) -> u32,
     ) {
         for fault in faults {
-            self.note(fault, timing, &times);
+            self.open_record(fault, timing, &times);
         }
     }
 
-    fn note(&mut self, fault: &FileDrift, timing: Timing, times: &impl Fn(&FileDrift) -> u32) {
+    fn open_record(
+        &mut self,
+        fault: &FileDrift,
+        timing: PassTiming,
+        times: &impl Fn(&FileDrift) -> u32,
+    ) {
         let key = (fault.path.clone(), fault.kind);
         let is_drift = match fault.origin {
             DriftCause::Changed => true,
             DriftCause::Outdated => false,
-            DriftCause::Unplaced => self.right.contains(&fault.path),
+            DriftCause::Unplaced => self.once_right.contains(&fault.path),
         };
-        if !is_drift || self.open.contains_key(&key) || self.is_one_too_many(fault) {
+        if !is_drift || self.open.contains_key(&key) || self.exceeds_foreign_limit(fault) {
             return;
         }
         self.last_id += 1;
-        self.count(fault.kind, &fault.name);
+        self.count_drift(fault.kind, &fault.name);
         let entry = DriftRecord {
             id: self.last_id,
             at: timing.at,
@@ -147,36 +149,37 @@ impl Log {
         };
         tracing::warn!(path = %entry.path.display(), kind = entry.kind.as_str(), by = entry.by, "drift: {}", entry.what);
         let since = timing.since;
-        self.open.insert(key, Open { since, entry });
+        self.open.insert(key, OpenDrift { since, entry });
     }
 
-    /// Of what is declared everything is told; how much others put beside it is up to them.
-    fn is_one_too_many(&self, fault: &FileDrift) -> bool {
-        fault.kind.is_foreign_file() && self.open.len() >= LONGEST
+    /// Drift of declared files always gets a record. Records of foreign files are limited, since others decide how many
+    /// there are.
+    fn exceeds_foreign_limit(&self, fault: &FileDrift) -> bool {
+        fault.kind.is_foreign_file() && self.open.len() >= DRIFT_LOG_MAX_ENTRIES
     }
 
-    fn count(&mut self, kind: DriftKind, name: &str) {
-        let known = self.counted.contains_key(&(kind, name.to_owned()));
-        let name = match known || self.counted.len() < MOST_COUNTED {
+    fn count_drift(&mut self, kind: DriftKind, name: &str) {
+        let known = self.counters.contains_key(&(kind, name.to_owned()));
+        let name = match known || self.counters.len() < MAX_COUNTERS {
             true => name,
-            false => OTHERS,
+            false => OTHER_FILES,
         };
-        *self.counted.entry((kind, name.to_owned())).or_default() += 1;
+        *self.counters.entry((kind, name.to_owned())).or_default() += 1;
     }
 
     /// Records which files are as declared.
-    pub(super) fn are_right(&mut self, files: impl Iterator<Item = PathBuf>) {
-        self.right.extend(files);
+    pub(super) fn record_right_files(&mut self, files: impl Iterator<Item = PathBuf>) {
+        self.once_right.extend(files);
     }
 
-    /// Something else is declared now: what does not match that is no drift.
-    pub(super) fn declared_anew(&mut self) {
-        self.right.clear();
+    /// Another declaration is in force now. A file that does not match it yet has not drifted.
+    pub(super) fn forget_right_files(&mut self) {
+        self.once_right.clear();
     }
 
-    /// The log, newest first; what is still open comes before what is over. `waiting` says of one why it is not
-    /// mended at once.
-    pub(super) fn entries(
+    /// All records, the open ones before the closed ones, newest first. `waiting` gives the reason why an open one is
+    /// not repaired at once.
+    pub(super) fn list_records(
         &self,
         waiting: impl Fn(&DriftRecord) -> Option<String>,
     ) -> Vec<Arc<DriftRecord>> {
@@ -192,21 +195,21 @@ impl Log {
         open.chain(self.closed.iter().cloned()).collect()
     }
 
-    /// What is known of whoever last changed a file.
-    pub(super) fn author(&self, path: &Path) -> Option<String> {
+    /// What is known about the program that last changed a file.
+    pub(super) fn last_writer(&self, path: &Path) -> Option<String> {
         let open = self.open.values().map(|open| &open.entry);
         let closed = self.closed.iter().map(AsRef::as_ref);
         let mut entries = open.chain(closed).filter(|entry| entry.path == path);
         entries.find_map(|entry| entry.by.clone())
     }
 
-    /// Drifts by kind and file name.
-    pub(super) fn counted(&self) -> &BTreeMap<(DriftKind, String), u64> {
-        &self.counted
+    /// The number of drifts by kind and file name.
+    pub(super) fn counters(&self) -> &BTreeMap<(DriftKind, String), u64> {
+        &self.counters
     }
 }
 
-fn tell(entry: &DriftRecord) {
+fn log_end(entry: &DriftRecord) {
     let path = entry.path.display();
     match &entry.outcome {
         Outcome::Healed { how, took } => {
@@ -217,8 +220,8 @@ fn tell(entry: &DriftRecord) {
     }
 }
 
-/// What was done about a fault; `None` if nothing was.
-fn how(deeds: &AppliedSteps, fault: &FileDrift) -> Option<&'static str> {
+/// How a drift was repaired; `None` if it was not.
+fn describe_repair(deeds: &AppliedSteps, fault: &FileDrift) -> Option<&'static str> {
     let is = |name: &FileName| fault.kind == DriftKind::DirMissing || *name.as_str() == *fault.name;
     deeds
         .steps
@@ -274,16 +277,16 @@ mod tests {
         }
     }
 
-    fn timing() -> Timing {
-        Timing {
+    fn timing() -> PassTiming {
+        PassTiming {
             since: Instant::now(),
             now: Instant::now(),
             at: Timestamp(std::time::SystemTime::now()),
         }
     }
 
-    fn states(log: &Log) -> Vec<(u32, &'static str)> {
-        let entries = log.entries(|_| None);
+    fn states(log: &DriftLog) -> Vec<(u32, &'static str)> {
+        let entries = log.list_records(|_| None);
         let state = |entry: &Arc<DriftRecord>| match entry.outcome {
             Outcome::Open { .. } => (entry.times, "open"),
             Outcome::Healed { .. } => (entry.times, "healed"),
@@ -296,49 +299,58 @@ mod tests {
     /// at once.
     #[test]
     fn a_repair_that_is_undone_at_once_is_a_repair() {
-        let mut log = Log::default();
+        let mut log = DriftLog::default();
         let deeds = written(vec![fault()]);
-        let repairs = log.record(&deeds, &[fault()], timing(), |_| 4);
+        let repairs = log.record_pass(&deeds, &[fault()], timing(), |_| 4);
         assert_eq!(repairs.len(), 1);
-        log.found(&[fault()], timing(), |_| 5);
+        log.open_records(&[fault()], timing(), |_| 5);
         assert_eq!(states(&log), [(6, "open"), (5, "healed")]);
-        assert_eq!(log.counted().values().sum::<u64>(), 2);
+        assert_eq!(log.counters().values().sum::<u64>(), 2);
     }
 
     /// A directory full of foreign files neither floods the log nor hides what is wrong with ours.
     #[test]
-    fn there_is_an_end_to_foreign_files_and_none_to_ours() {
-        let mut log = Log::default();
-        let rival = |number: usize| FileDrift {
+    fn records_of_foreign_files_are_limited_and_ours_are_not() {
+        let mut log = DriftLog::default();
+        let foreign = |number: usize| FileDrift {
             name: format!("{number}.conf"),
             path: format!("/etc/cni/net.d/{number}.conf").into(),
             kind: DriftKind::Shadowed,
             ..fault()
         };
-        let faults: Vec<FileDrift> = (0..2 * LONGEST).map(rival).chain([fault()]).collect();
+        let faults: Vec<FileDrift> = (0..2 * DRIFT_LOG_MAX_ENTRIES)
+            .map(foreign)
+            .chain([fault()])
+            .collect();
         for _ in 0..2 {
-            log.found(&faults, timing(), |_| 0);
+            log.open_records(&faults, timing(), |_| 0);
         }
-        assert_eq!(log.counted().values().sum::<u64>(), LONGEST as u64 + 1);
-        let entries = log.entries(|_| None);
+        assert_eq!(
+            log.counters().values().sum::<u64>(),
+            DRIFT_LOG_MAX_ENTRIES as u64 + 1
+        );
+        let entries = log.list_records(|_| None);
         assert_eq!(
             (entries.len(), entries[0].kind),
-            (LONGEST + 1, DriftKind::Missing)
+            (DRIFT_LOG_MAX_ENTRIES + 1, DriftKind::Missing)
         );
     }
 
     #[test]
     fn what_was_not_repaired_stays_open() {
-        let mut log = Log::default();
+        let mut log = DriftLog::default();
         let nothing = AppliedSteps {
             before: vec![fault()],
             ..AppliedSteps::default()
         };
         for _ in 0..2 {
-            assert!(log.record(&nothing, &[fault()], timing(), |_| 0).is_empty());
+            assert!(
+                log.record_pass(&nothing, &[fault()], timing(), |_| 0)
+                    .is_empty()
+            );
             assert_eq!(states(&log), [(1, "open")]);
         }
-        assert!(log.record(&nothing, &[], timing(), |_| 0).is_empty());
+        assert!(log.record_pass(&nothing, &[], timing(), |_| 0).is_empty());
         assert_eq!(states(&log), [(1, "gone")]);
     }
 }
