@@ -73,7 +73,7 @@ fn an_api_server_of_another_authority_gets_no_token() {
     fs::write(cluster.ca_file(), Authority::new().pem()).unwrap();
     render(&node)
         .exits(2)
-        .says("its certificate comes from none of the authorities in kubernetes.caFile");
+        .says("its certificate was not issued by an authority in kubernetes.caFile");
     assert!(cluster.server.requests().is_empty());
     fs::write(cluster.ca_file(), "no PEM").unwrap();
     render(&node)
