@@ -101,7 +101,7 @@ pub enum Output {
 
 /// Where a command takes its output format from.
 #[derive(Debug, Args)]
-pub struct Format {
+pub struct OutputFormat {
     /// What stdout gets
     #[arg(long, short, value_name = "FORMAT", default_value = "text")]
     pub output: Output,
@@ -119,19 +119,19 @@ pub enum Command {
         offline: bool,
         /// Output.
         #[command(flatten)]
-        format: Format,
+        format: OutputFormat,
     },
     /// Show what install would change, and change nothing (exit 0: nothing to do, 1: changes)
     Plan {
         /// Output.
         #[command(flatten)]
-        format: Format,
+        format: OutputFormat,
     },
     /// Audit the disk against the declaration (exit 0: clean, 1: drift)
     Verify {
         /// Output.
         #[command(flatten)]
-        format: Format,
+        format: OutputFormat,
     },
     /// Ask the running agent how the node stands (exit 0: ready, 1: not ready, 2: it does not answer)
     Status {
@@ -143,7 +143,7 @@ pub enum Command {
         watch: bool,
         /// Output.
         #[command(flatten)]
-        format: Format,
+        format: OutputFormat,
     },
     /// Print the conflist as it would be written
     Render,
@@ -153,7 +153,7 @@ pub enum Command {
         file: Option<PathBuf>,
         /// Output.
         #[command(flatten)]
-        format: Format,
+        format: OutputFormat,
     },
     /// Take away the conflist, then the binaries that are still what was placed
     Uninstall {
@@ -162,7 +162,7 @@ pub enum Command {
         stay: bool,
         /// Output.
         #[command(flatten)]
-        format: Format,
+        format: OutputFormat,
     },
     /// Gather everything that the configuration needs into a directory that serves as a seed, for sites without network
     Bundle {
@@ -180,7 +180,7 @@ pub enum Command {
     Catalog {
         /// Output.
         #[command(flatten)]
-        format: Format,
+        format: OutputFormat,
     },
 }
 

@@ -53,6 +53,16 @@ pub enum RenderProblem {
     },
 }
 
+impl RenderProblem {
+    /// Where it is in the conflist, as in `plugins[0].mtu`.
+    #[must_use]
+    pub fn at(&self) -> &str {
+        match self {
+            Self::Unknown { at, .. } | Self::NotText { at, .. } | Self::Unclosed { at } => at,
+        }
+    }
+}
+
 /// Every placeholder of a template that cannot be filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RenderError {

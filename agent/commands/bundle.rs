@@ -4,8 +4,11 @@ use std::path::Path;
 
 use serde_json::json;
 
+use super::failure::CommandError;
+use super::load::load_config_for_arch;
+use super::output;
+use super::output::Exit;
 use super::progress::Terminal;
-use super::{Exit, Failure, declaration_for, output};
 use crate::bundle::Bundle;
 use crate::cli::{Global, Output};
 use crate::host::HostError;
@@ -13,12 +16,12 @@ use crate::model::Arch;
 use crate::reconcile::DownloadObserver as _;
 
 /// Runs it.
-pub(super) async fn run(
+pub(super) async fn run_bundle(
     global: &Global,
     dir: &Path,
     archs: &[Arch],
     format: Output,
-) -> Result<Exit, Failure> {
+) -> Result<Exit, CommandError> {
     // Every architecture's configuration is read before anything is fetched: a missing pin is told at once.
     let mut declared = Vec::new();
     let archs: Vec<Option<Arch>> = match archs {
@@ -26,10 +29,10 @@ pub(super) async fn run(
         some => some.iter().copied().map(Some).collect(),
     };
     for arch in archs {
-        declared.push(declaration_for(global, &global.config, arch)?.settings);
+        declared.push(load_config_for_arch(global, &global.config, arch)?.settings);
     }
     let dir = std::path::absolute(dir).map_err(|error| HostError::new("find", dir, error));
-    let dir = dir.map_err(|error| Failure::Bundle(error.into()))?;
+    let dir = dir.map_err(|error| CommandError::Bundle(error.into()))?;
     let mut bundle = Bundle::open(&dir)?;
     let terminal = Terminal::new();
     for settings in &declared {
@@ -39,11 +42,11 @@ pub(super) async fn run(
     }
     let contents = bundle.finish()?;
     if format == Output::Json {
-        output::json(&json!({ "bundle": dir, "artifacts": contents }));
+        output::print_json(&json!({ "bundle": dir, "artifacts": contents }));
         return Ok(Exit::Done);
     }
     for it in &contents {
-        output::line(format!(
+        output::print_line(format!(
             "bundled   {} {} {}  {} from {}, {} verified",
             it.artifact,
             it.version,
@@ -54,7 +57,7 @@ pub(super) async fn run(
         ));
     }
     let names: Vec<&str> = declared.iter().map(|it| it.arch.as_str()).collect();
-    output::line(format!(
+    output::print_line(format!(
         "done: {} has all that this configuration needs on {}; `install --offline --seed {}` proves it",
         dir.display(),
         names.join(", "),

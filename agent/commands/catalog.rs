@@ -2,12 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::{Exit, Failure, output};
+use super::failure::CommandError;
+use super::output;
+use super::output::Exit;
 use crate::cli::Output;
 use crate::config::{Asset, Confidence, PROFILES, Release, read_catalog};
 
 /// Runs it.
-pub(super) fn run(format: Output) -> Result<Exit, Failure> {
+pub(super) fn run_catalog(format: Output) -> Result<Exit, CommandError> {
     let catalog = read_catalog()?;
     if format == Output::Json {
         let profiles: Vec<Value> = PROFILES
@@ -22,38 +24,43 @@ pub(super) fn run(format: Output) -> Result<Exit, Failure> {
                 json!({ "name": project.name, "releases": releases })
             })
             .collect();
-        output::json(&json!({ "profiles": profiles, "projects": projects }));
+        output::print_json(&json!({ "profiles": profiles, "projects": projects }));
         return Ok(Exit::Done);
     }
-    output::line("PROFILES  start from one with `profile: NAME`; `--output json` shows each whole");
+    output::print_line(
+        "PROFILES  start from one with `profile: NAME`; `--output json` shows each whole",
+    );
     for profile in &PROFILES {
-        output::line(format!("  {:<17} {}", profile.name, profile.about));
+        output::print_line(format!("  {:<17} {}", profile.name, profile.about));
     }
-    output::line("");
-    output::line(
+    output::print_line("");
+    output::print_line(
         "PINNED UPSTREAM DIGESTS  sha256; * = recorded by a single public project: compare with upstream's own",
     );
     for project in &catalog.projects {
-        output::line("");
-        output::line(&project.name);
+        output::print_line("");
+        output::print_line(&project.name);
         for release in &project.releases {
             let advised = if release.advised { "" } else { "  not advised" };
-            output::line(format!("  {}{advised}", release.version));
+            output::print_line(format!("  {}{advised}", release.version));
             for note in &release.notes {
-                output::line(format!("      {note}"));
+                output::print_line(format!("      {note}"));
             }
             for asset in &release.assets {
-                output::line(format!("    {}", line(asset)));
+                output::print_line(format!("    {}", asset_line(asset)));
             }
             for asset in &release.superseded {
-                output::line(format!("    {}  replaced upstream since", line(asset)));
+                output::print_line(format!(
+                    "    {}  replaced upstream since",
+                    asset_line(asset)
+                ));
             }
         }
     }
     Ok(Exit::Done)
 }
 
-fn line(asset: &Asset) -> String {
+fn asset_line(asset: &Asset) -> String {
     let mark = match asset.confidence {
         Confidence::CrossChecked => ' ',
         Confidence::SingleSource => '*',

@@ -2,29 +2,36 @@
 
 use serde_json::json;
 
+use super::failure::CommandError;
+use super::load::{locate_error, open_context, open_informed_context};
+use super::output::Exit;
 use super::progress::Terminal;
-use super::{Exit, Failure, informed, keeper, located, output, plan, show};
+use super::{output, plan, show};
 use crate::cli::{Global, Output};
 use crate::config::DriftPolicy;
 use crate::model::{Snapshot, Standing};
 use crate::reconcile::{Context, InstallOptions, InstallReport};
 
 /// Runs it.
-pub(super) async fn run(global: &Global, offline: bool, format: Output) -> Result<Exit, Failure> {
-    let (keeper, loaded) = match offline {
-        true => keeper(global)?,
-        false => informed(global).await?,
+pub(super) async fn run_install(
+    global: &Global,
+    offline: bool,
+    format: Output,
+) -> Result<Exit, CommandError> {
+    let (context, loaded) = match offline {
+        true => open_context(global)?,
+        false => open_informed_context(global).await?,
     };
-    if keeper.settings().drift.policy == DriftPolicy::Report {
+    if context.settings().drift.policy == DriftPolicy::Report {
         tracing::warn!("drift.policy is report: nothing is changed, this is only the plan");
-        let planned = plan::run(global, format).await?;
+        let planned = plan::run_plan(global, format).await?;
         // Files are not everything: a rival or a gate that does not hold is in no plan.
-        let snapshot = keeper
+        let snapshot = context
             .verify()
             .await
-            .map_err(|error| located(&loaded, error))?;
+            .map_err(|error| locate_error(&loaded, error))?;
         if planned == Exit::Done && !snapshot.is_right() {
-            complain(global, &snapshot);
+            print_failures(global, &snapshot);
             return Ok(Exit::Differs);
         }
         return Ok(planned);
@@ -33,29 +40,29 @@ pub(super) async fn run(global: &Global, offline: bool, format: Output) -> Resul
         offline,
         audience: &Terminal::new(),
     };
-    let done = keeper
+    let done = context
         .install(&means)
         .await
-        .map_err(|error| located(&loaded, error))?;
+        .map_err(|error| locate_error(&loaded, error))?;
     let right = done.failures.is_empty() && done.snapshot.is_right();
     match format {
-        Output::Json => output::json(&json!({
+        Output::Json => output::print_json(&json!({
             "converged": right,
             "fetched": done.fetched,
             "steps": done.steps,
             "failures": done.failures.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "snapshot": done.snapshot,
         })),
-        Output::Text => told(&keeper, &done, right),
+        Output::Text => print_report(&context, &done, right),
     }
     for failure in &done.failures {
-        output::error(global.log_format, failure);
+        output::print_error(global.log_format, failure);
     }
     if right {
         return Ok(Exit::Done);
     }
     if done.failures.is_empty() {
-        complain(global, &done.snapshot);
+        print_failures(global, &done.snapshot);
     } else {
         // The cause has been told; what follows from it would bury that.
         let failed = done
@@ -65,7 +72,7 @@ pub(super) async fn run(global: &Global, offline: bool, format: Output) -> Resul
             .filter(|check| !check.failures.is_empty());
         let names: Vec<&str> = failed.map(|check| check.name.as_str()).collect();
         let names = names.join(", ");
-        output::complaint(
+        output::print_complaint(
             global.log_format,
             &format!("not as declared: {names}; `cni-keeper verify` lists what is wrong"),
         );
@@ -74,17 +81,17 @@ pub(super) async fn run(global: &Global, offline: bool, format: Output) -> Resul
 }
 
 /// Tells every failure of every check.
-fn complain(global: &Global, snapshot: &Snapshot) {
+fn print_failures(global: &Global, snapshot: &Snapshot) {
     for check in &snapshot.checks {
         for failure in &check.failures {
-            output::complaint(global.log_format, &format!("{}: {failure}", check.name));
+            output::print_complaint(global.log_format, &format!("{}: {failure}", check.name));
         }
     }
 }
 
-fn told(keeper: &Context, done: &InstallReport, right: bool) {
+fn print_report(context: &Context, done: &InstallReport, right: bool) {
     for fetched in &done.fetched {
-        output::line(format!(
+        output::print_line(format!(
             "fetched   {} {}  {} from {}, {} verified",
             fetched.artifact,
             fetched.version,
@@ -93,11 +100,11 @@ fn told(keeper: &Context, done: &InstallReport, right: bool) {
             fetched.pin.chars().take(19).collect::<String>()
         ));
     }
-    let (bin, conf) = keeper.shown_dirs();
-    show::steps(&done.steps, &bin, &conf);
+    let (bin, conf) = context.shown_dirs();
+    show::print_steps(&done.steps, &bin, &conf);
     for check in &done.snapshot.checks {
         for warning in &check.warnings {
-            output::line(format!("warning   {}: {warning}", check.name));
+            output::print_line(format!("warning   {}: {warning}", check.name));
         }
     }
     if !right {
@@ -117,7 +124,7 @@ fn told(keeper: &Context, done: &InstallReport, right: bool) {
     } else {
         "done"
     };
-    output::line(format!(
+    output::print_line(format!(
         "{changes}: {} files are as declared{kept}",
         files.len()
     ));

@@ -33,15 +33,15 @@ impl From<Exit> for std::process::ExitCode {
 }
 
 /// The first failure of stdout: what was asked for is not all there then.
-static BROKEN: OnceLock<io::Error> = OnceLock::new();
+static STDOUT_FAILURE: OnceLock<io::Error> = OnceLock::new();
 
 /// Writes one line to stdout.
-pub(super) fn line(line: impl AsRef<str>) {
-    text(&format!("{}\n", escape_controls(line.as_ref())));
+pub(super) fn print_line(line: impl AsRef<str>) {
+    print_text(&format!("{}\n", escape_controls(line.as_ref())));
 }
 
 /// Writes a text that brings its own line ends to stdout.
-pub(super) fn text(text: &str) {
+pub(super) fn print_text(text: &str) {
     let mut stdout = io::stdout().lock();
     let written = stdout
         .write_all(text.as_bytes())
@@ -49,49 +49,49 @@ pub(super) fn text(text: &str) {
     match written {
         // A reader that has gone away (`| head`) is not our problem; a full disk is its owner's.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            let _ = BROKEN.set(error);
+            let _ = STDOUT_FAILURE.set(error);
         }
         _ => {}
     }
 }
 
 /// Why not everything could be written to stdout.
-pub(super) fn broken() -> Option<&'static io::Error> {
-    BROKEN.get()
+pub(super) fn stdout_failure() -> Option<&'static io::Error> {
+    STDOUT_FAILURE.get()
 }
 
 /// Writes one JSON document to stdout.
-pub(super) fn json(value: &impl serde::Serialize) {
+pub(super) fn print_json(value: &impl serde::Serialize) {
     // Our own types serialise; a failure would be a broken pipe, as above.
     if let Ok(document) = serde_json::to_string_pretty(value) {
-        text(&format!("{document}\n"));
+        print_text(&format!("{document}\n"));
     }
 }
 
 /// Writes `error: …` to stderr, then those of its causes that the line does not tell already.
-pub(super) fn error(format: LogFormat, error: &dyn Error) {
+pub(super) fn print_error(format: LogFormat, error: &dyn Error) {
     let mut told = error.to_string();
     let mut lines = vec![told.clone()];
     let mut cause = error.source();
     while let Some(inner) = cause {
         let text = inner.to_string();
-        if !told.contains(&text) && !is_the_same_errno(&told, inner) {
+        if !told.contains(&text) && !repeats_errno(&told, inner) {
             told.push_str(&text);
             lines.push(format!("because: {text}"));
         }
         cause = inner.source();
     }
     let lines: Vec<Cow<'_, str>> = lines.iter().map(|line| escape_controls(line)).collect();
-    say(format, &lines.join("\n  "));
+    write_error(format, &lines.join("\n  "));
 }
 
 /// Writes `error: …` to stderr, for a line that is complete as it is. Where the log is JSON, it is a line
 /// of the log: whoever asked for that reads stderr with a program.
-pub(super) fn complaint(format: LogFormat, line: &str) {
-    say(format, &escape_controls(line));
+pub(super) fn print_complaint(format: LogFormat, line: &str) {
+    write_error(format, &escape_controls(line));
 }
 
-fn say(format: LogFormat, line: &str) {
+fn write_error(format: LogFormat, line: &str) {
     match format {
         LogFormat::Text => {
             let _ = writeln!(io::stderr().lock(), "error: {line}");
@@ -101,7 +101,7 @@ fn say(format: LogFormat, line: &str) {
 }
 
 /// Whether a cause only repeats, as "… (os error 28)", the sentence of the kernel that was told already.
-fn is_the_same_errno(told: &str, cause: &(dyn Error + 'static)) -> bool {
+fn repeats_errno(told: &str, cause: &(dyn Error + 'static)) -> bool {
     cause
         .downcast_ref::<io::Error>()
         .and_then(io::Error::raw_os_error)

@@ -3,35 +3,38 @@
 use serde_json::json;
 use similar::TextDiff;
 
-use super::{Exit, Failure, informed, located, output, show};
+use super::failure::CommandError;
+use super::load::{locate_error, open_informed_context};
+use super::output::Exit;
+use super::{output, show};
 use crate::cli::{Global, Output};
 use crate::plan::Step;
 use crate::reconcile::{Context, NotRendered, ObservedState};
 use crate::trust::describe_weakness;
 
 /// Runs it.
-pub(super) async fn run(global: &Global, format: Output) -> Result<Exit, Failure> {
-    let (keeper, loaded) = informed(global).await?;
-    let sight = keeper
+pub(super) async fn run_plan(global: &Global, format: Output) -> Result<Exit, CommandError> {
+    let (context, loaded) = open_informed_context(global).await?;
+    let observed = context
         .observe_strictly()
         .await
-        .map_err(|error| located(&loaded, error))?;
-    let waiting = waiting(&keeper, &sight).await;
-    let asks = keeper.unknown_pins(sight.plan.fetches());
-    let weaknesses: Vec<String> = keeper
+        .map_err(|error| locate_error(&loaded, error))?;
+    let waiting = reasons_to_wait(&context, &observed).await;
+    let asks = context.unknown_pins(observed.plan.fetches());
+    let weaknesses: Vec<String> = context
         .settings()
         .artifacts
         .iter()
         .filter_map(describe_weakness)
         .collect();
-    let clean = sight.plan.is_clean() && waiting.is_empty();
-    let diff = conflist_diff(&keeper, &sight);
+    let clean = observed.plan.is_clean() && waiting.is_empty();
+    let diff = conflist_diff(&context, &observed);
     match format {
-        Output::Json => output::json(&json!({
+        Output::Json => output::print_json(&json!({
             "clean": clean,
-            "steps": sight.plan.steps,
-            "refused": sight.plan.refused,
-            "kept": sight.plan.kept,
+            "steps": observed.plan.steps,
+            "refused": observed.plan.refused,
+            "kept": observed.plan.kept,
             "asks": asks,
             "warnings": weaknesses,
             "waiting": waiting,
@@ -39,22 +42,22 @@ pub(super) async fn run(global: &Global, format: Output) -> Result<Exit, Failure
         })),
         Output::Text => {
             for question in &asks {
-                output::line(format!("ask       {question}"));
+                output::print_line(format!("ask       {question}"));
             }
-            let (bin, conf) = keeper.shown_dirs();
-            show::steps(&sight.plan.steps, &bin, &conf);
-            show::open_ends(&sight.plan, &bin, &conf);
+            let (bin, conf) = context.shown_dirs();
+            show::print_steps(&observed.plan.steps, &bin, &conf);
+            show::print_open_ends(&observed.plan, &bin, &conf);
             for weakness in &weaknesses {
-                output::line(format!("warning   {weakness}"));
+                output::print_line(format!("warning   {weakness}"));
             }
             for reason in &waiting {
-                output::line(format!("wait      {reason}"));
+                output::print_line(format!("wait      {reason}"));
             }
             if let Some(diff) = diff {
-                output::text(&diff);
+                output::print_text(&diff);
             }
             if clean {
-                output::line("nothing to do: no file would change");
+                output::print_line("nothing to do: no file would change");
             }
         }
     }
@@ -62,14 +65,14 @@ pub(super) async fn run(global: &Global, format: Output) -> Result<Exit, Failure
 }
 
 /// What the conflist waits for: its facts, and its gates.
-async fn waiting(keeper: &Context, sight: &ObservedState) -> Vec<String> {
+async fn reasons_to_wait(context: &Context, observed: &ObservedState) -> Vec<String> {
     let mut waiting = Vec::new();
     if let Some(Err(NotRendered::Waiting(reason))) =
-        sight.network.as_ref().map(|network| &network.rendered)
+        observed.network.as_ref().map(|network| &network.rendered)
     {
         waiting.push(format!("the conflist cannot be rendered yet: {reason}"));
     }
-    for reason in keeper.ask_gates().await {
+    for reason in context.ask_gates().await {
         waiting.push(format!(
             "the conflist is not written before its gates hold: {reason}"
         ));
@@ -78,15 +81,15 @@ async fn waiting(keeper: &Context, sight: &ObservedState) -> Vec<String> {
 }
 
 /// The change to the conflist as a unified diff, where it is to be written.
-fn conflist_diff(keeper: &Context, sight: &ObservedState) -> Option<String> {
-    let written = sight.plan.steps.iter().find_map(|step| match step {
+fn conflist_diff(context: &Context, observed: &ObservedState) -> Option<String> {
+    let written = observed.plan.steps.iter().find_map(|step| match step {
         Step::WriteConflist { name, .. } => Some(name),
         _ => None,
     })?;
-    let network = sight.network.as_ref()?;
+    let network = observed.network.as_ref()?;
     let rendered = network.rendered.as_ref().ok()?;
     let before = network.content(written).unwrap_or_default();
-    let (_, conf) = keeper.shown_dirs();
+    let (_, conf) = context.shown_dirs();
     let path = conf.join(written.as_str()).display().to_string();
     let from = if before.is_empty() {
         "/dev/null"

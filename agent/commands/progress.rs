@@ -29,7 +29,7 @@ impl DownloadObserver for Terminal {
         }
         let bar = ProgressBar::no_length()
             .with_message(format!("{} {}", artifact.name, artifact.version));
-        bar.set_style(unmeasured());
+        bar.set_style(style_without_length());
         // A download that has gone silent must look like one, with what has come so far.
         bar.enable_steady_tick(Duration::from_millis(100));
         Box::new(Bar(bar))
@@ -44,11 +44,11 @@ impl DownloadProgress for Bar {
             match total {
                 Some(total) => {
                     self.0.set_length(total);
-                    self.0.set_style(measured());
+                    self.0.set_style(style_with_length());
                 }
                 None => {
                     self.0.unset_length();
-                    self.0.set_style(unmeasured());
+                    self.0.set_style(style_without_length());
                 }
             }
         }
@@ -62,14 +62,14 @@ impl Drop for Bar {
     }
 }
 
-fn measured() -> ProgressStyle {
-    style("{msg}  {wide_bar} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left")
+fn style_with_length() -> ProgressStyle {
+    parse_style("{msg}  {wide_bar} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left")
 }
 
-fn unmeasured() -> ProgressStyle {
-    style("{msg}  {spinner} {bytes}  {bytes_per_sec}")
+fn style_without_length() -> ProgressStyle {
+    parse_style("{msg}  {spinner} {bytes}  {bytes_per_sec}")
 }
 
-fn style(template: &str) -> ProgressStyle {
+fn parse_style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }

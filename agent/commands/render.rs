@@ -1,26 +1,29 @@
 //! `render`: the conflist as it would be written.
 
-use super::{Exit, Failure, informed, located, output};
+use super::failure::CommandError;
+use super::load::{locate_error, open_informed_context};
+use super::output;
+use super::output::Exit;
 use crate::cli::Global;
 
 /// Runs it.
-pub(super) async fn run(global: &Global) -> Result<Exit, Failure> {
-    let (keeper, loaded) = informed(global).await?;
-    let sight = keeper
+pub(super) async fn run_render(global: &Global) -> Result<Exit, CommandError> {
+    let (context, loaded) = open_informed_context(global).await?;
+    let observed = context
         .observe_strictly()
         .await
-        .map_err(|error| located(&loaded, error))?;
-    match sight.network.map(|network| network.rendered) {
+        .map_err(|error| locate_error(&loaded, error))?;
+    match observed.network.map(|network| network.rendered) {
         Some(Ok(rendered)) => {
-            output::text(&rendered.text);
+            output::print_text(&rendered.text);
             Ok(Exit::Done)
         }
         Some(Err(unrendered)) => {
-            output::complaint(global.log_format, &format!("the conflist {unrendered}"));
+            output::print_complaint(global.log_format, &format!("the conflist {unrendered}"));
             Ok(Exit::Failed)
         }
         None => {
-            output::complaint(
+            output::print_complaint(
                 global.log_format,
                 &format!(
                     "{}: there is no network.conflist to render; add one, or start from a profile",

@@ -6,15 +6,18 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::{Exit, Failure, declaration, node, signal};
+use super::failure::CommandError;
+use super::load::{load_config, open_node};
+use super::output::Exit;
+use super::signal::wait_for_signal;
 use crate::cli::Global;
 use crate::config::Settings;
 use crate::daemon::{Daemon, DaemonOptions};
 use crate::http::{Server, Surface};
 
 /// Runs it, until the first SIGTERM or SIGINT; what is in place stays.
-pub(super) async fn run(global: &Global) -> Result<Exit, Failure> {
-    let (host, loaded) = node(global)?;
+pub(super) async fn run_agent(global: &Global) -> Result<Exit, CommandError> {
+    let (host, loaded) = open_node(global)?;
     let http = loaded.settings.http;
     let main = Server::bind(http.listen, Surface::Everything)?;
     let metrics = match http.metrics_listen {
@@ -28,45 +31,47 @@ pub(super) async fn run(global: &Global) -> Result<Exit, Failure> {
         host,
         node_name: global.node_name.clone(),
         config: global.config.clone(),
-        read_config: Arc::new(move || read(&again)),
+        read_config: Arc::new(move || reload_settings(&again)),
         flags: flags_in_force(global),
     });
-    let (stopping, told) = watch::channel(());
+    let (stopping, stopped) = watch::channel(());
     let servers = [Some(main), metrics].into_iter().flatten();
     let servers: Vec<_> = servers
-        .map(|server| tokio::spawn(server.serve(handle.clone(), until(told.clone()))))
+        .map(|server| {
+            tokio::spawn(server.serve(handle.clone(), wait_until_dropped(stopped.clone())))
+        })
         .collect();
     let to_the_end = async {
-        daemon.run(until(told)).await;
+        daemon.run(wait_until_dropped(stopped)).await;
         for server in servers {
             let _ = server.await;
         }
     };
     tokio::select! {
         () = to_the_end => {}
-        () = two_signals(stopping) => {}
+        () = wait_for_two_signals(stopping) => {}
     }
     Ok(Exit::Done)
 }
 
 /// The first signal lets what is under way come to its end; the second one does not.
-async fn two_signals(stopping: watch::Sender<()>) {
-    signal().await;
+async fn wait_for_two_signals(stopping: watch::Sender<()>) {
+    wait_for_signal().await;
     tracing::info!("stopping; everything in place stays as it is");
     drop(stopping);
-    signal().await;
+    wait_for_signal().await;
 }
 
 /// Ends with the other end of the channel.
-async fn until(mut told: watch::Receiver<()>) {
-    while told.changed().await.is_ok() {}
+async fn wait_until_dropped(mut stopped: watch::Receiver<()>) {
+    while stopped.changed().await.is_ok() {}
 }
 
 /// Reads the configuration anew; the mistakes in it are what `validate` would print.
-fn read(global: &Global) -> Result<Settings, Vec<String>> {
-    match declaration(global, &global.config) {
+fn reload_settings(global: &Global) -> Result<Settings, Vec<String>> {
+    match load_config(global, &global.config) {
         Ok(loaded) => Ok(loaded.settings),
-        Err(failure) => Err(failure.lines()),
+        Err(failure) => Err(failure.mistakes()),
     }
 }
 

@@ -9,41 +9,40 @@ use crate::model::{CheckName, Difference, FileName, FileReport, PluginName, Snap
 use crate::plan::{Pending, Plan, Step};
 
 /// `FILE:LINE: network.conflist.AT: what is wrong`, for a mistake within the conflist.
-pub(super) fn finding(loaded: &LoadedConfig, at: &str, text: &str) -> String {
+pub(super) fn locate_finding(loaded: &LoadedConfig, at: &str, text: &str) -> String {
     let key = match at {
         "" => "network.conflist".to_owned(),
         at => format!("network.conflist.{at}"),
     };
-    located(loaded, &key, text)
+    locate(loaded, &key, text)
 }
 
 /// `FILE:LINE: KEY: text`, for any key.
-pub(super) fn located(loaded: &LoadedConfig, key: &str, text: &str) -> String {
-    let place = match loaded.line_of(key) {
-        Some(line) => format!("{}:{line}", loaded.file.display()),
-        None => loaded.file.display().to_string(),
-    };
-    format!("{place}: {key}: {text}")
+pub(super) fn locate(loaded: &LoadedConfig, key: &str, text: &str) -> String {
+    format!("{}: {key}: {text}", place_of(loaded, key))
 }
 
-/// The same for a placeholder that cannot be filled in.
-pub(super) fn problem(loaded: &LoadedConfig, problem: &RenderProblem) -> String {
-    let told = problem.to_string();
-    // It begins with its own place, as in `plugins[0].mtu: there is no fact …`.
-    match told.split_once(": ") {
-        Some((at, text)) => finding(loaded, at, text),
-        None => finding(loaded, "", &told),
+/// The same for a placeholder that cannot be filled in. The problem's text begins with its place in the conflist.
+pub(super) fn locate_problem(loaded: &LoadedConfig, problem: &RenderProblem) -> String {
+    let key = format!("network.conflist.{}", problem.at());
+    format!("{}: network.conflist.{problem}", place_of(loaded, &key))
+}
+
+fn place_of(loaded: &LoadedConfig, key: &str) -> String {
+    match loaded.line_of(key) {
+        Some(line) => format!("{}:{line}", loaded.file.display()),
+        None => loaded.file.display().to_string(),
     }
 }
 
 /// A line for every file, then one for every check that is not green.
-pub(super) fn snapshot(snapshot: &Snapshot) {
+pub(super) fn print_snapshot(snapshot: &Snapshot) {
     for file in &snapshot.files {
-        output::line(format!(
+        output::print_line(format!(
             "{:<10} {}{}",
-            word(file),
+            state_word(file),
             file.path.display(),
-            detail(file)
+            file_detail(file)
         ));
     }
     for check in &snapshot.checks {
@@ -60,15 +59,15 @@ pub(super) fn snapshot(snapshot: &Snapshot) {
                         .any(|file| file.path.parent().is_some_and(begins)))
         };
         for failure in check.failures.iter().filter(|line| !is_told(line)) {
-            output::line(format!("{:<10} {failure}", check.name));
+            output::print_line(format!("{:<10} {failure}", check.name));
         }
         for warning in &check.warnings {
-            output::line(format!("{:<10} {}: {warning}", "warning", check.name));
+            output::print_line(format!("{:<10} {}: {warning}", "warning", check.name));
         }
     }
 }
 
-fn word(file: &FileReport) -> &'static str {
+fn state_word(file: &FileReport) -> &'static str {
     match (file.standing, file.drifts.first()) {
         (Standing::Kept, _) => "kept",
         (Standing::Waiting, _) => "waits",
@@ -77,7 +76,7 @@ fn word(file: &FileReport) -> &'static str {
     }
 }
 
-fn detail(file: &FileReport) -> String {
+fn file_detail(file: &FileReport) -> String {
     let told: Vec<String> = file
         .drifts
         .iter()
@@ -95,20 +94,20 @@ fn detail(file: &FileReport) -> String {
 }
 
 /// A line for every step, in the order in which they would be or were taken.
-pub(super) fn steps(steps: &[Step], bin: &Path, conf: &Path) {
+pub(super) fn print_steps(steps: &[Step], bin: &Path, conf: &Path) {
     let in_bin = |plugin: &PluginName| bin.join(plugin.as_str()).display().to_string();
     let in_conf = |name: &FileName| conf.join(name.as_str()).display().to_string();
     for step in steps {
         let (word, path, detail) = match step {
             Step::Fetch { artifact, pending } => {
-                output::line(format!("fetch     {artifact}"));
+                output::print_line(format!("fetch     {artifact}"));
                 for Pending { plugin, drift } in pending {
                     let word = if *drift == Difference::Missing {
                         "place"
                     } else {
                         "compare"
                     };
-                    output::line(format!("{word:<9} {}  {drift}", in_bin(plugin)));
+                    output::print_line(format!("{word:<9} {}  {drift}", in_bin(plugin)));
                 }
                 continue;
             }
@@ -118,10 +117,15 @@ pub(super) fn steps(steps: &[Step], bin: &Path, conf: &Path) {
                 sha256,
                 foreign,
             } => {
-                let detail = format!("{} → {}{}", before(drift), sha256.short(), whose(*foreign));
+                let detail = format!(
+                    "{} → {}{}",
+                    describe_before(drift),
+                    sha256.short(),
+                    foreign_note(*foreign)
+                );
                 ("place", in_bin(plugin), detail)
             }
-            Step::FixPlugin { plugin, drifts } => ("fix", in_bin(plugin), all(drifts)),
+            Step::FixPlugin { plugin, drifts } => ("fix", in_bin(plugin), join_drifts(drifts)),
             Step::WriteConflist {
                 name,
                 drift,
@@ -129,9 +133,9 @@ pub(super) fn steps(steps: &[Step], bin: &Path, conf: &Path) {
             } => (
                 "write",
                 in_conf(name),
-                format!("{drift}{}", whose(*foreign)),
+                format!("{drift}{}", foreign_note(*foreign)),
             ),
-            Step::FixConflist { name, drifts } => ("fix", in_conf(name), all(drifts)),
+            Step::FixConflist { name, drifts } => ("fix", in_conf(name), join_drifts(drifts)),
             Step::RetireConflist { name } => (
                 "remove",
                 in_conf(name),
@@ -139,12 +143,12 @@ pub(super) fn steps(steps: &[Step], bin: &Path, conf: &Path) {
             ),
             Step::SetAside { name } => ("set aside", in_conf(name), "sorts before ours".to_owned()),
         };
-        output::line(format!("{word:<9} {path}  {detail}"));
+        output::print_line(format!("{word:<9} {path}  {detail}"));
     }
 }
 
 /// Said of a file that gives way and that cni-keeper did not place: uninstall cannot bring it back.
-const fn whose(foreign: bool) -> &'static str {
+const fn foreign_note(foreign: bool) -> &'static str {
     if foreign {
         "  (replaces a file that cni-keeper did not place)"
     } else {
@@ -153,24 +157,24 @@ const fn whose(foreign: bool) -> &'static str {
 }
 
 /// What no step can mend, and what is left alone.
-pub(super) fn open_ends(plan: &Plan, bin: &Path, conf: &Path) {
+pub(super) fn print_open_ends(plan: &Plan, bin: &Path, conf: &Path) {
     for refusal in &plan.refused {
         let dir = if refusal.plugin { bin } else { conf };
-        output::line(format!(
+        output::print_line(format!(
             "refused   {} {}",
             dir.join(refusal.name.as_str()).display(),
             refusal.drift
         ));
     }
     for plugin in &plan.kept {
-        output::line(format!(
+        output::print_line(format!(
             "keep      {}  the node's own build",
             bin.join(plugin.as_str()).display()
         ));
     }
 }
 
-fn before(drift: &Difference) -> String {
+fn describe_before(drift: &Difference) -> String {
     match drift {
         Difference::Missing => "missing".to_owned(),
         Difference::Content { actual, .. } => actual.short(),
@@ -178,7 +182,7 @@ fn before(drift: &Difference) -> String {
     }
 }
 
-fn all(drifts: &[Difference]) -> String {
+fn join_drifts(drifts: &[Difference]) -> String {
     drifts
         .iter()
         .map(ToString::to_string)

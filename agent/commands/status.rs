@@ -18,7 +18,11 @@ use serde_json::{Value, json};
 use self::columns::Paint;
 use self::error::AgentQueryError;
 use self::table::render_table;
-use super::{Exit, Failure, declaration, output};
+use super::failure::CommandError;
+use super::load::load_config;
+use super::output;
+use super::output::Exit;
+use super::signal::wait_for_signal;
 use crate::cli::{Global, Output};
 use crate::fetch;
 use crate::model::{DriftLog, StatusDocument, escape_controls};
@@ -47,12 +51,12 @@ struct Answers {
 }
 
 /// Runs it.
-pub(super) async fn run(
+pub(super) async fn run_status(
     global: &Global,
     address: Option<SocketAddr>,
     watch: bool,
     format: Output,
-) -> Result<Exit, Failure> {
+) -> Result<Exit, CommandError> {
     let address = reachable_address(address.unwrap_or_else(|| declared_address(global)));
     let client = fetch::local_client(ANSWER_TIMEOUT)
         .map_err(|failure| AgentQueryError::Client(failure.to_string()))?;
@@ -61,13 +65,13 @@ pub(super) async fn run(
     }
     let answers = ask_agent(&client, address).await?;
     let (text, exit) = render_answers(&answers, address, format)?;
-    output::text(&text);
+    output::print_text(&text);
     Ok(exit)
 }
 
 /// Shows the state again and again; ends as the state was when the signal came.
 async fn watch_agent(client: &Client, address: SocketAddr, format: Output) -> Exit {
-    let mut stop = pin!(super::signal());
+    let mut stop = pin!(wait_for_signal());
     let redraws = format == Output::Text && std::io::stdout().is_terminal();
     let mut before = None;
     let mut exit = Exit::Failed;
@@ -91,9 +95,9 @@ async fn watch_agent(client: &Client, address: SocketAddr, format: Output) -> Ex
         };
         let state = answers.map(Answers::without_times);
         if redraws {
-            output::text(&format!("{CLEAR_TERMINAL}{text}"));
+            output::print_text(&format!("{CLEAR_TERMINAL}{text}"));
         } else if before.as_ref() != Some(&state) {
-            output::text(&text);
+            output::print_text(&text);
         }
         before = Some(state);
         tokio::select! {
@@ -160,7 +164,7 @@ impl Answers {
 
 /// Where the configuration has the agent listen; without a good one, where it listens by default.
 fn declared_address(global: &Global) -> SocketAddr {
-    declaration(global, &global.config)
+    load_config(global, &global.config)
         .map_or(DEFAULT_ADDRESS, |loaded| loaded.settings.http.listen)
 }
 

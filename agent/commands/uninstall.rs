@@ -2,27 +2,35 @@
 
 use serde_json::json;
 
-use super::{Exit, Failure, keeper, output, signal};
+use super::failure::CommandError;
+use super::load::open_context;
+use super::output;
+use super::output::Exit;
+use super::signal::wait_for_signal;
 use crate::cli::{Global, Output};
 use crate::reconcile::RemovalOutcome;
 
 /// Runs it. With `stay`, it ends when it is told to.
-pub(super) async fn run(global: &Global, stay: bool, format: Output) -> Result<Exit, Failure> {
-    let (keeper, _) = keeper(global)?;
-    let removals = keeper.uninstall().await?.removals;
+pub(super) async fn run_uninstall(
+    global: &Global,
+    stay: bool,
+    format: Output,
+) -> Result<Exit, CommandError> {
+    let (context, _) = open_context(global)?;
+    let removals = context.uninstall().await?.removals;
     match format {
-        Output::Json => output::json(&json!({ "removals": removals })),
-        Output::Text => tell(&removals),
+        Output::Json => output::print_json(&json!({ "removals": removals })),
+        Output::Text => print_removals(&removals),
     }
     if stay {
-        signal().await;
+        wait_for_signal().await;
     }
     Ok(Exit::Done)
 }
 
-fn tell(removals: &[RemovalOutcome]) {
+fn print_removals(removals: &[RemovalOutcome]) {
     for removal in removals {
-        output::line(match removal {
+        output::print_line(match removal {
             RemovalOutcome::Removed { path } => format!("removed   {}", path.display()),
             RemovalOutcome::Gone { path } => {
                 format!("gone      {}  was removed by somebody else", path.display())
@@ -35,7 +43,7 @@ fn tell(removals: &[RemovalOutcome]) {
     }
     let spared = |removal: &RemovalOutcome| matches!(removal, RemovalOutcome::Spared { .. });
     let is_spared = removals.iter().any(spared);
-    output::line(match (removals.is_empty(), is_spared) {
+    output::print_line(match (removals.is_empty(), is_spared) {
         (true, _) => "nothing to do: no file here was placed by cni-keeper",
         (false, false) => {
             "done: nothing that cni-keeper placed is left; directories and foreign files are untouched"

@@ -5,7 +5,10 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::{Exit, Failure, declaration, output, show};
+use super::failure::CommandError;
+use super::load::load_config;
+use super::output::Exit;
+use super::{output, show};
 use crate::cli::{Global, Output};
 use crate::cni::{
     Facts, Finding, Severity, check_ranges, fill_known_facts, required_plugins, validate_template,
@@ -15,18 +18,24 @@ use crate::model::{NodeFacts, PluginName};
 use crate::trust::describe_weakness;
 
 /// Runs it.
-pub(super) fn run(global: &Global, file: Option<&Path>, format: Output) -> Result<Exit, Failure> {
+pub(super) fn run_validate(
+    global: &Global,
+    file: Option<&Path>,
+    format: Output,
+) -> Result<Exit, CommandError> {
     let file = file.unwrap_or(&global.config);
-    let loaded = match declaration(global, file) {
-        Err(Failure::Config(errors)) if format == Output::Json => {
+    let loaded = match load_config(global, file) {
+        Err(CommandError::Config(errors)) if format == Output::Json => {
             let lines: Vec<String> = errors.all().iter().map(ToString::to_string).collect();
-            output::json(&json!({ "valid": false, "errors": lines, "warnings": [], "notes": [] }));
+            output::print_json(
+                &json!({ "valid": false, "errors": lines, "warnings": [], "notes": [] }),
+            );
             return Ok(Exit::Usage);
         }
         other => other?,
     };
     let (findings, mut notes) = match &loaded.settings.network {
-        Some(network) => judged(&loaded, network),
+        Some(network) => check_conflist(&loaded, network),
         None => (Vec::new(), Vec::new()),
     };
     let told = |severity: Severity| -> Vec<String> {
@@ -34,7 +43,7 @@ pub(super) fn run(global: &Global, file: Option<&Path>, format: Output) -> Resul
             .iter()
             .filter(|finding| finding.severity == severity)
             .map(|finding| {
-                show::finding(
+                show::locate_finding(
                     &loaded,
                     &finding.at,
                     &format!("{}; {}", finding.problem, finding.fix),
@@ -43,28 +52,28 @@ pub(super) fn run(global: &Global, file: Option<&Path>, format: Output) -> Resul
             .collect()
     };
     let (errors, mut warnings) = (told(Severity::Error), told(Severity::Warning));
-    warnings.extend(undeclared(&loaded));
-    warnings.extend(weaknesses(&loaded));
+    warnings.extend(undeclared_plugins(&loaded));
+    warnings.extend(describe_weaknesses(&loaded));
     // One mapping of mirrors often serves clusters with other networks.
     notes.extend(loaded.settings.warnings.iter().cloned());
     match format {
         Output::Json => {
-            output::json(
+            output::print_json(
                 &json!({ "valid": errors.is_empty(), "errors": errors, "warnings": warnings, "notes": notes }),
             );
         }
         Output::Text => {
             for warning in &warnings {
-                output::line(format!("warning: {warning}"));
+                output::print_line(format!("warning: {warning}"));
             }
             errors
                 .iter()
-                .for_each(|error| output::complaint(global.log_format, error));
+                .for_each(|error| output::print_complaint(global.log_format, error));
             if errors.is_empty() {
                 for note in &notes {
-                    output::line(format!("note: {note}"));
+                    output::print_line(format!("note: {note}"));
                 }
-                output::line(format!("{}: valid", file.display()));
+                output::print_line(format!("{}: valid", file.display()));
             }
         }
     }
@@ -76,9 +85,9 @@ pub(super) fn run(global: &Global, file: Option<&Path>, format: Output) -> Resul
 }
 
 /// What can be said of the conflist away from any node, and what cannot.
-fn judged(loaded: &LoadedConfig, network: &NetworkSettings) -> (Vec<Finding>, Vec<String>) {
-    let mut findings = validate_template(&network.conflist, |name| may_come(loaded, name));
-    let (filled, unknown) = fill_known_facts(&network.conflist, &given(network));
+fn check_conflist(loaded: &LoadedConfig, network: &NetworkSettings) -> (Vec<Finding>, Vec<String>) {
+    let mut findings = validate_template(&network.conflist, |name| may_be_known(loaded, name));
+    let (filled, unknown) = fill_known_facts(&network.conflist, &given_facts(network));
     findings.extend(check_ranges(
         &filled,
         &network.pod_ranges,
@@ -96,7 +105,7 @@ fn judged(loaded: &LoadedConfig, network: &NetworkSettings) -> (Vec<Finding>, Ve
 }
 
 /// The facts that the configuration itself gives, unless a source behind them may override them.
-fn given(network: &NetworkSettings) -> Facts {
+fn given_facts(network: &NetworkSettings) -> Facts {
     let mut given = Facts::new();
     for source in &network.facts {
         match source {
@@ -109,7 +118,7 @@ fn given(network: &NetworkSettings) -> Facts {
 }
 
 /// Whether a node could know a fact: its own and the environment's always, a file's as it is written.
-fn may_come(loaded: &LoadedConfig, name: &str) -> bool {
+fn may_be_known(loaded: &LoadedConfig, name: &str) -> bool {
     let network = loaded.settings.network.iter();
     let declared = network
         .flat_map(|network| &network.facts)
@@ -122,18 +131,18 @@ fn may_come(loaded: &LoadedConfig, name: &str) -> bool {
 }
 
 /// Digests that nobody stands for.
-fn weaknesses(loaded: &LoadedConfig) -> impl Iterator<Item = String> {
+fn describe_weaknesses(loaded: &LoadedConfig) -> impl Iterator<Item = String> {
     let artifacts = loaded.settings.artifacts.iter().enumerate();
     artifacts.filter_map(|(index, artifact)| {
         let weakness = describe_weakness(artifact)?;
         let key = format!("artifacts[{index}].checksumUrl");
-        Some(show::located(loaded, &key, &weakness))
+        Some(show::locate(loaded, &key, &weakness))
     })
 }
 
 /// The plugins that the conflist needs and no artifact installs: right only where the node's image
 /// brings them.
-fn undeclared(loaded: &LoadedConfig) -> Vec<String> {
+fn undeclared_plugins(loaded: &LoadedConfig) -> Vec<String> {
     let settings = &loaded.settings;
     let Some(network) = &settings.network else {
         return Vec::new();
@@ -154,7 +163,7 @@ fn undeclared(loaded: &LoadedConfig) -> Vec<String> {
                 "{} is needed and no artifact installs it; add it to the plugins of one, unless the node's image has it",
                 needed.plugin
             );
-            show::finding(loaded, &needed.at, &text)
+            show::locate_finding(loaded, &needed.at, &text)
         })
         .collect()
 }

@@ -2,27 +2,30 @@
 
 use serde_json::json;
 
-use super::{Exit, Failure, informed, located, output, show};
+use super::failure::CommandError;
+use super::load::{locate_error, open_informed_context};
+use super::output::Exit;
+use super::{output, show};
 use crate::cli::{Global, Output};
 
 /// Runs it.
-pub(super) async fn run(global: &Global, format: Output) -> Result<Exit, Failure> {
-    let (keeper, loaded) = informed(global).await?;
-    let snapshot = keeper
+pub(super) async fn run_verify(global: &Global, format: Output) -> Result<Exit, CommandError> {
+    let (context, loaded) = open_informed_context(global).await?;
+    let snapshot = context
         .verify()
         .await
-        .map_err(|error| located(&loaded, error))?;
+        .map_err(|error| locate_error(&loaded, error))?;
     let right = snapshot.is_right();
     match format {
-        Output::Json => output::json(&json!({ "clean": right, "snapshot": snapshot })),
+        Output::Json => output::print_json(&json!({ "clean": right, "snapshot": snapshot })),
         Output::Text => {
-            show::snapshot(&snapshot);
+            show::print_snapshot(&snapshot);
             let failed = snapshot
                 .checks
                 .iter()
                 .filter(|check| !check.failures.is_empty());
             let names: Vec<&str> = failed.map(|check| check.name.as_str()).collect();
-            output::line(match right {
+            output::print_line(match right {
                 true => format!("clean: {} files are as declared", snapshot.files.len()),
                 false => format!("drift: {}", names.join(", ")),
             });

@@ -64,7 +64,10 @@ impl Admission {
         self.refill_spare_descriptor();
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => return stream,
+                Ok((stream, _)) => {
+                    self.withdraw_request();
+                    return stream;
+                }
                 Err(error) => self.recover_from(&error).await,
             }
         }
@@ -87,9 +90,14 @@ impl Admission {
         self.place_is_needed.notify_one();
         // This fails only for a closed semaphore, and nobody closes it.
         let permit = Arc::clone(&self.places).acquire_owned().await.ok();
-        // If a place became free in another way, nobody has to make room any more: takes the request back.
-        pin!(self.place_is_needed.notified()).enable();
+        self.withdraw_request();
         permit
+    }
+
+    /// Takes back a request for a place that no connection has seen: what it was for has come in another way, so
+    /// nobody has to make room any more.
+    fn withdraw_request(&self) {
+        pin!(self.place_is_needed.notified()).enable();
     }
 
     /// Waits until all connections have ended, but not longer than their last answers may take.

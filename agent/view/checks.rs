@@ -1,7 +1,7 @@
 //! The checks, and what can be done about those that fail.
 
-use super::Tone;
 use super::text::display_safe;
+use super::tone::Tone;
 use crate::model::{Check, CheckName, DriftPolicy, Status};
 
 /// One check.

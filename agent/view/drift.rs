@@ -2,8 +2,8 @@
 
 use std::time::SystemTime;
 
-use super::Tone;
 use super::text::{ShownTime, display_safe};
+use super::tone::Tone;
 use crate::model::{DriftRecord, Outcome, RecordedError, Status, format_duration};
 
 /// One drift.

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::Tone;
 use super::text::display_safe;
+use super::tone::Tone;
 use crate::model::{Difference, FileReport, Sha256, Standing, Status};
 
 /// One declared file.

@@ -2,8 +2,8 @@
 
 use std::time::SystemTime;
 
-use super::Tone;
 use super::text::{ShownTime, count_of, display_safe};
+use super::tone::Tone;
 use crate::model::{Status, WatchMode};
 
 /// The answer to the question with which a reader comes.

@@ -10,6 +10,7 @@ mod files;
 mod headline;
 mod network;
 mod text;
+mod tone;
 
 use std::time::SystemTime;
 
@@ -20,21 +21,9 @@ pub use files::{FileDigests, FileRow};
 pub use headline::Headline;
 pub use network::{CandidateRow, NetworkView, RuntimeRow, SeenNetwork, TakenNetwork};
 pub use text::{ShownTime, count_of, display_safe};
+pub use tone::Tone;
 
 use crate::model::Status;
-
-/// How good something is. Each renderer has a colour for it, and always shows a word or a shape as well.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tone {
-    /// As it should be.
-    Good,
-    /// Not as it should be, but it works.
-    Odd,
-    /// Wrong.
-    Bad,
-    /// It is there, and does not matter.
-    Quiet,
-}
 
 /// Everything that is shown of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! What the container runtimes make of the configuration directory.
 
-use super::Tone;
 use super::text::display_safe;
+use super::tone::Tone;
 use crate::model::{Candidate, Directory, EffectiveNetwork, RuntimeView, Status};
 
 /// What is known of the network.

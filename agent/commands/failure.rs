@@ -1,0 +1,75 @@
+//! Why a command could not do what it was asked to, and the exit code that says so.
+
+use super::output::Exit;
+use super::status::error::AgentQueryError;
+use crate::bundle::BundleError;
+use crate::config::{CatalogError, ConfigErrors};
+use crate::host::HostError;
+use crate::http::BindError;
+use crate::reconcile::ReconcileError;
+
+/// Why a command could not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CommandError {
+    /// The configuration file cannot be read.
+    #[error("{0}; name a configuration with --config FILE")]
+    NoConfig(#[source] HostError),
+    /// The configuration file is not UTF-8.
+    #[error("{0} is not UTF-8 text; save it as UTF-8")]
+    NotText(String),
+    /// The configuration has mistakes.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// The conflist has mistakes, one text for each, with file and line.
+    #[error("{}", .0.join("\n"))]
+    Conflist(Vec<String>),
+    /// The host root cannot be opened.
+    #[error("{0}; check --host-root")]
+    HostRoot(#[source] HostError),
+    /// The pass failed.
+    #[error(transparent)]
+    Reconcile(#[from] ReconcileError),
+    /// The kernel gives no descriptor to wait with.
+    #[error("cannot start: {0}; raise the limit on open files (ulimit -n)")]
+    Runtime(#[source] std::io::Error),
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The running agent gives no usable answer.
+    #[error(transparent)]
+    AgentQuery(#[from] AgentQueryError),
+    /// A bundle cannot be gathered.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// The built-in catalog is broken.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+}
+
+impl CommandError {
+    /// What went wrong, one text for each mistake.
+    pub(super) fn mistakes(&self) -> Vec<String> {
+        match self {
+            Self::Config(errors) => errors.all().iter().map(ToString::to_string).collect(),
+            Self::Conflist(lines) => lines.clone(),
+            other => vec![other.to_string()],
+        }
+    }
+
+    pub(super) const fn exit_code(&self) -> Exit {
+        match self {
+            Self::NoConfig(_)
+            | Self::NotText(_)
+            | Self::Config(_)
+            | Self::Conflist(_)
+            | Self::HostRoot(_)
+            | Self::Reconcile(ReconcileError::Moved { .. }) => Exit::Usage,
+            Self::Reconcile(_)
+            | Self::Runtime(_)
+            | Self::Bind(_)
+            | Self::AgentQuery(_)
+            | Self::Bundle(_)
+            | Self::Catalog(_) => Exit::Failed,
+        }
+    }
+}
