@@ -1,4 +1,4 @@
-//! The command line: every flag and environment variable, and nothing about what they do.
+//! The command line: every flag and environment variable. What they do is in `commands`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -32,7 +32,7 @@ pub struct Global {
         default_value = "/etc/cni-keeper/config.yaml"
     )]
     pub config: PathBuf,
-    /// Where the host's root is mounted: goes before binDir, confDir, stateDir, envFiles and file gates
+    /// Where the host's root is mounted; put in front of binDir, confDir, stateDir, envFiles and file gates
     #[arg(
         long,
         global = true,
@@ -41,16 +41,16 @@ pub struct Global {
         default_value = "/"
     )]
     pub host_root: PathBuf,
-    /// Instead of paths.binDir
+    /// Overrides paths.binDir
     #[arg(long, global = true, env = "CNI_KEEPER_BIN_DIR", value_name = "DIR")]
     pub bin_dir: Option<PathBuf>,
-    /// Instead of paths.confDir
+    /// Overrides paths.confDir
     #[arg(long, global = true, env = "CNI_KEEPER_CONF_DIR", value_name = "DIR")]
     pub conf_dir: Option<PathBuf>,
-    /// Instead of paths.stateDir
+    /// Overrides paths.stateDir
     #[arg(long, global = true, env = "CNI_KEEPER_STATE_DIR", value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
-    /// A directory with artifacts by digest, as bundle makes them, asked before all sources; may be repeated
+    /// A directory with artifacts by digest, as bundle makes it; read before any source is asked; may be repeated
     #[arg(
         long = "seed",
         global = true,
@@ -59,7 +59,7 @@ pub struct Global {
         value_delimiter = ':'
     )]
     pub seeds: Vec<PathBuf>,
-    /// The node's name in Kubernetes and the fact node.name, where it is not the machine's own host name
+    /// The node's name in Kubernetes and the fact node.name [default: the machine's host name]
     #[arg(long, global = true, env = "CNI_KEEPER_NODE_NAME", value_name = "NAME")]
     pub node_name: Option<String>,
     /// How much to log: error, warn, info, debug or trace [default: warn on a terminal, else info]
@@ -70,7 +70,7 @@ pub struct Global {
         value_name = "LEVEL"
     )]
     pub log_level: Option<tracing::Level>,
-    /// How log lines look
+    /// The form of log lines
     #[arg(
         long,
         global = true,
@@ -102,7 +102,7 @@ pub enum Output {
 /// Where a command takes its output format from.
 #[derive(Debug, Args)]
 pub struct OutputFormat {
-    /// What stdout gets
+    /// The form of what is written to stdout
     #[arg(long, short, value_name = "FORMAT", default_value = "text")]
     pub output: Output,
 }
@@ -110,9 +110,9 @@ pub struct OutputFormat {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Stay: install, watch for drift, heal it, and serve health, metrics and a page (exit 0: told to stop)
+    /// Run as an agent: install, watch for drift, fix it, and serve health, metrics and a page (exit 0: told to stop)
     Run,
-    /// Fetch, verify and place what is declared, once (exit 0: everything is as declared)
+    /// Fetch, verify and install what is declared, once (exit 0: everything is as declared)
     Install {
         /// Use no network: only what the store, seeds and file:// sources hold
         #[arg(long, env = "CNI_KEEPER_OFFLINE", value_parser = BoolishValueParser::new())]
@@ -127,27 +127,27 @@ pub enum Command {
         #[command(flatten)]
         format: OutputFormat,
     },
-    /// Audit the disk against the declaration (exit 0: clean, 1: drift)
+    /// Compare the disk with the declaration (exit 0: clean, 1: drift)
     Verify {
         /// Output.
         #[command(flatten)]
         format: OutputFormat,
     },
-    /// Ask the running agent how the node stands (exit 0: ready, 1: not ready, 2: it does not answer)
+    /// Ask the running agent whether the node is ready (exit 0: ready, 1: not ready, 2: no answer)
     Status {
         /// Where the agent listens [default: http.listen of the configuration]
         #[arg(long, env = "CNI_KEEPER_STATUS_ADDRESS", value_name = "IP:PORT")]
         address: Option<SocketAddr>,
-        /// Ask again every second, until ^C; anywhere but on a terminal, show changes only
+        /// Ask again every second until ^C; show only changes if stdout is no terminal
         #[arg(long, short)]
         watch: bool,
         /// Output.
         #[command(flatten)]
         format: OutputFormat,
     },
-    /// Print the conflist as it would be written
+    /// Print the conflist that install would write
     Render,
-    /// Check a configuration and nothing else
+    /// Check a configuration file; no node is needed
     Validate {
         /// The file to check, instead of --config
         file: Option<PathBuf>,
@@ -155,24 +155,24 @@ pub enum Command {
         #[command(flatten)]
         format: OutputFormat,
     },
-    /// Take away the conflist, then the binaries that are still what was placed
+    /// Remove the conflist, then the plugins, as far as they are still what was installed
     Uninstall {
-        /// Then wait for SIGTERM: a pod of a DaemonSet that ended would be started again
+        /// Then wait for SIGTERM, since Kubernetes restarts a DaemonSet's pod that ends
         #[arg(long)]
         stay: bool,
         /// Output.
         #[command(flatten)]
         format: OutputFormat,
     },
-    /// Gather everything that the configuration needs into a directory that serves as a seed, for sites without network
+    /// Collect everything that the configuration needs in a directory, for nodes without network (see --seed)
     Bundle {
-        /// The directory; what it holds already is proven, and not fetched again
+        /// The directory; files that it already holds are verified and not fetched again
         #[arg(long, short = 'o', value_name = "DIR")]
         output_dir: PathBuf,
-        /// Which architectures it is for, such as amd64,arm64 [default: this machine's]
+        /// The architectures that it is for, such as amd64,arm64 [default: this machine's]
         #[arg(long, value_name = "ARCH", value_delimiter = ',')]
         arch: Vec<Arch>,
-        /// What stdout gets
+        /// The form of what is written to stdout
         #[arg(long, value_name = "FORMAT", default_value = "text")]
         output: Output,
     },

@@ -1,4 +1,4 @@
-//! `bundle`: everything that a configuration needs, for sites without a network.
+//! `bundle`: everything that a configuration needs, for nodes without a network.
 
 use std::path::Path;
 
@@ -15,14 +15,14 @@ use crate::host::HostError;
 use crate::model::Arch;
 use crate::reconcile::DownloadObserver as _;
 
-/// Runs it.
 pub(super) async fn run_bundle(
     global: &Global,
     dir: &Path,
     archs: &[Arch],
     format: Output,
 ) -> Result<Exit, CommandError> {
-    // Every architecture's configuration is read before anything is fetched: a missing pin is told at once.
+    // The configuration of every architecture is read before anything is fetched, so that a missing pin is reported at
+    // once.
     let mut declared = Vec::new();
     let archs: Vec<Option<Arch>> = match archs {
         [] => vec![None],

@@ -8,7 +8,6 @@ use super::output::Exit;
 use crate::cli::Output;
 use crate::config::{Asset, Confidence, PROFILES, Release, read_catalog};
 
-/// Runs it.
 pub(super) fn run_catalog(format: Output) -> Result<Exit, CommandError> {
     let catalog = read_catalog()?;
     if format == Output::Json {

@@ -1,4 +1,4 @@
-//! `install`: bring the node to what is declared, once.
+//! `install`: make the node what is declared, once.
 
 use serde_json::json;
 
@@ -12,7 +12,6 @@ use crate::config::DriftPolicy;
 use crate::model::{Snapshot, Standing};
 use crate::reconcile::{Context, InstallOptions, InstallReport};
 
-/// Runs it.
 pub(super) async fn run_install(
     global: &Global,
     offline: bool,
@@ -25,7 +24,7 @@ pub(super) async fn run_install(
     if context.settings().drift.policy == DriftPolicy::Report {
         tracing::warn!("drift.policy is report: nothing is changed, this is only the plan");
         let planned = plan::run_plan(global, format).await?;
-        // Files are not everything: a rival or a gate that does not hold is in no plan.
+        // A foreign conflist and a gate that does not hold are in no plan, so all checks are asked as well.
         let snapshot = context
             .verify()
             .await
@@ -64,7 +63,7 @@ pub(super) async fn run_install(
     if done.failures.is_empty() {
         print_failures(global, &done.snapshot);
     } else {
-        // The cause has been told; what follows from it would bury that.
+        // The cause was printed above. All that follows from it would hide it.
         let failed = done
             .snapshot
             .checks
@@ -80,7 +79,7 @@ pub(super) async fn run_install(
     Ok(Exit::Failed)
 }
 
-/// Tells every failure of every check.
+/// Prints every failure of every check.
 fn print_failures(global: &Global, snapshot: &Snapshot) {
     for check in &snapshot.checks {
         for failure in &check.failures {

@@ -1,4 +1,4 @@
-//! The one door to stdout and to the error line on stderr.
+//! Everything that is written to stdout, and the error line on stderr.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -11,11 +11,11 @@ use crate::model::escape_controls;
 /// How a command ended; the numbers are the program's contract with scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// What was asked for holds.
+    /// What was asked for is so.
     Done,
     /// `plan`: there are changes; `verify`: there is drift; `status`: the node is not ready.
     Differs,
-    /// It could not be done: the disk, the network, the node.
+    /// It could not be done, because of the disk, the network or the node.
     Failed,
     /// Bad usage or a bad configuration; nothing was touched.
     Usage,
@@ -32,7 +32,7 @@ impl From<Exit> for std::process::ExitCode {
     }
 }
 
-/// The first failure of stdout: what was asked for is not all there then.
+/// The first failure to write to stdout. The output is not complete then.
 static STDOUT_FAILURE: OnceLock<io::Error> = OnceLock::new();
 
 /// Writes one line to stdout.
@@ -40,14 +40,14 @@ pub(super) fn print_line(line: impl AsRef<str>) {
     print_text(&format!("{}\n", escape_controls(line.as_ref())));
 }
 
-/// Writes a text that brings its own line ends to stdout.
+/// Writes a text with its own line ends to stdout.
 pub(super) fn print_text(text: &str) {
     let mut stdout = io::stdout().lock();
     let written = stdout
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush());
     match written {
-        // A reader that has gone away (`| head`) is not our problem; a full disk is its owner's.
+        // A reader that has gone away (`| head`) is no failure. A full disk is one.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             let _ = STDOUT_FAILURE.set(error);
         }
@@ -68,7 +68,7 @@ pub(super) fn print_json(value: &impl serde::Serialize) {
     }
 }
 
-/// Writes `error: …` to stderr, then those of its causes that the line does not tell already.
+/// Writes `error: …` to stderr, then those of its causes that the line does not contain already.
 pub(super) fn print_error(format: LogFormat, error: &dyn Error) {
     let mut told = error.to_string();
     let mut lines = vec![told.clone()];
@@ -85,8 +85,8 @@ pub(super) fn print_error(format: LogFormat, error: &dyn Error) {
     write_error(format, &lines.join("\n  "));
 }
 
-/// Writes `error: …` to stderr, for a line that is complete as it is. Where the log is JSON, it is a line
-/// of the log: whoever asked for that reads stderr with a program.
+/// Writes `error: …` to stderr, for a line that is complete as it is. If the log is JSON, the error is a line of the
+/// log, since a program reads stderr then.
 pub(super) fn print_complaint(format: LogFormat, line: &str) {
     write_error(format, &escape_controls(line));
 }
@@ -100,7 +100,7 @@ fn write_error(format: LogFormat, line: &str) {
     }
 }
 
-/// Whether a cause only repeats, as "… (os error 28)", the sentence of the kernel that was told already.
+/// Whether a cause only repeats the kernel's sentence, as in "… (os error 28)".
 fn repeats_errno(told: &str, cause: &(dyn Error + 'static)) -> bool {
     cause
         .downcast_ref::<io::Error>()

@@ -12,7 +12,6 @@ use crate::plan::Step;
 use crate::reconcile::{Context, NotRendered, ObservedState};
 use crate::trust::describe_weakness;
 
-/// Runs it.
 pub(super) async fn run_plan(global: &Global, format: Output) -> Result<Exit, CommandError> {
     let (context, loaded) = open_informed_context(global).await?;
     let observed = context

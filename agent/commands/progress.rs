@@ -1,4 +1,4 @@
-//! A bar on a terminal; elsewhere the log lines say enough.
+//! A progress bar on a terminal. Elsewhere, the log lines say enough.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -30,7 +30,7 @@ impl DownloadObserver for Terminal {
         let bar = ProgressBar::no_length()
             .with_message(format!("{} {}", artifact.name, artifact.version));
         bar.set_style(style_without_length());
-        // A download that has gone silent must look like one, with what has come so far.
+        // A download without progress must be seen as one, so the bar is drawn even then.
         bar.enable_steady_tick(Duration::from_millis(100));
         Box::new(Bar(bar))
     }

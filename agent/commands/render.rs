@@ -6,7 +6,6 @@ use super::output;
 use super::output::Exit;
 use crate::cli::Global;
 
-/// Runs it.
 pub(super) async fn run_render(global: &Global) -> Result<Exit, CommandError> {
     let (context, loaded) = open_informed_context(global).await?;
     let observed = context

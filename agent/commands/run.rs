@@ -1,4 +1,4 @@
-//! `run`: the agent that stays.
+//! `run`: the agent that keeps running.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::config::Settings;
 use crate::daemon::{Daemon, DaemonOptions};
 use crate::http::{Server, Surface};
 
-/// Runs it, until the first SIGTERM or SIGINT; what is in place stays.
+/// Runs the agent until the first SIGTERM or SIGINT. What is in place stays.
 pub(super) async fn run_agent(global: &Global) -> Result<Exit, CommandError> {
     let (host, loaded) = open_node(global)?;
     let http = loaded.settings.http;
@@ -54,7 +54,7 @@ pub(super) async fn run_agent(global: &Global) -> Result<Exit, CommandError> {
     Ok(Exit::Done)
 }
 
-/// The first signal lets what is under way come to its end; the second one does not.
+/// After the first signal, what is in progress is finished. The second signal ends that as well.
 async fn wait_for_two_signals(stopping: watch::Sender<()>) {
     wait_for_signal().await;
     tracing::info!("stopping; everything in place stays as it is");
@@ -62,12 +62,12 @@ async fn wait_for_two_signals(stopping: watch::Sender<()>) {
     wait_for_signal().await;
 }
 
-/// Ends with the other end of the channel.
+/// Ends when the other end of the channel is dropped.
 async fn wait_until_dropped(mut stopped: watch::Receiver<()>) {
     while stopped.changed().await.is_ok() {}
 }
 
-/// Reads the configuration anew; the mistakes in it are what `validate` would print.
+/// Reads the configuration again. The mistakes in it are those that `validate` would print.
 fn reload_settings(global: &Global) -> Result<Settings, Vec<String>> {
     match load_config(global, &global.config) {
         Ok(loaded) => Ok(loaded.settings),

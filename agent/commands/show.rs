@@ -1,4 +1,4 @@
-//! How files, checks and steps look to people.
+//! How files, checks and steps are printed for people.
 
 use std::path::Path;
 
@@ -35,7 +35,7 @@ fn place_of(loaded: &LoadedConfig, key: &str) -> String {
     }
 }
 
-/// A line for every file, then one for every check that is not green.
+/// Prints a line for every file, then one for every failure and warning of a check.
 pub(super) fn print_snapshot(snapshot: &Snapshot) {
     for file in &snapshot.files {
         output::print_line(format!(
@@ -46,7 +46,7 @@ pub(super) fn print_snapshot(snapshot: &Snapshot) {
         ));
     }
     for check in &snapshot.checks {
-        // The files say what these two would, but for a digest that nobody has told yet.
+        // The lines of the files already say what these two checks would, except for pins that are not known yet.
         let by_file = matches!(check.name, CheckName::Binaries | CheckName::Conflist)
             && snapshot.files.iter().any(|file| !file.drifts.is_empty());
         let is_told = |failure: &str| {
@@ -93,7 +93,7 @@ fn file_detail(file: &FileReport) -> String {
     }
 }
 
-/// A line for every step, in the order in which they would be or were taken.
+/// Prints a line for every step, in the order in which the steps would be or were taken.
 pub(super) fn print_steps(steps: &[Step], bin: &Path, conf: &Path) {
     let in_bin = |plugin: &PluginName| bin.join(plugin.as_str()).display().to_string();
     let in_conf = |name: &FileName| conf.join(name.as_str()).display().to_string();
@@ -147,7 +147,7 @@ pub(super) fn print_steps(steps: &[Step], bin: &Path, conf: &Path) {
     }
 }
 
-/// Said of a file that gives way and that cni-keeper did not place: uninstall cannot bring it back.
+/// A note on a file that is replaced and that cni-keeper did not place: uninstall cannot restore it.
 const fn foreign_note(foreign: bool) -> &'static str {
     if foreign {
         "  (replaces a file that cni-keeper did not place)"
@@ -156,7 +156,7 @@ const fn foreign_note(foreign: bool) -> &'static str {
     }
 }
 
-/// What no step can mend, and what is left alone.
+/// What no step can fix, and what is left as it is.
 pub(super) fn print_open_ends(plan: &Plan, bin: &Path, conf: &Path) {
     for refusal in &plan.refused {
         let dir = if refusal.plugin { bin } else { conf };

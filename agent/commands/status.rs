@@ -50,7 +50,6 @@ struct Answers {
     drift: Value,
 }
 
-/// Runs it.
 pub(super) async fn run_status(
     global: &Global,
     address: Option<SocketAddr>,

@@ -1,4 +1,4 @@
-//! `uninstall`: take away what is ours, the conflist first.
+//! `uninstall`: remove what cni-keeper placed, the conflist first.
 
 use serde_json::json;
 
@@ -10,7 +10,7 @@ use super::signal::wait_for_signal;
 use crate::cli::{Global, Output};
 use crate::reconcile::RemovalOutcome;
 
-/// Runs it. With `stay`, it ends when it is told to.
+/// With `stay`, it ends at a signal.
 pub(super) async fn run_uninstall(
     global: &Global,
     stay: bool,

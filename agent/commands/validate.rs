@@ -1,4 +1,4 @@
-//! `validate`: the configuration and nothing else; no node is needed.
+//! `validate`: checks the configuration. No node is needed.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -17,7 +17,6 @@ use crate::config::{FactSource, LoadedConfig, NetworkSettings};
 use crate::model::{NodeFacts, PluginName};
 use crate::trust::describe_weakness;
 
-/// Runs it.
 pub(super) fn run_validate(
     global: &Global,
     file: Option<&Path>,
@@ -84,7 +83,7 @@ pub(super) fn run_validate(
     })
 }
 
-/// What can be said of the conflist away from any node, and what cannot.
+/// What can be checked of the conflist without a node, and a note on what cannot.
 fn check_conflist(loaded: &LoadedConfig, network: &NetworkSettings) -> (Vec<Finding>, Vec<String>) {
     let mut findings = validate_template(&network.conflist, |name| may_be_known(loaded, name));
     let (filled, unknown) = fill_known_facts(&network.conflist, &given_facts(network));
@@ -104,7 +103,7 @@ fn check_conflist(loaded: &LoadedConfig, network: &NetworkSettings) -> (Vec<Find
     (findings, vec![note])
 }
 
-/// The facts that the configuration itself gives, unless a source behind them may override them.
+/// The facts that the configuration itself gives, without those that a later source may override.
 fn given_facts(network: &NetworkSettings) -> Facts {
     let mut given = Facts::new();
     for source in &network.facts {
@@ -117,7 +116,7 @@ fn given_facts(network: &NetworkSettings) -> Facts {
     given
 }
 
-/// Whether a node could know a fact: its own and the environment's always, a file's as it is written.
+/// Whether a node could know a fact. Its own facts and the environment's are always known; a file's depend on the file.
 fn may_be_known(loaded: &LoadedConfig, name: &str) -> bool {
     let network = loaded.settings.network.iter();
     let declared = network
@@ -130,7 +129,7 @@ fn may_be_known(loaded: &LoadedConfig, name: &str) -> bool {
     declared || name.starts_with("env.") || ["node.name", "host.mtu", "host.arch"].contains(&name)
 }
 
-/// Digests that nobody stands for.
+/// Pins that nobody vouches for.
 fn describe_weaknesses(loaded: &LoadedConfig) -> impl Iterator<Item = String> {
     let artifacts = loaded.settings.artifacts.iter().enumerate();
     artifacts.filter_map(|(index, artifact)| {
@@ -140,8 +139,7 @@ fn describe_weaknesses(loaded: &LoadedConfig) -> impl Iterator<Item = String> {
     })
 }
 
-/// The plugins that the conflist needs and no artifact installs: right only where the node's image
-/// brings them.
+/// The plugins that the conflist needs and no artifact installs. That is right only if the node's image contains them.
 fn undeclared_plugins(loaded: &LoadedConfig) -> Vec<String> {
     let settings = &loaded.settings;
     let Some(network) = &settings.network else {

@@ -8,7 +8,6 @@ use super::output::Exit;
 use super::{output, show};
 use crate::cli::{Global, Output};
 
-/// Runs it.
 pub(super) async fn run_verify(global: &Global, format: Output) -> Result<Exit, CommandError> {
     let (context, loaded) = open_informed_context(global).await?;
     let snapshot = context
