@@ -170,7 +170,7 @@ fn collect_ranges<'a>(ipam: &'a Value, at: &str, found: &mut Vec<DeclaredRange<'
             });
         } else if POOLS.contains(&key.as_str()) {
             each_element(value, &here, |pool, at| {
-                collect_range(pool, at, RangeKind::Pool, found)
+                collect_range(pool, at, RangeKind::Pool, found);
             });
         }
     }

@@ -38,7 +38,7 @@ pub(super) fn render_flagz(agent: &Agent) -> String {
     for (name, value) in &agent.flags {
         let value = redact_setting(name, value);
         // Writing to a string does not fail.
-        let _ = writeln!(text, "{}={value}", name);
+        let _ = writeln!(text, "{name}={value}");
     }
     text
 }

@@ -111,7 +111,7 @@ impl EventReporter {
             };
             present.insert(entry.id);
             if self.has_begun && !self.seen.contains(&entry.id) {
-                self.count_occurrence((reason, path.to_string()), message, now, time);
+                self.count_occurrence((reason, path.to_string()), &message, now, time);
             }
         }
         self.seen = present;
@@ -122,13 +122,13 @@ impl EventReporter {
         let lines = conflict.map_or_else(Vec::new, |check| check.failures.clone());
         for line in &lines {
             if !self.conflicts.contains(line) {
-                self.count_occurrence(("Conflict", line.clone()), line.clone(), now, time);
+                self.count_occurrence(("Conflict", line.clone()), line, now, time);
             }
         }
         self.conflicts = lines;
     }
 
-    fn count_occurrence(&mut self, key: EventKey, message: String, now: Instant, time: SystemTime) {
+    fn count_occurrence(&mut self, key: EventKey, message: &str, now: Instant, time: SystemTime) {
         self.series.retain(|_, series| {
             series.count > series.sent_count || now < series.happened_at + SERIES_TTL
         });
@@ -152,7 +152,7 @@ impl EventReporter {
         series.count += 1;
         series.last = time;
         series.happened_at = now;
-        series.message = clip(&message, MAX_MESSAGE_BYTES).into_owned();
+        series.message = clip(message, MAX_MESSAGE_BYTES).into_owned();
     }
 
     /// When an Event is to be sent next.

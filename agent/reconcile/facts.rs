@@ -61,7 +61,7 @@ pub(super) fn collect(
                 );
             }
             FactSource::KubernetesNode => {
-                facts.extend(node.iter().flat_map(|node| node.named_facts()))
+                facts.extend(node.iter().flat_map(|node| node.named_facts()));
             }
             FactSource::EnvFile(path) => match env_file(host, path)? {
                 Ok(values) => facts.extend(values),

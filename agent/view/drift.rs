@@ -58,7 +58,7 @@ fn drift_row(drift: &DriftRecord, now: SystemTime) -> DriftRow {
         name: display_safe(name.display()),
         path: display_safe(drift.path.display()),
         what: display_safe(&drift.what),
-        kind: display_safe(&drift.kind),
+        kind: display_safe(drift.kind),
         before: display_safe(&drift.before),
         after: drift.after.as_ref().map(display_safe),
         tone,

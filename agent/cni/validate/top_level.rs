@@ -108,7 +108,7 @@ fn check_versions(root: &Json, findings: &mut Findings) {
         match version::classify_version(text) {
             _ if version::is_known(text) => {}
             VersionEntry::Unreadable => {
-                findings.error(&at, format!("{text:?} is no version"), known())
+                findings.error(&at, format!("{text:?} is no version"), known());
             }
             VersionEntry::Newer => findings.warning(
                 &at,

@@ -53,7 +53,7 @@ async fn fault_38_refused_silence_and_blackhole_go_to_the_next_source() {
     for (tried, expected) in tried[1..].iter().zip(limits) {
         match &tried.reason {
             SourceError::Http(HttpError::Timeout { limit, .. }) => {
-                assert_eq!(*limit, expected, "{}", tried.source)
+                assert_eq!(*limit, expected, "{}", tried.source);
             }
             other => panic!("{other}"),
         }
