@@ -19,7 +19,7 @@ const OTHER_FILES: &str = "(other files)";
 
 /// The drift log with its counters.
 #[derive(Debug, Default)]
-pub(super) struct DriftLog {
+pub(super) struct DriftHistory {
     /// Drift that is over, newest first.
     closed: VecDeque<Arc<DriftRecord>>,
     open: BTreeMap<DriftKey, OpenDrift>,
@@ -58,7 +58,7 @@ pub(super) struct RepairedFile {
     pub(super) took: Duration,
 }
 
-impl DriftLog {
+impl DriftHistory {
     /// Records what a pass found and did. Returns the repairs of drift; what was placed for the first time is none.
     /// A repair that was undone before the pass looked again counts as a repair, and undoing it as the next drift.
     pub(super) fn record_pass(
@@ -73,24 +73,24 @@ impl DriftLog {
         let mut repairs = Vec::new();
         let keys: Vec<DriftKey> = self.open.keys().cloned().collect();
         for key in keys {
-            let is_it = |fault: &&FileDrift| (&fault.path, fault.kind) == (&key.0, key.1);
-            let fault = deeds.before.iter().find(is_it);
-            let repair = fault.and_then(|fault| Some((fault, describe_repair(deeds, fault)?)));
-            if repair.is_none() && after.iter().any(|fault| is_it(&fault)) {
+            let is_it = |drift: &&FileDrift| (&drift.path, drift.kind) == (&key.0, key.1);
+            let drift = deeds.before.iter().find(is_it);
+            let repair = drift.and_then(|drift| Some((drift, describe_repair(deeds, drift)?)));
+            if repair.is_none() && after.iter().any(|drift| is_it(&drift)) {
                 continue;
             }
             let Some(OpenDrift { since, mut entry }) = self.open.remove(&key) else {
                 continue;
             };
             match repair {
-                Some((fault, how)) => {
+                Some((drift, how)) => {
                     let took = applied_at.saturating_duration_since(since);
                     let how = how.into();
                     entry.outcome = Outcome::Healed { how, took };
-                    entry.after = fault.wanted.clone().or(entry.after);
+                    entry.after = drift.wanted.clone().or(entry.after);
                     repairs.push(RepairedFile {
-                        dir: fault.place,
-                        name: fault.name.clone(),
+                        dir: drift.place,
+                        name: drift.name.clone(),
                         took,
                     });
                 }
@@ -109,43 +109,43 @@ impl DriftLog {
     /// Opens a record for all drift that has none yet. `times` is the number of recent repairs of a file.
     pub(super) fn open_records(
         &mut self,
-        faults: &[FileDrift],
+        drifts: &[FileDrift],
         timing: PassTiming,
         times: impl Fn(&FileDrift) -> u32,
     ) {
-        for fault in faults {
-            self.open_record(fault, timing, &times);
+        for drift in drifts {
+            self.open_record(drift, timing, &times);
         }
     }
 
     fn open_record(
         &mut self,
-        fault: &FileDrift,
+        drift: &FileDrift,
         timing: PassTiming,
         times: &impl Fn(&FileDrift) -> u32,
     ) {
-        let key = (fault.path.clone(), fault.kind);
-        let is_drift = match fault.origin {
+        let key = (drift.path.clone(), drift.kind);
+        let is_drift = match drift.origin {
             DriftCause::Changed => true,
             DriftCause::Outdated => false,
-            DriftCause::Unplaced => self.once_right.contains(&fault.path),
+            DriftCause::Unplaced => self.once_right.contains(&drift.path),
         };
-        if !is_drift || self.open.contains_key(&key) || self.exceeds_foreign_limit(fault) {
+        if !is_drift || self.open.contains_key(&key) || self.exceeds_foreign_limit(drift) {
             return;
         }
         self.last_id += 1;
-        self.count_drift(fault.kind, &fault.name);
+        self.count_drift(drift.kind, &drift.name);
         let entry = DriftRecord {
             id: self.last_id,
             at: timing.at,
-            path: fault.path.clone(),
-            kind: fault.kind,
-            what: fault.what.clone(),
-            before: fault.before.clone(),
+            path: drift.path.clone(),
+            kind: drift.kind,
+            what: drift.what.clone(),
+            before: drift.before.clone(),
             after: None,
             outcome: Outcome::Open { waiting: None },
-            times: times(fault) + 1,
-            by: fault.by.clone(),
+            times: times(drift) + 1,
+            by: drift.by.clone(),
         };
         tracing::warn!(path = %entry.path.display(), kind = entry.kind.as_str(), by = entry.by, "drift: {}", entry.what);
         let since = timing.since;
@@ -154,8 +154,8 @@ impl DriftLog {
 
     /// Drift of declared files always gets a record. Records of foreign files are limited, since others decide how many
     /// there are.
-    fn exceeds_foreign_limit(&self, fault: &FileDrift) -> bool {
-        fault.kind.is_foreign_file() && self.open.len() >= DRIFT_LOG_MAX_ENTRIES
+    fn exceeds_foreign_limit(&self, drift: &FileDrift) -> bool {
+        drift.kind.is_foreign_file() && self.open.len() >= DRIFT_LOG_MAX_ENTRIES
     }
 
     fn count_drift(&mut self, kind: DriftKind, name: &str) {
@@ -221,12 +221,12 @@ fn log_end(entry: &DriftRecord) {
 }
 
 /// How a drift was repaired; `None` if it was not.
-fn describe_repair(deeds: &AppliedSteps, fault: &FileDrift) -> Option<&'static str> {
-    let is = |name: &FileName| fault.kind == DriftKind::DirMissing || *name.as_str() == *fault.name;
+fn describe_repair(deeds: &AppliedSteps, drift: &FileDrift) -> Option<&'static str> {
+    let is = |name: &FileName| drift.kind == DriftKind::DirMissing || *name.as_str() == *drift.name;
     deeds
         .steps
         .iter()
-        .find_map(|step| match (step, fault.place) {
+        .find_map(|step| match (step, drift.place) {
             (Step::Place { plugin, .. }, ManagedDir::Bin) if is(plugin.file()) => {
                 Some(match deeds.downloaded {
                     true => "placed after a download",
@@ -250,7 +250,7 @@ mod tests {
     use super::*;
     use crate::model::Difference;
 
-    fn fault() -> FileDrift {
+    fn drift() -> FileDrift {
         FileDrift {
             place: ManagedDir::Conf,
             name: "10-pods.conflist".to_owned(),
@@ -285,7 +285,7 @@ mod tests {
         }
     }
 
-    fn states(log: &DriftLog) -> Vec<(u32, &'static str)> {
+    fn states(log: &DriftHistory) -> Vec<(u32, &'static str)> {
         let entries = log.list_records(|_| None);
         let state = |entry: &Arc<DriftRecord>| match entry.outcome {
             Outcome::Open { .. } => (entry.times, "open"),
@@ -295,15 +295,15 @@ mod tests {
         entries.iter().map(state).collect()
     }
 
-    /// FileDrift 29: whoever is quick enough to undo a repair before the pass has looked again must not get the next one
+    /// Fault 29: whoever is quick enough to undo a repair before the pass has looked again must not get the next one
     /// at once.
     #[test]
     fn a_repair_that_is_undone_at_once_is_a_repair() {
-        let mut log = DriftLog::default();
-        let deeds = written(vec![fault()]);
-        let repairs = log.record_pass(&deeds, &[fault()], timing(), |_| 4);
+        let mut log = DriftHistory::default();
+        let deeds = written(vec![drift()]);
+        let repairs = log.record_pass(&deeds, &[drift()], timing(), |_| 4);
         assert_eq!(repairs.len(), 1);
-        log.open_records(&[fault()], timing(), |_| 5);
+        log.open_records(&[drift()], timing(), |_| 5);
         assert_eq!(states(&log), [(6, "open"), (5, "healed")]);
         assert_eq!(log.counters().values().sum::<u64>(), 2);
     }
@@ -311,19 +311,19 @@ mod tests {
     /// A directory full of foreign files neither floods the log nor hides what is wrong with ours.
     #[test]
     fn records_of_foreign_files_are_limited_and_ours_are_not() {
-        let mut log = DriftLog::default();
+        let mut log = DriftHistory::default();
         let foreign = |number: usize| FileDrift {
             name: format!("{number}.conf"),
             path: format!("/etc/cni/net.d/{number}.conf").into(),
             kind: DriftKind::Shadowed,
-            ..fault()
+            ..drift()
         };
-        let faults: Vec<FileDrift> = (0..2 * DRIFT_LOG_MAX_ENTRIES)
+        let drifts: Vec<FileDrift> = (0..2 * DRIFT_LOG_MAX_ENTRIES)
             .map(foreign)
-            .chain([fault()])
+            .chain([drift()])
             .collect();
         for _ in 0..2 {
-            log.open_records(&faults, timing(), |_| 0);
+            log.open_records(&drifts, timing(), |_| 0);
         }
         assert_eq!(
             log.counters().values().sum::<u64>(),
@@ -338,14 +338,14 @@ mod tests {
 
     #[test]
     fn what_was_not_repaired_stays_open() {
-        let mut log = DriftLog::default();
+        let mut log = DriftHistory::default();
         let nothing = AppliedSteps {
-            before: vec![fault()],
+            before: vec![drift()],
             ..AppliedSteps::default()
         };
         for _ in 0..2 {
             assert!(
-                log.record_pass(&nothing, &[fault()], timing(), |_| 0)
+                log.record_pass(&nothing, &[drift()], timing(), |_| 0)
                     .is_empty()
             );
             assert_eq!(states(&log), [(1, "open")]);

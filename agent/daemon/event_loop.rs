@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::config_state::ConfigState;
 use super::downloads::{Downloads, FinishedDownload};
-use super::drift_log::DriftLog;
+use super::drift_log::DriftHistory;
 use super::gate_query::{GateAnswer, GateQuery};
 use super::handle::Handle;
 use super::lock_state::LockState;
@@ -75,7 +75,7 @@ impl Daemon {
             reporters: Reporters::default(),
             requests,
             repair_backoff: RepairBackoff::new(),
-            drift_log: DriftLog::default(),
+            drift_log: DriftHistory::default(),
             counters: new_counters(),
             errors: Vec::new(),
             passes: 0,
@@ -179,7 +179,7 @@ impl Daemon {
     async fn handle_hint(&mut self, hint: Hint) -> PassTrigger {
         if hint.rescan {
             self.counters.watch_overflows += 1;
-            tracing::warn!("events were lost; everything is looked at again");
+            tracing::warn!("events were lost; every file is checked again");
         }
         for plugin in self.watch.plugins_in(&hint) {
             self.context().forget_plugin_state(&plugin);

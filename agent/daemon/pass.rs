@@ -61,7 +61,7 @@ impl Daemon {
     /// Acquires the lock on the state directory, unless it is held already or nothing is to be written.
     async fn acquire_lock(&mut self) {
         if self.reconciler.has_lost_state_dir().await {
-            tracing::warn!("the state directory was removed or replaced; it is made anew");
+            tracing::warn!("the state directory was removed or replaced; it is created again");
             self.end_work_beside_passes().await;
             self.reconciler.release_state_dir();
         }

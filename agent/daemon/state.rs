@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use super::config_state::ConfigState;
 use super::downloads::Downloads;
-use super::drift_log::DriftLog;
+use super::drift_log::DriftHistory;
 use super::gate_query::GateQuery;
 use super::handle::Publisher;
 use super::lock_state::LockState;
@@ -45,7 +45,7 @@ pub struct Daemon {
     /// How all requests to the Kubernetes API ended.
     pub(super) requests: RequestLog,
     pub(super) repair_backoff: RepairBackoff<(ManagedDir, FileName)>,
-    pub(super) drift_log: DriftLog,
+    pub(super) drift_log: DriftHistory,
     pub(super) counters: Counters,
     /// The last failures, newest first.
     pub(super) errors: Vec<RecordedError>,

@@ -154,7 +154,7 @@ fn explain_waiting(
         // Only its owner may remove a drop-in.
         _ if record.kind == DriftKind::DropIn => None,
         Some(left) => Some(format!(
-            "somebody keeps undoing the repair; the next one is in {:.1} s",
+            "another writer keeps undoing the repair; the next one is in {:.1} s",
             left.as_secs_f64()
         )),
         None => general.clone(),

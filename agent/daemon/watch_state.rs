@@ -135,7 +135,7 @@ impl WatchState {
         let mut check = Check::new(CheckName::Watch);
         if let ChangeNotice::Polling(reason) = &self.notice {
             check.warnings.push(format!(
-                "degraded: the disk is looked at every {} s, since changes are not told: {reason}",
+                "degraded: the disk is checked every {} s, because the kernel does not report changes: {reason}",
                 POLL_PERIOD.as_secs()
             ));
         }

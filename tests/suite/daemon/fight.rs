@@ -115,7 +115,7 @@ fn fault_29_a_fight_over_the_conflist() {
             .as_str()
             .unwrap_or_default()
             .to_owned();
-        waiting.starts_with("somebody keeps undoing the repair; the next one is in ")
+        waiting.starts_with("another writer keeps undoing the repair; the next one is in ")
     };
     agent.until("waiting", waits);
 
