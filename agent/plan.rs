@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    Difference, FileMode, FileName, FileState, FileType, Owner, PluginName, Sha256,
+    Difference, FileMode, FileName, FileState, FileType, ManagedDir, Owner, PluginName, Sha256,
+    Standing,
 };
 
 /// One plugin as declared.
@@ -29,8 +30,8 @@ pub struct DesiredConflist {
     pub name: FileName,
     /// The mode that is enforced.
     pub mode: FileMode,
-    /// Digest of the rendered text.
-    pub sha256: Sha256,
+    /// Digest of the rendered text; `None` as long as it cannot be rendered.
+    pub sha256: Option<Sha256>,
 }
 
 /// Everything that is wanted of the node's disk.
@@ -38,7 +39,7 @@ pub struct DesiredConflist {
 pub struct Desired {
     /// The plugins, each name once.
     pub plugins: Vec<DesiredPlugin>,
-    /// The conflist; `None` where none is declared or where it cannot be rendered yet.
+    /// The conflist; `None` where none is declared.
     pub conflist: Option<DesiredConflist>,
     /// Who must own every file.
     pub owner: Owner,
@@ -46,7 +47,7 @@ pub struct Desired {
 
 /// Everything that was seen of the node's disk.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Observed {
+pub struct DiskState {
     /// The state of every declared plugin; one that is left out is absent.
     pub plugins: BTreeMap<PluginName, FileState>,
     /// The state of the declared conflist and of every one that we placed earlier.
@@ -144,7 +145,7 @@ pub struct Refusal {
 pub struct Plan {
     /// The steps, in the order in which they must be taken.
     pub steps: Vec<Step>,
-    /// What no step can mend: a directory in a file's place is never removed.
+    /// What no step can fix: a directory in a file's place is never removed.
     pub refused: Vec<Refusal>,
     /// Plugins of a node image's own build that stay (`ifPresent: keep`).
     pub kept: Vec<PluginName>,
@@ -192,51 +193,141 @@ impl Step {
     }
 }
 
-/// Works out the steps; with the same arguments, always the same ones.
+/// One declared file beside what is there. Steps, checks, reports and drift are all read off a list of these.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ComparedFile {
+    /// The directory that it is in.
+    pub dir: ManagedDir,
+    /// Its name there.
+    pub name: FileName,
+    /// The artifact that holds it, by the operator's name; `None` for the conflist.
+    pub artifact: Option<String>,
+    /// The digest that it must have, where that is known.
+    pub expected: Option<Sha256>,
+    /// What is there.
+    pub actual: FileState,
+    /// How it stands.
+    pub standing: Standing,
+    /// Every way in which it differs; the first one decides the step.
+    pub differences: Vec<Difference>,
+    /// Whether something is there that we never placed under this name. A file of ours that somebody edited is not
+    /// foreign.
+    pub is_foreign: bool,
+}
+
+impl ComparedFile {
+    /// The digest that the file has, if it is a regular file.
+    #[must_use]
+    pub const fn actual_digest(&self) -> Option<Sha256> {
+        match &self.actual {
+            FileState::Regular(file) => Some(file.sha256),
+            _ => None,
+        }
+    }
+
+    /// The difference that decides the step, if there is any.
+    #[must_use]
+    pub fn worst(&self) -> Option<&Difference> {
+        self.differences.first()
+    }
+}
+
+/// Compares every declared file with what is there: the plugins as they are declared, then the conflist.
 #[must_use]
-pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
+pub fn compare_files(desired: &Desired, disk: &DiskState) -> Vec<ComparedFile> {
+    let plugins = desired.plugins.iter();
+    let mut files: Vec<ComparedFile> = plugins
+        .map(|wanted| compare_plugin(wanted, desired.owner, disk))
+        .collect();
+    let conflist = desired.conflist.iter();
+    files.extend(conflist.map(|wanted| compare_conflist(wanted, desired.owner, disk)));
+    files
+}
+
+fn compare_plugin(wanted: &DesiredPlugin, owner: Owner, disk: &DiskState) -> ComparedFile {
+    let actual = disk.plugins.get(&wanted.plugin);
+    let actual = actual.cloned().unwrap_or(FileState::Absent);
+    let is_ours = disk.placed_plugins.contains_key(wanted.plugin.file());
+    let is_kept = wanted.keep_foreign && !is_ours && matches!(actual, FileState::Regular(_));
+    let differences = match is_kept {
+        true => Vec::new(),
+        false => list_differences(&actual, wanted.sha256, FileMode::PLUGIN, owner),
+    };
+    ComparedFile {
+        dir: ManagedDir::Bin,
+        name: wanted.plugin.file().clone(),
+        artifact: Some(wanted.artifact.clone()),
+        expected: wanted.sha256,
+        standing: match (is_kept, differences.is_empty()) {
+            (true, _) => Standing::Kept,
+            (false, true) => Standing::Ok,
+            (false, false) => Standing::Drift,
+        },
+        differences,
+        is_foreign: actual != FileState::Absent && !is_ours,
+        actual,
+    }
+}
+
+fn compare_conflist(wanted: &DesiredConflist, owner: Owner, disk: &DiskState) -> ComparedFile {
+    let actual = disk.conflists.get(&wanted.name);
+    let actual = actual.cloned().unwrap_or(FileState::Absent);
+    // A conflist that cannot be rendered yet cannot be compared.
+    let differences = match wanted.sha256 {
+        Some(_) => list_differences(&actual, wanted.sha256, wanted.mode, owner),
+        None => Vec::new(),
+    };
+    ComparedFile {
+        dir: ManagedDir::Conf,
+        name: wanted.name.clone(),
+        artifact: None,
+        expected: wanted.sha256,
+        standing: match (wanted.sha256, differences.is_empty()) {
+            (None, _) => Standing::Waiting,
+            (Some(_), true) => Standing::Ok,
+            (Some(_), false) => Standing::Drift,
+        },
+        differences,
+        is_foreign: actual != FileState::Absent
+            && !disk.placed_conflists.contains_key(&wanted.name),
+        actual,
+    }
+}
+
+/// Works out the steps from the comparison of [`compare_files`]; with the same arguments, always the same ones.
+#[must_use]
+pub fn plan_steps(desired: &Desired, disk: &DiskState, files: &[ComparedFile]) -> Plan {
     let mut plan = Plan::default();
     let mut fetches: BTreeMap<String, Vec<Pending>> = BTreeMap::new();
     let mut changes = Vec::new();
-    for wanted in &desired.plugins {
-        let state = observed
-            .plugins
-            .get(&wanted.plugin)
-            .unwrap_or(&FileState::Absent);
-        let ours = observed.placed_plugins.contains_key(wanted.plugin.file());
-        if wanted.keep_foreign && !ours && matches!(state, FileState::Regular(_)) {
+    for (wanted, file) in desired.plugins.iter().zip(files) {
+        if file.standing == Standing::Kept {
             plan.kept.push(wanted.plugin.clone());
-            continue;
         }
-        let drifts = compare(state, wanted.sha256, FileMode::PLUGIN, desired.owner);
-        let Some(worst) = drifts.first().cloned() else {
+        let Some(worst) = file.worst().cloned() else {
             continue;
         };
         if is_directory(&worst) {
-            plan.refused.push(Refusal {
-                name: wanted.plugin.file().clone(),
-                plugin: true,
-                drift: worst,
-            });
+            plan.refused.push(refuse(file, worst));
             continue;
         }
         if worst.is_metadata() {
             changes.push(Step::FixPlugin {
                 plugin: wanted.plugin.clone(),
-                drifts,
+                drifts: file.differences.clone(),
             });
             continue;
         }
         match wanted.sha256 {
             Some(sha256) => {
-                if !observed.blobs.contains(&sha256) {
+                if !disk.blobs.contains(&sha256) {
                     fetches.entry(wanted.artifact.clone()).or_default();
                 }
                 changes.push(Step::Place {
                     plugin: wanted.plugin.clone(),
                     sha256,
                     drift: worst,
-                    foreign: is_foreign(state, observed.placed_plugins.get(wanted.plugin.file())),
+                    foreign: file.is_foreign,
                 });
             }
             None => fetches
@@ -253,60 +344,61 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
         .map(|(artifact, pending)| Step::Fetch { artifact, pending })
         .collect();
     plan.steps.append(&mut changes);
-    if let Some(wanted) = &desired.conflist {
-        plan_conflist(wanted, desired.owner, observed, &mut plan);
+    if let Some(conflist) = files.get(desired.plugins.len()) {
+        plan_conflist(conflist, disk, &mut plan);
     }
     plan
 }
 
-fn plan_conflist(wanted: &DesiredConflist, owner: Owner, observed: &Observed, plan: &mut Plan) {
-    let state = observed
-        .conflists
-        .get(&wanted.name)
-        .unwrap_or(&FileState::Absent);
-    let drifts = compare(state, Some(wanted.sha256), wanted.mode, owner);
-    if let Some(worst) = drifts.first().cloned() {
+fn plan_conflist(file: &ComparedFile, disk: &DiskState, plan: &mut Plan) {
+    if file.standing == Standing::Waiting {
+        return;
+    }
+    if let Some(worst) = file.worst().cloned() {
         if is_directory(&worst) {
-            plan.refused.push(Refusal {
-                name: wanted.name.clone(),
-                plugin: false,
-                drift: worst,
-            });
             // Without ours in place, taking another one away would leave the node without a network.
+            plan.refused.push(refuse(file, worst));
             return;
         }
         plan.steps.push(if worst.is_metadata() {
             Step::FixConflist {
-                name: wanted.name.clone(),
-                drifts,
+                name: file.name.clone(),
+                drifts: file.differences.clone(),
             }
         } else {
             Step::WriteConflist {
-                name: wanted.name.clone(),
+                name: file.name.clone(),
                 drift: worst,
-                foreign: is_foreign(state, observed.placed_conflists.get(&wanted.name)),
+                foreign: file.is_foreign,
             }
         });
     }
-    for (name, digests) in &observed.placed_conflists {
+    for (name, digests) in &disk.placed_conflists {
         let still_ours = matches!(
-            observed.conflists.get(name),
-            Some(FileState::Regular(file)) if digests.contains(&file.sha256)
+            disk.conflists.get(name),
+            Some(FileState::Regular(found)) if digests.contains(&found.sha256)
         );
-        if *name != wanted.name && still_ours {
+        if *name != file.name && still_ours {
             plan.steps.push(Step::RetireConflist { name: name.clone() });
         }
     }
-    for rival in &observed.rivals {
+    for rival in &disk.rivals {
         plan.steps.push(Step::SetAside {
             name: rival.clone(),
         });
     }
 }
 
+fn refuse(file: &ComparedFile, drift: Difference) -> Refusal {
+    Refusal {
+        name: file.name.clone(),
+        plugin: file.dir == ManagedDir::Bin,
+        drift,
+    }
+}
+
 /// Every way in which a file differs, the one that decides the step first; empty where it is right.
-#[must_use]
-pub fn compare(
+fn list_differences(
     state: &FileState,
     expected: Option<Sha256>,
     mode: FileMode,
@@ -348,12 +440,6 @@ pub fn compare(
         });
     }
     drifts
-}
-
-/// Whether a file is one that we never placed under that name. One that we did place and somebody
-/// edited is drift, and no news.
-const fn is_foreign(state: &FileState, placed: Option<&BTreeSet<Sha256>>) -> bool {
-    !matches!(state, FileState::Absent) && placed.is_none()
 }
 
 fn is_directory(drift: &Difference) -> bool {

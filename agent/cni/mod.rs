@@ -30,7 +30,7 @@ pub use parse::SyntaxError;
 pub use precedence::{
     ChoiceOutcome, PassedOver, Precedence, RuntimeChoice, SupportedVersions, choose_as_containerd,
     choose_as_crio, choose_conflist, list_earlier_candidates, list_merged_drop_ins,
-    load_candidates, plugins_asked_by_crio, precedence_of,
+    load_candidates, plugins_asked_by_crio, precedence_of, sorts_before,
 };
 pub use ranges::check_ranges;
 pub use render::{Facts, RenderError, RenderProblem, render_conflist};

@@ -157,23 +157,23 @@ pub enum Precedence {
 /// What the runtime that made this choice does with our file `ours`.
 #[must_use]
 pub fn precedence_of(ours: &FileName, verdict: &RuntimeChoice) -> Precedence {
-    let ours = OsStr::new(ours.as_str());
+    let is_ours = |file: &OsString| *file == *ours.as_str();
     // A refusal of our own file comes first: only fixing that file brings our network back.
-    if let Some((_, reason)) = verdict.passed_over.iter().find(|(file, _)| file == ours) {
+    if let Some((_, reason)) = verdict.passed_over.iter().find(|(file, _)| is_ours(file)) {
         return Precedence::Refused(reason.clone());
     }
     match &verdict.outcome {
-        ChoiceOutcome::Picked { file, .. } if file == ours => Precedence::Picked,
-        ChoiceOutcome::Picked { file, network } if file.as_os_str() < ours => {
+        ChoiceOutcome::Picked { file, .. } if is_ours(file) => Precedence::Picked,
+        ChoiceOutcome::Picked { file, network } if sorts_before(file, ours) => {
             Precedence::Shadowed {
                 by: file.clone(),
                 network: network.name.clone(),
             }
         }
-        ChoiceOutcome::Aborted { file, error } if file == ours => {
+        ChoiceOutcome::Aborted { file, error } if is_ours(file) => {
             Precedence::Refused(PassedOver::Invalid(error.clone()))
         }
-        ChoiceOutcome::Aborted { file, error } if file.as_os_str() < ours => Precedence::Blocked {
+        ChoiceOutcome::Aborted { file, error } if sorts_before(file, ours) => Precedence::Blocked {
             by: file.clone(),
             error: error.clone(),
         },
@@ -205,8 +205,15 @@ pub fn list_earlier_candidates(ours: &FileName, dir: &ConfDir<'_>) -> Vec<OsStri
     sorted_candidates(dir)
         .into_iter()
         .map(|entry| entry.name.clone())
-        .filter(|name| name.as_os_str() < OsStr::new(ours.as_str()))
+        .filter(|name| sorts_before(name, ours))
         .collect()
+}
+
+/// Whether a file comes before ours in the runtimes' order, which is that of the names' bytes. The newest containerd
+/// then takes that file, or fails on it, instead of ours.
+#[must_use]
+pub fn sorts_before(name: &OsStr, ours: &FileName) -> bool {
+    name < OsStr::new(ours.as_str())
 }
 
 /// Every file that the runtimes read, in their order, loaded as this generation of libcni loads it.
@@ -224,7 +231,7 @@ pub fn load_candidates(
 pub fn plugins_asked_by_crio(ours: &FileName, dir: &ConfDir<'_>) -> BTreeSet<String> {
     sorted_candidates(dir)
         .into_iter()
-        .filter(|entry| entry.name.as_os_str() <= OsStr::new(ours.as_str()))
+        .filter(|entry| entry.name == *ours.as_str() || sorts_before(&entry.name, ours))
         .filter_map(|entry| load_entry(entry, dir, Libcni::V1_3).ok())
         .flat_map(|network| network.chain)
         .collect()

@@ -10,7 +10,7 @@ use super::{output, plan, show};
 use crate::cli::{Global, Output};
 use crate::config::DriftPolicy;
 use crate::model::{Snapshot, Standing};
-use crate::reconcile::{Context, InstallOptions, InstallReport};
+use crate::reconcile::{Context, DownloadOptions, InstallReport, Reconciler};
 
 pub(super) async fn run_install(
     global: &Global,
@@ -25,7 +25,7 @@ pub(super) async fn run_install(
         tracing::warn!("drift.policy is report: nothing is changed, this is only the plan");
         let planned = plan::run_plan(global, format).await?;
         // A foreign conflist and a gate that does not hold are in no plan, so all checks are asked as well.
-        let snapshot = context
+        let snapshot = Reconciler::new(context)
             .verify()
             .await
             .map_err(|error| locate_error(&loaded, error))?;
@@ -35,11 +35,11 @@ pub(super) async fn run_install(
         }
         return Ok(planned);
     }
-    let means = InstallOptions {
+    let means = DownloadOptions {
         offline,
-        audience: &Terminal::new(),
+        progress: &Terminal::new(),
     };
-    let done = context
+    let done = Reconciler::new(context.clone())
         .install(&means)
         .await
         .map_err(|error| locate_error(&loaded, error))?;

@@ -9,17 +9,18 @@ use super::output::Exit;
 use super::{output, show};
 use crate::cli::{Global, Output};
 use crate::plan::Step;
-use crate::reconcile::{Context, NotRendered, ObservedState};
+use crate::reconcile::{Context, NotRendered, ObservedState, Reconciler, ask_gates};
 use crate::trust::describe_weakness;
 
 pub(super) async fn run_plan(global: &Global, format: Output) -> Result<Exit, CommandError> {
     let (context, loaded) = open_informed_context(global).await?;
-    let observed = context
-        .observe_strictly()
+    let reconciler = Reconciler::new(context.clone());
+    let observed = reconciler
+        .observe()
         .await
         .map_err(|error| locate_error(&loaded, error))?;
     let waiting = reasons_to_wait(&context, &observed).await;
-    let asks = context.unknown_pins(observed.plan.fetches());
+    let asks = reconciler.unknown_pins(observed.plan.fetches());
     let weaknesses: Vec<String> = context
         .settings()
         .artifacts
@@ -71,7 +72,7 @@ async fn reasons_to_wait(context: &Context, observed: &ObservedState) -> Vec<Str
     {
         waiting.push(format!("the conflist cannot be rendered yet: {reason}"));
     }
-    for reason in context.ask_gates().await {
+    for reason in ask_gates(context).await {
         waiting.push(format!(
             "the conflist is not written before its gates hold: {reason}"
         ));
@@ -87,7 +88,7 @@ fn conflist_diff(context: &Context, observed: &ObservedState) -> Option<String> 
     })?;
     let network = observed.network.as_ref()?;
     let rendered = network.rendered.as_ref().ok()?;
-    let before = network.content(written).unwrap_or_default();
+    let before = network.read_file(written).unwrap_or_default();
     let (_, conf) = context.shown_dirs();
     let path = conf.join(written.as_str()).display().to_string();
     let from = if before.is_empty() {

@@ -5,11 +5,12 @@ use super::load::{locate_error, open_informed_context};
 use super::output;
 use super::output::Exit;
 use crate::cli::Global;
+use crate::reconcile::Reconciler;
 
 pub(super) async fn run_render(global: &Global) -> Result<Exit, CommandError> {
     let (context, loaded) = open_informed_context(global).await?;
-    let observed = context
-        .observe_strictly()
+    let observed = Reconciler::new(context)
+        .observe()
         .await
         .map_err(|error| locate_error(&loaded, error))?;
     match observed.network.map(|network| network.rendered) {

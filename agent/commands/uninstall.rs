@@ -8,7 +8,7 @@ use super::output;
 use super::output::Exit;
 use super::signal::wait_for_signal;
 use crate::cli::{Global, Output};
-use crate::reconcile::RemovalOutcome;
+use crate::reconcile::{self, RemovalOutcome};
 
 /// With `stay`, it ends at a signal.
 pub(super) async fn run_uninstall(
@@ -17,7 +17,7 @@ pub(super) async fn run_uninstall(
     format: Output,
 ) -> Result<Exit, CommandError> {
     let (context, _) = open_context(global)?;
-    let removals = context.uninstall().await?.removals;
+    let removals = reconcile::uninstall(&context).await?.removals;
     match format {
         Output::Json => output::print_json(&json!({ "removals": removals })),
         Output::Text => print_removals(&removals),

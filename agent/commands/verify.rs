@@ -7,10 +7,11 @@ use super::load::{locate_error, open_informed_context};
 use super::output::Exit;
 use super::{output, show};
 use crate::cli::{Global, Output};
+use crate::reconcile::Reconciler;
 
 pub(super) async fn run_verify(global: &Global, format: Output) -> Result<Exit, CommandError> {
     let (context, loaded) = open_informed_context(global).await?;
-    let snapshot = context
+    let snapshot = Reconciler::new(context)
         .verify()
         .await
         .map_err(|error| locate_error(&loaded, error))?;

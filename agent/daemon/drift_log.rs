@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::model::ManagedDir;
 use crate::model::{DriftKind, DriftRecord, FileName, Outcome, Timestamp};
 use crate::plan::Step;
 use crate::reconcile::{AppliedSteps, DriftCause, FileDrift};
-use crate::store::ManagedDir;
 
 /// How many closed records the log keeps. No more records of foreign files are open than that, either.
 const DRIFT_LOG_MAX_ENTRIES: usize = 256;

@@ -58,7 +58,8 @@ impl Daemon {
             config: options.config.clone(),
             flags: options.flags.clone(),
         };
-        let (publisher, handle) = Handle::new_pair(build_first_status(&agent, &context));
+        let reconciler = Reconciler::new(context.clone());
+        let (publisher, handle) = Handle::new_pair(build_first_status(&agent, &reconciler));
         let daemon = Self {
             agent,
             publisher,
@@ -81,7 +82,7 @@ impl Daemon {
             passes: 0,
             last_full_reading: None,
             network: None,
-            reconciler: Reconciler::new(context),
+            reconciler,
             options,
         };
         (daemon, handle)
@@ -182,7 +183,7 @@ impl Daemon {
             tracing::warn!("events were lost; every file is checked again");
         }
         for plugin in self.watch.plugins_in(&hint) {
-            self.context().forget_plugin_state(&plugin);
+            self.reconciler.forget_plugin_state(&plugin);
         }
         if self.watch.concerns_config(&hint) {
             self.reload_config().await;

@@ -2,7 +2,7 @@
 
 use tokio::task::JoinHandle;
 
-use crate::reconcile::Context;
+use crate::reconcile::{Context, ask_gates};
 
 /// The question to all gates.
 #[derive(Debug, Default)]
@@ -34,7 +34,7 @@ impl GateQuery {
             Self::Idle => {
                 let context = context.clone();
                 *self = Self::Running {
-                    task: tokio::spawn(async move { context.ask_gates().await }),
+                    task: tokio::spawn(async move { ask_gates(&context).await }),
                     is_outdated: false,
                 };
             }

@@ -9,10 +9,10 @@ use super::repair_backoff::RepairBackoff;
 use super::schedule::Timer;
 use super::state::{Daemon, DeclarationState, PassTrigger};
 use super::status_builder::{build_status, build_unobserved_status};
+use crate::model::ManagedDir;
 use crate::model::{FailureKind, FileName, SourceFailure, Standing, Timestamp};
 use crate::plan::Step;
 use crate::reconcile::{FileDrift, FilesInBackoff, PassReport, ReconcileError, StoredArtifact};
-use crate::store::ManagedDir;
 
 impl Daemon {
     /// Makes a pass and publishes the status; `true` if another pass is due at once.

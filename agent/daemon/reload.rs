@@ -25,7 +25,7 @@ impl Daemon {
         }
         let context = self.options.new_context(settings, self.node.known());
         // Some mistakes show only on this node: in the rendered conflist, or in directories that cannot be used.
-        if let Err(error) = context.observe_strictly().await {
+        if let Err(error) = Reconciler::new(context.clone()).observe().await {
             return self.refuse_config(list_mistakes(&error));
         }
         self.put_in_force(context).await;

@@ -18,9 +18,9 @@ use super::schedule::Schedule;
 use super::startup::DaemonOptions;
 use super::watch_state::WatchState;
 use crate::kube::{KubeClient, RequestLog};
+use crate::model::ManagedDir;
 use crate::model::{Agent, Counters, FileName, RecordedError, Status, Timestamp};
 use crate::reconcile::{Context, Reconciler};
-use crate::store::ManagedDir;
 
 /// How many different failures are remembered.
 const MAX_RECORDED_ERRORS: usize = 16;

@@ -7,21 +7,21 @@ use std::time::{Duration, Instant, SystemTime};
 use super::state::Daemon;
 use crate::config::ForeignConflists;
 use crate::fetch::redact_url;
+use crate::model::ManagedDir;
 use crate::model::{
     Agent, Artifact, Check, CheckName, Counters, Declared, DeclaredArtifact, DriftKind,
     DriftRecord, FileName, Snapshot, Status, Timestamp, WatchMode,
 };
-use crate::reconcile::{Context, PassReport, ReconcileError};
-use crate::store::ManagedDir;
+use crate::reconcile::{Context, PassReport, ReconcileError, Reconciler};
 use crate::trust::DeclaredPin;
 
 /// The status before the first pass: nothing is known, so the node is not ready.
-pub(super) fn build_first_status(agent: &Agent, context: &Context) -> Status {
+pub(super) fn build_first_status(agent: &Agent, reconciler: &Reconciler) -> Status {
     let mut check = Check::new(CheckName::Binaries);
     check.failures.push("not looked at yet".to_owned());
     Status {
         agent: agent.clone(),
-        declared: describe_declaration(context),
+        declared: describe_declaration(reconciler),
         looked: Timestamp(SystemTime::now()),
         began: Some(Instant::now()),
         verified: None,
@@ -109,7 +109,7 @@ fn add_blocker(
 fn build_without_snapshot(daemon: &Daemon, began: Instant, blocker: Option<&str>) -> Status {
     Status {
         agent: daemon.agent.clone(),
-        declared: describe_declaration(daemon.context()),
+        declared: describe_declaration(&daemon.reconciler),
         looked: Timestamp(SystemTime::now() - began.elapsed()),
         began: Some(began),
         verified: daemon.last_full_reading,
@@ -202,13 +202,14 @@ fn check_conflict(daemon: &Daemon) -> Check {
 }
 
 /// The declaration in force, without secrets.
-fn describe_declaration(context: &Context) -> Declared {
+fn describe_declaration(reconciler: &Reconciler) -> Declared {
+    let context = reconciler.context();
     let settings = context.settings();
     let (bin_dir, conf_dir) = context.shown_dirs();
     let artifact = |artifact: &Artifact<DeclaredPin>| DeclaredArtifact {
         name: artifact.name.clone(),
         version: artifact.version.clone(),
-        pin: context.pin_of(artifact).map(|pin| pin.to_string()),
+        pin: reconciler.pin_of(artifact).map(|pin| pin.to_string()),
         pinned_by: artifact.pin.describe_source(),
         sources: artifact
             .sources

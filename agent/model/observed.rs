@@ -58,3 +58,15 @@ impl std::fmt::Display for FileType {
         })
     }
 }
+
+/// A directory that the agent places files in.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum ManagedDir {
+    /// `binDir`.
+    Bin,
+    /// `confDir`.
+    Conf,
+}

@@ -32,8 +32,12 @@ fn conflist(name: &str) -> DesiredConflist {
     DesiredConflist {
         name: name.parse().unwrap(),
         mode: FileMode::PRIVATE,
-        sha256: digest(200),
+        sha256: Some(digest(200)),
     }
+}
+
+fn plan(desired: &Desired, disk: &DiskState) -> Plan {
+    plan_steps(desired, disk, &compare_files(desired, disk))
 }
 
 fn kinds(plan: &Plan) -> Vec<String> {
@@ -49,7 +53,7 @@ fn kinds(plan: &Plan) -> Vec<String> {
 }
 
 /// What a disk looks like once the steps were taken: what `reconcile` does, without a disk.
-fn apply(desired: &Desired, observed: &Observed, plan: &Plan) -> Observed {
+fn apply(desired: &Desired, observed: &DiskState, plan: &Plan) -> DiskState {
     let mut after = observed.clone();
     for step in &plan.steps {
         match step {
@@ -84,7 +88,7 @@ fn apply(desired: &Desired, observed: &Observed, plan: &Plan) -> Observed {
             Step::WriteConflist { name, .. } => {
                 let wanted = desired.conflist.as_ref().unwrap();
                 let state = FileState::Regular(Regular {
-                    sha256: wanted.sha256,
+                    sha256: wanted.sha256.unwrap(),
                     size: 1,
                     mode: wanted.mode.bits(),
                     owner: desired.owner,
@@ -92,7 +96,7 @@ fn apply(desired: &Desired, observed: &Observed, plan: &Plan) -> Observed {
                 after.conflists.insert(name.clone(), state);
                 after
                     .placed_conflists
-                    .insert(name.clone(), [wanted.sha256].into());
+                    .insert(name.clone(), [wanted.sha256.unwrap()].into());
             }
             Step::FixConflist { name, .. } => {
                 let Some(FileState::Regular(file)) = after.conflists.get_mut(name) else {
@@ -121,12 +125,12 @@ fn binaries_come_first_then_the_conflist_then_rivals() {
         conflist: Some(conflist("10-net.conflist")),
         owner: ROOT,
     };
-    let observed = Observed {
+    let observed = DiskState {
         plugins: [("portmap".parse().unwrap(), file(2, 0o4755))].into(),
         conflists: [("09-old.conflist".parse().unwrap(), file(9, 0o600))].into(),
         placed_conflists: [("09-old.conflist".parse().unwrap(), [digest(9)].into())].into(),
         rivals: vec!["00-rival.conf".parse().unwrap()],
-        ..Observed::default()
+        ..DiskState::default()
     };
     assert_eq!(
         kinds(&plan(&desired, &observed)),
@@ -148,9 +152,9 @@ fn an_unknown_digest_asks_for_the_artifact_and_for_nothing_else() {
         conflist: None,
         owner: ROOT,
     };
-    let observed = Observed {
+    let observed = DiskState {
         plugins: [("bridge".parse().unwrap(), file(7, 0o755))].into(),
-        ..Observed::default()
+        ..DiskState::default()
     };
     let plan = plan(&desired, &observed);
     assert_eq!(plan.fetches().collect::<Vec<_>>(), ["set"]);
@@ -171,10 +175,10 @@ fn keep_spares_what_the_image_brought_and_mends_what_we_placed() {
         conflist: None,
         owner: ROOT,
     };
-    let mut observed = Observed {
+    let mut observed = DiskState {
         plugins: [("bridge".parse().unwrap(), file(7, 0o755))].into(),
         blobs: [digest(1)].into(),
-        ..Observed::default()
+        ..DiskState::default()
     };
     let foreign = plan(&desired, &observed);
     assert!(foreign.is_clean());
@@ -197,11 +201,11 @@ fn a_directory_in_the_way_is_refused() {
         owner: ROOT,
     };
     let directory = FileState::Other(FileType::Directory);
-    let observed = Observed {
+    let observed = DiskState {
         plugins: [("bridge".parse().unwrap(), directory.clone())].into(),
         conflists: [("10-net.conflist".parse().unwrap(), directory)].into(),
         rivals: vec!["00-rival.conf".parse().unwrap()],
-        ..Observed::default()
+        ..DiskState::default()
     };
     let plan = plan(&desired, &observed);
     assert!(plan.steps.is_empty());
@@ -216,14 +220,14 @@ fn an_edited_conflist_of_an_earlier_name_is_left_alone() {
         conflist: Some(conflist("10-net.conflist")),
         owner: ROOT,
     };
-    let observed = Observed {
+    let observed = DiskState {
         conflists: [
             ("09-old.conflist".parse().unwrap(), file(8, 0o600)),
             ("10-net.conflist".parse().unwrap(), file(200, 0o600)),
         ]
         .into(),
         placed_conflists: [("09-old.conflist".parse().unwrap(), [digest(9)].into())].into(),
-        ..Observed::default()
+        ..DiskState::default()
     };
     assert!(plan(&desired, &observed).is_clean());
 }
@@ -264,7 +268,7 @@ prop_compose! {
         placed_conflists in prop::collection::btree_map(names("c"), (0u8..4).prop_map(|n| [digest(n)].into()), 0..4),
         blobs in prop::collection::btree_set((0u8..4).prop_map(digest), 0..4),
         rivals in prop::collection::btree_set(names("r"), 0..3),
-    ) -> (Desired, Observed) {
+    ) -> (Desired, DiskState) {
         let as_plugin = |name: &FileName| name.as_str().parse::<PluginName>().unwrap();
         let desired = Desired {
             plugins: plugins.iter().map(|(name, (n, keep, artifact))| DesiredPlugin {
@@ -273,10 +277,10 @@ prop_compose! {
                 sha256: Some(digest(*n)),
                 keep_foreign: *keep,
             }).collect(),
-            conflist: conflist.map(|name| DesiredConflist { name, mode: FileMode::PRIVATE, sha256: digest(3) }),
+            conflist: conflist.map(|name| DesiredConflist { name, mode: FileMode::PRIVATE, sha256: Some(digest(3)) }),
             owner: ROOT,
         };
-        let observed = Observed {
+        let observed = DiskState {
             plugins: states.iter().map(|(name, state)| (as_plugin(name), state.clone())).collect(),
             conflists,
             placed_plugins,

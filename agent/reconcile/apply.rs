@@ -3,25 +3,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
+use super::context::Context;
 use super::error::ReconcileError;
-use super::network::ASIDE;
-use super::session::StateLock;
-use super::{ObservedState, RenderedConflist};
+use super::network::{ASIDE, RenderedConflist};
+use super::observe::ObservedState;
+use super::state_lock::StateLock;
 use crate::config::NetworkSettings;
 use crate::host::{Dir, HostError, Sealed};
-use crate::model::{FileMode, FileName, FileState, PluginName, Regular, Sha256};
-use crate::plan::{Step, plan};
-use crate::store::{ManagedDir, PluginOrigin, StoreError, Trust};
+use crate::model::{FileMode, FileName, FileState, ManagedDir, PluginName, Regular, Sha256};
+use crate::plan::Step;
+use crate::store::{PluginOrigin, StoreError, Trust};
 
 /// The mode of a bin or configuration directory that does not exist yet.
 const DIRECTORY_MODE: u32 = 0o755;
 
 /// What the steps work on: the store with its lock held, and what was seen.
 pub(super) struct StepApplier {
-    pub(super) session: Arc<StateLock>,
-    pub(super) sight: ObservedState,
+    pub(super) state: Arc<StateLock>,
+    pub(super) observed: ObservedState,
     /// Blobs that this process wrote itself.
     pub(super) proven: BTreeSet<Sha256>,
     /// The steps that were taken.
@@ -31,33 +31,34 @@ pub(super) struct StepApplier {
 }
 
 impl StepApplier {
+    fn context(&self) -> &Context {
+        self.state.context()
+    }
+
     /// Takes the steps that concern binaries: records the intent, places the whole set, makes it
     /// durable, settles. Afterwards the plan holds what is left. `false` if a stored copy turned out to
     /// be damaged, so that its artifact has to be fetched again.
     ///
     /// # Errors
     /// When the disk refuses; every binary is then still the old one or already the new one.
-    pub(super) fn binaries(&mut self) -> Result<bool, ReconcileError> {
-        let steps = self.feasible();
+    pub(super) fn apply_plugin_steps(&mut self) -> Result<bool, ReconcileError> {
+        let steps = self.feasible_plugin_steps();
         if steps.is_empty() && self.proven.is_empty() {
             return Ok(true);
         }
-        let placed = self.intend(&steps)?;
+        let placed = self.record_intents(&steps)?;
         if steps.is_empty() {
             return Ok(true);
         }
         let bin = self
-            .session
-            .keeper
+            .context()
             .host
-            .ensure_dir(&self.session.keeper.settings.paths.bin_dir, DIRECTORY_MODE)?;
-        let mut staged = self.stage(&bin, &steps)?;
+            .ensure_dir(&self.context().settings.paths.bin_dir, DIRECTORY_MODE)?;
+        let mut staged = self.stage_set(&bin, &steps)?;
         let mut sound = true;
-        self.session
-            .names_are_durable
-            .store(false, Ordering::Relaxed);
+        self.state.set_names_durable(false);
         for step in steps {
-            match self.take(&bin, &step, &mut staged) {
+            match self.apply_plugin_step(&bin, &step, &mut staged) {
                 Ok(()) => self.taken.push(step),
                 // Corrupt or gone since it was seen.
                 Err(StoreError::Missing { .. } | StoreError::Corrupt { .. }) => {
@@ -68,41 +69,41 @@ impl StepApplier {
             }
         }
         bin.sync()?;
-        self.session
-            .names_are_durable
-            .store(true, Ordering::Relaxed);
-        self.settle(ManagedDir::Bin, &placed)?;
-        self.sight.plan = plan(&self.sight.desired, &self.sight.observed);
+        self.state.set_names_durable(true);
+        self.settle_intents(ManagedDir::Bin, &placed)?;
+        self.observed.compare_again();
         Ok(sound)
     }
 
     /// The steps on plugins that can be taken: what could not be fetched cannot be placed, and stays.
-    fn feasible(&self) -> Vec<Step> {
-        let blobs = &self.sight.observed.blobs;
-        let steps = self.sight.plan.steps.iter().filter(|step| match step {
+    fn feasible_plugin_steps(&self) -> Vec<Step> {
+        let blobs = &self.observed.disk.blobs;
+        let steps = self.observed.plan.steps.iter().filter(|step| match step {
             Step::Place { plugin, sha256, .. } => {
-                blobs.contains(sha256) && !self.is_held(ManagedDir::Bin, plugin.file())
+                blobs.contains(sha256) && !self.is_in_backoff(ManagedDir::Bin, plugin.file())
             }
-            Step::FixPlugin { plugin, .. } => !self.is_held(ManagedDir::Bin, plugin.file()),
+            Step::FixPlugin { plugin, .. } => !self.is_in_backoff(ManagedDir::Bin, plugin.file()),
             _ => false,
         });
         steps.cloned().collect()
     }
 
-    fn is_held(&self, place: ManagedDir, name: &FileName) -> bool {
+    fn is_in_backoff(&self, place: ManagedDir, name: &FileName) -> bool {
         // Mostly there are none, and then nothing is cloned.
         !self.held.is_empty() && self.held.contains(&(place, name.clone()))
     }
 
     /// Records what was fetched, and what is about to be placed before any of it is.
-    fn intend(&mut self, steps: &[Step]) -> Result<Vec<FileName>, ReconcileError> {
+    fn record_intents(&mut self, steps: &[Step]) -> Result<Vec<FileName>, ReconcileError> {
         let mut names = Vec::new();
-        self.sight.ledger.record_dirs(self.session.keeper.dirs());
+        self.observed
+            .ledger
+            .record_dirs(self.context().managed_dirs());
         for step in steps {
             if let Step::Place { plugin, sha256, .. } = step {
-                let on_disk = content(self.sight.observed.plugins.get(plugin));
-                let origin = self.origin(plugin);
-                self.sight.ledger.record_intent(
+                let on_disk = digest_of(self.observed.disk.plugins.get(plugin));
+                let origin = self.find_origin(plugin);
+                self.observed.ledger.record_intent(
                     ManagedDir::Bin,
                     plugin.file(),
                     *sha256,
@@ -112,19 +113,19 @@ impl StepApplier {
                 names.push(plugin.file().clone());
             }
         }
-        self.session.store.save_ledger(&self.sight.ledger)?;
+        self.state.store.save_ledger(&self.observed.ledger)?;
         Ok(names)
     }
 
     /// Where the bin directory is on another mount, copies the whole set to it before the first of it
     /// becomes visible. What the store does not have as it should is left to [`Bench::take`] to find out.
-    fn stage(
+    fn stage_set(
         &self,
         bin: &Dir,
         steps: &[Step],
     ) -> Result<BTreeMap<PluginName, Sealed>, ReconcileError> {
         let mut staged = BTreeMap::new();
-        let store = &self.session.store;
+        let store = &self.state.store;
         if store.can_rename_into(bin) {
             return Ok(staged);
         }
@@ -141,7 +142,7 @@ impl StepApplier {
         Ok(staged)
     }
 
-    fn take(
+    fn apply_plugin_step(
         &mut self,
         bin: &Dir,
         step: &Step,
@@ -151,19 +152,15 @@ impl StepApplier {
             Step::Place { plugin, sha256, .. } => {
                 match staged.remove(plugin) {
                     Some(sealed) => sealed.publish(bin, plugin.file())?,
-                    None => self.place(bin, plugin, *sha256)?,
+                    None => self.place_plugin(bin, plugin, *sha256)?,
                 }
                 tracing::debug!(plugin = plugin.as_str(), sha256 = sha256.short(), "placed");
                 (plugin, *sha256, 0)
             }
             Step::FixPlugin { plugin, .. } => {
-                bin.set_mode_owner(
-                    plugin.file(),
-                    FileMode::PLUGIN,
-                    self.session.keeper.host.owner(),
-                )?;
+                bin.set_mode_owner(plugin.file(), FileMode::PLUGIN, self.context().host.owner())?;
                 tracing::debug!(plugin = plugin.as_str(), "mode and owner set");
-                let Some(FileState::Regular(file)) = self.sight.observed.plugins.get(plugin) else {
+                let Some(FileState::Regular(file)) = self.observed.disk.plugins.get(plugin) else {
                     return Ok(());
                 };
                 (plugin, file.sha256, file.size)
@@ -176,15 +173,20 @@ impl StepApplier {
             sha256,
             size,
             mode: FileMode::PLUGIN.bits(),
-            owner: self.session.keeper.host.owner(),
+            owner: self.context().host.owner(),
         });
-        self.sight.observed.plugins.insert(plugin.clone(), state);
+        self.observed.disk.plugins.insert(plugin.clone(), state);
         Ok(())
     }
 
-    fn place(&self, bin: &Dir, plugin: &PluginName, sha256: Sha256) -> Result<(), StoreError> {
-        let store = &self.session.store;
-        if let Some(proven) = self.session.proven_spare(&sha256)
+    fn place_plugin(
+        &self,
+        bin: &Dir,
+        plugin: &PluginName,
+        sha256: Sha256,
+    ) -> Result<(), StoreError> {
+        let store = &self.state.store;
+        if let Some(proven) = self.state.proven_spares().remove(&sha256)
             && store.place_spare(&sha256, &proven, bin, plugin.file())?
         {
             return Ok(());
@@ -192,11 +194,18 @@ impl StepApplier {
         // Two plugins may be the same file under two names (Calico's are): the first takes the blob.
         let is_there = store.has_blob(&sha256)?;
         if !is_there && !store.restore_blob_from_spare(&sha256)? {
-            self.restage(bin, sha256);
+            self.refill_from_placed(bin, sha256);
         }
-        if self.session.lasting && !self.proven.contains(&sha256) {
-            let staged = store.stage_blob(&sha256, bin)?;
-            return Ok(staged.publish(bin, plugin.file())?);
+        if !self.proven.contains(&sha256) {
+            let near = match store.can_rename_into(bin) {
+                true => store.temp_dir(),
+                false => bin,
+            };
+            match store.stage_blob(&sha256, near) {
+                // There is no room for a copy, or no blob: the blob itself takes its place, or is reported missing.
+                Err(StoreError::Host(error)) if error.is_full() || error.is_absent() => {}
+                staged => return Ok(staged?.publish(bin, plugin.file())?),
+            }
         }
         // What came back just now, a spare or a copy, nobody has hashed, whatever was proven before.
         let trust = match self.proven.contains(&sha256) && is_there {
@@ -208,15 +217,15 @@ impl StepApplier {
             .map(drop)
     }
 
-    /// Puts a spare back from whichever of our plugins has that content: the ledger tells what each was
+    /// Makes a blob again of whichever of our plugins has that content: the ledger tells what each was
     /// to be, and one that is still to be placed, or was changed since, is something else.
-    fn restage(&self, bin: &Dir, sha256: Sha256) {
-        let store = &self.session.store;
-        let mut files = self.sight.ledger.files().iter();
+    fn refill_from_placed(&self, bin: &Dir, sha256: Sha256) {
+        let store = &self.state.store;
+        let mut files = self.observed.ledger.files().iter();
         files.any(|file| {
             file.place == ManagedDir::Bin
                 && file.sha256 == sha256
-                && store.restore_blob(&sha256, bin, &file.name).is_ok()
+                && store.refill_blob(&sha256, bin, &file.name).is_ok()
                 && store.verify_blob(&sha256).unwrap_or(false)
         });
     }
@@ -225,52 +234,50 @@ impl StepApplier {
     ///
     /// # Errors
     /// When the disk refuses; the conflist is then still the old one or already the new one.
-    pub(super) fn conflists(&mut self) -> Result<(), ReconcileError> {
-        let session = Arc::clone(&self.session);
+    pub(super) fn apply_conflist_steps(&mut self) -> Result<(), ReconcileError> {
+        let state = Arc::clone(&self.state);
         let rendered = self
-            .sight
+            .observed
             .network
             .as_ref()
             .and_then(|network| network.rendered.as_ref().ok().cloned());
-        let Some((declared, rendered)) = session.keeper.settings.network.as_ref().zip(rendered)
+        let Some((declared, rendered)) = state.context().settings.network.as_ref().zip(rendered)
         else {
             return Ok(());
         };
         let steps: Vec<Step> = self
-            .sight
+            .observed
             .plan
             .steps
             .iter()
             .filter(|step| {
                 step.on_conflist()
-                    .is_some_and(|name| !self.is_held(ManagedDir::Conf, name))
+                    .is_some_and(|name| !self.is_in_backoff(ManagedDir::Conf, name))
             })
             .cloned()
             .collect();
         for step in steps {
             match &step {
-                Step::WriteConflist { name, .. } => self.write(name, declared, &rendered)?,
+                Step::WriteConflist { name, .. } => {
+                    self.write_conflist(name, declared, &rendered)?
+                }
                 Step::FixConflist { name, .. } => {
-                    let conf = self.conf()?;
-                    conf.set_mode_owner(
-                        name,
-                        declared.file_mode,
-                        self.session.keeper.host.owner(),
-                    )?;
+                    let conf = self.ensure_conf_dir()?;
+                    conf.set_mode_owner(name, declared.file_mode, self.context().host.owner())?;
                     tracing::debug!(file = name.as_str(), "mode and owner set");
                 }
                 Step::RetireConflist { name } => {
-                    let conf = self.conf()?;
+                    let conf = self.ensure_conf_dir()?;
                     conf.remove_file(name)?;
                     conf.sync()?;
-                    self.sight.ledger.forget_file(ManagedDir::Conf, name);
-                    self.session.store.save_ledger(&self.sight.ledger)?;
+                    self.observed.ledger.forget_file(ManagedDir::Conf, name);
+                    self.state.store.save_ledger(&self.observed.ledger)?;
                     tracing::debug!(
                         file = name.as_str(),
                         "removed: the conflist has another name now"
                     );
                 }
-                Step::SetAside { name } => self.set_aside(name)?,
+                Step::SetAside { name } => self.set_conflist_aside(name)?,
                 Step::Fetch { .. } | Step::Place { .. } | Step::FixPlugin { .. } => {}
             }
             self.taken.push(step);
@@ -278,52 +285,49 @@ impl StepApplier {
         Ok(())
     }
 
-    fn write(
+    fn write_conflist(
         &mut self,
         name: &FileName,
         declared: &NetworkSettings,
         rendered: &RenderedConflist,
     ) -> Result<(), ReconcileError> {
-        self.sight.ledger.record_dirs(self.session.keeper.dirs());
-        let on_disk = content(self.sight.observed.conflists.get(name));
-        self.sight
+        self.observed
+            .ledger
+            .record_dirs(self.context().managed_dirs());
+        let on_disk = digest_of(self.observed.disk.conflists.get(name));
+        self.observed
             .ledger
             .record_intent(ManagedDir::Conf, name, rendered.sha256, on_disk, None);
-        self.session.store.save_ledger(&self.sight.ledger)?;
-        self.session.make_names_durable()?;
-        let conf = self.conf()?;
+        self.state.store.save_ledger(&self.observed.ledger)?;
+        self.state.make_names_durable()?;
+        let conf = self.ensure_conf_dir()?;
         // The temp lies in the configuration directory itself, since containerd does not notice a
         // file that is renamed in from another one.
         let mut temp = conf.create_temp()?;
         let path = temp.path();
         temp.write_all(rendered.text.as_bytes())
             .map_err(|error| HostError::new("write", path, error))?;
-        temp.publish(
-            &conf,
-            name,
-            declared.file_mode,
-            self.session.keeper.host.owner(),
-        )?;
+        temp.publish(&conf, name, declared.file_mode, self.context().host.owner())?;
         conf.sync()?;
         tracing::debug!(
             file = name.as_str(),
             sha256 = rendered.sha256.short(),
             "conflist written"
         );
-        self.settle(ManagedDir::Conf, std::slice::from_ref(name))
+        self.settle_intents(ManagedDir::Conf, std::slice::from_ref(name))
     }
 
-    fn set_aside(&mut self, name: &FileName) -> Result<(), ReconcileError> {
-        let conf = self.conf()?;
+    fn set_conflist_aside(&mut self, name: &FileName) -> Result<(), ReconcileError> {
+        let conf = self.ensure_conf_dir()?;
         // Whoever keeps writing the same file again does not fill the directory.
-        let aside = match self.set_aside_before(&conf, name)? {
+        let aside = match self.find_same_set_aside(&conf, name)? {
             Some(same) => same,
             None => free_name(&conf, name)?,
         };
-        self.sight
+        self.observed
             .ledger
             .record_set_aside(aside.clone(), name.clone());
-        self.session.store.save_ledger(&self.sight.ledger)?;
+        self.state.store.save_ledger(&self.observed.ledger)?;
         conf.rename_into(name, &conf, &aside)?;
         conf.sync()?;
         tracing::warn!(
@@ -335,13 +339,17 @@ impl StepApplier {
     }
 
     /// The name of a file that was set aside from there before, and is the same to the last byte.
-    fn set_aside_before(&self, conf: &Dir, name: &FileName) -> Result<Option<FileName>, HostError> {
+    fn find_same_set_aside(
+        &self,
+        conf: &Dir,
+        name: &FileName,
+    ) -> Result<Option<FileName>, HostError> {
         let size = |name| {
             conf.file_metadata(name)
                 .map(|found| found.map(|found| found.size))
         };
         let now = size(name)?;
-        let asides = self.sight.ledger.set_aside_files().iter();
+        let asides = self.observed.ledger.set_aside_files().iter();
         for aside in asides.filter(|aside| aside.original == *name) {
             if size(&aside.name)? == now
                 && let FileState::Regular(file) = conf.observe_file(name)
@@ -353,32 +361,35 @@ impl StepApplier {
         Ok(None)
     }
 
-    fn conf(&self) -> Result<Dir, HostError> {
-        self.session
-            .keeper
+    fn ensure_conf_dir(&self) -> Result<Dir, HostError> {
+        self.context()
             .host
-            .ensure_dir(&self.session.keeper.settings.paths.conf_dir, DIRECTORY_MODE)
+            .ensure_dir(&self.context().settings.paths.conf_dir, DIRECTORY_MODE)
     }
 
     /// Strikes the replaced contents out of the ledger, now that the new ones are durable.
-    fn settle(&mut self, place: ManagedDir, names: &[FileName]) -> Result<(), ReconcileError> {
+    fn settle_intents(
+        &mut self,
+        place: ManagedDir,
+        names: &[FileName],
+    ) -> Result<(), ReconcileError> {
         let mut changed = false;
         for name in names {
             changed |= self
-                .sight
+                .observed
                 .ledger
                 .find_file(place, name)
                 .is_some_and(|file| file.previous.is_some());
-            self.sight.ledger.settle_intent(place, name);
+            self.observed.ledger.settle_intent(place, name);
         }
         if changed {
-            self.session.store.save_ledger(&self.sight.ledger)?;
+            self.state.store.save_ledger(&self.observed.ledger)?;
         }
         Ok(())
     }
 
-    fn origin(&self, plugin: &PluginName) -> Option<PluginOrigin> {
-        let artifacts = &self.session.keeper.settings.artifacts;
+    fn find_origin(&self, plugin: &PluginName) -> Option<PluginOrigin> {
+        let artifacts = &self.context().settings.artifacts;
         artifacts
             .iter()
             .find(|artifact| {
@@ -387,7 +398,7 @@ impl StepApplier {
                     .iter()
                     .any(|member| member.plugin == *plugin)
             })
-            .and_then(|artifact| self.session.keeper.pinned(artifact))
+            .and_then(|artifact| self.state.observer.resolve_known_pin(artifact))
             .map(|artifact| PluginOrigin::of(&artifact))
     }
 }
@@ -416,7 +427,7 @@ fn free_name(conf: &Dir, name: &FileName) -> Result<FileName, ReconcileError> {
     }
 }
 
-fn content(state: Option<&FileState>) -> Option<Sha256> {
+fn digest_of(state: Option<&FileState>) -> Option<Sha256> {
     match state {
         Some(FileState::Regular(file)) => Some(file.sha256),
         _ => None,

@@ -14,7 +14,7 @@ pub enum ReconcileError {
     Host(#[from] HostError),
     /// The state directory refused.
     #[error(transparent)]
-    Store(StoreError),
+    Store(#[from] StoreError),
     /// No source gave the pinned bytes.
     #[error(transparent)]
     Fetch(#[from] FetchError),
@@ -112,4 +112,14 @@ impl ReconcileError {
             _ => false,
         }
     }
+}
+
+/// Runs work that may block on a thread where it may.
+///
+/// # Errors
+/// Those of the work.
+pub(super) async fn run_blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ReconcileError> + Send + 'static,
+) -> Result<T, ReconcileError> {
+    tokio::task::spawn_blocking(work).await?
 }

@@ -3,13 +3,14 @@
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-use super::Context;
+use super::context::Context;
 use super::error::ReconcileError;
 use super::facts::{self, Collected};
 use crate::cni::{
     ConfDir, DirEntry, DropIns, EntryKind, Finding, Libcni, LibcniNetwork, LoadError, RenderError,
     RenderProblem, RequiredPlugin, ValidationReport, check_ranges, list_earlier_candidates,
-    list_merged_drop_ins, load_candidates, render_conflist, required_plugins, validate_conflist,
+    list_merged_drop_ins, load_candidates, render_conflist, required_plugins, sorts_before,
+    validate_conflist,
 };
 use crate::config::{FactSource, NetworkSettings};
 use crate::host::{Dir, FileKind, Host};
@@ -61,37 +62,43 @@ pub enum NotRendered {
 ///
 /// # Errors
 /// When the disk refuses.
-pub(super) fn observe_network(keeper: &Context) -> Result<Option<ObservedNetwork>, ReconcileError> {
-    let Some(declared) = &keeper.settings.network else {
+pub(super) fn observe_network(
+    context: &Context,
+) -> Result<Option<ObservedNetwork>, ReconcileError> {
+    let Some(declared) = &context.settings.network else {
         return Ok(None);
     };
     let Collected { facts, unready } = facts::collect(
-        &keeper.settings,
-        &keeper.host,
-        keeper.node_name.as_deref(),
-        keeper.known_node()?.as_ref(),
+        &context.settings,
+        &context.host,
+        context.given_node_name.as_deref(),
+        context.node_facts()?.as_ref(),
     )?;
     let rendered = match render_conflist(&declared.conflist, &facts) {
-        Ok(text) => checked(text, declared).map_err(NotRendered::Wrong),
+        Ok(text) => check_conflist(text, declared).map_err(NotRendered::Wrong),
         // The values may well be in a file that is not ready, or still be written to one that is there.
-        Err(error) => match unready.or_else(|| awaited(&error, declared, keeper)) {
+        Err(error) => match unready.or_else(|| why_values_may_come(&error, declared, context)) {
             Some(reason) => Err(NotRendered::Waiting(reason)),
             None => Err(NotRendered::Wrong(error.into())),
         },
     };
-    let dir = keeper.conf_dir()?;
+    let dir = context.open_conf_dir()?;
     Ok(Some(ObservedNetwork {
         rendered,
         is_absent: dir.is_none(),
-        entries: dir.as_ref().map_or(Ok(Vec::new()), entries)?,
-        host: keeper.host.clone(),
-        path: keeper.settings.paths.conf_dir.clone(),
+        entries: dir.as_ref().map_or(Ok(Vec::new()), read_entries)?,
+        host: context.host.clone(),
+        path: context.settings.paths.conf_dir.clone(),
     }))
 }
 
 /// Why unknown facts may still come: the node's object in the API could get those that it provides, and a declared
 /// envFile the others. Names with a dot are never in a file.
-fn awaited(error: &RenderError, declared: &NetworkSettings, keeper: &Context) -> Option<String> {
+fn why_values_may_come(
+    error: &RenderError,
+    declared: &NetworkSettings,
+    context: &Context,
+) -> Option<String> {
     let file = declared.facts.iter().rev().find_map(|source| match source {
         FactSource::EnvFile(path) => Some(path),
         FactSource::Values(_) | FactSource::KubernetesNode => None,
@@ -112,7 +119,7 @@ fn awaited(error: &RenderError, declared: &NetworkSettings, keeper: &Context) ->
     }
     let mut reasons = Vec::new();
     if !of_file.is_empty() {
-        let shown = keeper.host.display_path(file?);
+        let shown = context.host.display_path(file?);
         reasons.push(format!(
             "{} does not set {} yet",
             shown.display(),
@@ -120,12 +127,15 @@ fn awaited(error: &RenderError, declared: &NetworkSettings, keeper: &Context) ->
         ));
     }
     if !of_node.is_empty() {
-        reasons.push(keeper.node.explain_unknown(&of_node));
+        reasons.push(context.node.explain_unknown(&of_node));
     }
     Some(reasons.join("; "))
 }
 
-fn checked(text: String, declared: &NetworkSettings) -> Result<RenderedConflist, ReconcileError> {
+fn check_conflist(
+    text: String,
+    declared: &NetworkSettings,
+) -> Result<RenderedConflist, ReconcileError> {
     let report = validate_conflist(text.as_bytes());
     // The validator says what is wrong with a text that does not parse.
     let conflist = serde_json::from_str(&text).unwrap_or_default();
@@ -148,21 +158,21 @@ fn checked(text: String, declared: &NetworkSettings) -> Result<RenderedConflist,
 }
 
 /// A directory as libcni sees it: what can be read is followed through links and read.
-fn entries(dir: &Dir) -> Result<Vec<DirEntry>, ReconcileError> {
+fn read_entries(dir: &Dir) -> Result<Vec<DirEntry>, ReconcileError> {
     let listed = dir.list_entries()?;
     Ok(listed
         .into_iter()
         .map(|entry| DirEntry {
             kind: match entry.kind {
                 FileKind::Other(FileType::Directory) => EntryKind::Directory,
-                _ => content(dir, &entry.name),
+                _ => read_entry(dir, &entry.name),
             },
             name: entry.name,
         })
         .collect())
 }
 
-fn content(dir: &Dir, name: &OsStr) -> EntryKind {
+fn read_entry(dir: &Dir, name: &OsStr) -> EntryKind {
     let extension = std::path::Path::new(name)
         .extension()
         .and_then(OsStr::to_str);
@@ -177,8 +187,8 @@ fn content(dir: &Dir, name: &OsStr) -> EntryKind {
 }
 
 impl ObservedNetwork {
-    /// Takes a mistake of the conflist for a failure, where somebody is there to mend it before anything is touched.
-    pub(super) fn must_render(self) -> Result<Self, ReconcileError> {
+    /// Takes a mistake of the conflist for a failure, where somebody is there to fix it before anything is touched.
+    pub(super) fn require_rendered(self) -> Result<Self, ReconcileError> {
         match self.rendered {
             Err(NotRendered::Wrong(mistake)) => Err(mistake),
             rendered => Ok(Self { rendered, ..self }),
@@ -188,7 +198,7 @@ impl ObservedNetwork {
     /// Hands the directory, as the runtimes see it, to a question about it.
     pub(super) fn with_dir<T>(&self, question: impl FnOnce(&ConfDir<'_>) -> T) -> T {
         let drop_ins = |name: &str| match self.host.open_dir(&self.path.join(name)) {
-            Ok(dir) => match entries(&dir) {
+            Ok(dir) => match read_entries(&dir) {
                 Ok(entries) => DropIns::Entries(entries),
                 Err(error) => DropIns::Unreadable(error.to_string()),
             },
@@ -203,7 +213,7 @@ impl ObservedNetwork {
 
     /// The text of a file in the directory, where it can be read.
     #[must_use]
-    pub fn content(&self, name: &FileName) -> Option<String> {
+    pub fn read_file(&self, name: &FileName) -> Option<String> {
         self.entries.iter().find_map(|entry| match &entry.kind {
             EntryKind::File(bytes) if entry.name == *name.as_str() => {
                 Some(String::from_utf8_lossy(bytes).into_owned())
@@ -219,18 +229,19 @@ impl ObservedNetwork {
         loaded.into_iter().map(named).collect()
     }
 
-    /// The same for the files that sort before `ours`.
-    pub(super) fn before(
+    /// The same for the files that sort before `ours`: as long as one of them is there, containerd takes it or does not
+    /// load anything.
+    pub(super) fn files_before(
         &self,
         ours: &FileName,
     ) -> Vec<(String, Result<LibcniNetwork, LoadError>)> {
         let mut files = self.load_candidates();
-        files.retain(|(name, _)| name.as_str() < ours.as_str());
+        files.retain(|(name, _)| sorts_before(name.as_ref(), ours));
         files
     }
 
     /// The drop-ins that newer runtimes merge into the declared network, below the directory.
-    pub(super) fn drop_ins(&self) -> Vec<PathBuf> {
+    pub(super) fn merged_drop_ins(&self) -> Vec<PathBuf> {
         let Ok(RenderedConflist { report, .. }) = &self.rendered else {
             return Vec::new();
         };
@@ -247,7 +258,7 @@ impl ObservedNetwork {
     }
 
     /// What a file that stands at the declared conflist's name tells of its writer, beyond its owner.
-    pub(super) fn author(&self, name: &FileName, state: &FileState) -> Option<String> {
+    pub(super) fn describe_writer(&self, name: &FileName, state: &FileState) -> Option<String> {
         let FileState::Regular(file) = state else {
             return None;
         };
@@ -260,18 +271,12 @@ impl ObservedNetwork {
         ))
     }
 
-    /// The foreign configurations that sort before `ours`, in order: as long as one of them is there,
-    /// containerd takes it or stumbles over it. `is_ours` tells of a name whether it still holds what we placed.
-    pub(super) fn rivals(
-        &self,
-        ours: &FileName,
-        is_ours: impl Fn(&FileName) -> bool,
-    ) -> Vec<FileName> {
+    /// The files that sort before `ours`, as far as their names are ones that we can handle.
+    pub(super) fn names_before(&self, ours: &FileName) -> Vec<FileName> {
         let earlier: Vec<OsString> = self.with_dir(|dir| list_earlier_candidates(ours, dir));
-        earlier
-            .iter()
+        let names = earlier.iter();
+        names
             .filter_map(|name| name.to_str()?.parse().ok())
-            .filter(|name| !is_ours(name))
             .collect()
     }
 }

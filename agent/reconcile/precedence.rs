@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::network::{ObservedNetwork, RenderedConflist};
-use super::questions::ProbeAnswers;
+use super::probes::ProbeAnswers;
 use crate::cni::{
     ChoiceOutcome, ConflistSummary, PassedOver, Precedence, RuntimeChoice, check_name_is_free,
     choose_conflist, list_merged_drop_ins, precedence_of,
@@ -17,7 +17,7 @@ pub(super) struct RuntimeVerdicts(Vec<(ContainerRuntime, RuntimeChoice)>);
 impl RuntimeVerdicts {
     /// Works out every runtime's choice.
     pub(super) fn of(network: &ObservedNetwork, answers: &ProbeAnswers) -> Self {
-        let answers = |plugin: &str| answers.supported(plugin);
+        let answers = |plugin: &str| answers.supported_versions(plugin);
         Self(network.with_dir(|dir| {
             ContainerRuntime::ALL
                 .map(|runtime| (runtime, choose_conflist(runtime, dir, &answers)))
@@ -49,7 +49,7 @@ impl RuntimeVerdicts {
     }
 
     /// What every runtime takes, and why no other file.
-    pub(super) fn runtimes(&self) -> Vec<RuntimeView> {
+    pub(super) fn runtime_views(&self) -> Vec<RuntimeView> {
         let view = |(runtime, choice): &(ContainerRuntime, RuntimeChoice)| {
             let mut why: Vec<String> = choice
                 .passed_over
@@ -82,7 +82,7 @@ impl RuntimeVerdicts {
 
     /// Whether the runtimes take ours. One that is not there, or whose plugins are not, is not said
     /// twice: other checks tell that.
-    pub(super) fn precedence(
+    pub(super) fn check_precedence(
         &self,
         declared: &NetworkSettings,
         policy: ForeignConflists,
@@ -106,12 +106,12 @@ impl RuntimeVerdicts {
                 Precedence::Shadowed { by, network } => format!(
                     "{} sorts before {ours}, so {runtime} takes its network '{network}'; {}",
                     by.display(),
-                    mend(policy)
+                    describe_fix(policy)
                 ),
                 Precedence::Blocked { by, error } => format!(
                     "{} sorts before {ours} and does not load ({error}), so {runtime} loads nothing; {}",
                     by.display(),
-                    mend(policy)
+                    describe_fix(policy)
                 ),
                 Precedence::Refused(reason) => format!("{runtime} does not take {ours}: {reason}"),
             };
@@ -122,14 +122,14 @@ impl RuntimeVerdicts {
         {
             check
                 .failures
-                .extend(neighbours(summary, declared, network));
+                .extend(check_same_network_files(summary, declared, network));
         }
         check
     }
 }
 
 /// What an operator can do about a rival.
-const fn mend(policy: ForeignConflists) -> &'static str {
+const fn describe_fix(policy: ForeignConflists) -> &'static str {
     match policy {
         ForeignConflists::Report => {
             "remove it, or set drift.foreignConflists: disable to have it renamed"
@@ -140,7 +140,7 @@ const fn mend(policy: ForeignConflists) -> &'static str {
 }
 
 /// What else in the directory changes the network: a file with the same network name, and drop-ins.
-fn neighbours(
+fn check_same_network_files(
     summary: &ConflistSummary,
     declared: &NetworkSettings,
     network: &ObservedNetwork,

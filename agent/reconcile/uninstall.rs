@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 
-use super::Context;
-use super::error::ReconcileError;
+use super::context::Context;
+use super::error::{ReconcileError, run_blocking};
 use super::network::LARGEST_CONFLIST;
+use super::state_lock::sweep_interrupted;
 use crate::cni::required_plugins;
 use crate::host::{Dir, FileKind, HostError};
-use crate::model::{FileName, FileState, FileType, Sha256};
-use crate::store::{Ledger, ManagedDir, Store};
+use crate::model::{FileName, FileState, FileType, ManagedDir, Sha256};
+use crate::store::{Ledger, Store};
 
 /// What became of one file of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -46,29 +47,36 @@ pub struct UninstallReport {
     pub removals: Vec<RemovalOutcome>,
 }
 
-impl Context {
-    /// Removes the conflist, gives rivals their names back, then removes the binaries; last, the store's
-    /// copies. Directories stay, and so does every file that is not what we placed.
-    ///
-    /// # Errors
-    /// When another agent is at work or the disk refuses; what was done until then is recorded.
-    pub async fn uninstall(&self) -> Result<UninstallReport, ReconcileError> {
-        let keeper = self.clone();
-        tokio::task::spawn_blocking(move || keeper.remove_all()).await?
-    }
+/// Removes the conflist, gives foreign conflists their names back, then removes the binaries; last, the store's copies.
+/// Directories stay, and so does every file that is not what we placed.
+///
+/// # Errors
+/// When another agent is at work or the disk refuses; what was done until then is recorded.
+pub async fn uninstall(context: &Context) -> Result<UninstallReport, ReconcileError> {
+    let uninstaller = Uninstaller {
+        context: context.clone(),
+    };
+    run_blocking(move || uninstaller.remove_all()).await
+}
 
+struct Uninstaller {
+    context: Context,
+}
+
+impl Uninstaller {
     fn remove_all(&self) -> Result<UninstallReport, ReconcileError> {
         let mut done = UninstallReport::default();
-        let state_dir = &self.settings.paths.state_dir;
-        if !self.host.exists(state_dir)? {
-            // Nothing was ever placed, and none is made for this.
+        let (context, host) = (&self.context, &self.context.host);
+        let state_dir = &context.settings.paths.state_dir;
+        if !host.exists(state_dir)? {
+            // Nothing was ever placed, and no state directory is made for this.
             return Ok(done);
         }
-        let store = Store::open(&self.host, state_dir)?;
+        let store = Store::open(host, state_dir)?;
         let _lock = store.lock()?;
-        self.sweep(&store)?;
+        sweep_interrupted(context, &store)?;
         let mut ledger = store.load_ledger()?;
-        self.must_know_where(&ledger)?;
+        context.check_dirs_of(&ledger)?;
         let outcome = self.remove_in_order(&store, &mut ledger, &mut done);
         // Also after a failure: what is gone must not be looked for again.
         store.save_ledger(&ledger)?;
@@ -82,16 +90,16 @@ impl Context {
         ledger: &mut Ledger,
         done: &mut UninstallReport,
     ) -> Result<(), ReconcileError> {
-        let conf = self.conf_dir()?;
-        let in_use = self.named_by_edited(conf.as_ref(), ledger);
+        let conf = self.context.open_conf_dir()?;
+        let in_use = self.plugins_of_edited_conflists(conf.as_ref(), ledger);
         let none = BTreeMap::new();
         self.remove_placed(ManagedDir::Conf, conf.as_ref(), &none, ledger, done)?;
         if let Some(conf) = &conf {
-            restore(conf, ledger, done)?;
+            restore_set_aside(conf, ledger, done)?;
         }
         self.remove_placed(
             ManagedDir::Bin,
-            self.bin_dir()?.as_ref(),
+            self.context.open_bin_dir()?.as_ref(),
             &in_use,
             ledger,
             done,
@@ -105,7 +113,11 @@ impl Context {
 
     /// The plugins that a conflist of ours names which somebody edited, and which therefore stays: a
     /// conflist is never visible without its plugins.
-    fn named_by_edited(&self, conf: Option<&Dir>, ledger: &Ledger) -> BTreeMap<FileName, FileName> {
+    fn plugins_of_edited_conflists(
+        &self,
+        conf: Option<&Dir>,
+        ledger: &Ledger,
+    ) -> BTreeMap<FileName, FileName> {
         let mut named = BTreeMap::new();
         for file in ledger.files() {
             let Some(conf) = conf.filter(|_| file.place == ManagedDir::Conf) else {
@@ -142,13 +154,8 @@ impl Context {
             .filter(|file| file.place == place)
             .map(|file| file.name.clone())
             .collect();
-        let paths = &self.settings.paths;
-        let declared = match place {
-            ManagedDir::Bin => &paths.bin_dir,
-            ManagedDir::Conf => &paths.conf_dir,
-        };
         for name in ours {
-            let path = self.host.display_path(declared).join(name.as_str());
+            let path = self.context.shown_dir(place).join(name.as_str());
             let state = dir.map_or(FileState::Absent, |dir| dir.observe_file(&name));
             if let Some(conflist) = in_use.get(&name)
                 && state != FileState::Absent
@@ -175,7 +182,7 @@ impl Context {
                 (FileState::Absent, _) | (_, None) => RemovalOutcome::Gone { path },
                 (state, Some(_)) => RemovalOutcome::Spared {
                     path,
-                    reason: now(&state),
+                    reason: describe_state(&state),
                 },
             };
             ledger.forget_file(place, &name);
@@ -188,7 +195,7 @@ impl Context {
     }
 }
 
-fn now(state: &FileState) -> String {
+fn describe_state(state: &FileState) -> String {
     match state {
         FileState::Absent => "it is gone".to_owned(),
         FileState::Regular(file) => format!(
@@ -201,7 +208,11 @@ fn now(state: &FileState) -> String {
 }
 
 /// Gives every foreign configuration that was set aside its own name back, unless something has it.
-fn restore(conf: &Dir, ledger: &mut Ledger, done: &mut UninstallReport) -> Result<(), HostError> {
+fn restore_set_aside(
+    conf: &Dir,
+    ledger: &mut Ledger,
+    done: &mut UninstallReport,
+) -> Result<(), HostError> {
     for aside in ledger.set_aside_files().to_vec() {
         let there = |name| {
             conf.file_metadata(name).map(|found| {

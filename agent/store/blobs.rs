@@ -296,12 +296,12 @@ impl Store {
         }
     }
 
-    /// Puts a spare back into the store from where it was placed, if the store does not have it. What it
-    /// holds is proven when it is used.
+    /// Copies a plugin that is in place back into the store, if the store does not have it. It is neither hashed nor made
+    /// durable here: whoever uses the blob does that first.
     ///
     /// # Errors
     /// When the placed file cannot be read or the copy not be made.
-    pub fn restore_blob(
+    pub fn refill_blob(
         &self,
         digest: &Sha256,
         from: &Dir,

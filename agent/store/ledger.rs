@@ -9,22 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use crate::host::{Dir, HostError};
-use crate::model::{FileMode, FileName, Owner, Pin, Sha256};
+use crate::model::{FileMode, FileName, ManagedDir, Owner, Pin, Sha256};
 
 const SCHEMA: u64 = 1;
 const FILE: &str = "ledger.json";
 /// Some hundred bytes a file; a ledger of this size is not one of ours.
 const MAX_SIZE: u64 = 4 << 20;
-
-/// The directory that a file was placed in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ManagedDir {
-    /// `binDir`.
-    Bin,
-    /// `confDir`.
-    Conf,
-}
 
 /// The artifact that a plugin came from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

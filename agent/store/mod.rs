@@ -20,9 +20,7 @@ mod spares;
 
 pub use blobs::{Placement, Store, StoreContents, Trust};
 pub use error::StoreError;
-pub use ledger::{
-    Ledger, ManagedDir, ManagedDirs, MeasuredFile, PlacedFile, PluginOrigin, SetAsideFile,
-};
+pub use ledger::{Ledger, ManagedDirs, MeasuredFile, PlacedFile, PluginOrigin, SetAsideFile};
 pub use node::remembered_node;
 pub use pins::{LearnedPin, remembered_pins};
 pub use spares::SpareState;

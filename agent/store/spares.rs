@@ -4,7 +4,7 @@
 //! is made from never leaves the store. So a writer that undoes one repair right after the other can use up the
 //! spare, and never the last copy.
 
-use super::blobs::{copy_verified, list_digests};
+use super::blobs::list_digests;
 use super::{Store, StoreError};
 use crate::host::{Dir, FileFingerprint, HostError};
 use crate::model::{FileMode, FileName, FileState, Sha256};
@@ -21,25 +21,6 @@ pub enum SpareState {
 }
 
 impl Store {
-    /// Copies a plugin that is in place back into the store, if the store does not have it; hashed on the way.
-    ///
-    /// # Errors
-    /// [`StoreError::Corrupt`] when it is not what it should be; or a failure of the file system.
-    pub fn refill_blob(
-        &self,
-        digest: &Sha256,
-        from: &Dir,
-        name: &FileName,
-    ) -> Result<(), StoreError> {
-        if self.has_blob(digest)? {
-            return Ok(());
-        }
-        let temp = copy_verified(from, name, &self.temps, digest)?;
-        let sealed = temp.seal(FileMode::PLUGIN, self.owner)?;
-        sealed.publish(&self.blobs, &FileName::from(digest))?;
-        Ok(self.blobs.sync()?)
-    }
-
     /// Brings the spare of a blob one step further: makes it, or proves it by reading it. What is made here is not
     /// proven by that: until its print is taken, anybody could write to it, and the print would be that of what they
     /// wrote.

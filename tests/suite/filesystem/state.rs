@@ -7,10 +7,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use cni_keeper::host::{Dir, Host};
-use cni_keeper::model::{Pin, Sha256};
+use cni_keeper::model::{ManagedDir, Pin, Sha256};
 use cni_keeper::store::{
-    Ledger, ManagedDir, MeasuredFile, Placement, PluginOrigin, SpareState, Store, StoreContents,
-    StoreError, Trust,
+    Ledger, MeasuredFile, Placement, PluginOrigin, SpareState, Store, StoreContents, StoreError,
+    Trust,
 };
 use tempfile::TempDir;
 
@@ -234,7 +234,7 @@ fn a_spare_is_renamed_into_place_and_staged_again() {
     );
 
     node.store
-        .restore_blob(&digest, &node.bin, &name("bridge"))
+        .refill_blob(&digest, &node.bin, &name("bridge"))
         .unwrap();
     assert!(node.store.verify_blob(&digest).unwrap());
     let copy = fs::metadata(node.blob(&digest)).unwrap();
@@ -288,9 +288,7 @@ fn a_spare_made_of_a_changed_file_is_never_placed() {
         .place_blob(&digest, &node.bin, &bridge, Trust::Proven)
         .unwrap();
     fs::write(node.bin.path_of(&bridge), "edited").unwrap();
-    node.store
-        .restore_blob(&digest, &node.bin, &bridge)
-        .unwrap();
+    node.store.refill_blob(&digest, &node.bin, &bridge).unwrap();
     fs::remove_file(node.bin.path_of(&bridge)).unwrap();
     let placed = node
         .store

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use cni_keeper::host::Host;
-use cni_keeper::store::{Ledger, ManagedDir, Store, StoreError, Trust};
+use cni_keeper::model::ManagedDir;
+use cni_keeper::store::{Ledger, Store, StoreError, Trust};
 
 use super::{name, names, regular, rerun};
 use crate::support::strace::{self, CHANGES, Injection, Step};
@@ -49,7 +50,7 @@ fn publish_set(root: &Path, version: &str) -> Result<(), StoreError> {
     }
     bin.sync()?;
     for (plugin, digest) in &set {
-        store.restore_blob(digest, &bin, plugin)?;
+        store.refill_blob(digest, &bin, plugin)?;
         ledger.settle_intent(ManagedDir::Bin, plugin);
     }
     store.sync_names()?;

@@ -2,146 +2,83 @@
 
 use super::error::ReconcileError;
 use super::network::{NotRendered, ObservedNetwork, RenderedConflist};
+use super::observe::{ObservedState, Observer};
 use super::precedence::RuntimeVerdicts;
-use super::questions::{PluginVersion, ProbeAnswers};
-use super::{Context, ObservedState};
+use super::probes::{PluginVersion, ProbeAnswers};
 use crate::cni::{RequiredPlugin, check_plugin_versions};
-use crate::config::NetworkSettings;
 use crate::model::{
-    Candidate, Check, CheckName, Difference, Directory, EffectiveNetwork, FileMode, FileName,
-    FileReport, FileState, PluginName, Sha256, Snapshot, Standing,
+    Candidate, Check, CheckName, Difference, Directory, EffectiveNetwork, FileName, FileReport,
+    ManagedDir, PluginName, Snapshot,
 };
-use crate::plan::compare;
+use crate::plan::ComparedFile;
 use crate::trust::describe_weakness;
 
 /// Makes the snapshot of one pass.
-pub(super) fn snapshot(
-    keeper: &Context,
-    sight: &ObservedState,
+pub(super) fn build_snapshot(
+    observer: &Observer,
+    observed: &ObservedState,
     answers: &ProbeAnswers,
 ) -> Snapshot {
-    let plugins = plugin_reports(keeper, sight);
-    let mut checks = vec![binaries(keeper, sight, &plugins)];
-    let mut files = plugins;
+    let settings = &observer.context.settings;
+    let report = |file: &ComparedFile| report_file(observer, file);
+    let files: Vec<FileReport> = observed.files.iter().map(report).collect();
+    let (plugins, conflist) = files.split_at(observed.desired.plugins.len());
+    let mut checks = vec![check_binaries(observer, observed, plugins)];
     let mut effective = None;
-    if let Some((network, declared)) = sight.network.as_ref().zip(keeper.settings.network.as_ref())
-    {
-        let conflist = conflist_report(keeper, sight, network, declared);
-        let view = RuntimeVerdicts::of(network, answers);
-        let policy = keeper.settings.drift.foreign_conflists;
-        checks.push(conflist_check(&conflist, network));
-        checks.push(view.precedence(declared, policy, network));
-        checks.push(plugins_check(sight, network, answers));
+    if let Some((network, declared)) = observed.network.as_ref().zip(settings.network.as_ref()) {
+        let verdicts = RuntimeVerdicts::of(network, answers);
+        let policy = settings.drift.foreign_conflists;
+        checks.push(check_conflist(conflist, network));
+        checks.push(verdicts.check_precedence(declared, policy, network));
+        checks.push(check_plugins(observed, network, answers));
         checks.push(Check {
-            name: CheckName::Gates,
             failures: answers.closed_gates.clone(),
-            warnings: Vec::new(),
+            ..Check::new(CheckName::Gates)
         });
-        effective = Some(view.effective());
-        files.push(conflist);
+        effective = Some(verdicts.effective());
     }
     Snapshot {
-        files,
         checks,
         effective,
+        files,
     }
 }
 
-fn plugin_reports(keeper: &Context, sight: &ObservedState) -> Vec<FileReport> {
-    let mut reports = Vec::new();
-    let bin = keeper.host.display_path(&keeper.settings.paths.bin_dir);
-    for wanted in &sight.desired.plugins {
-        let state = sight
-            .observed
-            .plugins
-            .get(&wanted.plugin)
-            .unwrap_or(&FileState::Absent);
-        let kept = sight.plan.kept.contains(&wanted.plugin);
-        let drifts = match kept {
-            true => Vec::new(),
-            false => compare(state, wanted.sha256, FileMode::PLUGIN, sight.desired.owner),
-        };
-        let version = keeper
-            .settings
-            .artifacts
-            .iter()
-            .find(|artifact| artifact.name == wanted.artifact)
-            .map(|artifact| artifact.version.as_str());
-        reports.push(FileReport {
-            path: bin.join(wanted.plugin.as_str()),
-            standing: match (kept, drifts.is_empty()) {
-                (true, _) => Standing::Kept,
-                (false, true) => Standing::Ok,
-                (false, false) => Standing::Drift,
-            },
-            expected: wanted.sha256,
-            actual: content(state),
-            origin: format!("{} {}", wanted.artifact, version.unwrap_or_default()),
-            drifts,
-        });
-    }
-    reports
-}
-
-fn conflist_report(
-    keeper: &Context,
-    sight: &ObservedState,
-    network: &ObservedNetwork,
-    declared: &NetworkSettings,
-) -> FileReport {
-    let state = sight
-        .observed
-        .conflists
-        .get(&declared.file_name)
-        .unwrap_or(&FileState::Absent);
-    let expected = network
-        .rendered
-        .as_ref()
-        .ok()
-        .map(|rendered| rendered.sha256);
-    // What cannot be rendered yet cannot be compared.
-    let drifts = match expected {
-        Some(_) => compare(state, expected, declared.file_mode, sight.desired.owner),
-        None => Vec::new(),
+fn report_file(observer: &Observer, file: &ComparedFile) -> FileReport {
+    let context = &observer.context;
+    let origin = match &file.artifact {
+        Some(name) => {
+            let mut artifacts = context.settings.artifacts.iter();
+            let artifact = artifacts.find(|artifact| artifact.name == *name);
+            let version = artifact.map(|artifact| artifact.version.as_str());
+            format!("{name} {}", version.unwrap_or_default())
+        }
+        None => "configuration".to_owned(),
     };
     FileReport {
-        path: keeper
-            .host
-            .display_path(&keeper.settings.paths.conf_dir)
-            .join(declared.file_name.as_str()),
-        standing: match (expected, drifts.is_empty()) {
-            (None, _) => Standing::Waiting,
-            (Some(_), true) => Standing::Ok,
-            (Some(_), false) => Standing::Drift,
-        },
-        expected,
-        actual: content(state),
-        origin: "configuration".to_owned(),
-        drifts,
+        path: context.shown_dir(file.dir).join(file.name.as_str()),
+        standing: file.standing,
+        expected: file.expected,
+        actual: file.actual_digest(),
+        origin,
+        drifts: file.differences.clone(),
     }
 }
 
-const fn content(state: &FileState) -> Option<Sha256> {
-    match state {
-        FileState::Regular(file) => Some(file.sha256),
-        _ => None,
-    }
-}
-
-fn told(file: &FileReport) -> impl Iterator<Item = String> {
+fn describe_differences(file: &FileReport) -> impl Iterator<Item = String> {
     file.drifts
         .iter()
         .map(|drift| format!("{} {drift}", file.path.display()))
 }
 
-fn binaries(keeper: &Context, sight: &ObservedState, plugins: &[FileReport]) -> Check {
-    let mut failures: Vec<String> = plugins.iter().flat_map(told).collect();
+fn check_binaries(observer: &Observer, observed: &ObservedState, plugins: &[FileReport]) -> Check {
+    let mut failures: Vec<String> = plugins.iter().flat_map(describe_differences).collect();
     let absent = plugins
         .iter()
         .all(|file| file.drifts == [Difference::Missing]);
-    if absent && plugins.len() > 1 && sight.bin_is_absent {
+    if absent && plugins.len() > 1 && observed.bin_is_absent {
         // One line says what eighteen would.
-        let path = keeper.host.display_path(&keeper.settings.paths.bin_dir);
+        let path = observer.context.shown_dir(ManagedDir::Bin);
         failures = vec![format!(
             "{} does not exist, and with it {} plugins",
             path.display(),
@@ -149,7 +86,7 @@ fn binaries(keeper: &Context, sight: &ObservedState, plugins: &[FileReport]) -> 
         )];
     }
     // First, since it is why: a short answer tells of the first failure only.
-    let dead = sight.dead.iter().map(|dir| {
+    let dead = observed.dead.iter().map(|dir| {
         format!(
             "{} was removed on the host while it is mounted here, so nothing that is put there is seen; mount its \
              parent directory instead",
@@ -157,17 +94,20 @@ fn binaries(keeper: &Context, sight: &ObservedState, plugins: &[FileReport]) -> 
         )
     });
     failures.splice(..0, dead);
-    failures.extend(keeper.unknown_pins(sight.plan.fetches()));
+    failures.extend(observer.unknown_pins(observed.plan.fetches()));
     Check {
         name: CheckName::Binaries,
         failures,
-        warnings: weaknesses(keeper).chain(strays(keeper, sight)).collect(),
+        warnings: list_weaknesses(observer)
+            .chain(list_undeclared_files(observer, observed))
+            .collect(),
     }
 }
 
 /// What is weak about where the digests come from.
-fn weaknesses(keeper: &Context) -> impl Iterator<Item = String> {
-    keeper
+fn list_weaknesses(observer: &Observer) -> impl Iterator<Item = String> {
+    observer
+        .context
         .settings
         .artifacts
         .iter()
@@ -176,15 +116,15 @@ fn weaknesses(keeper: &Context) -> impl Iterator<Item = String> {
 
 /// What we placed and nobody declares any more. It stays, since pods that run may still need it to
 /// be taken down.
-fn strays(keeper: &Context, sight: &ObservedState) -> Vec<String> {
-    let (bin, conf) = keeper.shown_dirs();
+fn list_undeclared_files(observer: &Observer, observed: &ObservedState) -> Vec<String> {
+    let (bin, conf) = observer.context.shown_dirs();
     let declared = |name: &FileName| {
-        let plugins = &sight.desired.plugins;
+        let plugins = &observed.desired.plugins;
         plugins.iter().any(|wanted| wanted.plugin.file() == name)
     };
-    let placed = &sight.observed;
+    let placed = &observed.disk;
     let plugins = placed.placed_plugins.keys().filter(|name| !declared(name));
-    let conflists = match keeper.settings.network {
+    let conflists = match observer.context.settings.network {
         // With a network declared, an earlier conflist of ours is retired.
         Some(_) => None,
         None => Some(placed.placed_conflists.keys()),
@@ -204,11 +144,13 @@ fn strays(keeper: &Context, sight: &ObservedState) -> Vec<String> {
         .collect()
 }
 
-fn conflist_check(file: &FileReport, network: &ObservedNetwork) -> Check {
+fn check_conflist(files: &[FileReport], network: &ObservedNetwork) -> Check {
     let mut check = Check::new(CheckName::Conflist);
     match &network.rendered {
         Ok(RenderedConflist { report, .. }) => {
-            check.failures.extend(told(file));
+            check
+                .failures
+                .extend(files.iter().flat_map(describe_differences));
             check.warnings.extend(
                 report
                     .warnings()
@@ -228,8 +170,8 @@ fn conflist_check(file: &FileReport, network: &ObservedNetwork) -> Check {
 
 /// Whether every plugin that the conflist needs is there and answers. What is wrong with a declared
 /// plugin's file is not said again: that is the `binaries` check.
-fn plugins_check(
-    sight: &ObservedState,
+fn check_plugins(
+    observed: &ObservedState,
     network: &ObservedNetwork,
     answers: &ProbeAnswers,
 ) -> Check {
@@ -247,19 +189,21 @@ fn plugins_check(
     let Some(summary) = &report.summary else {
         return check;
     };
-    let told = |plugin: &PluginName| {
+    let is_reported = |plugin: &PluginName| {
         let broken = matches!(
             answers.versions.get(plugin.as_str()),
             Some(PluginVersion::Broken(_))
         );
-        broken || sight.plan.concerns(plugin)
+        broken || observed.plan.concerns(plugin)
     };
     let needed: Vec<RequiredPlugin> = needed
         .iter()
-        .filter(|needed| !told(&needed.plugin))
+        .filter(|needed| !is_reported(&needed.plugin))
         .cloned()
         .collect();
-    for finding in check_plugin_versions(&needed, summary, &|plugin| answers.supported(plugin)) {
+    for finding in check_plugin_versions(&needed, summary, &|plugin| {
+        answers.supported_versions(plugin)
+    }) {
         let line = format!("{}; {}", finding.problem, finding.fix);
         if !check.failures.contains(&line) {
             check.failures.push(line);
@@ -269,17 +213,17 @@ fn plugins_check(
 }
 
 /// The configuration directory as the runtimes see it.
-pub(super) fn directory(
-    keeper: &Context,
-    sight: &ObservedState,
+pub(super) fn build_directory_view(
+    observer: &Observer,
+    observed: &ObservedState,
     answers: &ProbeAnswers,
 ) -> Option<Directory> {
-    let (network, declared) = sight
+    let (network, declared) = observed
         .network
         .as_ref()
-        .zip(keeper.settings.network.as_ref())?;
+        .zip(observer.context.settings.network.as_ref())?;
     let loaded = network.load_candidates();
-    let runtimes = RuntimeVerdicts::of(network, answers).runtimes();
+    let runtimes = RuntimeVerdicts::of(network, answers).runtime_views();
     let effective = loaded.first().and_then(|(file, loaded)| {
         let loaded = loaded.as_ref().ok()?;
         Some(EffectiveNetwork {
@@ -287,7 +231,7 @@ pub(super) fn directory(
             name: loaded.name.clone(),
             cni_version: loaded.version.clone(),
             chain: loaded.chain.clone(),
-            text: network.content(&file.parse().ok()?).unwrap_or_default(),
+            text: network.read_file(&file.parse().ok()?).unwrap_or_default(),
         })
     });
     let candidates = loaded.into_iter().map(|(name, loaded)| {
@@ -303,7 +247,7 @@ pub(super) fn directory(
         }
     });
     Some(Directory {
-        path: keeper.host.display_path(&keeper.settings.paths.conf_dir),
+        path: observer.context.shown_dir(ManagedDir::Conf),
         runtimes,
         candidates: candidates.collect(),
         effective,

@@ -1,46 +1,176 @@
-//! Artifacts into the store: download, prove the pin, take out the wanted plugins.
+//! Artifacts into the store: learn the pin, download, verify the digest, take out the wanted plugins.
 
 use std::io::{self, Write as _};
+use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
-use super::Context;
-use super::error::ReconcileError;
+use super::error::{ReconcileError, run_blocking};
+use super::observe::{Observer, ledger_key};
+use super::state_lock::StateLock;
 use crate::fetch::{
     self, DownloadProgress, FetchError, FetchedArtifact, FetchedContent, LocalFiles, MemberSink,
     UnpackLimits,
 };
 use crate::host::{HostError, SpoolFile, Temp};
-use crate::model::{Artifact, Format, Member, Sha256};
+use crate::model::{Artifact, FailureKind, Member, Pin, Sha256, SourceFailure};
 use crate::retry::RoundsPolicy;
-use crate::store::{MeasuredFile, Store, StoreError};
+use crate::store::{LearnedPin, MeasuredFile, Store};
+use crate::trust::{DeclaredPin, PinDeclaration};
 
 /// What an artifact was found to hold: the ledger's key of each member, and what it is.
 pub(super) type Measured = Vec<(String, MeasuredFile)>;
 
-/// The name under which the ledger keeps what a member was found to be.
-pub(super) fn ledger_key<'a, P>(artifact: &'a Artifact<P>, member: &'a Member) -> &'a str {
-    match artifact.format {
-        Format::Raw => member.plugin.as_str(),
-        Format::TarGz | Format::Tar | Format::Image => &member.path,
+/// Who watches what is going on, such as the progress bar of a terminal.
+pub trait DownloadObserver {
+    /// A download begins. What is returned is told of every step, and dropped at the end.
+    fn downloading(&self, artifact: &Artifact) -> Box<dyn DownloadProgress + '_>;
+}
+
+/// Nobody watches.
+impl DownloadObserver for () {
+    fn downloading(&self, _artifact: &Artifact) -> Box<dyn DownloadProgress + '_> {
+        Box::new(())
     }
 }
 
+/// How to download.
+pub struct DownloadOptions<'a> {
+    /// Whether everything but seeds and `file://` sources is left alone.
+    pub offline: bool,
+    /// Who watches.
+    pub progress: &'a dyn DownloadObserver,
+}
+
+/// An artifact that was downloaded and proven.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct DownloadedArtifact {
+    /// The artifact, by the operator's name.
+    pub artifact: String,
+    /// Its version.
+    pub version: String,
+    /// How many bytes it has.
+    pub bytes: u64,
+    /// The source that gave it, without secrets.
+    pub source: String,
+    /// The pin that it matched.
+    pub pin: String,
+    /// What failed before that one, in order.
+    pub tried: Vec<SourceFailure>,
+}
+
+/// An artifact whose plugins are in the store by now.
+#[derive(Debug)]
+pub struct StoredArtifact {
+    /// What was downloaded.
+    pub fetched: DownloadedArtifact,
+    pub(super) pin: Pin,
+    pub(super) measured: Measured,
+}
+
+/// Downloads an artifact, verifies it, and takes its plugins into the store. It may take minutes, so the daemon does it
+/// beside passes.
+///
+/// `None` where only its digest was to be learned, and what is here already has it.
+///
+/// # Errors
+/// When nobody says the digest whom the declaration trusts, no source gives the pinned bytes, or the disk refuses.
+pub(super) async fn download_artifact(
+    state: &Arc<StateLock>,
+    declared: &Artifact<DeclaredPin>,
+    options: &DownloadOptions<'_>,
+) -> Result<Option<StoredArtifact>, ReconcileError> {
+    let mut tried = Vec::new();
+    let artifact = match state.observer.resolve_known_pin(declared) {
+        Some(artifact) => artifact,
+        None => {
+            let artifact;
+            (artifact, tried) = learn_pin(state, declared, options.offline).await?;
+            let observed = state.observer.observe().await?;
+            if !observed.plan.fetches().any(|name| name == artifact.name) {
+                return Ok(None);
+            }
+            artifact
+        }
+    };
+    let downloaded = {
+        let progress = options.progress.downloading(&artifact);
+        download_verified(&artifact, state, options.offline, &*progress).await
+    };
+    let FetchedArtifact { content, receipt } = match downloaded {
+        Err(error) if error.kind() == FailureKind::Digest => {
+            let (state, declared) = (Arc::clone(state), declared.clone());
+            run_blocking(move || state.forget_wrong_pin(&declared)).await?;
+            return Err(error);
+        }
+        other => other?,
+    };
+    tried.extend(receipt.failed_sources.iter().map(SourceFailure::from));
+    let fetched = DownloadedArtifact {
+        artifact: artifact.name.clone(),
+        version: artifact.version.clone(),
+        bytes: receipt.bytes,
+        source: receipt.source,
+        pin: artifact.pin.to_string(),
+        tried,
+    };
+    tracing::info!(
+        artifact = fetched.artifact,
+        version = fetched.version,
+        bytes = fetched.bytes,
+        source = fetched.source,
+        pin = fetched.pin,
+        "downloaded and verified"
+    );
+    let (pin, state) = (artifact.pin, Arc::clone(state));
+    let measured =
+        run_blocking(move || unpack_into_store(&artifact, content, &state.store)).await?;
+    Ok(Some(StoredArtifact {
+        fetched,
+        pin,
+        measured,
+    }))
+}
+
+/// Asks for the digest of an artifact and writes it down. Returns the artifact with it, and who was asked in vain.
+async fn learn_pin(
+    state: &Arc<StateLock>,
+    declared: &Artifact<DeclaredPin>,
+    offline: bool,
+) -> Result<(Artifact, Vec<SourceFailure>), ReconcileError> {
+    let means = fetch_means(&state.observer, offline, &());
+    let (pin, tried) = fetch::resolve_pin(declared, &means).await?;
+    tracing::info!(
+        artifact = declared.name,
+        version = declared.version,
+        %pin,
+        by = declared.pin.describe_source(),
+        "the digest is known now"
+    );
+    state.observer.pins.learn([LearnedPin {
+        declared: PinDeclaration::of(declared),
+        pin,
+    }]);
+    let state = Arc::clone(state);
+    run_blocking(move || state.save_pins()).await?;
+    Ok((declared.with_pin(pin), tried))
+}
+
 /// What asking sources takes, as it is declared.
-pub(super) fn means<'a>(
-    keeper: &'a Context,
+fn fetch_means<'a>(
+    observer: &'a Observer,
     offline: bool,
     progress: &'a dyn DownloadProgress,
 ) -> fetch::FetchOptions<'a> {
     fetch::FetchOptions {
-        settings: &keeper.settings.fetch,
-        seeds: &keeper.settings.seeds,
+        settings: &observer.context.settings.fetch,
+        seeds: &observer.context.settings.seeds,
         offline,
         files: &LocalFiles,
-        health: &keeper.health,
+        health: &observer.sources,
         progress,
         rounds: RoundsPolicy::default(),
-        spread: &keeper.spread,
+        spread: &observer.context.spread,
         keep: None,
     }
 }
@@ -49,14 +179,13 @@ pub(super) fn means<'a>(
 ///
 /// # Errors
 /// When no source gives the pinned bytes, or they cannot be kept.
-pub(super) async fn download(
+async fn download_verified(
     artifact: &Artifact,
-    keeper: &Context,
-    store: &Store,
+    state: &StateLock,
     offline: bool,
     progress: &dyn DownloadProgress,
 ) -> Result<FetchedArtifact<SpoolFile>, ReconcileError> {
-    let settings = &keeper.settings;
+    let settings = &state.context().settings;
     let is_local = |source: &String| source.starts_with("file://");
     if offline && settings.seeds.is_empty() && !artifact.sources.iter().any(is_local) {
         return Err(ReconcileError::Offline {
@@ -64,8 +193,8 @@ pub(super) async fn download(
             version: artifact.version.clone(),
         });
     }
-    let means = means(keeper, offline, progress);
-    let temps = store.temp_dir();
+    let means = fetch_means(&state.observer, offline, progress);
+    let temps = state.store.temp_dir();
     let spool = || temps.create_spool().map_err(|error| error.source);
     match fetch::download(artifact, &means, &spool).await {
         Ok(fetched) => Ok(fetched),
@@ -84,7 +213,7 @@ pub(super) async fn download(
 /// # Errors
 /// When the archive is not what it should be, or the disk takes no more; blobs that were taken until
 /// then are nobody's, and go with the next prune.
-pub(super) fn unpack(
+fn unpack_into_store(
     artifact: &Artifact,
     content: FetchedContent<SpoolFile>,
     store: &Store,
@@ -186,11 +315,5 @@ impl MemberSink for BlobSink<'_> {
             .map(|key| (key, MeasuredFile { sha256, size }));
         self.measured.extend(measures);
         Ok(sha256)
-    }
-}
-
-impl From<StoreError> for ReconcileError {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
     }
 }

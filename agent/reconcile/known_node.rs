@@ -2,11 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::session::StateLock;
-use super::{Context, ReconcileError};
-use crate::config::NetworkSettings;
 use crate::model::NodeFacts;
-use crate::store::remembered_node;
 
 /// What the API last said of the node, or why it said nothing. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -36,7 +32,7 @@ impl KnownNode {
     }
 
     /// Takes in what was once written down; an answer that came meanwhile is newer.
-    fn restore_saved(&self, facts: NodeFacts) {
+    pub(super) fn restore_saved(&self, facts: NodeFacts) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.facts.get_or_insert(facts);
     }
@@ -67,47 +63,6 @@ impl KnownNode {
                 names.join(", ")
             ),
         }
-    }
-}
-
-impl Context {
-    /// Whether the conflist depends on the node's object in the Kubernetes API.
-    #[must_use]
-    pub fn needs_node_facts(&self) -> bool {
-        let network = self.settings.network.as_ref();
-        network.is_some_and(NetworkSettings::needs_node_object)
-    }
-
-    /// What is known of the node: what was learned, else what was once written down. Blocks.
-    ///
-    /// # Errors
-    /// When what was written down cannot be read.
-    pub(super) fn known_node(&self) -> Result<Option<NodeFacts>, ReconcileError> {
-        if !self.needs_node_facts() {
-            return Ok(None);
-        }
-        if let (None, Some(node)) = (self.node.facts(), self.node_name()) {
-            let state = &self.settings.paths.state_dir;
-            if let Some(facts) = remembered_node(&self.host, state, &node)? {
-                self.node.restore_saved(facts);
-            }
-        }
-        Ok(self.node.facts())
-    }
-}
-
-impl StateLock {
-    /// Writes down what is known of the node, so that the next start needs no API server. Blocks.
-    ///
-    /// # Errors
-    /// When the disk refuses.
-    pub(super) fn save_node_facts(&self) -> Result<(), ReconcileError> {
-        if self.keeper.needs_node_facts()
-            && let Some(facts) = self.keeper.node.facts()
-        {
-            self.store.remember_node(&facts)?;
-        }
-        Ok(())
     }
 }
 

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use tokio::task::JoinSet;
 
+use super::context::Context;
 use super::error::ReconcileError;
-use super::{Context, ObservedState};
+use super::observe::ObservedState;
 use crate::cni::plugins_asked_by_crio;
 use crate::host::{Dir, FileFingerprint, FileKind, Host, HostError};
 use crate::model::{FileState, FileType, PluginName, Sha256};
@@ -70,14 +71,18 @@ impl ProbeAnswers {
     }
 
     /// What a plugin answered when it was the same as now.
-    fn known(&self, plugin: &str, identity: Option<PluginIdentity>) -> Option<&PluginVersion> {
+    fn known_answer(
+        &self,
+        plugin: &str,
+        identity: Option<PluginIdentity>,
+    ) -> Option<&PluginVersion> {
         let (asked, version) = self.asked.get(plugin)?;
         (Some(*asked) == identity).then_some(version)
     }
 
     /// The supported versions of a plugin, in the form that the conflist rules ask for them: one that
     /// cannot be asked from here is given the benefit of the doubt.
-    pub(super) fn supported(&self, plugin: &str) -> Option<Vec<String>> {
+    pub(super) fn supported_versions(&self, plugin: &str) -> Option<Vec<String>> {
         match self.versions.get(plugin)? {
             PluginVersion::Supports(versions) => Some(versions.clone()),
             PluginVersion::Unasked(_) => Some(
@@ -91,45 +96,30 @@ impl ProbeAnswers {
     }
 }
 
-/// Asks every gate, and every plugin of ours and of the configurations that sort before ours.
-///
-/// # Errors
-/// When the disk refuses.
-pub(super) async fn ask(
-    keeper: &Context,
-    sight: &ObservedState,
-) -> Result<ProbeAnswers, ReconcileError> {
-    let answers = ProbeAnswers {
-        closed_gates: closed_gates(keeper).await,
-        ..ProbeAnswers::default()
-    };
-    ask_rest(keeper, sight, answers).await
-}
-
 /// Asks the plugins that were not asked yet, or are others now. An answer holds as long as the plugin is what it
 /// was, and so does the lack of one: it is why the conflist was not written.
 ///
 /// # Errors
 /// When the disk refuses.
-pub(super) async fn ask_rest(
-    keeper: &Context,
-    sight: &ObservedState,
+pub(super) async fn ask_plugins(
+    context: &Context,
+    observed: &ObservedState,
     mut answers: ProbeAnswers,
 ) -> Result<ProbeAnswers, ReconcileError> {
-    let bin = keeper.bin_dir()?;
+    let bin = context.open_bin_dir()?;
     let mut asking = JoinSet::new();
     answers.versions.clear();
-    for plugin in plugins_that_matter(keeper, sight) {
-        let version = match place(keeper, bin.as_ref(), sight, &plugin)? {
-            Err(version) => version,
-            Ok(path) => {
-                let identity = identity(bin.as_ref(), sight, &plugin)?;
-                match answers.known(&plugin, identity) {
+    for plugin in list_plugins_to_ask(context, observed) {
+        let version = match locate_plugin(context, bin.as_ref(), observed, &plugin)? {
+            PluginLocation::NotAsked(version) => version,
+            PluginLocation::At(path) => {
+                let identity = identify_plugin(bin.as_ref(), observed, &plugin)?;
+                match answers.known_answer(&plugin, identity) {
                     Some(version) => version.clone(),
                     None => {
-                        let keeper = keeper.clone();
+                        let context = context.clone();
                         asking.spawn(async move {
-                            let version = version(&keeper, &path).await;
+                            let version = ask_plugin(&context, &path).await;
                             (plugin, identity, version)
                         });
                         continue;
@@ -152,24 +142,24 @@ pub(super) async fn ask_rest(
 }
 
 /// What a plugin is now; `None` where nothing would show a change of it, as with what a link leads to.
-fn identity(
+fn identify_plugin(
     bin: Option<&Dir>,
-    sight: &ObservedState,
+    observed: &ObservedState,
     plugin: &str,
 ) -> Result<Option<PluginIdentity>, HostError> {
     let (Some(bin), Ok(name)) = (bin, plugin.parse::<PluginName>()) else {
         return Ok(None);
     };
-    match sight.observed.plugins.get(&name) {
+    match observed.disk.plugins.get(&name) {
         Some(FileState::Regular(file)) => Ok(Some(PluginIdentity::Content(file.sha256))),
         _ => Ok(bin.fingerprint(name.file())?.map(PluginIdentity::File)),
     }
 }
 
-fn plugins_that_matter(keeper: &Context, sight: &ObservedState) -> BTreeSet<String> {
+fn list_plugins_to_ask(context: &Context, observed: &ObservedState) -> BTreeSet<String> {
     let mut plugins = BTreeSet::new();
-    let declared = keeper.settings.network.as_ref();
-    if let Some((network, declared)) = sight.network.as_ref().zip(declared) {
+    let declared = context.settings.network.as_ref();
+    if let Some((network, declared)) = observed.network.as_ref().zip(declared) {
         if let Ok(rendered) = &network.rendered {
             plugins.extend(
                 rendered
@@ -183,16 +173,16 @@ fn plugins_that_matter(keeper: &Context, sight: &ObservedState) -> BTreeSet<Stri
     plugins
 }
 
-/// Why each gate that does not hold does not, a line each.
-pub(super) async fn closed_gates(keeper: &Context) -> Vec<String> {
+/// Asks every gate that the conflist waits for. Returns why a gate is closed, a line for each that is.
+pub async fn ask_gates(context: &Context) -> Vec<String> {
     // All at once: a gate that does not answer takes seconds.
     let mut asking = JoinSet::new();
-    let network = keeper.settings.network.iter();
+    let network = context.settings.network.iter();
     let gates = network.flat_map(|network| network.requires.clone());
     for (number, gate) in gates.enumerate() {
-        let keeper = keeper.clone();
+        let context = context.clone();
         asking.spawn(async move {
-            let answer = check_gate(&gate, &keeper.host, &keeper.settings.fetch).await;
+            let answer = check_gate(&gate, &context.host, &context.settings.fetch).await;
             (number, answer.err().map(|reason| reason.to_string()))
         });
     }
@@ -204,39 +194,52 @@ pub(super) async fn closed_gates(keeper: &Context) -> Vec<String> {
         .collect()
 }
 
-/// Where a plugin is that may be asked, or why there is none.
-fn place(
-    keeper: &Context,
+/// Where a plugin is that may be asked.
+enum PluginLocation {
+    At(PathBuf),
+    /// It is not to be run, for this reason.
+    NotAsked(PluginVersion),
+}
+
+/// Finds a plugin that may be asked.
+fn locate_plugin(
+    context: &Context,
     bin: Option<&Dir>,
-    sight: &ObservedState,
+    observed: &ObservedState,
     plugin: &str,
-) -> Result<Result<PathBuf, PluginVersion>, HostError> {
+) -> Result<PluginLocation, HostError> {
     let (Some(bin), Ok(name)) = (bin, plugin.parse::<PluginName>()) else {
-        return Ok(Err(PluginVersion::Absent));
+        return Ok(PluginLocation::NotAsked(PluginVersion::Absent));
     };
     // libcni takes links too (`invoke.FindInPath` asks `Stat`), and finds nothing where one leads nowhere.
     let path = match bin.file_metadata(name.file())?.map(|found| found.kind) {
         Some(FileKind::Regular) => bin.path_of(name.file()),
         Some(FileKind::Other(FileType::Symlink)) => {
-            let link = keeper.settings.paths.bin_dir.join(name.as_str());
-            match keeper.host.resolve_path(&link) {
+            let link = context.settings.paths.bin_dir.join(name.as_str());
+            match context.host.resolve_path(&link) {
                 Ok(target) => target,
-                Err(error) if error.is_absent() => return Ok(Err(PluginVersion::Absent)),
-                Err(error) => return Ok(Err(PluginVersion::Broken(error.to_string()))),
+                Err(error) if error.is_absent() => {
+                    return Ok(PluginLocation::NotAsked(PluginVersion::Absent));
+                }
+                Err(error) => {
+                    return Ok(PluginLocation::NotAsked(PluginVersion::Broken(
+                        error.to_string(),
+                    )));
+                }
             }
         }
-        _ => return Ok(Err(PluginVersion::Absent)),
+        _ => return Ok(PluginLocation::NotAsked(PluginVersion::Absent)),
     };
-    Ok(match sight.plan.concerns(&name) {
-        true => Err(PluginVersion::Distrusted),
-        false => Ok(path),
+    Ok(match observed.plan.concerns(&name) {
+        true => PluginLocation::NotAsked(PluginVersion::Distrusted),
+        false => PluginLocation::At(path),
     })
 }
 
-async fn version(keeper: &Context, plugin: &Path) -> PluginVersion {
+async fn ask_plugin(context: &Context, plugin: &Path) -> PluginVersion {
     match ask_version(plugin).await {
         Ok(answer) => PluginVersion::Supports(answer.supported),
-        Err(error @ VersionError::NoLoader) => match no_interpreter(keeper, plugin) {
+        Err(error @ VersionError::NoLoader) => match find_missing_interpreter(context, plugin) {
             Some(reason) => PluginVersion::Broken(reason),
             None => PluginVersion::Unasked(error.to_string()),
         },
@@ -246,8 +249,8 @@ async fn version(keeper: &Context, plugin: &Path) -> PluginVersion {
 
 /// Why what cannot be run here cannot be run on the host either; `None` where that is not known: the
 /// container of an agent need not have the dynamic loader that a plugin finds on its host.
-fn no_interpreter(keeper: &Context, plugin: &Path) -> Option<String> {
-    if keeper.host.is_the_machine() {
+fn find_missing_interpreter(context: &Context, plugin: &Path) -> Option<String> {
+    if context.host.is_the_machine() {
         return Some("the interpreter or dynamic loader that it names does not exist".to_owned());
     }
     let mut head = Vec::new();
@@ -260,7 +263,7 @@ fn no_interpreter(keeper: &Context, plugin: &Path) -> Option<String> {
         .next()?;
     let line = String::from_utf8_lossy(line);
     let interpreter = line.split_whitespace().next()?;
-    match keeper.host.exists(Path::new(interpreter)) {
+    match context.host.exists(Path::new(interpreter)) {
         Ok(false) => Some(format!(
             "its interpreter {interpreter} does not exist on the host"
         )),

@@ -1,0 +1,157 @@
+//! What is declared, and the node that it is declared for.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::error::ReconcileError;
+use super::facts::default_node_name;
+use super::known_node::KnownNode;
+use crate::config::{NetworkSettings, Settings};
+use crate::host::{Dir, Host, HostError};
+use crate::model::{ManagedDir, NodeFacts};
+use crate::retry::Spread;
+use crate::store::{Ledger, ManagedDirs, remembered_node};
+
+/// A declaration, a host and a node. It never changes; another declaration makes another context.
+#[derive(Debug, Clone)]
+pub struct Context {
+    pub(super) settings: Arc<Settings>,
+    pub(super) host: Host,
+    /// The name that was given on the command line.
+    pub(super) given_node_name: Option<String>,
+    /// What the Kubernetes API said of the node; whoever asks the API fills it.
+    pub(super) node: KnownNode,
+    pub(super) spread: Arc<Spread>,
+}
+
+impl Context {
+    /// Brings a declaration and a node together; touches nothing.
+    #[must_use]
+    pub fn new(settings: Settings, host: Host, node_name: Option<String>) -> Self {
+        let name = node_name.clone().or_else(default_node_name);
+        // Without any name all nodes would draw the same numbers, so a random one is better.
+        let name = name.unwrap_or_else(|| fastrand::u64(..).to_string());
+        Self {
+            settings: Arc::new(settings),
+            host,
+            given_node_name: node_name,
+            node: KnownNode::default(),
+            spread: Arc::new(Spread::for_node(&name)),
+        }
+    }
+
+    /// The same with what is known of the node.
+    #[must_use]
+    pub fn with_node(self, node: KnownNode) -> Self {
+        Self { node, ..self }
+    }
+
+    /// What is declared.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// What is declared, shared.
+    #[must_use]
+    pub fn settings_shared(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings)
+    }
+
+    /// The bin and the configuration directory as people see them, the host root in front.
+    #[must_use]
+    pub fn shown_dirs(&self) -> (PathBuf, PathBuf) {
+        (
+            self.shown_dir(ManagedDir::Bin),
+            self.shown_dir(ManagedDir::Conf),
+        )
+    }
+
+    pub(super) fn shown_dir(&self, dir: ManagedDir) -> PathBuf {
+        let paths = &self.settings.paths;
+        self.host.display_path(match dir {
+            ManagedDir::Bin => &paths.bin_dir,
+            ManagedDir::Conf => &paths.conf_dir,
+        })
+    }
+
+    /// The state directory as people see it, the host root in front.
+    #[must_use]
+    pub fn shown_state_dir(&self) -> PathBuf {
+        self.host.display_path(&self.settings.paths.state_dir)
+    }
+
+    /// The node's name: the given one, else the machine's.
+    #[must_use]
+    pub fn node_name(&self) -> Option<String> {
+        self.given_node_name.clone().or_else(default_node_name)
+    }
+
+    /// What spreads this node's requests among those of its cluster.
+    #[must_use]
+    pub fn spread(&self) -> &Spread {
+        &self.spread
+    }
+
+    /// Whether the conflist depends on the node's object in the Kubernetes API.
+    #[must_use]
+    pub fn needs_node_facts(&self) -> bool {
+        let network = self.settings.network.as_ref();
+        network.is_some_and(NetworkSettings::needs_node_object)
+    }
+
+    /// What is known of the node: what the API answered, else what an earlier run wrote down. Blocks.
+    ///
+    /// # Errors
+    /// When what was written down cannot be read.
+    pub(super) fn node_facts(&self) -> Result<Option<NodeFacts>, ReconcileError> {
+        if !self.needs_node_facts() {
+            return Ok(None);
+        }
+        if let (None, Some(name)) = (self.node.facts(), self.node_name()) {
+            let state = &self.settings.paths.state_dir;
+            if let Some(facts) = remembered_node(&self.host, state, &name)? {
+                self.node.restore_saved(facts);
+            }
+        }
+        Ok(self.node.facts())
+    }
+
+    /// The declared directories, as the ledger remembers them.
+    pub(super) fn managed_dirs(&self) -> ManagedDirs {
+        let paths = &self.settings.paths;
+        ManagedDirs {
+            bin: paths.bin_dir.clone(),
+            conf: paths.conf_dir.clone(),
+        }
+    }
+
+    /// Refuses a ledger whose files lie elsewhere: by name alone it would claim what is not ours, and forget what is.
+    pub(super) fn check_dirs_of(&self, ledger: &Ledger) -> Result<(), ReconcileError> {
+        match ledger.dirs_other_than(&self.managed_dirs()) {
+            Some(was) => Err(ReconcileError::Moved {
+                state: self.shown_state_dir().display().to_string(),
+                was: was.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// The bin directory; `None` where it does not exist.
+    pub(super) fn open_bin_dir(&self) -> Result<Option<Dir>, HostError> {
+        none_if_absent(self.host.open_dir(&self.settings.paths.bin_dir))
+    }
+
+    /// The configuration directory; `None` where it does not exist.
+    pub(super) fn open_conf_dir(&self) -> Result<Option<Dir>, HostError> {
+        none_if_absent(self.host.open_dir(&self.settings.paths.conf_dir))
+    }
+}
+
+fn none_if_absent(dir: Result<Dir, HostError>) -> Result<Option<Dir>, HostError> {
+    match dir {
+        Ok(dir) => Ok(Some(dir)),
+        Err(error) if error.is_absent() => Ok(None),
+        Err(error) => Err(error),
+    }
+}

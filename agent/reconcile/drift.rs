@@ -1,0 +1,248 @@
+//! Everything that is wrong, one by one: what the drift log is made of.
+
+use std::path::PathBuf;
+
+use super::context::Context;
+use super::network::ObservedNetwork;
+use super::observe::{ObservedState, is_our_conflist};
+use crate::cni::{LibcniNetwork, LoadError};
+use crate::config::NetworkSettings;
+use crate::model::{
+    Difference, DriftKind, FileName, FileState, ManagedDir, Owner, Sha256, Standing,
+};
+use crate::plan::ComparedFile;
+
+/// One thing that is wrong with a file or a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileDrift {
+    /// The directory that it is in.
+    pub place: ManagedDir,
+    /// The file's name; a directory's path.
+    pub name: String,
+    /// The path on the host, `--host-root` included.
+    pub path: PathBuf,
+    /// What kind it is.
+    pub kind: DriftKind,
+    /// The drift as a sentence without its subject.
+    pub what: String,
+    /// What is there.
+    pub before: String,
+    /// What should be, where that can be said.
+    pub wanted: Option<String>,
+    /// What is known of whoever did it.
+    pub by: Option<String>,
+    /// Why this is or is not the doing of somebody else.
+    pub origin: DriftCause,
+}
+
+/// How something came to be wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DriftCause {
+    /// It was right: we placed it, and it is not what we placed. Or it is nothing that we ever place.
+    Changed,
+    /// It is what we placed, and another thing is declared now.
+    Outdated,
+    /// We never placed it.
+    Unplaced,
+}
+
+/// Lists what is wrong: plugins first, then the conflist, then foreign files that are in its way.
+pub(super) fn list_drifts(context: &Context, observed: &ObservedState) -> Vec<FileDrift> {
+    let mut found = Vec::new();
+    let network = observed.network.as_ref();
+    for (dir, is_absent) in [
+        (ManagedDir::Bin, observed.bin_is_absent),
+        (
+            ManagedDir::Conf,
+            network.is_some_and(|network| network.is_absent),
+        ),
+    ] {
+        match is_absent {
+            // One entry for the directory, rather than one for each file in it.
+            true => found.push(describe_missing_dir(context, dir, observed)),
+            false => {
+                let files = observed.files.iter().filter(|file| file.dir == dir);
+                found.extend(files.flat_map(|file| describe_file(context, file, observed)));
+            }
+        }
+    }
+    if let Some((network, declared)) = network.zip(context.settings.network.as_ref()) {
+        found.extend(list_foreign_drifts(context, declared, network, observed));
+    }
+    found
+}
+
+/// Everything that is wrong with one declared file.
+fn describe_file(
+    context: &Context,
+    file: &ComparedFile,
+    observed: &ObservedState,
+) -> Vec<FileDrift> {
+    if file.standing != Standing::Drift {
+        return Vec::new();
+    }
+    let network = observed
+        .network
+        .as_ref()
+        .filter(|_| file.dir == ManagedDir::Conf);
+    let writer = network.and_then(|network| network.describe_writer(&file.name, &file.actual));
+    let writer = writer.or_else(|| describe_owner(&file.actual));
+    let expected = file
+        .expected
+        .map(|sha256| format!("sha256 {}", sha256.short()));
+    let describe = |difference: &Difference| {
+        let (before, wanted) = describe_difference(difference);
+        FileDrift {
+            place: file.dir,
+            name: file.name.to_string(),
+            path: context.shown_dir(file.dir).join(file.name.as_str()),
+            kind: difference.kind(),
+            what: difference.to_string(),
+            before,
+            wanted: wanted.or_else(|| expected.clone()),
+            by: writer.clone().filter(|_| shows_its_writer(difference)),
+            origin: find_cause(observed, file, difference),
+        }
+    };
+    file.differences.iter().map(describe).collect()
+}
+
+/// Foreign files that sort before ours, and foreign files that are merged into our network.
+fn list_foreign_drifts(
+    context: &Context,
+    declared: &NetworkSettings,
+    network: &ObservedNetwork,
+    observed: &ObservedState,
+) -> Vec<FileDrift> {
+    let conf = context.shown_dir(ManagedDir::Conf);
+    let is_ours = |name: &str| {
+        let name = name.parse::<FileName>();
+        name.is_ok_and(|name| is_our_conflist(&observed.ledger, &observed.disk, &name))
+    };
+    let earlier = network.files_before(&declared.file_name).into_iter();
+    let mut found: Vec<FileDrift> = earlier
+        .filter(|(name, _)| !is_ours(name))
+        .map(|(name, loaded)| describe_foreign_conflist(conf.join(&name), name, &loaded))
+        .collect();
+    let merged = network.merged_drop_ins().into_iter();
+    found.extend(merged.map(|path| FileDrift {
+        place: ManagedDir::Conf,
+        name: path.display().to_string(),
+        path: conf.join(&path),
+        kind: DriftKind::DropIn,
+        what: "is merged into the network".to_owned(),
+        before: "a drop-in".to_owned(),
+        wanted: None,
+        by: None,
+        origin: DriftCause::Changed,
+    }));
+    found
+}
+
+/// A directory that does not exist. It is drift where we had placed something in it.
+fn describe_missing_dir(context: &Context, dir: ManagedDir, observed: &ObservedState) -> FileDrift {
+    let path = context.shown_dir(dir);
+    let was_there = observed.ledger.files().iter().any(|file| file.place == dir);
+    FileDrift {
+        place: dir,
+        name: path.display().to_string(),
+        path,
+        kind: DriftKind::DirMissing,
+        what: "does not exist".to_owned(),
+        before: "absent".to_owned(),
+        wanted: Some("a directory with what is declared".to_owned()),
+        by: None,
+        origin: match was_there {
+            true => DriftCause::Changed,
+            false => DriftCause::Unplaced,
+        },
+    }
+}
+
+fn describe_foreign_conflist(
+    path: PathBuf,
+    name: String,
+    loaded: &Result<LibcniNetwork, LoadError>,
+) -> FileDrift {
+    let (kind, what, before) = match loaded {
+        Ok(network) => (
+            DriftKind::Shadowed,
+            format!("sorts before ours, with the network '{}'", network.name),
+            format!("network '{}'", network.name),
+        ),
+        Err(error) => (
+            DriftKind::RuntimeBlocked,
+            format!("sorts before ours and does not load: {error}"),
+            "a file that does not load".to_owned(),
+        ),
+    };
+    FileDrift {
+        place: ManagedDir::Conf,
+        name,
+        path,
+        kind,
+        what,
+        before,
+        wanted: None,
+        by: None,
+        origin: DriftCause::Changed,
+    }
+}
+
+fn find_cause(
+    observed: &ObservedState,
+    file: &ComparedFile,
+    difference: &Difference,
+) -> DriftCause {
+    let Some(placed) = observed.ledger.find_file(file.dir, &file.name) else {
+        return DriftCause::Unplaced;
+    };
+    match difference {
+        Difference::Content { actual, .. }
+            if placed.sha256 == *actual || placed.previous == Some(*actual) =>
+        {
+            DriftCause::Outdated
+        }
+        // Another release is declared, and not here yet.
+        Difference::Unrecorded => DriftCause::Outdated,
+        _ => DriftCause::Changed,
+    }
+}
+
+/// What is there and what should be, in a few words.
+fn describe_difference(drift: &Difference) -> (String, Option<String>) {
+    let digest = |sha256: &Sha256| format!("sha256 {}", sha256.short());
+    let owner = |owner: &Owner| format!("{}:{}", owner.uid, owner.gid);
+    match drift {
+        Difference::Missing => ("absent".to_owned(), None),
+        Difference::Content { expected, actual } => (digest(actual), Some(digest(expected))),
+        Difference::Mode { expected, actual } => {
+            (format!("mode {actual}"), Some(format!("mode {expected}")))
+        }
+        Difference::Suid { actual } => (
+            format!("mode {actual}"),
+            Some("no set-uid, set-gid or sticky bit".to_owned()),
+        ),
+        Difference::Owner { expected, actual } => (
+            format!("owner {}", owner(actual)),
+            Some(format!("owner {}", owner(expected))),
+        ),
+        Difference::Type { actual } => (actual.to_string(), None),
+        Difference::Unreadable { .. } => ("unreadable".to_owned(), None),
+        Difference::Unrecorded => ("a file of unknown content".to_owned(), None),
+    }
+}
+
+/// The owner of a file, who may have written it. The kernel keeps no record of who removed one.
+fn describe_owner(state: &FileState) -> Option<String> {
+    match state {
+        FileState::Regular(file) => Some(format!("uid {}", file.owner.uid)),
+        _ => None,
+    }
+}
+
+/// Whether the owner of a file is the one who caused the difference. Who gave the file to another owner is not: that
+/// takes root.
+const fn shows_its_writer(difference: &Difference) -> bool {
+    !matches!(difference, Difference::Owner { .. })
+}

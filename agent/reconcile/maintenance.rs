@@ -1,0 +1,278 @@
+//! What an agent does when nothing is wrong, one small thing at a time: it reads the plugins anew and keeps copies of
+//! them in the store. Each plugin has a blob there and, where a rename reaches the bin directory, a proven spare.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::context::Context;
+use super::error::ReconcileError;
+use super::observe::Observer;
+use super::state_lock::StateLock;
+use crate::host::Dir;
+use crate::model::{FileName, FileState, ManagedDir, PluginName, Sha256};
+use crate::plan::DesiredPlugin;
+use crate::store::{SpareState, StoreError};
+
+/// How long to wait for the times of a copy that was just made to settle, before it is read again.
+const SETTLING: Duration = Duration::from_millis(5);
+
+/// What is to be done when there is time for it.
+#[derive(Debug, Default)]
+pub struct Maintenance {
+    /// Plugins to be read whatever their times say: a disk can change what nobody wrote.
+    unread: VecDeque<FileName>,
+    /// Copies that could not be made; another try is for the next round.
+    given_up: HashSet<Sha256>,
+    /// Whether copies that nobody needs any more may be there.
+    unswept: bool,
+    /// Whether a download found no room, so that no copies are to be made.
+    disk_is_full: bool,
+}
+
+/// What came of one step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MaintenanceOutcome {
+    /// There is nothing to do.
+    Nothing,
+    /// It is done; there may be more.
+    One,
+    /// The last plugin of a full reading was read.
+    AllRead,
+    /// A plugin is not what it was when it was last read.
+    Drift,
+}
+
+/// How a plugin's copies in the store stand.
+enum CopyProgress {
+    /// There is nothing to do for them now.
+    Both,
+    /// One step was made.
+    One,
+    /// One is too young to be proven.
+    Unsettled,
+}
+
+impl Maintenance {
+    /// Has every declared plugin read again, and gives every copy another try.
+    pub fn restart(&mut self, context: &Context) {
+        let plugins = context
+            .settings()
+            .artifacts
+            .iter()
+            .flat_map(|artifact| &artifact.members);
+        self.unread = plugins.map(|member| member.plugin.file().clone()).collect();
+        self.given_up.clear();
+        self.unswept = true;
+    }
+
+    /// Adds what was asked for while a step was under way; `true` if anything was.
+    pub fn merge_requests(&mut self, meanwhile: Self) -> bool {
+        let more = meanwhile.unswept || !meanwhile.unread.is_empty();
+        if more {
+            self.request_sweep();
+        }
+        if !meanwhile.unread.is_empty() {
+            self.unread = meanwhile.unread;
+        }
+        more
+    }
+
+    /// Says whether a download finds no room: then there are better uses for it than second copies.
+    pub fn set_disk_full(&mut self, is_full: bool) {
+        self.disk_is_full = is_full;
+    }
+
+    /// Has the store looked through: something was placed, or something else is declared.
+    pub fn request_sweep(&mut self) {
+        self.given_up.clear();
+        self.unswept = true;
+    }
+}
+
+/// Does one thing, on a thread that may block: reads one plugin if one is left to read, else looks after the store. It
+/// takes moments, unless the disk is slow.
+pub(super) fn run_step(
+    observer: &Observer,
+    state: Option<Arc<StateLock>>,
+    maintenance: &mut Maintenance,
+) -> MaintenanceOutcome {
+    if let Some(outcome) = read_next_plugin(observer, maintenance) {
+        return outcome;
+    }
+    let Some(state) = state else {
+        return MaintenanceOutcome::Nothing;
+    };
+    maintain_store(&state, maintenance).unwrap_or_else(|error| {
+        tracing::warn!("the store cannot be looked after: {error}");
+        MaintenanceOutcome::Nothing
+    })
+}
+
+/// Reads one plugin, if one is left to read.
+fn read_next_plugin(
+    observer: &Observer,
+    maintenance: &mut Maintenance,
+) -> Option<MaintenanceOutcome> {
+    let name = maintenance.unread.pop_front()?;
+    let Ok(Some(bin)) = observer.context.open_bin_dir() else {
+        // Passes report this.
+        return Some(MaintenanceOutcome::One);
+    };
+    let before = observer.files.observe(&bin, &name);
+    let changed = observer.files.read_anew(&bin, &name) != before;
+    Some(match (changed, maintenance.unread.is_empty()) {
+        (true, _) => MaintenanceOutcome::Drift,
+        (false, true) => MaintenanceOutcome::AllRead,
+        (false, false) => MaintenanceOutcome::One,
+    })
+}
+
+/// Does one thing for the store.
+fn maintain_store(
+    state: &StateLock,
+    maintenance: &mut Maintenance,
+) -> Result<MaintenanceOutcome, ReconcileError> {
+    if maintenance.unswept {
+        maintenance.unswept = false;
+        let needed = state.needed_contents(&state.store.load_ledger()?);
+        state.store.prune_blobs(&needed.digests)?;
+        return Ok(MaintenanceOutcome::One);
+    }
+    if maintenance.disk_is_full {
+        return Ok(match state.store.drop_spares()? {
+            true => MaintenanceOutcome::One,
+            false => MaintenanceOutcome::Nothing,
+        });
+    }
+    let Some(bin) = state.context().open_bin_dir()? else {
+        return Ok(MaintenanceOutcome::Nothing);
+    };
+    let ledger = state.store.load_ledger()?;
+    let mut unsettled = false;
+    for plugin in state.observer.desired(&ledger, None).plugins {
+        let wanted = plugin.sha256;
+        let Some(digest) = wanted.filter(|digest| !maintenance.given_up.contains(digest)) else {
+            continue;
+        };
+        match advance_copies(state, &bin, &plugin, digest) {
+            Ok(CopyProgress::Both) => {}
+            Ok(CopyProgress::One) => return Ok(MaintenanceOutcome::One),
+            Ok(CopyProgress::Unsettled) => unsettled = true,
+            // A full disk costs the copy, not the network.
+            Err(error) => {
+                tracing::warn!("no copy of {}: {error}", plugin.plugin);
+                maintenance.given_up.insert(digest);
+            }
+        }
+    }
+    if unsettled {
+        std::thread::sleep(SETTLING);
+        return Ok(MaintenanceOutcome::One);
+    }
+    Ok(MaintenanceOutcome::Nothing)
+}
+
+/// Makes the copy of a plugin that is missing: first the blob, then the spare.
+fn advance_copies(
+    state: &StateLock,
+    bin: &Dir,
+    plugin: &DesiredPlugin,
+    digest: Sha256,
+) -> Result<CopyProgress, ReconcileError> {
+    let store = &state.store;
+    if !store.has_blob(&digest)? {
+        let name = plugin.plugin.file();
+        if !holds(&state.observer.files.observe(bin, name), digest) {
+            return Ok(CopyProgress::Both);
+        }
+        store.refill_blob(&digest, bin, name)?;
+        return Ok(CopyProgress::One);
+    }
+    if !store.can_rename_into(bin) {
+        return Ok(CopyProgress::Both);
+    }
+    let known = state.proven_spares().get(&digest).copied();
+    if let Some(print) = known
+        && store.is_proven(&digest, &print)?
+    {
+        return Ok(CopyProgress::Both);
+    }
+    match store.advance_spare(&digest) {
+        Ok(SpareState::Proven(print)) => drop(state.proven_spares().insert(digest, print)),
+        Ok(SpareState::Made) => {}
+        Ok(SpareState::Unsettled) => return Ok(CopyProgress::Unsettled),
+        // The blob is removed: the next step makes it again from the plugin that is in place.
+        Err(error @ StoreError::Corrupt { .. }) => tracing::warn!("{error}"),
+        Err(error) => return Err(error.into()),
+    }
+    Ok(CopyProgress::One)
+}
+
+/// Whether a file has that content.
+fn holds(state: &FileState, digest: Sha256) -> bool {
+    matches!(state, FileState::Regular(file) if file.sha256 == digest)
+}
+
+/// Leaves the store complete behind an `install`, whose process ends: every plugin that is in place has its blob, and
+/// what is neither declared nor in place is gone. After an upgrade that failed, the set that is still there can be
+/// verified and repaired as before. Nothing here may make a right node fail: a full disk costs the copy, not the
+/// network. `seen` is what the plugins were after the pass. Blocks.
+///
+/// # Errors
+/// When the ledger or a directory cannot be read.
+pub(super) fn complete_store(
+    state: &StateLock,
+    seen: &BTreeMap<PluginName, FileState>,
+) -> Result<(), ReconcileError> {
+    let mut ledger = state.store.load_ledger()?;
+    let needed = state.needed_contents(&ledger);
+    let bin = state.context().open_bin_dir()?;
+    for plugin in state.observer.desired(&ledger, None).plugins {
+        let name = plugin.plugin.file();
+        if let (Some(bin), Some(digest)) = (&bin, plugin.sha256)
+            && let Some(found) = seen.get(&plugin.plugin)
+            && holds(found, digest)
+            && ledger.owns_content(ManagedDir::Bin, name, &digest)
+            && let Err(error) = state.store.refill_blob(&digest, bin, name)
+        {
+            tracing::warn!("no copy of {}: {error}", plugin.plugin);
+        }
+    }
+    let pruned = state.store.prune_blobs(&needed.digests);
+    let pruned = pruned.and_then(|()| state.store.sync_names());
+    if let Err(error) = pruned {
+        tracing::warn!("{error}");
+    }
+    let before = ledger.clone();
+    ledger.retain_members(&needed.pins);
+    if ledger != before
+        && let Err(error) = state.store.save_ledger(&ledger)
+    {
+        tracing::warn!("{error}");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for_meanwhile_is_not_forgotten() {
+        let mut chores = Maintenance::default();
+        assert!(!chores.merge_requests(Maintenance::default()));
+        let mut sweep = Maintenance::default();
+        sweep.request_sweep();
+        assert!(chores.merge_requests(sweep));
+        assert!(chores.unswept);
+        let reading = Maintenance {
+            unread: ["bridge".parse().unwrap()].into(),
+            ..Maintenance::default()
+        };
+        assert!(chores.merge_requests(reading));
+        assert_eq!(chores.unread.len(), 1);
+        assert!(!chores.merge_requests(Maintenance::default()));
+        assert_eq!(chores.unread.len(), 1);
+    }
+}

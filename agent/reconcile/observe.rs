@@ -1,0 +1,261 @@
+//! What is declared, what is there, and the steps between: everything that a look at the disk tells.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::context::Context;
+use super::error::{ReconcileError, run_blocking};
+use super::file_cache::FileStateCache;
+use super::learned_pins::LearnedPins;
+use super::network::{ObservedNetwork, observe_network};
+use crate::config::ForeignConflists;
+use crate::fetch::SharedServerHealth;
+use crate::host::Dir;
+use crate::model::{
+    Artifact, FileName, FileState, Format, IfPresent, ManagedDir, Member, Pin, Sha256,
+};
+use crate::plan::{
+    ComparedFile, Desired, DesiredConflist, DesiredPlugin, DiskState, Plan, compare_files,
+    plan_steps,
+};
+use crate::store::{Ledger, StoreContents};
+use crate::trust::DeclaredPin;
+
+/// A context with what was learned so far: file states, digests, and which sources answer. Clones share it.
+#[derive(Debug, Clone)]
+pub(super) struct Observer {
+    pub(super) context: Context,
+    pub(super) files: FileStateCache,
+    pub(super) pins: LearnedPins,
+    pub(super) sources: Arc<SharedServerHealth>,
+}
+
+/// One look at a node.
+#[derive(Debug)]
+pub struct ObservedState {
+    /// What we placed before.
+    pub ledger: Ledger,
+    /// What is wanted.
+    pub desired: Desired,
+    /// What is there.
+    pub disk: DiskState,
+    /// Every declared file beside what is there.
+    pub files: Vec<ComparedFile>,
+    /// The steps from there to what is wanted.
+    pub plan: Plan,
+    /// The conflist and its directory, where one is declared.
+    pub network: Option<ObservedNetwork>,
+    /// Whether the bin directory itself does not exist.
+    pub bin_is_absent: bool,
+    /// Directories that were removed on the host while they are mounted here: what is put into them is lost.
+    pub dead: Vec<PathBuf>,
+}
+
+impl ObservedState {
+    /// Compares and plans again with what the ledger and the store have learned.
+    pub(super) fn plan_again(&mut self, observer: &Observer, blobs: &BTreeSet<Sha256>) {
+        self.desired = observer.desired(&self.ledger, self.network.as_ref());
+        self.disk.blobs.extend(blobs);
+        self.compare_again();
+    }
+
+    /// Compares and plans again after the state of the disk has changed.
+    pub(super) fn compare_again(&mut self) {
+        self.files = compare_files(&self.desired, &self.disk);
+        self.plan = plan_steps(&self.desired, &self.disk, &self.files);
+    }
+
+    /// Whether a step is left in the configuration directory.
+    pub(super) fn has_conflist_steps(&self) -> bool {
+        let mut steps = self.plan.steps.iter();
+        steps.any(|step| step.on_conflist().is_some())
+    }
+}
+
+impl Observer {
+    /// An observer that has learned nothing yet.
+    pub(super) fn new(context: Context) -> Self {
+        Self {
+            context,
+            files: FileStateCache::default(),
+            pins: LearnedPins::default(),
+            sources: Arc::default(),
+        }
+    }
+
+    /// Looks at the disk, on a thread that may block.
+    ///
+    /// # Errors
+    /// When the disk or the ledger cannot be read.
+    pub(super) async fn observe(&self) -> Result<ObservedState, ReconcileError> {
+        let observer = self.clone();
+        run_blocking(move || observer.observe_disk()).await
+    }
+
+    /// Looks at the disk, whatever is wrong with the conflist. Blocks.
+    ///
+    /// # Errors
+    /// When the disk or the ledger cannot be read.
+    pub(super) fn observe_disk(&self) -> Result<ObservedState, ReconcileError> {
+        let context = &self.context;
+        let state_dir = &context.settings.paths.state_dir;
+        let StoreContents { ledger, blobs } = StoreContents::read_from(&context.host, state_dir)?;
+        context.check_dirs_of(&ledger)?;
+        self.restore_saved_pins()?;
+        let network = observe_network(context)?;
+        let desired = self.desired(&ledger, network.as_ref());
+        let disk = self.observe_files(&ledger, &desired, network.as_ref(), blobs)?;
+        let (bin, conf) = (context.open_bin_dir()?, context.open_conf_dir()?);
+        let mut dead = Vec::new();
+        for dir in [&bin, &conf].into_iter().flatten() {
+            if dir.is_dead()? {
+                dead.push(dir.path().to_owned());
+            }
+        }
+        let files = compare_files(&desired, &disk);
+        Ok(ObservedState {
+            plan: plan_steps(&desired, &disk, &files),
+            ledger,
+            desired,
+            disk,
+            files,
+            network,
+            bin_is_absent: bin.is_none(),
+            dead,
+        })
+    }
+
+    /// What is wanted, as far as the ledger knows what the artifacts hold.
+    pub(super) fn desired(&self, ledger: &Ledger, network: Option<&ObservedNetwork>) -> Desired {
+        let settings = &self.context.settings;
+        let mut plugins = Vec::new();
+        for artifact in &settings.artifacts {
+            let pin = self.pin_of(artifact);
+            let known = pin.and_then(|pin| ledger.measured_members(&pin));
+            for member in &artifact.members {
+                let measured = known.and_then(|known| known.get(ledger_key(artifact, member)));
+                plugins.push(DesiredPlugin {
+                    plugin: member.plugin.clone(),
+                    artifact: artifact.name.clone(),
+                    sha256: member.sha256.or(measured.map(|measure| measure.sha256)),
+                    keep_foreign: artifact.if_present == IfPresent::Keep,
+                });
+            }
+        }
+        let conflist = settings.network.as_ref().map(|declared| DesiredConflist {
+            name: declared.file_name.clone(),
+            mode: declared.file_mode,
+            sha256: network.and_then(|network| Some(network.rendered.as_ref().ok()?.sha256)),
+        });
+        Desired {
+            plugins,
+            conflist,
+            owner: self.context.host.owner(),
+        }
+    }
+
+    fn observe_files(
+        &self,
+        ledger: &Ledger,
+        desired: &Desired,
+        network: Option<&ObservedNetwork>,
+        blobs: HashSet<Sha256>,
+    ) -> Result<DiskState, ReconcileError> {
+        let settings = &self.context.settings;
+        let bin = self.context.open_bin_dir()?;
+        let conf = self.context.open_conf_dir()?;
+        let mut disk = DiskState {
+            placed_plugins: placed_files(ledger, ManagedDir::Bin),
+            placed_conflists: placed_files(ledger, ManagedDir::Conf),
+            blobs: blobs.into_iter().collect(),
+            ..DiskState::default()
+        };
+        for wanted in &desired.plugins {
+            let name = wanted.plugin.file();
+            let observe = |bin: &Dir| self.files.observe(bin, name);
+            let state = bin.as_ref().map_or(FileState::Absent, observe);
+            disk.plugins.insert(wanted.plugin.clone(), state);
+        }
+        let declared = settings.network.iter().map(|network| &network.file_name);
+        for name in declared.chain(disk.placed_conflists.keys()) {
+            let observe = |conf: &Dir| conf.observe_file(name);
+            let state = conf.as_ref().map_or(FileState::Absent, observe);
+            disk.conflists.insert(name.clone(), state);
+        }
+        if let Some((network, declared)) = network.zip(settings.network.as_ref())
+            && settings.drift.foreign_conflists == ForeignConflists::Disable
+        {
+            let earlier = network.names_before(&declared.file_name).into_iter();
+            disk.rivals = earlier
+                .filter(|name| !is_our_conflist(ledger, &disk, name))
+                .collect();
+        }
+        Ok(disk)
+    }
+
+    /// The digest of a declared artifact, as far as it is known and, where it has to be, signed.
+    pub(super) fn pin_of(&self, artifact: &Artifact<DeclaredPin>) -> Option<Pin> {
+        let known = artifact.pin.known_pin();
+        known.or_else(|| self.pins.find(artifact))
+    }
+
+    /// The same with its artifact.
+    pub(super) fn resolve_known_pin(&self, artifact: &Artifact<DeclaredPin>) -> Option<Artifact> {
+        self.pin_of(artifact).map(|pin| artifact.with_pin(pin))
+    }
+
+    /// Why the digests of artifacts of these names are not known yet, a sentence each.
+    pub(super) fn unknown_pins<'a>(&self, names: impl Iterator<Item = &'a str>) -> Vec<String> {
+        let names: Vec<&str> = names.collect();
+        let artifacts = self.context.settings.artifacts.iter();
+        let open = artifacts.filter(|artifact| {
+            names.contains(&artifact.name.as_str()) && self.pin_of(artifact).is_none()
+        });
+        open.map(super::learned_pins::describe_unknown_pin)
+            .collect()
+    }
+
+    /// Reads the digests that an earlier run wrote down, where one is not known. Blocks.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub(super) fn restore_saved_pins(&self) -> Result<(), ReconcileError> {
+        let context = &self.context;
+        let mut artifacts = context.settings.artifacts.iter();
+        match artifacts.all(|artifact| self.pin_of(artifact).is_some()) {
+            true => Ok(()),
+            false => self
+                .pins
+                .restore_saved(&context.host, &context.settings.paths.state_dir),
+        }
+    }
+}
+
+/// Whether a file of the configuration directory still holds what we placed under its name.
+pub(super) fn is_our_conflist(ledger: &Ledger, disk: &DiskState, name: &FileName) -> bool {
+    match disk.conflists.get(name) {
+        Some(FileState::Regular(file)) => ledger.owns_content(ManagedDir::Conf, name, &file.sha256),
+        _ => false,
+    }
+}
+
+/// The name under which the ledger keeps what a member was found to be.
+pub(super) fn ledger_key<'a, P>(artifact: &'a Artifact<P>, member: &'a Member) -> &'a str {
+    match artifact.format {
+        Format::Raw => member.plugin.as_str(),
+        Format::TarGz | Format::Tar | Format::Image => &member.path,
+    }
+}
+
+fn placed_files(ledger: &Ledger, dir: ManagedDir) -> BTreeMap<FileName, BTreeSet<Sha256>> {
+    ledger
+        .files()
+        .iter()
+        .filter(|file| file.place == dir)
+        .map(|file| {
+            let digests = std::iter::once(file.sha256).chain(file.previous).collect();
+            (file.name.clone(), digests)
+        })
+        .collect()
+}
