@@ -35,8 +35,8 @@ pub(super) struct PathSearch {
     wanted: String,
     /// What is looked for now, links followed. Empty for the root.
     path: String,
-    /// Where a hard link led here: the name that it has, which a symbolic link behind it is relative to.
-    alias: Option<String>,
+    /// The hard links that led here, the last of which is being resolved.
+    hard_links: Vec<LinkPlace>,
     /// The topmost layer that counts: a hard link means what was there when its layer was laid.
     top: usize,
     /// The layer to read next.
@@ -49,6 +49,17 @@ pub(super) struct PathSearch {
     entries: Vec<Option<PathEntry>>,
     /// Whether this layer hides what lower ones have at the path.
     hidden: bool,
+}
+
+/// Where on a path a link stands.
+#[derive(Debug, Clone)]
+struct LinkPlace {
+    /// The path of the link itself. A symbolic link is relative to its directory.
+    name: String,
+    /// What of the path lies below the link. Empty if the link is the path itself.
+    rest: String,
+    /// The topmost layer that counts for the path.
+    top: usize,
 }
 
 /// What a layer has at the path or at one of its parents.
@@ -79,7 +90,7 @@ impl PathSearch {
         let mut search = Self {
             wanted: path.clone(),
             path: String::new(),
-            alias: None,
+            hard_links: Vec::new(),
             top: 0,
             layer: 0,
             links: 0,
@@ -155,42 +166,51 @@ impl PathSearch {
         self.entries = vec![None; entries.len()];
         let hidden = mem::take(&mut self.hidden);
         let Some(last) = entries.len().checked_sub(1) else {
-            return Err(self.not_a_file("a directory"));
+            return self.end_at_no_file(0, "a directory");
         };
         let is_barrier = |at: &Option<PathEntry>| !matches!(at, None | Some(PathEntry::Directory));
-        let barrier = entries[..last].iter().position(is_barrier);
-        if let Some(depth) = barrier {
-            if entries[depth + 1..].iter().any(Option::is_some) {
-                return Err(ArchiveError::Ambiguous("something lies below a link"));
-            }
-            return match &entries[depth] {
-                Some(PathEntry::Symlink(target)) if !self.directories[depth] => {
-                    self.follow_symlink(depth, target)
-                }
-                // A file, or a link that an upper layer has a directory in place of: in neither case it lets
-                // anything of a lower layer be seen.
-                _ => Ok(SearchStep::Missing),
-            };
+        let depth = entries[..last].iter().position(is_barrier).unwrap_or(last);
+        if entries[depth + 1..].iter().any(Option::is_some) {
+            return Err(ArchiveError::Ambiguous("something lies below a link"));
         }
-        match &entries[last] {
-            Some(PathEntry::File) => {
-                return Ok(SearchStep::Found(FileLocation {
+        match &entries[depth] {
+            None if hidden => Ok(SearchStep::Missing),
+            None => {
+                for (known, here) in self.directories.iter_mut().zip(&entries) {
+                    *known |= here.is_some();
+                }
+                self.layer += 1;
+                Ok(SearchStep::Open)
+            }
+            // An upper layer has a directory in place of it, which lets nothing of a lower layer be seen.
+            Some(_) if self.directories[depth] => Ok(SearchStep::Missing),
+            Some(PathEntry::Symlink(target)) => self.follow_symlink(depth, target),
+            Some(PathEntry::HardLink(target)) => self.follow_hard_link(depth, target),
+            Some(PathEntry::File) if !self.needs_directory(depth) => {
+                Ok(SearchStep::Found(FileLocation {
                     layer: self.layer,
                     path: self.path.clone(),
-                }));
+                }))
             }
-            Some(PathEntry::Symlink(target)) => return self.follow_symlink(last, target),
-            Some(PathEntry::HardLink(target)) => return self.follow_hard_link(target),
-            Some(PathEntry::Directory) => return Err(self.not_a_file("a directory")),
-            Some(PathEntry::Other(kind)) => return Err(self.not_a_file(kind)),
-            None if hidden => return Ok(SearchStep::Missing),
-            None => {}
+            Some(PathEntry::File) => Ok(SearchStep::Missing),
+            Some(PathEntry::Directory) => self.end_at_no_file(depth, "a directory"),
+            Some(PathEntry::Other(kind)) => self.end_at_no_file(depth, kind),
         }
-        for (known, here) in self.directories.iter_mut().zip(&entries) {
-            *known |= here.is_some();
+    }
+
+    /// Whether only a directory, or a link to one, at the component `depth` of the path would lead to the wanted file.
+    fn needs_directory(&self, depth: usize) -> bool {
+        let link = self.hard_links.last();
+        depth + 1 < self.directories.len() || link.is_some_and(|link| !link.rest.is_empty())
+    }
+
+    /// Ends the search where the component `depth` of the path is neither a file nor a link.
+    fn end_at_no_file(&self, depth: usize, kind: &'static str) -> Result<SearchStep, ArchiveError> {
+        match self.needs_directory(depth) {
+            // A device, or a hard link to a directory, which no file system has.
+            true => Ok(SearchStep::Missing),
+            false => Err(self.not_a_file(kind)),
         }
-        self.layer += 1;
-        Ok(SearchStep::Open)
     }
 
     /// Goes on behind the symbolic link that stands at the path's component `depth`.
@@ -199,59 +219,58 @@ impl PathSearch {
         let Some(target) = std::str::from_utf8(target).ok().filter(|t| !t.is_empty()) else {
             return Err(self.not_a_file("a symbolic link to nothing that has a name"));
         };
-        let parts: Vec<&str> = self.path.split('/').collect();
-        let rest = parts.get(depth + 1..).unwrap_or_default();
-        // The file itself is read in the image as it is at last, and from the name that led to it; a link on the way
-        // to what a hard link names, as it was then.
-        let alias: Vec<&str> = self
-            .alias
-            .iter()
-            .flat_map(|alias| alias.split('/'))
-            .collect();
-        let (top, above) = match (rest, alias.split_last()) {
-            ([], Some((_, above))) => (0, above),
-            _ => (self.top, &parts[..depth]),
+        let place = self.place_of_link(depth);
+        let above = match (target.starts_with('/'), place.name.rsplit_once('/')) {
+            (false, Some((parent, _))) => parent.split('/').collect(),
+            _ => Vec::new(),
         };
-        let mut resolved: Vec<&str> = match target.starts_with('/') {
-            true => Vec::new(),
-            false => above.to_vec(),
-        };
-        let mut descended = false;
-        for part in target.split('/').filter(|part| !matches!(*part, "" | ".")) {
-            match part {
-                // What is left by it may itself be a link: only what is known to be a directory is left.
-                ".." if descended => {
-                    return Err(ArchiveError::Ambiguous("a link leads down and up again"));
-                }
-                // Out of the root there is no way.
-                ".." => {
-                    resolved.pop();
-                }
-                part => {
-                    resolved.push(part);
-                    descended = true;
-                }
-            }
-        }
-        resolved.extend(rest);
-        let (path, is_last) = (resolved.join("/"), rest.is_empty());
-        if is_last {
-            self.alias = None;
-        }
-        self.look_for(path, top);
+        let mut resolved = resolve_target(above, target)?;
+        resolved.extend(place.rest.split('/').filter(|part| !part.is_empty()));
+        self.look_for(resolved.join("/"), place.top);
         Ok(SearchStep::Open)
     }
 
-    /// Goes on with the file that a hard link is another name of, in this layer or below it.
-    fn follow_hard_link(&mut self, target: &[u8]) -> Result<SearchStep, ArchiveError> {
+    /// Where the symbolic link counts that stands at the path's component `depth`: where the hard link is that led to
+    /// it, if one did, because a hard link to a symbolic link is the same link under another name.
+    fn place_of_link(&mut self, depth: usize) -> LinkPlace {
+        let place = self.split_path(depth);
+        match place.rest.is_empty() {
+            true => self.hard_links.pop().unwrap_or(place),
+            false => place,
+        }
+    }
+
+    /// Goes on with what the hard link at the path's component `depth` is another name of, in this layer or below it.
+    fn follow_hard_link(
+        &mut self,
+        depth: usize,
+        target: &[u8],
+    ) -> Result<SearchStep, ArchiveError> {
         self.count_link()?;
         let Some(target) = normalize_image_path(target) else {
             return Err(self.not_a_file("a hard link out of the image"));
         };
-        let name = mem::take(&mut self.path);
-        self.alias.get_or_insert(name);
+        let place = self.split_path(depth);
+        // Of a hard link to a hard link the first name stays: it is the one by which the path leads there.
+        if !place.rest.is_empty() || self.hard_links.is_empty() {
+            self.hard_links.push(place);
+        }
         self.look_for(target, self.layer);
         Ok(SearchStep::Open)
+    }
+
+    /// Splits the path behind its component `depth`.
+    fn split_path(&self, depth: usize) -> LinkPlace {
+        let mut slashes = self.path.match_indices('/').map(|(end, _)| end);
+        let (name, rest) = match slashes.nth(depth) {
+            Some(end) => (&self.path[..end], &self.path[end + 1..]),
+            None => (self.path.as_str(), ""),
+        };
+        LinkPlace {
+            name: name.to_owned(),
+            rest: rest.to_owned(),
+            top: self.top,
+        }
     }
 
     fn look_for(&mut self, path: String, top: usize) {
@@ -281,6 +300,29 @@ impl PathSearch {
             kind,
         }
     }
+}
+
+/// Resolves the target of a symbolic link in the directory `above`.
+fn resolve_target<'a>(above: Vec<&'a str>, target: &'a str) -> Result<Vec<&'a str>, ArchiveError> {
+    let mut resolved = above;
+    let mut descended = false;
+    for part in target.split('/').filter(|part| !matches!(*part, "" | ".")) {
+        match part {
+            // What is left by it may itself be a link: only what is known to be a directory is left.
+            ".." if descended => {
+                return Err(ArchiveError::Ambiguous("a link leads down and up again"));
+            }
+            // Out of the root there is no way.
+            ".." => {
+                resolved.pop();
+            }
+            part => {
+                resolved.push(part);
+                descended = true;
+            }
+        }
+    }
+    Ok(resolved)
 }
 
 /// What of `path` lies below the directory `parent`; all of it is below the root.
