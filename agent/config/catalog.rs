@@ -1,6 +1,6 @@
 //! What is built in: profiles to start from, and the digests known of upstream's releases.
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 use crate::model::{Arch, Sha256};
 
@@ -15,48 +15,51 @@ pub struct Profile {
     pub text: &'static str,
 }
 
+/// The built-in profile of a name, and one line about it.
+macro_rules! profile {
+    ($name:literal, $about:literal) => {
+        Profile {
+            name: $name,
+            about: $about,
+            text: include_str!(concat!("profiles/", $name, ".yaml")),
+        }
+    };
+}
+
 /// Every built-in profile.
 pub const PROFILES: [Profile; 8] = [
-    Profile {
-        name: "reference-bridge",
-        about: "upstream's bridge, host-local and portmap; routes between nodes are yours",
-        text: include_str!("profiles/reference-bridge.yaml"),
-    },
-    Profile {
-        name: "reference-ptp",
-        about: "upstream's ptp, host-local and portmap; routes between nodes are yours",
-        text: include_str!("profiles/reference-ptp.yaml"),
-    },
-    Profile {
-        name: "flannel",
-        about: "the flannel plugin over bridge, host-local and portmap; runs beside kube-flannel",
-        text: include_str!("profiles/flannel.yaml"),
-    },
-    Profile {
-        name: "calico",
-        about: "calico and calico-ipam v3.20, and portmap; runs beside calico-node",
-        text: include_str!("profiles/calico.yaml"),
-    },
-    Profile {
-        name: "canal",
-        about: "calico v3.20 over host-local, and portmap; runs beside canal, flanneld with calico-node",
-        text: include_str!("profiles/canal.yaml"),
-    },
-    Profile {
-        name: "weave",
-        about: "weave-net and portmap; runs beside weave-kube; the image's digest is yours to supply",
-        text: include_str!("profiles/weave.yaml"),
-    },
-    Profile {
-        name: "romana",
-        about: "legacy: romana; runs beside romana-agent; the image's digest is yours to supply",
-        text: include_str!("profiles/romana.yaml"),
-    },
-    Profile {
-        name: "cilium",
-        about: "cilium-cni; runs beside cilium-agent; the image's digest is yours to supply",
-        text: include_str!("profiles/cilium.yaml"),
-    },
+    profile!(
+        "reference-bridge",
+        "upstream's bridge, host-local and portmap; routes between nodes are yours"
+    ),
+    profile!(
+        "reference-ptp",
+        "upstream's ptp, host-local and portmap; routes between nodes are yours"
+    ),
+    profile!(
+        "flannel",
+        "the flannel plugin over bridge, host-local and portmap; runs beside kube-flannel"
+    ),
+    profile!(
+        "calico",
+        "calico and calico-ipam v3.20, and portmap; runs beside calico-node"
+    ),
+    profile!(
+        "canal",
+        "calico v3.20 over host-local, and portmap; runs beside canal, flanneld with calico-node"
+    ),
+    profile!(
+        "weave",
+        "weave-net and portmap; runs beside weave-kube; the image's digest is yours to supply"
+    ),
+    profile!(
+        "romana",
+        "legacy: romana; runs beside romana-agent; the image's digest is yours to supply"
+    ),
+    profile!(
+        "cilium",
+        "cilium-cni; runs beside cilium-agent; the image's digest is yours to supply"
+    ),
 ];
 
 /// Digests of upstream's release assets, as other public projects pinned them.
@@ -105,7 +108,6 @@ pub struct Release {
 #[serde(deny_unknown_fields)]
 pub struct Asset {
     /// The architecture.
-    #[serde(deserialize_with = "deserialize_arch")]
     pub arch: Arch,
     /// Which file, in a release that publishes several for an architecture.
     #[serde(default)]
@@ -137,11 +139,6 @@ pub struct CatalogError(#[source] serde_json::Error);
 /// When the program was built with a broken one, which its tests rule out.
 pub fn read_catalog() -> Result<Catalog, CatalogError> {
     serde_json::from_str(include_str!("pins.json")).map_err(CatalogError)
-}
-
-fn deserialize_arch<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arch, D::Error> {
-    let name = String::deserialize(deserializer)?;
-    name.parse().map_err(serde::de::Error::custom)
 }
 
 impl Release {

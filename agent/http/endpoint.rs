@@ -1,5 +1,7 @@
 //! The paths that are served, and which listener serves which.
 
+use crate::model::label_enum;
+
 /// What a listener serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Surface {
@@ -9,19 +11,20 @@ pub enum Surface {
     MetricsOnly,
 }
 
-/// One path with its own answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Endpoint {
-    Page,
-    Livez,
-    Readyz,
-    Healthz,
-    Metrics,
-    Status,
-    Drift,
-    Conflist,
-    Statusz,
-    Flagz,
+label_enum! {
+    /// One path with its own answer.
+    pub(super) enum Endpoint {
+        Page = "/",
+        Livez = "/livez",
+        Readyz = "/readyz",
+        Healthz = "/healthz",
+        Metrics = "/metrics",
+        Status = "/status",
+        Drift = "/drift",
+        Conflist = "/conflist",
+        Statusz = "/statusz",
+        Flagz = "/flagz",
+    }
 }
 
 impl Surface {
@@ -44,40 +47,10 @@ impl Surface {
     /// The endpoint at exactly this path, if this listener serves it.
     pub(super) fn endpoint_at(self, path: &str) -> Option<Endpoint> {
         let mut endpoints = self.endpoints().iter().copied();
-        endpoints.find(|endpoint| endpoint.path() == path)
+        endpoints.find(|endpoint| endpoint.as_str() == path)
     }
 
     pub(super) fn paths(self) -> Vec<&'static str> {
-        self.endpoints().iter().map(|it| it.path()).collect()
-    }
-}
-
-impl Endpoint {
-    const ALL: [Self; 10] = [
-        Self::Page,
-        Self::Livez,
-        Self::Readyz,
-        Self::Healthz,
-        Self::Metrics,
-        Self::Status,
-        Self::Drift,
-        Self::Conflist,
-        Self::Statusz,
-        Self::Flagz,
-    ];
-
-    pub(super) const fn path(self) -> &'static str {
-        match self {
-            Self::Page => "/",
-            Self::Livez => "/livez",
-            Self::Readyz => "/readyz",
-            Self::Healthz => "/healthz",
-            Self::Metrics => "/metrics",
-            Self::Status => "/status",
-            Self::Drift => "/drift",
-            Self::Conflist => "/conflist",
-            Self::Statusz => "/statusz",
-            Self::Flagz => "/flagz",
-        }
+        self.endpoints().iter().map(|it| it.as_str()).collect()
     }
 }

@@ -4,31 +4,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use super::error::KubeError;
-use crate::model::{ApiUse, Timestamp};
+use crate::model::{ApiUse, Timestamp, label_enum};
 
-/// What a request is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RequestPurpose {
-    /// To learn the values of the conflist that depend on the node.
-    NodeFacts,
-    /// To report whether the node is ready.
-    Condition,
-    /// To report drift and conflicts.
-    Events,
-    /// To remove the startup taint.
-    Taint,
-}
-
-impl RequestPurpose {
-    /// Its name in `/status`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NodeFacts => "node-facts",
-            Self::Condition => "condition",
-            Self::Events => "events",
-            Self::Taint => "taint",
-        }
+label_enum! {
+    /// What a request is for.
+    pub enum RequestPurpose {
+        /// To learn the values of the conflist that depend on the node.
+        NodeFacts = "node-facts",
+        /// To report whether the node is ready.
+        Condition = "condition",
+        /// To report drift and conflicts.
+        Events = "events",
+        /// To remove the startup taint.
+        Taint = "taint",
     }
 }
 

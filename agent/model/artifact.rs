@@ -1,27 +1,27 @@
 //! What an operator declares to be fetched: artifacts, the plugins in them, and the architecture.
 
-use std::fmt;
 use std::str::FromStr;
 
-use super::{Pin, PluginName, Sha256};
+use super::{Pin, PluginName, Sha256, label_enum};
 
-/// A CPU architecture by the name that Go, Kubernetes and the upstream releases use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Arch {
-    /// x86-64.
-    Amd64,
-    /// 32-bit ARM, little-endian.
-    Arm,
-    /// 64-bit ARM.
-    Arm64,
-    /// 64-bit MIPS, little-endian.
-    Mips64le,
-    /// 64-bit POWER, little-endian.
-    Ppc64le,
-    /// 64-bit RISC-V.
-    Riscv64,
-    /// IBM Z, big-endian.
-    S390x,
+label_enum! {
+    /// A CPU architecture by the name that Go, Kubernetes and the upstream releases use.
+    pub enum Arch {
+        /// x86-64.
+        Amd64 = "amd64",
+        /// 32-bit ARM, little-endian.
+        Arm = "arm",
+        /// 64-bit ARM.
+        Arm64 = "arm64",
+        /// 64-bit MIPS, little-endian.
+        Mips64le = "mips64le",
+        /// 64-bit POWER, little-endian.
+        Ppc64le = "ppc64le",
+        /// 64-bit RISC-V.
+        Riscv64 = "riscv64",
+        /// IBM Z, big-endian.
+        S390x = "s390x",
+    }
 }
 
 /// The text is not the name of an architecture for which upstream publishes.
@@ -32,17 +32,6 @@ pub enum Arch {
 pub struct UnknownArch(pub String);
 
 impl Arch {
-    /// Every architecture, by name.
-    pub const ALL: [Self; 7] = [
-        Self::Amd64,
-        Self::Arm,
-        Self::Arm64,
-        Self::Mips64le,
-        Self::Ppc64le,
-        Self::Riscv64,
-        Self::S390x,
-    ];
-
     /// The architecture that this program was built for, which is the node's.
     ///
     /// # Errors
@@ -59,26 +48,6 @@ impl Arch {
             (other, _) => Err(UnknownArch(other.to_owned())),
         }
     }
-
-    /// The name, as in `cni-plugins-linux-amd64-…`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Amd64 => "amd64",
-            Self::Arm => "arm",
-            Self::Arm64 => "arm64",
-            Self::Mips64le => "mips64le",
-            Self::Ppc64le => "ppc64le",
-            Self::Riscv64 => "riscv64",
-            Self::S390x => "s390x",
-        }
-    }
-}
-
-impl fmt::Display for Arch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 impl FromStr for Arch {
@@ -92,62 +61,34 @@ impl FromStr for Arch {
     }
 }
 
-/// How an artifact's bytes are packed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// A tar archive, gzipped (`.tgz`, `.tar.gz`).
-    TarGz,
-    /// A plain tar archive.
-    Tar,
-    /// The plugin itself.
-    Raw,
-    /// A container image or OCI artifact: members are files of its file system, whichever layer they come from.
-    Image,
+label_enum! {
+    /// How an artifact's bytes are packed.
+    pub enum Format {
+        /// A tar archive, gzipped (`.tgz`, `.tar.gz`).
+        TarGz = "tar.gz",
+        /// A plain tar archive.
+        Tar = "tar",
+        /// The plugin itself.
+        Raw = "raw",
+        /// A container image or OCI artifact: members are files of its file system, whichever layer they come from.
+        Image = "image",
+    }
 }
 
 impl Format {
     /// The formats that a file can have; an image is one by its source.
     pub const OF_FILES: [Self; 3] = [Self::TarGz, Self::Tar, Self::Raw];
-
-    /// As it is spelled in a configuration.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::TarGz => "tar.gz",
-            Self::Tar => "tar",
-            Self::Raw => "raw",
-            Self::Image => "image",
-        }
-    }
 }
 
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// What to do if a plugin of that name exists already and is not ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum IfPresent {
-    /// Put the declared one in its place.
-    #[default]
-    Replace,
-    /// Leave a node image's own build alone; place only what is missing.
-    Keep,
-}
-
-impl IfPresent {
-    /// Both policies.
-    pub const ALL: [Self; 2] = [Self::Replace, Self::Keep];
-
-    /// As it is spelled in a configuration.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Replace => "replace",
-            Self::Keep => "keep",
-        }
+label_enum! {
+    /// What to do if a plugin of that name exists already and is not ours.
+    #[derive(Default)]
+    pub enum IfPresent {
+        /// Put the declared one in its place.
+        #[default]
+        Replace = "replace",
+        /// Leave a node image's own build alone; place only what is missing.
+        Keep = "keep",
     }
 }
 

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use base16ct::HexDisplay;
 
+use super::serde_as_text::serde_as_text;
+
 /// Why a text is not a digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DigestError {
@@ -105,18 +107,7 @@ impl FromStr for Sha256 {
     }
 }
 
-impl serde::Serialize for Sha256 {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> serde::Deserialize<'de> for Sha256 {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let hex = String::deserialize(deserializer)?;
-        hex.parse().map_err(serde::de::Error::custom)
-    }
-}
+serde_as_text!(Sha256);
 
 /// `sha256:…` or `sha512:…`: the form used in messages and in the ledger.
 impl fmt::Display for Pin {

@@ -2,65 +2,42 @@
 
 use std::fmt;
 
-use super::{FileMode, FileType, Owner, Sha256};
+use super::{FileMode, FileType, Owner, Sha256, label_enum};
 
-/// The kinds of drift, each with the one spelling that logs, metrics and scripts see.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum DriftKind {
-    /// A declared file is not there.
-    Missing,
-    /// A declared file has another content.
-    Content,
-    /// A declared file has other permission bits.
-    Mode,
-    /// A declared file belongs to somebody else.
-    Owner,
-    /// A declared file has a set-uid, set-gid or sticky bit.
-    Suid,
-    /// Something that is not a regular file has the name of a declared one.
-    Type,
-    /// A declared file cannot be read.
-    Unreadable,
-    /// A declared file is there, and its digest is not known yet.
-    Unrecorded,
-    /// A whole directory is not there.
-    DirMissing,
-    /// A foreign conflist sorts before ours, so that the runtime uses its network.
-    Shadowed,
-    /// A foreign conflist sorts before ours and does not load, so that the runtime loads none.
-    RuntimeBlocked,
-    /// libcni merges a foreign file into our network.
-    #[serde(rename = "dropin")]
-    DropIn,
-    /// A kind that only a newer agent knows.
-    #[serde(other)]
-    Unknown,
+label_enum! {
+    /// The kinds of drift, each with the one spelling that logs, metrics and scripts see.
+    pub enum DriftKind {
+        /// A declared file is not there.
+        Missing = "missing",
+        /// A declared file has another content.
+        Content = "content",
+        /// A declared file has other permission bits.
+        Mode = "mode",
+        /// A declared file belongs to somebody else.
+        Owner = "owner",
+        /// A declared file has a set-uid, set-gid or sticky bit.
+        Suid = "suid",
+        /// Something that is not a regular file has the name of a declared one.
+        Type = "type",
+        /// A declared file cannot be read.
+        Unreadable = "unreadable",
+        /// A declared file is there, and its digest is not known yet.
+        Unrecorded = "unrecorded",
+        /// A whole directory is not there.
+        DirMissing = "dir-missing",
+        /// A foreign conflist sorts before ours, so that the runtime uses its network.
+        Shadowed = "shadowed",
+        /// A foreign conflist sorts before ours and does not load, so that the runtime loads none.
+        RuntimeBlocked = "runtime-blocked",
+        /// libcni merges a foreign file into our network.
+        DropIn = "dropin",
+        /// A kind that only a newer agent knows.
+        #[serde(other)]
+        Unknown = "unknown",
+    }
 }
 
 impl DriftKind {
-    /// The stable spelling.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Missing => "missing",
-            Self::Content => "content",
-            Self::Mode => "mode",
-            Self::Owner => "owner",
-            Self::Suid => "suid",
-            Self::Type => "type",
-            Self::Unreadable => "unreadable",
-            Self::Unrecorded => "unrecorded",
-            Self::DirMissing => "dir-missing",
-            Self::Shadowed => "shadowed",
-            Self::RuntimeBlocked => "runtime-blocked",
-            Self::DropIn => "dropin",
-            Self::Unknown => "unknown",
-        }
-    }
-
     /// Whether it is about a foreign conflist that sorts before ours, which `drift.foreignConflists` decides about.
     #[must_use]
     pub const fn is_foreign_conflist(self) -> bool {
@@ -71,12 +48,6 @@ impl DriftKind {
     #[must_use]
     pub const fn is_foreign_file(self) -> bool {
         self.is_foreign_conflist() || matches!(self, Self::DropIn)
-    }
-}
-
-impl fmt::Display for DriftKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::Sha256;
+use super::serde_as_text::serde_as_text;
 
 /// Why a text cannot be a file name, a plugin name or a mode.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -160,23 +161,6 @@ impl fmt::Debug for FileMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
-}
-
-macro_rules! serde_as_text {
-    ($($name:ty),*) => {$(
-        impl serde::Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl<'de> serde::Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = String::deserialize(deserializer)?;
-                text.parse().map_err(serde::de::Error::custom)
-            }
-        }
-    )*};
 }
 
 serde_as_text!(FileName, PluginName, FileMode);

@@ -1,9 +1,8 @@
 //! What is true of the node at one moment: the one thing that every view is made from.
 
-use std::fmt;
 use std::path::PathBuf;
 
-use super::{Difference, Sha256};
+use super::{Difference, Sha256, label_enum};
 
 /// The state of everything declared, as observed in one pass.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -51,37 +50,35 @@ pub enum Standing {
     Waiting,
 }
 
-/// A question that is asked of the node again and again. Scripts, metrics and `/readyz` know it by its name.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum CheckName {
-    /// Whether the configuration file that is there now is the one in force.
-    Config,
-    /// Whether the plugins are as declared.
-    Binaries,
-    /// Whether the conflist is as declared.
-    Conflist,
-    /// Whether the runtimes take the declared conflist and no other file.
-    Precedence,
-    /// Whether the plugins that the conflist needs are there and answer.
-    Plugins,
-    /// Whether everything that the conflist waits for is there.
-    Gates,
-    /// How changes on the disk are noticed.
-    Watch,
-    /// Whether another program undoes the repairs.
-    Conflict,
-    /// Whether the container runtime has taken the network.
-    Runtime,
-    /// Whether the disk could be looked at in time. Only `/readyz` and its like add it.
-    Look,
-    /// Whether the agent's loop is turning: the check of `/livez`.
-    Loop,
-    /// A check of a newer agent, read by this program.
-    #[serde(other)]
-    Unknown,
+label_enum! {
+    /// A question that is asked of the node again and again. Scripts, metrics and `/readyz` know it by its name.
+    pub enum CheckName {
+        /// Whether the configuration file that is there now is the one in force.
+        Config = "config",
+        /// Whether the plugins are as declared.
+        Binaries = "binaries",
+        /// Whether the conflist is as declared.
+        Conflist = "conflist",
+        /// Whether the runtimes take the declared conflist and no other file.
+        Precedence = "precedence",
+        /// Whether the plugins that the conflist needs are there and answer.
+        Plugins = "plugins",
+        /// Whether everything that the conflist waits for is there.
+        Gates = "gates",
+        /// How changes on the disk are noticed.
+        Watch = "watch",
+        /// Whether another program undoes the repairs.
+        Conflict = "conflict",
+        /// Whether the container runtime has taken the network.
+        Runtime = "runtime",
+        /// Whether the disk could be looked at in time. Only `/readyz` and its like add it.
+        Look = "look",
+        /// Whether the agent's loop is turning: the check of `/livez`.
+        Loop = "loop",
+        /// A check of a newer agent, read by this program.
+        #[serde(other)]
+        Unknown = "unknown",
+    }
 }
 
 /// One question with its answer.
@@ -103,33 +100,6 @@ pub struct Effective {
     pub containerd: Option<String>,
     /// The file that CRI-O takes, if it takes any.
     pub crio: Option<String>,
-}
-
-impl CheckName {
-    /// The one spelling.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Config => "config",
-            Self::Binaries => "binaries",
-            Self::Conflist => "conflist",
-            Self::Precedence => "precedence",
-            Self::Plugins => "plugins",
-            Self::Gates => "gates",
-            Self::Watch => "watch",
-            Self::Conflict => "conflict",
-            Self::Runtime => "runtime",
-            Self::Look => "look",
-            Self::Loop => "loop",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
-impl fmt::Display for CheckName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 impl Check {

@@ -16,16 +16,12 @@ pub(super) fn check_chain(root: &Json, findings: &mut Findings) {
     for (index, plugin) in plugins.unwrap_or_default().iter().enumerate() {
         let at = element_path("plugins", index);
         let Some(members) = plugin.as_object() else {
-            findings.wrong_type(plugin, &at, "an object with a type");
+            findings.wrong_type(plugin.type_name(), &at, "an object with a type");
             continue;
         };
         let decoded = decode_plugin(plugin, &at, Order::Sorted, true);
         for misfit in &decoded.misfits {
-            findings.error(
-                &misfit.at,
-                format!("it is {}", misfit.got),
-                format!("write {}", misfit.want),
-            );
+            findings.wrong_type(misfit.got, &misfit.at, misfit.want);
         }
         check_spelling(members, &at, &FIELDS, findings);
         check_reserved_keys(root, members, &at, findings);

@@ -2,13 +2,16 @@
 
 use std::fmt;
 
-/// How bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// The conflist is not written.
-    Error,
-    /// It works, but is probably a mistake.
-    Warning,
+use crate::model::label_enum;
+
+label_enum! {
+    /// How bad a finding is.
+    pub enum Severity {
+        /// The conflist is not written.
+        Error = "error",
+        /// It works, but is probably a mistake.
+        Warning = "warning",
+    }
 }
 
 /// One mistake, or probable mistake.
@@ -87,15 +90,6 @@ impl Finding {
             problem: problem.into(),
             fix: fix.into(),
         }
-    }
-}
-
-impl fmt::Display for Severity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Error => "error",
-            Self::Warning => "warning",
-        })
     }
 }
 

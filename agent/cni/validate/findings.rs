@@ -1,7 +1,6 @@
 //! The findings of one conflist while it is validated.
 
 use super::finding::{ConflistSummary, Finding, Severity, ValidationReport};
-use crate::cni::json::Json;
 
 /// Findings as they are gathered.
 #[derive(Default)]
@@ -19,13 +18,9 @@ impl Findings {
         });
     }
 
-    /// A value of the wrong JSON type.
-    pub(super) fn wrong_type(&mut self, value: &Json, at: &str, want: &str) {
-        self.error(
-            at,
-            format!("it is {}", value.type_name()),
-            format!("write {want}"),
-        );
+    /// A value of the wrong JSON type; `got` and `want` have an article.
+    pub(super) fn wrong_type(&mut self, got: &str, at: &str, want: &str) {
+        self.error(at, format!("it is {got}"), format!("write {want}"));
     }
 
     pub(super) fn has_errors(&self) -> bool {

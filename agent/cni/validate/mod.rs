@@ -77,29 +77,28 @@ pub fn validate_conflist(bytes: &[u8]) -> ValidationReport {
 
 /// What Go accepts or refuses only later, although the author surely meant something else.
 fn check_flaws(flaws: &JsonFlaws, findings: &mut Findings) {
-    if let Some(at) = &flaws.invalid_utf8 {
-        findings.error(at, "bytes that are not UTF-8", "save the file as UTF-8");
-    }
-    if let Some(at) = &flaws.lone_surrogate {
-        findings.error(
-            at,
+    let too_deep = format!("it nests deeper than {DEPTH} levels");
+    for (at, problem, fix) in [
+        (
+            &flaws.invalid_utf8,
+            "bytes that are not UTF-8",
+            "save the file as UTF-8",
+        ),
+        (
+            &flaws.lone_surrogate,
             "half of a \\u surrogate pair",
             "write both halves, or the character itself",
-        );
-    }
-    if let Some(at) = &flaws.overflow {
-        findings.error(
-            at,
+        ),
+        (
+            &flaws.overflow,
             "a number too large for a 64-bit float",
             "write a smaller one, or a string",
-        );
-    }
-    if let Some(at) = &flaws.too_deep {
-        findings.error(
-            at,
-            format!("it nests deeper than {DEPTH} levels"),
-            "flatten it",
-        );
+        ),
+        (&flaws.too_deep, &too_deep, "flatten it"),
+    ] {
+        if let Some(at) = at {
+            findings.error(at, problem, fix);
+        }
     }
 }
 

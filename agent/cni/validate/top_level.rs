@@ -21,12 +21,7 @@ const MAX_NAME: usize = 174;
 
 pub(super) fn check_top_level(root: &Json, findings: &mut Findings) {
     let Some(members) = root.as_object() else {
-        findings.error(
-            "",
-            format!("it is {}", root.type_name()),
-            "write one object with a name and plugins",
-        );
-        return;
+        return findings.wrong_type(root.type_name(), "", "one object with a name and plugins");
     };
     for (key, _) in members {
         let known = KEYS
@@ -51,7 +46,7 @@ fn check_name(root: &Json, findings: &mut Findings) {
     let name = match root.get("name") {
         None => return findings.error("name", "the network has no name", "give it one"),
         Some(Json::Text(name)) => name,
-        Some(other) => return findings.wrong_type(other, "name", "a string"),
+        Some(other) => return findings.wrong_type(other.type_name(), "name", "a string"),
     };
     // utils.ValidateNetworkName, which libcni calls at ADD, not when it loads.
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
@@ -76,7 +71,7 @@ fn check_versions(root: &Json, findings: &mut Findings) {
     let declared = match root.get("cniVersion") {
         None => "",
         Some(Json::Text(version)) => version,
-        Some(other) => return findings.wrong_type(other, "cniVersion", "a string"),
+        Some(other) => return findings.wrong_type(other.type_name(), "cniVersion", "a string"),
     };
     if declared.is_empty() {
         let problem = if list.is_some() {
@@ -95,14 +90,14 @@ fn check_versions(root: &Json, findings: &mut Findings) {
 
     let Some(list) = list else { return };
     let Some(entries) = list.as_list() else {
-        return findings.wrong_type(list, "cniVersions", "a list of strings");
+        return findings.wrong_type(list.type_name(), "cniVersions", "a list of strings");
     };
     let texts: Vec<&str> = entries.iter().filter_map(Json::as_text).collect();
     let selected = version::select_version(&texts, declared);
     for (index, entry) in entries.iter().enumerate() {
         let at = element_path("cniVersions", index);
         let Some(text) = entry.as_text() else {
-            findings.wrong_type(entry, &at, "a string");
+            findings.wrong_type(entry.type_name(), &at, "a string");
             continue;
         };
         match version::classify_version(text) {
@@ -133,7 +128,7 @@ fn check_flags(root: &Json, findings: &mut Findings) {
             None | Some(Json::Bool(_)) => continue,
             Some(Json::Text(text)) => text.to_lowercase(),
             Some(other) => {
-                findings.wrong_type(other, key, "a boolean");
+                findings.wrong_type(other.type_name(), key, "a boolean");
                 continue;
             }
         };
@@ -157,6 +152,6 @@ fn check_plugins(root: &Json, findings: &mut Findings) {
             findings.error("plugins", "the list is empty", FIX);
         }
         Some(Json::List(_)) => {}
-        Some(other) => findings.wrong_type(other, "plugins", "a list of objects"),
+        Some(other) => findings.wrong_type(other.type_name(), "plugins", "a list of objects"),
     }
 }
