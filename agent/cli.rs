@@ -110,7 +110,7 @@ pub struct OutputFormat {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run as an agent: install, watch for drift, fix it, and serve health, metrics and a page (exit 0: told to stop)
+    /// Run as an agent: install, watch for drift, fix it, and serve health, metrics and a page (exit 0: it was asked to stop)
     Run,
     /// Fetch, verify and install what is declared, once (exit 0: everything is as declared)
     Install {

@@ -1,7 +1,7 @@
 //! From what is wanted and what is there to the steps between, in the order that is safe.
 //!
 //! Binaries come first and the conflist last, so that a conflist is never visible before the
-//! plugins that it names; a rival conflist is only set aside once ours is in place.
+//! plugins that it names; a foreign conflist that sorts first is only set aside once ours is in place.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -60,7 +60,7 @@ pub struct DiskState {
     pub blobs: BTreeSet<Sha256>,
     /// Foreign configurations that the runtime would take instead of ours, where the operator
     /// opted in to having them renamed.
-    pub rivals: Vec<FileName>,
+    pub shadowing: Vec<FileName>,
 }
 
 /// One change to the disk.
@@ -382,9 +382,9 @@ fn plan_conflist(file: &ComparedFile, disk: &DiskState, plan: &mut Plan) {
             plan.steps.push(Step::RetireConflist { name: name.clone() });
         }
     }
-    for rival in &disk.rivals {
+    for foreign in &disk.shadowing {
         plan.steps.push(Step::SetAside {
-            name: rival.clone(),
+            name: foreign.clone(),
         });
     }
 }

@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn flannel_hands_on_to_bridge_and_host_local_unless_told_otherwise() {
+    fn flannel_hands_on_to_bridge_and_host_local_by_default() {
         assert_eq!(
             needed(&json!([{"type": "flannel", "delegate": {"hairpinMode": true}}])),
             [
@@ -208,9 +208,9 @@ mod tests {
                 entry("loopback", PluginRole::Loopback, ""),
             ]
         );
-        let told = json!([{"type": "flannel", "delegate": {"type": "calico"}, "ipam": {"type": "static"}}]);
+        let reported = json!([{"type": "flannel", "delegate": {"type": "calico"}, "ipam": {"type": "static"}}]);
         assert_eq!(
-            needed(&told)[1..3],
+            needed(&reported)[1..3],
             [
                 entry("calico", PluginRole::Delegate, "plugins[0].delegate.type"),
                 entry("static", PluginRole::Ipam, "plugins[0].ipam.type"),

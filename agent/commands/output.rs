@@ -70,13 +70,13 @@ pub(super) fn print_json(value: &impl serde::Serialize) {
 
 /// Writes `error: …` to stderr, then those of its causes that the line does not contain already.
 pub(super) fn print_error(format: LogFormat, error: &dyn Error) {
-    let mut told = error.to_string();
-    let mut lines = vec![told.clone()];
+    let mut reported = error.to_string();
+    let mut lines = vec![reported.clone()];
     let mut cause = error.source();
     while let Some(inner) = cause {
         let text = inner.to_string();
-        if !told.contains(&text) && !repeats_errno(&told, inner) {
-            told.push_str(&text);
+        if !reported.contains(&text) && !repeats_errno(&reported, inner) {
+            reported.push_str(&text);
             lines.push(format!("because: {text}"));
         }
         cause = inner.source();
@@ -101,9 +101,9 @@ fn write_error(format: LogFormat, line: &str) {
 }
 
 /// Whether a cause only repeats the kernel's sentence, as in "… (os error 28)".
-fn repeats_errno(told: &str, cause: &(dyn Error + 'static)) -> bool {
+fn repeats_errno(reported: &str, cause: &(dyn Error + 'static)) -> bool {
     cause
         .downcast_ref::<io::Error>()
         .and_then(io::Error::raw_os_error)
-        .is_some_and(|number| told.contains(nix::errno::Errno::from_raw(number).desc()))
+        .is_some_and(|number| reported.contains(nix::errno::Errno::from_raw(number).desc()))
 }

@@ -49,7 +49,7 @@ pub(super) fn print_snapshot(snapshot: &Snapshot) {
         // The lines of the files already say what these two checks would, except for pins that are not known yet.
         let by_file = matches!(check.name, CheckName::Binaries | CheckName::Conflist)
             && snapshot.files.iter().any(|file| !file.drifts.is_empty());
-        let is_told = |failure: &str| {
+        let is_reported = |failure: &str| {
             let begins = |path: &Path| failure.starts_with(&path.display().to_string());
             by_file
                 && (check.name == CheckName::Conflist
@@ -58,7 +58,7 @@ pub(super) fn print_snapshot(snapshot: &Snapshot) {
                         .iter()
                         .any(|file| file.path.parent().is_some_and(begins)))
         };
-        for failure in check.failures.iter().filter(|line| !is_told(line)) {
+        for failure in check.failures.iter().filter(|line| !is_reported(line)) {
             output::print_line(format!("{:<10} {failure}", check.name));
         }
         for warning in &check.warnings {
@@ -77,19 +77,19 @@ fn state_word(file: &FileReport) -> &'static str {
 }
 
 fn file_detail(file: &FileReport) -> String {
-    let told: Vec<String> = file
+    let reported: Vec<String> = file
         .drifts
         .iter()
         .filter(|drift| **drift != Difference::Missing)
         .map(ToString::to_string)
         .collect();
-    match (file.standing, told.is_empty()) {
+    match (file.standing, reported.is_empty()) {
         (Standing::Kept, _) => "  the node's own build".to_owned(),
         (_, true) => match file.actual {
             Some(sha256) => format!("  {} {}", sha256.short(), file.origin),
             None => format!("  from {}", file.origin),
         },
-        (_, false) => format!("  {}", told.join(", ")),
+        (_, false) => format!("  {}", reported.join(", ")),
     }
 }
 

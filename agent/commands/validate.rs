@@ -37,7 +37,7 @@ pub(super) fn run_validate(
         Some(network) => check_conflist(&loaded, network),
         None => (Vec::new(), Vec::new()),
     };
-    let told = |severity: Severity| -> Vec<String> {
+    let reported = |severity: Severity| -> Vec<String> {
         findings
             .iter()
             .filter(|finding| finding.severity == severity)
@@ -50,7 +50,7 @@ pub(super) fn run_validate(
             })
             .collect()
     };
-    let (errors, mut warnings) = (told(Severity::Error), told(Severity::Warning));
+    let (errors, mut warnings) = (reported(Severity::Error), reported(Severity::Warning));
     warnings.extend(undeclared_plugins(&loaded));
     warnings.extend(describe_weaknesses(&loaded));
     // One mapping of mirrors often serves clusters with other networks.

@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn capitals_and_usual_ports_are_the_same_host_and_a_rule_for_nothing_is_told() {
+    fn capitals_and_usual_ports_are_the_same_host_and_a_rule_for_nothing_is_reported() {
         let rules = Mirrors(vec![
             rule("https://a", &["https://m"], true),
             rule("https://b", &["https://m"], true),

@@ -191,7 +191,7 @@ fn read_http(root: &Fields<'_>) -> HttpSettings {
 
 /// Whether it is impossible to listen on both; port 0 is a free one each time.
 fn addresses_clash(one: SocketAddr, other: SocketAddr) -> bool {
-    // All addresses of IPv6 include those of IPv4, unless the kernel is told otherwise.
+    // All addresses of IPv6 include those of IPv4, unless the kernel is configured otherwise.
     let covers = |all: SocketAddr, one: SocketAddr| {
         all.ip().is_unspecified() && (all.is_ipv6() || one.is_ipv4())
     };

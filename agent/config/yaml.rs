@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn text_without_quotes_is_told_from_text_with() {
+    fn text_without_quotes_differs_from_text_with_quotes() {
         for (written, text, is_plain) in [
             ("yes", "yes", true),
             ("1.0.0", "1.0.0", true),

@@ -31,7 +31,7 @@ impl RequestRejection {
         }
     }
 
-    /// What the client is told.
+    /// The message that the client gets.
     pub(super) const fn message(self) -> &'static str {
         match self {
             Self::Host => {

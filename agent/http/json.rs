@@ -12,8 +12,7 @@ use crate::model::{
 use crate::redact::redact_json;
 
 /// Stands for a file that a runtime can read and this agent's parser cannot: no secret could be taken out of it.
-const UNPARSED: &str =
-    "[not shown: it is not plain JSON, so secrets in it could not be told from the rest]";
+const UNPARSED: &str = "[not shown: it is not plain JSON, so secrets in it cannot be recognized]";
 
 /// `/conflist`.
 #[derive(Serialize, Default)]

@@ -18,11 +18,11 @@ use crate::daemon::Handle;
 use crate::model::{Check, CheckName, Status};
 use crate::page;
 
-/// How long a client waits for the disk to be looked at. A kubelet gives a probe one second unless it is told
-/// otherwise, and an answer after that is of no use.
+/// How long a client waits until the disk has been observed. By default a kubelet gives a probe one second, and an
+/// answer after that is of no use.
 const OBSERVE_TIMEOUT: Duration = Duration::from_millis(800);
 
-/// What is asked of one listener, and where the answers come from.
+/// The endpoints of one listener, and where their answers come from.
 #[derive(Debug)]
 pub(super) struct Routes {
     handle: Handle,

@@ -202,7 +202,7 @@ mod tests {
         assert_eq!(
             condition.next_due(),
             Some(now),
-            "the first word is said at once"
+            "the first report is sent at once"
         );
         condition.observe_node(&NodeObject::default());
         condition.build_patch(SystemTime::UNIX_EPOCH).unwrap();
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_is_said_again_every_five_minutes() {
+    fn the_same_report_is_repeated_every_five_minutes() {
         let now = Instant::now();
         let mut condition = written(now);
         condition.observe_checks(&ready(), now + Duration::from_secs(7));
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_healed_within_a_second_is_not_told() {
+    fn what_is_healed_within_a_second_is_not_reported() {
         let start = Instant::now();
         let mut condition = written(start);
         let now = start + Duration::from_secs(1);
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_told_with_its_time_and_words_are_not_told_too_often() {
+    fn a_change_is_reported_with_its_time_and_not_too_often() {
         let start = Instant::now();
         let mut condition = written(start);
         condition.observe_checks(&failing(CheckName::Binaries, &["x is missing"]), start);
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_conflist_that_waits_for_its_gates_is_told_as_waiting() {
+    fn a_conflist_that_waits_for_its_gates_is_reported_as_waiting() {
         let mut checks = failing(CheckName::Conflist, &["x is missing"]);
         assert_eq!(
             ConditionContent::from_checks(&checks).reason,

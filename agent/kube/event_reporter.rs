@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_time_is_told_at_once_and_the_others_are_counted() {
+    fn the_first_time_is_reported_at_once_and_the_others_are_counted() {
         let now = Instant::now();
         let mut events = begun();
         let mut log = vec![healed(1, "/b/x")];
@@ -327,7 +327,7 @@ mod tests {
         assert_eq!(again.name, first.name);
         assert_eq!(again.body["count"], 49);
         assert_eq!(again.body.get("metadata"), None);
-        // It has expired meanwhile: what was not told of yet is told in another one.
+        // The event has expired meanwhile: what it does not count yet goes into a new one.
         events.record_expired(&again);
         let anew = events.next_request("n1", now + REPEAT_PERIOD).unwrap();
         assert!(!anew.exists);
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_there_before_is_not_told_again() {
+    fn what_was_there_before_is_not_reported_again() {
         let now = Instant::now();
         let mut events = EventReporter::default();
         events.observe_status(&[healed(1, "/b/x")], &[], true, now, TIME);
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_conflict_is_told_when_it_begins() {
+    fn a_conflict_is_reported_when_it_begins() {
         let now = Instant::now();
         let mut events = begun();
         let check = Check {
@@ -352,16 +352,16 @@ mod tests {
         };
         events.observe_status(&[], std::slice::from_ref(&check), true, now, TIME);
         events.observe_status(&[], std::slice::from_ref(&check), true, now, TIME);
-        let told = events.next_request("n1", now).unwrap();
+        let reported = events.next_request("n1", now).unwrap();
         assert_eq!(
-            (&told.body["reason"], &told.body["count"]),
+            (&reported.body["reason"], &reported.body["count"]),
             (&json!("Conflict"), &json!(1))
         );
-        assert_eq!(told.body["type"], "Warning");
+        assert_eq!(reported.body["type"], "Warning");
     }
 
     #[test]
-    fn drift_that_is_not_mended_is_told_where_nothing_is_mended() {
+    fn drift_that_is_not_fixed_is_reported_where_nothing_is_fixed() {
         let now = Instant::now();
         let mut entry = DriftRecord::clone(&healed(1, "/b/x"));
         entry.outcome = Outcome::Open { waiting: None };
@@ -385,22 +385,22 @@ mod tests {
             .map(|id| healed(id, &format!("/b/{id}")))
             .collect();
         events.observe_status(&log, &[], true, start, TIME);
-        let mut told = 0;
+        let mut reported = 0;
         let tell_all = |events: &mut EventReporter, now: Instant| {
-            let mut told = 0;
+            let mut reported = 0;
             while let Some(next) = events.next_request("n1", now) {
                 events.record_sent(&next, now);
-                told += 1;
+                reported += 1;
             }
-            told
+            reported
         };
-        told += tell_all(&mut events, start);
-        assert_eq!(told, MAX_BURST);
+        reported += tell_all(&mut events, start);
+        assert_eq!(reported, MAX_BURST);
         assert_eq!(events.next_due(start), Some(start + REFILL_PERIOD));
-        told += tell_all(&mut events, start + REFILL_PERIOD * 3);
-        assert_eq!(told, MAX_BURST + 3);
-        told += tell_all(&mut events, start + REFILL_PERIOD * 1000);
-        assert_eq!(told, MAX_BURST * 2 + 3);
+        reported += tell_all(&mut events, start + REFILL_PERIOD * 3);
+        assert_eq!(reported, MAX_BURST + 3);
+        reported += tell_all(&mut events, start + REFILL_PERIOD * 1000);
+        assert_eq!(reported, MAX_BURST * 2 + 3);
         assert_eq!(events.series.len(), MAX_SERIES);
     }
 

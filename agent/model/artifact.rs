@@ -114,8 +114,8 @@ pub struct Companion {
 
 /// An artifact as declared, with `{version}`, `{arch}` and `{os}` already filled in for this node.
 ///
-/// Where nothing else is said its digest is known, so that it may be downloaded. In the configuration it may be one that
-/// a signed list will tell: see [`crate::trust::DeclaredPin`].
+/// By default its digest is known, so that it may be downloaded. In the configuration the digest may be one that a
+/// signed list gives: see [`crate::trust::DeclaredPin`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Artifact<P = Pin> {
     /// The operator's name for it, unique in a configuration.

@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_length_and_a_wrong_digit_are_told_apart() {
+    fn a_wrong_length_and_a_wrong_digit_are_distinguished() {
         assert_eq!(
             Pin::sha512("ab").unwrap_err().to_string(),
             "a sha512 digest has 128 hexadecimal digits, this has 2"

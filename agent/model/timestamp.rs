@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn an_age_is_told_in_whole_seconds() {
+    fn an_age_is_given_in_whole_seconds() {
         let then = Timestamp(SystemTime::UNIX_EPOCH);
         let after = |millis| then.format_age(then.0 + Duration::from_millis(millis));
         assert_eq!(after(999).unwrap(), "just now");

@@ -109,14 +109,14 @@ fn apply(desired: &Desired, observed: &DiskState, plan: &Plan) -> DiskState {
                 after.conflists.remove(name);
                 after.placed_conflists.remove(name);
             }
-            Step::SetAside { name } => after.rivals.retain(|rival| rival != name),
+            Step::SetAside { name } => after.shadowing.retain(|foreign| foreign != name),
         }
     }
     after
 }
 
 #[test]
-fn binaries_come_first_then_the_conflist_then_rivals() {
+fn binaries_come_first_then_the_conflist_then_foreign_conflists() {
     let desired = Desired {
         plugins: vec![
             wanted("bridge", Some(digest(1))),
@@ -129,7 +129,7 @@ fn binaries_come_first_then_the_conflist_then_rivals() {
         plugins: [("portmap".parse().unwrap(), file(2, 0o4755))].into(),
         conflists: [("09-old.conflist".parse().unwrap(), file(9, 0o600))].into(),
         placed_conflists: [("09-old.conflist".parse().unwrap(), [digest(9)].into())].into(),
-        rivals: vec!["00-rival.conf".parse().unwrap()],
+        shadowing: vec!["00-foreign.conf".parse().unwrap()],
         ..DiskState::default()
     };
     assert_eq!(
@@ -167,7 +167,7 @@ fn an_unknown_digest_asks_for_the_artifact_and_for_nothing_else() {
 }
 
 #[test]
-fn keep_spares_what_the_image_brought_and_mends_what_we_placed() {
+fn keep_spares_what_the_image_brought_and_fixes_what_we_placed() {
     let mut bridge = wanted("bridge", Some(digest(1)));
     bridge.keep_foreign = true;
     let desired = Desired {
@@ -192,7 +192,7 @@ fn keep_spares_what_the_image_brought_and_mends_what_we_placed() {
     assert_eq!(kinds(&plan(&desired, &observed)), ["place"]);
 }
 
-/// Fault 18: a directory in a file's place is named, never removed, and rivals stay.
+/// Fault 18: a directory in a file's place is named, never removed, and foreign conflists stay.
 #[test]
 fn a_directory_in_the_way_is_refused() {
     let desired = Desired {
@@ -204,7 +204,7 @@ fn a_directory_in_the_way_is_refused() {
     let observed = DiskState {
         plugins: [("bridge".parse().unwrap(), directory.clone())].into(),
         conflists: [("10-net.conflist".parse().unwrap(), directory)].into(),
-        rivals: vec!["00-rival.conf".parse().unwrap()],
+        shadowing: vec!["00-foreign.conf".parse().unwrap()],
         ..DiskState::default()
     };
     let plan = plan(&desired, &observed);
@@ -267,7 +267,7 @@ prop_compose! {
         placed_plugins in prop::collection::btree_map(names("p"), (0u8..4).prop_map(|n| [digest(n)].into()), 0..4),
         placed_conflists in prop::collection::btree_map(names("c"), (0u8..4).prop_map(|n| [digest(n)].into()), 0..4),
         blobs in prop::collection::btree_set((0u8..4).prop_map(digest), 0..4),
-        rivals in prop::collection::btree_set(names("r"), 0..3),
+        shadowing in prop::collection::btree_set(names("r"), 0..3),
     ) -> (Desired, DiskState) {
         let as_plugin = |name: &FileName| name.as_str().parse::<PluginName>().unwrap();
         let desired = Desired {
@@ -286,7 +286,7 @@ prop_compose! {
             placed_plugins,
             placed_conflists,
             blobs,
-            rivals: rivals.into_iter().collect(),
+            shadowing: shadowing.into_iter().collect(),
         };
         (desired, observed)
     }
@@ -302,7 +302,7 @@ proptest! {
         prop_assert_eq!(second.refused, first.refused);
     }
 
-    /// No step touches a file that is neither declared nor in the ledger, nor a rival.
+    /// No step touches a file that is neither declared nor in the ledger, nor a foreign conflist that sorts first.
     #[test]
     fn a_plan_touches_only_what_is_declared_or_ours((desired, observed) in any_case()) {
         for step in plan(&desired, &observed).steps {
@@ -315,7 +315,7 @@ proptest! {
                     prop_assert_eq!(Some(name), desired.conflist.as_ref().map(|c| c.name.clone()));
                 }
                 Step::RetireConflist { name } => prop_assert!(observed.placed_conflists.contains_key(&name)),
-                Step::SetAside { name } => prop_assert!(observed.rivals.contains(&name)),
+                Step::SetAside { name } => prop_assert!(observed.shadowing.contains(&name)),
             }
         }
     }

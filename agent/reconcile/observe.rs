@@ -187,7 +187,7 @@ impl Observer {
             && settings.drift.foreign_conflists == ForeignConflists::Disable
         {
             let earlier = network.names_before(&declared.file_name).into_iter();
-            disk.rivals = earlier
+            disk.shadowing = earlier
                 .filter(|name| !is_our_conflist(ledger, &disk, name))
                 .collect();
         }

@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn what_passes_by_itself_is_retried_and_what_lasts_is_not() {
         for kind in PASSING {
-            // Only an HTTP answer can carry a wish; a stray one from elsewhere is not honoured.
+            // Only an HTTP answer can ask for a delay (Retry-After); a delay from anything else is ignored.
             assert_eq!(
                 verdict_on(kind, ASKED),
                 Verdict::Retry { after: None },

@@ -257,7 +257,7 @@ mod tests {
 
     /// CRI-O tells its configuration and no networks; another containerd may tell them in another way.
     #[test]
-    fn what_is_not_told_is_not_known() {
+    fn what_is_not_reported_is_not_known() {
         for info in [
             &[][..],
             &[("config", "{}")],

@@ -184,25 +184,25 @@ mod tests {
 
     #[test]
     fn a_status_other_than_zero_is_an_error_in_the_runtimes_words() {
-        let said = |status: &[(&'static str, &'static str)]| {
+        let message = |status: &[(&'static str, &'static str)]| {
             let headers = status
                 .iter()
                 .map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)))
                 .collect();
             check_grpc_status(&headers).map_err(|error| error.to_string())
         };
-        assert_eq!(said(&[("grpc-status", "0")]), Ok(()));
+        assert_eq!(message(&[("grpc-status", "0")]), Ok(()));
         assert_eq!(
-            said(&[("grpc-status", "2"), ("grpc-message", "no\tbudget")]),
+            message(&[("grpc-status", "2"), ("grpc-message", "no\tbudget")]),
             Err("answered with gRPC status 2: no budget".to_owned())
         );
         assert!(
-            said(&[("grpc-status", "12")])
+            message(&[("grpc-status", "12")])
                 .unwrap_err()
                 .contains("CRI v1")
         );
         assert!(
-            said(&[]).is_err(),
+            message(&[]).is_err(),
             "a call without a status has not ended well"
         );
     }

@@ -194,8 +194,8 @@ mod tests {
         (answer, cni)
     }
 
-    /// What is said of containerd after `change`.
-    fn said(change: impl FnOnce(&mut CriStatus, &mut LoadedCni)) -> Vec<String> {
+    /// The reasons that are reported about containerd after `change`.
+    fn message(change: impl FnOnce(&mut CriStatus, &mut LoadedCni)) -> Vec<String> {
         let (mut answer, mut cni) = right();
         change(&mut answer, &mut cni);
         answer.cni = Some(cni);
@@ -203,28 +203,28 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_of_a_runtime_that_has_loaded_what_is_declared() {
-        assert_eq!(said(|_, _| {}), Vec::<String>::new());
+    fn nothing_is_reported_about_a_runtime_that_has_loaded_what_is_declared() {
+        assert_eq!(message(|_, _| {}), Vec::<String>::new());
         assert_eq!(
             compare_loaded_network(&right().0, &expected()),
             Vec::<String>::new()
         );
-        // Spaces and the order of keys mean nothing; a text that is not told is no other text.
+        // Spaces and the order of keys do not matter; a runtime that reports no text does not differ.
         for text in [
             r#"{ "plugins": [{"mtu": 1450, "type": "bridge"}, {"type": "portmap"}], "name": "pods" }"#,
             "",
         ] {
-            let reasons = said(|_, cni| text.clone_into(&mut cni.networks[0].text));
+            let reasons = message(|_, cni| text.clone_into(&mut cni.networks[0].text));
             assert_eq!(reasons, Vec::<String>::new(), "{text}");
         }
         // A failure to load what is loaded now is over.
-        let reasons = said(|_, cni| cni.failure = Some("net.d/05-bad.conflist".to_owned()));
+        let reasons = message(|_, cni| cni.failure = Some("net.d/05-bad.conflist".to_owned()));
         assert_eq!(reasons, Vec::<String>::new());
     }
 
     #[test]
     fn a_blind_runtime_is_to_be_restarted() {
-        let reasons = said(|answer, cni| {
+        let reasons = message(|answer, cni| {
             answer.network = not_ready("cni plugin not initialized");
             cni.networks.clear();
             cni.failure = Some("cni config load failed: no network config found in /x".to_owned());
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_load_that_failed_on_a_file_names_it() {
-        let reasons = said(|answer, cni| {
+        let reasons = message(|answer, cni| {
             answer.network = not_ready("cni plugin not initialized");
             cni.networks.clear();
             cni.failure = Some("cannot parse /etc/cni/net.d/05-bad.conflist".to_owned());
@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn another_network_is_not_the_declared_one() {
-        let first = |change: fn(&mut LoadedNetwork)| said(|_, cni| change(&mut cni.networks[0]));
+        let first = |change: fn(&mut LoadedNetwork)| message(|_, cni| change(&mut cni.networks[0]));
         for (reasons, begin) in [
             (
                 first(|network| network.name = "other".to_owned()),
@@ -269,7 +269,7 @@ mod tests {
                 "containerd uses another version of 10-x.conflist than the one on disk; restart containerd",
             ),
             (
-                said(|_, cni| cni.networks.insert(0, LoadedNetwork::default())),
+                message(|_, cni| cni.networks.insert(0, LoadedNetwork::default())),
                 "containerd uses the network '' and not 'pods'",
             ),
         ] {
@@ -279,8 +279,8 @@ mod tests {
     }
 
     #[test]
-    fn a_runtime_set_to_other_directories_is_told_apart_from_a_blind_one() {
-        let reasons = said(|answer, cni| {
+    fn a_runtime_set_to_other_directories_is_distinguished_from_a_blind_one() {
+        let reasons = message(|answer, cni| {
             answer.network = not_ready("cni plugin not initialized");
             cni.networks.clear();
             cni.conf_dir = "/var/lib/net.d".into();
@@ -294,13 +294,13 @@ mod tests {
             ]
         );
         // Two ways to one directory: what is loaded is the proof.
-        let reasons = said(|_, cni| cni.conf_dir = "/var/lib/net.d".into());
+        let reasons = message(|_, cni| cni.conf_dir = "/var/lib/net.d".into());
         assert_eq!(reasons, Vec::<String>::new());
     }
 
     #[test]
     fn a_runtime_that_says_no_is_believed() {
-        let reasons = said(|answer, _| {
+        let reasons = message(|answer, _| {
             answer.runtime = not_ready("shutting down");
             answer.network = not_ready("plugin bridge: no bridge");
         });

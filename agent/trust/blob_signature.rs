@@ -187,10 +187,10 @@ PfTDg+tVdKbQ/qU=
             let wrapped = format!("{}\n{}\n", &SIGNATURE[..64], &SIGNATURE[64..]);
             let signed = BlobSignature::from_file(wrapped.as_bytes()).unwrap();
             assert_eq!(key.verify(&pin("hi\n"), &signed), Ok(()));
-            let told = key.verify(&pin("ho\n"), &signed).unwrap_err();
+            let reported = key.verify(&pin("ho\n"), &signed).unwrap_err();
             assert!(
-                matches!(told, VerificationError::OtherBlobSignature { .. }),
-                "{told}"
+                matches!(reported, VerificationError::OtherBlobSignature { .. }),
+                "{reported}"
             );
             let long = Pin::Sha512([0; 64]);
             assert_eq!(
@@ -201,7 +201,7 @@ PfTDg+tVdKbQ/qU=
     }
 
     #[test]
-    fn what_is_no_signature_is_told_as_such() {
+    fn a_text_that_is_no_signature_is_reported_as_such() {
         for (text, word) in [
             (&b"\x30\x44\xff"[..], "base64"),
             (b"<html>", "base64"),
@@ -209,9 +209,9 @@ PfTDg+tVdKbQ/qU=
             (b"aGk=", "DER"),
             (b"", "DER"),
         ] {
-            let told = BlobSignature::from_file(text).unwrap_err();
-            assert!(told.to_string().contains(word), "{told}");
-            assert_eq!(told.kind(), crate::model::FailureKind::Signature);
+            let reported = BlobSignature::from_file(text).unwrap_err();
+            assert!(reported.to_string().contains(word), "{reported}");
+            assert_eq!(reported.kind(), crate::model::FailureKind::Signature);
         }
     }
 
@@ -251,8 +251,8 @@ PfTDg+tVdKbQ/qU0dtpa2WuiPk5FUQuupgL5rCTeR4VcupdqtjAddQQQ0QAA",
                 "not a public key in PEM",
             ),
         ] {
-            let told = refused(body);
-            assert!(told.contains(name), "{told}");
+            let reported = refused(body);
+            assert!(reported.contains(name), "{reported}");
         }
     }
 

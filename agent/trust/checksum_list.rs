@@ -117,27 +117,30 @@ mod tests {
         let again = format!("{0}  p\n{0}  p\n", of(1));
         assert!(
             find_listed_digest(again.as_bytes(), "p").is_ok(),
-            "said twice alike"
+            "the same line twice"
         );
     }
 
     #[test]
-    fn what_a_list_does_not_say_or_says_twice_is_told_apart() {
+    fn missing_and_repeated_list_entries_are_different_errors() {
         let twice = format!("{}  p\n{}  ./p\n", of(1), of(2));
-        let told = |list: &[u8]| find_listed_digest(list, "p").unwrap_err();
+        let reported = |list: &[u8]| find_listed_digest(list, "p").unwrap_err();
         assert!(matches!(
-            told(twice.as_bytes()),
+            reported(twice.as_bytes()),
             VerificationError::Contradiction { .. }
         ));
         for near in ["p2", "dir/p", "P", "p "] {
             let list = format!("{}  {near}\n", of(1));
             assert!(
-                matches!(told(list.as_bytes()), VerificationError::NotListed { .. }),
+                matches!(
+                    reported(list.as_bytes()),
+                    VerificationError::NotListed { .. }
+                ),
                 "{near}"
             );
         }
-        assert!(matches!(told(b""), VerificationError::NotListed { .. }));
-        assert_eq!(told(b"\xff\n"), VerificationError::NotText);
+        assert!(matches!(reported(b""), VerificationError::NotListed { .. }));
+        assert_eq!(reported(b"\xff\n"), VerificationError::NotText);
     }
 
     #[test]

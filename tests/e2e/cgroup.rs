@@ -20,7 +20,7 @@ impl CgroupParent {
         }
     }
 
-    /// The path that the runtime is told, from the root of every hierarchy.
+    /// The path that the runtime gets, from the root of every hierarchy.
     pub(crate) fn path(&self) -> String {
         format!("/{}", self.name)
     }
@@ -39,7 +39,7 @@ impl Drop for CgroupParent {
     }
 }
 
-/// Removes the cgroups of runs that were killed, told by their process id being gone.
+/// Removes the cgroups of runs that were killed: those whose process id no longer exists.
 pub(crate) fn sweep() {
     let of_the_dead = |name: &str| {
         name.strip_prefix(PREFIX)

@@ -72,9 +72,9 @@ fn a_damaged_node_comes_back_without_a_word_to_the_runtime() {
 /// containerd up to 1.7 loses its watch with net.d. Without the `runtime` check the agent tells of the disk, which is
 /// right; with it, what is to be done, until that is done.
 #[test]
-fn a_runtime_that_went_blind_is_told_of_where_it_is_asked() {
+fn a_runtime_that_went_blind_is_reported_where_it_is_asked() {
     on_a_private_node(
-        a_runtime_that_went_blind_is_told_of_where_it_is_asked,
+        a_runtime_that_went_blind_is_reported_where_it_is_asked,
         async |node| {
             node.declare("v1");
             let agent = Agent::start(node);
@@ -137,9 +137,9 @@ fn a_runtime_that_went_blind_is_told_of_where_it_is_asked() {
 
 /// containerd up to 1.7 never looks at plugins: it calls itself ready while no pod can be run.
 #[test]
-fn a_missing_plugin_is_told_of_while_the_runtime_is_content() {
+fn a_missing_plugin_is_reported_while_the_runtime_is_content() {
     on_a_private_node(
-        a_missing_plugin_is_told_of_while_the_runtime_is_content,
+        a_missing_plugin_is_reported_while_the_runtime_is_content,
         async |node| {
             node.declare("v1");
             node.run_command("install");
@@ -244,8 +244,8 @@ async fn assert_blocked(node: &Node, agent: &Agent, network: Option<&str>) {
     until("containerd to load the foreign file", async || {
         let loaded = node.loaded().await;
         // It lets go of a network a moment before it says why.
-        let is_told = (loaded.last == "OK") == network.is_some();
-        let is_there = loaded.network.as_deref() == network && is_told;
+        let is_reported = (loaded.last == "OK") == network.is_some();
+        let is_there = loaded.network.as_deref() == network && is_reported;
         is_there.then_some(()).ok_or(format!("{loaded:?}"))
     })
     .await;

@@ -99,7 +99,7 @@ fn name_of<T>(_test: &T) -> &'static str {
     path.split_once("::").map_or(path, |(_crate, rest)| rest)
 }
 
-fn outside(test: &str, told: Option<Stdio>) {
+fn outside(test: &str, reported: Option<Stdio>) {
     if let Some(reason) = obstacle() {
         assert!(
             env::var_os(REQUIRE).is_none_or(|value| value != "require"),
@@ -114,7 +114,7 @@ fn outside(test: &str, told: Option<Stdio>) {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let log = dir.path().join("test.log");
     let output = File::create(&log).unwrap();
-    let deadline = if told.is_some() {
+    let deadline = if reported.is_some() {
         LONG_DEADLINE
     } else {
         DEADLINE
@@ -135,7 +135,7 @@ fn outside(test: &str, told: Option<Stdio>) {
         // Held open for as long as this run lives: its end is the sign to stop.
         .stdin(Stdio::piped())
         .stdout(output.try_clone().unwrap())
-        .stderr(told.unwrap_or_else(|| output.into()))
+        .stderr(reported.unwrap_or_else(|| output.into()))
         .spawn()
         .unwrap();
     let in_time = ended_in_time(&mut child, deadline);
@@ -230,7 +230,7 @@ fn make_private(dir: &Path) {
     fs::create_dir(SHARED).unwrap();
     run("mount", &["--bind", dir.to_str().unwrap(), SHARED]);
     // An overlay takes the mount points that are missing, so that none is made on the real disk,
-    // and leaves in sight what else lies there, this program perhaps.
+    // and leaves everything else there visible, perhaps this program.
     for (name, dir) in [("etc", "/etc"), ("opt", "/opt"), ("lib", "/var/lib")] {
         let (upper, work) = (format!("/run/{name}/upper"), format!("/run/{name}/work"));
         fs::create_dir_all(&upper).unwrap();
@@ -251,7 +251,7 @@ fn make_private(dir: &Path) {
     fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
 }
 
-/// Runs a program of the node to its end; fails with what it said.
+/// Runs a program of the node to its end; fails with its output.
 pub(crate) fn run(program: &str, args: &[&str]) -> String {
     let path = find_program(program).unwrap();
     let output = Command::new(path).args(args).output().unwrap();

@@ -135,7 +135,7 @@ network:
     }
 
     /// Waits until the runtime says that its network is ready, or that it is not. It is the same containerd
-    /// as at the start: a restarted one would have to be told apart from one that saw the change.
+    /// as at the start: a restarted one would have to be distinguished from one that saw the change.
     pub(crate) async fn until_network_ready(&mut self, wanted: bool) -> RuntimeCondition {
         let condition = until("NetworkReady to change", async || {
             let condition = self.network().await;

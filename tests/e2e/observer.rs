@@ -45,13 +45,13 @@ impl Observer {
     /// Starts to ask.
     pub(crate) fn start() -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&stop);
+        let reported = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
                 .unwrap();
-            runtime.block_on(watch(&told))
+            runtime.block_on(watch(&reported))
         });
         Self { stop, thread }
     }

@@ -82,8 +82,8 @@ fn the_runtime_says_what_it_has_loaded() {
 /// containerd ignores what is moved in from another directory, and goes on with the network that it has; its own
 /// NetworkReady does not tell.
 #[test]
-fn a_runtime_that_missed_a_change_is_told_of() {
-    on_a_private_node(a_runtime_that_missed_a_change_is_told_of, async |node| {
+fn a_runtime_that_missed_a_change_is_reported() {
+    on_a_private_node(a_runtime_that_missed_a_change_is_reported, async |node| {
         node.declare("v1");
         node.run_command("install");
         node.until_network_ready(true).await;
@@ -101,9 +101,9 @@ fn a_runtime_that_missed_a_change_is_told_of() {
 /// containerd 1.6 and 1.7 lose their watch with the directory. The disk is right again and nothing happens, until
 /// the restart that the reason asks for. From 2.1 on containerd ends instead, and is restarted by its service.
 #[test]
-fn a_runtime_made_blind_is_told_of_until_it_is_restarted() {
+fn a_runtime_made_blind_is_reported_until_it_is_restarted() {
     on_a_private_node(
-        a_runtime_made_blind_is_told_of_until_it_is_restarted,
+        a_runtime_made_blind_is_reported_until_it_is_restarted,
         async |node| {
             node.declare("v1");
             node.run_command("install");

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use cni_keeper::retry::{Health, Refetch, Rounds, RoundsPolicy, Spread};
 
-/// What an agent is told of downloads; the defaults of the configuration.
+/// The settings of an agent for downloads; the defaults of the configuration.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) connect_timeout: Duration,
@@ -35,7 +35,7 @@ pub(crate) struct Node {
     pub(crate) refetch: Refetch,
     /// The artifacts that it has not got yet, by number.
     pub(crate) wanted: Vec<usize>,
-    pub(crate) errand: Option<Errand>,
+    pub(crate) download: Option<Download>,
     /// Counts what it did: what was due for something earlier is void.
     pub(crate) step: u64,
     pub(crate) ready: Option<Duration>,
@@ -48,7 +48,7 @@ impl Node {
             health: Health::default(),
             refetch: Refetch::default(),
             wanted: (0..artifacts).collect(),
-            errand: None,
+            download: None,
             step: 0,
             ready: None,
         }
@@ -79,29 +79,29 @@ impl Node {
         self.refetch.record_start(&artifact.to_string());
         let mut order: Vec<usize> = (0..names.len()).collect();
         order.sort_by_key(|server| self.health.is_down(&names[*server], now));
-        self.errand = Some(Errand {
+        self.download = Some(Download {
             artifact,
             rounds: Rounds::new(order.len(), settings.attempts, RoundsPolicy::default()),
             order,
             held: None,
-            visit: None,
+            attempt: None,
         });
     }
 }
 
 /// One artifact's download.
-pub(crate) struct Errand {
+pub(crate) struct Download {
     pub(crate) artifact: usize,
     pub(crate) rounds: Rounds,
     /// The servers, in the order in which they are asked.
     pub(crate) order: Vec<usize>,
     /// What is there already: the place that gave it, and how much.
     pub(crate) held: Option<(usize, f64)>,
-    pub(crate) visit: Option<Visit>,
+    pub(crate) attempt: Option<Attempt>,
 }
 
 /// An attempt at one place.
-pub(crate) struct Visit {
+pub(crate) struct Attempt {
     pub(crate) place: usize,
     pub(crate) began: Duration,
     /// How often a body that broke off was resumed at once.

@@ -91,7 +91,7 @@ impl Server {
         self.shared
     }
 
-    /// The transfers that are over by now, which is told within a byte.
+    /// The transfers that have ended by now. A transfer has ended when less than one byte is left.
     pub(crate) fn over(&self) -> Option<usize> {
         let (mark, node) = self.running.first()?;
         (f64::from_bits(*mark) <= self.shared + 1.0).then_some(*node)

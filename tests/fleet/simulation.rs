@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use cni_keeper::model::FailureKind;
 use cni_keeper::retry::Next;
 
-use crate::node::{Node, Settings, Transfer, Visit};
+use crate::node::{Attempt, Node, Settings, Transfer};
 use crate::server::{Kind, Over, Server};
 
 /// What it takes to refuse a connection, or to answer without a body.
@@ -223,7 +223,7 @@ impl Simulation {
         loop {
             let it = &mut self.nodes[node];
             it.step += 1;
-            let Some(errand) = &mut it.errand else {
+            let Some(download) = &mut it.download else {
                 match it.next(moment) {
                     Some(artifact) => {
                         it.begin(artifact, &self.names, &self.scenario.settings, moment);
@@ -238,9 +238,9 @@ impl Simulation {
                     }
                 }
             };
-            match errand.rounds.next_step(moment, it.spread.next_number()) {
+            match download.rounds.next_step(moment, it.spread.next_number()) {
                 Next::Ask(place) => {
-                    errand.visit = Some(Visit {
+                    download.attempt = Some(Attempt {
                         place,
                         began: self.now,
                         resumes: 0,
@@ -253,7 +253,7 @@ impl Simulation {
                     return self.plan(self.now + pause, Event::Wake(node, step));
                 }
                 Next::Over => {
-                    it.errand = None;
+                    it.download = None;
                     it.refetch.record_failure(moment, it.spread.next_number());
                     self.given_up += 1;
                 }
@@ -263,9 +263,9 @@ impl Simulation {
 
     /// The server and place that a node is at.
     fn at(&self, node: usize) -> Option<(usize, usize)> {
-        let errand = self.nodes[node].errand.as_ref()?;
-        let place = errand.visit.as_ref()?.place;
-        Some((errand.order[place], place))
+        let download = self.nodes[node].download.as_ref()?;
+        let place = download.attempt.as_ref()?.place;
+        Some((download.order[place], place))
     }
 
     /// A node sends its request.
@@ -297,17 +297,19 @@ impl Simulation {
         let it = &mut self.nodes[node];
         it.step += 1;
         let step = it.step;
-        let Some(errand) = &mut it.errand else { return };
-        let Some(visit) = &mut errand.visit else {
+        let Some(download) = &mut it.download else {
             return;
         };
-        let held = errand.held.take_if(|(place, _)| *place == visit.place);
+        let Some(attempt) = &mut download.attempt else {
+            return;
+        };
+        let held = download.held.take_if(|(place, _)| *place == attempt.place);
         let held = held.map_or(0.0, |(_, held)| held);
         // What another place gave is let go of.
-        errand.held = Some((visit.place, held));
-        let left = self.scenario.artifacts[errand.artifact] - held;
+        download.held = Some((attempt.place, held));
+        let left = self.scenario.artifacts[download.artifact] - held;
         let (from, to) = self.servers[server].begin(node, left);
-        visit.transfer = Some(Transfer {
+        attempt.transfer = Some(Transfer {
             from,
             to,
             window: from,
@@ -317,11 +319,11 @@ impl Simulation {
 
     fn look_later(&mut self, node: usize, step: u64) {
         let settings = &self.scenario.settings;
-        let visit = self.nodes[node].errand.as_ref();
-        let Some(visit) = visit.and_then(|errand| errand.visit.as_ref()) else {
+        let attempt = self.nodes[node].download.as_ref();
+        let Some(attempt) = attempt.and_then(|download| download.attempt.as_ref()) else {
             return;
         };
-        let end = visit.began + settings.total_timeout;
+        let end = attempt.began + settings.total_timeout;
         let at = (self.now + settings.read_timeout).min(end);
         self.plan(at, Event::Look(node, step));
     }
@@ -334,13 +336,13 @@ impl Simulation {
         self.servers[server].advance(self.now);
         let mark = self.servers[server].mark();
         let settings = &self.scenario.settings;
-        let errand = self.nodes[node].errand.as_mut();
-        let Some(visit) = errand.and_then(|errand| errand.visit.as_mut()) else {
+        let download = self.nodes[node].download.as_mut();
+        let Some(attempt) = download.and_then(|download| download.attempt.as_mut()) else {
             return;
         };
-        let late = self.now >= visit.began + settings.total_timeout;
+        let late = self.now >= attempt.began + settings.total_timeout;
         let least = settings.min_rate * settings.read_timeout.as_secs_f64();
-        let Some(transfer) = &mut visit.transfer else {
+        let Some(transfer) = &mut attempt.transfer else {
             return;
         };
         let slow = mark - transfer.window < least;
@@ -364,15 +366,15 @@ impl Simulation {
             return;
         };
         let it = &mut self.nodes[node];
-        let Some(errand) = it.errand.take() else {
+        let Some(download) = it.download.take() else {
             return;
         };
-        if let Some(transfer) = errand.visit.and_then(|visit| visit.transfer) {
+        if let Some(transfer) = download.attempt.and_then(|attempt| attempt.transfer) {
             self.servers[server].end(node, transfer.to);
         }
         it.health.record_success(&self.names[server]);
-        it.wanted.retain(|artifact| *artifact != errand.artifact);
-        self.useful += self.scenario.artifacts[errand.artifact];
+        it.wanted.retain(|artifact| *artifact != download.artifact);
+        self.useful += self.scenario.artifacts[download.artifact];
         if it.wanted.is_empty() {
             it.refetch.reset();
             it.step += 1;
@@ -392,23 +394,23 @@ impl Simulation {
             return;
         };
         let mark = self.servers[server].mark();
-        let Some(errand) = &mut self.nodes[node].errand else {
+        let Some(download) = &mut self.nodes[node].download else {
             return;
         };
-        let Some(visit) = &mut errand.visit else {
+        let Some(attempt) = &mut download.attempt else {
             return;
         };
-        let Some(transfer) = visit.transfer.take() else {
+        let Some(transfer) = attempt.transfer.take() else {
             return;
         };
         self.servers[server].end(node, transfer.to);
         let came = mark - transfer.from;
-        let held = errand.held.map_or(0.0, |(_, held)| held);
-        errand.held = Some((place, held + came));
+        let held = download.held.map_or(0.0, |(_, held)| held);
+        download.held = Some((place, held + came));
         let goes_on = matches!(class, FailureKind::Reset | FailureKind::Timeout);
-        if goes_on && came > 0.0 && visit.resumes < RESUMES {
-            visit.resumes += 1;
-            visit.began = self.now;
+        if goes_on && came > 0.0 && attempt.resumes < RESUMES {
+            attempt.resumes += 1;
+            attempt.began = self.now;
             self.failed += 1;
             return self.ask(node);
         }
@@ -444,9 +446,9 @@ impl Simulation {
         let moment = self.moment();
         let it = &mut self.nodes[node];
         it.health.record_failure(&self.names[server], class, moment);
-        if let Some(errand) = &mut it.errand {
-            errand.visit = None;
-            errand.rounds.record_failure(place, class, after, moment);
+        if let Some(download) = &mut it.download {
+            download.attempt = None;
+            download.rounds.record_failure(place, class, after, moment);
         }
         self.act(node);
     }

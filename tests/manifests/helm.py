@@ -67,8 +67,8 @@ def objects(values=None, **where):
 def findings(values=None, chart=CHART):
     """What `helm lint` finds, except that it wants an icon."""
     report = helm_python.lint(chart, values or {}, strict=True, namespace="cni-keeper")
-    said = [f"{message['path']}: {message['error']}" for message in report["messages"]]
-    return [line for line in said if "icon is recommended" not in line] + report["errors"]
+    lines = [f"{message['path']}: {message['error']}" for message in report["messages"]]
+    return [line for line in lines if "icon is recommended" not in line] + report["errors"]
 
 
 def main():
@@ -87,9 +87,9 @@ def main():
     where = {"release": options.release, "namespace": options.namespace, "chart": options.chart}
 
     if options.command == "lint":
-        said = findings(values, options.chart)
-        print("\n".join(said) or f"{options.chart.name}: no findings")
-        return 1 if said else 0
+        lines = findings(values, options.chart)
+        print("\n".join(lines) or f"{options.chart.name}: no findings")
+        return 1 if lines else 0
     if options.command == "template":
         if options.notes:
             print(rendered(values, **where)["NOTES.txt"].strip())

@@ -260,7 +260,7 @@ class Refusals(unittest.TestCase):
         'config={"apiVersion":"cni-keeper/v2"}': ["/config/apiVersion", "cni-keeper/v1alpha1"],
         'config={"profile":"flanel"}': ["/config/profile", "must be one of", "flannel"],
         'config={"drfit":{}}': ["/config", "drfit", "not allowed"],
-        'config={"drift":{"policy":"mend"}}': ["/config/drift/policy", "must be one of", "heal"],
+        'config={"drift":{"policy":"fix"}}': ["/config/drift/policy", "must be one of", "heal"],
         'config={"drift":{"resync":"5 minutes"}}': ["/config/drift/resync", "does not match pattern"],
         'config={"drift":{"resync":"0s"}}': ["/config/drift/resync", "does not match pattern"],
         'config={"paths":{"binDir":"opt/cni/bin"}}': ["/config/paths/binDir", "does not match pattern"],

@@ -85,9 +85,9 @@ def validate(text):
         ran = subprocess.run(
             [rules.KEEPER, "validate", "--output", "json", file], capture_output=True, text=True, check=False, env={}
         )
-        said = json.loads(ran.stdout)
-        said["errors"] = [error.removeprefix(f"{file}:") for error in said["errors"]]
-        return ran.returncode, said
+        report = json.loads(ran.stdout)
+        report["errors"] = [error.removeprefix(f"{file}:") for error in report["errors"]]
+        return ran.returncode, report
 
 
 def open_questions(text):
@@ -121,7 +121,7 @@ def answered(text):
     return tree
 
 
-def told(text):
+def uncommented(text):
     """The keys under `fetch` in the comment at the top of a component."""
     comment = "\n".join(line.removeprefix("#").removeprefix(" ") for line in text.splitlines() if line.startswith("#"))
     inline = re.search(r"`fetch: (\{.*?\})`", comment)
@@ -211,15 +211,15 @@ class Rendered(unittest.TestCase):
           esac
         }
         """
-        said = subprocess.run(["bash", "-euc", kubectl + script], capture_output=True, check=True, text=True).stdout
-        given = [(words[2], json.loads(" ".join(words[6:]))["spec"]) for words in map(str.split, said.splitlines())]
+        report = subprocess.run(["bash", "-euc", kubectl + script], capture_output=True, check=True, text=True).stdout
+        given = [(words[2], json.loads(" ".join(words[6:]))["spec"]) for words in map(str.split, report.splitlines())]
         self.assertEqual(
             given,
             [(node, {"podCIDR": cidr, "podCIDRs": [cidr]}) for node, cidr in (("b", "10.244.12.0/24"), ("d", "10.244.13.0/24"))],
         )
         fresh = kubectl.replace("10.244.3.0/24 '' 10.244.11.0/24 ''", "''")
-        said = subprocess.run(["bash", "-euc", fresh + script], capture_output=True, check=True, text=True).stdout
-        self.assertEqual(re.findall(r'podCIDR": "(.*?)"', said), ["10.244.0.0/24", "10.244.1.0/24"])
+        report = subprocess.run(["bash", "-euc", fresh + script], capture_output=True, check=True, text=True).stdout
+        self.assertEqual(re.findall(r'podCIDR": "(.*?)"', report), ["10.244.0.0/24", "10.244.1.0/24"])
 
     def test_the_readme_lists_them_all(self):
         text = (MANIFESTS / "README.md").read_text(encoding="utf-8")
@@ -233,16 +233,16 @@ class Configurations(unittest.TestCase):
         for directory in kinds_of("Kustomization"):
             with self.subTest(directory):
                 text = rules.configuration(rendered(directory))
-                code, said = validate(text)
+                code, report = validate(text)
                 expected = [f"{line}: {place(keys)}: {what}" for line, keys, what in open_questions(text)]
-                self.assertEqual(said["errors"], expected)
-                self.assertEqual((code, said["valid"]), (64, False) if expected else (0, True))
+                self.assertEqual(report["errors"], expected)
+                self.assertEqual((code, report["valid"]), (64, False) if expected else (0, True))
 
     def test_filled_in_they_are_valid(self):
         for directory in kinds_of("Kustomization"):
             with self.subTest(directory):
-                code, said = validate(yaml.safe_dump(answered(rules.configuration(rendered(directory)))))
-                self.assertEqual((code, said["errors"], said["warnings"]), (0, [], []))
+                code, report = validate(yaml.safe_dump(answered(rules.configuration(rendered(directory)))))
+                self.assertEqual((code, report["errors"], report["warnings"]), (0, [], []))
 
     def test_only_what_the_operator_alone_knows_is_asked_for(self):
         asked = {
@@ -263,14 +263,14 @@ class Configurations(unittest.TestCase):
         config = answered(rules.configuration(rendered("overlays/aks-byocni")))
         for taken in ("169.254.0.0/16", "172.30.0.0/16", "172.31.0.0/16", "192.0.2.0/24"):
             config["network"]["podRanges"] = [taken]
-            code, said = validate(yaml.safe_dump(config))
+            code, report = validate(yaml.safe_dump(config))
             self.assertEqual(code, 64, taken)
-            self.assertTrue(any(error.count(taken) == 2 for error in said["errors"]), said["errors"])
+            self.assertTrue(any(error.count(taken) == 2 for error in report["errors"]), report["errors"])
         # A range that contains a reserved one is refused as well.
         config["network"]["podRanges"] = ["172.16.0.0/12"]
-        code, said = validate(yaml.safe_dump(config))
+        code, report = validate(yaml.safe_dump(config))
         self.assertEqual(code, 64)
-        self.assertTrue(any("172.30.0.0/16" in error for error in said["errors"]), said["errors"])
+        self.assertTrue(any("172.30.0.0/16" in error for error in report["errors"]), report["errors"])
 
     def test_images_of_platforms_keep_their_own_plugins(self):
         for platform in ("aks-byocni", "gke-cos"):
@@ -292,8 +292,8 @@ class Configurations(unittest.TestCase):
             with self.subTest(profile):
                 text = (MANIFESTS / f"profiles/{profile}/config.yaml").read_text(encoding="utf-8")
                 config = yaml.safe_dump(yaml.safe_load(text) | laid_over[0]).replace("DIGEST", "ab" * 32)
-                code, said = validate(config)
-                self.assertEqual((code, said["errors"], said["warnings"]), (0, [], []))
+                code, report = validate(config)
+                self.assertEqual((code, report["errors"], report["warnings"]), (0, [], []))
 
     def test_what_the_components_say_of_the_configuration_is_valid(self):
         """Each file that the configuration names for a component lies where the component mounts it."""
@@ -306,14 +306,14 @@ class Configurations(unittest.TestCase):
                 text = (MANIFESTS / f"components/{component}/kustomization.yaml").read_text(encoding="utf-8")
                 before, after = rendered("base"), rendered("base", f"components/{component}")
                 (mounted,) = mounted_in(after) - mounted_in(before)
-                fetch = told(text)
+                fetch = uncommented(text)
                 self.assertEqual(set(fetch), keys)
                 files = re.findall(r"'(/[^']+)'", str(fetch))
                 self.assertTrue(files)
                 self.assertEqual([file for file in files if not file.startswith(f"{mounted}/")], [])
                 config = answered((MANIFESTS / "base/config.yaml").read_text(encoding="utf-8"))
-                code, said = validate(yaml.safe_dump(config | {"fetch": fetch}))
-                self.assertEqual((code, said["errors"]), (0, []))
+                code, report = validate(yaml.safe_dump(config | {"fetch": fetch}))
+                self.assertEqual((code, report["errors"]), (0, []))
 
 
 def at(start, path, value):

@@ -69,12 +69,12 @@ def promtool(*arguments):
 
 class Rules(unittest.TestCase):
     def test_prometheus_reads_them(self):
-        code, said = promtool("check", "rules", "--lint-fatal", MONITORING / "alerts.yaml")
-        self.assertEqual(code, 0, said)
+        code, report = promtool("check", "rules", "--lint-fatal", MONITORING / "alerts.yaml")
+        self.assertEqual(code, 0, report)
 
     def test_each_fires_when_it_should_and_only_then(self):
-        code, said = promtool("test", "rules", Path(__file__).with_name("alerts_test.yaml"))
-        self.assertEqual(code, 0, said)
+        code, report = promtool("test", "rules", Path(__file__).with_name("alerts_test.yaml"))
+        self.assertEqual(code, 0, report)
 
     def test_no_alert_is_left_out_of_that(self):
         tests = yaml.safe_load(Path(__file__).with_name("alerts_test.yaml").read_text(encoding="utf-8"))["tests"]
@@ -142,8 +142,8 @@ class Dashboard(unittest.TestCase):
             with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
                 yaml.safe_dump({"groups": [{"name": "questions", "rules": rules}]}, file)
                 file.flush()
-                got, said = promtool("check", "rules", file.name)
-            self.assertEqual(got, code, said)
+                got, report = promtool("check", "rules", file.name)
+            self.assertEqual(got, code, report)
 
 
 class Served(unittest.TestCase):

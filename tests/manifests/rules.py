@@ -103,8 +103,8 @@ def is_uninstall(objects):
 def asks_the_api(objects):
     config = yaml.safe_load(configuration(objects))
     facts = (config.get("network") or {}).get("facts") or []
-    told = config.get("kubernetes") or {}
-    return {"kubernetes": "node"} in facts or any(told.get(key) for key in ("condition", "events", "removeTaint"))
+    declared = config.get("kubernetes") or {}
+    return {"kubernetes": "node"} in facts or any(declared.get(key) for key in ("condition", "events", "removeTaint"))
 
 
 def tokens(objects):
@@ -290,8 +290,8 @@ def config_map(objects):
 
 @cache
 def known_variables():
-    said = subprocess.run([KEEPER, "run", "--help"], check=True, capture_output=True, text=True).stdout
-    return set(re.findall(r"\[env: (\w+)=", said))
+    report = subprocess.run([KEEPER, "run", "--help"], check=True, capture_output=True, text=True).stdout
+    return set(re.findall(r"\[env: (\w+)=", report))
 
 
 def environment(objects):

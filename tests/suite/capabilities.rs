@@ -13,7 +13,7 @@ use crate::support::skipped;
 
 const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/base/daemonset.yaml");
 const BRIDGE: &str = "opt/cni/bin/bridge";
-const RIVAL: &str = "etc/cni/net.d/05-other.conflist";
+const FOREIGN: &str = "etc/cni/net.d/05-other.conflist";
 
 /// Something that happens to a node, and the capability without which it cannot be repaired.
 struct Damage {
@@ -56,7 +56,7 @@ const DAMAGES: [Damage; 7] = [
         deed: |node| {
             let network =
                 r#"{"cniVersion": "1.0.0", "name": "other", "plugins": [{"type": "bridge"}]}"#;
-            replace(node, RIVAL, network.as_bytes());
+            replace(node, FOREIGN, network.as_bytes());
         },
     },
     Damage {

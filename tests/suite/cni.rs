@@ -298,13 +298,13 @@ fn what_we_accept_works_and_what_works_we_accept() {
         let content = bytes(case, "conflist");
         let report = validate_conflist(&content);
         if let Some(summary) = &report.summary {
-            let said = json!({
+            let message = json!({
                 "name": summary.name,
                 "selected_version": summary.version,
                 "plugin_types": summary.chain,
                 "capabilities": summary.capabilities,
             });
-            for (key, ours) in said.as_object().unwrap() {
+            for (key, ours) in message.as_object().unwrap() {
                 let none = json!([]);
                 let theirs = case["libcni"].get(key).unwrap_or(&none);
                 if flag(case, "/libcni/load_ok") && theirs != ours {

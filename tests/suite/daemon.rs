@@ -44,7 +44,7 @@ fn node() -> Node {
 
 /// An entry of the drift log.
 #[derive(Debug)]
-struct Told {
+struct ReportedDrift {
     path: String,
     kind: String,
     what: String,
@@ -57,7 +57,7 @@ struct Told {
     by: Option<String>,
 }
 
-impl From<&Value> for Told {
+impl From<&Value> for ReportedDrift {
     fn from(entry: &Value) -> Self {
         let outcome = &entry["outcome"];
         let text = |value: &Value| value.as_str().map(str::to_owned);
@@ -77,14 +77,14 @@ impl From<&Value> for Told {
 }
 
 /// The drift log, newest first.
-fn drifts(agent: &Agent) -> Vec<Told> {
-    agent.drift().iter().map(Told::from).collect()
+fn drifts(agent: &Agent) -> Vec<ReportedDrift> {
+    agent.drift().iter().map(ReportedDrift::from).collect()
 }
 
 /// The only drift in the log.
 #[track_caller]
-fn only_drift(agent: &Agent) -> Told {
-    let mut told = drifts(agent);
-    assert_eq!(told.len(), 1, "{told:#?}\n{}", agent.log());
-    told.remove(0)
+fn only_drift(agent: &Agent) -> ReportedDrift {
+    let mut reported = drifts(agent);
+    assert_eq!(reported.len(), 1, "{reported:#?}\n{}", agent.log());
+    reported.remove(0)
 }

@@ -344,7 +344,7 @@ async fn fault_39_a_mount_that_hangs_stops_nothing_else() {
 }
 
 #[tokio::test]
-async fn what_is_no_usable_url_is_said_so() {
+async fn an_unusable_url_is_rejected_with_the_reason() {
     let sources = ["gopher://host/a", "file://host/a", "no url", "https://"];
     let case = Case::new(b"", &sources.map(str::to_owned)).attempts(3);
     for tried in case.fails().await {
@@ -405,7 +405,7 @@ async fn an_artifact_over_the_size_limit_is_refused_announced_or_not() {
 
 /// Fault 9: a full disk ends the download; another source would not help.
 #[tokio::test]
-async fn fault_9_a_full_disk_is_told_as_such() {
+async fn fault_9_a_full_disk_is_reported_as_such() {
     struct Full(File);
     impl Read for Full {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

@@ -138,11 +138,11 @@ fn promtool(text: &str) -> Option<String> {
     stdin.write_all(text.as_bytes()).unwrap();
     drop(stdin);
     let output = child.wait_with_output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
+    let message = [output.stdout, output.stderr].concat();
     Some(format!(
         "{}: {}",
         output.status,
-        String::from_utf8(said).unwrap()
+        String::from_utf8(message).unwrap()
     ))
 }
 
@@ -150,8 +150,10 @@ fn promtool(text: &str) -> Option<String> {
 fn prometheus_finds_nothing_to_say_about_them() {
     for status in [started(), eventful()] {
         let text = render_metrics(&status);
-        let Some(said) = promtool(&text) else { return };
-        assert_eq!(said, "exit status: 0: ", "{text}");
+        let Some(message) = promtool(&text) else {
+            return;
+        };
+        assert_eq!(message, "exit status: 0: ", "{text}");
     }
 }
 
@@ -163,10 +165,10 @@ fn prometheus_would_notice_a_mistake() {
         render_metrics(&started()).replace("# HELP cni_keeper_ready", "# cni_keeper_ready"),
         render_metrics(&started()).replace("_total", ""),
     ] {
-        let Some(said) = promtool(&broken) else {
+        let Some(message) = promtool(&broken) else {
             return;
         };
-        assert_ne!(said, "exit status: 0: ", "{broken}");
+        assert_ne!(message, "exit status: 0: ", "{broken}");
     }
 }
 
@@ -217,7 +219,7 @@ fn what_has_not_happened_is_zero() {
 }
 
 #[test]
-fn what_has_happened_is_told_once() {
+fn what_has_happened_is_reported_once() {
     assert_samples(
         &render_metrics(&eventful()),
         &[

@@ -16,12 +16,12 @@ fn text(page: &str) -> String {
     let body = page.split_once("<body").unwrap().1;
     let mut text = String::new();
     for piece in body.split('<').skip(1) {
-        let (tag, said) = piece.split_once('>').unwrap();
+        let (tag, message) = piece.split_once('>').unwrap();
         // Blocks stand apart, words within a line do not.
         if !["code", "/code", "em", "/em", "/span", "a", "/a"].contains(&tag) {
             text.push(' ');
         }
-        text.push_str(said);
+        text.push_str(message);
     }
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -30,7 +30,7 @@ fn text(page: &str) -> String {
 fn says(page: &str, lines: &[&str]) {
     let shown = text(page);
     for line in lines {
-        assert!(shown.contains(line), "not said: {line}\n{shown}");
+        assert!(shown.contains(line), "not in the output: {line}\n{shown}");
     }
 }
 
@@ -80,7 +80,7 @@ fn a_node_that_is_not_ready_begins_with_the_reason_and_how_to_fix_it() {
 }
 
 #[test]
-fn drift_is_told_with_its_end_and_its_cause() {
+fn drift_is_reported_with_its_end_and_its_cause() {
     let page = page(&drifting());
     says(
         &page,
@@ -114,7 +114,7 @@ fn the_policy_decides_what_is_advised() {
 
 /// A page of a nearly empty status still makes sense.
 #[test]
-fn what_is_not_there_is_said_in_words() {
+fn missing_facts_are_stated_in_words() {
     let status = bare();
     says(
         &page(&status),
@@ -191,7 +191,7 @@ fn nothing_from_outside_becomes_markup() {
 
 /// Every reason is on the page, not only the first.
 #[test]
-fn all_reasons_are_told() {
+fn all_reasons_are_reported() {
     let mut status = ready();
     let reasons = ["reason one", "reason two", "reason three"];
     reasons

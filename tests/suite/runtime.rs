@@ -38,7 +38,7 @@ async fn ask(host: &Host) -> Result<CriStatus, RuntimeError> {
     query_runtime_status(host, Path::new(SOCKET)).await
 }
 
-/// What is said of a runtime that does `serve` with the one connection that it gets.
+/// The result for a runtime that does `serve` with the one connection that it gets.
 async fn against<S>(serve: impl FnOnce(UnixStream) -> S) -> Result<CriStatus, RuntimeError>
 where
     S: Future<Output = ()>,
@@ -117,7 +117,7 @@ async fn speak(
     }
 }
 
-/// What is said of a runtime with this answer.
+/// The result for a runtime with this answer.
 async fn replied(reply: Reply) -> Result<CriStatus, RuntimeError> {
     let mut reply = Some(reply);
     against(|stream| {

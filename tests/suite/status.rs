@@ -54,38 +54,42 @@ fn asked(server: &Server, arguments: &str) -> Outcome {
 
 /// Fails unless such a line is there, whatever the blanks between its fields and the ages in it.
 #[track_caller]
-fn line(told: &Outcome, start: &str) {
+fn line(reported: &Outcome, start: &str) {
     let squeezed = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
-    let found = told
+    let found = reported
         .stdout
         .lines()
         .any(|line| squeezed(line).contains(start));
-    assert!(found, "no line: {start}\n{told}");
+    assert!(found, "no line: {start}\n{reported}");
 }
 
 #[test]
-fn a_ready_node_is_told_in_few_lines() {
-    let told = asked(&agent(&[ready()]), "");
-    told.exits(0);
+fn a_ready_node_is_described_in_few_lines() {
+    let reported = asked(&agent(&[ready()]), "");
+    reported.exits(0);
     assert!(
-        told.stdout.starts_with("Ready  worker-7.example  checked "),
-        "{told}"
+        reported
+            .stdout
+            .starts_with("Ready  worker-7.example  checked "),
+        "{reported}"
     );
     line(
-        &told,
+        &reported,
         "ok config, binaries, conflist, precedence, plugins, gates, watch, conflict",
     );
     line(
-        &told,
+        &reported,
         "ok /opt/cni/bin/bridge cni-plugins v1.9.1 1912ac7fe9e6",
     );
     line(
-        &told,
+        &reported,
         "bridge → portmap → bandwidth → firewall (pod-network in 10-cni-keeper.conflist, CNI 1.0.0)",
     );
-    line(&told, "CRI-O takes 10-cni-keeper.conflist");
-    told.does_not_say("LAST DRIFTS").does_not_say("FAILURES");
-    assert_eq!(told.stderr, "");
+    line(&reported, "CRI-O takes 10-cni-keeper.conflist");
+    reported
+        .does_not_say("LAST DRIFTS")
+        .does_not_say("FAILURES");
+    assert_eq!(reported.stderr, "");
 }
 
 /// Wrong files are all listed, right files only if there are few.
@@ -97,61 +101,61 @@ fn many_files_take_few_lines() {
         file.path.set_file_name(format!("plugin-{number}"));
         status.snapshot.files.insert(0, file);
     }
-    let told = asked(&agent(&[status]), "");
+    let reported = asked(&agent(&[status]), "");
     line(
-        &told,
+        &reported,
         "missing /opt/cni/bin/bridge cni-plugins v1.9.1 expected 1912ac7fe9e6",
     );
-    line(&told, "ok /opt/cni/bin: plugin-11 plugin-10 ");
+    line(&reported, "ok /opt/cni/bin: plugin-11 plugin-10 ");
 }
 
 #[test]
-fn drift_is_told_with_its_end() {
-    let told = asked(&agent(&[drifting()]), "");
-    told.exits(1);
+fn drift_is_reported_with_its_end() {
+    let reported = asked(&agent(&[drifting()]), "");
+    reported.exits(1);
     assert!(
-        told.stdout.starts_with("Not ready  worker-7.example  "),
-        "{told}"
+        reported.stdout.starts_with("Not ready  worker-7.example  "),
+        "{reported}"
     );
-    line(&told, "failed binaries /opt/cni/bin/bridge is missing");
+    line(&reported, "failed binaries /opt/cni/bin/bridge is missing");
     line(
-        &told,
+        &reported,
         "failed conflict /opt/cni/bin/bridge was undone 7 times in 40 s",
     );
-    line(&told, "odd watch degraded: ");
+    line(&reported, "odd watch degraded: ");
     line(
-        &told,
+        &reported,
         "content /etc/cni/net.d/10-cni-keeper.conflist configuration expected 9466b1c27c0b, found 1fb9f4097256",
     );
     line(
-        &told,
+        &reported,
         "open bridge is missing; backing off, tried again in 12 s, 7 times in a row, by a program that deletes it",
     );
     line(
-        &told,
+        &reported,
         "healed in 1.3 ms bridge is missing; placed from the store",
     );
-    line(&told, "gone by itself after 1 min bridge has sha256");
+    line(&reported, "gone by itself after 1 min bridge has sha256");
     line(
-        &told,
+        &reported,
         "cannot reach mirror.example: no such host; check the DNS of the node (4 times in a row)",
     );
 }
 
 #[test]
-fn what_stops_the_runtimes_is_told() {
-    let told = asked(&agent(&[blocked()]), "");
-    told.exits(1);
+fn what_stops_the_runtimes_is_reported() {
+    let reported = asked(&agent(&[blocked()]), "");
+    reported.exits(1);
     line(
-        &told,
+        &reported,
         "containerd takes nothing 05-broken.conf does not load: line 1 column 2",
     );
     line(
-        &told,
+        &reported,
         "waiting /etc/cni/net.d/10-cni-keeper.conflist configuration 9466b1c27c0b",
     );
     line(
-        &told,
+        &reported,
         "failed gates file /run/flannel/subnet.env does not exist yet",
     );
 }
@@ -160,9 +164,9 @@ fn what_stops_the_runtimes_is_told() {
 #[test]
 fn a_script_gets_all_of_it() {
     let (status, drift) = documents(&drifting());
-    let told = asked(&agent(&[drifting()]), "--output json");
+    let reported = asked(&agent(&[drifting()]), "--output json");
     assert_eq!(
-        told.exits(1).json(),
+        reported.exits(1).json(),
         json!({ "status": status, "drift": drift })
     );
     assert_eq!(
@@ -172,19 +176,19 @@ fn a_script_gets_all_of_it() {
 }
 
 #[test]
-fn an_agent_that_is_not_there_is_told_in_one_line() {
+fn a_missing_agent_is_reported_in_one_line() {
     let node = Node::empty();
     // Nothing listens on port 1.
-    let told = node.run("status --address 127.0.0.1:1");
-    told.exits(2);
-    assert_eq!(told.stdout, "");
+    let reported = node.run("status --address 127.0.0.1:1");
+    reported.exits(2);
+    assert_eq!(reported.stdout, "");
     assert_eq!(
-        told.stderr,
+        reported.stderr,
         "error: no agent answers at http://127.0.0.1:1 (Connection refused (os error 111)); is it running? --address \
          asks elsewhere, and `cni-keeper verify` checks the disk without it\n"
     );
-    let told = node.run("status --address 127.0.0.1:1 -o json");
-    let errors = told.exits(2).json();
+    let reported = node.run("status --address 127.0.0.1:1 -o json");
+    let errors = reported.exits(2).json();
     assert!(
         errors["errors"][0]
             .as_str()
@@ -198,7 +202,7 @@ fn an_agent_that_is_not_there_is_told_in_one_line() {
 fn an_answer_that_is_none_is_not_believed() {
     let server = Server::http();
     let (status, _) = documents(&ready());
-    for (first, second, told) in [
+    for (first, second, reported) in [
         (Reply::status(404), None, "/status answers 404 Not Found; "),
         (
             Reply::ok(b"<html>"),
@@ -228,7 +232,7 @@ fn an_answer_that_is_none_is_not_believed() {
     ] {
         server.on("/status", [first]);
         server.on("/drift", second);
-        asked(&server, "").exits(2).says(told);
+        asked(&server, "").exits(2).says(reported);
     }
 }
 
@@ -264,9 +268,9 @@ fn the_address_is_found_where_it_is_configured() {
 #[test]
 fn control_characters_are_shown_and_not_obeyed() {
     for arguments in ["", "-o json"] {
-        let told = asked(&agent(&[hostile("a\x1b[2J\nb")]), arguments);
-        told.exits(1);
-        assert!(!told.to_string().contains('\x1b'), "{told:?}");
+        let reported = asked(&agent(&[hostile("a\x1b[2J\nb")]), arguments);
+        reported.exits(1);
+        assert!(!reported.to_string().contains('\x1b'), "{reported:?}");
     }
     asked(&agent(&[hostile("a\x1b[2J\nb")]), "").says("a\\u{1b}[2J\\nb");
 }
@@ -336,7 +340,7 @@ impl Watch {
             before += &line;
             before.push('\n');
         }
-        panic!("not said: {text}\n{before}");
+        panic!("not in the output: {text}\n{before}");
     }
 
     fn interrupted(&mut self) -> Option<i32> {

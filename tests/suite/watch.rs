@@ -78,24 +78,24 @@ impl Scene {
         self.runtime.block_on(wait).expect("a hint")
     }
 
-    /// Everything that is told until now: the kernel keeps events in order, so a last one of our own ends it.
+    /// Everything that was reported until now. The kernel keeps events in order, so an event of our own marks the end.
     /// The directories are armed again at each hint, as by the loop.
     #[track_caller]
-    fn told(&mut self) -> BTreeSet<PathBuf> {
+    fn reported(&mut self) -> BTreeSet<PathBuf> {
         self.markers += 1;
         let marker = self.base.join(format!("marker-{}", self.markers));
         // A directory, because that is a single event.
         fs::create_dir(&marker).unwrap();
-        let mut told = BTreeSet::new();
+        let mut reported = BTreeSet::new();
         loop {
             let hint = self.hint();
             assert!(!hint.rescan, "{hint:?}");
             let ended = hint.paths.contains(&marker);
-            told.extend(hint.paths);
+            reported.extend(hint.paths);
             self.arm().unwrap();
             if ended {
-                told.remove(&marker);
-                return told;
+                reported.remove(&marker);
+                return reported;
             }
         }
     }
@@ -103,9 +103,9 @@ impl Scene {
     /// Fails unless a change of this file in the leaf is reported, and nothing else.
     #[track_caller]
     fn sees_the_leaf(&mut self) {
-        self.told();
+        self.reported();
         fs::write(self.wanted(), "seen").unwrap();
-        assert_eq!(self.told(), BTreeSet::from([self.wanted()]));
+        assert_eq!(self.reported(), BTreeSet::from([self.wanted()]));
     }
 }
 

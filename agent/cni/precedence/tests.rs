@@ -129,7 +129,7 @@ fn crio_goes_by_what_the_plugins_answer() {
         stands(&[list("10-ours.conflist", "ours", "old")]).1,
         Precedence::Refused(refused.clone())
     );
-    // With another network picked, it is still ours that needs mending.
+    // The runtime picks another network, but ours is the one that needs a fix.
     let entries = [
         list("10-ours.conflist", "ours", "old"),
         list("20.conflist", "x", "bridge"),

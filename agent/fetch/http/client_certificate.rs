@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_key_or_certificate_is_told_without_showing_it() {
+    fn what_is_no_key_or_certificate_is_reported_without_showing_it() {
         let block =
             |label: &str| format!("-----BEGIN {label}-----\nc2VjcmV0\n-----END {label}-----\n");
         for (pem, word) in [

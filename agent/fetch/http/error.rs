@@ -281,7 +281,7 @@ fn status_advice(code: u16) -> &'static str {
         }
         404 | 410 => "; nothing is there: check version, architecture and path of the source",
         429 => "; it asks for fewer requests: use a mirror",
-        500..=599 => "; the server or a proxy before it is in trouble",
+        500..=599 => "; the server or a proxy in front of it fails",
         _ => "",
     }
 }

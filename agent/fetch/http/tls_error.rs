@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_wants_to_know_us_is_told_from_one_that_does_not_like_us() {
+    fn a_server_that_wants_credentials_differs_from_one_that_rejects_them() {
         let text = |alert| explain_tls_error(&rustls::Error::AlertReceived(alert), "host");
         for (alert, word) in [
             (

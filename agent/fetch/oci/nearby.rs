@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_nearest_directory_that_is_there_is_told() {
+    fn the_nearest_directory_that_is_there_is_reported() {
         let nearby = |paths: &[&str]| {
             let mut nearby = NearbyPaths::new("opt/cni/bin/bridge");
             paths.iter().for_each(|path| nearby.add_path(path));
@@ -79,7 +79,7 @@ mod tests {
         );
         let many: Vec<String> = (10..40).map(|n| format!("opt/{n}\x1b")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
-        let told = nearby(&many);
-        assert!(told.ends_with("29\\u{1b} and more"), "{told}");
+        let reported = nearby(&many);
+        assert!(reported.ends_with("29\\u{1b} and more"), "{reported}");
     }
 }

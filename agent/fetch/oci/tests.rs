@@ -1,4 +1,4 @@
-//! Whole images in memory, good and evil: what is asked for, what is taken, and how the bad ones are told.
+//! Whole images in memory, good and hostile: what is requested, what is taken, and which errors the bad ones give.
 
 use std::collections::HashMap;
 use std::convert::Infallible;

@@ -157,7 +157,7 @@ mod tests {
         .unwrap();
     }
 
-    /// Fault 54: every pair of two different architectures is told apart.
+    /// Fault 54: every pair of two different architectures is distinguished.
     #[test]
     fn fault_54_no_architecture_passes_for_another() {
         for built in Arch::ALL {

@@ -156,7 +156,7 @@ fn prepare_machine(dir: &Path) {
         let target = format!("/proc/sys/{name}");
         run("mount", &["--bind", path(&file), &target]);
     }
-    // Where a kubelet has containerd write the logs of pods, whatever it is told.
+    // A kubelet makes containerd write the logs of pods here, whatever its configuration.
     run("mount", &["-t", "tmpfs", "tmpfs", "/var/log"]);
 }
 

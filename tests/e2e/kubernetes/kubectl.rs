@@ -39,8 +39,8 @@ impl Kubectl {
             .arg(&self.config)
             .output()
             .unwrap();
-        let said = || String::from_utf8_lossy(&output.stderr).into_owned();
-        output.status.success().then_some(()).ok_or_else(said)
+        let message = || String::from_utf8_lossy(&output.stderr).into_owned();
+        output.status.success().then_some(()).ok_or_else(message)
     }
 
     /// What it prints, or what it says went wrong.
@@ -51,11 +51,11 @@ impl Kubectl {
             .args(args)
             .output()
             .unwrap();
-        let said = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        let message = |bytes| String::from_utf8_lossy(bytes).into_owned();
         if output.status.success() {
-            Ok(said(&output.stdout))
+            Ok(message(&output.stdout))
         } else {
-            Err(said(&output.stderr))
+            Err(message(&output.stderr))
         }
     }
 

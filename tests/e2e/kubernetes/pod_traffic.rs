@@ -38,9 +38,12 @@ impl PodTraffic {
 
     /// Waits for more traffic, checks that nothing was lost since it began, and returns how much there was.
     pub(crate) async fn assert_uninterrupted(&self, kubectl: &Kubectl) -> String {
-        let (pings, pages) = (said(kubectl, "ping").len(), said(kubectl, "pages").len());
+        let (pings, pages) = (
+            message(kubectl, "ping").len(),
+            message(kubectl, "pages").len(),
+        );
         let (pings, pages) = until("two pods to go on talking", async || {
-            let (pings_now, pages_now) = (said(kubectl, "ping"), said(kubectl, "pages"));
+            let (pings_now, pages_now) = (message(kubectl, "ping"), message(kubectl, "pages"));
             // The first line of ping is a heading.
             if pings_now.len() > pings + 1 && pages_now.len() > pages {
                 Ok((pings_now, pages_now))
@@ -104,7 +107,7 @@ fn container(name: &str, script: &str) -> Value {
 }
 
 /// The whole lines that a container has written.
-fn said(kubectl: &Kubectl, container: &str) -> Vec<String> {
+fn message(kubectl: &Kubectl, container: &str) -> Vec<String> {
     let text = kubectl.try_run(&["logs", PINGING, container]);
     let text = text.unwrap_or_default();
     let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);

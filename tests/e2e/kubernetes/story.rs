@@ -84,9 +84,9 @@ impl Story {
             .kubectl
             .until(&what, &["node", NODE], |node| {
                 let ready = condition(node, "Ready").ok_or("it has none")?;
-                let said = ready["message"].as_str().unwrap_or_default();
-                if ready["status"] == status && said.contains(message) {
-                    Ok(said.to_owned())
+                let actual = ready["message"].as_str().unwrap_or_default();
+                if ready["status"] == status && actual.contains(message) {
+                    Ok(actual.to_owned())
                 } else {
                     Err(ready.to_string())
                 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use cni_keeper::cni::{DirEntry, DropIns, EntryKind, SPEC_VERSIONS};
 use serde_json::Value;
 
-/// The cases of one file of the corpus; `None`, said on stderr, where there is no corpus.
+/// The cases of one file of the corpus. Where there is no corpus: `None`, and a line on stderr.
 pub(super) fn cases(file: &str) -> Option<Vec<Value>> {
     let path = directory().join(file);
     let Ok(text) = fs::read_to_string(&path) else {

@@ -9,16 +9,16 @@ use super::mistakes::MISTAKES;
 use super::{WHOLE, load_text, whole_with};
 
 #[test]
-fn each_mistake_is_told_on_one_exact_line() {
+fn each_mistake_is_reported_on_one_exact_line() {
     let mut wrong = String::new();
     for (from, to, expected) in MISTAKES {
-        let said = match load_text(&whole_with(from, to)) {
+        let message = match load_text(&whole_with(from, to)) {
             Ok(_) => "(accepted)".to_owned(),
             Err(errors) => errors.to_string(),
         };
-        if said != *expected {
+        if message != *expected {
             wrong.push_str(&format!(
-                "{from:?} -> {to:?}\n  said {said:?}\n  not  {expected:?}\n"
+                "{from:?} -> {to:?}\n  message  {message:?}\n  expected {expected:?}\n"
             ));
         }
     }
@@ -26,14 +26,14 @@ fn each_mistake_is_told_on_one_exact_line() {
     assert!(load_text(WHOLE).is_ok());
 }
 
-/// Loads a whole text and gives what is said of it.
-fn said_of(text: &str, overrides: &Overrides) -> String {
+/// Loads a whole text and returns the messages about it.
+fn messages_for(text: &str, overrides: &Overrides) -> String {
     let loaded = load(text, Path::new("config.yaml"), overrides);
     loaded.map_or_else(|errors| errors.to_string(), |_| "(accepted)".to_owned())
 }
 
 #[test]
-fn all_mistakes_are_told_in_the_order_of_the_file() {
+fn all_mistakes_are_reported_in_the_order_of_the_file() {
     let text = WHOLE
         .replace("binDir: /opt", "binDir: opt")
         .replace("1db1c76b303", "1db1c76b30")
@@ -88,7 +88,11 @@ fn a_text_that_is_no_configuration_is_refused() {
             "config.yaml:2: kind: given twice, first on line 1; remove one of them",
         ),
     ] {
-        assert_eq!(said_of(text, &Overrides::default()), expected, "{text:?}");
+        assert_eq!(
+            messages_for(text, &Overrides::default()),
+            expected,
+            "{text:?}"
+        );
     }
 }
 
@@ -98,16 +102,16 @@ fn deep_nesting_does_not_exhaust_the_stack() {
     let in_small_thread = |levels: usize| {
         let text = format!("a: {}1{}", "[".repeat(levels), "]".repeat(levels));
         let thread = std::thread::Builder::new().stack_size(1 << 20);
-        let said = move || said_of(&text, &Overrides::default());
-        thread.spawn(said).unwrap().join().unwrap()
+        let message = move || messages_for(&text, &Overrides::default());
+        thread.spawn(message).unwrap().join().unwrap()
     };
     assert!(in_small_thread(23).contains("a: unknown key"));
     for (levels, expected) in [
         (24, "nested too deeply"),
         (10_000, "recursion limit exceeded"),
     ] {
-        let said = in_small_thread(levels);
-        assert!(said.contains(expected), "{said}");
+        let message = in_small_thread(levels);
+        assert!(message.contains(expected), "{message}");
     }
 }
 
@@ -121,20 +125,20 @@ fn an_anchor_bomb_does_not_go_off() {
         bomb.push_str(&format!("a{level}: &a{level} [{row}]\n"));
     }
     assert_eq!(
-        said_of(&bomb, &Overrides::default()),
+        messages_for(&bomb, &Overrides::default()),
         "config.yaml:1:9: anchors and aliases are not supported; write the value itself, or put it in quotes if it is text"
     );
 }
 
 #[test]
-fn a_node_without_a_pin_is_told_which_architectures_have_one() {
+fn a_node_without_a_pin_is_reported_which_architectures_have_one() {
     let text = "apiVersion: cni-keeper/v1alpha1\nkind: NodeNetwork\nprofile: reference-ptp\n";
     let overrides = Overrides {
         arch: Some(Arch::S390x),
         ..Overrides::default()
     };
     assert_eq!(
-        said_of(text, &overrides),
+        messages_for(text, &overrides),
         "config.yaml:3: profile reference-ptp: artifacts[0].sha256: no digest for s390x, only for amd64, arm, arm64, ppc64le, riscv64; add the one of the s390x asset"
     );
 }
@@ -150,7 +154,7 @@ artifacts:
     version: v1.8.0
 ";
     assert_eq!(
-        said_of(text, &Overrides::default()),
+        messages_for(text, &Overrides::default()),
         format!(
             "config.yaml:5: artifacts[0].sha256: missing; an artifact without a digest is never installed: write sha256: {{{}: <digest>}}",
             Arch::of_this_program().unwrap()
@@ -161,7 +165,7 @@ artifacts:
 #[test]
 fn the_profile_cannot_say_what_schema_the_file_is_written_in() {
     assert_eq!(
-        said_of("profile: flannel\n", &Overrides::default()),
+        messages_for("profile: flannel\n", &Overrides::default()),
         "\
 config.yaml:1: apiVersion: missing; write apiVersion: cni-keeper/v1alpha1
 config.yaml:1: kind: missing; write kind: NodeNetwork"
@@ -185,13 +189,13 @@ fn a_mistake_in_a_flag_names_the_flag() {
             arch: Some(Arch::Amd64),
             ..Overrides::default()
         };
-        assert_eq!(said_of(WHOLE, &overrides), expected);
+        assert_eq!(messages_for(WHOLE, &overrides), expected);
     }
 }
 
 /// An overlay as it is delivered: the operator learns of everything that is missing at once.
 #[test]
-fn all_that_is_to_be_filled_in_is_told_with_line_key_and_hint_and_nothing_else() {
+fn all_that_is_to_be_filled_in_is_reported_with_line_key_and_hint_and_nothing_else() {
     let text = "\
 apiVersion: cni-keeper/v1alpha1
 kind: NodeNetwork
@@ -211,7 +215,10 @@ artifacts:
 config.yaml:5: network.podRanges[0]: FILL-IN: the cluster's pod range
 config.yaml:7: network.facts[0].values.node.podCIDR: FILL-IN: this node's part of it
 config.yaml:13: artifacts[0].sources[0]: FILL-IN: a mirror that the nodes can reach";
-    assert_eq!(said_of(text, &Overrides::default()), expected);
+    assert_eq!(messages_for(text, &Overrides::default()), expected);
     let known_profile = text.replace("reference-brige", "reference-bridge");
-    assert_eq!(said_of(&known_profile, &Overrides::default()), expected);
+    assert_eq!(
+        messages_for(&known_profile, &Overrides::default()),
+        expected
+    );
 }

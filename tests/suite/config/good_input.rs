@@ -163,7 +163,7 @@ fn a_profile_and_a_pod_cidr_are_enough() {
     assert_eq!(settings.runtime, None);
     assert!(
         !settings.kubernetes.reports_anything(),
-        "the API is told nothing"
+        "nothing is reported to the API"
     );
     assert_eq!(settings.kubernetes.server, None);
     let account = Path::new("/var/run/secrets/kubernetes.io/serviceaccount");
@@ -264,8 +264,8 @@ fn flags_go_before_the_file() {
         ..overrides
     };
     let settings = load(WHOLE, file, &overrides);
-    let said = settings.unwrap_err().to_string();
-    assert!(said.contains("no digest for arm64"), "{said}");
+    let message = settings.unwrap_err().to_string();
+    assert!(message.contains("no digest for arm64"), "{message}");
 }
 
 #[test]
@@ -356,7 +356,7 @@ fn a_finding_in_the_conflist_leads_to_its_line() {
 }
 
 #[test]
-fn the_cluster_can_be_asked_and_told() {
+fn the_cluster_can_be_read_and_reported_to() {
     let text = "\
 apiVersion: cni-keeper/v1alpha1
 kind: NodeNetwork

@@ -285,7 +285,7 @@ pub(super) const MISTAKES: &[(&str, &str, &str)] = &[
      "config.yaml:62: kubernetes.removeTaint: 'a=b:NoSchedule' is not the key of a taint; write a key such as cni-keeper.dev/not-ready, without value and effect"),
     ("runtime:\n  endpoint: unix:///run/containerd/containerd.sock", "kubernetes: {tokenFile: token}",
      "config.yaml:62: kubernetes.tokenFile: 'token' is not an absolute path; begin it with /"),
-    // What is to be filled in is told before anything else, and nothing else is.
+    // Values that are still to be filled in are reported alone, before any other mistake.
     ("policy: report\n  resync: 10m", "policy: \"FILL-IN: heal or report\"\n  resync: 10",
      "config.yaml:48: drift.policy: FILL-IN: heal or report"),
 ];

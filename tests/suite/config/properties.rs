@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 
 use super::{WHOLE, load_text};
 
-/// Loads a text; whatever is said of it is one line for each mistake.
+/// Loads a text. Whatever the mistakes are, the message has one line for each.
 fn load_and_check(text: &str) {
     let Err(errors) = load_text(text) else { return };
-    let said = errors.to_string();
-    let lines: Vec<&str> = said.split('\n').collect();
-    assert_eq!(lines.len(), errors.all().len(), "{said:?}");
-    assert!(!said.is_empty());
+    let message = errors.to_string();
+    let lines: Vec<&str> = message.split('\n').collect();
+    assert_eq!(lines.len(), errors.all().len(), "{message:?}");
+    assert!(!message.is_empty());
     for line in lines {
         assert!(line.starts_with("config.yaml:"), "{line:?}");
         assert!(!line.chars().any(char::is_control), "{line:?}");

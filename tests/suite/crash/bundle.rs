@@ -33,7 +33,7 @@ fn step_through(before: impl Fn(&Path), old: Option<&[u8]>) -> usize {
         let ended = stepper::run(&program, &bundle, None, nth, Injection::Kill).expect("may trace");
         let there = fs::read(archive(&bundle)).ok();
         let Some(change) = ended.hit else {
-            assert_eq!(ended.status, Some(0), "{}", ended.said);
+            assert_eq!(ended.status, Some(0), "{}", ended.message);
             return nth - 1;
         };
         let is_old = there.as_deref() == old;

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use nix::sys::statvfs::statvfs;
 
-use super::node::{Node, Site, file, ours, said};
+use super::node::{Node, Site, file, message, ours};
 use super::scenario::{Scenario, in_bin};
 use super::stepper::{self, Injection};
 use crate::support::namespace::{in_private_mounts, mount_tmpfs, remount};
@@ -52,7 +52,7 @@ fn unmount(node: &Node) {
 
 /// Fails unless it ended with 2 and its first error line names a path of the node and has all these parts.
 fn refused(node: &Node, output: &Output, parts: &[&str]) {
-    let all = said(output);
+    let all = message(output);
     assert_eq!(output.status.code(), Some(2), "{all}");
     let stderr = String::from_utf8_lossy(&output.stderr);
     let line = stderr.lines().find(|line| line.starts_with("error: "));
@@ -78,7 +78,7 @@ fn fault_9_a_fresh_install_that_does_not_fit() {
             let output = node.run(&declared, "install");
             if fits {
                 // There was no room for the spares. That costs only a download when they are needed.
-                assert!(output.status.success(), "{}", said(&output));
+                assert!(output.status.success(), "{}", message(&output));
                 node.is_as(&declared, "fits");
             } else {
                 refused(&node, &output, &["No space left on device; free space"]);
@@ -198,7 +198,7 @@ fn fault_11_a_right_node_is_ready_on_a_read_only_disk() {
                 remount(&read_only, "ro");
                 for command in ["install", "verify", "plan"] {
                     let output = node.run(&declared, command);
-                    assert!(output.status.success(), "{command}: {}", said(&output));
+                    assert!(output.status.success(), "{command}: {}", message(&output));
                 }
                 assert!(
                     fs::write(node.bin().join("x"), "").is_err(),
@@ -212,9 +212,9 @@ fn fault_11_a_right_node_is_ready_on_a_read_only_disk() {
 
 /// Fault 11: a wrong file on a read-only disk stays wrong, and one line says why.
 #[test]
-fn fault_11_a_wrong_node_is_told_on_a_read_only_disk() {
+fn fault_11_a_wrong_node_is_reported_on_a_read_only_disk() {
     in_private_mounts(
-        &fault_11_a_wrong_node_is_told_on_a_read_only_disk,
+        &fault_11_a_wrong_node_is_reported_on_a_read_only_disk,
         |scratch| {
             let site = Site::below(scratch);
             let (old, new) = (site.declare("a", 1, ""), site.declare("b", 2, ""));
@@ -235,7 +235,7 @@ fn fault_11_a_wrong_node_is_told_on_a_read_only_disk() {
                     assert!(node.temps().is_empty(), "{:?}", node.temps());
                 }
                 let output = node.run(&new, "verify");
-                assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+                assert_eq!(output.status.code(), Some(1), "{}", message(&output));
                 let undone = Command::new("umount").arg(&read_only).status();
                 assert!(undone.unwrap().success());
                 // A read-only confDir lets the new plugins in; back to the old ones for the next round.
@@ -280,7 +280,7 @@ fn fault_17_two_file_systems_survive_a_kill_at_every_change() {
             let ended =
                 stepper::run(&program, &root, None, nth, Injection::Kill).expect("may trace");
             let Some(change) = ended.hit else {
-                assert_eq!(ended.status, Some(0), "{}", ended.said);
+                assert_eq!(ended.status, Some(0), "{}", ended.message);
                 scenario.is_done(&node, "untouched");
                 println!("{} kills", nth - 1);
                 assert!(nth > 20, "only {nth}: are the changes still seen?");
@@ -307,7 +307,7 @@ fn fault_20_a_bin_directory_without_permission_to_execute() {
             let before = node.conflist().exists();
             remount(&node.bin(), "noexec");
             let output = node.run(&declared, "install");
-            let all = said(&output);
+            let all = message(&output);
             assert_eq!(output.status.code(), Some(2), "{all}");
             assert!(all.contains("is its directory mounted noexec?"), "{all}");
             assert_eq!(node.conflist().exists(), before, "{all}");

@@ -29,7 +29,7 @@ fn refuse_each(
         let Some(change) = ended.hit else {
             return nth - 1;
         };
-        let (at, said) = (format!("{errno} at {change}"), &ended.said);
+        let (at, message) = (format!("{errno} at {change}"), &ended.message);
         scenario.is_whole(&node, &at);
         assert!(node.temps().is_empty(), "{at}: {:?}", node.temps());
         // Our process id in the lock file only helps others, so it is no failure if it is missing.
@@ -37,23 +37,23 @@ fn refuse_each(
         match ended.status {
             Some(0) => {
                 scenario.is_done(&node, &at);
-                let warned = said
+                let warned = message
                     .lines()
                     .any(|line| line.contains("WARN") && line.contains(reason));
-                assert!(warned || courtesy, "{at}: {said}");
+                assert!(warned || courtesy, "{at}: {message}");
             }
             Some(2) => {
-                let error = said.lines().find(|line| line.starts_with("error: "));
-                let error = error.unwrap_or_else(|| panic!("{at}: {said}"));
+                let error = message.lines().find(|line| line.starts_with("error: "));
+                let error = error.unwrap_or_else(|| panic!("{at}: {message}"));
                 assert!(error.contains(reason), "{at}: {error}");
                 assert!(
                     error.contains(node.root().to_str().unwrap()),
                     "{at}: {error}"
                 );
             }
-            other => panic!("{at}: {other:?} {said}"),
+            other => panic!("{at}: {other:?} {message}"),
         }
-        check(&change, said);
+        check(&change, message);
         // The next run continues from what is left.
         node.must(scenario.declared, scenario.command);
         scenario.is_done(&node, &at);
@@ -93,13 +93,13 @@ fn faults_13_14_a_failing_fsync_of_a_file_or_a_directory() {
     let [old, new] = sets(&site);
     let scenario = Scenario::install(&site, site.installed(&old), &new);
     let (mut files, mut directories) = (0, 0);
-    refuse_each(&scenario, "fsync", Errno::EIO, EIO, |change, said| {
+    refuse_each(&scenario, "fsync", Errno::EIO, EIO, |change, message| {
         let directory = change
             .path
             .extension()
             .is_none_or(|extension| extension != "tmp");
-        let uncertain = said.contains("cannot sync (durability uncertain) ");
-        assert_eq!(uncertain, directory, "{change}: {said}");
+        let uncertain = message.contains("cannot sync (durability uncertain) ");
+        assert_eq!(uncertain, directory, "{change}: {message}");
         files += usize::from(!directory);
         directories += usize::from(directory);
     });
@@ -123,7 +123,7 @@ fn a_refused_file_name_mode_or_directory_leaves_the_node_whole() {
 
 /// `uninstall`: a file that cannot be removed is reported, and still known the next time.
 #[test]
-fn a_refused_removal_is_told_and_not_forgotten() {
+fn a_refused_removal_is_reported_and_not_forgotten() {
     if !stepper::can_refuse() {
         return;
     }

@@ -17,7 +17,7 @@ fn step_through(scenario: &Scenario<'_>) -> usize {
         let ended =
             stepper::run(&program, node.root(), None, nth, Injection::Kill).expect("may trace");
         let Some(change) = ended.hit else {
-            assert_eq!(ended.status, Some(0), "{}", ended.said);
+            assert_eq!(ended.status, Some(0), "{}", ended.message);
             scenario.is_done(&node, "untouched");
             return nth - 1;
         };

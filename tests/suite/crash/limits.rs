@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::os::unix::fs::chown;
 use std::process::{Command, Stdio};
 
-use super::node::{Node, Site, file, said};
+use super::node::{Node, Site, file, message};
 use super::scenario::Scenario;
 use crate::support::strace;
 
@@ -32,7 +32,7 @@ fn fault_15_too_few_descriptors() {
         let limit = format!("--nofile={limit}:{limit}");
         let output = through(&["prlimit", &limit], &node.command(&new, "install")).output();
         let output = output.expect("prlimit(1) runs");
-        let all = said(&output);
+        let all = message(&output);
         scenario.is_whole(&node, &limit);
         assert!(node.temps().is_empty(), "{limit}: {:?}", node.temps());
         if output.status.success() {
@@ -107,7 +107,7 @@ fn fault_16_a_plugin_held_open_for_writing() {
         .open(node.bin().join("ptp"))
         .unwrap();
     let output = node.run(&declared, "install");
-    let all = said(&output);
+    let all = message(&output);
     assert_eq!(output.status.code(), Some(2), "{all}");
     let reason = "ptp: it cannot be run: Text file busy; another process holds it open for writing";
     assert!(all.contains(reason), "{all}");
@@ -178,7 +178,7 @@ fn fault_22_directories_of_another_owner() {
     ];
     let output = through(&without, &node.command(&new, "install")).output();
     let output = output.expect("setpriv(1) runs");
-    let all = said(&output);
+    let all = message(&output);
     assert_eq!(output.status.code(), Some(2), "{all}");
     let lines: Vec<&str> = all
         .lines()

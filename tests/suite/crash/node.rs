@@ -191,7 +191,7 @@ impl Node {
     /// Runs a command that must succeed.
     pub(super) fn must(&self, declared: &Declared, command: &str) {
         let output = self.run(declared, command);
-        assert!(output.status.success(), "{command}: {}", said(&output));
+        assert!(output.status.success(), "{command}: {}", message(&output));
     }
 
     /// Everything in the two directories that a runtime reads.
@@ -294,7 +294,7 @@ pub(super) fn file(path: &Path) -> File {
 }
 
 /// Both streams of output.
-pub(super) fn said(output: &Output) -> String {
+pub(super) fn message(output: &Output) -> String {
     format!(
         "{}\n{}{}",
         output.status,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::node::{CONFLIST, Declared, File, Node, PLUGINS, Site, is_own_temp, ours, said};
+use super::node::{CONFLIST, Declared, File, Node, PLUGINS, Site, is_own_temp, message, ours};
 
 /// Foreign temporary files with names close to ours.
 const FOREIGN_TEMPS: [&str; 3] = [
@@ -161,7 +161,7 @@ impl<'a> Scenario<'a> {
     pub(super) fn can_be_uninstalled(&self, node: &Node, at: &str) {
         let before = node.visible();
         let output = node.run(self.declared, "uninstall");
-        assert!(output.status.success(), "{at}: {}", said(&output));
+        assert!(output.status.success(), "{at}: {}", message(&output));
         let after = node.visible();
         for (name, file) in &self.was {
             let declared = self.after.contains_key(name);

@@ -38,7 +38,7 @@ pub(super) struct Ended {
     /// Its exit status; `None` if it was killed.
     pub(super) status: Option<i32>,
     /// Its output and its log.
-    pub(super) said: String,
+    pub(super) message: String,
 }
 
 /// A call by which the program changes what is below a root, or ends.
@@ -136,13 +136,13 @@ pub(super) fn run(
         refusing: None,
     };
     let (hit, status) = tracer.until_it_ends();
-    let mut said = Vec::new();
+    let mut message = Vec::new();
     output.rewind().unwrap();
-    output.read_to_end(&mut said).unwrap();
+    output.read_to_end(&mut message).unwrap();
     Some(Ended {
         hit,
         status,
-        said: String::from_utf8_lossy(&said).into_owned(),
+        message: String::from_utf8_lossy(&message).into_owned(),
     })
 }
 

@@ -18,14 +18,18 @@ fn fault_6_two_agents() {
     for is_killed in [true, false] {
         let first = Agent::with_spares(&node);
         let second = Agent::start(&node);
-        let told = format!(
+        let reported = format!(
             "conflict: cannot lock {}/lock: process {} holds it; two must not work there at once, wait for it or \
              stop it\n",
             node.shown(STATE),
             first.id()
         );
-        second.becomes_unready(&told);
-        assert_eq!(second.get("/readyz").body, told, "nothing else is wrong");
+        second.becomes_unready(&reported);
+        assert_eq!(
+            second.get("/readyz").body,
+            reported,
+            "nothing else is wrong"
+        );
         assert_eq!(second.get("/livez").status, 200);
         assert!(first.is_ready());
         // It observes as well, and leaves repairs to the first.
@@ -52,9 +56,9 @@ fn fault_6_commands_beside_an_agent() {
     let node = Node::installed();
     let agent = Agent::with_spares(&node);
     let before = node.tree();
-    let told = format!("process {} holds it", agent.id());
+    let reported = format!("process {} holds it", agent.id());
     for command in ["install", "uninstall"] {
-        node.run(command).exits(2).says(&told);
+        node.run(command).exits(2).says(&reported);
     }
     for command in ["verify", "plan", "render", "validate"] {
         node.run(command).exits(0);

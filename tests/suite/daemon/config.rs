@@ -38,12 +38,22 @@ fn fault_55_a_mistake() {
     for (text, key) in wrong {
         node.redeclare(&text);
         agent.becomes_unready("config: ");
-        let told = agent.get("/readyz").body;
-        assert!(told.contains(key.split(':').next().unwrap()), "{told}");
+        let reported = agent.get("/readyz").body;
+        assert!(
+            reported.contains(key.split(':').next().unwrap()),
+            "{reported}"
+        );
         let is_of_network = key.starts_with("name");
         let place = format!("config: {config}:{}", line(&text, key));
-        assert!(is_of_network || told.starts_with(&place), "{place}\n{told}");
-        assert_eq!(told.lines().count(), 1, "nothing else is wrong: {told}");
+        assert!(
+            is_of_network || reported.starts_with(&place),
+            "{place}\n{reported}"
+        );
+        assert_eq!(
+            reported.lines().count(),
+            1,
+            "nothing else is wrong: {reported}"
+        );
         // The last good configuration is in force.
         for file in [CONFLIST, BRIDGE] {
             fs::remove_file(node.path(file)).unwrap();
@@ -80,8 +90,8 @@ fn fault_55_no_configuration() {
         damage();
         agent.becomes_unready("config: ");
         agent.until(reason, |agent| {
-            let told = agent.get("/readyz").body;
-            told.contains(&config.display().to_string()) && told.contains(reason)
+            let reported = agent.get("/readyz").body;
+            reported.contains(&config.display().to_string()) && reported.contains(reason)
         });
         fs::remove_file(node.path(CONFLIST)).unwrap();
         agent.until_without_asking("repaired", || right.is_intact());
@@ -204,7 +214,7 @@ fn fault_56_a_config_map() {
         .exits(1);
 
     // A mistake: the policy stays.
-    map.set(&text(&next, NETWORK, "drift: {policy: mend}\n"));
+    map.set(&text(&next, NETWORK, "drift: {policy: fix}\n"));
     agent.becomes_unready("config: ");
     assert!(!agent.is_ready() && !node.has(BRIDGE));
 
@@ -248,7 +258,7 @@ fn another_address_waits_for_the_next_start() {
     let agent = Agent::with_spares(&node);
     let text = fs::read_to_string(node.config()).unwrap();
     node.redeclare(&text.replace("127.0.0.1:0", "127.0.0.1:9"));
-    agent.until("told", |agent| {
+    agent.until("reported", |agent| {
         let verbose = agent.get("/readyz?verbose").body;
         verbose.contains(
             "[+]config ok: http has changed, which takes effect when the agent is started again",

@@ -102,8 +102,8 @@ fn fault_24_the_state_directory_goes_as_well() {
         is_watched(&agent, &node, &right);
     }
     // It holds the lock of the new directory.
-    let told = format!("process {} holds it", agent.id());
-    node.run("install").exits(2).says(&told);
+    let reported = format!("process {} holds it", agent.id());
+    node.run("install").exits(2).says(&reported);
     agent.stop();
     node.run("verify").exits(0);
     node.run("uninstall").exits(0);
@@ -161,8 +161,8 @@ fn fault_24_only_the_state_directory_goes() {
             agent.get("/readyz?verbose").body
         );
         agent.until(way, |_| has_spares(&node));
-        let told = format!("process {} holds it", agent.id());
-        node.run("install").exits(2).says(&told);
+        let reported = format!("process {} holds it", agent.id());
+        node.run("install").exits(2).says(&reported);
         is_watched(&agent, &node, &right);
     }
     assert_eq!(
@@ -219,16 +219,19 @@ fn fault_24_a_dead_leaf_mount() {
             fs::write(host.join("bin").join(name), plugin(name)).unwrap();
         }
         assert!(!agent.is_ready());
-        let told = format!(
+        let reported = format!(
             "{} was removed on the host while it is mounted here, so nothing that is put there is seen; mount its \
              parent directory instead",
             node.shown(BIN)
         );
         let answer = agent.get("/readyz?verbose").body;
-        assert!(answer.contains(&told), "{answer}");
+        assert!(answer.contains(&reported), "{answer}");
         // The short answer has this one reason.
         let answer = agent.get("/readyz").body;
-        assert!(answer.starts_with(&format!("binaries: {told}")), "{answer}");
+        assert!(
+            answer.starts_with(&format!("binaries: {reported}")),
+            "{answer}"
+        );
         assert_eq!(agent.get("/livez").status, 200);
         agent.stop();
     });

@@ -9,7 +9,7 @@ use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::sys::stat::Mode;
 use nix::unistd::{mkfifo, truncate};
 
-use super::{BRIDGE, Told, drifts, node, only_drift};
+use super::{BRIDGE, ReportedDrift, drifts, node, only_drift};
 use crate::support::agent::Agent;
 use crate::support::node::{BIN, CONF, CONFLIST};
 use crate::support::release::{PLUGINS, other_build, plugin};
@@ -22,7 +22,7 @@ const SET: &str = "mode and owner set";
 
 /// Breaks one file under a running agent, and checks that it is repaired without any source when the agent is ready
 /// again. Returns its entry in the drift log.
-fn heals(file: &str, kind: &str, how: &str, tamper: impl FnOnce(&Path)) -> Told {
+fn heals(file: &str, kind: &str, how: &str, tamper: impl FnOnce(&Path)) -> ReportedDrift {
     let node = node();
     let right = node.tree();
     let agent = Agent::ready(&node);
@@ -41,11 +41,15 @@ fn heals(file: &str, kind: &str, how: &str, tamper: impl FnOnce(&Path)) -> Told 
         "nothing else is even touched"
     );
 
-    let told = only_drift(&agent);
-    assert_eq!((&*told.kind, &*told.outcome), (kind, "healed"), "{told:?}");
-    assert_eq!(told.path, node.shown(file));
-    assert_eq!(told.how.as_deref(), Some(how), "{told:?}");
-    assert_eq!(told.times, 1);
+    let reported = only_drift(&agent);
+    assert_eq!(
+        (&*reported.kind, &*reported.outcome),
+        (kind, "healed"),
+        "{reported:?}"
+    );
+    assert_eq!(reported.path, node.shown(file));
+    assert_eq!(reported.how.as_deref(), Some(how), "{reported:?}");
+    assert_eq!(reported.times, 1);
     let name = file.rsplit_once('/').map_or(file, |(_, name)| name);
     let counted = format!("cni_keeper_drift_total{{kind=\"{kind}\",file=\"{name}\"}}");
     assert_eq!(agent.metric(&counted), 1.0);
@@ -53,7 +57,7 @@ fn heals(file: &str, kind: &str, how: &str, tamper: impl FnOnce(&Path)) -> Told 
     assert_eq!(agent.metric(healed), 1.0);
     assert_eq!(agent.downloads(), 0.0);
     agent.stop();
-    told
+    reported
 }
 
 fn mode(bits: u32) -> impl Fn(&Path) {
@@ -93,27 +97,27 @@ fn short(content: &[u8]) -> String {
 
 #[test]
 fn a_removed_plugin() {
-    let told = heals(BRIDGE, "missing", PLACED, remove);
-    assert_eq!(told.before, "absent");
-    assert_eq!(told.after, Some(short(&plugin("bridge"))));
+    let reported = heals(BRIDGE, "missing", PLACED, remove);
+    assert_eq!(reported.before, "absent");
+    assert_eq!(reported.after, Some(short(&plugin("bridge"))));
 }
 
 #[test]
 fn a_removed_conflist() {
-    let told = heals(CONFLIST, "missing", WRITTEN, remove);
-    assert_eq!(told.before, "absent");
+    let reported = heals(CONFLIST, "missing", WRITTEN, remove);
+    assert_eq!(reported.before, "absent");
 }
 
 /// Fault 32: another file is renamed over it.
 #[test]
 fn fault_32_a_plugin_renamed_over() {
     let other = other_build("bridge");
-    let told = heals(BRIDGE, "content", PLACED, |path| {
+    let reported = heals(BRIDGE, "content", PLACED, |path| {
         replace(path, |new| executable(new, &other));
     });
-    assert_eq!(told.before, short(&other));
-    assert_eq!(told.by, Some(format!("uid {}", nix::unistd::geteuid())));
-    assert_eq!(told.after, Some(short(&plugin("bridge"))));
+    assert_eq!(reported.before, short(&other));
+    assert_eq!(reported.by, Some(format!("uid {}", nix::unistd::geteuid())));
+    assert_eq!(reported.after, Some(short(&plugin("bridge"))));
 }
 
 /// Fault 32: a file is renamed away. The file under its new name is left alone.
@@ -129,9 +133,9 @@ fn fault_32_a_plugin_renamed_away() {
     assert_eq!(right.changes(&repaired), [BRIDGE, backup]);
     assert!(right.get(BRIDGE).has_same_content(repaired.get(backup)));
     assert!(right.get(BRIDGE).has_same_content(repaired.get(BRIDGE)));
-    let told = only_drift(&agent);
+    let reported = only_drift(&agent);
     assert_eq!(
-        (&*told.kind, told.how.as_deref()),
+        (&*reported.kind, reported.how.as_deref()),
         ("missing", Some(PLACED))
     );
     agent.stop();
@@ -158,10 +162,13 @@ fn a_removed_directory() {
                 "{file}"
             );
         }
-        let told = only_drift(&agent);
-        assert_eq!((&*told.kind, told.path), ("dir-missing", node.shown(dir)));
-        assert_eq!(told.how.as_deref(), Some(how));
-        assert_eq!(told.before, "absent");
+        let reported = only_drift(&agent);
+        assert_eq!(
+            (&*reported.kind, reported.path),
+            ("dir-missing", node.shown(dir))
+        );
+        assert_eq!(reported.how.as_deref(), Some(how));
+        assert_eq!(reported.before, "absent");
         assert_eq!(agent.downloads(), 0.0);
         agent.stop();
     }
@@ -178,11 +185,11 @@ fn damage_done_while_it_was_away() {
     let agent = Agent::start(&node);
     agent.becomes_ready();
     assert!(right.has_same_content(&node.tree()));
-    let mut told = drifts(&agent);
-    told.sort_by(|a, b| a.kind.cmp(&b.kind));
-    let kinds: Vec<&str> = told.iter().map(|told| &*told.kind).collect();
+    let mut reported = drifts(&agent);
+    reported.sort_by(|a, b| a.kind.cmp(&b.kind));
+    let kinds: Vec<&str> = reported.iter().map(|reported| &*reported.kind).collect();
     assert_eq!(kinds, ["content", "missing", "suid"]);
-    assert!(told.iter().all(|told| told.outcome == "healed"));
+    assert!(reported.iter().all(|reported| reported.outcome == "healed"));
     agent.stop();
 }
 
@@ -202,12 +209,12 @@ fn fault_32_a_plugin_replaced_by_a_hard_link() {
 #[test]
 fn fault_32_a_plugin_cut_in_place() {
     for length in [0, 1000] {
-        let told = heals(BRIDGE, "content", PLACED, |path| {
+        let reported = heals(BRIDGE, "content", PLACED, |path| {
             let file = File::options().write(true).open(path).unwrap();
             file.set_len(length).unwrap();
         });
         let cut = usize::try_from(length).unwrap();
-        assert_eq!(told.before, short(&plugin("bridge")[..cut]));
+        assert_eq!(reported.before, short(&plugin("bridge")[..cut]));
     }
 }
 
@@ -230,18 +237,18 @@ fn fault_32_a_plugin_appended_to() {
 #[test]
 fn fault_31_other_permissions() {
     for bits in [0o644, 0o777, 0o000] {
-        let told = heals(BRIDGE, "mode", SET, mode(bits));
-        assert_eq!(told.before, format!("mode {bits:04o}"));
-        assert_eq!(told.after.as_deref(), Some("mode 0755"));
+        let reported = heals(BRIDGE, "mode", SET, mode(bits));
+        assert_eq!(reported.before, format!("mode {bits:04o}"));
+        assert_eq!(reported.after.as_deref(), Some("mode 0755"));
     }
 }
 
 /// Fault 31: a conflist that everybody may read.
 #[test]
 fn fault_31_a_conflist_that_others_may_read() {
-    let told = heals(CONFLIST, "mode", SET, mode(0o644));
-    assert_eq!(told.before, "mode 0644");
-    assert_eq!(told.after.as_deref(), Some("mode 0600"));
+    let reported = heals(CONFLIST, "mode", SET, mode(0o644));
+    assert_eq!(reported.before, "mode 0644");
+    assert_eq!(reported.after.as_deref(), Some("mode 0600"));
 }
 
 /// Fault 31.
@@ -251,12 +258,12 @@ fn fault_31_another_owner() {
         return crate::support::skipped("only root gives files away");
     }
     for file in [BRIDGE, CONFLIST] {
-        let told = heals(file, "owner", SET, |path| {
+        let reported = heals(file, "owner", SET, |path| {
             chown(path, Some(1000), Some(1001)).unwrap();
         });
-        assert_eq!(told.before, "owner 1000:1001");
-        assert_eq!(told.after.as_deref(), Some("owner 0:0"));
-        assert_eq!(told.by, None, "the new owner did not do it");
+        assert_eq!(reported.before, "owner 1000:1001");
+        assert_eq!(reported.after.as_deref(), Some("owner 0:0"));
+        assert_eq!(reported.by, None, "the new owner did not do it");
     }
 }
 
@@ -264,8 +271,8 @@ fn fault_31_another_owner() {
 #[test]
 fn fault_32_a_plugin_that_runs_as_its_owner() {
     for bits in [0o4755, 0o2755, 0o1755] {
-        let told = heals(BRIDGE, "suid", SET, mode(bits));
-        assert_eq!(told.before, format!("mode {bits:04o}"));
+        let reported = heals(BRIDGE, "suid", SET, mode(bits));
+        assert_eq!(reported.before, format!("mode {bits:04o}"));
     }
 }
 
@@ -276,10 +283,10 @@ fn fault_32_a_file_replaced_by_a_symlink() {
     let target = elsewhere.path().join("target");
     executable(&target, &plugin("bridge"));
     for (file, how) in [(BRIDGE, PLACED), (CONFLIST, WRITTEN)] {
-        let told = heals(file, "type", how, |path| {
+        let reported = heals(file, "type", how, |path| {
             replace(path, |new| symlink(&target, new).unwrap());
         });
-        assert_eq!(told.before, "a symbolic link");
+        assert_eq!(reported.before, "a symbolic link");
     }
     assert_eq!(fs::read(target).unwrap(), plugin("bridge"));
     heals(BRIDGE, "type", PLACED, |path| {
@@ -313,15 +320,22 @@ fn fault_32_a_file_replaced_by_a_directory() {
                 .contains("a directory is never removed, move it away"),
             "{refused:?}"
         );
-        let told = drifts(&agent).remove(0);
-        assert_eq!((&*told.kind, &*told.outcome), ("type", "open"), "{told:?}");
-        assert_eq!(told.before, "a directory");
+        let reported = drifts(&agent).remove(0);
+        assert_eq!(
+            (&*reported.kind, &*reported.outcome),
+            ("type", "open"),
+            "{reported:?}"
+        );
+        assert_eq!(reported.before, "a directory");
         fs::remove_dir(node.path(file)).unwrap();
         agent.becomes_ready();
         // It disappeared without the agent. The agent may have seen that nothing was there, or not.
-        let told = drifts(&agent);
-        let told = told.iter().find(|told| told.kind == "type").unwrap();
-        assert_ne!(told.outcome, "open");
+        let reported = drifts(&agent);
+        let reported = reported
+            .iter()
+            .find(|reported| reported.kind == "type")
+            .unwrap();
+        assert_ne!(reported.outcome, "open");
         assert!(right.has_same_content(&node.tree()));
         agent.stop();
     }

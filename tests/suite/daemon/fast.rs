@@ -53,16 +53,17 @@ fn outlives_a_delete_loop(file: &str) {
         agent.get("/readyz?exclude=conflict").status == 200
     });
     assert!(right.has_same_content(&node.tree()));
-    let told = drifts(&agent);
+    let reported = drifts(&agent);
     assert!(
-        told.iter()
+        reported
+            .iter()
             .all(|drift| drift.kind == "missing" && drift.outcome == "healed")
     );
     // Each try costs twice the patience of the one before: there are few.
     let repairs = deleted.into_inner().unwrap();
-    assert_eq!(told.len() as u64, repairs);
+    assert_eq!(reported.len() as u64, repairs);
     assert!((2..20).contains(&repairs), "{repairs} repairs");
-    assert_eq!(told[0].times, repairs, "{:?}", told[0]);
+    assert_eq!(reported[0].times, repairs, "{:?}", reported[0]);
     agent.stop();
 }
 

@@ -53,10 +53,10 @@ fn fault_9_no_room_for_the_conflist() {
             fill(&filler);
         });
         agent.becomes_unready("conflist: ");
-        let told = agent.get("/readyz/conflist?verbose").body;
+        let reported = agent.get("/readyz/conflist?verbose").body;
         assert!(
-            told.contains("No space left on device; free space or inodes"),
-            "{told}"
+            reported.contains("No space left on device; free space or inodes"),
+            "{reported}"
         );
         // Each request is another try.
         agent.until_without_asking("no temp", || temps(&node).is_empty());
@@ -108,7 +108,7 @@ fn fault_9_no_room_for_copies() {
             fill(&filler);
         });
         agent.becomes_unready("binaries: ");
-        agent.until("told", |agent| {
+        agent.until("reported", |agent| {
             agent
                 .get("/readyz?verbose")
                 .body
@@ -143,10 +143,10 @@ fn fault_11_a_read_only_disk() {
         remount(&node.root(), "ro");
         let agent = Agent::start(&node);
         agent.becomes_unready("binaries: ");
-        let told = agent.get("/readyz?verbose").body;
+        let reported = agent.get("/readyz?verbose").body;
         assert!(
-            told.contains("Read-only file system; mount it read-write"),
-            "{told}"
+            reported.contains("Read-only file system; mount it read-write"),
+            "{reported}"
         );
         assert_eq!(agent.get("/livez").status, 200);
         // Half a second, a second, two …; each question is a look, too.
@@ -266,10 +266,10 @@ fn fault_21_immutable_files() {
             return skipped("this file system knows no immutable files");
         };
         agent.becomes_unready(&format!("{check}: "));
-        let told = agent.get(&format!("/readyz/{check}?verbose")).body;
+        let reported = agent.get(&format!("/readyz/{check}?verbose")).body;
         assert!(
-            told.contains("Operation not permitted; look for an immutable flag (lsattr)"),
-            "{told}"
+            reported.contains("Operation not permitted; look for an immutable flag (lsattr)"),
+            "{reported}"
         );
         assert_eq!(fs::read(&path).unwrap(), b"theirs");
         // Each request is another try.
@@ -293,7 +293,7 @@ fn fault_21_an_immutable_ledger() {
     server.on("/next.tgz", [Reply::ok(&NEXT_RELEASE.bytes)]);
     let next = NEXT_RELEASE.artifact(&server.url("/next.tgz"));
     node.redeclare(&format!("apiVersion: cni-keeper/v1alpha1\nkind: NodeNetwork\n{next}{NETWORK}http: {{listen: \"127.0.0.1:0\"}}\n"));
-    agent.until("told", |agent| {
+    agent.until("reported", |agent| {
         agent.get("/readyz?verbose").body.contains("lsattr")
     });
     for _ in 0..100 {

@@ -27,11 +27,11 @@ struct OtherWriter {
 impl OtherWriter {
     fn at(path: &Path, content: &[u8], owner: Option<u32>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let (path, content, told) = (path.to_owned(), content.to_vec(), Arc::clone(&stop));
+        let (path, content, reported) = (path.to_owned(), content.to_vec(), Arc::clone(&stop));
         let thread = thread::spawn(move || {
             let mut writes = 0;
             let new = path.with_extension("theirs");
-            while !told.load(Ordering::Relaxed) {
+            while !reported.load(Ordering::Relaxed) {
                 if fs::read(&path).ok().as_ref() != Some(&content) {
                     fs::write(&new, &content).unwrap();
                     if owner.is_some() {
@@ -80,13 +80,13 @@ fn fault_29_a_fight_over_the_conflist() {
     let ours = Sha256::of(&node.read(CONFLIST));
     let path = node.shown(CONFLIST);
     let other = OtherWriter::at(&node.path(CONFLIST), THEIRS, None);
-    let told = format!(
+    let reported = format!(
         "keeps undoing what cni-keeper (pid {}) does to {path}",
         agent.id()
     );
     agent.until("named", |agent| {
         let answer = agent.get("/readyz/conflict");
-        answer.status == 503 && answer.body.contains(&told)
+        answer.status == 503 && answer.body.contains(&reported)
     });
     let named = agent.get("/readyz/conflict").body;
     assert!(
@@ -146,14 +146,14 @@ fn fault_29_a_fight_over_a_plugin_ends_after_some_quiet() {
     let agent = Agent::with_spares(&node);
     let right = IntactNode::of(&node);
     let other = OtherWriter::at(&node.path(BRIDGE), &other_build("bridge"), Some(1234));
-    let told = format!(
+    let reported = format!(
         "another writer (uid 1234) keeps undoing what cni-keeper (pid {}) does to {}; find and stop one of the two, \
          /drift tells what it does",
         agent.id(),
         node.shown(BRIDGE)
     );
     agent.until("named", |agent| {
-        agent.get("/readyz?verbose").body.contains(&told)
+        agent.get("/readyz?verbose").body.contains(&reported)
     });
     other.stop();
     agent.until_without_asking("repaired for good", || right.is_intact());

@@ -3,11 +3,11 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use super::{Told, drifts, node, only_drift};
+use super::{ReportedDrift, drifts, node, only_drift};
 use crate::support::agent::Agent;
 use crate::support::node::{CONF, Node};
 
-const RIVAL: &str = "etc/cni/net.d/05-other.conflist";
+const FOREIGN: &str = "etc/cni/net.d/05-other.conflist";
 const ASIDE: &str = "etc/cni/net.d/05-other.conflist.cni-keeper-disabled";
 const OTHER_NETWORK: &str =
     r#"{"cniVersion": "1.0.0", "name": "other", "plugins": [{"type": "bridge"}]}"#;
@@ -24,7 +24,7 @@ fn put(node: &Node, file: &str, content: &str) {
 }
 
 /// Puts a file before ours and removes it again. It is reported as long as it is there, and never touched.
-fn is_told(file: &str, content: &str, kind: &str, reason: &str) -> Told {
+fn is_reported(file: &str, content: &str, kind: &str, reason: &str) -> ReportedDrift {
     let node = node();
     let right = node.tree();
     let agent = Agent::ready(&node);
@@ -33,11 +33,15 @@ fn is_told(file: &str, content: &str, kind: &str, reason: &str) -> Told {
     let answer = agent.get("/readyz");
     assert_eq!(answer.status, 503, "{answer:?}");
     assert!(answer.body.contains(reason), "{answer:?}");
-    let told = only_drift(&agent);
-    assert_eq!((&*told.kind, &*told.outcome), (kind, "open"), "{told:?}");
-    assert_eq!(told.path, node.shown(file));
+    let reported = only_drift(&agent);
+    assert_eq!(
+        (&*reported.kind, &*reported.outcome),
+        (kind, "open"),
+        "{reported:?}"
+    );
+    assert_eq!(reported.path, node.shown(file));
     let left_alone = Some("drift.foreignConflists is report").filter(|_| kind != "dropin");
-    assert_eq!(told.waiting.as_deref(), left_alone);
+    assert_eq!(reported.waiting.as_deref(), left_alone);
     assert_eq!(agent.get("/livez").status, 200);
     assert_eq!(disturbed.changes(&node.tree()), Vec::<String>::new());
 
@@ -48,34 +52,35 @@ fn is_told(file: &str, content: &str, kind: &str, reason: &str) -> Told {
     let left = right.changes(&node.tree());
     assert!(left.iter().all(|path| file.starts_with(path)), "{left:?}");
     agent.stop();
-    told
+    reported
 }
 
 /// Fault 30: named, never deleted.
 #[test]
 fn fault_30_a_conflist_that_sorts_before_ours() {
-    let told = is_told(
-        RIVAL,
+    let reported = is_reported(
+        FOREIGN,
         OTHER_NETWORK,
         "shadowed",
         "05-other.conflist sorts before 10-pods.conflist, so containerd takes its network 'other'",
     );
-    assert_eq!(told.before, "network 'other'");
-    assert_eq!(told.what, "sorts before ours, with the network 'other'");
+    assert_eq!(reported.before, "network 'other'");
+    assert_eq!(reported.what, "sorts before ours, with the network 'other'");
 }
 
 /// Fault 34: a file that stops containerd from loading anything. It does not stop the agent.
 #[test]
 fn fault_34_a_malformed_file_that_sorts_before_ours() {
     for content in ["", "{\"name\": ", "[]", "\u{feff}{}", "{\"plugins\": 3}"] {
-        let told = is_told(
-            RIVAL,
+        let reported = is_reported(
+            FOREIGN,
             content,
             "runtime-blocked",
             "05-other.conflist sorts before 10-pods.conflist and does not load",
         );
         assert!(
-            told.what
+            reported
+                .what
                 .starts_with("sorts before ours and does not load: ")
         );
     }
@@ -102,13 +107,13 @@ fn fault_34_a_malformed_file_that_sorts_behind_ours() {
 /// Files in a directory with the network's name become a part of the network.
 #[test]
 fn a_drop_in() {
-    let told = is_told(
+    let reported = is_reported(
         "etc/cni/net.d/pod-network/10-sneaky.conf",
         r#"{"type": "tuning"}"#,
         "dropin",
         "pod-network/10-sneaky.conf is merged into the network",
     );
-    assert_eq!(told.before, "a drop-in");
+    assert_eq!(reported.before, "a drop-in");
 }
 
 /// Fault 30 with `disable`: a foreign conflist is set aside as soon as it comes, and restored by uninstall.
@@ -118,11 +123,11 @@ fn fault_30_a_foreign_conflist_is_set_aside_when_that_is_declared() {
     node.declare_more(DISABLE);
     let agent = Agent::ready(&node);
     let right = node.tree();
-    put(&node, RIVAL, OTHER_NETWORK);
+    put(&node, FOREIGN, OTHER_NETWORK);
     agent.becomes_ready();
-    let told = only_drift(&agent);
+    let reported = only_drift(&agent);
     assert_eq!(
-        (&*told.kind, told.how.as_deref()),
+        (&*reported.kind, reported.how.as_deref()),
         ("shadowed", Some("set aside"))
     );
     assert_eq!(right.changes(&node.tree()), [ASIDE]);
@@ -132,16 +137,16 @@ fn fault_30_a_foreign_conflist_is_set_aside_when_that_is_declared() {
     // Also a file that would stop the runtime.
     put(&node, "etc/cni/net.d/06-broken.conf", "{");
     agent.becomes_ready();
-    let told = drifts(&agent).remove(0);
+    let reported = drifts(&agent).remove(0);
     assert_eq!(
-        (&*told.kind, told.how.as_deref()),
+        (&*reported.kind, reported.how.as_deref()),
         ("runtime-blocked", Some("set aside"))
     );
     agent.stop();
 
     node.run("uninstall").exits(0);
     let after = node.tree();
-    assert!(after.get(RIVAL).has_same_content(&aside));
+    assert!(after.get(FOREIGN).has_same_content(&aside));
     assert_eq!(node.read("etc/cni/net.d/06-broken.conf"), b"{");
     let ours = |name: &String| name.contains("keeper") || name == "10-pods.conflist";
     assert!(!node.names(CONF).iter().any(ours));
@@ -155,12 +160,12 @@ fn fault_30_the_same_foreign_conflist_is_set_aside_under_the_same_name() {
     let agent = Agent::ready(&node);
     let right = node.tree();
     for _ in 0..3 {
-        put(&node, RIVAL, OTHER_NETWORK);
+        put(&node, FOREIGN, OTHER_NETWORK);
         agent.becomes_ready();
     }
     assert_eq!(right.changes(&node.tree()), [ASIDE]);
     // Another content is another file, so nothing is lost.
-    put(&node, RIVAL, "{");
+    put(&node, FOREIGN, "{");
     agent.becomes_ready();
     assert_eq!(node.read(ASIDE), OTHER_NETWORK.as_bytes());
     assert_eq!(node.read(&format!("{ASIDE}-2")), b"{");
@@ -171,20 +176,20 @@ fn fault_30_the_same_foreign_conflist_is_set_aside_under_the_same_name() {
 #[test]
 fn setting_foreign_conflists_aside_is_switched_while_it_runs() {
     let node = Node::installed();
-    put(&node, RIVAL, OTHER_NETWORK);
+    put(&node, FOREIGN, OTHER_NETWORK);
     let agent = Agent::start(&node);
     agent.becomes_unready("05-other.conflist sorts before");
     let declared = fs::read_to_string(node.config()).unwrap();
     node.declare_more(DISABLE);
     agent.becomes_ready();
-    assert!(node.has(ASIDE) && !node.has(RIVAL));
+    assert!(node.has(ASIDE) && !node.has(FOREIGN));
 
     node.redeclare(&declared);
-    agent.until("told to leave foreign conflists alone", |agent| {
+    agent.until("configured to leave foreign conflists alone", |agent| {
         agent.json("/status")["declared"]["foreignConflists"] == "report"
     });
-    put(&node, RIVAL, OTHER_NETWORK);
+    put(&node, FOREIGN, OTHER_NETWORK);
     agent.becomes_unready("05-other.conflist sorts before");
-    assert!(node.has(RIVAL) && node.has(ASIDE));
+    assert!(node.has(FOREIGN) && node.has(ASIDE));
     agent.stop();
 }

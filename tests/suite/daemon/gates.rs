@@ -25,15 +25,15 @@ fn waiting_for(more: &str) -> Node {
 fn a_file_gate_opens() {
     let node = waiting_for("  requires: [{file: /run/flannel/subnet.env}]\n");
     let agent = Agent::start(&node);
-    let told = format!("gates: file {} does not exist yet", node.shown(ENV));
-    agent.becomes_unready(&told);
+    let reported = format!("gates: file {} does not exist yet", node.shown(ENV));
+    agent.becomes_unready(&reported);
     agent.until("placed", |agent| {
         agent.get("/readyz/binaries").status == 200
     });
     assert_eq!(node.names(BIN), PLUGINS);
     assert!(!node.has(CONF));
     fs::create_dir(node.path("run")).unwrap();
-    agent.becomes_unready(&told);
+    agent.becomes_unready(&reported);
     node.write(ENV, b"", 0o644);
     agent.until_without_asking("written", || node.has(CONFLIST));
     agent.becomes_ready();
@@ -72,15 +72,15 @@ fn a_tcp_gate_opens_and_closes() {
     let node = waiting_for(&format!("  requires: [{{tcp: \"{address}\"}}]\n"));
     node.declare_more("drift: {resync: 1s}\n");
     let agent = Agent::start(&node);
-    let told = format!("gates: tcp {address} does not accept connections: Connection refused");
-    agent.becomes_unready(&told);
+    let reported = format!("gates: tcp {address} does not accept connections: Connection refused");
+    agent.becomes_unready(&reported);
     assert!(!node.has(CONF));
     let listener = TcpListener::bind(address).unwrap();
     agent.until_without_asking("written", || node.has(CONFLIST));
     agent.becomes_ready();
     let conflist = node.tree();
     drop(listener);
-    agent.becomes_unready(&told);
+    agent.becomes_unready(&reported);
     assert_eq!(conflist, node.tree());
     let _listener = TcpListener::bind(address).unwrap();
     agent.becomes_ready();

@@ -56,7 +56,7 @@ fn fault_23_damage_in_a_flood_that_ran_over() {
 #[test]
 fn fault_25_inotify_limits() {
     in_private_limits(&fault_25_inotify_limits, || {
-        let told = [
+        let reported = [
             (
                 "max_inotify_instances",
                 0,
@@ -68,7 +68,7 @@ fn fault_25_inotify_limits() {
                 "the limit on inotify watches is reached; raise fs.inotify.max_user_watches",
             ),
         ];
-        for (name, low, reason) in told {
+        for (name, low, reason) in reported {
             let usual = limit(name);
             set_limit(name, low);
             let node = Node::installed();

@@ -45,7 +45,7 @@ fn fault_37_no_dns_at_boot() {
     );
     let agent = Agent::start(&node);
     agent.becomes_unready("binaries: ");
-    agent.until("told", |agent| {
+    agent.until("reported", |agent| {
         agent.get("/readyz?verbose").body.contains("mirror.invalid")
     });
     assert_eq!(agent.get("/livez").status, 200);
@@ -69,7 +69,7 @@ fn fault_37_a_mirror_that_comes_up_later() {
         &format!("{NETWORK}{ONE_TRY}"),
     );
     let agent = Agent::start(&node);
-    agent.until("told", |agent| {
+    agent.until("reported", |agent| {
         agent.get("/readyz?verbose").body.contains("503")
     });
     assert!(!agent.is_ready());
@@ -150,7 +150,7 @@ fn an_upgrade_without_a_source() {
         &format!("{NETWORK}{ONE_TRY}http: {{listen: \"127.0.0.1:0\"}}\n"),
     );
     agent.becomes_unready("binaries: ");
-    agent.until("told", |agent| {
+    agent.until("reported", |agent| {
         agent.get("/readyz?verbose").body.contains("next.tgz")
     });
     for _ in 0..50 {

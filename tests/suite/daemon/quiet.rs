@@ -98,8 +98,8 @@ fn fault_33_a_slow_rewrite_in_place_is_one_heal() {
             agent.becomes_ready();
             settles(&agent);
             assert!(right.has_same_content(&node.tree()));
-            let told = super::only_drift(&agent);
-            assert_eq!((&*told.kind, &*told.outcome), ("content", "healed"));
+            let reported = super::only_drift(&agent);
+            assert_eq!((&*reported.kind, &*reported.outcome), ("content", "healed"));
             agent.stop();
         }
     }

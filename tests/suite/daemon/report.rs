@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use super::{BRIDGE, Told, drifts, node};
+use super::{BRIDGE, ReportedDrift, drifts, node};
 use crate::support::agent::Agent;
 use crate::support::namespace::{bind, in_private_mounts, remount};
 use crate::support::node::{BIN, CONFLIST, Node, STATE};
@@ -30,7 +30,7 @@ fn an_empty_machine_stays_empty() {
 
 /// On an installed node, every damage is reported with the reason why it is not repaired, and is not repaired.
 #[test]
-fn damage_is_told_and_stays() {
+fn damage_is_reported_and_stays() {
     let node = node();
     node.declare_more(REPORT);
     let before = node.whole_tree();
@@ -46,8 +46,8 @@ fn damage_is_told_and_stays() {
             let closed = fs::Permissions::from_mode(0o600);
             fs::set_permissions(node.path("opt/cni/bin/loopback"), closed).unwrap();
         }),
-        ("etc/cni/net.d/00-rival.conf", "runtime-blocked", &|| {
-            node.write("etc/cni/net.d/00-rival.conf", b"{", 0o600);
+        ("etc/cni/net.d/00-foreign.conf", "runtime-blocked", &|| {
+            node.write("etc/cni/net.d/00-foreign.conf", b"{", 0o600);
         }),
     ];
     for (file, kind, strike) in &damage {
@@ -55,11 +55,15 @@ fn damage_is_told_and_stays() {
         let damaged = node.whole_tree();
         let answer = agent.get("/readyz");
         assert_eq!(answer.status, 503);
-        let told = drifts(&agent);
-        let is_it = |told: &&Told| told.path == node.shown(file) && told.kind == *kind;
-        let told = told.iter().find(is_it).unwrap_or_else(|| agent.fail(kind));
-        assert_eq!(told.outcome, "open");
-        assert_eq!(told.waiting.as_deref(), Some("drift.policy is report"));
+        let reported = drifts(&agent);
+        let is_it =
+            |reported: &&ReportedDrift| reported.path == node.shown(file) && reported.kind == *kind;
+        let reported = reported
+            .iter()
+            .find(is_it)
+            .unwrap_or_else(|| agent.fail(kind));
+        assert_eq!(reported.outcome, "open");
+        assert_eq!(reported.waiting.as_deref(), Some("drift.policy is report"));
         assert_eq!(damaged, node.whole_tree(), "nothing is written");
     }
     assert_eq!(drifts(&agent).len(), damage.len());
@@ -106,19 +110,25 @@ fn the_policy_is_switched_while_it_runs() {
     let agent = Agent::ready(&node);
     let heal = fs::read_to_string(node.config()).unwrap();
     node.declare_more(REPORT);
-    agent.until("told only to report", |agent| {
+    agent.until("configured only to report", |agent| {
         agent.json("/status")["declared"]["policy"] == "report"
     });
     fs::remove_dir_all(node.path(BIN)).unwrap();
     agent.becomes_unready("opt/cni/bin does not exist, and with it 3 plugins");
     assert!(!node.has(BIN));
-    let told = drifts(&agent).remove(0);
-    assert_eq!((&*told.kind, &*told.outcome), ("dir-missing", "open"));
+    let reported = drifts(&agent).remove(0);
+    assert_eq!(
+        (&*reported.kind, &*reported.outcome),
+        ("dir-missing", "open")
+    );
 
     node.redeclare(&heal);
     agent.becomes_ready();
-    let told = drifts(&agent).remove(0);
-    assert_eq!((&*told.kind, &*told.outcome), ("dir-missing", "healed"));
+    let reported = drifts(&agent).remove(0);
+    assert_eq!(
+        (&*reported.kind, &*reported.outcome),
+        ("dir-missing", "healed")
+    );
     let lost = right.changes(&node.tree());
     // Foreign files are gone with the directory; the agent cannot restore them.
     assert!(lost.contains(&"opt/cni/bin/cilium-cni".to_owned()));

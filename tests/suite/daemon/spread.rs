@@ -24,12 +24,16 @@ fn only_a_download_waits_its_part_of_the_window() {
     node.declare(&artifact, &format!("{NETWORK}{window}"));
     let agent = Agent::start(&node);
     agent.becomes_unready("binaries: ");
-    agent.until("told", |agent| {
-        let told = agent.get("/readyz").body;
-        told.contains("its download begins") && told.contains("fetch.spread")
+    agent.until("reported", |agent| {
+        let reported = agent.get("/readyz").body;
+        reported.contains("its download begins") && reported.contains("fetch.spread")
     });
-    let told = agent.get("/readyz").body;
-    assert_eq!(agent.get("/readyz").body, told, "the same while it is true");
+    let reported = agent.get("/readyz").body;
+    assert_eq!(
+        agent.get("/readyz").body,
+        reported,
+        "the same while it is true"
+    );
     assert_eq!(server.count("/p.tgz"), 0);
     let text = fs::read_to_string(node.config()).unwrap();
     node.redeclare(&text.replace(window, ""));

@@ -89,7 +89,7 @@ fn a_client_that_stays() {
         client.write_all(b"GET /readyz HTTP/1.1\r\nHost: ").unwrap();
     }
     agent.signal(Signal::SIGTERM);
-    agent.until_without_asking("told", || agent.log().contains("stopping;"));
+    agent.until_without_asking("reported", || agent.log().contains("stopping;"));
     agent.stop();
     drop(clients);
 }

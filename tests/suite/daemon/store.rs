@@ -31,11 +31,11 @@ fn restocks(agent: &Agent, node: &Node) {
 /// Runs `body` while a thread reads a plugin all the time; fails if it ever had other bytes.
 fn never_wrong(node: &Node, body: impl FnOnce()) {
     let stop = Arc::new(AtomicBool::new(false));
-    let (path, told) = (node.path(BRIDGE), Arc::clone(&stop));
+    let (path, reported) = (node.path(BRIDGE), Arc::clone(&stop));
     let right = plugin("bridge");
     let observer = thread::spawn(move || {
         let mut seen = 0_u32;
-        while !told.load(Ordering::Relaxed) {
+        while !reported.load(Ordering::Relaxed) {
             // A plugin is executable from the moment it has its name.
             let state = fs::metadata(&path).map(|metadata| metadata.mode() & 0o777);
             assert!(state.is_err() || state.is_ok_and(|mode| mode == 0o755));
@@ -106,7 +106,7 @@ fn both_copies_are_damaged() {
             fs::remove_file(node.path(BRIDGE)).unwrap();
         });
         agent.becomes_unready("bridge is missing");
-        agent.until("told", |agent| {
+        agent.until("reported", |agent| {
             agent.get("/readyz?verbose").body.contains("plugins.tgz")
         });
         assert!(!node.has(BRIDGE));
@@ -149,7 +149,7 @@ fn a_damaged_copy_beside_a_proven_one() {
 /// All copies and every source are gone: a lost plugin is reported with the reason, and the agent lives. When the
 /// source is back, the plugin is repaired.
 #[test]
-fn nothing_to_mend_with() {
+fn nothing_to_repair_with() {
     let node = Node::installed();
     let agent = Agent::with_spares(&node);
     let right = IntactNode::of(&node);
@@ -160,7 +160,7 @@ fn nothing_to_mend_with() {
         fs::remove_file(node.path(BRIDGE)).unwrap();
     });
     agent.becomes_unready("bridge is missing");
-    agent.until("told", |agent| {
+    agent.until("reported", |agent| {
         agent.get("/readyz?verbose").body.contains("plugins.tgz")
     });
     assert_eq!(agent.get("/livez").status, 200);

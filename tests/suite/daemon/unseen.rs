@@ -60,8 +60,8 @@ fn fault_27_the_same_size_and_time_are_not_believed() {
         assert_eq!(known(&flipped), known(&linked));
         agent.becomes_ready();
         assert!(right.has_same_content(&node.tree()));
-        let told = only_drift(&agent);
-        assert_eq!((&*told.kind, &*told.outcome), ("content", "healed"));
+        let reported = only_drift(&agent);
+        assert_eq!((&*reported.kind, &*reported.outcome), ("content", "healed"));
         agent.stop();
     }
 }
@@ -76,8 +76,8 @@ fn fault_26_a_lost_event_is_made_up_for() {
         let agent = Agent::ready(&node);
         Alias::of(&node, file).flip_a_bit();
         agent.repairs_by_itself(&right, &node);
-        let told = only_drift(&agent);
-        assert_eq!((&*told.kind, &*told.outcome), ("content", "healed"));
+        let reported = only_drift(&agent);
+        assert_eq!((&*reported.kind, &*reported.outcome), ("content", "healed"));
         agent.stop();
     }
 }
@@ -120,11 +120,11 @@ sys.stdin.readline()
     }
 
     fn says(&mut self, line: &str) {
-        let mut said = String::new();
+        let mut message = String::new();
         // It says one line at a time and waits, so nothing is read ahead.
         let mut stdout = BufReader::new(self.0.stdout.as_mut().unwrap());
-        stdout.read_line(&mut said).unwrap();
-        assert_eq!(said, line);
+        stdout.read_line(&mut message).unwrap();
+        assert_eq!(message, line);
     }
 }
 
@@ -160,8 +160,8 @@ fn fault_27_what_leaves_no_trace_is_found_by_reading() {
         node.read(BRIDGE) == plugin("bridge")
     });
     agent.becomes_ready();
-    let told = only_drift(&agent);
-    assert_eq!((&*told.kind, &*told.outcome), ("content", "healed"));
+    let reported = only_drift(&agent);
+    assert_eq!((&*reported.kind, &*reported.outcome), ("content", "healed"));
     drop(mapping);
     assert_eq!(node.names(BIN).len(), 4);
     agent.stop();

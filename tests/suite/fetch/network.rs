@@ -246,7 +246,7 @@ async fn fault_46_html_with_200_is_no_retry_storm() {
     assert_eq!(server.count("/a"), 1);
 }
 
-/// Fault 47: each kind of certificate trouble has its reason and lasts; a trusted one works.
+/// Fault 47: each kind of certificate error has its own reason and lasts; a trusted certificate works.
 #[tokio::test]
 async fn fault_47_certificates() {
     let content = content();
@@ -276,7 +276,11 @@ async fn fault_47_certificates() {
     assert_eq!(kinds, ["tls-unknown-ca", "tls-expired", "tls-name"]);
     assert!(tried.iter().all(|tried| tried.attempts == 1));
     assert!(tried[0].reason.to_string().contains("fetch.caFile"));
-    assert_eq!(unknown.requests().len(), 0, "nothing is said to a stranger");
+    assert_eq!(
+        unknown.requests().len(),
+        0,
+        "nothing is sent to an unknown server"
+    );
 
     let mut broken = Case::new(&content, &[good.url("/a")]);
     broken.trust("not PEM");

@@ -12,7 +12,7 @@ use nix::unistd::mkfifo;
 use super::{name, open, regular};
 
 #[test]
-fn every_type_is_told_apart_and_nothing_blocks() {
+fn every_type_is_distinguished_and_nothing_blocks() {
     let scratch = tempfile::tempdir().unwrap();
     let (_, dir) = open(scratch.path());
     let at = |file: &str| scratch.path().join(file);

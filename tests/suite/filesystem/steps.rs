@@ -188,7 +188,7 @@ fn faults_12_13_a_refused_call_is_never_committed() {
     }
     let calls = ["write", "fsync", "fchmod", "renameat", "mkdirat"];
     let steps = step_through(&calls, Injection::Error("EIO"), |stage, step| {
-        let said = String::from_utf8_lossy(&step.output.stderr);
+        let message = String::from_utf8_lossy(&step.output.stderr);
         // The output of the test harness, and our process id in the lock file.
         let harmless = step.line.contains("write(1<") || step.line.contains("/lock>");
         assert_eq!(
@@ -197,7 +197,7 @@ fn faults_12_13_a_refused_call_is_never_committed() {
             "{step:?}"
         );
         assert!(
-            harmless || said.contains("I/O error; the disk reports"),
+            harmless || message.contains("I/O error; the disk reports"),
             "{step:?}"
         );
         assert_eq!(names(&stage.state().join("tmp")), [""; 0], "{step:?}");
@@ -218,9 +218,13 @@ fn fault_14_a_failed_directory_fsync_is_uncertain_durability() {
     }
     let mut uncertain = 0;
     step_through(&["fsync"], Injection::Error("EIO"), |_, step| {
-        let said = String::from_utf8_lossy(&step.output.stderr);
+        let message = String::from_utf8_lossy(&step.output.stderr);
         let directory = !step.line.contains(".tmp>");
-        assert_eq!(said.contains("durability uncertain"), directory, "{step:?}");
+        assert_eq!(
+            message.contains("durability uncertain"),
+            directory,
+            "{step:?}"
+        );
         uncertain += usize::from(directory);
     });
     assert!(

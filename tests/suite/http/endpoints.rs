@@ -63,7 +63,7 @@ fn head_is_get_without_the_body() {
 }
 
 #[test]
-fn an_unknown_path_is_told_the_known_ones() {
+fn an_unknown_path_is_answered_with_the_known_ones() {
     let agent = Agent::ready();
     for path in ["/nope", "/readyz2", "//", "/status/", "/livez/loop"] {
         let answer = agent.connect().get(path);
@@ -150,7 +150,7 @@ fn pipelined_requests_are_answered_in_their_order() {
 
 /// As `printf 'GET …' | nc` does, and a probe from the days before HTTP/1.1.
 #[test]
-fn a_client_that_has_said_all_still_gets_its_answer() {
+fn a_client_that_has_closed_its_side_still_gets_its_answer() {
     let (looks, gate) = Looks::gated();
     let agent = Agent::looking(ready(), looks);
     let mut client = agent.connect();
@@ -171,17 +171,17 @@ fn a_client_that_has_said_all_still_gets_its_answer() {
 #[test]
 fn status_tells_all_and_whether_it_is_ready() {
     for (status, is_ready) in [(ready(), true), (broken(), false)] {
-        let told = Agent::of(status).connect().get("/status").json();
-        assert_eq!(told["ready"], is_ready);
-        assert_eq!(told["agent"]["node"], "node-1");
-        assert_eq!(told["watch"]["mode"], "events");
-        assert_eq!(told["checks"].as_array().unwrap().len(), 4);
-        assert_eq!(told["directory"]["effective"]["chain"][0], "bridge");
+        let reported = Agent::of(status).connect().get("/status").json();
+        assert_eq!(reported["ready"], is_ready);
+        assert_eq!(reported["agent"]["node"], "node-1");
+        assert_eq!(reported["watch"]["mode"], "events");
+        assert_eq!(reported["checks"].as_array().unwrap().len(), 4);
+        assert_eq!(reported["directory"]["effective"]["chain"][0], "bridge");
     }
 }
 
 #[test]
-fn drift_is_told_newest_first_with_how_much_of_it_is_open() {
+fn drift_is_reported_newest_first_with_how_much_of_it_is_open() {
     let mut status = ready();
     let outcomes = [
         Outcome::Open { waiting: None },
@@ -192,11 +192,11 @@ fn drift_is_told_newest_first_with_how_much_of_it_is_open() {
     ];
     status.drift = (1..).zip(outcomes).map(entry).collect();
     status.drift.reverse();
-    let told = Agent::of(status).connect().get("/drift").json();
-    assert_eq!(told["open"], 1);
-    assert_eq!(told["entries"][0]["id"], 2);
-    assert_eq!(told["entries"][0]["outcome"]["seconds"], 0.0015);
-    assert_eq!(told["entries"][1]["outcome"]["state"], "open");
+    let reported = Agent::of(status).connect().get("/drift").json();
+    assert_eq!(reported["open"], 1);
+    assert_eq!(reported["entries"][0]["id"], 2);
+    assert_eq!(reported["entries"][0]["outcome"]["seconds"], 0.0015);
+    assert_eq!(reported["entries"][1]["outcome"]["state"], "open");
 }
 
 fn entry((id, outcome): (u64, Outcome)) -> Arc<DriftRecord> {
@@ -216,20 +216,20 @@ fn entry((id, outcome): (u64, Outcome)) -> Arc<DriftRecord> {
 
 #[test]
 fn conflist_tells_which_file_the_runtime_takes_and_why() {
-    let told = Agent::ready().connect().get("/conflist").json();
-    assert_eq!(told["file"], "10-pods.conflist");
-    assert_eq!(told["network"], "pods");
-    assert_eq!(told["content"]["plugins"][0]["type"], "bridge");
-    assert_eq!(told["candidates"][0]["ours"], true);
-    let why = &told["runtimes"][0]["why"][0];
+    let reported = Agent::ready().connect().get("/conflist").json();
+    assert_eq!(reported["file"], "10-pods.conflist");
+    assert_eq!(reported["network"], "pods");
+    assert_eq!(reported["content"]["plugins"][0]["type"], "bridge");
+    assert_eq!(reported["candidates"][0]["ours"], true);
+    let why = &reported["runtimes"][0]["why"][0];
     assert_eq!(why, "90-other.conflist sorts after it");
 
     let mut nothing = ready();
     nothing.directory = None;
-    let told = Agent::of(nothing).connect().get("/conflist").json();
+    let reported = Agent::of(nothing).connect().get("/conflist").json();
     assert!(
-        told["file"].is_null() && told["content"].is_null(),
-        "{told}"
+        reported["file"].is_null() && reported["content"].is_null(),
+        "{reported}"
     );
 }
 

@@ -118,13 +118,17 @@ fn fault_58_a_foreign_host_is_refused() {
         for path in ["/status", "/livez", "/nope"] {
             let mut client = agent.connect();
             client.send(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
-            let told = client.answer();
+            let reported = client.answer();
             let expected = if path == "/nope" && status == 200 {
                 404
             } else {
                 status
             };
-            assert_eq!(told.status, expected, "{host} {path}: {}", told.body);
+            assert_eq!(
+                reported.status, expected,
+                "{host} {path}: {}",
+                reported.body
+            );
         }
     }
     let mut client = agent.connect();

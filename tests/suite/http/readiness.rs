@@ -84,9 +84,9 @@ fn a_look_that_does_not_end_is_not_ready() {
     );
     assert_eq!(client.get("/readyz/config").status, 503);
     assert_eq!(client.get("/readyz?exclude=binaries").status, 503);
-    let told = client.get("/status").json();
+    let reported = client.get("/status").json();
     assert_eq!(
-        (&told["ready"], &told["checks"][4]["name"]),
+        (&reported["ready"], &reported["checks"][4]["name"]),
         (&false.into(), &"look".into())
     );
     assert_eq!(gauge(&client.get("/metrics").body), "0");

@@ -54,8 +54,8 @@ fn fault_58_planted_secrets_come_out_nowhere() {
         let body = client.get(path).body;
         assert!(!body.contains(MARK), "{path}: {body}");
     }
-    let told = client.get("/conflist").json();
-    let plugin = &told["content"]["plugins"][0];
+    let reported = client.get("/conflist").json();
+    let plugin = &reported["content"]["plugins"][0];
     assert_eq!(plugin["mtu"], 1450, "what is no secret is shown");
     assert_eq!(plugin["etcd_key"], "[redacted]");
     assert_eq!(plugin["policy"]["k8s_auth_token"], "[redacted]");

@@ -22,12 +22,12 @@ fn fault_55_mistakes_are_named_by_line_and_key() {
     let node = Node::installed();
     let config = node.config();
     let config = config.display();
-    node.declare_text("profile: reference-bridge\nartefacts: []\ndrift: {policy: mend}\n");
+    node.declare_text("profile: reference-bridge\nartefacts: []\ndrift: {policy: fix}\n");
     refused(
         &node,
         &[
             format!("{config}:4: artefacts: unknown key; did you mean 'artifacts'?"),
-            format!("{config}:5: drift.policy: 'mend' is not a known value; write heal or report"),
+            format!("{config}:5: drift.policy: 'fix' is not a known value; write heal or report"),
         ],
     );
     node.run("uninstall").exits(64);
@@ -57,7 +57,7 @@ fn a_file_that_is_no_yaml_or_not_there() {
         .says("config.yaml is not UTF-8 text; save it as UTF-8\n");
 
     fs::remove_file(node.config()).unwrap();
-    let told = format!(
+    let reported = format!(
         "error: cannot find {}: No such file or directory; name a configuration with --config FILE\n",
         node.config().display()
     );
@@ -69,7 +69,7 @@ fn a_file_that_is_no_yaml_or_not_there() {
         "validate",
         "uninstall",
     ] {
-        node.run(command).exits(64).says(&told);
+        node.run(command).exits(64).says(&reported);
     }
     assert_eq!(node.whole_tree().paths(), [""; 0]);
 }
@@ -77,14 +77,14 @@ fn a_file_that_is_no_yaml_or_not_there() {
 #[test]
 fn bad_usage() {
     let node = Node::declared();
-    for (arguments, told) in [
+    for (arguments, reported) in [
         ("install --ofline", "--offline"),
         ("instal", "install"),
         ("", "Usage: cni-keeper"),
         ("verify --output yaml", "possible values"),
         ("install --log-level loud", "--log-level"),
     ] {
-        node.run(arguments).exits(64).says(told);
+        node.run(arguments).exits(64).says(reported);
     }
     node.run("--help").exits(0).says("uninstall");
     node.run("--version").exits(0).says("cni-keeper ");
@@ -142,13 +142,15 @@ fn an_unknown_fact_is_named_with_its_line() {
 #[test]
 fn a_host_root_that_is_not_there() {
     let node = Node::declared();
-    for (root, told) in [
+    for (root, reported) in [
         ("/no/such/root", "No such file or directory"),
         ("/dev/null", "Not a directory"),
     ] {
         node.run(&format!("install --host-root {root}"))
             .exits(64)
-            .says(&format!("error: cannot open the host root {root}: {told}"))
+            .says(&format!(
+                "error: cannot open the host root {root}: {reported}"
+            ))
             .says("; check --host-root\n");
     }
 }

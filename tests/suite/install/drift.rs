@@ -22,14 +22,14 @@ pub(super) fn node() -> Node {
 }
 
 /// Breaks one file, and checks that it is named and repaired.
-fn heals(file: &str, kind: &str, told: &str, step: &str, tamper: impl Fn(&Path)) {
+fn heals(file: &str, kind: &str, reported: &str, step: &str, tamper: impl Fn(&Path)) {
     let node = node();
     let right = node.tree();
     tamper(&node.path(file));
     let broken = node.tree();
     node.run("verify")
         .exits(1)
-        .row(kind, &node.shown(file), told)
+        .row(kind, &node.shown(file), reported)
         .says("\ndrift: ");
     node.run("plan").exits(1).row(step, &node.shown(file), "");
     assert_eq!(broken, node.tree(), "verify and plan change nothing");
@@ -173,8 +173,8 @@ fn fault_31_mode_and_owner() {
 #[test]
 fn suid() {
     for bits in [0o4755, 0o2755, 0o1755] {
-        let told = format!("has mode {bits:o}: set-uid, set-gid or sticky");
-        heals(BRIDGE, "suid", &told, "fix", mode(bits));
+        let reported = format!("has mode {bits:o}: set-uid, set-gid or sticky");
+        heals(BRIDGE, "suid", &reported, "fix", mode(bits));
     }
     // If the bytes differ as well, the content decides how it is repaired. The bit must not survive that.
     heals(BRIDGE, "content", "has sha256 ", "place", |path| {

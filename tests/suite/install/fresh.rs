@@ -141,11 +141,11 @@ fn json_says_what_text_says() {
     assert_eq!(install["failures"], Value::Array(Vec::new()));
     assert_eq!(install["fetched"][0]["artifact"], "cni-plugins");
     let steps = install["steps"].as_array().unwrap();
-    let told: Vec<&str> = steps
+    let reported: Vec<&str> = steps
         .iter()
         .map(|step| step["step"].as_str().unwrap())
         .collect();
-    assert_eq!(told, ["place", "place", "place", "write-conflist"]);
+    assert_eq!(reported, ["place", "place", "place", "write-conflist"]);
     let effective = &install["snapshot"]["effective"];
     assert_eq!(effective["containerd"], "10-pods.conflist");
     assert_eq!(effective["crio"], "10-pods.conflist");

@@ -17,8 +17,8 @@ fn node(more: &str) -> Node {
 }
 
 /// While the gate is closed, it is named and only the conflist is held back. When it opens, the conflist is written.
-fn holds_back(node: &Node, told: &str, open: impl FnOnce()) {
-    let line = format!("gates: {told}");
+fn holds_back(node: &Node, reported: &str, open: impl FnOnce()) {
+    let line = format!("gates: {reported}");
     let closed = node.run("install");
     closed.exits(2);
     assert!(
@@ -28,7 +28,7 @@ fn holds_back(node: &Node, told: &str, open: impl FnOnce()) {
     assert_eq!(node.names(BIN), PLUGINS);
     assert!(!node.has(CONF), "not even its directory");
     node.run("plan").exits(1).says(&format!(
-        "wait      the conflist is not written before its gates hold: {told}"
+        "wait      the conflist is not written before its gates hold: {reported}"
     ));
     node.run("verify").exits(1).says("drift: conflist, gates\n");
     open();
@@ -57,9 +57,9 @@ fn a_file() {
 fn a_tcp_port() {
     let port = free_port();
     let node = node(&format!("  requires: [{{tcp: \"127.0.0.1:{port}\"}}]\n"));
-    let told = format!("tcp 127.0.0.1:{port} does not accept connections: Connection refused");
+    let reported = format!("tcp 127.0.0.1:{port} does not accept connections: Connection refused");
     let mut listener = None;
-    holds_back(&node, &told, || {
+    holds_back(&node, &reported, || {
         listener = Some(TcpListener::bind(("127.0.0.1", port)).unwrap());
     });
 }
@@ -79,8 +79,8 @@ fn a_unix_socket() {
         &network,
     );
     let mut listener = None;
-    let told = format!("file {} does not exist yet", node.shown("run/a.sock"));
-    holds_back(&node, &told, || {
+    let reported = format!("file {} does not exist yet", node.shown("run/a.sock"));
+    holds_back(&node, &reported, || {
         std::fs::create_dir(node.path("run")).unwrap();
         listener = Some(UnixListener::bind(node.path("run/a.sock")).unwrap());
     });
@@ -100,8 +100,8 @@ fn an_http_answer() {
     server.on("/status?token=SECRET", [Reply::status(503)]);
     let url = server.url("/status?token=SECRET");
     let node = node(&format!("  requires: [{{http: \"{url}\"}}]\n"));
-    let told = format!("http {}?… answered 503", server.url("/status"));
-    holds_back(&node, &told, || {
+    let reported = format!("http {}?… answered 503", server.url("/status"));
+    holds_back(&node, &reported, || {
         server.on("/status?token=SECRET", [Reply::ok(b"up")]);
     });
     drop(server);
@@ -131,18 +131,18 @@ fn an_env_file_that_is_not_there_yet() {
     let text = text.replace("10.88.0.0/16", "\"${FLANNEL_SUBNET}\"");
     let text = text.replace("bridge: cni0", "mtu: ${FLANNEL_MTU}");
     std::fs::write(node.config(), text).unwrap();
-    let told = format!(
+    let reported = format!(
         "{} does not exist yet",
         node.shown("run/flannel/subnet.env")
     );
-    node.run("plan")
-        .exits(1)
-        .says(&format!("the conflist cannot be rendered yet: {told}\n"));
+    node.run("plan").exits(1).says(&format!(
+        "the conflist cannot be rendered yet: {reported}\n"
+    ));
     node.run("render").exits(2).says(&format!(
-        "error: the conflist cannot be rendered yet: {told}\n"
+        "error: the conflist cannot be rendered yet: {reported}\n"
     ));
     node.run("install").exits(2).says(&format!(
-        "error: conflist: cannot be rendered yet: {told}\n"
+        "error: conflist: cannot be rendered yet: {reported}\n"
     ));
     assert_eq!(node.names(BIN), PLUGINS);
     assert!(!node.has(CONFLIST));
@@ -158,7 +158,7 @@ fn an_env_file_that_is_not_there_yet() {
     // The file is lost with the next reboot, as all of /run. The conflist stays, and the missing file is named.
     std::fs::remove_file(node.path("run/flannel/subnet.env")).unwrap();
     let before = node.tree();
-    node.run("install").exits(2).says(&told);
+    node.run("install").exits(2).says(&reported);
     assert_eq!(before, node.tree());
 
     node.write("run/flannel/subnet.env", b"no assignment\n", 0o644);

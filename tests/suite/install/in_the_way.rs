@@ -44,15 +44,15 @@ fn fault_18_a_directory_in_place_of_a_plugin_is_refused() {
     remove(&node.path(CONFLIST));
     node.write("opt/cni/bin/bridge/inside", b"kept", 0o600);
     let broken = node.tree();
-    let told =
+    let reported =
         "is a directory, expected a regular file; a directory is never removed, move it away";
-    let line = format!("{} {told}", node.shown(BRIDGE));
+    let line = format!("{} {reported}", node.shown(BRIDGE));
     node.run("verify")
         .exits(1)
-        .row("type", &node.shown(BRIDGE), told);
+        .row("type", &node.shown(BRIDGE), reported);
     node.run("plan")
         .exits(1)
-        .row("refused", &node.shown(BRIDGE), told);
+        .row("refused", &node.shown(BRIDGE), reported);
     let install = node.run("install --offline");
     assert_eq!(
         install.exits(2).errors()[..2],

@@ -69,12 +69,12 @@ fn fault_6_two_agents_at_once() {
     let first = start(&mut node.command("install"));
     server.wait_for("/p.tgz");
     let before = node.whole_tree();
-    let told = format!(
+    let reported = format!(
         "error: cannot lock {}/lock: process {} holds it; two must not work there at once, wait for it or stop it\n",
         node.shown(STATE),
         first.id()
     );
-    node.run("install").exits(2).says(&told);
+    node.run("install").exits(2).says(&reported);
     node.run("verify").exits(1);
     node.run("plan").exits(1);
     assert_eq!(before, node.whole_tree());

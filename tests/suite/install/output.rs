@@ -174,10 +174,10 @@ fn a_truncated_answer_is_not_taken_for_a_whole_one() {
             .unwrap();
         let output = node.command(command).stdout(full).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{command}");
-        let said = String::from_utf8(output.stderr).unwrap();
+        let message = String::from_utf8(output.stderr).unwrap();
         assert!(
-            said.contains("error: cannot write to stdout: No space left"),
-            "{said}"
+            message.contains("error: cannot write to stdout: No space left"),
+            "{message}"
         );
     }
     let (reader, writer) = std::io::pipe().unwrap();
@@ -192,10 +192,11 @@ fn control_characters_from_outside_are_shown_and_not_obeyed() {
     let node = Node::declared();
     node.write("etc/cni/net.d/01-\x1b[2J\nok.conf", b"{", 0o644);
     for (command, code) in [("install", 2), ("verify", 1)] {
-        let told = node.run(command);
-        told.exits(code)
+        let reported = node.run(command);
+        reported
+            .exits(code)
             .says("01-\\u{1b}[2J\\nok.conf sorts before");
-        assert!(!told.to_string().contains('\x1b'), "{told:?}");
+        assert!(!reported.to_string().contains('\x1b'), "{reported:?}");
     }
     node.declare_text("profile: \"a\\nb\\e[2J\"\n");
     let refused = node.run("validate").exits(64).to_string();

@@ -15,13 +15,13 @@ fn with_bridge(content: &[u8], mode: u32) -> Node {
     node
 }
 
-fn refused(node: &Node, told: &str) {
+fn refused(node: &Node, reported: &str) {
     let install = node.run("install");
     assert_eq!(
         install.exits(2).errors(),
         [
             format!("conflist: {} is missing", node.shown(CONFLIST)),
-            format!("plugins: {told}")
+            format!("plugins: {reported}")
         ],
         "{install}"
     );

@@ -5,7 +5,7 @@ use std::fs;
 use crate::support::node::{CONF, CONFLIST, Node};
 use crate::support::release::NETWORK;
 
-const RIVAL: &str = "etc/cni/net.d/05-other.conflist";
+const FOREIGN: &str = "etc/cni/net.d/05-other.conflist";
 const ASIDE: &str = "etc/cni/net.d/05-other.conflist.cni-keeper-disabled";
 const OTHER_NETWORK: &str =
     r#"{"cniVersion": "1.0.0", "name": "other", "plugins": [{"type": "bridge"}]}"#;
@@ -14,25 +14,25 @@ const OTHER_NETWORK: &str =
 #[test]
 fn fault_30_a_foreign_conflist_that_sorts_before_ours() {
     let node = Node::declared();
-    node.write(RIVAL, OTHER_NETWORK.as_bytes(), 0o640);
+    node.write(FOREIGN, OTHER_NETWORK.as_bytes(), 0o640);
     let before = node.tree();
-    let told = "05-other.conflist sorts before 10-pods.conflist, so containerd takes its network 'other'; \
+    let reported = "05-other.conflist sorts before 10-pods.conflist, so containerd takes its network 'other'; \
                 remove it, or set drift.foreignConflists: disable to have it renamed";
     for _ in 0..2 {
         let install = node.run("install");
-        let line = format!("precedence: {told}");
+        let line = format!("precedence: {reported}");
         assert!(
             install.exits(2).errors().contains(&line.as_str()),
             "{line}\n{install}"
         );
     }
-    assert_eq!(before.get(RIVAL), node.tree().get(RIVAL));
+    assert_eq!(before.get(FOREIGN), node.tree().get(FOREIGN));
     let verify = node.run("verify -o json").exits(1).json();
     assert_eq!(
         verify["snapshot"]["effective"]["containerd"],
         "05-other.conflist"
     );
-    fs::remove_file(node.path(RIVAL)).unwrap();
+    fs::remove_file(node.path(FOREIGN)).unwrap();
     node.run("verify").exits(0);
 }
 
@@ -40,7 +40,7 @@ fn fault_30_a_foreign_conflist_that_sorts_before_ours() {
 #[test]
 fn fault_34_a_malformed_file_that_sorts_before_ours() {
     let node = Node::installed();
-    node.write(RIVAL, b"{\"name\": ", 0o644);
+    node.write(FOREIGN, b"{\"name\": ", 0o644);
     let before = node.tree();
     node.run("install")
         .exits(2)
@@ -73,7 +73,7 @@ fn what_sorts_behind_ours_is_left_in_peace() {
 fn foreign_conflists_are_set_aside_and_restored() {
     let node = Node::declared();
     node.declare_more("drift: {foreignConflists: disable}\n");
-    node.write(RIVAL, OTHER_NETWORK.as_bytes(), 0o640);
+    node.write(FOREIGN, OTHER_NETWORK.as_bytes(), 0o640);
     // Hidden files count for the runtimes too.
     let hidden = "etc/cni/net.d/.hidden.conf";
     node.write(hidden, b"garbage", 0o600);
@@ -81,11 +81,11 @@ fn foreign_conflists_are_set_aside_and_restored() {
     let install = node.run("install");
     install
         .exits(0)
-        .row("set aside", &node.shown(RIVAL), "sorts before ours")
+        .row("set aside", &node.shown(FOREIGN), "sorts before ours")
         .row("set aside", &node.shown(hidden), "sorts before ours");
     let order = |path: &str| install.stdout.find(&node.shown(path)).unwrap();
-    assert!(order(CONFLIST) < order(RIVAL), "ours first\n{install}");
-    assert!(!node.has(RIVAL) && !node.has(hidden));
+    assert!(order(CONFLIST) < order(FOREIGN), "ours first\n{install}");
+    assert!(!node.has(FOREIGN) && !node.has(hidden));
     assert_eq!(node.read(ASIDE), OTHER_NETWORK.as_bytes());
     let right = node.tree();
     let verify = node.run("verify -o json").exits(0).json();
@@ -97,14 +97,14 @@ fn foreign_conflists_are_set_aside_and_restored() {
     assert_eq!(right, node.tree());
 
     // It comes back and is set aside beside the first one. The ledger has both.
-    node.write(RIVAL, b"{\"name\": \"newer\"}", 0o600);
+    node.write(FOREIGN, b"{\"name\": \"newer\"}", 0o600);
     node.run("install").exits(0);
     assert_eq!(node.read(&format!("{ASIDE}-2")), b"{\"name\": \"newer\"}");
 
     let uninstall = node.run("uninstall");
     uninstall
         .exits(0)
-        .row("restored", &node.shown(RIVAL), "")
+        .row("restored", &node.shown(FOREIGN), "")
         .row("restored", &node.shown(hidden), "")
         .row(
             "spared",
@@ -113,7 +113,7 @@ fn foreign_conflists_are_set_aside_and_restored() {
         );
     let after = node.tree();
     let there = |path: &str| (after.get(path).what.clone(), after.get(path).mode);
-    for path in [RIVAL, hidden] {
+    for path in [FOREIGN, hidden] {
         let old = before.get(path);
         assert_eq!(there(path), (old.what.clone(), old.mode), "{path}");
     }
@@ -129,14 +129,14 @@ fn a_foreign_conflist_that_is_a_link_and_one_with_a_wild_name() {
     node.write(CONF, b"", 0o644);
     fs::remove_file(node.path(CONF)).unwrap();
     fs::create_dir(node.path(CONF)).unwrap();
-    std::os::unix::fs::symlink("/etc/other/real.conflist", node.path(RIVAL)).unwrap();
+    std::os::unix::fs::symlink("/etc/other/real.conflist", node.path(FOREIGN)).unwrap();
     node.run("install").exits(0);
-    assert!(!node.has(RIVAL) && node.has(ASIDE));
+    assert!(!node.has(FOREIGN) && node.has(ASIDE));
     node.run("uninstall")
         .exits(0)
-        .row("restored", &node.shown(RIVAL), "");
+        .row("restored", &node.shown(FOREIGN), "");
     assert_eq!(
-        fs::read_link(node.path(RIVAL)).unwrap().to_str(),
+        fs::read_link(node.path(FOREIGN)).unwrap().to_str(),
         Some("/etc/other/real.conflist")
     );
 
@@ -155,7 +155,7 @@ fn a_foreign_conflist_is_reported_where_nothing_may_be_written() {
     let node = Node::installed();
     node.declare_more("drift: {policy: report}\n");
     node.run("install").exits(0);
-    node.write(RIVAL, OTHER_NETWORK.as_bytes(), 0o640);
+    node.write(FOREIGN, OTHER_NETWORK.as_bytes(), 0o640);
     node.run("install")
         .exits(1)
         .says("error: precedence: 05-other.conflist sorts before 10-pods.conflist");

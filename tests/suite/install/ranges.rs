@@ -71,14 +71,14 @@ fn what_is_to_be_filled_in_is_named_by_every_command() {
         "uninstall",
         "run",
     ] {
-        let told = node.run(command);
-        let errors = told.exits(64).errors();
+        let reported = node.run(command);
+        let errors = reported.exits(64).errors();
         let [error] = errors[..] else {
-            panic!("{told}")
+            panic!("{reported}")
         };
         assert!(
             error.ends_with(": network.podRanges[0]: FILL-IN: the pod range of the cluster"),
-            "{told}"
+            "{reported}"
         );
     }
     assert!(!node.has(CONFLIST));

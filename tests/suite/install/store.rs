@@ -305,13 +305,13 @@ fn a_foreign_file_that_is_replaced_is_called_so() {
     let node = Node::declared();
     node.write(BRIDGE, b"the image's own", 0o755);
     node.write(CONFLIST, b"{}", 0o644);
-    let said = "  (replaces a file that cni-keeper did not place)\n";
-    node.run("plan").exits(1).says(said);
+    let message = "  (replaces a file that cni-keeper did not place)\n";
+    node.run("plan").exits(1).says(message);
     let install = node.run("install");
     for name in ["opt/cni/bin/bridge", "net.d/10-pods.conflist"] {
         let mut lines = install.exits(0).stdout.lines();
         let line = lines.find(|line| line.contains(name));
-        assert!(line.unwrap().ends_with(said.trim_end()), "{install}");
+        assert!(line.unwrap().ends_with(message.trim_end()), "{install}");
     }
     fs::write(node.path(BRIDGE), "tampered").unwrap();
     node.run("install").exits(0).does_not_say("did not place");

@@ -60,8 +60,8 @@ fn it_stays_where_that_is_asked_for() {
     let node = Node::installed();
     let mut uninstall = node.command("uninstall --stay");
     let mut uninstall = uninstall.stdout(Stdio::piped()).spawn().unwrap();
-    let said = BufReader::new(uninstall.stdout.take().unwrap()).lines();
-    let last = said
+    let message = BufReader::new(uninstall.stdout.take().unwrap()).lines();
+    let last = message
         .map(Result::unwrap)
         .find(|line| !line.starts_with("removed"));
     assert!(last.unwrap().starts_with("done: nothing"));

@@ -141,12 +141,12 @@ fn without_the_api_server_the_agent_starts_with_what_it_knows() {
     let again = agent(&node);
     again.becomes_ready();
     assert_eq!(subnet(&node), "10.244.7.0/24");
-    again.until("the outage is told of", |agent| {
+    again.until("the outage is reported", |agent| {
         let status = agent.json("/status");
         let failure = &status["kubernetes"]["purposes"]["node-facts"]["failure"];
         failure
             .as_str()
-            .is_some_and(|told| told.contains("no connection to 127.0.0.1"))
+            .is_some_and(|reported| reported.contains("no connection to 127.0.0.1"))
     });
     assert!(again.is_ready());
 }
@@ -173,7 +173,7 @@ fn without_the_api_server_nothing_is_made_up() {
 }
 
 #[test]
-fn the_server_that_pods_are_told_of_may_have_an_ipv6_address() {
+fn the_api_server_in_the_environment_may_have_an_ipv6_address() {
     let node = Node::empty();
     let cluster = Cluster::at("[::1]:0", &node);
     let section = cluster

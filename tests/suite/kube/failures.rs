@@ -18,7 +18,7 @@ fn render(node: &Node) -> Outcome {
 fn each_refusal_has_its_own_reason() {
     let (node, cluster) = member(NETWORK, "");
     let forbidden = br#"{"kind":"Status","message":"nodes \"worker-1\" is forbidden: User \"x\" cannot get resource"}"#;
-    for (reply, said) in [
+    for (reply, message) in [
         (
             Reply::status(401),
             "does not accept the token (401); check that it is mounted",
@@ -52,7 +52,7 @@ fn each_refusal_has_its_own_reason() {
         render(&node)
             .exits(2)
             .says(&format!("{} ", cluster.url()).replace(' ', ""))
-            .says(said)
+            .says(message)
             .does_not_say(TOKEN);
     }
 }

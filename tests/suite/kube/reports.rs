@@ -18,8 +18,9 @@ fn gated() -> String {
 
 /// The agent's conditions that were written so far.
 fn conditions(cluster: &Cluster) -> Vec<Value> {
-    let told = cluster.bodies("PATCH", STATUS);
-    told.into_iter()
+    let reported = cluster.bodies("PATCH", STATUS);
+    reported
+        .into_iter()
         .map(|mut patch| patch["status"]["conditions"][0].take())
         .collect()
 }
@@ -40,17 +41,19 @@ fn the_condition_follows_readiness_with_the_reason() {
     cluster.set_node(&node_with(None));
     cluster.accept_changes();
     let agent = agent(&node);
-    until_without_asking(&agent, "told that it waits", || {
+    until_without_asking(&agent, "reported that it waits", || {
         statuses(&cluster) == ["False"]
     });
     node.write("run/gate", b"", 0o644);
-    until_without_asking(&agent, "told that it is ready", || {
+    until_without_asking(&agent, "reported that it is ready", || {
         statuses(&cluster) == ["False", "True"]
     });
-    node.write(&format!("{CONF}/00-rival.conflist"), b"{", 0o644);
-    until_without_asking(&agent, "told that a foreign conflist is in the way", || {
-        statuses(&cluster).len() == 3
-    });
+    node.write(&format!("{CONF}/00-foreign.conflist"), b"{", 0o644);
+    until_without_asking(
+        &agent,
+        "reported that a foreign conflist is in the way",
+        || statuses(&cluster).len() == 3,
+    );
 
     let requests = cluster.server.requests();
     let patch = requests
@@ -61,17 +64,21 @@ fn the_condition_follows_readiness_with_the_reason() {
         patch.header("content-type"),
         Some("application/strategic-merge-patch+json")
     );
-    let told = conditions(&cluster);
-    assert_eq!(told[0]["type"], "cni-keeper.dev/Ready");
-    let reasons = [&told[0]["reason"], &told[1]["reason"], &told[2]["reason"]];
+    let reported = conditions(&cluster);
+    assert_eq!(reported[0]["type"], "cni-keeper.dev/Ready");
+    let reasons = [
+        &reported[0]["reason"],
+        &reported[1]["reason"],
+        &reported[2]["reason"],
+    ];
     assert_eq!(reasons, ["Waiting", "AsDeclared", "ConflistNotEffective"]);
-    let message = told[2]["message"].as_str().unwrap();
+    let message = reported[2]["message"].as_str().unwrap();
     assert!(
-        message.starts_with("precedence: ") && message.contains("00-rival.conflist"),
+        message.starts_with("precedence: ") && message.contains("00-foreign.conflist"),
         "{message}"
     );
     assert!(
-        told[1]["lastTransitionTime"]
+        reported[1]["lastTransitionTime"]
             .as_str()
             .unwrap()
             .ends_with('Z')
@@ -91,10 +98,10 @@ fn the_time_of_the_last_transition_outlives_the_agent() {
     cluster.set_node(&object);
     cluster.accept_changes();
     let agent = agent(&node);
-    until_without_asking(&agent, "told", || !conditions(&cluster).is_empty());
-    let told = &conditions(&cluster)[0];
-    assert_eq!(told["lastTransitionTime"], "2021-01-01T00:00:00Z");
-    assert_ne!(told["lastHeartbeatTime"], "2021-01-01T00:00:00Z");
+    until_without_asking(&agent, "reported", || !conditions(&cluster).is_empty());
+    let reported = &conditions(&cluster)[0];
+    assert_eq!(reported["lastTransitionTime"], "2021-01-01T00:00:00Z");
+    assert_ne!(reported["lastHeartbeatTime"], "2021-01-01T00:00:00Z");
 }
 
 #[test]
@@ -109,14 +116,15 @@ fn drift_becomes_an_event_of_the_node_and_the_same_again_does_not() {
         agent.becomes_ready();
     }
     std::fs::remove_file(node.path(CONFLIST)).unwrap();
-    until_without_asking(&agent, "told of the conflist", || {
-        let told = cluster.bodies("POST", EVENTS);
-        told.iter()
+    until_without_asking(&agent, "reports the conflist", || {
+        let reported = cluster.bodies("POST", EVENTS);
+        reported
+            .iter()
             .any(|event| event["message"].as_str().unwrap().contains("10-pods"))
     });
-    let told = cluster.bodies("POST", EVENTS);
-    let [bridge, _conflist] = &told[..] else {
-        panic!("{told:#?}")
+    let reported = cluster.bodies("POST", EVENTS);
+    let [bridge, _conflist] = &reported[..] else {
+        panic!("{reported:#?}")
     };
     assert_eq!(bridge["kind"], "Event");
     assert_eq!(bridge["reason"], "DriftHealed");
@@ -161,12 +169,12 @@ fn the_startup_taint_goes_once_the_node_is_ready_and_no_other_does() {
     until_without_asking(&agent, "two tries", || {
         cluster.bodies("PATCH", NODE).len() == 2
     });
-    let told = cluster.bodies("PATCH", NODE);
+    let reported = cluster.bodies("PATCH", NODE);
     let removal = |place: usize| {
         let path = format!("/spec/taints/{place}");
         json!([{"op": "test", "path": path, "value": ours}, {"op": "remove", "path": path}])
     };
-    assert_eq!(told, [removal(1), removal(0)]);
+    assert_eq!(reported, [removal(1), removal(0)]);
     let patch = cluster.server.requests();
     let patch = patch
         .iter()
@@ -210,29 +218,31 @@ fn nobody_waits_for_the_api_server() {
 
 /// A refusal of the API server is reported where operators look, and changes nothing else.
 #[test]
-fn a_missing_permission_is_told_and_the_node_is_ready_all_the_same() {
+fn a_missing_permission_is_reported_and_the_node_is_ready_all_the_same() {
     let (node, cluster) = member(NETWORK, ", condition: true");
     cluster.set_node(&node_with(None));
     cluster.server.on(STATUS, [Reply::status(403)]);
     let agent = agent(&node);
-    agent.until("told", |agent| {
+    agent.until("reported", |agent| {
         let status = agent.json("/status");
         let failure = &status["kubernetes"]["purposes"]["condition"]["failure"];
         let rule = "resources: [nodes/status], verbs: [patch]";
-        failure.as_str().is_some_and(|told| told.contains(rule))
+        failure
+            .as_str()
+            .is_some_and(|reported| reported.contains(rule))
     });
     assert!(agent.is_ready());
     let refused = "cni_keeper_kubernetes_requests_total{verb=\"patch\",result=\"forbidden\"}";
     assert!(agent.metric(refused) >= 1.0);
     cluster.accept_changes();
-    until_without_asking(&agent, "told after all", || {
+    until_without_asking(&agent, "reported after all", || {
         statuses(&cluster).last().is_some_and(|last| last == "True")
     });
 }
 
 /// Reports are off unless they are declared, and can be switched on while the agent runs.
 #[test]
-fn nothing_is_told_unless_that_is_declared() {
+fn nothing_is_reported_unless_that_is_declared() {
     let (node, cluster) = member(NETWORK, "");
     cluster.set_node(&node_with(None));
     cluster.accept_changes();
@@ -242,7 +252,7 @@ fn nothing_is_told_unless_that_is_declared() {
     assert_eq!(agent.json("/status").get("kubernetes"), None);
     assert!(!agent.get("/metrics").body.contains("kubernetes"));
     switch(&node, &cluster, "", ", condition: true");
-    until_without_asking(&agent, "told", || statuses(&cluster) == ["True"]);
+    until_without_asking(&agent, "reported", || statuses(&cluster) == ["True"]);
 }
 
 /// Replaces the section `kubernetes` of the configuration.

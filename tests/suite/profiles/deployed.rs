@@ -79,7 +79,7 @@ fn validate_names_what_is_still_to_be_filled_in() {
         let outcome = node.run("validate");
         outcome.exits(if expected.is_empty() { 0 } else { 64 });
         // Between line and request stands the key.
-        let told: BTreeSet<String> = outcome
+        let reported: BTreeSet<String> = outcome
             .errors()
             .into_iter()
             .map(|error| {
@@ -88,7 +88,7 @@ fn validate_names_what_is_still_to_be_filled_in() {
                 format!("{line}: FILL-IN: {request}")
             })
             .collect();
-        assert_eq!(told, expected, "{}", profile.name);
+        assert_eq!(reported, expected, "{}", profile.name);
     }
 }
 

@@ -97,8 +97,8 @@ fn directories_are_compared_by_where_they_lie() {
 
 /// An error comes in the headers alone, or after headers without a message.
 #[test]
-fn an_error_is_told_in_the_runtimes_own_words() {
-    let told = |name: &'static str, code: &str, at_once: bool| {
+fn an_error_is_reported_in_the_runtimes_own_words() {
+    let reported = |name: &'static str, code: &str, at_once: bool| {
         let mut status = HeaderMap::new();
         status.insert("grpc-status", code.parse().unwrap());
         status.insert(name, "no budget".parse().unwrap());
@@ -112,9 +112,9 @@ fn an_error_is_told_in_the_runtimes_own_words() {
         run(replied(reply)).unwrap_err().reason
     };
     for at_once in [true, false] {
-        let error = told("grpc-message", "8", at_once);
+        let error = reported("grpc-message", "8", at_once);
         assert_eq!(error.to_string(), "answered with gRPC status 8: no budget");
-        let error = told("grpc-message", "12", at_once);
+        let error = reported("grpc-message", "12", at_once);
         assert!(matches!(error, StatusCallError::NoCri), "{error}");
     }
 }

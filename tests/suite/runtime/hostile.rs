@@ -37,10 +37,10 @@ fn nothing_there() {
     run(async {
         let root = tempfile::tempdir_in("/tmp").unwrap();
         let host = host(root.path());
-        let said = |error: RuntimeError| error.to_string();
+        let message = |error: RuntimeError| error.to_string();
         let path = format!("{}{SOCKET}", root.path().display());
         assert_eq!(
-            ask(&host).await.map_err(said),
+            ask(&host).await.map_err(message),
             Err(format!(
                 "{path} is not there; is the container runtime running, and is runtime.endpoint its CRI socket?"
             ))
@@ -147,7 +147,7 @@ fn a_connection_closed_early_breaks_off() {
 }
 
 #[test]
-fn another_http_2_server_is_told_apart() {
+fn another_http_2_server_is_distinguished() {
     let page = |status: StatusCode, kind: &'static str| {
         let mut head = Response::new(());
         *head.status_mut() = status;
@@ -168,7 +168,7 @@ fn another_http_2_server_is_told_apart() {
         let status = reply.head.status();
         let error = refused(reply);
         assert!(
-            matches!(error, StatusCallError::NotGrpc(told) if told == status),
+            matches!(error, StatusCallError::NotGrpc(reported) if reported == status),
             "{error}"
         );
     }

@@ -61,7 +61,7 @@ fn headers_go_where_they_are_meant_for_and_not_along_with_a_redirect() {
 }
 
 #[test]
-fn headers_that_cannot_be_used_are_told_by_their_line() {
+fn headers_that_cannot_be_used_are_reported_by_their_line() {
     let server = Server::https(Authority::new().server(&["127.0.0.1"]));
     for (content, why) in [
         ("X-A: b\nHUSH", ": line 2: it has no colon"),
@@ -127,7 +127,7 @@ fn a_client_certificate_is_shown_to_who_asks_for_it() {
 }
 
 #[test]
-fn a_client_certificate_that_does_not_do_is_told_by_its_key() {
+fn a_client_certificate_that_does_not_do_is_reported_by_its_key() {
     let (authority, clients) = (Authority::new(), Authority::new());
     let server = mutual(&authority, &clients);
     let [key, other] = [(); 2].map(|()| KeyPair::generate().unwrap());
@@ -166,7 +166,7 @@ fn a_client_certificate_that_does_not_do_is_told_by_its_key() {
 }
 
 #[test]
-fn a_server_that_asks_for_a_certificate_is_told_from_one_that_is_not_trusted() {
+fn a_server_that_asks_for_a_certificate_is_distinguished_from_one_that_is_not_trusted() {
     let (authority, clients) = (Authority::new(), Authority::new());
     let server = mutual(&authority, &clients);
     let node = node(&server.url("/p.tgz"), "");

@@ -104,7 +104,7 @@ fn fault_40_a_layer_that_breaks_off_is_resumed() {
 /// Fault 44: a registry's storage may be elsewhere, but redirects may not loop or lead to this machine.
 #[test]
 fn fault_44_a_layer_is_not_followed_anywhere() {
-    for (to, said) in [(None, "redirect"), (Some("file:///etc/shadow"), "redirect")] {
+    for (to, message) in [(None, "redirect"), (Some("file:///etc/shadow"), "redirect")] {
         let scene = Scene::new();
         let server = scene.registry();
         let (path, _) = scene.parts.part(&scene.layer);
@@ -112,7 +112,7 @@ fn fault_44_a_layer_is_not_followed_anywhere() {
         let node = scene.declare(&[&server], 3);
         node.run("install")
             .exits(2)
-            .says(said)
+            .says(message)
             .says("kind=\"redirect\"");
         is_empty(&node);
         assert!(server.count(&path) <= 11, "it is not asked for in vain");
@@ -159,7 +159,7 @@ fn fault_45_a_busy_registry_is_asked_again() {
 #[test]
 fn fault_46_a_page_instead_of_a_manifest() {
     let large = vec![b' '; 5 << 20];
-    for (reply, said) in [
+    for (reply, message) in [
         (Reply::ok(b"<html>log in</html>"), "are not the pinned ones"),
         (Reply::ok(&large), "it has more than 4194304 bytes"),
         (
@@ -172,7 +172,7 @@ fn fault_46_a_page_instead_of_a_manifest() {
         let (path, _) = scene.parts.part(&scene.image);
         server.on(&path, [reply]);
         let node = scene.declare(&[&server], 5);
-        node.run("install").exits(2).says(said);
+        node.run("install").exits(2).says(message);
         is_empty(&node);
         assert_eq!(server.requests().len(), 1, "it starts no storm");
     }
@@ -188,14 +188,14 @@ fn fault_48_a_wrong_layer_goes_to_the_next_registry() {
     other[bytes.len() - 1] ^= 1;
     let longer = [&bytes[..], b"more"].concat();
     let announced = format!("it has more than {} bytes", bytes.len());
-    for (wrong, said) in [(other, "are not the pinned ones"), (longer, &announced)] {
+    for (wrong, message) in [(other, "are not the pinned ones"), (longer, &announced)] {
         let (liar, good) = (scene.registry(), scene.registry());
         liar.on(&path, [Reply::ok(&wrong)]);
         let alone = scene.declare(&[&liar], 3);
-        alone.run("install").exits(2).says(said);
+        alone.run("install").exits(2).says(message);
         is_empty(&alone);
         let node = scene.declare(&[&liar, &good], 3);
-        node.run("install").exits(0).says(said);
+        node.run("install").exits(0).says(message);
         assert_eq!(good.requests().len(), 1, "the liar has the manifest");
         for name in PLUGINS {
             assert!(node.read(&format!("{BIN}/{name}")) == plugin(name));

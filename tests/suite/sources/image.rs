@@ -116,10 +116,10 @@ fn fault_51_plugins_come_out_of_an_image_as_a_container_would_see_them() {
 
         let gone = take(&layout, &[("plugins/ptp", "ptp")]).unwrap_err();
         assert_eq!(gone.kind().as_str(), "member-missing");
-        let said = gone.to_string();
+        let message = gone.to_string();
         assert!(
-            said.contains("has no 'plugins/ptp'; '/opt/cni/bin' holds"),
-            "{said}"
+            message.contains("has no 'plugins/ptp'; '/opt/cni/bin' holds"),
+            "{message}"
         );
         let round = take(&layout, &[("roundabout/install", "bridge")]).unwrap_err();
         assert!(round.to_string().contains("down and up again"), "{round}");

@@ -210,8 +210,8 @@ fn a_bundle_is_all_that_an_island_needs() {
     let bundle = site.bundle();
     is_whole(&bundle);
     let text = fs::read_to_string(bundle.join("bundle.json")).unwrap();
-    let told: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let artifacts = told["artifacts"].as_array().unwrap();
+    let reported: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let artifacts = reported["artifacts"].as_array().unwrap();
     let what: Vec<(&str, &str)> = artifacts
         .iter()
         .map(|it| {
@@ -252,7 +252,7 @@ fn a_bundle_is_all_that_an_island_needs() {
     let again: serde_json::Value = serde_json::from_str(&again).unwrap();
     assert_eq!(
         again["artifacts"][0]["files"],
-        told["artifacts"][0]["files"]
+        reported["artifacts"][0]["files"]
     );
 
     let archive = site.archive();
@@ -458,7 +458,7 @@ fn two_bundles_are_not_gathered_in_one_directory_at_once() {
 
 /// If no source has an artifact, only the sources are reported: the bundle is gathered because it does not have it yet.
 #[test]
-fn a_source_that_fails_is_told_with_the_architecture() {
+fn a_source_that_fails_is_reported_with_the_architecture() {
     let site = Site::new();
     let path = format!("/bridge-{}", other());
     site.server.on(&path, [Reply::status(404)]);

@@ -141,7 +141,7 @@ fn a_real_proxy_that_does_not_know_us_says_so() {
 
 /// A server behind a real proxy that cannot be reached: over https it is the proxy that says so.
 #[test]
-fn a_real_proxy_that_finds_nobody_is_told() {
+fn a_real_proxy_that_finds_nobody_is_reported() {
     for kind in BOTH {
         let Some(proxy) = Proxy::start(kind) else {
             continue;
@@ -225,7 +225,7 @@ fn faults_44_to_46_are_the_same_through_a_proxy() {
 }
 
 #[test]
-fn a_refusal_of_the_proxy_is_told() {
+fn a_refusal_of_the_proxy_is_reported() {
     for code in [403, 503] {
         let (proxy, outcome) = answered(Reply::status(code));
         outcome

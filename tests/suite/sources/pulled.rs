@@ -170,13 +170,13 @@ fn fault_54_the_right_platform_is_picked_and_the_wrong_binary_refused() {
     let registry = open(&storage);
 
     pulling(&registry, &both).run("install").exits(0);
-    for (image, said) in [
+    for (image, message) in [
         (&one, format!("has no image for linux/{}", arch())),
         (&liar, format!("it is a binary for {other}")),
         (&theirs, format!("it is a binary for {other}")),
     ] {
         let node = pulling(&registry, image);
-        node.run("install").exits(2).says(&said);
+        node.run("install").exits(2).says(&message);
         assert!(!node.has(BIN) && !node.has(CONFLIST), "nothing is placed");
     }
 }

@@ -12,18 +12,18 @@ use crate::support::release::{NETWORK, Release, pin, plugin, unreachable_url};
 use crate::support::server::{Reply, Server};
 use crate::support::tls::Authority;
 
-/// A source, its reason, and how that is said.
+/// A source, the reason of its failure, and a part of the message.
 type Case = (String, &'static str, String);
 
 /// Servers that fail, each in its own way, and a node that is to get something from all of them.
-struct Trouble {
+struct FailingSources {
     node: Node,
     proxy: String,
     cases: Vec<Case>,
     _servers: Vec<Server>,
 }
 
-impl Trouble {
+impl FailingSources {
     fn new() -> Self {
         let (authority, stranger) = (Authority::new(), Authority::new());
         let here: &[&str] = &["127.0.0.1"];
@@ -67,7 +67,7 @@ impl Trouble {
             ),
         ];
         let cases: Vec<Case> = sources
-            .map(|(source, reason, said)| (source, reason, said.to_owned()))
+            .map(|(source, reason, expected)| (source, reason, expected.to_owned()))
             .into();
         let node = Node::empty();
         let ca = secret(&node, "ca.pem", &authority.pem());
@@ -131,28 +131,31 @@ const WHOLE: [(&str, &str, &str); 3] = [
 
 #[test]
 fn every_view_tells_the_reasons_apart() {
-    let trouble = Trouble::new();
-    let mut command = trouble.node.command("install");
-    let outcome = start(command.envs(trouble.variables())).end();
+    let failing = FailingSources::new();
+    let mut command = failing.node.command("install");
+    let outcome = start(command.envs(failing.variables())).end();
     outcome.exits(2);
     let lines = outcome.errors();
     let line = |artifact: &str| {
         let of = |line: &&&str| line.contains(artifact);
         *lines.iter().find(of).unwrap_or_else(|| panic!("{outcome}"))
     };
-    for (source, _, said) in &trouble.cases {
+    for (source, _, expected) in &failing.cases {
         let line = line("cannot fetch bridge");
         let part = line.split(" | ").find(|part| part.contains(&**source));
         let part = part.unwrap_or_else(|| panic!("{source} is not in: {line}"));
-        assert!(part.contains(said), "{said} is not in: {part}");
+        assert!(part.contains(expected), "{expected} is not in: {part}");
     }
-    for (artifact, _, said) in WHOLE {
-        assert!(line(&format!("{artifact}: ")).contains(said), "{outcome}");
+    for (artifact, _, expected) in WHOLE {
+        assert!(
+            line(&format!("{artifact}: ")).contains(expected),
+            "{outcome}"
+        );
     }
 
-    trouble.node.listen_anywhere();
-    let mut command = trouble.node.command("run");
-    let agent = Agent::spawn(command.envs(trouble.variables()));
+    failing.node.listen_anywhere();
+    let mut command = failing.node.command("run");
+    let agent = Agent::spawn(command.envs(failing.variables()));
     agent.until("four downloads tried", |agent| {
         let downloads = &agent.json("/status")["downloads"];
         downloads.as_array().is_some_and(|all| all.len() == 4)
@@ -165,23 +168,23 @@ fn every_view_tells_the_reasons_apart() {
         downloads.iter().find(of).unwrap()
     };
     let failures = download("bridge")["failures"].as_array().unwrap();
-    assert_eq!(failures.len(), trouble.cases.len());
-    for ((source, reason, said), failure) in trouble.cases.iter().zip(failures) {
+    assert_eq!(failures.len(), failing.cases.len());
+    for ((source, reason, expected), failure) in failing.cases.iter().zip(failures) {
         assert_eq!(
             (&failure["source"], &failure["reason"]),
             (&(**source).into(), &(*reason).into())
         );
         let message = failure["message"].as_str().unwrap();
-        assert!(message.contains(said), "{message}");
-        assert!(ready.contains(said), "{said} is not in: {ready}");
+        assert!(message.contains(expected), "{message}");
+        assert!(ready.contains(expected), "{expected} is not in: {ready}");
         let metric =
             format!("cni_keeper_source_failures_total{{source=\"{source}\",reason=\"{reason}\"}}");
         assert!(agent.metric(&metric) >= 1.0, "{metric}");
     }
-    for (artifact, reason, said) in WHOLE {
+    for (artifact, reason, expected) in WHOLE {
         let error = download(artifact)["error"].as_str().unwrap();
-        assert!(error.contains(said), "{error}");
-        assert!(ready.contains(said), "{said} is not in: {ready}");
+        assert!(error.contains(expected), "{error}");
+        assert!(ready.contains(expected), "{expected} is not in: {ready}");
         let metric = format!("cni_keeper_downloads_total{{result=\"failed\",reason=\"{reason}\"}}");
         assert!(agent.metric(&metric) >= 1.0, "{metric}");
     }

@@ -146,7 +146,7 @@ async fn a_password_opens_what_is_closed_without() {
             .attempts(3)
     };
     let wrong = Config::password(&address, "battery staple");
-    for (case, said) in [
+    for (case, message) in [
         (case(), "name a docker config.json"),
         (
             case().with(&wrong),
@@ -160,7 +160,7 @@ async fn a_password_opens_what_is_closed_without() {
     ] {
         let (kind, text) = reason(&case).await;
         assert_eq!(kind, "auth", "{text}");
-        assert!(text.contains(said), "{text}");
+        assert!(text.contains(message), "{text}");
     }
     wrong.write("{\"auths\": {\"hidden");
     let (_, text) = reason(&case().with(&wrong)).await;
@@ -267,13 +267,13 @@ async fn a_token_is_asked_for_with_a_password_or_an_identity_token() {
 
 /// A token that is expired from the start does not lead to request after request for tokens.
 #[tokio::test]
-async fn a_token_that_never_opens_is_told_after_one() {
+async fn a_token_that_is_never_accepted_is_reported_after_one() {
     if !has_tools() {
         return;
     }
     let stock = RegistryStorage::of(&["loopback"]);
     let stale = TokenLifetime {
-        said: 3600,
+        message: 3600,
         real: -3600,
     };
     let guarded = Guarded::new(&[stale]);
@@ -355,7 +355,7 @@ async fn fault_40_a_restart_in_the_middle_is_survived_and_the_token_renewed() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_tls_is_told_apart_and_a_mirror_helps() {
+async fn what_is_wrong_with_tls_is_distinguished_and_a_mirror_helps() {
     if !has_tools() {
         return;
     }

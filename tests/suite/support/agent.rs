@@ -68,8 +68,8 @@ impl Agent {
         let Ok(address) = address.recv_timeout(DEADLINE) else {
             let _ = child.kill();
             let status = child.wait();
-            let said = log.lock().unwrap();
-            panic!("it does not listen ({status:?}), and said:\n{said}");
+            let message = log.lock().unwrap();
+            panic!("it does not listen ({status:?}); its output:\n{message}");
         };
         Self {
             child,
@@ -201,12 +201,12 @@ impl Agent {
     /// Fails with all that the agent says.
     #[track_caller]
     pub(crate) fn fail(&self, what: &str) -> ! {
-        let mut told = String::new();
+        let mut reported = String::new();
         for path in ["/readyz?verbose", "/drift"] {
             let body = get(self.address, path).map(|answer| answer.body);
-            writeln!(told, "--- {path}\n{body:?}").unwrap();
+            writeln!(reported, "--- {path}\n{body:?}").unwrap();
         }
-        panic!("{what}\n{told}--- log\n{}", self.log());
+        panic!("{what}\n{reported}--- log\n{}", self.log());
     }
 
     /// Sends SIGTERM, and checks that it ends by itself with code 0. Returns the whole log.
@@ -265,14 +265,14 @@ pub(crate) fn ask(address: SocketAddr, request: &str) -> std::io::Result<Answer>
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(DEADLINE))?;
     stream.write_all(request.as_bytes())?;
-    let mut said = String::new();
-    stream.read_to_string(&mut said)?;
-    let (head, body) = said.split_once("\r\n\r\n").unwrap_or((&said, ""));
+    let mut message = String::new();
+    stream.read_to_string(&mut message)?;
+    let (head, body) = message.split_once("\r\n\r\n").unwrap_or((&message, ""));
     let status = head
         .split(' ')
         .nth(1)
         .and_then(|status| status.parse().ok());
-    let status = status.ok_or_else(|| std::io::Error::other(format!("no answer: {said:?}")))?;
+    let status = status.ok_or_else(|| std::io::Error::other(format!("no answer: {message:?}")))?;
     Ok(Answer {
         status,
         body: body.to_owned(),

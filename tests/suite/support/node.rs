@@ -272,13 +272,19 @@ impl Outcome {
     /// Fails unless this text is somewhere on stdout or stderr.
     #[track_caller]
     pub(crate) fn says(&self, text: &str) -> &Self {
-        assert!(self.to_string().contains(text), "not said: {text}\n{self}");
+        assert!(
+            self.to_string().contains(text),
+            "not in the output: {text}\n{self}"
+        );
         self
     }
 
     #[track_caller]
     pub(crate) fn does_not_say(&self, text: &str) -> &Self {
-        assert!(!self.to_string().contains(text), "said: {text}\n{self}");
+        assert!(
+            !self.to_string().contains(text),
+            "in the output: {text}\n{self}"
+        );
         self
     }
 

@@ -57,10 +57,13 @@ impl Proxy {
                 Err(error) => panic!("{kind:?}: {error}"),
             };
             let mut log = BufReader::new(child.stdout.take().unwrap()).lines();
-            let mut said = Vec::new();
+            let mut message = Vec::new();
             for line in log.by_ref().map_while(Result::ok) {
-                said.push(line);
-                if said.last().is_some_and(|line| line.contains("Accepting")) {
+                message.push(line);
+                if message
+                    .last()
+                    .is_some_and(|line| line.contains("Accepting"))
+                {
                     break;
                 }
             }
@@ -75,12 +78,12 @@ impl Proxy {
             }
             let _ = child.kill();
             let _ = child.wait();
-            let said = said.join("\n");
-            if said.contains("Operation not permitted") || said.contains("not found") {
-                super::skipped(&format!("{kind:?} cannot be started here: {said}"));
+            let message = message.join("\n");
+            if message.contains("Operation not permitted") || message.contains("not found") {
+                super::skipped(&format!("{kind:?} cannot be started here: {message}"));
                 return None;
             }
-            println!("{kind:?} did not start: {said}");
+            println!("{kind:?} did not start: {message}");
         }
         panic!("{kind:?} does not start");
     }

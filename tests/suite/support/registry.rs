@@ -215,7 +215,7 @@ impl Registry {
         let Ok(address) = address.recv_timeout(DEADLINE) else {
             let _ = child.kill();
             let _ = child.wait();
-            panic!("it does not listen, and said:\n{}", log.lock().unwrap());
+            panic!("it does not listen; its output:\n{}", log.lock().unwrap());
         };
         Self {
             child,
@@ -319,6 +319,6 @@ fn read_json(path: &Path) -> Value {
 
 fn run(tool: &str, arguments: &[&str]) {
     let output = Command::new(tool).args(arguments).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{tool} {arguments:?}: {said}");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{tool} {arguments:?}: {message}");
 }

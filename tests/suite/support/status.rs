@@ -169,9 +169,9 @@ pub(crate) fn drifting() -> Status {
     conflist.standing = Standing::Drift;
     conflist.actual = Some(actual);
     conflist.drifts = vec![Difference::Content { expected, actual }];
-    let told = format!("{CONF}/{OURS} {}", conflist.drifts[0]);
+    let reported = format!("{CONF}/{OURS} {}", conflist.drifts[0]);
     fail(&mut status, "binaries", "/opt/cni/bin/bridge is missing");
-    fail(&mut status, "conflist", &told);
+    fail(&mut status, "conflist", &reported);
     fail(
         &mut status,
         "conflict",
@@ -285,7 +285,7 @@ pub(crate) fn hostile(text: &str) -> Status {
     effective.cni_version = text.to_owned();
     effective.chain = vec![text.to_owned()];
     status.errors[0].what = text.to_owned();
-    let told = DriftRecord {
+    let reported = DriftRecord {
         path: Path::new(CONF).join(text),
         what: text.to_owned(),
         before: text.to_owned(),
@@ -301,7 +301,7 @@ pub(crate) fn hostile(text: &str) -> Status {
             },
         )
     };
-    status.drift.insert(0, Arc::new(told));
+    status.drift.insert(0, Arc::new(reported));
     status
 }
 

@@ -40,7 +40,7 @@ pub(crate) struct Step {
     pub(crate) at: String,
     /// The line that strace wrote about the call, with the paths of its descriptors.
     pub(crate) line: String,
-    /// What the program said, and how it ended.
+    /// The output of the program, and how it ended.
     pub(crate) output: Output,
 }
 

@@ -24,14 +24,14 @@ pub(crate) const IDENTITY: &str = "identity-of-the-puller";
 /// How long a token says that it is valid, and how long it really is.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TokenLifetime {
-    pub(crate) said: u64,
+    pub(crate) message: u64,
     pub(crate) real: i64,
 }
 
 impl TokenLifetime {
     /// Long enough for any test.
     pub(crate) const LONG: Self = Self {
-        said: 3600,
+        message: 3600,
         real: 3600,
     };
 }
@@ -116,7 +116,7 @@ impl Issuer {
             "POST" => "access_token",
             _ => "token",
         };
-        let answer = json!({name: token, "expires_in": life.said});
+        let answer = json!({name: token, "expires_in": life.message});
         Reply::ok(answer.to_string().as_bytes())
     }
 }

@@ -21,7 +21,7 @@ type Change = fn(&Path, &Path);
 
 /// Faults 31 and 32: every change of an existing file is reported with its name.
 #[test]
-fn every_change_of_a_file_is_told() {
+fn every_change_of_a_file_is_reported() {
     let changes: &[(&str, Change)] = &[
         ("overwritten", |file, _| fs::write(file, "x").unwrap()),
         ("appended to", |file, _| {
@@ -81,15 +81,15 @@ fn every_change_of_a_file_is_told() {
         for file in [&scene.wanted(), &other] {
             fs::write(file, "content").unwrap();
         }
-        scene.told();
+        scene.reported();
         change(&scene.wanted(), &other);
-        assert_eq!(scene.told(), BTreeSet::from([scene.wanted()]), "{what}");
+        assert_eq!(scene.reported(), BTreeSet::from([scene.wanted()]), "{what}");
     }
 }
 
 /// Everything that appears is reported, also what is never closed because it is no file.
 #[test]
-fn everything_that_appears_is_told() {
+fn everything_that_appears_is_reported() {
     let changes: &[(&str, Change)] = &[
         ("a file", |file, _| fs::write(file, "x").unwrap()),
         ("a file moved in", |file, other| {
@@ -113,31 +113,31 @@ fn everything_that_appears_is_told() {
         let mut scene = Scene::new();
         let other = scene.leaf().join("other");
         fs::write(&other, "content").unwrap();
-        scene.told();
+        scene.reported();
         change(&scene.wanted(), &other);
-        assert_eq!(scene.told(), BTreeSet::from([scene.wanted()]), "{what}");
+        assert_eq!(scene.reported(), BTreeSet::from([scene.wanted()]), "{what}");
     }
 }
 
 /// Plugins are read and run each time a pod starts, and hashed by us.
 #[test]
-fn reading_and_running_is_not_told() {
+fn reading_and_running_is_not_reported() {
     let mut scene = Scene::new();
     let program = scene.wanted();
     fs::copy("/bin/true", &program).unwrap();
-    scene.told();
+    scene.reported();
     assert!(!fs::read(&program).unwrap().is_empty());
     assert!(Command::new(&program).status().unwrap().success());
     assert_eq!(fs::read_dir(scene.leaf()).unwrap().count(), 1);
-    assert_eq!(scene.told(), BTreeSet::new());
+    assert_eq!(scene.reported(), BTreeSet::new());
 }
 
 /// Fault 33: a file that is being written is reported when it is closed.
 #[test]
-fn a_write_is_told_when_it_has_ended() {
+fn a_write_is_reported_when_it_has_ended() {
     let mut scene = Scene::new();
     fs::write(scene.wanted(), "content").unwrap();
-    scene.told();
+    scene.reported();
     let mut file = OpenOptions::new()
         .write(true)
         .truncate(true)
@@ -146,14 +146,14 @@ fn a_write_is_told_when_it_has_ended() {
     for _ in 0..100 {
         file.write_all(b"more").unwrap();
     }
-    assert_eq!(scene.told(), BTreeSet::new());
+    assert_eq!(scene.reported(), BTreeSet::new());
     drop(file);
-    assert_eq!(scene.told(), BTreeSet::from([scene.wanted()]));
+    assert_eq!(scene.reported(), BTreeSet::from([scene.wanted()]));
 }
 
 /// Fault 35: a name that does not matter never wakes the loop.
 #[test]
-fn names_of_no_interest_are_not_told() {
+fn names_of_no_interest_are_not_reported() {
     let mut scene = Scene::new();
     let other = scene.leaf().join("other");
     for _ in 0..100 {
@@ -162,12 +162,12 @@ fn names_of_no_interest_are_not_told() {
         fs::rename(&other, other.with_extension("tmp")).unwrap();
         fs::remove_file(other.with_extension("tmp")).unwrap();
     }
-    assert_eq!(scene.told(), BTreeSet::new());
+    assert_eq!(scene.reported(), BTreeSet::new());
 }
 
 /// Fault 56: a ConfigMap volume changes by the rename of one link.
 #[test]
-fn fault_56_the_swap_of_a_link_is_told() {
+fn fault_56_the_swap_of_a_link_is_reported() {
     let mut scene = Scene::new();
     let data = scene.leaf().join("..data");
     let swap = |target: &str| {
@@ -206,7 +206,7 @@ fn the_latest_interest_counts() {
             .watch
             .watch_dirs(&scene.dirs(), path_filter())
             .unwrap();
-        scene.told();
+        scene.reported();
     }
 }
 
@@ -250,7 +250,7 @@ fn more_names_than_a_hint_holds_mean_a_rescan() {
 #[test]
 fn giving_up_on_a_hint_loses_none() {
     let mut scene = Scene::new();
-    scene.told();
+    scene.reported();
     for _ in 0..100 {
         fs::create_dir(scene.wanted()).unwrap();
         fs::remove_dir(scene.wanted()).unwrap();
@@ -258,14 +258,14 @@ fn giving_up_on_a_hint_loses_none() {
             tokio::time::timeout(Duration::ZERO, scene.watch.next_hint()).await
         });
         let mut paths = now.map(|hint| hint.paths).unwrap_or_default();
-        paths.extend(scene.told());
+        paths.extend(scene.reported());
         assert_eq!(paths, BTreeSet::from([scene.wanted()]));
     }
 }
 
 /// Without a directory to watch there is no cost and no hint.
 #[test]
-fn where_nothing_is_watched_nothing_is_told() {
+fn where_nothing_is_watched_nothing_is_reported() {
     let mut scene = Scene::new();
     scene
         .watch

@@ -19,9 +19,9 @@ fn fault_24_a_directory_made_again_is_watched_again() {
     let mut scene = Scene::new();
     for _ in 0..20 {
         fs::remove_dir_all(scene.leaf()).unwrap();
-        assert!(scene.told().contains(&scene.leaf()));
+        assert!(scene.reported().contains(&scene.leaf()));
         fs::create_dir(scene.leaf()).unwrap();
-        assert!(scene.told().contains(&scene.leaf()));
+        assert!(scene.reported().contains(&scene.leaf()));
         scene.sees_the_leaf();
     }
 }
@@ -52,11 +52,11 @@ fn fault_24_a_directory_that_is_held_open_is_left_for_the_new_one() {
 fn fault_24_parents_made_again_are_watched_again() {
     let mut scene = Scene::new();
     fs::remove_dir_all(scene.top()).unwrap();
-    assert!(scene.told().contains(&scene.top()));
+    assert!(scene.reported().contains(&scene.top()));
     fs::create_dir(scene.top()).unwrap();
-    assert!(scene.told().contains(&scene.top()));
+    assert!(scene.reported().contains(&scene.top()));
     fs::create_dir(scene.leaf()).unwrap();
-    assert!(scene.told().contains(&scene.leaf()));
+    assert!(scene.reported().contains(&scene.leaf()));
     scene.sees_the_leaf();
 }
 
@@ -73,30 +73,30 @@ fn a_directory_renamed_away_and_back_is_watched_again() {
         let away = scene.base.join("away");
         fs::rename(&from, &away).unwrap();
         if looked {
-            assert!(scene.told().contains(&from));
+            assert!(scene.reported().contains(&from));
         }
         fs::rename(&away, &from).unwrap();
-        assert!(scene.told().contains(&from));
+        assert!(scene.reported().contains(&from));
         scene.sees_the_leaf();
     }
 }
 
 /// Changes in a directory that was renamed away are not reported.
 #[test]
-fn a_directory_that_was_renamed_away_is_no_longer_told_of() {
+fn a_directory_that_was_renamed_away_is_no_longer_reported() {
     let mut scene = Scene::new();
     let away = scene.base.join("away");
     fs::rename(scene.leaf(), &away).unwrap();
     fs::create_dir(scene.leaf()).unwrap();
-    scene.told();
+    scene.reported();
     fs::write(away.join("wanted"), "").unwrap();
-    assert_eq!(scene.told(), BTreeSet::new());
+    assert_eq!(scene.reported(), BTreeSet::new());
     scene.sees_the_leaf();
 }
 
 /// The same by the next arming, where its parent is not watched.
 #[test]
-fn a_directory_that_is_gone_is_no_longer_told_of() {
+fn a_directory_that_is_gone_is_no_longer_reported() {
     let mut scene = Scene::new();
     let away = scene.base.join("away");
     let dirs = BTreeSet::from([scene.base.clone(), scene.leaf()]);
@@ -106,11 +106,11 @@ fn a_directory_that_is_gone_is_no_longer_told_of() {
     fs::write(away.join("leaf/wanted"), "").unwrap();
     let marker = scene.base.join("marker");
     fs::create_dir(&marker).unwrap();
-    let mut told = BTreeSet::new();
-    while !told.contains(&marker) {
-        told.append(&mut scene.hint().paths);
+    let mut reported = BTreeSet::new();
+    while !reported.contains(&marker) {
+        reported.append(&mut scene.hint().paths);
     }
-    assert_eq!(told, BTreeSet::from([marker, scene.top()]));
+    assert_eq!(reported, BTreeSet::from([marker, scene.top()]));
 }
 
 /// Another directory, renamed over an empty one.
@@ -120,25 +120,25 @@ fn a_directory_renamed_over_is_watched() {
     let other = scene.base.join("other");
     fs::create_dir(&other).unwrap();
     fs::rename(&other, scene.leaf()).unwrap();
-    assert!(scene.told().contains(&scene.leaf()));
+    assert!(scene.reported().contains(&scene.leaf()));
     scene.sees_the_leaf();
 }
 
 /// A link in the place of a directory is not followed; the loop resolves paths and knows where it leads.
 #[test]
-fn a_link_in_the_place_of_a_directory_is_told_and_not_followed() {
+fn a_link_in_the_place_of_a_directory_is_reported_and_not_followed() {
     let mut scene = Scene::new();
     let elsewhere = scene.base.join("elsewhere");
     fs::rename(scene.leaf(), &elsewhere).unwrap();
     std::os::unix::fs::symlink(&elsewhere, scene.leaf()).unwrap();
-    assert!(scene.told().contains(&scene.leaf()));
+    assert!(scene.reported().contains(&scene.leaf()));
     fs::write(elsewhere.join("wanted"), "").unwrap();
-    assert_eq!(scene.told(), BTreeSet::new());
+    assert_eq!(scene.reported(), BTreeSet::new());
 }
 
 /// A directory that changes itself gives a hint, whether or not its name passes the filter.
 #[test]
-fn a_change_of_a_watched_directory_is_told() {
+fn a_change_of_a_watched_directory_is_reported() {
     let mut scene = Scene::new();
     let nothing = Arc::new(|path: &Path| super::is_called(path, "marker"));
     scene.watch.watch_dirs(&scene.dirs(), nothing).unwrap();

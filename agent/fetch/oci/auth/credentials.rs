@@ -311,8 +311,8 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_none_is_told_without_what_it_holds() {
-        for (file, said) in [
+    fn a_file_that_is_none_is_reported_without_what_it_holds() {
+        for (file, message) in [
             ("", "line 1, column 0 is its end"),
             ("hidden", "line 1, column 1 is no JSON"),
             (
@@ -323,7 +323,7 @@ mod tests {
             (r#"{"auths": {"r": {"auth": "hidden"#, "its end"),
         ] {
             let error = Credentials::parse(file.as_bytes()).err().unwrap();
-            assert!(error.contains(said), "{error}");
+            assert!(error.contains(message), "{error}");
             assert!(!error.contains("hidden"), "{error}");
         }
     }

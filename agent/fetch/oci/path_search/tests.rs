@@ -1,4 +1,4 @@
-//! The search against cases that are told by hand, and against a naive model that lays the layers one on the other.
+//! Compares the search with cases written by hand, and with a naive model that applies all layers in order.
 
 use std::collections::BTreeMap;
 

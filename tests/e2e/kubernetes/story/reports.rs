@@ -18,7 +18,7 @@ const CONDITION: &str = "cni-keeper.dev/Ready";
 /// The taint that a node may join with.
 const TAINT: &str = "cni-keeper.dev/not-ready";
 /// All that an agent can tell the API server.
-const TOLD: &str =
+const REPORTING: &str =
     "kubernetes: {condition: true, events: true, removeTaint: cni-keeper.dev/not-ready}";
 /// What the agent's account may be allowed, and by which component.
 const RIGHTS: [(&str, &[&str]); 4] = [
@@ -53,7 +53,7 @@ impl Story {
         let taint = format!("{TAINT}:NoSchedule");
         self.cluster.kubectl.run(&["taint", "node", NODE, &taint]);
         self.declared.facts = ASKED;
-        self.declared.more = TOLD;
+        self.declared.more = REPORTING;
         self.declared.components = &["kubernetes-api"];
         self.apply();
         self.roll_out();

@@ -18,7 +18,7 @@ use super::observer::Observer;
 use super::truth::declared;
 use crate::support::node::{BIN, CONF, Node};
 
-const FOREIGN_CONFLIST: &str = "etc/cni/net.d/05-rival.conflist";
+const FOREIGN_CONFLIST: &str = "etc/cni/net.d/05-foreign.conflist";
 const FOREIGN: [&str; 4] = [
     "opt/cni/bin/cilium-cni",
     "etc/cni/net.d/99-other.conflist",
@@ -151,7 +151,7 @@ impl<'a> Storm<'a> {
             return fs::remove_file(path);
         }
         let loads =
-            r#"{"cniVersion": "1.0.0", "name": "rival", "plugins": [{"type": "loopback"}]}"#;
+            r#"{"cniVersion": "1.0.0", "name": "foreign", "plugins": [{"type": "loopback"}]}"#;
         let text = if self.random.bool() { loads } else { "{" };
         fs::write(path, text)
     }

@@ -31,9 +31,9 @@ struct Shared {
 /// What was seen between two damages.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    /// Something was wrong all the while, and the agent said so.
+    /// Something was wrong all the time, and the agent reported it.
     pub(super) wrong: u32,
-    /// Everything was right all the while, and the agent said so.
+    /// Everything was right all the time, and the agent reported that.
     pub(super) right: u32,
     /// It was repaired meanwhile, so that either answer is true.
     pub(super) repaired: u32,
@@ -135,7 +135,7 @@ impl Shared {
         if !lies.is_empty() {
             assert!(
                 !is_ready,
-                "it said ready, and all the while this was wrong: {lies:?}"
+                "it reported ready, but all the time this was wrong: {lies:?}"
             );
             seen.wrong += 1;
         } else if before.is_none_or(|look| !look.lies.is_empty()) {
@@ -145,7 +145,7 @@ impl Shared {
         } else {
             assert!(
                 is_ready,
-                "all was right all the while, and it said {answer:?}"
+                "everything was right all the time, but it answered {answer:?}"
             );
             seen.right += 1;
         }

@@ -106,17 +106,17 @@ fn each_mistake_of_a_list_has_its_reason() {
         return;
     }
     let signer = ListSigner::new();
-    let said = |list: &str| refuses(&signer, list, &signer.sign(list));
-    said(&line(&RELEASE.bytes).replace("p.tgz", "other.tgz")).says("it has no line for p.tgz");
+    let message = |list: &str| refuses(&signer, list, &signer.sign(list));
+    message(&line(&RELEASE.bytes).replace("p.tgz", "other.tgz")).says("it has no line for p.tgz");
     let twice = line(&RELEASE.bytes) + &line(&NEXT_RELEASE.bytes);
-    said(&twice).says("it has two digests for p.tgz, sha256:");
+    message(&twice).says("it has two digests for p.tgz, sha256:");
     let half = line(&RELEASE.bytes) + "p.tgz\n";
-    said(&half).says("its line 2 is not as sha256sum prints it: write DIGEST, two blanks, NAME");
+    message(&half).says("its line 2 is not as sha256sum prints it: write DIGEST, two blanks, NAME");
     let escaped = line(&RELEASE.bytes) + "\\" + &line(&RELEASE.bytes).replace("p.tgz", "a\\nb");
-    said(&escaped)
+    message(&escaped)
         .says("its line 2 is not as sha256sum prints it: escaped names are not supported");
     let endless = line(&RELEASE.bytes).repeat(20_000);
-    said(&endless).says("it has more than 1048576 bytes");
+    message(&endless).says("it has more than 1048576 bytes");
 }
 
 /// A signature never replaces the digest check: what the list says is compared with what comes (fault 48).

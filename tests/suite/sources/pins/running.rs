@@ -39,8 +39,8 @@ fn it_waits_for_the_list_and_remembers_it() {
         declared["pin"].as_str().unwrap().starts_with("sha256:"),
         "{declared}"
     );
-    let told = agent.get("/metrics").body;
-    assert!(told.contains("reason=\"signature\""), "{told}");
+    let reported = agent.get("/metrics").body;
+    assert!(reported.contains("reason=\"signature\""), "{reported}");
     agent.stop();
 
     let asked = server.count(SIGNATURE);

@@ -38,9 +38,9 @@ fn case(server: &Server) -> Case {
 
 /// Faults 39, 41 and 46 at a token server: too much, no end, something else. None of it is requested twice.
 #[tokio::test]
-async fn fault_46_what_is_no_token_is_told_and_starts_no_storm() {
+async fn fault_46_an_invalid_token_answer_is_reported_and_starts_no_storm() {
     let much = vec![b' '; 100 << 20];
-    for (reply, said) in [
+    for (reply, message) in [
         (Reply::ok(&much), "larger than any token"),
         (
             Reply::chunked_without_end(&much[..1 << 20]),
@@ -55,15 +55,19 @@ async fn fault_46_what_is_no_token_is_told_and_starts_no_storm() {
         server.on(TOKEN, [reply]);
         let (kind, text) = reason(&case(&server)).await;
         assert_eq!(kind, "auth", "{text}");
-        assert!(text.contains(said), "{text}");
+        assert!(text.contains(message), "{text}");
         assert!(text.contains(&by(server.address())), "{text}");
-        assert_eq!((server.count(BLOB), server.count(TOKEN)), (1, 1), "{said}");
+        assert_eq!(
+            (server.count(BLOB), server.count(TOKEN)),
+            (1, 1),
+            "{message}"
+        );
     }
 }
 
 /// Faults 37, 38, 44 and 45 at a token server: its failures have reasons of their own, which name it.
 #[tokio::test]
-async fn fault_38_a_token_server_in_trouble_is_told_as_any_server_is() {
+async fn fault_38_a_failing_token_server_is_reported_like_any_server() {
     let closed = Server::http();
     let gone = closed.url("/token");
     drop(closed);
@@ -103,7 +107,7 @@ async fn fault_38_a_token_server_in_trouble_is_told_as_any_server_is() {
 }
 
 #[tokio::test]
-async fn a_challenge_that_is_none_is_told() {
+async fn an_invalid_challenge_is_reported() {
     let bomb = format!("Bearer {}realm=\"http://127.0.0.1/\"", "a=b,".repeat(4_000));
     for garbage in [
         "",
@@ -212,7 +216,7 @@ async fn credentials_are_not_sent_in_the_clear() {
 /// What `fetch.access` has for the whole host goes to its token server too, and gives way to the password: of two
 /// headers of one name each server would take another.
 #[test]
-fn a_token_server_is_told_once_who_asks() {
+fn a_token_server_gets_the_credentials_once() {
     let server = Server::http();
     let key = by(server.address());
     let digest = format!("sha256:{}", "1".repeat(64));

@@ -124,10 +124,10 @@ fn answer(
         let known = request.header("authorization") == Some("Basic dXNlcjpIVVNI")
             || form.contains("refresh_token=HUSH-identity");
         // Some repeat in their answers what they were asked.
-        let told = format!("{{\"token\": \"HUSH-bearer\", \"asked\": \"{form}\"}}");
+        let reported = format!("{{\"token\": \"HUSH-bearer\", \"asked\": \"{form}\"}}");
         return match known && stage > Stage::NoToken {
-            true => Reply::ok(told.as_bytes()),
-            false => Reply::ok(told.as_bytes()).with_status(401),
+            true => Reply::ok(reported.as_bytes()),
+            false => Reply::ok(reported.as_bytes()).with_status(401),
         };
     }
     if request.header("authorization") != Some(BEARER) || stage == Stage::NotTaken {
@@ -159,7 +159,7 @@ fn no_command_shows_what_opens_a_registry() {
     for (login, asks) in LOGINS {
         let vault = Vault::new(login);
         vault.run("plan", 1);
-        for (stage, said) in [
+        for (stage, message) in [
             (Stage::NoToken, "refuses what fetch.registryConfig holds"),
             (Stage::NotTaken, "refuses what fetch.registryConfig holds"),
             (Stage::NoStorage, "HTTP 403"),
@@ -170,10 +170,10 @@ fn no_command_shows_what_opens_a_registry() {
             vault.opens_up_to(stage);
             for format in ["text", "json"] {
                 let options = format!("--log-level trace --log-format {format}");
-                vault.run(&format!("{options} install"), 2).says(said);
+                vault.run(&format!("{options} install"), 2).says(message);
                 let bundle = vault.bundle();
                 let bundle = format!("{options} bundle -o {}", bundle.display());
-                vault.run(&bundle, 2).says(said);
+                vault.run(&bundle, 2).says(message);
             }
         }
         vault.opens_up_to(Stage::Open);
