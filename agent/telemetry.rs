@@ -27,7 +27,7 @@ pub fn init(level: Option<Level>, format: LogFormat) {
     } else {
         Level::INFO
     });
-    // notify warns of each directory that is removed: it forgets it twice.
+    // The crate `notify` stops watching a removed directory twice, and warns the second time.
     let (libraries, notify) = if level == Level::TRACE {
         (level, level)
     } else {

@@ -156,13 +156,13 @@ pub enum Precedence {
 
 /// What the runtime that made this choice does with our file `ours`.
 #[must_use]
-pub fn precedence_of(ours: &FileName, verdict: &RuntimeChoice) -> Precedence {
+pub fn precedence_of(ours: &FileName, choice: &RuntimeChoice) -> Precedence {
     let is_ours = |file: &OsString| *file == *ours.as_str();
     // A refusal of our own file comes first: only fixing that file brings our network back.
-    if let Some((_, reason)) = verdict.passed_over.iter().find(|(file, _)| is_ours(file)) {
+    if let Some((_, reason)) = choice.passed_over.iter().find(|(file, _)| is_ours(file)) {
         return Precedence::Refused(reason.clone());
     }
-    match &verdict.outcome {
+    match &choice.outcome {
         ChoiceOutcome::Picked { file, .. } if is_ours(file) => Precedence::Picked,
         ChoiceOutcome::Picked { file, network } if sorts_before(file, ours) => {
             Precedence::Shadowed {

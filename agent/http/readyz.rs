@@ -160,7 +160,7 @@ mod tests {
     }
 
     fn ready() -> [Check; 2] {
-        let degraded = "degraded to polling every 5 s";
+        let degraded = "degraded to polling every 2 s";
         [
             check(CheckName::Config, &[], &[]),
             check(CheckName::Watch, &[], &[degraded]),
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn verbose_has_the_form_of_kubernetes() {
         let text =
-            "[+]config ok\n[+]watch ok: degraded to polling every 5 s\nreadyz check passed\n";
+            "[+]config ok\n[+]watch ok: degraded to polling every 2 s\nreadyz check passed\n";
         assert_eq!(evaluate("verbose", &ready()), (true, text.to_owned()));
         let text = "[+]config ok\n\
                     [-]binaries failed: /opt/cni/bin/bridge is missing; /opt/cni/bin/ptp is missing\n\

@@ -1,4 +1,9 @@
-//! Collecting the values for `${…}` in the conflist.
+//! Collecting the values for `${…}` in the conflist, by the name of the fact:
+//!
+//! - `env.NAME`, `node.name`, `host.arch` and `host.mtu`: from this process and this machine, here.
+//! - Names of the operator's choice: from `values`, or from the lines of an `envFile`.
+//! - `node.podCIDR`, `node.podCIDRs`, `node.labels.KEY`, `node.annotations.KEY`: from the Node object. `kube` asks for
+//!   it (`node_object.rs`), `model::NodeFacts` names its parts, and `stateDir` remembers them.
 
 use std::path::Path;
 

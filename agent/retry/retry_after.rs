@@ -1,4 +1,5 @@
-//! The `Retry-After` header of a server that wants to be asked later.
+//! The `Retry-After` header of a server that wants to be asked later: its two forms, for which statuses it counts, and
+//! how much of it is waited for. `fetch/http/error.rs` reads it from an answer, `rounds.rs` waits.
 
 use std::time::{Duration, SystemTime};
 
@@ -16,11 +17,22 @@ pub fn parse_retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     Some(then.duration_since(now).unwrap_or(Duration::ZERO))
 }
 
+/// The longest `Retry-After` that is waited for. A server that asks for more is asked again after this time.
+pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
+
+/// Whether an answer with this status is worth another try, after its `Retry-After`.
+///
+/// RFC 9110 and 6585: Request Timeout, Too Early and Too Many Requests pass, as do server errors, except for Not
+/// Implemented and HTTP Version Not Supported, which are about what the server is.
+pub(super) const fn passes_by_itself(status: u16) -> bool {
+    matches!(status, 408 | 425 | 429 | 500..=599) && !matches!(status, 501 | 505)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Fault 45: `Retry-After` in both of its forms, capped.
+    /// Fault 45: `Retry-After` in both of its forms.
     #[test]
     fn fault_45_retry_after_is_seconds_or_a_date() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);

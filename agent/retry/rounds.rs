@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use super::backoff::{Backoff, Jitter};
+use super::retry_after::RETRY_AFTER_MAX;
 use super::verdict::{Verdict, verdict_on};
 use crate::model::FailureKind;
 
@@ -21,7 +22,7 @@ impl Default for RoundsPolicy {
     fn default() -> Self {
         Self {
             backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(30)),
-            retry_after_max: Duration::from_secs(60),
+            retry_after_max: RETRY_AFTER_MAX,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::retry_after::passes_by_itself;
 use crate::model::FailureKind;
 
 /// What to do with a source after a failure.
@@ -48,10 +49,9 @@ pub const fn verdict_on(kind: FailureKind, retry_after: Option<Duration>) -> Ver
         | FailureKind::Truncated
         | FailureKind::TooSlow
         | FailureKind::Proxy => Verdict::Retry { after: None },
-        // RFC 9110 and 6585: Request Timeout, Too Early and Too Many Requests pass, as do server errors,
-        // except for Not Implemented and HTTP Version Not Supported, which are about what the server is.
-        FailureKind::Status(501 | 505) => Verdict::NextSource,
-        FailureKind::Status(408 | 425 | 429 | 500..=599) => Verdict::Retry { after: retry_after },
+        FailureKind::Status(status) if passes_by_itself(status) => {
+            Verdict::Retry { after: retry_after }
+        }
         _ => Verdict::NextSource,
     }
 }
