@@ -163,10 +163,8 @@ impl Bundle {
         let pin = match artifact.pin.known_pin() {
             Some(pin) => pin,
             None => {
-                fetch::resolve_pin(artifact, &asking)
-                    .await
-                    .map_err(failed)?
-                    .0
+                let resolved = fetch::resolve_pin(artifact, &asking).await;
+                resolved.map_err(failed)?.pin
             }
         };
         let artifact = &artifact.with_pin(pin);

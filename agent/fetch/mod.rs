@@ -32,7 +32,7 @@ pub use download::{FetchReceipt, FetchedArtifact, download};
 pub use http::{HttpError, RedirectError, TimeLimit, api_client, local_client, redact_url};
 pub use local_files::{FileSource, LocalFiles};
 pub use oci::{ImageError, RegistryError};
-pub use pin_resolver::resolve_pin;
+pub use pin_resolver::{ResolvedPin, resolve_pin};
 pub use sources::{
     CopyKeeper, CopyKey, DownloadProgress, FailedSource, FetchError, FetchOptions,
     SharedServerHealth, SourceError,

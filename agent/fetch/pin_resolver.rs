@@ -4,29 +4,30 @@
 //! out like one that gives wrong bytes: the next may have the right file.
 
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::Path;
 use std::slice;
 use std::time::{Duration, Instant};
 
-use super::http::redact_url;
-use super::sources::{BlobSource, FailedSource, FetchError, FetchOptions, read_small_file};
+use super::sources::{
+    BlobSource, FailedSource, FetchError, FetchOptions, next_source, order_sources, read_small_file,
+};
 use crate::config;
 use crate::model::{Artifact, Companion, FailureKind, Pin, SourceFailure};
-use crate::retry::{Next, Rounds};
+use crate::retry::Rounds;
 use crate::trust::{
     self, BlobKey, BlobSignature, DeclaredPin, DigestSource, LARGEST_LIST, LARGEST_SIGNATURE,
-    ListKey, SignatureLocation, VerificationError, artifact_file_name, list_signature,
+    ListKey, SignatureLocation, VerificationError, artifact_file_name, list_signature_url,
 };
 
 /// Resolves the digest of an artifact that the configuration leaves to a list or a checksum file, and verifies the
-/// signature over it. Also returns the sources that failed before.
+/// signature over it.
 ///
 /// # Errors
 /// [`FetchError::UnresolvedPin`] when no trusted file gives it; [`FetchError::Copy`].
 pub async fn resolve_pin(
     artifact: &Artifact<DeclaredPin>,
     options: &FetchOptions<'_>,
-) -> Result<(Pin, Vec<SourceFailure>), FetchError> {
+) -> Result<ResolvedPin, FetchError> {
     let resolver = PinResolver {
         artifact,
         options,
@@ -36,6 +37,14 @@ pub async fn resolve_pin(
         },
     };
     resolver.resolve().await
+}
+
+/// The digest that an artifact must have.
+#[derive(Debug)]
+pub struct ResolvedPin {
+    pub pin: Pin,
+    /// The sources of lists, checksum files and signatures that failed before one gave the answer.
+    pub failed_sources: Vec<SourceFailure>,
 }
 
 /// Resolves the pin of one artifact.
@@ -58,18 +67,50 @@ enum PinQuestion<'a> {
 
 /// One source of a file that may hold the answer.
 struct PinSource<'a> {
-    /// As it may be shown.
-    shown: String,
-    /// The seed, or none.
-    seeds: &'a [PathBuf],
-    /// The file, with the source, unless it is the seed that is asked.
-    file: Companion,
+    /// The URL that the file is declared by.
+    url: String,
+    place: PinPlace<'a>,
+    blob: BlobSource,
+}
+
+/// Where the files of a declaration are asked for.
+enum PinPlace<'a> {
+    Seed(&'a Path),
+    /// At a mirror, or at the URL of the declaration itself.
+    Url(String),
+}
+
+impl<'a> PinSource<'a> {
+    fn in_seed(seed: &'a Path, url: String) -> Self {
+        Self {
+            blob: BlobSource::in_seed_by_url(seed, &url),
+            place: PinPlace::Seed(seed),
+            url,
+        }
+    }
+
+    fn at_url(source: String, url: String) -> Self {
+        Self {
+            blob: BlobSource::from_url(&source),
+            place: PinPlace::Url(source),
+            url,
+        }
+    }
+
+    /// The source of the signature over a list.
+    fn list_signature(&self) -> Self {
+        let url = list_signature_url(&self.url);
+        match &self.place {
+            PinPlace::Seed(seed) => Self::in_seed(seed, url),
+            PinPlace::Url(source) => Self::at_url(list_signature_url(source), url),
+        }
+    }
 }
 
 /// Why a source was of no use.
 enum PinSourceError {
-    /// A seed that does not have the file.
-    NotThere,
+    /// It may not be asked.
+    NotAsked,
     /// It gave nothing.
     Fetch(Box<FailedSource>),
     /// What it gave cannot be kept, which is not its fault.
@@ -79,18 +120,19 @@ enum PinSourceError {
 }
 
 impl<'a> PinResolver<'a> {
-    async fn resolve(&self) -> Result<(Pin, Vec<SourceFailure>), FetchError> {
-        let mut tried = Vec::new();
+    async fn resolve(&self) -> Result<ResolvedPin, FetchError> {
+        let mut failed_sources = Vec::new();
         let DeclaredPin { source, signature } = &self.artifact.pin;
         let pin = match source {
             DigestSource::Configuration(pin) => *pin,
             DigestSource::List(list) => {
                 let question = PinQuestion::List(&list.key);
-                self.ask_sources(&question, &list.sources, &mut tried)
+                self.ask_sources(&question, &list.sources, &mut failed_sources)
                     .await?
             }
             DigestSource::ChecksumFile(file) => {
-                self.ask_sources(&PinQuestion::Checksum, slice::from_ref(file), &mut tried)
+                let question = PinQuestion::Checksum;
+                self.ask_sources(&question, slice::from_ref(file), &mut failed_sources)
                     .await?
             }
         };
@@ -102,19 +144,22 @@ impl<'a> PinResolver<'a> {
                 }
                 SignatureLocation::At(file) => {
                     let question = PinQuestion::Signature(&signature.key, pin);
-                    self.ask_sources(&question, slice::from_ref(file), &mut tried)
+                    self.ask_sources(&question, slice::from_ref(file), &mut failed_sources)
                         .await?;
                 }
             }
         }
-        Ok((pin, tried))
+        Ok(ResolvedPin {
+            pin,
+            failed_sources,
+        })
     }
 
     async fn ask_sources(
         &self,
         question: &PinQuestion<'_>,
         files: &[Companion],
-        tried: &mut Vec<SourceFailure>,
+        failed_sources: &mut Vec<SourceFailure>,
     ) -> Result<Pin, FetchError> {
         let sources = self.list_sources(files);
         let mut failures: Vec<Option<SourceFailure>> = vec![None; sources.len()];
@@ -124,13 +169,8 @@ impl<'a> PinResolver<'a> {
             self.options.rounds,
         );
         let answer = loop {
-            let index = match rounds.next_step(Instant::now(), self.options.spread.next_number()) {
-                Next::Ask(index) => index,
-                Next::Wait(pause) => {
-                    tokio::time::sleep(pause).await;
-                    continue;
-                }
-                Next::Over => break None,
+            let Some(index) = next_source(&mut rounds, self.options).await else {
+                break None;
             };
             match self.ask_source(question, &sources[index]).await {
                 Ok(pin) => break Some(pin),
@@ -139,7 +179,7 @@ impl<'a> PinResolver<'a> {
                     if let PinSourceError::NotVerified(why) = &error {
                         tracing::warn!(
                             artifact = self.artifact.name,
-                            source = sources[index].shown,
+                            source = sources[index].blob.shown,
                             kind = why.kind().as_str(),
                             "not to be believed: {why}"
                         );
@@ -153,7 +193,7 @@ impl<'a> PinResolver<'a> {
         let failures: Vec<SourceFailure> = failures.into_iter().flatten().collect();
         match answer {
             Some(pin) => {
-                tried.extend(failures);
+                failed_sources.extend(failures);
                 Ok(pin)
             }
             None => Err(FetchError::UnresolvedPin {
@@ -165,46 +205,19 @@ impl<'a> PinResolver<'a> {
     }
 
     /// Every source that may be asked: seeds first and dead servers last, as for any download.
-    fn list_sources<'b>(&self, files: &'b [Companion]) -> Vec<PinSource<'b>>
-    where
-        'a: 'b,
-    {
-        let options: &'a FetchOptions<'a> = self.options;
-        let seeds = options.seeds;
+    fn list_sources(&self, files: &[Companion]) -> Vec<PinSource<'a>> {
+        let seeds = self.options.seeds;
         let seeded = files.iter().flat_map(|file| {
-            seeds.iter().map(|seed| PinSource {
-                shown: format!("seed {}", seed.display()),
-                seeds: slice::from_ref(seed),
-                file: Companion {
-                    url: file.url.clone(),
-                    sources: Vec::new(),
-                },
-            })
+            let seeds = seeds.iter();
+            seeds.map(|seed| PinSource::in_seed(seed, file.url.clone()))
         });
-        let sources = files.iter().flat_map(|file| {
+        let declared = files.iter().flat_map(|file| {
             let sources = file.sources.iter();
-            let allowed =
-                sources.filter(|source| !options.offline || source.starts_with("file://"));
-            allowed.map(|source| PinSource {
-                shown: redact_url(source),
-                seeds: &[],
-                file: Companion {
-                    url: file.url.clone(),
-                    sources: vec![source.clone()],
-                },
-            })
+            sources.map(|source| PinSource::at_url(source.clone(), file.url.clone()))
         });
-        let mut sources: Vec<PinSource<'b>> = seeded.chain(sources).collect();
-        let (health, now) = (options.health.lock(), Instant::now());
-        sources.sort_by_key(|source| {
-            let mut servers = source
-                .file
-                .sources
-                .iter()
-                .filter_map(|it| BlobSource::from_url(it).server);
-            servers.any(|server| health.is_down(&server, now))
-        });
-        sources
+        order_sources(seeded.chain(declared).collect(), self.options, |source| {
+            &source.blob
+        })
     }
 
     /// Asks one source.
@@ -216,25 +229,19 @@ impl<'a> PinResolver<'a> {
         let file = artifact_file_name(self.artifact);
         match question {
             PinQuestion::List(key) => {
-                let list = self.read_file(source, &source.file, LARGEST_LIST).await?;
-                let signature = list_signature(&source.file);
-                let signature = self
-                    .read_file(source, &signature, LARGEST_SIGNATURE)
-                    .await?;
+                let list = self.read_file(source, LARGEST_LIST).await?;
+                let signature = source.list_signature();
+                let signature = self.read_file(&signature, LARGEST_SIGNATURE).await?;
                 key.verify(&list, &signature)
                     .map_err(PinSourceError::NotVerified)?;
                 trust::find_listed_digest(&list, file).map_err(PinSourceError::NotVerified)
             }
             PinQuestion::Checksum => {
-                let text = self
-                    .read_file(source, &source.file, LARGEST_SIGNATURE)
-                    .await?;
+                let text = self.read_file(source, LARGEST_SIGNATURE).await?;
                 trust::parse_checksum_file(&text, file).map_err(PinSourceError::NotVerified)
             }
             PinQuestion::Signature(key, pin) => {
-                let text = self
-                    .read_file(source, &source.file, LARGEST_SIGNATURE)
-                    .await?;
+                let text = self.read_file(source, LARGEST_SIGNATURE).await?;
                 let signed =
                     BlobSignature::from_file(&text).map_err(PinSourceError::NotVerified)?;
                 key.verify(pin, &signed)
@@ -247,20 +254,19 @@ impl<'a> PinResolver<'a> {
     async fn read_file(
         &self,
         source: &PinSource<'_>,
-        file: &Companion,
         limit: u64,
     ) -> Result<Vec<u8>, PinSourceError> {
         let options = FetchOptions {
             settings: &self.settings,
-            seeds: source.seeds,
             progress: &(),
             ..*self.options
         };
-        let read = read_small_file(&self.artifact.name, file, &options, limit).await;
+        let (name, blob) = (&self.artifact.name, source.blob.clone());
+        let read = read_small_file(name, blob, &source.url, &options, limit).await;
         read.map_err(|error| match error {
             FetchError::Sources { tried, .. } => match tried.into_iter().next() {
                 Some(tried) => PinSourceError::Fetch(Box::new(tried)),
-                None => PinSourceError::NotThere,
+                None => PinSourceError::NotAsked,
             },
             other => PinSourceError::Copy(other),
         })
@@ -284,7 +290,7 @@ impl PinSourceError {
     /// What is not verified stays so: it counts as wrong bytes do.
     fn kind(&self) -> FailureKind {
         match self {
-            Self::NotThere | Self::Copy(_) => FailureKind::Io,
+            Self::NotAsked | Self::Copy(_) => FailureKind::Io,
             Self::Fetch(tried) => tried.reason.kind(),
             Self::NotVerified(_) => FailureKind::Digest,
         }
@@ -293,19 +299,19 @@ impl PinSourceError {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Fetch(tried) => tried.reason.retry_after(),
-            Self::NotThere | Self::Copy(_) | Self::NotVerified(_) => None,
+            Self::NotAsked | Self::Copy(_) | Self::NotVerified(_) => None,
         }
     }
 
     fn into_failure(self, source: &PinSource<'_>, attempts: u32) -> Option<SourceFailure> {
         match self {
-            Self::NotThere | Self::Copy(_) => None,
+            Self::NotAsked | Self::Copy(_) => None,
             Self::Fetch(tried) => Some(SourceFailure {
                 attempts,
                 ..SourceFailure::from(&*tried)
             }),
             Self::NotVerified(error) => Some(SourceFailure {
-                source: source.shown.clone(),
+                source: source.blob.shown.clone(),
                 attempts,
                 reason: error.kind(),
                 message: error.to_string(),

@@ -10,7 +10,7 @@ use super::observe::{Observer, ledger_key};
 use super::state_lock::StateLock;
 use crate::fetch::{
     self, DownloadProgress, FetchError, FetchedArtifact, FetchedContent, LocalFiles, MemberSink,
-    UnpackLimits,
+    ResolvedPin, UnpackLimits,
 };
 use crate::host::{HostError, SpoolFile, Temp};
 use crate::model::{Artifact, FailureKind, Member, Pin, Sha256, SourceFailure};
@@ -139,7 +139,10 @@ async fn learn_pin(
     offline: bool,
 ) -> Result<(Artifact, Vec<SourceFailure>), ReconcileError> {
     let means = fetch_means(&state.observer, offline, &());
-    let (pin, tried) = fetch::resolve_pin(declared, &means).await?;
+    let ResolvedPin {
+        pin,
+        failed_sources,
+    } = fetch::resolve_pin(declared, &means).await?;
     tracing::info!(
         artifact = declared.name,
         version = declared.version,
@@ -153,7 +156,7 @@ async fn learn_pin(
     }]);
     let state = Arc::clone(state);
     run_blocking(move || state.save_pins()).await?;
-    Ok((declared.with_pin(pin), tried))
+    Ok((declared.with_pin(pin), failed_sources))
 }
 
 /// What asking sources takes, as it is declared.

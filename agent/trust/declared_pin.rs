@@ -147,19 +147,8 @@ pub fn file_name(url: &str) -> &str {
 
 /// The signature of a list: beside it wherever it lies.
 #[must_use]
-pub fn list_signature(list: &Companion) -> Companion {
-    Companion {
-        url: add_minisig(&list.url),
-        sources: list
-            .sources
-            .iter()
-            .map(|source| add_minisig(source))
-            .collect(),
-    }
-}
-
-/// Keeps the query, which mirrors with a token need.
-fn add_minisig(url: &str) -> String {
+pub fn list_signature_url(url: &str) -> String {
+    // The query stays: mirrors with a token need it.
     let end = url.find(['?', '#']).unwrap_or(url.len());
     format!("{}.minisig{}", &url[..end], &url[end..])
 }
@@ -207,7 +196,7 @@ mod tests {
             ("https://h/s?sv=1&sig=2", "https://h/s.minisig?sv=1&sig=2"),
             ("file:///srv/s", "file:///srv/s.minisig"),
         ] {
-            assert_eq!(add_minisig(url), signature);
+            assert_eq!(list_signature_url(url), signature);
         }
     }
 }

@@ -14,7 +14,7 @@ pub use blob_signature::{BlobKey, BlobKeyError, BlobSignature};
 pub use checksum_list::{find_listed_digest, parse_checksum_file};
 pub use declared_pin::{
     DeclaredPin, DigestSource, PinDeclaration, PinList, RequiredSignature, SignatureLocation,
-    artifact_file_name, describe_weakness, file_name, list_signature,
+    artifact_file_name, describe_weakness, file_name, list_signature_url,
 };
 pub use error::VerificationError;
 pub use list_key::{ListKey, ListKeyError};

@@ -2,6 +2,8 @@
 
 use reqwest::header::{CONTENT_RANGE, ETAG, HeaderMap, HeaderName, LAST_MODIFIED};
 
+use super::headers::header_text;
+
 /// What proves that the bytes on a server are still the ones that we hold a part of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::fetch) struct ResumeValidator {
@@ -13,11 +15,10 @@ impl ResumeValidator {
     /// Takes a strong `ETag`, else a `Last-Modified`. A weak `ETag` promises the same meaning, not the same
     /// bytes, and `If-Range` does not allow it (RFC 9110, 13.1.5).
     pub(in crate::fetch) fn from_headers(headers: &HeaderMap) -> Option<Self> {
-        let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-        let (header, value) = text(&ETAG)
+        let (header, value) = header_text(headers, &ETAG)
             .filter(|tag| tag.starts_with('"'))
             .map(|tag| (ETAG, tag))
-            .or_else(|| text(&LAST_MODIFIED).map(|date| (LAST_MODIFIED, date)))?;
+            .or_else(|| header_text(headers, &LAST_MODIFIED).map(|date| (LAST_MODIFIED, date)))?;
         Some(Self {
             header,
             value: value.to_owned(),
@@ -54,7 +55,7 @@ impl ResumedRange {
         if validator.is_contradicted_by(headers) {
             return None;
         }
-        let text = headers.get(CONTENT_RANGE)?.to_str().ok()?;
+        let text = header_text(headers, &CONTENT_RANGE)?;
         let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
         let (start, end) = range.split_once('-')?;
         let (start, end): (u64, u64) = (start.parse().ok()?, end.parse().ok()?);

@@ -9,15 +9,15 @@ use reqwest::{Method, Response, StatusCode, Url};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::options::FetchOptions;
 use super::partial::{Attempt, PartialBlob};
+use super::source_client::SourceClient;
 use super::source_error::SourceError;
 use crate::config;
 use crate::fetch::http::{
-    HttpClients, HttpError, RedirectChain, ResumeValidator, ResumedRange, ThroughputMeter,
-    TimeLimit, header_text,
+    HttpError, RedirectChain, ResumeValidator, ResumedRange, ThroughputMeter, TimeLimit,
+    header_text,
 };
-use crate::fetch::oci::{RegistryAuth, RegistryItem};
+use crate::fetch::oci::RegistryItem;
 use crate::fetch::spool::DownloadSpool;
 
 /// How many chunks of a body wait for the disk; the client's own buffer bounds the size of each.
@@ -25,9 +25,7 @@ const WAITING_CHUNKS: usize = 2;
 
 /// One attempt, and when it began.
 pub(super) struct HttpTransfer<'a> {
-    http: &'a HttpClients<'a>,
-    registry_auth: &'a RegistryAuth<'a>,
-    options: &'a FetchOptions<'a>,
+    client: &'a SourceClient<'a>,
     settings: &'a config::FetchSettings,
     /// The most bytes that the body may have.
     max_size: u64,
@@ -44,17 +42,10 @@ struct BodyAnswer {
 }
 
 impl<'a> HttpTransfer<'a> {
-    pub(super) fn new(
-        options: &'a FetchOptions<'a>,
-        http: &'a HttpClients<'a>,
-        registry_auth: &'a RegistryAuth<'a>,
-        max_size: u64,
-    ) -> Self {
+    pub(super) fn new(client: &'a SourceClient<'a>, max_size: u64) -> Self {
         Self {
-            http,
-            registry_auth,
-            options,
-            settings: options.settings,
+            client,
+            settings: client.options.settings,
             max_size,
             began: Instant::now(),
         }
@@ -131,14 +122,14 @@ impl<'a> HttpTransfer<'a> {
         source: &Url,
         headers: &[(HeaderName, String)],
     ) -> Result<Response, SourceError> {
+        let (http, registry_auth) = (&self.client.http, &self.client.registry_auth);
         let mut chain = RedirectChain::new(source.clone());
         let item = RegistryItem::from_url(source);
         let mut has_answered_challenge = false;
         loop {
             let url = chain.current();
             let at_registry = item.as_ref().filter(|item| item.is_at(url));
-            let mut request = self
-                .http
+            let mut request = http
                 .request(Method::GET, url)?
                 // The pin is of the bytes as they are stored; whatever comes is never decoded.
                 .header(ACCEPT_ENCODING, "identity");
@@ -146,17 +137,17 @@ impl<'a> HttpTransfer<'a> {
                 request = request.header(name, value);
             }
             if let Some(item) = at_registry {
-                let headers = self.registry_auth.headers_for(item, self.http).await?;
+                let headers = registry_auth.headers_for(item, http).await?;
                 request = request.headers(headers);
             }
             let time_limit = self
                 .settings
                 .connect_timeout
                 .saturating_add(self.settings.read_timeout);
-            let sent = self.run_within(time_limit, self.http.send(request, url));
+            let sent = self.run_within(time_limit, http.send(request, url));
             let response = match sent.await {
                 Ok(sent) => sent?,
-                Err(late) => return Err(late.through_proxy(self.http.proxy_for(url)?).into()),
+                Err(late) => return Err(late.through_proxy(http.proxy_for(url)?).into()),
             };
             match (response.status().as_u16(), at_registry) {
                 (301 | 302 | 303 | 307 | 308, _) => {
@@ -165,11 +156,10 @@ impl<'a> HttpTransfer<'a> {
                 (401, Some(item)) if !has_answered_challenge => {
                     has_answered_challenge = true;
                     let headers = response.headers();
-                    let auth = self.registry_auth;
-                    auth.answer_challenge(item, headers, self.http).await?;
+                    registry_auth.answer_challenge(item, headers, http).await?;
                 }
                 (code @ 401..=404, Some(item)) => {
-                    return match self.registry_auth.explain_status(item, code) {
+                    return match registry_auth.explain_status(item, code) {
                         Some(error) => Err(error.into()),
                         None => Ok(response),
                     };
@@ -222,7 +212,8 @@ impl<'a> HttpTransfer<'a> {
         let settings = self.settings;
         let (total, limit) = (answer.total, self.max_size);
         let mut throughput = ThroughputMeter::new(settings.read_timeout, settings.min_rate);
-        self.options.progress.moved(position, total);
+        let progress = self.client.options.progress;
+        progress.moved(position, total);
         loop {
             let asked = Instant::now();
             let chunk = self
@@ -243,7 +234,7 @@ impl<'a> HttpTransfer<'a> {
             if chunks.send(chunk).await.is_err() {
                 return Ok(());
             }
-            self.options.progress.moved(position, total);
+            progress.moved(position, total);
         }
         match total {
             Some(want) if want != position => Err(HttpError::Truncated {

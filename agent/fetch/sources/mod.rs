@@ -15,7 +15,7 @@ pub use fetch_error::FetchError;
 pub use health::SharedServerHealth;
 pub use options::{CopyKeeper, CopyKey, DownloadProgress, FetchOptions};
 pub(super) use partial::PartialBlob;
-pub(super) use rounds::{BlobRequest, ask_sources};
+pub(super) use rounds::{BlobRequest, ask_sources, next_source, order_sources};
 pub(super) use small_file::read_small_file;
 pub(super) use source::BlobSource;
 pub(super) use source_client::SourceClient;

@@ -4,9 +4,10 @@ use std::io;
 use std::time::Instant;
 
 use super::fetch_error::FetchError;
+use super::http_transfer::HttpTransfer;
 use super::options::FetchOptions;
 use super::partial::{Completion, PartialBlob};
-use super::source::BlobSource;
+use super::source::{BlobSource, SourceLocation};
 use super::source_client::SourceClient;
 use super::source_error::{FailedSource, SourceError};
 use crate::fetch::http::{HttpError, TimeLimit};
@@ -42,6 +43,16 @@ struct SourceState {
     error: Option<SourceError>,
 }
 
+impl SourceState {
+    const fn new(source: BlobSource) -> Self {
+        Self {
+            source,
+            attempts: 0,
+            error: None,
+        }
+    }
+}
+
 /// Asks the sources in order, up to `attempts` rounds, with a jittered pause between two, until `complete` accepts what
 /// one gave.
 ///
@@ -58,21 +69,15 @@ pub(in crate::fetch) async fn ask_sources<S: DownloadSpool, T>(
     complete: impl Fn(PartialBlob<S>) -> io::Result<Completion<T, S>>,
 ) -> Result<Received<T>, FetchError> {
     let options = client.options;
-    let mut states = order_sources(request.sources, options);
+    let sources = order_sources(request.sources, options, |source| source);
+    let mut states: Vec<SourceState> = sources.into_iter().map(SourceState::new).collect();
     let mut rounds = Rounds::new(states.len(), options.settings.attempts, options.rounds);
     loop {
-        let index = match rounds.next_step(Instant::now(), options.spread.next_number()) {
-            Next::Ask(index) => index,
-            Next::Wait(pause) => {
-                tokio::time::sleep(pause).await;
-                continue;
-            }
-            Next::Over => {
-                return Err(FetchError::Sources {
-                    artifact: request.name.to_owned(),
-                    tried: into_failed_sources(states),
-                });
-            }
+        let Some(index) = next_source(&mut rounds, options).await else {
+            return Err(FetchError::Sources {
+                artifact: request.name.to_owned(),
+                tried: into_failed_sources(states),
+            });
         };
         let state = &mut states[index];
         let tried = try_source(client, state, index, request.max_size, blob, &complete).await;
@@ -109,6 +114,20 @@ pub(in crate::fetch) async fn ask_sources<S: DownloadSpool, T>(
     }
 }
 
+/// The source to ask next, after the pause that may be due first. `None` when no source is worth another try.
+pub(in crate::fetch) async fn next_source(
+    rounds: &mut Rounds,
+    options: &FetchOptions<'_>,
+) -> Option<usize> {
+    loop {
+        match rounds.next_step(Instant::now(), options.spread.next_number()) {
+            Next::Ask(index) => return Some(index),
+            Next::Wait(pause) => tokio::time::sleep(pause).await,
+            Next::Over => return None,
+        }
+    }
+}
+
 /// Asks a source until it has given all its bytes or a reason to move on.
 async fn try_source<S: DownloadSpool, T>(
     client: &SourceClient<'_>,
@@ -122,7 +141,15 @@ async fn try_source<S: DownloadSpool, T>(
     loop {
         state.attempts += 1;
         let before = blob.resume_from(index).map_or(0, |_| blob.position());
-        let attempt = client.attempt(&state.source, index, max_size, blob).await?;
+        let attempt = match &state.source.location {
+            SourceLocation::Web(url) => {
+                let transfer = HttpTransfer::new(client, max_size);
+                transfer.run(url, index, blob).await?
+            }
+            SourceLocation::File(path) => client.copy_file(path, false, max_size, blob).await?,
+            SourceLocation::Seed(path) => client.copy_file(path, true, max_size, blob).await?,
+            SourceLocation::Unusable(why) => blob.failed(SourceError::Url(why.clone())),
+        };
         blob = attempt.blob;
         match attempt.outcome {
             Ok(()) => {
@@ -167,19 +194,18 @@ fn log_source_failure(artifact: &str, source: &str, error: &SourceError) {
 }
 
 /// The sources that may be asked, those of dead servers last.
-fn order_sources(mut sources: Vec<BlobSource>, options: &FetchOptions<'_>) -> Vec<SourceState> {
-    sources.retain(|source| !options.offline || source.is_local());
+pub(in crate::fetch) fn order_sources<T>(
+    mut sources: Vec<T>,
+    options: &FetchOptions<'_>,
+    blob_source: impl Fn(&T) -> &BlobSource,
+) -> Vec<T> {
+    sources.retain(|source| !options.offline || blob_source(source).is_local());
     let (health, now) = (options.health.lock(), Instant::now());
     sources.sort_by_key(|source| {
-        let server = source.server.as_ref();
+        let server = blob_source(source).server.as_ref();
         server.is_some_and(|server| health.is_down(server, now))
     });
-    let new_state = |source| SourceState {
-        source,
-        attempts: 0,
-        error: None,
-    };
-    sources.into_iter().map(new_state).collect()
+    sources
 }
 
 /// The sources that failed, in the order in which they were asked.

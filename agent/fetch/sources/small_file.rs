@@ -7,38 +7,35 @@ use super::rounds::{BlobRequest, ask_sources};
 use super::source::BlobSource;
 use super::source_client::SourceClient;
 use crate::fetch::spool::MemorySpool;
-use crate::model::{Companion, Pin};
+use crate::model::Pin;
 
-/// Reads a small file of at most `limit` bytes: from a seed, or from the first of its sources that answers. `name` is
-/// what messages call it.
+/// Reads a small file of at most `limit` bytes from one source. `name` is what messages call it, and `url` is what a
+/// kept copy is known by.
 ///
 /// The content is not verified: the caller has to do that.
 ///
 /// # Errors
-/// When every source failed, with the last reason for each; or when a copy cannot be kept.
+/// When the source does not give it, with the reason; or when a copy cannot be kept.
 pub(in crate::fetch) async fn read_small_file(
     name: &str,
-    file: &Companion,
+    source: BlobSource,
+    url: &str,
     options: &FetchOptions<'_>,
     limit: u64,
 ) -> Result<Vec<u8>, FetchError> {
-    let seeds = options.seeds.iter();
-    let seeds = seeds.map(|seed| BlobSource::in_seed_by_url(seed, &file.url));
-    let sources = file.sources.iter();
-    let sources = sources.map(|source| BlobSource::from_url(source));
     let request = BlobRequest {
         name,
         max_size: limit,
-        sources: seeds.chain(sources).collect(),
+        sources: vec![source],
     };
     // No digest is asked for; the hasher runs for nothing.
     let blob = PartialBlob::new(MemorySpool::default(), Pin::Sha256([0; 32]));
     let complete =
         |blob: PartialBlob<MemorySpool>| Ok(Completion::Accepted(blob.into_unverified()));
     let received = ask_sources(request, &SourceClient::new(options), blob, complete).await?;
-    let content = received.value.into_content();
+    let content = received.value.into_inner();
     if let Some(keeper) = options.keep {
-        let kept = keeper.keep_copy(CopyKey::Url(&file.url), &mut content.as_slice());
+        let kept = keeper.keep_copy(CopyKey::Url(url), &mut content.as_slice());
         kept.map_err(|source| FetchError::Copy {
             artifact: name.to_owned(),
             source,

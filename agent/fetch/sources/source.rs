@@ -10,7 +10,7 @@ use crate::fetch::oci::{BlobDescriptor, BlobKind};
 use crate::model::{Pin, Reference, ReferenceError, Sha256};
 
 /// One source of a blob: a URL, a registry, a file, or a seed.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(in crate::fetch) struct BlobSource {
     /// As it may be shown.
     pub(in crate::fetch) shown: String,
@@ -20,7 +20,7 @@ pub(in crate::fetch) struct BlobSource {
 }
 
 /// Where the bytes of a source are.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(in crate::fetch) enum SourceLocation {
     /// Asked for by a GET.
     Web(Url),

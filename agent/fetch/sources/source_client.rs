@@ -1,12 +1,10 @@
-//! One attempt at one source, and what attempts share: clients, credentials, options.
+//! What the attempts of a download share: clients, credentials, options.
 
 use std::io;
 use std::path::Path;
 
-use super::http_transfer::HttpTransfer;
 use super::options::FetchOptions;
 use super::partial::{Attempt, PartialBlob};
-use super::source::{BlobSource, SourceLocation};
 use super::source_error::SourceError;
 use crate::fetch::http::HttpClients;
 use crate::fetch::oci::RegistryAuth;
@@ -15,8 +13,8 @@ use crate::fetch::spool::DownloadSpool;
 /// Asks sources, for as long as one artifact's download takes.
 pub(in crate::fetch) struct SourceClient<'a> {
     pub(in crate::fetch) options: &'a FetchOptions<'a>,
-    http: HttpClients<'a>,
-    registry_auth: RegistryAuth<'a>,
+    pub(super) http: HttpClients<'a>,
+    pub(super) registry_auth: RegistryAuth<'a>,
 }
 
 impl<'a> SourceClient<'a> {
@@ -34,31 +32,11 @@ impl<'a> SourceClient<'a> {
         self.http = HttpClients::new(self.options.settings, self.options.files);
     }
 
-    /// Gets the bytes from `source`, the `index`th of its blob, or the rest of them. At most `max_size`.
+    /// Copies a file of this machine, of at most `max_size` bytes.
     ///
     /// # Errors
-    /// The spool's, which are final; those of the source are in the attempt.
-    pub(super) async fn attempt<S: DownloadSpool>(
-        &self,
-        source: &BlobSource,
-        index: usize,
-        max_size: u64,
-        blob: PartialBlob<S>,
-    ) -> io::Result<Attempt<S>> {
-        match &source.location {
-            SourceLocation::Web(url) => {
-                let (options, http) = (self.options, &self.http);
-                HttpTransfer::new(options, http, &self.registry_auth, max_size)
-                    .run(url, index, blob)
-                    .await
-            }
-            SourceLocation::File(path) => self.copy_file(path, false, max_size, blob).await,
-            SourceLocation::Seed(path) => self.copy_file(path, true, max_size, blob).await,
-            SourceLocation::Unusable(why) => Ok(blob.failed(SourceError::Url(why.clone()))),
-        }
-    }
-
-    async fn copy_file<S: DownloadSpool>(
+    /// The spool's, which are final; those of the file are in the attempt.
+    pub(super) async fn copy_file<S: DownloadSpool>(
         &self,
         path: &Path,
         is_seed: bool,

@@ -14,6 +14,10 @@ use super::limits::LimitExceeded;
 /// The largest extension header: a path has at most 4096 bytes, PAX records hold a little more than that.
 const MAX_EXTENSION_SIZE: u64 = 64 << 10;
 
+const TWO_NAMES: &str = "a file has two names";
+const TWO_TARGETS: &str = "a link has two targets";
+const TWO_SIZES: &str = "a file has two sizes";
+
 /// What a tar says about one of its entries, extension headers included.
 pub(in crate::fetch) struct TarEntry<'a> {
     /// Its name as it is written, see [`normalize_path`].
@@ -74,7 +78,7 @@ pub(super) fn for_each_entry<E: From<ArchiveError>>(
         }
         let extension = std::mem::take(&mut extension);
         if extension.size.is_some_and(|size| size != entry.size()) {
-            return Err(ArchiveError::Ambiguous("a file has two sizes").into());
+            return Err(ArchiveError::Ambiguous(TWO_SIZES).into());
         }
         let header = entry.header().clone();
         let name = match &extension.path {
@@ -123,8 +127,12 @@ impl ExtensionHeaders {
     /// Reads an extension header; `false` for any other entry.
     fn read_extension(&mut self, entry: &mut Entry<'_, impl Read>) -> Result<bool, ArchiveError> {
         match entry.header().entry_type() {
-            EntryType::GNULongName => self.set_path(until_nul(read_bounded(entry)?))?,
-            EntryType::GNULongLink => self.set_link(until_nul(read_bounded(entry)?))?,
+            EntryType::GNULongName => {
+                set_once(&mut self.path, until_nul(read_bounded(entry)?), TWO_NAMES)?
+            }
+            EntryType::GNULongLink => {
+                set_once(&mut self.link, until_nul(read_bounded(entry)?), TWO_TARGETS)?
+            }
             EntryType::XHeader => self.read_records(&read_bounded(entry)?)?,
             EntryType::XGlobalHeader => {
                 // Git puts a comment here. A name or size for all files has no honest use.
@@ -149,14 +157,14 @@ impl ExtensionHeaders {
 
     fn read_record(&mut self, key: &[u8], value: &[u8]) -> Result<(), ArchiveError> {
         match key {
-            b"path" => self.set_path(value.to_vec())?,
-            b"linkpath" => self.set_link(value.to_vec())?,
+            b"path" => set_once(&mut self.path, value.to_vec(), TWO_NAMES)?,
+            b"linkpath" => set_once(&mut self.link, value.to_vec(), TWO_TARGETS)?,
             b"size" => {
                 let size = std::str::from_utf8(value)
                     .ok()
                     .and_then(|text| text.parse().ok());
                 if size.is_none() || self.size.is_some() {
-                    return Err(ArchiveError::Ambiguous("a file has two sizes"));
+                    return Err(ArchiveError::Ambiguous(TWO_SIZES));
                 }
                 self.size = size;
             }
@@ -165,22 +173,19 @@ impl ExtensionHeaders {
         }
         Ok(())
     }
+}
 
-    fn set_path(&mut self, path: Vec<u8>) -> Result<(), ArchiveError> {
-        if self.path.as_ref().is_some_and(|other| *other != path) {
-            return Err(ArchiveError::Ambiguous("a file has two names"));
-        }
-        self.path = Some(path);
-        Ok(())
+/// Sets what an extension header says, which no other may contradict.
+fn set_once(
+    field: &mut Option<Vec<u8>>,
+    value: Vec<u8>,
+    contradiction: &'static str,
+) -> Result<(), ArchiveError> {
+    if field.as_ref().is_some_and(|other| *other != value) {
+        return Err(ArchiveError::Ambiguous(contradiction));
     }
-
-    fn set_link(&mut self, link: Vec<u8>) -> Result<(), ArchiveError> {
-        if self.link.as_ref().is_some_and(|other| *other != link) {
-            return Err(ArchiveError::Ambiguous("a link has two targets"));
-        }
-        self.link = Some(link);
-        Ok(())
-    }
+    *field = Some(value);
+    Ok(())
 }
 
 fn read_bounded(entry: &mut Entry<'_, impl Read>) -> Result<Vec<u8>, ArchiveError> {
