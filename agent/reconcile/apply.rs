@@ -259,7 +259,7 @@ impl StepApplier {
         for step in steps {
             match &step {
                 Step::WriteConflist { name, .. } => {
-                    self.write_conflist(name, declared, &rendered)?
+                    self.write_conflist(name, declared, &rendered)?;
                 }
                 Step::FixConflist { name, .. } => {
                     let conf = self.ensure_conf_dir()?;

@@ -128,10 +128,10 @@ impl ExtensionHeaders {
     fn read_extension(&mut self, entry: &mut Entry<'_, impl Read>) -> Result<bool, ArchiveError> {
         match entry.header().entry_type() {
             EntryType::GNULongName => {
-                set_once(&mut self.path, until_nul(read_bounded(entry)?), TWO_NAMES)?
+                set_once(&mut self.path, until_nul(read_bounded(entry)?), TWO_NAMES)?;
             }
             EntryType::GNULongLink => {
-                set_once(&mut self.link, until_nul(read_bounded(entry)?), TWO_TARGETS)?
+                set_once(&mut self.link, until_nul(read_bounded(entry)?), TWO_TARGETS)?;
             }
             EntryType::XHeader => self.read_records(&read_bounded(entry)?)?,
             EntryType::XGlobalHeader => {
