@@ -58,7 +58,7 @@ pub struct DiskState {
     pub placed_conflists: BTreeMap<FileName, BTreeSet<Sha256>>,
     /// Plugin bytes that the store holds.
     pub blobs: BTreeSet<Sha256>,
-    /// Foreign configurations that the runtime would take instead of ours, where the operator
+    /// Foreign conflists that sort before ours, so that the runtime would take one of them. Empty unless the operator
     /// opted in to having them renamed.
     pub shadowing: Vec<FileName>,
 }

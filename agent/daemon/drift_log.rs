@@ -63,19 +63,19 @@ impl DriftHistory {
     /// A repair that was undone before the pass looked again counts as a repair, and undoing it as the next drift.
     pub(super) fn record_pass(
         &mut self,
-        deeds: &AppliedSteps,
+        applied: &AppliedSteps,
         after: &[FileDrift],
         timing: PassTiming,
         times: impl Fn(&FileDrift) -> u32,
     ) -> Vec<RepairedFile> {
-        self.open_records(&deeds.before, timing, times);
-        let applied_at = deeds.applied_at.unwrap_or(timing.now);
+        self.open_records(&applied.before, timing, times);
+        let applied_at = applied.applied_at.unwrap_or(timing.now);
         let mut repairs = Vec::new();
         let keys: Vec<DriftKey> = self.open.keys().cloned().collect();
         for key in keys {
             let is_it = |drift: &&FileDrift| (&drift.path, drift.kind) == (&key.0, key.1);
-            let drift = deeds.before.iter().find(is_it);
-            let repair = drift.and_then(|drift| Some((drift, describe_repair(deeds, drift)?)));
+            let drift = applied.before.iter().find(is_it);
+            let repair = drift.and_then(|drift| Some((drift, describe_repair(applied, drift)?)));
             if repair.is_none() && after.iter().any(|drift| is_it(&drift)) {
                 continue;
             }
@@ -89,7 +89,7 @@ impl DriftHistory {
                     entry.outcome = Outcome::Healed { how, took };
                     entry.after = drift.wanted.clone().or(entry.after);
                     repairs.push(RepairedFile {
-                        dir: drift.place,
+                        dir: drift.dir,
                         name: drift.name.clone(),
                         took,
                     });
@@ -125,7 +125,7 @@ impl DriftHistory {
         times: &impl Fn(&FileDrift) -> u32,
     ) {
         let key = (drift.path.clone(), drift.kind);
-        let is_drift = match drift.origin {
+        let is_drift = match drift.cause {
             DriftCause::Changed => true,
             DriftCause::Outdated => false,
             DriftCause::Unplaced => self.once_right.contains(&drift.path),
@@ -221,14 +221,14 @@ fn log_end(entry: &DriftRecord) {
 }
 
 /// How a drift was repaired; `None` if it was not.
-fn describe_repair(deeds: &AppliedSteps, drift: &FileDrift) -> Option<&'static str> {
+fn describe_repair(applied: &AppliedSteps, drift: &FileDrift) -> Option<&'static str> {
     let is = |name: &FileName| drift.kind == DriftKind::DirMissing || *name.as_str() == *drift.name;
-    deeds
+    applied
         .steps
         .iter()
-        .find_map(|step| match (step, drift.place) {
+        .find_map(|step| match (step, drift.dir) {
             (Step::Place { plugin, .. }, ManagedDir::Bin) if is(plugin.file()) => {
-                Some(match deeds.downloaded {
+                Some(match applied.downloaded {
                     true => "placed after a download",
                     false => "placed from the store",
                 })
@@ -252,7 +252,7 @@ mod tests {
 
     fn drift() -> FileDrift {
         FileDrift {
-            place: ManagedDir::Conf,
+            dir: ManagedDir::Conf,
             name: "10-pods.conflist".to_owned(),
             path: "/etc/cni/net.d/10-pods.conflist".into(),
             kind: DriftKind::Missing,
@@ -260,7 +260,7 @@ mod tests {
             before: "absent".to_owned(),
             wanted: None,
             by: None,
-            origin: DriftCause::Changed,
+            cause: DriftCause::Changed,
         }
     }
 
@@ -300,8 +300,8 @@ mod tests {
     #[test]
     fn a_repair_that_is_undone_at_once_is_a_repair() {
         let mut log = DriftHistory::default();
-        let deeds = written(vec![drift()]);
-        let repairs = log.record_pass(&deeds, &[drift()], timing(), |_| 4);
+        let applied = written(vec![drift()]);
+        let repairs = log.record_pass(&applied, &[drift()], timing(), |_| 4);
         assert_eq!(repairs.len(), 1);
         log.open_records(&[drift()], timing(), |_| 5);
         assert_eq!(states(&log), [(6, "open"), (5, "healed")]);

@@ -98,12 +98,12 @@ impl Daemon {
         };
         self.record_drift(&pass, hinted_at.unwrap_or(began), now);
         let blocker = self.find_blocker(&pass, now);
-        if let Some(error) = &pass.deeds.failure {
+        if let Some(error) = &pass.applied.failure {
             *self.counters.repairs.entry("failed").or_default() += 1;
             self.record_error(error.to_string());
         }
-        let has_applied = !pass.deeds.steps.is_empty();
-        if has_applied || pass.deeds.downloaded {
+        let has_applied = !pass.applied.steps.is_empty();
+        if has_applied || pass.applied.downloaded {
             self.maintenance.request_sweep();
         }
         self.network.clone_from(&pass.network);
@@ -114,13 +114,13 @@ impl Daemon {
             .record_pass(pass.waits_for_facts, now, fastrand::u64(..));
         let spread = self.reconciler.context().spread();
         self.downloads
-            .set_wanted(&pass.wanted, pass.deeds.downloaded, now, || {
+            .set_wanted(&pass.wanted, pass.applied.downloaded, now, || {
                 spread.next_number()
             });
         let futile = hinted_at.is_some() && !has_applied;
         self.schedule.record_pass(began, now, futile);
         self.schedule_next_pass(&pass, began, now);
-        let repeat = pass.deeds.again;
+        let repeat = pass.applied.again;
         let status = build_status(self, pass, blocker.as_deref());
         self.publisher.publish(status);
         repeat
@@ -128,7 +128,7 @@ impl Daemon {
 
     /// What keeps the agent from repairing what is wrong, if anything does.
     fn find_blocker(&self, pass: &PassReport, now: Instant) -> Option<String> {
-        if let Some(error) = &pass.deeds.failure {
+        if let Some(error) = &pass.applied.failure {
             return Some(error.to_string());
         }
         if let Some(error) = self.lock.error()
@@ -145,7 +145,7 @@ impl Daemon {
 
     fn schedule_next_pass(&mut self, pass: &PassReport, began: Instant, now: Instant) {
         let wants_retry = pass.waits
-            || pass.deeds.failure.is_some()
+            || pass.applied.failure.is_some()
             || self.lock.is_unavailable()
             // A file that could not be read may be readable by now, and no event says so.
             || self.config.is_refused();
@@ -170,7 +170,7 @@ impl Daemon {
         let times = |drift: &FileDrift| count_recent_repairs(&self.repair_backoff, drift);
         let repairs = self
             .drift_log
-            .record_pass(&pass.deeds, &pass.after, timing, times);
+            .record_pass(&pass.applied, &pass.after, timing, times);
         let mut repaired_files = BTreeSet::new();
         for repair in repairs {
             *self.counters.repairs.entry("healed").or_default() += 1;
@@ -178,7 +178,7 @@ impl Daemon {
             match repair.name.parse::<FileName>() {
                 Ok(name) => _ = repaired_files.insert((repair.dir, name)),
                 // A directory: whoever removed it has undone everything in it.
-                Err(_) => repaired_files.extend(list_placed_files(repair.dir, &pass.deeds.steps)),
+                Err(_) => repaired_files.extend(list_placed_files(repair.dir, &pass.applied.steps)),
             }
         }
         // As a set, because a file that was wrong in two ways was repaired once.
@@ -189,7 +189,7 @@ impl Daemon {
         }
         // What is wrong now and was not before has happened after the repairs.
         let timing = PassTiming {
-            since: pass.deeds.applied_at.unwrap_or(since),
+            since: pass.applied.applied_at.unwrap_or(since),
             ..timing
         };
         let times = |drift: &FileDrift| count_recent_repairs(&self.repair_backoff, drift);
@@ -255,7 +255,7 @@ impl Daemon {
 /// How many repairs of a file have closely followed each other.
 fn count_recent_repairs(backoff: &RepairBackoff<(ManagedDir, FileName)>, drift: &FileDrift) -> u32 {
     let name = drift.name.parse::<FileName>().ok();
-    name.map_or(0, |name| backoff.recent_repairs(&(drift.place, name)))
+    name.map_or(0, |name| backoff.recent_repairs(&(drift.dir, name)))
 }
 
 /// The files that were placed in a directory.

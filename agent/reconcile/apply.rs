@@ -18,16 +18,16 @@ use crate::store::{PluginOrigin, StoreError, Trust};
 /// The mode of a bin or configuration directory that does not exist yet.
 const DIRECTORY_MODE: u32 = 0o755;
 
-/// What the steps work on: the store with its lock held, and what was seen.
+/// Applies the steps of a plan. It works on the locked store and on what was observed.
 pub(super) struct StepApplier {
     pub(super) state: Arc<StateLock>,
     pub(super) observed: ObservedState,
     /// Blobs that this process wrote itself.
     pub(super) proven: BTreeSet<Sha256>,
-    /// The steps that were taken.
-    pub(super) taken: Vec<Step>,
-    /// Files that are left alone for now, since somebody keeps undoing what is done to them.
-    pub(super) held: BTreeSet<(ManagedDir, FileName)>,
+    /// The steps that were applied.
+    pub(super) applied: Vec<Step>,
+    /// Files that are not repaired now, because another writer keeps undoing the repairs.
+    pub(super) in_backoff: BTreeSet<(ManagedDir, FileName)>,
 }
 
 impl StepApplier {
@@ -59,7 +59,7 @@ impl StepApplier {
         self.state.set_names_durable(false);
         for step in steps {
             match self.apply_plugin_step(&bin, &step, &mut staged) {
-                Ok(()) => self.taken.push(step),
+                Ok(()) => self.applied.push(step),
                 // Corrupt or gone since it was seen.
                 Err(StoreError::Missing { .. } | StoreError::Corrupt { .. }) => {
                     tracing::warn!("a stored copy is damaged; its artifact is fetched again");
@@ -88,9 +88,9 @@ impl StepApplier {
         steps.cloned().collect()
     }
 
-    fn is_in_backoff(&self, place: ManagedDir, name: &FileName) -> bool {
+    fn is_in_backoff(&self, dir: ManagedDir, name: &FileName) -> bool {
         // Mostly there are none, and then nothing is cloned.
-        !self.held.is_empty() && self.held.contains(&(place, name.clone()))
+        !self.in_backoff.is_empty() && self.in_backoff.contains(&(dir, name.clone()))
     }
 
     /// Records what was fetched, and what is about to be placed before any of it is.
@@ -118,7 +118,7 @@ impl StepApplier {
     }
 
     /// Where the bin directory is on another mount, copies the whole set to it before the first of it
-    /// becomes visible. What the store does not have as it should is left to [`Bench::take`] to find out.
+    /// becomes visible. What the store does not have as it should is left to [`Self::apply_plugin_step`] to find out.
     fn stage_set(
         &self,
         bin: &Dir,
@@ -223,7 +223,7 @@ impl StepApplier {
         let store = &self.state.store;
         let mut files = self.observed.ledger.files().iter();
         files.any(|file| {
-            file.place == ManagedDir::Bin
+            file.dir == ManagedDir::Bin
                 && file.sha256 == sha256
                 && store.refill_blob(&sha256, bin, &file.name).is_ok()
                 && store.verify_blob(&sha256).unwrap_or(false)
@@ -280,7 +280,7 @@ impl StepApplier {
                 Step::SetAside { name } => self.set_conflist_aside(name)?,
                 Step::Fetch { .. } | Step::Place { .. } | Step::FixPlugin { .. } => {}
             }
-            self.taken.push(step);
+            self.applied.push(step);
         }
         Ok(())
     }
@@ -370,7 +370,7 @@ impl StepApplier {
     /// Strikes the replaced contents out of the ledger, now that the new ones are durable.
     fn settle_intents(
         &mut self,
-        place: ManagedDir,
+        dir: ManagedDir,
         names: &[FileName],
     ) -> Result<(), ReconcileError> {
         let mut changed = false;
@@ -378,9 +378,9 @@ impl StepApplier {
             changed |= self
                 .observed
                 .ledger
-                .find_file(place, name)
+                .find_file(dir, name)
                 .is_some_and(|file| file.previous.is_some());
-            self.observed.ledger.settle_intent(place, name);
+            self.observed.ledger.settle_intent(dir, name);
         }
         if changed {
             self.state.store.save_ledger(&self.observed.ledger)?;
@@ -403,7 +403,7 @@ impl StepApplier {
     }
 }
 
-/// A name for a rival that no runtime reads and that nothing has yet.
+/// A free name for a foreign conflist that is set aside. No runtime reads a file with this name.
 fn free_name(conf: &Dir, name: &FileName) -> Result<FileName, ReconcileError> {
     let mut number = 1;
     loop {

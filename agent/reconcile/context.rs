@@ -10,7 +10,7 @@ use crate::config::{NetworkSettings, Settings};
 use crate::host::{Dir, Host, HostError};
 use crate::model::{ManagedDir, NodeFacts};
 use crate::retry::Spread;
-use crate::store::{Ledger, ManagedDirs, remembered_node};
+use crate::store::{Ledger, ManagedDirs, read_saved_node};
 
 /// A declaration, a host and a node. It never changes; another declaration makes another context.
 #[derive(Debug, Clone)]
@@ -110,7 +110,7 @@ impl Context {
         }
         if let (None, Some(name)) = (self.node.facts(), self.node_name()) {
             let state = &self.settings.paths.state_dir;
-            if let Some(facts) = remembered_node(&self.host, state, &name)? {
+            if let Some(facts) = read_saved_node(&self.host, state, &name)? {
                 self.node.restore_saved(facts);
             }
         }

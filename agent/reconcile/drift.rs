@@ -16,7 +16,7 @@ use crate::plan::ComparedFile;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileDrift {
     /// The directory that it is in.
-    pub place: ManagedDir,
+    pub dir: ManagedDir,
     /// The file's name; a directory's path.
     pub name: String,
     /// The path on the host, `--host-root` included.
@@ -32,7 +32,7 @@ pub struct FileDrift {
     /// What is known of whoever did it.
     pub by: Option<String>,
     /// Why this is or is not the doing of somebody else.
-    pub origin: DriftCause,
+    pub cause: DriftCause,
 }
 
 /// How something came to be wrong.
@@ -93,7 +93,7 @@ fn describe_file(
     let describe = |difference: &Difference| {
         let (before, wanted) = describe_difference(difference);
         FileDrift {
-            place: file.dir,
+            dir: file.dir,
             name: file.name.to_string(),
             path: context.shown_dir(file.dir).join(file.name.as_str()),
             kind: difference.kind(),
@@ -101,7 +101,7 @@ fn describe_file(
             before,
             wanted: wanted.or_else(|| expected.clone()),
             by: writer.clone().filter(|_| shows_its_writer(difference)),
-            origin: find_cause(observed, file, difference),
+            cause: find_cause(observed, file, difference),
         }
     };
     file.differences.iter().map(describe).collect()
@@ -126,7 +126,7 @@ fn list_foreign_drifts(
         .collect();
     let merged = network.merged_drop_ins().into_iter();
     found.extend(merged.map(|path| FileDrift {
-        place: ManagedDir::Conf,
+        dir: ManagedDir::Conf,
         name: path.display().to_string(),
         path: conf.join(&path),
         kind: DriftKind::DropIn,
@@ -134,7 +134,7 @@ fn list_foreign_drifts(
         before: "a drop-in".to_owned(),
         wanted: None,
         by: None,
-        origin: DriftCause::Changed,
+        cause: DriftCause::Changed,
     }));
     found
 }
@@ -142,9 +142,9 @@ fn list_foreign_drifts(
 /// A directory that does not exist. It is drift where we had placed something in it.
 fn describe_missing_dir(context: &Context, dir: ManagedDir, observed: &ObservedState) -> FileDrift {
     let path = context.shown_dir(dir);
-    let was_there = observed.ledger.files().iter().any(|file| file.place == dir);
+    let was_there = observed.ledger.files().iter().any(|file| file.dir == dir);
     FileDrift {
-        place: dir,
+        dir,
         name: path.display().to_string(),
         path,
         kind: DriftKind::DirMissing,
@@ -152,7 +152,7 @@ fn describe_missing_dir(context: &Context, dir: ManagedDir, observed: &ObservedS
         before: "absent".to_owned(),
         wanted: Some("a directory with what is declared".to_owned()),
         by: None,
-        origin: match was_there {
+        cause: match was_there {
             true => DriftCause::Changed,
             false => DriftCause::Unplaced,
         },
@@ -177,7 +177,7 @@ fn describe_foreign_conflist(
         ),
     };
     FileDrift {
-        place: ManagedDir::Conf,
+        dir: ManagedDir::Conf,
         name,
         path,
         kind,
@@ -185,7 +185,7 @@ fn describe_foreign_conflist(
         before,
         wanted: None,
         by: None,
-        origin: DriftCause::Changed,
+        cause: DriftCause::Changed,
     }
 }
 

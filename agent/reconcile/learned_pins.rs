@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::error::ReconcileError;
 use crate::host::Host;
 use crate::model::{Artifact, Pin};
-use crate::store::{LearnedPin, remembered_pins};
+use crate::store::{LearnedPin, read_saved_pins};
 use crate::trust::{DeclaredPin, DigestSource, PinDeclaration};
 
 /// What lists and checksum files said. Clones share it.
@@ -42,7 +42,7 @@ impl LearnedPins {
     /// # Errors
     /// When it cannot be read.
     pub(super) fn restore_saved(&self, host: &Host, state: &Path) -> Result<(), ReconcileError> {
-        self.learn(remembered_pins(host, state)?);
+        self.learn(read_saved_pins(host, state)?);
         Ok(())
     }
 

@@ -19,7 +19,7 @@ use crate::model::{FileName, FileState, FileType, NodeFacts, Sha256};
 /// The largest configuration that is read, in bytes: what newer go-cni reads at most (`MaxFileSize`).
 pub(super) const LARGEST_CONFLIST: u64 = 2 << 20;
 
-/// What a rival gets behind its name: an extension that no runtime reads.
+/// The suffix for a foreign conflist that is set aside. No runtime reads files with this extension.
 pub(super) const ASIDE: &str = ".cni-keeper-disabled";
 
 /// The conflist and its directory, as seen.

@@ -252,7 +252,7 @@ fn placed_files(ledger: &Ledger, dir: ManagedDir) -> BTreeMap<FileName, BTreeSet
     ledger
         .files()
         .iter()
-        .filter(|file| file.place == dir)
+        .filter(|file| file.dir == dir)
         .map(|file| {
             let digests = std::iter::once(file.sha256).chain(file.previous).collect();
             (file.name.clone(), digests)

@@ -128,7 +128,7 @@ impl RuntimeVerdicts {
     }
 }
 
-/// What an operator can do about a rival.
+/// What an operator can do about a foreign conflist that sorts first.
 const fn describe_fix(policy: ForeignConflists) -> &'static str {
     match policy {
         ForeignConflists::Report => {

@@ -66,7 +66,7 @@ pub struct AppliedSteps {
 #[derive(Debug)]
 pub struct PassReport {
     /// What was done.
-    pub deeds: AppliedSteps,
+    pub applied: AppliedSteps,
     /// When the look began that the rest was derived from.
     pub began: Instant,
     /// What is wrong now.
@@ -207,12 +207,12 @@ impl Reconciler {
             passes += 1;
             let backoff = FilesInBackoff::default();
             let (pass, downloads) = self.run_pass(backoff, true, Some(options)).await?;
-            if let Some(failure) = pass.deeds.failure {
+            if let Some(failure) = pass.applied.failure {
                 return Err(failure);
             }
             fetched.extend(downloads.fetched);
-            steps.extend(pass.deeds.steps);
-            if !pass.deeds.again || passes == MAX_INSTALL_PASSES {
+            steps.extend(pass.applied.steps);
+            if !pass.applied.again || passes == MAX_INSTALL_PASSES {
                 return Ok(InstallReport {
                     fetched,
                     steps,
@@ -523,7 +523,12 @@ impl Reconciler {
     }
 
     /// Derives what is true from the last look.
-    fn report(&self, deeds: AppliedSteps, began: Instant, observed: &ObservedState) -> PassReport {
+    fn report(
+        &self,
+        applied: AppliedSteps,
+        began: Instant,
+        observed: &ObservedState,
+    ) -> PassReport {
         let answers = &self.answers;
         let rendered = observed.network.as_ref().map(|network| &network.rendered);
         let summary = match rendered {
@@ -531,7 +536,7 @@ impl Reconciler {
             _ => None,
         };
         PassReport {
-            deeds,
+            applied,
             began,
             after: list_drifts(self.context(), observed),
             snapshot: build_snapshot(&self.observer, observed, answers),
@@ -585,8 +590,8 @@ async fn apply_steps<T: Send + 'static>(
         state: Arc::clone(state),
         observed,
         proven: progress.proven.clone(),
-        taken: Vec::new(),
-        held: progress.in_backoff.clone(),
+        applied: Vec::new(),
+        in_backoff: progress.in_backoff.clone(),
     };
     let (applier, outcome) = run_blocking(move || {
         let outcome = steps(&mut applier);
@@ -594,6 +599,6 @@ async fn apply_steps<T: Send + 'static>(
     })
     .await?;
     // Also what was done before a failure.
-    progress.steps.extend(applier.taken);
+    progress.steps.extend(applier.applied);
     Ok((applier.observed, outcome?))
 }

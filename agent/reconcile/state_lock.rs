@@ -155,7 +155,7 @@ impl StateLock {
         if self.context().needs_node_facts()
             && let Some(facts) = self.context().node.facts()
         {
-            self.store.remember_node(&facts)?;
+            self.store.save_node(&facts)?;
         }
         Ok(())
     }
@@ -174,7 +174,7 @@ impl StateLock {
             declared.contains(&answer.declared) || in_place.contains(&answer.pin.to_string())
         });
         if !learned.is_empty() {
-            self.store.remember_pins(&learned)?;
+            self.store.save_pins(&learned)?;
         }
         Ok(())
     }

@@ -120,7 +120,7 @@ impl Uninstaller {
     ) -> BTreeMap<FileName, FileName> {
         let mut named = BTreeMap::new();
         for file in ledger.files() {
-            let Some(conf) = conf.filter(|_| file.place == ManagedDir::Conf) else {
+            let Some(conf) = conf.filter(|_| file.dir == ManagedDir::Conf) else {
                 continue;
             };
             let Ok(bytes) = conf.read_file(file.name.as_str().as_ref(), LARGEST_CONFLIST) else {
@@ -142,7 +142,7 @@ impl Uninstaller {
 
     fn remove_placed(
         &self,
-        place: ManagedDir,
+        which: ManagedDir,
         dir: Option<&Dir>,
         in_use: &BTreeMap<FileName, FileName>,
         ledger: &mut Ledger,
@@ -151,11 +151,11 @@ impl Uninstaller {
         let ours: Vec<FileName> = ledger
             .files()
             .iter()
-            .filter(|file| file.place == place)
+            .filter(|file| file.dir == which)
             .map(|file| file.name.clone())
             .collect();
         for name in ours {
-            let path = self.context.shown_dir(place).join(name.as_str());
+            let path = self.context.shown_dir(which).join(name.as_str());
             let state = dir.map_or(FileState::Absent, |dir| dir.observe_file(&name));
             if let Some(conflist) = in_use.get(&name)
                 && state != FileState::Absent
@@ -174,7 +174,7 @@ impl Uninstaller {
                     return Err(HostError::new("remove", dir.path_of(&name), source).into());
                 }
                 (FileState::Regular(file), Some(dir))
-                    if ledger.owns_content(place, &name, &file.sha256) =>
+                    if ledger.owns_content(which, &name, &file.sha256) =>
                 {
                     dir.remove_file(&name)?;
                     RemovalOutcome::Removed { path }
@@ -185,7 +185,7 @@ impl Uninstaller {
                     reason: describe_state(&state),
                 },
             };
-            ledger.forget_file(place, &name);
+            ledger.forget_file(which, &name);
             done.removals.push(removal);
         }
         if let Some(dir) = dir {

@@ -7,17 +7,17 @@ use super::{Ledger, StoreError};
 use crate::host::{Dir, FileKind, FileMetadata, Host, HostError, ListedEntry, Lock, Sealed, Temp};
 use crate::model::{FileMode, FileName, FileState, Owner, Sha256};
 
-/// Only root has business in there.
+/// Only root may enter the state directory.
 const STATE_MODE: u32 = 0o700;
 const BLOBS: &str = "store";
 const SPARES: &str = "spare";
 
 /// The state directory, opened.
 ///
-/// A blob has the plugin mode and the enforced owner. Where the store and the bin directory share a mount,
-/// placing one is a rename, whatever its size; it is then gone from the store until [`Store::restage`] copies it
-/// back from where it was placed. Such a copy is not waited for: it is read, hashed and made durable when it is
-/// needed, and not before. An agent that stays does better: see [`Store::spare`].
+/// A blob has the plugin mode and the enforced owner. If the store and the bin directory are on the same mount, a blob
+/// is placed by a rename, whatever its size. The store then lacks the blob until [`Store::refill_blob`] copies it back
+/// from the bin directory. Nothing waits for that copy: it is read, hashed and made durable when it is needed. An agent
+/// that keeps running also has spares: see [`Store::advance_spare`].
 #[derive(Debug)]
 pub struct Store {
     pub(super) state: Dir,
@@ -27,7 +27,7 @@ pub struct Store {
     pub(super) owner: Owner,
 }
 
-/// What a state directory holds, as told to commands that change nothing.
+/// What a state directory holds, for commands that change nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StoreContents {
     /// The ledger; empty where there is none.
@@ -36,7 +36,7 @@ pub struct StoreContents {
     pub blobs: HashSet<Sha256>,
 }
 
-/// How a blob got to its place.
+/// How a blob was placed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Placement {
     /// It was renamed; the store no longer has it.
@@ -48,42 +48,42 @@ pub enum Placement {
 /// Whether a blob's content still has to be proven before it may become visible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trust {
-    /// This process wrote it by [`Store::insert`]: it is durable, and not read again.
+    /// This process wrote it with [`Store::insert_blob`]: it is durable and is not read again.
     Proven,
-    /// It lay in the store before: it is read, hashed and made durable first.
+    /// It was in the store before: it is first read, hashed and made durable.
     Unproven,
 }
 
 impl StoreContents {
-    /// Looks at a state directory and makes nothing, also where it or a part of it is not there.
+    /// Reads a state directory and creates nothing. The directory or parts of it may be absent.
     ///
     /// # Errors
     /// As [`Ledger::load`], or when a part of it is there and cannot be read.
     pub fn read_from(host: &Host, state: &Path) -> Result<Self, StoreError> {
-        let there = |path: &Path| match host.open_dir(path) {
+        let open_if_there = |path: &Path| match host.open_dir(path) {
             Ok(dir) => Ok(Some(dir)),
             Err(error) if error.is_absent() => Ok(None),
             Err(error) => Err(error),
         };
-        let mut glance = Self::default();
-        if let Some(state) = there(state)? {
+        let mut contents = Self::default();
+        if let Some(state) = open_if_there(state)? {
             must_be_private(&state, host.owner())?;
-            glance.ledger = Ledger::load(&state)?;
+            contents.ledger = Ledger::load(&state)?;
         }
         for part in [BLOBS, SPARES] {
-            if let Some(dir) = there(&state.join(part))? {
-                glance.blobs.extend(list_digests(&dir)?);
+            if let Some(dir) = open_if_there(&state.join(part))? {
+                contents.blobs.extend(list_digests(&dir)?);
             }
         }
-        Ok(glance)
+        Ok(contents)
     }
 }
 
 impl Store {
-    /// Opens the state directory, making what is missing of it.
+    /// Opens the state directory and creates the parts of it that are missing.
     ///
     /// # Errors
-    /// When a part of it cannot be made or opened, or others may write to it.
+    /// When a part of it cannot be created or opened, or other users may write to it.
     pub fn open(host: &Host, state: &Path) -> Result<Self, StoreError> {
         let dir = host.ensure_dir(state, STATE_MODE)?;
         must_be_private(&dir, host.owner())?;
@@ -96,8 +96,8 @@ impl Store {
         })
     }
 
-    /// Whether it is still what lies at that path: a package upgrade may remove `/opt/cni` with all that is in it,
-    /// and what is held then takes no file and keeps nobody out.
+    /// Whether the opened directory is still the one at that path. A package upgrade may remove `/opt/cni` with all its
+    /// content. The open directory then accepts no file, and its lock keeps no other agent out.
     ///
     /// # Errors
     /// When the kernel does not answer.
@@ -121,7 +121,7 @@ impl Store {
     /// Keeps every other agent out until the lock is dropped.
     ///
     /// # Errors
-    /// When another one is in ([`HostError::is_held`]).
+    /// When another agent holds the lock ([`HostError::is_held`]).
     pub fn lock(&self) -> Result<Lock, HostError> {
         self.state.lock_file(&FileName::fixed("lock"))
     }
@@ -142,30 +142,30 @@ impl Store {
         ledger.save(&self.state, self.owner)
     }
 
-    /// Removes what a killed run left being written, and makes durable what it left written. To be called with the
-    /// lock held. Returns the names.
+    /// Removes the temps of a run that was killed, and makes durable what that run had written. The caller must hold the
+    /// lock. Returns the names of the removed temps.
     ///
     /// # Errors
-    /// When a directory cannot be listed, a temp not be removed, or the disk refuses.
+    /// When a directory cannot be listed, a temp cannot be removed, or a sync fails.
     pub fn sweep_temps(&self) -> Result<Vec<String>, HostError> {
         let mut swept = self.temps.remove_stale_temps()?;
         swept.append(&mut self.state.remove_stale_temps()?);
-        // A ledger that is the same is not written again.
+        // A ledger that has not changed is not written again, so it is made durable here.
         self.state.sync()?;
         Ok(swept)
     }
 
-    /// The directory for what is being written: on the same file system as the store.
+    /// The directory for files that are being written. It is on the same file system as the store.
     #[must_use]
     pub const fn temp_dir(&self) -> &Dir {
         &self.temps
     }
 
-    /// Takes in what was written to a temp of [`Store::temps`]. It has a durable content when this
-    /// returns; its name is made durable by [`Store::sync`], once for a whole set.
+    /// Makes a blob of a temp from [`Store::temp_dir`]. When this returns, the blob's content is durable. The caller
+    /// makes its name durable with [`Store::sync_names`], once for a whole set.
     ///
     /// # Errors
-    /// When it cannot be completed or renamed; nothing is left of it then.
+    /// When the temp cannot be completed or renamed. The temp is then removed.
     pub fn insert_blob(&self, temp: Temp) -> Result<Sha256, HostError> {
         let sealed = temp.seal(FileMode::PLUGIN, self.owner)?;
         let digest = sealed.sha256();
@@ -176,12 +176,12 @@ impl Store {
     /// Makes the names in the store durable.
     ///
     /// # Errors
-    /// When the disk refuses ("durability uncertain").
+    /// When the sync fails ("durability uncertain").
     pub fn sync_names(&self) -> Result<(), HostError> {
         self.blobs.sync()
     }
 
-    /// Whether a blob is there, by name; [`Store::verify`] reads it.
+    /// Whether there is a blob of that name. Only [`Store::verify_blob`] reads its content.
     ///
     /// # Errors
     /// When the kernel does not answer.
@@ -190,10 +190,10 @@ impl Store {
         Ok(found.is_some_and(|metadata| metadata.kind == FileKind::Regular))
     }
 
-    /// Whether a blob is there and holds what its name says; one that does not is removed.
+    /// Whether there is a blob with that digest. It is read; if its content has another digest, it is removed.
     ///
     /// # Errors
-    /// When it is there and cannot be read or removed.
+    /// When the blob exists and cannot be read or removed.
     pub fn verify_blob(&self, digest: &Sha256) -> Result<bool, HostError> {
         let name = FileName::from(digest);
         match self.blobs.observe_file(&name) {
@@ -211,13 +211,14 @@ impl Store {
         }
     }
 
-    /// Puts a blob in its place, with the plugin mode and the enforced owner: by a rename where the
-    /// kernel allows it, else by a copy that is hashed while it is made. The caller syncs `bin`, once
-    /// for a whole set.
+    /// Places a blob in the bin directory, with the plugin mode and the enforced owner. It is renamed if the kernel
+    /// allows that; otherwise it is copied and hashed on the way. The caller syncs `bin`, once for a whole set.
     ///
     /// # Errors
-    /// [`StoreError::Missing`] when the store does not have it, or had it corrupt (it is removed then);
-    /// or a failure of the file system. What was at the place before is then still there.
+    /// - [`StoreError::Missing`] when the store does not have the blob, or the blob was corrupt and is removed now;
+    /// - a failure of the file system.
+    ///
+    /// The file that had that name before is then still in place.
     pub fn place_blob(
         &self,
         digest: &Sha256,
@@ -247,24 +248,23 @@ impl Store {
         }
     }
 
-    /// Whether blobs get into `bin` by a rename. Where they do not, a whole set is to be staged there first.
+    /// Whether blobs can be renamed into `bin`. If not, the caller stages the whole set there first.
     #[must_use]
     pub fn can_rename_into(&self, bin: &Dir) -> bool {
         self.blobs.is_on_the_mount_of(bin)
     }
 
-    /// Copies a blob to a temp in `bin`, hashed on the way, complete and durable: for a bin directory that
-    /// lies on another file system.
+    /// Copies a blob to a temp in `bin` and hashes it on the way. The temp is then complete and durable. Needed for a
+    /// bin directory on another file system.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] when the blob is not what its name says, which is removed then; or a failure of the
-    /// file system.
+    /// [`StoreError::Corrupt`] when the blob has another digest (it is removed then), or a failure of the file system.
     pub fn stage_blob(&self, digest: &Sha256, bin: &Dir) -> Result<Sealed, StoreError> {
         let temp = self.copy_blob(digest, bin)?;
         Ok(temp.seal(FileMode::PLUGIN, self.owner)?)
     }
 
-    /// Copies a blob; one that is not what its name says is removed, or it would be tried again and again.
+    /// Copies a blob. A blob with another digest is removed, because otherwise it would be tried again and again.
     pub(super) fn copy_blob(&self, digest: &Sha256, into: &Dir) -> Result<Temp, StoreError> {
         let name = FileName::from(digest);
         let copied = copy_verified(&self.blobs, &name, into, digest);
@@ -274,7 +274,7 @@ impl Store {
         copied
     }
 
-    /// A spare that the disk would not take is lost, and must not be seen as good again.
+    /// Makes a blob durable. If the disk cannot store it, the blob is removed, so that nobody takes it for a good one.
     fn make_durable(&self, blob: &FileName) -> Result<bool, HostError> {
         let outcome = self.blobs.make_durable(blob);
         if outcome.is_err() {
@@ -283,7 +283,7 @@ impl Store {
         outcome.map(|()| true)
     }
 
-    /// A spare is renamed as it is, so its mode and owner must be right before.
+    /// Sets mode and owner of a blob. It is renamed as it is, so both must be right before.
     fn fix_blob_metadata(&self, blob: &FileName) -> Result<(), HostError> {
         let right = |found: FileMetadata| {
             found.mode == FileMode::PLUGIN.bits() && found.owner == self.owner
@@ -296,11 +296,11 @@ impl Store {
         }
     }
 
-    /// Copies a plugin that is in place back into the store, if the store does not have it. It is neither hashed nor made
-    /// durable here: whoever uses the blob does that first.
+    /// Copies a plugin from the bin directory back into the store, if the store lacks it. The copy is neither hashed nor
+    /// made durable here, because whoever uses a blob does that first.
     ///
     /// # Errors
-    /// When the placed file cannot be read or the copy not be made.
+    /// When the placed file cannot be read or cannot be copied.
     pub fn refill_blob(
         &self,
         digest: &Sha256,
@@ -319,10 +319,10 @@ impl Store {
         )
     }
 
-    /// Removes the blobs and spares that are not in `keep`; files that are neither are left alone.
+    /// Removes the blobs and spares that are not in `keep`. Other files are left alone.
     ///
     /// # Errors
-    /// When the store cannot be listed or a file in it not be removed.
+    /// When the store cannot be listed or a file in it cannot be removed.
     pub fn prune_blobs(&self, keep: &HashSet<Sha256>) -> Result<(), HostError> {
         for dir in [&self.blobs, &self.spares] {
             for digest in list_digests(dir)?.difference(keep) {
@@ -333,7 +333,8 @@ impl Store {
     }
 }
 
-/// The ledger says what a pinned artifact's plugins are: whoever can write it decides what is placed.
+/// Refuses a state directory that other users may write to. The ledger says what a pinned artifact's plugins are, so
+/// whoever can write it decides what is placed.
 pub(super) fn must_be_private(state: &Dir, owner: Owner) -> Result<(), StoreError> {
     let found = state.dir_metadata()?;
     let ours = found.owner.uid == 0 || found.owner.uid == owner.uid;
@@ -354,7 +355,7 @@ pub(super) fn list_digests(dir: &Dir) -> Result<HashSet<Sha256>, HostError> {
     Ok(dir.list_entries()?.into_iter().filter_map(digest).collect())
 }
 
-/// Copies a file to a temp of another directory, and lets it pass only with the digest expected.
+/// Copies a file to a temp in another directory. Fails if the copy does not have the expected digest.
 pub(super) fn copy_verified(
     from: &Dir,
     name: &FileName,

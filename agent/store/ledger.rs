@@ -33,7 +33,8 @@ pub struct PluginOrigin {
 #[serde(deny_unknown_fields)]
 pub struct PlacedFile {
     /// Which directory it is in.
-    pub place: ManagedDir,
+    #[serde(rename = "place")]
+    pub dir: ManagedDir,
     /// Its name there.
     pub name: FileName,
     /// The digest of what we placed or are placing.
@@ -146,16 +147,16 @@ impl Ledger {
 
     /// What is known about one name.
     #[must_use]
-    pub fn find_file(&self, place: ManagedDir, name: &FileName) -> Option<&PlacedFile> {
+    pub fn find_file(&self, dir: ManagedDir, name: &FileName) -> Option<&PlacedFile> {
         self.files
             .iter()
-            .find(|file| file.place == place && file.name == *name)
+            .find(|file| file.dir == dir && file.name == *name)
     }
 
     /// Whether a file of that name *with that content* is ours. One that was edited since is not.
     #[must_use]
-    pub fn owns_content(&self, place: ManagedDir, name: &FileName, content: &Sha256) -> bool {
-        self.find_file(place, name)
+    pub fn owns_content(&self, dir: ManagedDir, name: &FileName, content: &Sha256) -> bool {
+        self.find_file(dir, name)
             .is_some_and(|file| file.sha256 == *content || file.previous == Some(*content))
     }
 
@@ -163,15 +164,15 @@ impl Ledger {
     /// ours it stays ours until [`Ledger::settle`]; if it is foreign, it does not become ours by this.
     pub fn record_intent(
         &mut self,
-        place: ManagedDir,
+        dir: ManagedDir,
         name: &FileName,
         wanted: Sha256,
         on_disk: Option<Sha256>,
         origin: Option<PluginOrigin>,
     ) {
-        let previous = on_disk.filter(|old| *old != wanted && self.owns_content(place, name, old));
+        let previous = on_disk.filter(|old| *old != wanted && self.owns_content(dir, name, old));
         let entry = PlacedFile {
-            place,
+            dir,
             name: name.clone(),
             sha256: wanted,
             previous,
@@ -180,7 +181,7 @@ impl Ledger {
         match self
             .files
             .iter_mut()
-            .find(|file| file.place == place && file.name == *name)
+            .find(|file| file.dir == dir && file.name == *name)
         {
             Some(known) => *known = entry,
             None => self.files.push(entry),
@@ -188,19 +189,19 @@ impl Ledger {
     }
 
     /// Records that what was intended for a name is in place.
-    pub fn settle_intent(&mut self, place: ManagedDir, name: &FileName) {
+    pub fn settle_intent(&mut self, dir: ManagedDir, name: &FileName) {
         for file in &mut self.files {
-            if file.place == place && file.name == *name {
+            if file.dir == dir && file.name == *name {
                 file.previous = None;
             }
         }
     }
 
     /// Strikes a file out, after it was removed or found to be someone else's; `false` if it was not known.
-    pub fn forget_file(&mut self, place: ManagedDir, name: &FileName) -> bool {
+    pub fn forget_file(&mut self, dir: ManagedDir, name: &FileName) -> bool {
         let before = self.files.len();
         self.files
-            .retain(|file| file.place != place || file.name != *name);
+            .retain(|file| file.dir != dir || file.name != *name);
         self.files.len() != before
     }
 

@@ -21,6 +21,6 @@ mod spares;
 pub use blobs::{Placement, Store, StoreContents, Trust};
 pub use error::StoreError;
 pub use ledger::{Ledger, ManagedDirs, MeasuredFile, PlacedFile, PluginOrigin, SetAsideFile};
-pub use node::remembered_node;
-pub use pins::{LearnedPin, remembered_pins};
+pub use node::read_saved_node;
+pub use pins::{LearnedPin, read_saved_pins};
 pub use spares::SpareState;

@@ -18,7 +18,7 @@ impl Store {
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn remember_node(&self, facts: &NodeFacts) -> Result<(), StoreError> {
+    pub fn save_node(&self, facts: &NodeFacts) -> Result<(), StoreError> {
         self.write_state_file(NOTE, facts)
     }
 
@@ -35,7 +35,7 @@ impl Store {
 ///
 /// # Errors
 /// When it is there and cannot be read, or others could have written it.
-pub fn remembered_node(
+pub fn read_saved_node(
     host: &Host,
     state: &Path,
     node: &str,

@@ -30,7 +30,7 @@ impl Store {
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn remember_pins(&self, answers: &[LearnedPin]) -> Result<(), StoreError> {
+    pub fn save_pins(&self, answers: &[LearnedPin]) -> Result<(), StoreError> {
         self.write_state_file(NOTE, &answers)
     }
 
@@ -47,6 +47,6 @@ impl Store {
 ///
 /// # Errors
 /// When it is there and cannot be read, or others could have written it.
-pub fn remembered_pins(host: &Host, state: &Path) -> Result<Vec<LearnedPin>, StoreError> {
+pub fn read_saved_pins(host: &Host, state: &Path) -> Result<Vec<LearnedPin>, StoreError> {
     Ok(read_state_file(host, state, NOTE)?.unwrap_or_default())
 }
