@@ -25,11 +25,25 @@ pub(super) struct NodeQuery {
     /// `None` if the conflist does not depend on the answer.
     client: Option<KubeClient>,
     known: KnownNode,
-    task: Option<JoinHandle<NodeAnswer>>,
-    due: Option<Instant>,
+    request: NodeRequest,
     retries: u32,
     /// Whether the conflist waits for facts.
     waits: bool,
+}
+
+/// The next request to the API.
+#[derive(Debug)]
+enum NodeRequest {
+    /// None is scheduled.
+    Idle,
+    /// It is sent at this time.
+    Due(Instant),
+    /// It is under way.
+    Running {
+        task: JoinHandle<NodeAnswer>,
+        /// Whether a newer answer was asked for meanwhile.
+        is_outdated: bool,
+    },
 }
 
 impl NodeQuery {
@@ -42,10 +56,12 @@ impl NodeQuery {
     ) -> Self {
         let client = context.needs_node_facts().then_some(client);
         Self {
-            due: client.is_some().then_some(now),
+            request: match client {
+                Some(_) => NodeRequest::Due(now),
+                None => NodeRequest::Idle,
+            },
             client,
             known,
-            task: None,
             retries: 0,
             waits: false,
         }
@@ -57,8 +73,11 @@ impl NodeQuery {
     }
 
     /// When the next request is due; `None` while one is under way.
-    pub(super) fn next_due(&self) -> Option<Instant> {
-        self.due.filter(|_| self.task.is_none())
+    pub(super) const fn next_due(&self) -> Option<Instant> {
+        match self.request {
+            NodeRequest::Due(at) => Some(at),
+            NodeRequest::Idle | NodeRequest::Running { .. } => None,
+        }
     }
 
     /// Sends the request if it is due.
@@ -70,24 +89,30 @@ impl NodeQuery {
         else {
             return;
         };
-        self.due = None;
-        self.task = Some(tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             let name = client.node_name().ok_or(KubeError::NoName)?.to_owned();
             let node = client.get_node(RequestPurpose::NodeFacts).await?;
             Ok(node.into_facts(name))
-        }));
+        });
+        self.request = NodeRequest::Running {
+            task,
+            is_outdated: false,
+        };
     }
 
     /// Waits for the answer; for ever if there is no request. `true` if it differs from the last one. Cancel-safe: the
     /// request stays until it is answered.
     pub(super) async fn wait_for_answer(&mut self) -> bool {
-        let answer = match &mut self.task {
-            Some(task) => task.await,
-            None => std::future::pending().await,
+        let NodeRequest::Running { task, is_outdated } = &mut self.request else {
+            return std::future::pending().await;
         };
-        self.task = None;
-        let answer = answer.unwrap_or_else(|error| Err(error.into()));
-        self.record_answer(answer, Instant::now(), fastrand::u64(..))
+        let answer = task.await.unwrap_or_else(|error| Err(error.into()));
+        let now = Instant::now();
+        self.request = match *is_outdated {
+            true => NodeRequest::Due(now),
+            false => NodeRequest::Idle,
+        };
+        self.record_answer(answer, now, fastrand::u64(..))
     }
 
     fn record_answer(&mut self, answer: NodeAnswer, now: Instant, random: u64) -> bool {
@@ -111,15 +136,19 @@ impl NodeQuery {
     /// Records whether the conflist waits for values after a pass.
     pub(super) fn record_pass(&mut self, waits: bool, now: Instant, random: u64) {
         self.waits = waits;
-        if waits && self.client.is_some() && self.task.is_none() && self.due.is_none() {
+        if waits && self.client.is_some() && matches!(self.request, NodeRequest::Idle) {
             self.schedule_retry(now, random);
         }
     }
 
     /// Makes the request due now, for the full reading: labels may have changed.
     pub(super) fn ask_now(&mut self, now: Instant) {
-        if self.client.is_some() {
-            self.due = Some(now);
+        match &mut self.request {
+            NodeRequest::Running { is_outdated, .. } => *is_outdated = true,
+            NodeRequest::Idle | NodeRequest::Due(_) if self.client.is_some() => {
+                self.request = NodeRequest::Due(now);
+            }
+            NodeRequest::Idle | NodeRequest::Due(_) => {}
         }
     }
 
@@ -131,14 +160,15 @@ impl NodeQuery {
         } else {
             IDLE_BACKOFF
         };
-        self.due = Some(now + backoff.pause(self.retries, Jitter::UpperHalf(random)));
+        let pause = backoff.pause(self.retries, Jitter::UpperHalf(random));
+        self.request = NodeRequest::Due(now + pause);
         self.retries = self.retries.saturating_add(1);
     }
 }
 
 impl Drop for NodeQuery {
     fn drop(&mut self) {
-        if let Some(task) = &self.task {
+        if let NodeRequest::Running { task, .. } = &self.request {
             task.abort();
         }
     }
@@ -163,8 +193,7 @@ mod tests {
                 crate::kube::RequestLog::default(),
             )),
             known: KnownNode::default(),
-            task: None,
-            due: Some(now),
+            request: NodeRequest::Due(now),
             retries: 0,
             waits: false,
         }
@@ -179,7 +208,7 @@ mod tests {
 
     /// What [`NodeQuery::start_if_due`] and an answer do, without an API server.
     fn answer(node: &mut NodeQuery, answer: NodeAnswer, now: Instant) -> bool {
-        node.due = None;
+        node.request = NodeRequest::Idle;
         node.record_answer(answer, now, u64::MAX)
     }
 

@@ -25,24 +25,79 @@ pub(super) const MAX_VIEW_WAIT: Duration = Duration::from_millis(300);
 /// The pauses before a runtime is asked again that has not loaded the declared network.
 const RUNTIME_BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(15));
 
-type RuntimeQuestion = Pin<Box<dyn Future<Output = Vec<String>>>>;
+/// What is wrong according to the runtime, a sentence each.
+type Reasons = Vec<String>;
 
 /// The question to the container runtime and its last answer.
 #[derive(Default)]
 pub(super) struct RuntimeQuery {
     /// The runtime's socket; `None` if no runtime is declared.
     socket: Option<PathBuf>,
-    /// What is wrong according to the last answer; `None` before the first one.
-    reasons: Option<Vec<String>>,
     expected: Option<ExpectedNetwork>,
-    asked_at: Option<Instant>,
-    due: Option<Instant>,
-    /// Since when there is a change that the runtime was not asked about.
-    changed_since: Option<Instant>,
+    /// `None` before the first answer.
+    last: Option<LastAnswer>,
+    next: NextQuestion,
+    running: RunningQuestion,
     retries: u32,
-    question: Option<RuntimeQuestion>,
     /// Whether a view waits for the answer.
     is_view_waiting: bool,
+}
+
+struct LastAnswer {
+    reasons: Reasons,
+    asked_at: Instant,
+}
+
+/// The next question to the runtime. It can be due while another one is under way.
+#[derive(Clone, Copy, Default)]
+enum NextQuestion {
+    /// Nothing calls for one.
+    #[default]
+    NotNeeded,
+    /// The last answer is too old, or was not good.
+    Due(Instant),
+    /// There are changes that the runtime was not asked about, the first one from `changed_since`.
+    DueAfterChange { at: Instant, changed_since: Instant },
+}
+
+impl NextQuestion {
+    const fn due(self) -> Option<Instant> {
+        match self {
+            Self::NotNeeded => None,
+            Self::Due(at) | Self::DueAfterChange { at, .. } => Some(at),
+        }
+    }
+
+    /// Makes the question due at `at`; the first change stays known.
+    const fn reschedule(&mut self, new: Instant) {
+        match self {
+            Self::DueAfterChange { at, .. } => *at = new,
+            Self::NotNeeded | Self::Due(_) => *self = Self::Due(new),
+        }
+    }
+
+    /// Records another change, which the runtime gets `delay` to load.
+    fn record_change(&mut self, now: Instant, delay: Duration) {
+        let changed_since = match *self {
+            Self::DueAfterChange { changed_since, .. } => changed_since,
+            Self::NotNeeded | Self::Due(_) => now,
+        };
+        *self = Self::DueAfterChange {
+            at: (now + delay).min(changed_since + MAX_CHANGE_DELAY),
+            changed_since,
+        };
+    }
+}
+
+/// The question under way.
+#[derive(Default)]
+enum RunningQuestion {
+    #[default]
+    Idle,
+    Running {
+        question: Pin<Box<dyn Future<Output = Reasons>>>,
+        asked_at: Instant,
+    },
 }
 
 impl RuntimeQuery {
@@ -77,23 +132,22 @@ impl RuntimeQuery {
         let is_new = expected.is_some() && expected != self.expected;
         self.expected = expected;
         if self.expected.is_none() {
-            (self.due, self.changed_since) = (None, None);
+            self.next = NextQuestion::NotNeeded;
         } else if is_new || changed {
             self.retries = 0;
-            let delay = if self.reasons.is_none() && !changed {
+            let delay = if self.last.is_none() && !changed {
                 Duration::ZERO
             } else {
                 LOAD_TIME
             };
-            let changed_since = *self.changed_since.get_or_insert(now);
-            self.due = Some((now + delay).min(changed_since + MAX_CHANGE_DELAY));
+            self.next.record_change(now, delay);
         }
     }
 
     /// Makes the question due now, for the full reading: the last answer may be outdated.
     pub(super) fn ask_now(&mut self, now: Instant) {
-        if self.expected.is_some() {
-            self.due.get_or_insert(now);
+        if self.expected.is_some() && self.next.due().is_none() {
+            self.next = NextQuestion::Due(now);
         }
     }
 
@@ -102,15 +156,13 @@ impl RuntimeQuery {
         if self.expected.is_none() {
             return false;
         }
-        let soon = self.due.is_some_and(|due| due <= now + LOAD_TIME);
-        if self.question.is_none() && !soon {
-            if self
-                .asked_at
-                .is_some_and(|asked| now - asked < MAX_ANSWER_AGE)
-            {
+        let soon = self.next.due().is_some_and(|due| due <= now + LOAD_TIME);
+        if !self.is_running() && !soon {
+            let is_young = |last: &LastAnswer| now - last.asked_at < MAX_ANSWER_AGE;
+            if self.last.as_ref().is_some_and(is_young) {
                 return false;
             }
-            self.due = Some(now);
+            self.next.reschedule(now);
         }
         self.is_view_waiting = true;
         true
@@ -118,7 +170,11 @@ impl RuntimeQuery {
 
     /// When the question is due; `None` while it is being asked.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        self.due.filter(|_| self.question.is_none())
+        self.next.due().filter(|_| !self.is_running())
+    }
+
+    const fn is_running(&self) -> bool {
+        matches!(self.running, RunningQuestion::Running { .. })
     }
 
     /// Asks the runtime if that is due.
@@ -129,42 +185,50 @@ impl RuntimeQuery {
         let (Some(expected), Some(socket)) = (self.expected.clone(), self.socket.clone()) else {
             return;
         };
-        (self.due, self.changed_since, self.asked_at) = (None, None, Some(now));
+        self.next = NextQuestion::NotNeeded;
         let host = host.clone();
-        self.question = Some(Box::pin(async move {
+        let question = Box::pin(async move {
             match query_runtime_status(&host, &socket).await {
                 Ok(answer) => compare_loaded_network(&answer, &expected),
                 Err(error) => vec![error.to_string()],
             }
-        }));
+        });
+        self.running = RunningQuestion::Running {
+            question,
+            asked_at: now,
+        };
     }
 
     /// Waits for the answer; for ever if there is no question. `true` if it differs from the last one or a view waits
     /// for it. Cancel-safe: the question stays until it is answered.
     pub(super) async fn wait_for_answer(&mut self) -> bool {
-        let reasons = match &mut self.question {
-            Some(question) => question.await,
-            None => std::future::pending().await,
+        let RunningQuestion::Running { question, asked_at } = &mut self.running else {
+            return std::future::pending().await;
         };
-        self.question = None;
-        self.record_answer(reasons, Instant::now())
+        let answer = LastAnswer {
+            reasons: question.await,
+            asked_at: *asked_at,
+        };
+        self.running = RunningQuestion::Idle;
+        self.record_answer(answer, Instant::now())
     }
 
-    fn record_answer(&mut self, reasons: Vec<String>, now: Instant) -> bool {
-        if !reasons.is_empty() && self.due.is_none() && self.expected.is_some() {
-            self.due = Some(now + RUNTIME_BACKOFF.pause(self.retries, Jitter::None));
+    fn record_answer(&mut self, answer: LastAnswer, now: Instant) -> bool {
+        if !answer.reasons.is_empty() && self.next.due().is_none() && self.expected.is_some() {
+            self.next = NextQuestion::Due(now + RUNTIME_BACKOFF.pause(self.retries, Jitter::None));
             self.retries = self.retries.saturating_add(1);
         }
-        let changed = self.reasons.as_ref() != Some(&reasons);
-        self.reasons = Some(reasons);
+        let is_same = |last: &LastAnswer| last.reasons == answer.reasons;
+        let changed = !self.last.as_ref().is_some_and(is_same);
+        self.last = Some(answer);
         std::mem::take(&mut self.is_view_waiting) || changed
     }
 
     /// The check `runtime`.
     pub(super) fn check(&self) -> Check {
         let mut check = Check::new(CheckName::Runtime);
-        match &self.reasons {
-            Some(reasons) => check.failures.clone_from(reasons),
+        match &self.last {
+            Some(last) => check.failures.clone_from(&last.reasons),
             None => check.failures.push("not asked yet".to_owned()),
         }
         check
@@ -204,8 +268,9 @@ mod tests {
 
     /// What [`RuntimeQuery::start_if_due`] and an answer do, without a runtime.
     fn answer(runtime: &mut RuntimeQuery, now: Instant, reasons: Vec<String>) -> bool {
-        (runtime.due, runtime.changed_since, runtime.asked_at) = (None, None, Some(now));
-        runtime.record_answer(reasons, now)
+        runtime.next = NextQuestion::NotNeeded;
+        let asked_at = now;
+        runtime.record_answer(LastAnswer { reasons, asked_at }, now)
     }
 
     fn blind() -> Vec<String> {
@@ -263,7 +328,10 @@ mod tests {
             Some(soon + LOAD_TIME),
             "and does not hasten it"
         );
-        assert!(answer(&mut runtime, soon + LOAD_TIME, Vec::new()), "told");
+        assert!(
+            answer(&mut runtime, soon + LOAD_TIME, Vec::new()),
+            "the view that waits"
+        );
         assert!(!answer(&mut runtime, soon + LOAD_TIME, Vec::new()), "once");
         let later = soon + LOAD_TIME + MAX_ANSWER_AGE;
         assert!(runtime.is_view_to_wait(later));
@@ -282,7 +350,7 @@ mod tests {
         assert_eq!(runtime.next_due(), None, "the disk is wrong");
     }
 
-    /// Whoever has restarted the runtime and looks again must not be told what was true before.
+    /// Whoever has restarted the runtime and looks again must not get an outdated answer.
     #[test]
     fn a_view_does_not_wait_for_the_next_try() {
         let mut now = Instant::now();

@@ -20,22 +20,22 @@ const LARGEST_ENV_FILE: u64 = 64 * 1024;
 /// The largest routing table that is read for `host.mtu`, in bytes.
 const LARGEST_ROUTES: u64 = 4 * 1024 * 1024;
 
-/// The facts, and why there may be more of them later.
+/// The facts that are known now, and why there may be more of them later.
 pub(super) struct Collected {
     /// Every value that is known now.
     pub(super) facts: Facts,
-    /// What is wrong with the first declared envFile that cannot be used yet: it is absent, or being written.
+    /// Why the first envFile that is not ready cannot be used yet.
     pub(super) unready: Option<String>,
 }
 
-/// Collects every fact: the environment's, the node's and those of the declared sources, where a
-/// later one overrides an earlier one.
+/// Collects the facts of the environment, of the node and of the declared sources. A later source overrides an earlier
+/// one.
 ///
-/// A fact that this machine cannot tell (`host.mtu` without a default route) is left out, so that
-/// only a conflist that asks for it is refused.
+/// A fact that this machine does not have (`host.mtu` without a default route) is left out. Only a conflist that needs
+/// it is then refused.
 ///
 /// # Errors
-/// When a declared envFile is there and cannot be read.
+/// When a declared envFile exists and cannot be read.
 pub(super) fn collect(
     settings: &Settings,
     host: &Host,
@@ -68,9 +68,9 @@ pub(super) fn collect(
             FactSource::KubernetesNode => {
                 facts.extend(node.iter().flat_map(|node| node.named_facts()));
             }
-            FactSource::EnvFile(path) => match env_file(host, path)? {
-                Ok(values) => facts.extend(values),
-                Err(reason) => {
+            FactSource::EnvFile(path) => match read_env_file(host, path)? {
+                EnvFileContent::Values(values) => facts.extend(values),
+                EnvFileContent::NotReady(reason) => {
                     unready.get_or_insert(reason);
                 }
             },
@@ -79,28 +79,41 @@ pub(super) fn collect(
     Ok(Collected { facts, unready })
 }
 
-/// The values of an envFile, or why there are none: whoever writes it may not have done so yet.
-fn env_file(host: &Host, path: &Path) -> Result<Result<Vec<(String, Value)>, String>, HostError> {
-    let shown = host.display_path(path);
-    let shown = shown.display();
-    match host.read_file(path, LARGEST_ENV_FILE) {
-        Ok(bytes) => Ok(parse_env_file(&String::from_utf8_lossy(&bytes))
-            .map_err(|error| format!("{shown}: {error}"))),
-        // The error names the part of the path that is missing.
-        Err(error) if error.is_absent() => Ok(Err(format!("{shown} does not exist yet"))),
-        Err(error) => Err(error),
-    }
+/// What an envFile provides.
+enum EnvFileContent {
+    Values(Vec<(String, Value)>),
+    /// It is absent or incomplete, for this reason. Its writer may still complete it.
+    NotReady(String),
 }
 
-/// The name under which kubelet registers a node unless told otherwise: the host name, trimmed and
-/// in lower case (kubelet `nodeutil.GetHostname`).
+fn read_env_file(host: &Host, path: &Path) -> Result<EnvFileContent, HostError> {
+    let shown = host.display_path(path);
+    let shown = shown.display();
+    let bytes = match host.read_file(path, LARGEST_ENV_FILE) {
+        Ok(bytes) => bytes,
+        Err(error) if error.is_absent() => {
+            return Ok(EnvFileContent::NotReady(format!(
+                "{shown} does not exist yet"
+            )));
+        }
+        Err(error) => return Err(error),
+    };
+    Ok(match parse_env_file(&String::from_utf8_lossy(&bytes)) {
+        Ok(values) => EnvFileContent::Values(values),
+        Err(error) => EnvFileContent::NotReady(format!("{shown}: {error}")),
+    })
+}
+
+/// The name under which kubelet registers a node unless it is configured otherwise: the host name, trimmed and in lower
+/// case (kubelet `nodeutil.GetHostname`).
 pub(super) fn default_node_name() -> Option<String> {
     Some(host::machine_name()?.trim().to_lowercase())
 }
 
-/// The MTU of the interface that the default route leaves by, from the kernel's own tables.
+/// The MTU of the interface of the default route, from the kernel's tables.
 ///
-/// Read at the machine's root, not below `--host-root`: a pod on the host's network sees the host's.
+/// The tables are read at the machine's root, not below `--host-root`, because a pod in the host's network namespace
+/// sees the host's tables there.
 fn default_route_mtu() -> Option<u64> {
     let machine = Host::open(Path::new("/")).ok()?;
     let text = |path: &str| {
@@ -139,8 +152,8 @@ fn default_interface(table: &str) -> Option<String> {
         .map(|(_, interface)| interface)
 }
 
-/// The interface of the default route with the lowest metric in `/proc/net/ipv6_route`, where
-/// unreachable defaults stand on `lo`.
+/// The interface of the default route with the lowest metric in `/proc/net/ipv6_route`. Unreachable default routes are
+/// listed there with the interface `lo`.
 fn default_interface_v6(table: &str) -> Option<String> {
     table
         .lines()
