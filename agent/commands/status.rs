@@ -4,7 +4,6 @@ mod columns;
 pub(super) mod error;
 mod table;
 
-use std::error::Error;
 use std::io::IsTerminal as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::pin;
@@ -193,7 +192,7 @@ async fn get_json(
         address,
         reason: match error.is_timeout() {
             true => format!("nothing within {} s", ANSWER_TIMEOUT.as_secs()),
-            false => innermost_cause(&error),
+            false => fetch::innermost_message(&error),
         },
     };
     let unexpected = |reason: String| AgentQueryError::Unexpected {
@@ -218,15 +217,6 @@ async fn get_json(
         body.extend_from_slice(&chunk);
     }
     serde_json::from_slice(&body).map_err(|error| unexpected(format!("no JSON ({error})")))
-}
-
-/// The kernel's own words, without what the layers above put around them.
-fn innermost_cause(error: &dyn Error) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
 }
 
 #[cfg(test)]

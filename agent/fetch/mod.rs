@@ -29,7 +29,9 @@ mod unpack;
 mod verify;
 
 pub use download::{FetchReceipt, FetchedArtifact, download};
-pub use http::{HttpError, RedirectError, TimeLimit, api_client, local_client, redact_url};
+pub use http::{
+    HttpError, RedirectError, TimeLimit, api_client, innermost_message, local_client, redact_url,
+};
 pub use local_files::{FileSource, LocalFiles};
 pub use oci::{ImageError, RegistryError};
 pub use pin_resolver::{ResolvedPin, resolve_pin};

@@ -114,17 +114,9 @@ async fn check_http(url: &str, settings: &config::FetchSettings) -> Result<(), G
         }),
         Err(error) => Err(GateError::Http {
             url: shown,
-            reason: innermost_message(&error),
+            reason: fetch::innermost_message(&error),
         }),
     }
-}
-
-fn innermost_message(error: &dyn std::error::Error) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
 }
 
 async fn check_connection<S>(

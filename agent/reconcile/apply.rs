@@ -1,4 +1,4 @@
-//! Steps onto the disk, as dumb as they can be: what to do and in which order was decided before.
+//! Applies the steps of a plan to the disk. The plan has already decided what to do and in which order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
@@ -35,12 +35,12 @@ impl StepApplier {
         self.state.context()
     }
 
-    /// Takes the steps that concern binaries: records the intent, places the whole set, makes it
-    /// durable, settles. Afterwards the plan holds what is left. `false` if a stored copy turned out to
-    /// be damaged, so that its artifact has to be fetched again.
+    /// Applies the steps for binaries: records the intents, places the whole set, makes it durable and settles the
+    /// intents. Afterwards the plan has only the steps that are left. Returns `false` if a stored copy is damaged, so
+    /// that its artifact has to be fetched again.
     ///
     /// # Errors
-    /// When the disk refuses; every binary is then still the old one or already the new one.
+    /// When a file operation fails. Every binary is then still the old one or already the new one.
     pub(super) fn apply_plugin_steps(&mut self) -> Result<bool, ReconcileError> {
         let steps = self.feasible_plugin_steps();
         if steps.is_empty() && self.proven.is_empty() {
@@ -60,7 +60,7 @@ impl StepApplier {
         for step in steps {
             match self.apply_plugin_step(&bin, &step, &mut staged) {
                 Ok(()) => self.applied.push(step),
-                // Corrupt or gone since it was seen.
+                // The blob has become corrupt or disappeared since it was observed.
                 Err(StoreError::Missing { .. } | StoreError::Corrupt { .. }) => {
                     tracing::warn!("a stored copy is damaged; its artifact is fetched again");
                     sound = false;
@@ -75,7 +75,7 @@ impl StepApplier {
         Ok(sound)
     }
 
-    /// The steps on plugins that can be taken: what could not be fetched cannot be placed, and stays.
+    /// The steps for plugins that can be applied now. A plugin that could not be fetched is not replaced.
     fn feasible_plugin_steps(&self) -> Vec<Step> {
         let blobs = &self.observed.disk.blobs;
         let steps = self.observed.plan.steps.iter().filter(|step| match step {
@@ -89,11 +89,11 @@ impl StepApplier {
     }
 
     fn is_in_backoff(&self, dir: ManagedDir, name: &FileName) -> bool {
-        // Mostly there are none, and then nothing is cloned.
+        // Usually no file is in back-off. The name is then not cloned.
         !self.in_backoff.is_empty() && self.in_backoff.contains(&(dir, name.clone()))
     }
 
-    /// Records what was fetched, and what is about to be placed before any of it is.
+    /// Records what is going to be placed, before the first file is placed. The ledger is saved with what was fetched.
     fn record_intents(&mut self, steps: &[Step]) -> Result<Vec<FileName>, ReconcileError> {
         let mut names = Vec::new();
         self.observed
@@ -117,8 +117,8 @@ impl StepApplier {
         Ok(names)
     }
 
-    /// Where the bin directory is on another mount, copies the whole set to it before the first of it
-    /// becomes visible. What the store does not have as it should is left to [`Self::apply_plugin_step`] to find out.
+    /// If the bin directory is on another mount, copies the whole set to it before the first file becomes visible. A
+    /// blob that is missing or corrupt is skipped here; [`Self::apply_plugin_step`] then reports it.
     fn stage_set(
         &self,
         bin: &Dir,
@@ -167,8 +167,8 @@ impl StepApplier {
             }
             _ => return Ok(()),
         };
-        // Good for the rest of this pass, which only asks whether the conflist may follow; what is said
-        // of the node in the end comes from another look.
+        // The rest of this pass uses this state only to decide whether the conflist may be written. The report is made
+        // from a new observation.
         let state = FileState::Regular(Regular {
             sha256,
             size,
@@ -191,7 +191,7 @@ impl StepApplier {
         {
             return Ok(());
         }
-        // Two plugins may be the same file under two names (Calico's are): the first takes the blob.
+        // Two plugins may be the same file under two names (as in Calico): the first one takes the blob.
         let is_there = store.has_blob(&sha256)?;
         if !is_there && !store.restore_blob_from_spare(&sha256)? {
             self.refill_from_placed(bin, sha256);
@@ -202,12 +202,12 @@ impl StepApplier {
                 false => bin,
             };
             match store.stage_blob(&sha256, near) {
-                // There is no room for a copy, or no blob: the blob itself takes its place, or is reported missing.
+                // No space for a copy: the blob itself is placed below. No blob: it is reported as missing below.
                 Err(StoreError::Host(error)) if error.is_full() || error.is_absent() => {}
                 staged => return Ok(staged?.publish(bin, plugin.file())?),
             }
         }
-        // What came back just now, a spare or a copy, nobody has hashed, whatever was proven before.
+        // A blob that was restored just now, from a spare or a copy, was not hashed yet, whatever was proven before.
         let trust = match self.proven.contains(&sha256) && is_there {
             true => Trust::Proven,
             false => Trust::Unproven,
@@ -217,8 +217,8 @@ impl StepApplier {
             .map(drop)
     }
 
-    /// Makes a blob again of whichever of our plugins has that content: the ledger tells what each was
-    /// to be, and one that is still to be placed, or was changed since, is something else.
+    /// Makes a blob again from one of our plugins that has that content. The ledger says what each plugin should be.
+    /// The copy is verified, because a plugin may not be placed yet or may have changed since.
     fn refill_from_placed(&self, bin: &Dir, sha256: Sha256) {
         let store = &self.state.store;
         let mut files = self.observed.ledger.files().iter();
@@ -230,10 +230,10 @@ impl StepApplier {
         });
     }
 
-    /// Takes the steps that concern the configuration directory, the declared conflist first.
+    /// Applies the steps for the configuration directory, the declared conflist first.
     ///
     /// # Errors
-    /// When the disk refuses; the conflist is then still the old one or already the new one.
+    /// When a file operation fails. The conflist is then still the old one or already the new one.
     pub(super) fn apply_conflist_steps(&mut self) -> Result<(), ReconcileError> {
         let state = Arc::clone(&self.state);
         let rendered = self
@@ -301,8 +301,8 @@ impl StepApplier {
         self.state.store.save_ledger(&self.observed.ledger)?;
         self.state.make_names_durable()?;
         let conf = self.ensure_conf_dir()?;
-        // The temp lies in the configuration directory itself, since containerd does not notice a
-        // file that is renamed in from another one.
+        // The temp is created in the configuration directory itself, because containerd does not notice a file that is
+        // renamed into it from another directory.
         let mut temp = conf.create_temp()?;
         let path = temp.path();
         temp.write_all(rendered.text.as_bytes())
@@ -319,7 +319,7 @@ impl StepApplier {
 
     fn set_conflist_aside(&mut self, name: &FileName) -> Result<(), ReconcileError> {
         let conf = self.ensure_conf_dir()?;
-        // Whoever keeps writing the same file again does not fill the directory.
+        // A writer that creates the same file again and again must not fill the directory with copies.
         let aside = match self.find_same_set_aside(&conf, name)? {
             Some(same) => same,
             None => free_name(&conf, name)?,
@@ -338,7 +338,7 @@ impl StepApplier {
         Ok(())
     }
 
-    /// The name of a file that was set aside from there before, and is the same to the last byte.
+    /// The name of a file with the same content that was set aside from the same name before.
     fn find_same_set_aside(
         &self,
         conf: &Dir,
@@ -367,7 +367,7 @@ impl StepApplier {
             .ensure_dir(&self.context().settings.paths.conf_dir, DIRECTORY_MODE)
     }
 
-    /// Strikes the replaced contents out of the ledger, now that the new ones are durable.
+    /// Removes the replaced contents from the ledger, because the new ones are durable now.
     fn settle_intents(
         &mut self,
         dir: ManagedDir,

@@ -1,4 +1,4 @@
-//! The conflist as it would be written, and the directory that it goes into.
+//! The conflist as it would be written, and the directory for it.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -16,13 +16,13 @@ use crate::config::{FactSource, NetworkSettings};
 use crate::host::{Dir, FileKind, Host};
 use crate::model::{FileName, FileState, FileType, NodeFacts, Sha256};
 
-/// The largest configuration that is read, in bytes: what newer go-cni reads at most (`MaxFileSize`).
+/// The largest conflist that is read, in bytes. Newer go-cni has the same limit (`MaxFileSize`).
 pub(super) const LARGEST_CONFLIST: u64 = 2 << 20;
 
 /// The suffix for a foreign conflist that is set aside. No runtime reads files with this extension.
 pub(super) const ASIDE: &str = ".cni-keeper-disabled";
 
-/// The conflist and its directory, as seen.
+/// The conflist and its directory, as observed.
 #[derive(Debug)]
 pub struct ObservedNetwork {
     /// The conflist as it would be written, or why it cannot be.
@@ -50,10 +50,10 @@ pub struct RenderedConflist {
 /// Why there is no conflist to write.
 #[derive(Debug, thiserror::Error)]
 pub enum NotRendered {
-    /// A fact source is not there yet.
+    /// A source of facts is not ready yet.
     #[error("cannot be rendered yet: {0}")]
     Waiting(String),
-    /// It asks for a fact that nothing will provide, or has a mistake that a runtime would not forgive.
+    /// It needs a fact that no source provides, or has a mistake for which a runtime refuses it.
     #[error(transparent)]
     Wrong(ReconcileError),
 }
@@ -61,7 +61,7 @@ pub enum NotRendered {
 /// Renders and checks the declared conflist and lists its directory; `None` where none is declared.
 ///
 /// # Errors
-/// When the disk refuses.
+/// When a file operation fails.
 pub(super) fn observe_network(
     context: &Context,
 ) -> Result<Option<ObservedNetwork>, ReconcileError> {
@@ -76,7 +76,7 @@ pub(super) fn observe_network(
     )?;
     let rendered = match render_conflist(&declared.conflist, &facts) {
         Ok(text) => check_conflist(text, declared).map_err(NotRendered::Wrong),
-        // The values may well be in a file that is not ready, or still be written to one that is there.
+        // The missing values may be in a file that is not ready, or may still be written to an existing file.
         Err(error) => match unready.or_else(|| why_values_may_come(&error, declared, context)) {
             Some(reason) => Err(NotRendered::Waiting(reason)),
             None => Err(NotRendered::Wrong(error.into())),
@@ -92,8 +92,8 @@ pub(super) fn observe_network(
     }))
 }
 
-/// Why unknown facts may still come: the node's object in the API could get those that it provides, and a declared
-/// envFile the others. Names with a dot are never in a file.
+/// Why the unknown facts may become known later; `None` if one of them cannot. A fact of the node can come from the
+/// node's object in the API, the others from a declared envFile. A name with a dot is never in an envFile.
 fn why_values_may_come(
     error: &RenderError,
     declared: &NetworkSettings,
@@ -137,7 +137,7 @@ fn check_conflist(
     declared: &NetworkSettings,
 ) -> Result<RenderedConflist, ReconcileError> {
     let report = validate_conflist(text.as_bytes());
-    // The validator says what is wrong with a text that does not parse.
+    // If the text does not parse, the validator reports why.
     let conflist = serde_json::from_str(&text).unwrap_or_default();
     let mut mistakes: Vec<Finding> = report.errors().cloned().collect();
     mistakes.extend(check_ranges(
@@ -157,7 +157,7 @@ fn check_conflist(
     })
 }
 
-/// A directory as libcni sees it: what can be read is followed through links and read.
+/// The entries of a directory as libcni sees them: links are followed, and files are read.
 fn read_entries(dir: &Dir) -> Result<Vec<DirEntry>, ReconcileError> {
     let listed = dir.list_entries()?;
     Ok(listed
@@ -177,7 +177,7 @@ fn read_entry(dir: &Dir, name: &OsStr) -> EntryKind {
         .extension()
         .and_then(OsStr::to_str);
     if !matches!(extension, Some("conf" | "conflist" | "json")) {
-        // No runtime reads it, so neither do we: it may be anything, of any size.
+        // No runtime reads this file, so it is not read here either. It may have any size.
         return EntryKind::File(Vec::new());
     }
     match dir.read_file(name, LARGEST_CONFLIST) {
@@ -187,7 +187,7 @@ fn read_entry(dir: &Dir, name: &OsStr) -> EntryKind {
 }
 
 impl ObservedNetwork {
-    /// Takes a mistake of the conflist for a failure, where somebody is there to fix it before anything is touched.
+    /// Turns a mistake in the conflist into an error, for commands that must not touch anything before it is fixed.
     pub(super) fn require_rendered(self) -> Result<Self, ReconcileError> {
         match self.rendered {
             Err(NotRendered::Wrong(mistake)) => Err(mistake),
@@ -195,7 +195,7 @@ impl ObservedNetwork {
         }
     }
 
-    /// Hands the directory, as the runtimes see it, to a question about it.
+    /// Calls `question` with the directory as the runtimes see it.
     pub(super) fn with_dir<T>(&self, question: impl FnOnce(&ConfDir<'_>) -> T) -> T {
         let drop_ins = |name: &str| match self.host.open_dir(&self.path.join(name)) {
             Ok(dir) => match read_entries(&dir) {
@@ -211,7 +211,7 @@ impl ObservedNetwork {
         })
     }
 
-    /// The text of a file in the directory, where it can be read.
+    /// The text of a file in the directory, if it can be read.
     #[must_use]
     pub fn read_file(&self, name: &FileName) -> Option<String> {
         self.entries.iter().find_map(|entry| match &entry.kind {
@@ -222,15 +222,15 @@ impl ObservedNetwork {
         })
     }
 
-    /// Every file that the runtimes look at, in their order, and what libcni makes of it.
+    /// Every file that the runtimes consider, in their order, and what libcni loads from it.
     pub(super) fn load_candidates(&self) -> Vec<(String, Result<LibcniNetwork, LoadError>)> {
         let loaded = self.with_dir(|dir| load_candidates(dir, Libcni::V1_3));
         let named = |(name, loaded): (OsString, _)| (name.to_string_lossy().into_owned(), loaded);
         loaded.into_iter().map(named).collect()
     }
 
-    /// The same for the files that sort before `ours`: as long as one of them is there, containerd takes it or does not
-    /// load anything.
+    /// The same for the files that sort before `ours`. While there is such a file, containerd takes it or loads
+    /// nothing.
     pub(super) fn files_before(
         &self,
         ours: &FileName,
@@ -240,7 +240,7 @@ impl ObservedNetwork {
         files
     }
 
-    /// The drop-ins that newer runtimes merge into the declared network, below the directory.
+    /// The drop-ins that newer runtimes merge into the declared network, relative to the directory.
     pub(super) fn merged_drop_ins(&self) -> Vec<PathBuf> {
         let Ok(RenderedConflist { report, .. }) = &self.rendered else {
             return Vec::new();
@@ -257,7 +257,7 @@ impl ObservedNetwork {
         files.into_iter().map(|file| network.join(file)).collect()
     }
 
-    /// What a file that stands at the declared conflist's name tells of its writer, beyond its owner.
+    /// What is known about the writer of the file that has the declared conflist's name: its owner and its network.
     pub(super) fn describe_writer(&self, name: &FileName, state: &FileState) -> Option<String> {
         let FileState::Regular(file) = state else {
             return None;
@@ -271,7 +271,7 @@ impl ObservedNetwork {
         ))
     }
 
-    /// The files that sort before `ours`, as far as their names are ones that we can handle.
+    /// The files that sort before `ours`, except those whose names the agent cannot handle.
     pub(super) fn names_before(&self, ours: &FileName) -> Vec<FileName> {
         let earlier: Vec<OsString> = self.with_dir(|dir| list_earlier_candidates(ours, dir));
         let names = earlier.iter();

@@ -1,4 +1,4 @@
-//! What the runtimes make of the configuration directory, and whether ours is the one they take.
+//! Which conflist each runtime takes from the configuration directory, and whether that is ours.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::cni::{
 use crate::config::{ForeignConflists, NetworkSettings};
 use crate::model::{Check, CheckName, ContainerRuntime, Effective, FileName, RuntimeView};
 
-/// What every supported runtime takes from the directory.
+/// The choice of every supported runtime.
 pub(super) struct RuntimeVerdicts(Vec<(ContainerRuntime, RuntimeChoice)>);
 
 impl RuntimeVerdicts {
@@ -25,7 +25,7 @@ impl RuntimeVerdicts {
         }))
     }
 
-    /// What the newest containerd and CRI-O take.
+    /// The files that the newest containerd and CRI-O take.
     pub(super) fn effective(&self) -> Effective {
         let picked = |runtime| match &self.choice_of(runtime)?.outcome {
             ChoiceOutcome::Picked { file, .. } => Some(file.to_string_lossy().into_owned()),
@@ -42,13 +42,13 @@ impl RuntimeVerdicts {
         choices.find_map(|(other, choice)| (*other == runtime).then_some(choice))
     }
 
-    /// Whether the newest containerd treats our file in this way too, so that it need not be reported twice.
+    /// Whether the newest containerd treats our file in the same way, so that it is reported only once.
     fn newest_containerd_has(&self, ours: &FileName, precedence: &Precedence) -> bool {
         self.choice_of(ContainerRuntime::Containerd)
             .is_some_and(|choice| precedence_of(ours, choice) == *precedence)
     }
 
-    /// What every runtime takes, and why no other file.
+    /// What every runtime takes, and why it passes over other files.
     pub(super) fn runtime_views(&self) -> Vec<RuntimeView> {
         let view = |(runtime, choice): &(ContainerRuntime, RuntimeChoice)| {
             let mut why: Vec<String> = choice
@@ -80,8 +80,8 @@ impl RuntimeVerdicts {
         self.0.iter().map(view).collect()
     }
 
-    /// Whether the runtimes take ours. One that is not there, or whose plugins are not, is not said
-    /// twice: other checks tell that.
+    /// The check `precedence`: whether every runtime takes our conflist. A missing conflist or plugin is not reported
+    /// here, because other checks report it.
     pub(super) fn check_precedence(
         &self,
         declared: &NetworkSettings,
@@ -99,7 +99,7 @@ impl RuntimeVerdicts {
             }
             let line = match precedence {
                 Precedence::Picked | Precedence::Absent => continue,
-                // What is wrong with a plugin is told where plugins are.
+                // The checks of plugins report this.
                 Precedence::Refused(PassedOver::NoAnswer(_) | PassedOver::Version { .. }) => {
                     continue;
                 }
@@ -134,12 +134,12 @@ const fn describe_fix(policy: ForeignConflists) -> &'static str {
         ForeignConflists::Report => {
             "remove it, or set drift.foreignConflists: disable to have it renamed"
         }
-        // It would have been, if its name were one that we can handle.
+        // The agent has not renamed it, so it cannot handle the name of this file.
         ForeignConflists::Disable => "remove or rename it by hand",
     }
 }
 
-/// What else in the directory changes the network: a file with the same network name, and drop-ins.
+/// Other files in the directory that change the network: those with the same network name, and drop-ins.
 fn check_same_network_files(
     summary: &ConflistSummary,
     declared: &NetworkSettings,

@@ -1,4 +1,4 @@
-//! What cannot be seen and has to be asked: whether the gates hold, and what the plugins say of themselves.
+//! Asks what files do not show: whether the gates are open, and which versions the plugins support.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
@@ -20,40 +20,40 @@ const LONGEST_SHEBANG: u64 = 256;
 /// The answers of one pass.
 #[derive(Debug, Default)]
 pub(super) struct ProbeAnswers {
-    /// Why a gate does not hold, a line each.
+    /// For each closed gate, why it is closed.
     pub(super) closed_gates: Vec<String>,
-    /// What every plugin that matters answered to VERSION.
+    /// What each plugin that matters answered to VERSION.
     pub(super) versions: BTreeMap<String, PluginVersion>,
-    /// The same with what each plugin was when it was asked, so that it need not be asked again.
+    /// The same answers with the identity of each plugin when it was asked, so that it is not asked again.
     asked: BTreeMap<String, (PluginIdentity, PluginVersion)>,
 }
 
-/// What a plugin was when it was asked.
+/// Identifies a plugin at the time when it was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum PluginIdentity {
-    /// A declared one, by its content.
+    /// A declared plugin, by its content.
     Content(Sha256),
-    /// A foreign one, which nobody hashed.
+    /// A foreign plugin, which is not hashed.
     File(FileFingerprint),
 }
 
-/// What came of asking a plugin.
+/// The result of asking a plugin.
 #[derive(Debug, Clone)]
 pub(super) enum PluginVersion {
     /// It is not in the bin directory.
     Absent,
-    /// It is not what was declared, so it is not run.
+    /// It is not the declared file, so it is not run.
     Distrusted,
     /// The versions that it supports.
     Supports(Vec<String>),
-    /// It cannot be asked from here, which says nothing against it on the host.
+    /// It cannot be run in the agent's container. It may still work on the host.
     Unasked(String),
     /// It gave no usable answer.
     Broken(String),
 }
 
 impl ProbeAnswers {
-    /// Has every plugin asked again that gave no usable answer: what was wrong may have passed.
+    /// Forgets the plugins that gave no usable answer, so that they are asked again. The cause may be gone.
     pub(super) fn forget_failures(&mut self) {
         self.asked
             .retain(|_, (_, version)| matches!(version, PluginVersion::Supports(_)));
@@ -65,12 +65,12 @@ impl ProbeAnswers {
         self.versions.values().any(broken)
     }
 
-    /// Has every plugin asked again.
+    /// Forgets all answers, so that every plugin is asked again.
     pub(super) fn forget(&mut self) {
         self.asked.clear();
     }
 
-    /// What a plugin answered when it was the same as now.
+    /// The known answer of a plugin, if the plugin is still the same.
     fn known_answer(
         &self,
         plugin: &str,
@@ -80,8 +80,8 @@ impl ProbeAnswers {
         (Some(*asked) == identity).then_some(version)
     }
 
-    /// The supported versions of a plugin, in the form that the conflist rules ask for them: one that
-    /// cannot be asked from here is given the benefit of the doubt.
+    /// The supported versions of a plugin, in the form that the conflist rules need. A plugin that cannot be asked here
+    /// counts as supporting all versions.
     pub(super) fn supported_versions(&self, plugin: &str) -> Option<Vec<String>> {
         match self.versions.get(plugin)? {
             PluginVersion::Supports(versions) => Some(versions.clone()),
@@ -96,11 +96,11 @@ impl ProbeAnswers {
     }
 }
 
-/// Asks the plugins that were not asked yet, or are others now. An answer holds as long as the plugin is what it
-/// was, and so does the lack of one: it is why the conflist was not written.
+/// Asks the plugins that were not asked yet or have changed. An answer is valid until the plugin changes. A failed
+/// answer is kept as well, because it explains why the conflist was not written.
 ///
 /// # Errors
-/// When the disk refuses.
+/// When a file operation fails.
 pub(super) async fn ask_plugins(
     context: &Context,
     observed: &ObservedState,
@@ -141,7 +141,7 @@ pub(super) async fn ask_plugins(
     Ok(answers)
 }
 
-/// What a plugin is now; `None` where nothing would show a change of it, as with what a link leads to.
+/// The identity of a plugin now; `None` if a change could not be noticed, as for the target of a link.
 fn identify_plugin(
     bin: Option<&Dir>,
     observed: &ObservedState,
@@ -173,9 +173,9 @@ fn list_plugins_to_ask(context: &Context, observed: &ObservedState) -> BTreeSet<
     plugins
 }
 
-/// Asks every gate that the conflist waits for. Returns why a gate is closed, a line for each that is.
+/// Asks every gate that the conflist waits for. Returns a reason for each closed gate.
 pub async fn ask_gates(context: &Context) -> Vec<String> {
-    // All at once: a gate that does not answer takes seconds.
+    // They are asked at the same time, because a gate that does not answer takes seconds.
     let mut asking = JoinSet::new();
     let network = context.settings.network.iter();
     let gates = network.flat_map(|network| network.requires.clone());
@@ -194,14 +194,14 @@ pub async fn ask_gates(context: &Context) -> Vec<String> {
         .collect()
 }
 
-/// Where a plugin is that may be asked.
+/// The file of a plugin, if it may be asked.
 enum PluginLocation {
     At(PathBuf),
-    /// It is not to be run, for this reason.
+    /// It must not be run; this is its result instead.
     NotAsked(PluginVersion),
 }
 
-/// Finds a plugin that may be asked.
+/// Finds the file of a plugin and decides whether it may be asked.
 fn locate_plugin(
     context: &Context,
     bin: Option<&Dir>,
@@ -211,7 +211,7 @@ fn locate_plugin(
     let (Some(bin), Ok(name)) = (bin, plugin.parse::<PluginName>()) else {
         return Ok(PluginLocation::NotAsked(PluginVersion::Absent));
     };
-    // libcni takes links too (`invoke.FindInPath` asks `Stat`), and finds nothing where one leads nowhere.
+    // libcni accepts links as well (`invoke.FindInPath` calls `Stat`). It does not find a link whose target is absent.
     let path = match bin.file_metadata(name.file())?.map(|found| found.kind) {
         Some(FileKind::Regular) => bin.path_of(name.file()),
         Some(FileKind::Other(FileType::Symlink)) => {
@@ -247,8 +247,8 @@ async fn ask_plugin(context: &Context, plugin: &Path) -> PluginVersion {
     }
 }
 
-/// Why what cannot be run here cannot be run on the host either; `None` where that is not known: the
-/// container of an agent need not have the dynamic loader that a plugin finds on its host.
+/// Why a plugin that cannot be run here cannot be run on the host either. `None` if that is not known, because the
+/// agent's container may lack a dynamic loader that exists on the host.
 fn find_missing_interpreter(context: &Context, plugin: &Path) -> Option<String> {
     if context.host.is_the_machine() {
         return Some("the interpreter or dynamic loader that it names does not exist".to_owned());

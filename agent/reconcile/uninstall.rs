@@ -1,4 +1,4 @@
-//! Taking away what is ours: the conflist first, then the binaries; nothing that anybody else changed.
+//! Removes what the agent placed: the conflist first, then the binaries. A file that was changed since is not removed.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
@@ -12,28 +12,28 @@ use crate::host::{Dir, FileKind, HostError};
 use crate::model::{FileName, FileState, FileType, ManagedDir, Sha256};
 use crate::store::{Ledger, Store};
 
-/// What became of one file of the ledger.
+/// What happened to one file of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(tag = "what", rename_all = "kebab-case")]
 pub enum RemovalOutcome {
-    /// It held what we placed and is gone.
+    /// It had the content that we placed, and is removed.
     Removed {
         /// Where it was.
         path: PathBuf,
     },
-    /// It was gone already.
+    /// It was absent already.
     Gone {
         /// Where it was.
         path: PathBuf,
     },
-    /// Somebody changed it since, so it is theirs and stays.
+    /// It was changed since, so it is not ours any more and stays.
     Spared {
         /// Where it is.
         path: PathBuf,
         /// What it is now.
         reason: String,
     },
-    /// A foreign configuration has its own name back.
+    /// A foreign conflist has its original name again.
     Restored {
         /// Where it is again.
         path: PathBuf,
@@ -43,15 +43,20 @@ pub enum RemovalOutcome {
 /// What uninstall did, in order.
 #[derive(Debug, Default)]
 pub struct UninstallReport {
-    /// What became of each file.
+    /// What happened to each file.
     pub removals: Vec<RemovalOutcome>,
 }
 
-/// Removes the conflist, gives foreign conflists their names back, then removes the binaries; last, the store's copies.
+/// Removes what the agent placed, in this order:
+/// 1. the conflist;
+/// 2. the suffixes of foreign conflists that were set aside, so that they have their names again;
+/// 3. the binaries;
+/// 4. the copies in the store.
+///
 /// Directories stay, and so does every file that is not what we placed.
 ///
 /// # Errors
-/// When another agent is at work or the disk refuses; what was done until then is recorded.
+/// When another agent is running or a file operation fails. What was done until then is recorded.
 pub async fn uninstall(context: &Context) -> Result<UninstallReport, ReconcileError> {
     let uninstaller = Uninstaller {
         context: context.clone(),
@@ -69,7 +74,7 @@ impl Uninstaller {
         let (context, host) = (&self.context, &self.context.host);
         let state_dir = &context.settings.paths.state_dir;
         if !host.exists(state_dir)? {
-            // Nothing was ever placed, and no state directory is made for this.
+            // Nothing was ever placed. No state directory is created just to uninstall.
             return Ok(done);
         }
         let store = Store::open(host, state_dir)?;
@@ -78,7 +83,7 @@ impl Uninstaller {
         let mut ledger = store.load_ledger()?;
         context.check_dirs_of(&ledger)?;
         let outcome = self.remove_in_order(&store, &mut ledger, &mut done);
-        // Also after a failure: what is gone must not be looked for again.
+        // The ledger is saved after a failure as well, so that the next run does not look for removed files.
         store.save_ledger(&ledger)?;
         outcome?;
         Ok(done)
@@ -111,8 +116,8 @@ impl Uninstaller {
         Ok(())
     }
 
-    /// The plugins that a conflist of ours names which somebody edited, and which therefore stays: a
-    /// conflist is never visible without its plugins.
+    /// The plugins of our conflists that somebody edited, each with the name of the conflist. Such a conflist stays, so
+    /// its plugins stay as well: a conflist is never visible without its plugins.
     fn plugins_of_edited_conflists(
         &self,
         conf: Option<&Dir>,
@@ -131,7 +136,7 @@ impl Uninstaller {
             }
             let plugins = serde_json::from_slice(&bytes).map(|list| required_plugins(&list));
             let plugins = plugins.unwrap_or_default();
-            // A list without a chain needs nothing; the loopback that every one needs is alone then.
+            // Every list needs `loopback`. A list that needs nothing else has no chain, so nothing is kept for it.
             if plugins.len() > 1 {
                 let names = plugins.iter().map(|needed| needed.plugin.file().clone());
                 named.extend(names.map(|plugin| (plugin, file.name.clone())));
@@ -160,7 +165,7 @@ impl Uninstaller {
             if let Some(conflist) = in_use.get(&name)
                 && state != FileState::Absent
             {
-                // It stays ours: the next uninstall takes it, once that conflist is gone.
+                // It stays ours: the next uninstall removes it when that conflist is gone.
                 done.removals.push(RemovalOutcome::Spared {
                     path,
                     reason: format!("{conflist} stays, and needs it"),
@@ -168,7 +173,7 @@ impl Uninstaller {
                 continue;
             }
             let removal = match (state, dir) {
-                // Nobody can tell whose it is now.
+                // It is not known whether the file is still ours.
                 (FileState::Unreadable(reason), Some(dir)) => {
                     let source = std::io::Error::other(reason);
                     return Err(HostError::new("remove", dir.path_of(&name), source).into());
@@ -207,7 +212,7 @@ fn describe_state(state: &FileState) -> String {
     }
 }
 
-/// Gives every foreign configuration that was set aside its own name back, unless something has it.
+/// Gives every foreign conflist that was set aside its original name again, unless another file has that name.
 fn restore_set_aside(
     conf: &Dir,
     ledger: &mut Ledger,
@@ -216,7 +221,7 @@ fn restore_set_aside(
     for aside in ledger.set_aside_files().to_vec() {
         let there = |name| {
             conf.file_metadata(name).map(|found| {
-                // A link was set aside as a link. A directory is not what was.
+                // A link was set aside as a link. A directory was never set aside.
                 let kind = found.map(|found| found.kind);
                 kind.is_some_and(|kind| kind != FileKind::Other(FileType::Directory))
             })

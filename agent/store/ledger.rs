@@ -13,7 +13,7 @@ use crate::model::{FileMode, FileName, ManagedDir, Owner, Pin, Sha256};
 
 const SCHEMA: u64 = 1;
 const FILE: &str = "ledger.json";
-/// Some hundred bytes a file; a ledger of this size is not one of ours.
+/// A file needs some hundred bytes. A larger ledger was not written by the agent.
 const MAX_SIZE: u64 = 4 << 20;
 
 /// The artifact that a plugin came from.
@@ -22,13 +22,13 @@ const MAX_SIZE: u64 = 4 << 20;
 pub struct PluginOrigin {
     /// The artifact's name in the configuration.
     pub artifact: String,
-    /// Its version, for people.
+    /// Its version. Only shown.
     pub version: String,
     /// Its pin, as `sha256:…` or `sha512:…`.
     pub pin: String,
 }
 
-/// A file that we placed, or are about to place.
+/// A file that we placed or are going to place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlacedFile {
@@ -39,15 +39,15 @@ pub struct PlacedFile {
     pub name: FileName,
     /// The digest of what we placed or are placing.
     pub sha256: Sha256,
-    /// While it is being replaced: the digest of ours that it replaces. A crash leaves one or the other.
+    /// While our file is being replaced: the digest of the old one. A crash leaves one or the other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<Sha256>,
-    /// Where it came from; a conflist comes from the configuration.
+    /// The artifact of a plugin. A conflist has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<PluginOrigin>,
 }
 
-/// The directories that a ledger's files are in, as host paths without the host root.
+/// The directories of a ledger's files, as host paths without the host root.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ManagedDirs {
@@ -57,7 +57,7 @@ pub struct ManagedDirs {
     pub conf: PathBuf,
 }
 
-/// What a member of an artifact was found to be.
+/// The measured digest and size of an artifact's member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MeasuredFile {
@@ -67,31 +67,33 @@ pub struct MeasuredFile {
     pub size: u64,
 }
 
-/// A foreign conflist that was renamed aside; uninstall puts it back.
+/// A foreign conflist that was set aside. Uninstall gives it its original name again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SetAsideFile {
-    /// The name that it has now, which no runtime reads.
+    /// Its present name. No runtime reads a file with this name.
     pub name: FileName,
-    /// The name that it had.
+    /// Its original name.
     pub original: FileName,
 }
 
-/// The ledger. Its operations are pure; [`Ledger::load`] and [`Ledger::save`] touch the disk.
+/// The ledger. Only [`Ledger::load`] and [`Ledger::save`] touch the disk.
 ///
-/// A file is replaced in three steps, so that a crash between any two of them leaves the file known:
-/// [`Ledger::intend`] and save; publish; [`Ledger::settle`] and save.
+/// A file is replaced in three steps, so that after a crash between two of them the file is still known:
+/// 1. [`Ledger::record_intent`] and save;
+/// 2. publish the file;
+/// 3. [`Ledger::settle_intent`] and save.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Ledger {
     schema: Schema,
-    /// Where the files below were placed; unknown as long as there are none.
+    /// Where the files below were placed; `None` as long as there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     dirs: Option<ManagedDirs>,
     #[serde(default)]
     files: Vec<PlacedFile>,
-    /// pin → member path → what it was found to be. From this a node knows, offline, what a pinned
-    /// artifact's plugins must be.
+    /// pin → member path → digest and size. From this the agent knows, offline, what a pinned artifact's plugins must
+    /// be.
     #[serde(default)]
     members: BTreeMap<String, BTreeMap<String, MeasuredFile>>,
     #[serde(default)]
@@ -107,7 +109,7 @@ impl Default for Schema {
     }
 }
 
-/// What is read first, whatever else the file holds.
+/// The part that is read first, whatever else the file has.
 #[derive(Deserialize)]
 struct Header {
     schema: u64,
@@ -126,26 +128,26 @@ impl PluginOrigin {
 }
 
 impl Ledger {
-    /// The directories that its files are in, if they are not these: then nothing may be said or done with it,
-    /// since a name would mean another file.
+    /// The directories of its files, if they are not `dirs`. The ledger must then not be used, because its names would
+    /// mean other files.
     #[must_use]
     pub fn dirs_other_than(&self, dirs: &ManagedDirs) -> Option<&ManagedDirs> {
         let known = self.dirs.as_ref().filter(|_| !self.files.is_empty());
         known.filter(|known| *known != dirs)
     }
 
-    /// Records which directories its files are in; to be done before the first one is placed.
+    /// Records the directories of its files. Call it before the first file is placed.
     pub fn record_dirs(&mut self, dirs: ManagedDirs) {
         self.dirs = Some(dirs);
     }
 
-    /// Every file known as ours, in the order of first placing.
+    /// Every file that is known as ours, in the order in which the files were first placed.
     #[must_use]
     pub fn files(&self) -> &[PlacedFile] {
         &self.files
     }
 
-    /// What is known about one name.
+    /// The entry of one file.
     #[must_use]
     pub fn find_file(&self, dir: ManagedDir, name: &FileName) -> Option<&PlacedFile> {
         self.files
@@ -153,15 +155,15 @@ impl Ledger {
             .find(|file| file.dir == dir && file.name == *name)
     }
 
-    /// Whether a file of that name *with that content* is ours. One that was edited since is not.
+    /// Whether a file of that name *with that content* is ours. A file that was edited since is not.
     #[must_use]
     pub fn owns_content(&self, dir: ManagedDir, name: &FileName, content: &Sha256) -> bool {
         self.find_file(dir, name)
             .is_some_and(|file| file.sha256 == *content || file.previous == Some(*content))
     }
 
-    /// Records that a file is about to be placed. `on_disk` is the content seen there now: if that is
-    /// ours it stays ours until [`Ledger::settle`]; if it is foreign, it does not become ours by this.
+    /// Records that a file is going to be placed. `on_disk` is the content that the file has now. If that content is
+    /// ours, it stays ours until [`Ledger::settle_intent`]. If it is foreign, it does not become ours.
     pub fn record_intent(
         &mut self,
         dir: ManagedDir,
@@ -188,7 +190,7 @@ impl Ledger {
         }
     }
 
-    /// Records that what was intended for a name is in place.
+    /// Records that the intended content of a file is in place.
     pub fn settle_intent(&mut self, dir: ManagedDir, name: &FileName) {
         for file in &mut self.files {
             if file.dir == dir && file.name == *name {
@@ -197,7 +199,7 @@ impl Ledger {
         }
     }
 
-    /// Strikes a file out, after it was removed or found to be someone else's; `false` if it was not known.
+    /// Removes the entry of a file that was removed or is not ours any more; `false` if there was no entry.
     pub fn forget_file(&mut self, dir: ManagedDir, name: &FileName) -> bool {
         let before = self.files.len();
         self.files
@@ -205,13 +207,13 @@ impl Ledger {
         self.files.len() != before
     }
 
-    /// What a pinned artifact was found to hold, by member path; `None` if it was never unpacked here.
+    /// The members of a pinned artifact, by path; `None` if it was never unpacked here.
     #[must_use]
     pub fn measured_members(&self, pin: &Pin) -> Option<&BTreeMap<String, MeasuredFile>> {
         self.members.get(&pin.to_string())
     }
 
-    /// Records what a member of a pinned artifact was found to be.
+    /// Records the digest and the size of a member of a pinned artifact.
     pub fn record_member(&mut self, pin: &Pin, member: &str, measure: MeasuredFile) {
         self.members
             .entry(pin.to_string())
@@ -219,33 +221,33 @@ impl Ledger {
             .insert(member.to_owned(), measure);
     }
 
-    /// Forgets what was measured of artifacts other than these, by their pins as text.
+    /// Forgets the members of all artifacts except those with these pins, as text.
     pub fn retain_members(&mut self, keep: &BTreeSet<String>) {
         self.members.retain(|pin, _| keep.contains(pin));
     }
 
-    /// The foreign conflists that were renamed aside.
+    /// The foreign conflists that were set aside.
     #[must_use]
     pub fn set_aside_files(&self) -> &[SetAsideFile] {
         &self.set_aside
     }
 
-    /// Records that a foreign conflist is about to be renamed from `original` to `name`.
+    /// Records that a foreign conflist is going to be renamed from `original` to `name`.
     pub fn record_set_aside(&mut self, name: FileName, original: FileName) {
         self.set_aside.retain(|aside| aside.name != name);
         self.set_aside.push(SetAsideFile { name, original });
     }
 
-    /// Strikes out a foreign conflist that was put back, by the name it had aside.
+    /// Removes the entry of a foreign conflist that has its original name again. `name` is the name that it had aside.
     pub fn forget_set_aside(&mut self, name: &FileName) {
         self.set_aside.retain(|aside| aside.name != *name);
     }
 
-    /// Reads the ledger of a state directory; an empty one if there is none yet.
+    /// Reads the ledger of a state directory; an empty one if there is no file yet.
     ///
     /// # Errors
-    /// When it is there and cannot be read, is damaged, or is of a later version. It is never reset:
-    /// that would make files that we placed foreign without anyone having said so.
+    /// When the file exists and cannot be read, is damaged, or has a later version. It is never reset, because files
+    /// that we placed would then become foreign without notice.
     pub fn load(state: &Dir) -> Result<Self, StoreError> {
         let bytes = match state.read_file(OsStr::new(FILE), MAX_SIZE) {
             Ok(bytes) => bytes,
@@ -268,12 +270,12 @@ impl Ledger {
         serde_json::from_slice(&bytes).map_err(damaged)
     }
 
-    /// Writes the ledger, mode 0600, as everything is written: whole or not at all, and durable. One that is
-    /// there already, as when a file is put back that was placed before, costs no write.
+    /// Replaces the ledger atomically and durably, with mode 0600. Nothing is written if it has not changed, as when a
+    /// file is repaired.
     ///
     /// # Errors
-    /// When a step of the writing fails; the ledger on disk is then the one before, or, if only the
-    /// last step failed, this one ("durability uncertain").
+    /// When a step of the writing fails. The file is then the old ledger or, if only the last step failed, this one
+    /// ("durability uncertain").
     pub fn save(&self, state: &Dir, owner: Owner) -> Result<(), StoreError> {
         let fail = |error| HostError::new("write", state.path().join(FILE), error);
         let mut text = serde_json::to_vec_pretty(self)

@@ -1,13 +1,13 @@
-//! What the agent keeps for itself in `stateDir`: the ledger of what it placed, and the content store.
+//! The content of `stateDir`: the ledger of the files that the agent placed, and the content store.
 //!
 //! ```text
-//! <stateDir>/ledger.json    what is ours, and what a pinned artifact was found to hold
-//! <stateDir>/node.json      what the Kubernetes API last said of the node, where it is asked
-//! <stateDir>/pins.json      what lists and checksum files said of digests, where they are asked
-//! <stateDir>/lock           one agent at a time
+//! <stateDir>/ledger.json    which files are ours, and which files each pinned artifact has
+//! <stateDir>/node.json      the last answer of the Kubernetes API about the node, if it is asked
+//! <stateDir>/pins.json      digests from lists and checksum files, if any are declared
+//! <stateDir>/lock           keeps other agents out
 //! <stateDir>/store/<hex>    blobs: plugins by the digest of their content
-//! <stateDir>/spare/<hex>    spares: the same once more, to be renamed into place by a running agent
-//! <stateDir>/tmp/           files being written
+//! <stateDir>/spare/<hex>    spares: second copies, which a running agent renames into place
+//! <stateDir>/tmp/           files that are being written
 //! ```
 
 mod blobs;

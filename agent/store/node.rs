@@ -1,4 +1,4 @@
-//! What the Kubernetes API last said of the node, so that a restart needs no API server.
+//! The last answer of the Kubernetes API about the node, saved so that a restart needs no API server.
 
 use std::path::Path;
 
@@ -7,34 +7,34 @@ use super::{Store, StoreError};
 use crate::host::{Host, HostError};
 use crate::model::NodeFacts;
 
-/// etcd takes objects of 1.5 MiB.
+/// etcd stores objects of up to 1.5 MiB.
 const NOTE: StateFile = StateFile {
     file: "node.json",
     largest: 2 << 20,
 };
 
 impl Store {
-    /// Writes down what is known of the node; the same again costs no write.
+    /// Saves what is known about the node. Nothing is written if it has not changed.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When a file operation fails.
     pub fn save_node(&self, facts: &NodeFacts) -> Result<(), StoreError> {
         self.write_state_file(NOTE, facts)
     }
 
-    /// Removes what was written down of the node, if anything was.
+    /// Removes what was saved about the node, if anything was.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When a file operation fails.
     pub fn forget_node(&self) -> Result<(), HostError> {
         self.remove_state_file(NOTE)
     }
 }
 
-/// What was last written down of the node of this name; `None` where nothing of use is there.
+/// What was last saved about the node of this name; `None` if there is nothing usable.
 ///
 /// # Errors
-/// When it is there and cannot be read, or others could have written it.
+/// When the file exists and cannot be read, or other users could have written it.
 pub fn read_saved_node(
     host: &Host,
     state: &Path,

@@ -1,4 +1,4 @@
-//! Small files of the state directory besides the ledger: what was once learned, so that a restart need not ask.
+//! Small files of the state directory besides the ledger. They save answers, so that a restart does not ask again.
 
 use std::ffi::OsStr;
 use std::io::Write as _;
@@ -13,12 +13,12 @@ use crate::model::{FileMode, FileName};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct StateFile {
     pub(super) file: &'static str,
-    /// The largest that is read, in bytes.
+    /// The largest size that is read, in bytes.
     pub(super) largest: u64,
 }
 
 impl Store {
-    /// Writes a note, mode 0600, as everything is written; the same again costs no write.
+    /// Replaces a file atomically, with mode 0600. Nothing is written if its content has not changed.
     pub(super) fn write_state_file(
         &self,
         note: StateFile,
@@ -39,7 +39,7 @@ impl Store {
         Ok(self.state.sync()?)
     }
 
-    /// Removes a note, if it is there.
+    /// Removes a file, if it exists.
     pub(super) fn remove_state_file(&self, note: StateFile) -> Result<(), HostError> {
         let name = FileName::fixed(note.file);
         match self.state.file_metadata(&name)? {
@@ -49,8 +49,7 @@ impl Store {
     }
 }
 
-/// What a note holds; `None` where nothing of use is there. A damaged one is as good as none: the next answer
-/// replaces it.
+/// The content of a file; `None` if the file is absent or damaged. The next answer replaces a damaged file.
 pub(super) fn read_state_file<T: serde::de::DeserializeOwned>(
     host: &Host,
     state: &Path,

@@ -1,4 +1,4 @@
-//! What lists and checksum files said of digests, so that nobody has to be asked twice.
+//! Digests that were learned from lists and checksum files, saved so that they are not requested twice.
 
 use std::path::Path;
 
@@ -10,43 +10,43 @@ use crate::host::{Host, HostError};
 use crate::model::Pin;
 use crate::trust::PinDeclaration;
 
-/// Some hundred bytes an artifact.
+/// An artifact needs some hundred bytes.
 const NOTE: StateFile = StateFile {
     file: "pins.json",
     largest: 1 << 20,
 };
 
-/// One answer, and what it is good for.
+/// A digest that was learned, and the declaration that it is for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LearnedPin {
-    /// What was declared when it was given.
+    /// The declaration at that time.
     pub declared: PinDeclaration,
     /// The digest.
     pub pin: Pin,
 }
 
 impl Store {
-    /// Writes down what was said; the same again costs no write.
+    /// Saves the digests. Nothing is written if they have not changed.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When a file operation fails.
     pub fn save_pins(&self, answers: &[LearnedPin]) -> Result<(), StoreError> {
         self.write_state_file(NOTE, &answers)
     }
 
-    /// Removes what was written down, if anything was.
+    /// Removes the saved digests, if there are any.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When a file operation fails.
     pub fn forget_pins(&self) -> Result<(), HostError> {
         self.remove_state_file(NOTE)
     }
 }
 
-/// What was last written down; nothing where nothing of use is there.
+/// The digests that were last saved; none if there is nothing usable.
 ///
 /// # Errors
-/// When it is there and cannot be read, or others could have written it.
+/// When the file exists and cannot be read, or other users could have written it.
 pub fn read_saved_pins(host: &Host, state: &Path) -> Result<Vec<LearnedPin>, StoreError> {
     Ok(read_state_file(host, state, NOTE)?.unwrap_or_default())
 }

@@ -1,33 +1,31 @@
-//! Spares: a second copy of each plugin, proven and durable, that takes its place by one rename.
+//! Spares: a second copy of each plugin, proven and durable, that one rename puts in place.
 //!
-//! Whoever deletes a plugin gets it back for the price of a rename, whatever its size; the blob that the next spare
-//! is made from never leaves the store. So a writer that undoes one repair right after the other can use up the
-//! spare, and never the last copy.
+//! A plugin that was deleted is repaired by a rename, whatever its size. The blob stays in the store, and the next
+//! spare is made from it. So a writer that keeps undoing repairs can use up the spare, but never the last copy.
 
 use super::blobs::list_digests;
 use super::{Store, StoreError};
 use crate::host::{Dir, FileFingerprint, HostError};
 use crate::model::{FileMode, FileName, FileState, Sha256};
 
-/// How far a spare has come.
+/// The progress of a spare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SpareState {
-    /// It was read and is durable: as long as it has this print, it need not be proven again.
+    /// It was read and is durable. While it has this fingerprint, it need not be read again.
     Proven(FileFingerprint),
-    /// It was made or changed just now, and is to be proven by reading it once its times have settled.
+    /// It was made or changed just now. It is read when its times have settled, and is proven then.
     Made,
-    /// It was made so short a while ago that another change would not show in its times.
+    /// It was made so recently that another change would not show in its times.
     Unsettled,
 }
 
 impl Store {
-    /// Brings the spare of a blob one step further: makes it, or proves it by reading it. What is made here is not
-    /// proven by that: until its print is taken, anybody could write to it, and the print would be that of what they
-    /// wrote.
+    /// Makes the spare of a blob, or proves an existing one by reading it. A spare that was just made is not proven
+    /// yet: until its fingerprint is taken, another process could write to it, and the fingerprint would be that of the
+    /// changed file.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] when the blob is not what its name says, which is removed then; or a failure of the
-    /// file system.
+    /// [`StoreError::Corrupt`] when the blob has another digest (it is removed then), or a failure of the file system.
     pub fn advance_spare(&self, digest: &Sha256) -> Result<SpareState, StoreError> {
         let name = FileName::from(digest);
         let mut seen = None;
@@ -52,10 +50,10 @@ impl Store {
         Ok(SpareState::Made)
     }
 
-    /// Removes every spare whose blob is there: what a download needs is needed more. `true` if there was one.
+    /// Removes every spare whose blob exists, to make room for a download. Returns `true` if there was one.
     ///
     /// # Errors
-    /// When the spares cannot be listed or one not be removed.
+    /// When the spares cannot be listed or one cannot be removed.
     pub fn drop_spares(&self) -> Result<bool, HostError> {
         let mut dropped = false;
         for digest in list_digests(&self.spares)? {
@@ -65,7 +63,7 @@ impl Store {
         Ok(dropped)
     }
 
-    /// Makes a blob of a spare again, where the blob is lost; `false` if there is no such spare.
+    /// Makes a lost blob again from its spare; `false` if there is no such spare.
     ///
     /// # Errors
     /// When the kernel refuses the rename.
@@ -83,12 +81,12 @@ impl Store {
     /// # Errors
     /// When the kernel does not answer.
     pub fn is_proven(&self, digest: &Sha256, proven: &FileFingerprint) -> Result<bool, HostError> {
-        let print = self.spares.fingerprint(&FileName::from(digest))?;
-        Ok(print.as_ref() == Some(proven))
+        let found = self.spares.fingerprint(&FileName::from(digest))?;
+        Ok(found.as_ref() == Some(proven))
     }
 
-    /// Renames a proven spare into place; `false` if it is not the one that was proven, or lies on another mount.
-    /// The caller syncs `bin`.
+    /// Renames a proven spare into place. Returns `false` if it is not the spare that was proven, or is on another
+    /// mount. The caller syncs `bin`.
     ///
     /// # Errors
     /// When the kernel refuses the rename.

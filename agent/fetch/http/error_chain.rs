@@ -16,8 +16,9 @@ pub(super) fn error_chain<'a>(
     })
 }
 
-/// What the innermost error says.
-pub(super) fn innermost_message(error: &(dyn Error + 'static)) -> String {
+/// What the innermost error says, without the text that the layers above add.
+#[must_use]
+pub fn innermost_message(error: &(dyn Error + 'static)) -> String {
     let early = |cause: &(dyn Error + 'static)| {
         let io = cause.downcast_ref::<io::Error>();
         io.is_some_and(|io| io.kind() == io::ErrorKind::UnexpectedEof)

@@ -17,6 +17,7 @@ mod tls_error;
 pub use client::{api_client, local_client};
 pub(in crate::fetch) use clients::HttpClients;
 pub use error::{HttpError, TimeLimit};
+pub use error_chain::innermost_message;
 pub(in crate::fetch) use headers::header_text;
 pub(in crate::fetch) use range::{ResumeValidator, ResumedRange};
 pub(in crate::fetch) use redact::redact_foreign_url;
