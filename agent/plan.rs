@@ -1,4 +1,4 @@
-//! From what is wanted and what is there to the steps between, in the order that is safe.
+//! Compares what is declared with what is on the disk, and lists the steps between them, in an order that is safe.
 //!
 //! Binaries come first and the conflist last, so that a conflist is never visible before the
 //! plugins that it names; a foreign conflist that sorts first is only set aside once ours is in place.
@@ -19,7 +19,7 @@ pub struct DesiredPlugin {
     pub artifact: String,
     /// The digest that it must have; `None` until its artifact has been fetched here once.
     pub sha256: Option<Sha256>,
-    /// Whether a file of that name that we did not place stays as it is.
+    /// Whether a file of this name stays as it is if we did not place it (`ifPresent: keep`).
     pub keep_foreign: bool,
 }
 
@@ -34,7 +34,7 @@ pub struct DesiredConflist {
     pub sha256: Option<Sha256>,
 }
 
-/// Everything that is wanted of the node's disk.
+/// Everything that is declared for the node's disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Desired {
     /// The plugins, each name once.
@@ -45,7 +45,7 @@ pub struct Desired {
     pub owner: Owner,
 }
 
-/// Everything that was seen of the node's disk.
+/// Everything that was observed on the node's disk.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DiskState {
     /// The state of every declared plugin; one that is left out is absent.
@@ -67,11 +67,11 @@ pub struct DiskState {
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(tag = "step", rename_all = "kebab-case")]
 pub enum Step {
-    /// Download an artifact, prove its pin and put its plugins into the store.
+    /// Download an artifact, verify its digest and put its plugins into the store.
     Fetch {
         /// The artifact, by the operator's name.
         artifact: String,
-        /// The plugins whose content is not known before, and which are placed then if they differ.
+        /// The plugins whose digests are not known before the download. They are placed after it, if they differ.
         pending: Vec<Pending>,
     },
     /// Put a plugin from the store into the bin directory.
@@ -120,16 +120,16 @@ pub enum Step {
     },
 }
 
-/// A plugin of which nobody can tell what it must be before its artifact has been fetched.
+/// A plugin whose digest is not known until its artifact has been fetched.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Pending {
     /// The plugin.
     pub plugin: PluginName,
-    /// What is seen of it so far.
+    /// What was observed of it so far.
     pub drift: Difference,
 }
 
-/// A declared file that cannot be put right without taking away something that we may not.
+/// A declared file that cannot be fixed, because something that we may not remove is in its place.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Refusal {
     /// The file's name.
@@ -140,14 +140,14 @@ pub struct Refusal {
     pub drift: Difference,
 }
 
-/// The steps from what is there to what is wanted.
+/// The steps from what is on the disk to what is declared.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan {
     /// The steps, in the order in which they must be taken.
     pub steps: Vec<Step>,
-    /// What no step can fix: a directory in a file's place is never removed.
+    /// What no step can fix, for example a directory in the place of a file: it is never removed.
     pub refused: Vec<Refusal>,
-    /// Plugins of a node image's own build that stay (`ifPresent: keep`).
+    /// Plugins of the node image that stay (`ifPresent: keep`).
     pub kept: Vec<PluginName>,
 }
 
@@ -158,7 +158,7 @@ impl Plan {
         self.steps.is_empty() && self.refused.is_empty()
     }
 
-    /// Whether something is wrong with a plugin: it has to be fetched, placed or set right, or cannot be.
+    /// Whether something is wrong with a plugin: it has to be fetched, placed or fixed, or it cannot be fixed.
     #[must_use]
     pub fn concerns(&self, name: &PluginName) -> bool {
         let step = self.steps.iter().any(|step| match step {
@@ -180,7 +180,7 @@ impl Plan {
 }
 
 impl Step {
-    /// The file of the configuration directory that it changes, if it does.
+    /// The file in the configuration directory that the step changes, if any.
     #[must_use]
     pub const fn on_conflist(&self) -> Option<&FileName> {
         match self {
@@ -193,7 +193,8 @@ impl Step {
     }
 }
 
-/// One declared file beside what is there. Steps, checks, reports and drift are all read off a list of these.
+/// One declared file, compared with what is on the disk. Steps, checks, reports and drift are all made from a list of
+/// these.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ComparedFile {
     /// The directory that it is in.
@@ -294,7 +295,7 @@ fn compare_conflist(wanted: &DesiredConflist, owner: Owner, disk: &DiskState) ->
     }
 }
 
-/// Works out the steps from the comparison of [`compare_files`]; with the same arguments, always the same ones.
+/// Derives the steps from the list that [`compare_files`] made. The same arguments always give the same steps.
 #[must_use]
 pub fn plan_steps(desired: &Desired, disk: &DiskState, files: &[ComparedFile]) -> Plan {
     let mut plan = Plan::default();
@@ -356,7 +357,7 @@ fn plan_conflist(file: &ComparedFile, disk: &DiskState, plan: &mut Plan) {
     }
     if let Some(worst) = file.worst().cloned() {
         if is_directory(&worst) {
-            // Without ours in place, taking another one away would leave the node without a network.
+            // Ours must be in place before a foreign conflist is renamed: otherwise the node would have no network.
             plan.refused.push(refuse(file, worst));
             return;
         }
@@ -397,7 +398,7 @@ fn refuse(file: &ComparedFile, drift: Difference) -> Refusal {
     }
 }
 
-/// Every way in which a file differs, the one that decides the step first; empty where it is right.
+/// Every way in which a file differs. The first one decides the step. The list is empty if the file is right.
 fn list_differences(
     state: &FileState,
     expected: Option<Sha256>,

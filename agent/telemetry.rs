@@ -27,7 +27,7 @@ pub fn init(level: Option<Level>, format: LogFormat) {
     } else {
         Level::INFO
     });
-    // The crate `notify` stops watching a removed directory twice, and warns the second time.
+    // notify warns about each removed directory, because it removes its watch twice.
     let (libraries, notify) = if level == Level::TRACE {
         (level, level)
     } else {
@@ -50,12 +50,12 @@ pub fn init(level: Option<Level>, format: LogFormat) {
             .with_writer(std::io::stderr)
             .boxed(),
     };
-    // Fails only where a subscriber is set already, which is then the one that serves.
+    // This fails only if a subscriber is set already. That one stays in use.
     let _ = registry().with(lines.with_filter(filter)).try_init();
 }
 
-/// One field, on the same line whatever it holds: a file of others may have a line break or an escape sequence in its
-/// name, which must neither look like another line nor reach a terminal.
+/// Writes one field on the same line, whatever it holds. A foreign file name may have a line break or an escape
+/// sequence in it, which must neither look like another line nor reach a terminal.
 fn write_field(writer: &mut format::Writer<'_>, field: &Field, value: &dyn Debug) -> Result {
     match field.name() {
         "message" => {}
@@ -84,7 +84,7 @@ mod tests {
         }
     }
 
-    /// What others wrote begins no line of the log, and sends nothing to a terminal.
+    /// A text that others wrote cannot begin a line of the log, and cannot control a terminal.
     #[test]
     fn a_hostile_name_stays_on_its_line() {
         let lines = Lines::default();

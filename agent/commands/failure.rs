@@ -1,4 +1,4 @@
-//! Why a command could not do what it was asked to, and the exit code that says so.
+//! Why a command failed, and the exit code for it.
 
 use super::output::Exit;
 use super::status::error::AgentQueryError;
@@ -8,7 +8,7 @@ use crate::host::HostError;
 use crate::http::BindError;
 use crate::reconcile::ReconcileError;
 
-/// Why a command could not do what it was asked to.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CommandError {
     /// The configuration file cannot be read.

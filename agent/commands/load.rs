@@ -1,4 +1,4 @@
-//! What a command works on: the configuration, the node, and what the Kubernetes API says of the node.
+//! Loads what a command works on: the configuration, the node, and the Kubernetes API's data about the node.
 
 use std::path::Path;
 
@@ -75,7 +75,7 @@ pub(super) fn open_context(global: &Global) -> Result<(Context, LoadedConfig), C
     Ok((context, loaded))
 }
 
-/// The same with what the Kubernetes API says of the node, if the conflist depends on that. If the API does not answer,
+/// The same with the Kubernetes API's data about the node, if the conflist depends on that. If the API does not answer,
 /// its last answer is used.
 pub(super) async fn open_informed_context(
     global: &Global,

@@ -1,4 +1,4 @@
-//! What each command does: read the configuration, let `reconcile` work, print, and say how it ended.
+//! The commands. Each reads the configuration, lets `reconcile` work, prints the result and returns an exit code.
 
 mod bundle;
 mod catalog;
@@ -33,8 +33,8 @@ use crate::telemetry;
 /// Kubernetes gives by default, 30 s.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Runs a command and says how it ended. Errors are on stderr then. If a JSON document was asked for, stdout has one
-/// with the errors.
+/// Runs a command and returns its exit code. Errors are on stderr then. If a JSON document was asked for, stdout has
+/// one with the errors.
 pub fn run(cli: &Cli) -> Exit {
     telemetry::init(cli.global.log_level, cli.global.log_format);
     let log = cli.global.log_format;

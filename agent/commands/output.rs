@@ -11,11 +11,11 @@ use crate::model::escape_controls;
 /// How a command ended; the numbers are the program's contract with scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// What was asked for is so.
+    /// The command did what it was asked to, or the answer is yes.
     Done,
     /// `plan`: there are changes; `verify`: there is drift; `status`: the node is not ready.
     Differs,
-    /// It could not be done, because of the disk, the network or the node.
+    /// The command failed because of the disk, the network or the node.
     Failed,
     /// Bad usage or a bad configuration; nothing was touched.
     Usage,
@@ -85,8 +85,8 @@ pub(super) fn print_error(format: LogFormat, error: &dyn Error) {
     write_error(format, &lines.join("\n  "));
 }
 
-/// Writes `error: …` to stderr, for a line that is complete as it is. If the log is JSON, the error is a line of the
-/// log, since a program reads stderr then.
+/// Writes `error: …` to stderr, without causes, since the line is complete. If the log is JSON, the error is a line of
+/// the log, since a program reads stderr then.
 pub(super) fn print_complaint(format: LogFormat, line: &str) {
     write_error(format, &escape_controls(line));
 }

@@ -80,7 +80,7 @@ async fn reasons_to_wait(context: &Context, observed: &ObservedState) -> Vec<Str
     waiting
 }
 
-/// The change to the conflist as a unified diff, where it is to be written.
+/// The change to the conflist as a unified diff, if the plan writes the conflist.
 fn conflist_diff(context: &Context, observed: &ObservedState) -> Option<String> {
     let written = observed.plan.steps.iter().find_map(|step| match step {
         Step::WriteConflist { name, .. } => Some(name),

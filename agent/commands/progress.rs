@@ -1,4 +1,4 @@
-//! A progress bar on a terminal. Elsewhere, the log lines say enough.
+//! A progress bar on a terminal. Without a terminal, log lines show the progress.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -30,7 +30,7 @@ impl DownloadObserver for Terminal {
         let bar = ProgressBar::no_length()
             .with_message(format!("{} {}", artifact.name, artifact.version));
         bar.set_style(style_without_length());
-        // A download without progress must be seen as one, so the bar is drawn even then.
+        // The bar is drawn even without progress, so that a user sees that the download hangs.
         bar.enable_steady_tick(Duration::from_millis(100));
         Box::new(Bar(bar))
     }

@@ -46,7 +46,7 @@ pub(super) fn print_snapshot(snapshot: &Snapshot) {
         ));
     }
     for check in &snapshot.checks {
-        // The lines of the files already say what these two checks would, except for pins that are not known yet.
+        // The lines of the files already show what these two checks report, except for pins that are not known yet.
         let by_file = matches!(check.name, CheckName::Binaries | CheckName::Conflist)
             && snapshot.files.iter().any(|file| !file.drifts.is_empty());
         let is_reported = |failure: &str| {

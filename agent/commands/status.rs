@@ -1,4 +1,4 @@
-//! `status`: what the running agent says of the node.
+//! `status`: asks the running agent for the state of the node.
 
 mod columns;
 pub(super) mod error;
@@ -149,7 +149,7 @@ fn indented_json(value: &Value) -> String {
 }
 
 impl Answers {
-    /// Without what is another at every look.
+    /// Without the parts that change with every answer.
     fn without_times(mut self) -> Self {
         if let Some(status) = self.status.as_object_mut() {
             for time in ["looked", "verified", "passes"] {
@@ -160,7 +160,7 @@ impl Answers {
     }
 }
 
-/// Where the configuration has the agent listen; without a good one, where it listens by default.
+/// The address in `http.listen` of the configuration. If the configuration cannot be used: the default address.
 fn declared_address(global: &Global) -> SocketAddr {
     load_config(global, &global.config)
         .map_or(DEFAULT_ADDRESS, |loaded| loaded.settings.http.listen)

@@ -53,7 +53,7 @@ pub(super) fn run_validate(
     let (errors, mut warnings) = (reported(Severity::Error), reported(Severity::Warning));
     warnings.extend(undeclared_plugins(&loaded));
     warnings.extend(describe_weaknesses(&loaded));
-    // One mapping of mirrors often serves clusters with other networks.
+    // The same mirrors are often used by clusters with other networks.
     notes.extend(loaded.settings.warnings.iter().cloned());
     match format {
         Output::Json => {
@@ -83,7 +83,7 @@ pub(super) fn run_validate(
     })
 }
 
-/// What can be checked of the conflist without a node, and a note on what cannot.
+/// Checks the conflist as far as that is possible without a node, and notes what could not be checked.
 fn check_conflist(loaded: &LoadedConfig, network: &NetworkSettings) -> (Vec<Finding>, Vec<String>) {
     let mut findings = validate_template(&network.conflist, |name| may_be_known(loaded, name));
     let (filled, unknown) = fill_known_facts(&network.conflist, &given_facts(network));
@@ -129,7 +129,7 @@ fn may_be_known(loaded: &LoadedConfig, name: &str) -> bool {
     declared || name.starts_with("env.") || ["node.name", "host.mtu", "host.arch"].contains(&name)
 }
 
-/// Pins that nobody vouches for.
+/// Pins without a trusted source.
 fn describe_weaknesses(loaded: &LoadedConfig) -> impl Iterator<Item = String> {
     let artifacts = loaded.settings.artifacts.iter().enumerate();
     artifacts.filter_map(|(index, artifact)| {

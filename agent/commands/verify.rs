@@ -1,4 +1,4 @@
-//! `verify`: the disk against the declaration.
+//! `verify`: compares the disk with the declaration.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! An open directory, and what is done to the names in it.
+//! An open directory, and the operations on the names in it.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -72,8 +72,8 @@ impl Dir {
         self.0.path.join(name.as_str())
     }
 
-    /// Whether the directory was removed while it was open. A package upgrade deletes and re-creates `/opt/cni/bin`; who
-    /// still has the old one open sees an empty directory in which no file can be made.
+    /// Whether the directory was removed while it was open. A package upgrade deletes and re-creates `/opt/cni/bin`. A
+    /// process that still has the old one open sees an empty directory in which no file can be made.
     ///
     /// # Errors
     /// When the kernel does not answer.
@@ -192,8 +192,8 @@ impl Dir {
             .map_err(|error| HostError::new("make durable", self.path_of(name), error))
     }
 
-    /// Renames a file of this directory into another one, over whatever file or link is there: one
-    /// instant it is the old, the next the new. The caller syncs `to` afterwards, once for many renames.
+    /// Renames a file of this directory into another one, over whatever file or link is there: at
+    /// each instant the name is the old file or the new one. The caller syncs `to` afterwards, once for many renames.
     ///
     /// # Errors
     /// [`HostError::crosses_file_systems`] when the two directories lie on different file systems *or

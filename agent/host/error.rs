@@ -37,7 +37,7 @@ impl HostError {
         self.source.raw_os_error().map(Errno::from_raw)
     }
 
-    /// Whether nothing is there under that path.
+    /// Whether the path does not exist.
     #[must_use]
     pub fn is_absent(&self) -> bool {
         self.source.kind() == io::ErrorKind::NotFound
@@ -62,7 +62,7 @@ impl HostError {
         matches!(self.errno(), Some(Errno::ENOSPC | Errno::EDQUOT))
     }
 
-    /// Whether the machine itself is short of something or fails, so that every other path would fail too.
+    /// Whether the machine itself lacks a resource or fails, so that every other path would fail too.
     #[must_use]
     pub fn is_the_machines(&self) -> bool {
         matches!(
@@ -87,7 +87,7 @@ pub fn kernel_reason(error: &io::Error) -> String {
     }
 }
 
-/// What an operator can do about it, as the end of a sentence; empty where nothing is known.
+/// What an operator can do about it, as the end of a sentence; empty if no advice is known.
 fn advice(error: &io::Error) -> &'static str {
     match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::ENOSPC) => "; free space or inodes on that file system (df, df -i)",

@@ -39,7 +39,7 @@ impl Dir {
             FileMetadata::from(&fstat(&file)?).kind.must_be_regular()?;
             match file.try_lock() {
                 Ok(()) => {
-                    // The id is a courtesy to whoever comes second; a full disk must not keep us from the lock.
+                    // The process id only helps the message of a second agent. A full disk must not prevent the lock.
                     let _ = file
                         .set_len(0)
                         .and_then(|()| writeln!(file, "{}", std::process::id()));

@@ -1,7 +1,7 @@
-//! The one door to the host's file system: every path is resolved inside the host root, every file is
+//! The only access to the host's file system: every path is resolved inside the host root, every file is
 //! reached through the descriptor of its directory, and nothing is ever written in place.
 //!
-//! It holds no policy. What is right, what is ours and what comes first is decided by the callers.
+//! It has no policy. The callers decide what is right, which files are ours and what comes first.
 // The one place where these calls belong; clippy refuses them everywhere else.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 

@@ -16,7 +16,7 @@ use super::syscalls::{self, FileKind, FileMetadata};
 use super::{Dir, HostError, Temp};
 use crate::model::{FileName, FileState, FileType, Regular};
 
-/// How long a file must have been left alone before its times prove that it is unchanged. The kernel stamps changes
+/// How long a file must have been unchanged before its times prove that it is unchanged. The kernel stamps changes
 /// with the time of its last tick, at most 10 ms ago: a second change within one tick leaves no trace in them.
 const SETTLED: Duration = Duration::from_millis(20);
 

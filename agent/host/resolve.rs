@@ -29,7 +29,7 @@ pub(super) struct HostRoot {
     path: PathBuf,
 }
 
-/// Where a path led: its components with every link resolved. The last one is the file or directory itself.
+/// A resolved path: its components with every link resolved. The last one is the file or directory itself.
 #[derive(Debug)]
 pub(super) struct ResolvedPath<'r> {
     root: &'r HostRoot,

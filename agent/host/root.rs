@@ -79,7 +79,8 @@ impl Host {
     /// Opens a directory, making it and its parents where they are missing.
     ///
     /// A directory that is made gets `mode`, and its missing parents get 0755, because others use them too. One that
-    /// exists keeps its mode (containerd makes `/etc/cni` with 0700). Each new directory is durable before this returns.
+    /// exists keeps its mode (containerd makes `/etc/cni` with 0700). Each new directory is durable before this
+    /// returns.
     ///
     /// # Errors
     /// When a part cannot be made, or is there and not a directory.
@@ -115,7 +116,8 @@ impl Host {
         self.open_file(path)?.read_to_vec(cap)
     }
 
-    /// Opens a file for reading from its start, through links; for content that is not to be held whole.
+    /// Opens a file for reading from its start, through links. It is for content that must not be read into memory as
+    /// a whole.
     ///
     /// # Errors
     /// When it is absent, not a regular file, or cannot be accessed.
@@ -127,15 +129,15 @@ impl Host {
     /// `exec`).
     ///
     /// # Errors
-    /// When nothing is there ([`HostError::is_absent`]), or a part is cannot be accessed.
+    /// When nothing is there ([`HostError::is_absent`]), or a part of the path cannot be accessed.
     pub fn resolve_path(&self, path: &Path) -> Result<PathBuf, HostError> {
         Ok(self.root.resolve(path, None)?.path())
     }
 
-    /// Whether anything is there. Links are followed; a dangling one counts as nothing.
+    /// Whether the path exists. Links are followed. A dangling link counts as absent.
     ///
     /// # Errors
-    /// When a part of the path is closed to us, or is not a directory.
+    /// When a part of the path cannot be accessed, or is not a directory.
     pub fn exists(&self, path: &Path) -> Result<bool, HostError> {
         match self.resolve_path(path) {
             Ok(_) => Ok(true),

@@ -1,4 +1,4 @@
-//! New files: written under a private name, made durable, then renamed to their place.
+//! New files. They are written under a private name, made durable, and then renamed into place.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -199,8 +199,8 @@ impl Temp {
         self.seal(mode, owner)?.publish(into, name)
     }
 
-    /// Fills it with a copy of a regular file, and gives it its name, mode and owner, without waiting for the disk. Only
-    /// for a spare copy, whose content is verified and made durable before it is used: after a power loss it may
+    /// Fills it with a copy of a regular file, and gives it its name, mode and owner, without waiting for the disk.
+    /// Only for a spare copy, whose content is verified and made durable before it is used: after a power loss it may
     /// contain anything.
     ///
     /// # Errors

@@ -94,8 +94,8 @@ impl Admission {
         permit
     }
 
-    /// Takes back a request for a place that no connection has seen: what it was for has come in another way, so
-    /// nobody has to make room any more.
+    /// Withdraws a request for a place that no connection has seen yet. A place has become free in another way, so no
+    /// connection has to end for it.
     fn withdraw_request(&self) {
         pin!(self.place_is_needed.notified()).enable();
     }

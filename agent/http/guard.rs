@@ -127,7 +127,7 @@ mod tests {
         check_request(&parts, local.parse().unwrap())
     }
 
-    /// Fault 58: a name that only points here is not this listener's.
+    /// Fault 58: a host name that resolves to this address by chance is rejected.
     #[test]
     fn fault_58_a_loopback_listener_answers_to_its_own_names_only() {
         for host in [

@@ -11,7 +11,7 @@ use crate::model::{
 };
 use crate::redact::redact_json;
 
-/// Stands for a file that a runtime can read and this agent's parser cannot: no secret could be taken out of it.
+/// Shown instead of a file that a runtime can parse but this agent cannot: secrets in it cannot be found and removed.
 const UNPARSED: &str = "[not shown: it is not plain JSON, so secrets in it cannot be recognized]";
 
 /// `/conflist`.

@@ -28,7 +28,7 @@ pub(super) struct Routes {
     handle: Handle,
     surface: Surface,
     local: SocketAddr,
-    /// When the listener began, which is when the agent did.
+    /// When the listener started. The agent started at the same time.
     since: Instant,
 }
 
@@ -137,7 +137,7 @@ impl Routes {
             let names: Vec<&str> = checks.iter().map(|check| check.name.as_str()).collect();
             return EndpointResponse::not_found("no such check", &names);
         }
-        // A check that holds as of an old look at the disk proves nothing, so a failing `look` always counts.
+        // A check that held when the disk was last observed proves nothing now, so a failing `look` always counts.
         let counts = |check: &&Check| check.name.as_str() == name || check.name == CheckName::Look;
         let checks: Vec<Check> = checks.iter().filter(counts).cloned().collect();
         EndpointResponse::health(&query.evaluate("readyz", &checks))

@@ -10,7 +10,7 @@ use crate::redact::redact_setting;
 const WARNING: &str =
     "Warning: this page is for people who debug; its form may change, so do not parse it.";
 
-/// Who is running, since when, and what it serves.
+/// The name and version of the program, its start time, and the paths that it serves.
 pub(super) fn render_statusz(agent: &Agent, up: Duration, paths: &[&str]) -> String {
     let seconds = up.as_secs();
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);

@@ -77,8 +77,8 @@ pub struct EventRequest {
 }
 
 impl EventReporter {
-    /// Records what is new in the drift log and the checks. `heals` says whether drift is repaired at all. If it is not,
-    /// open drift gives Events as well.
+    /// Records what is new in the drift log and the checks. `heals` says whether drift is repaired at all. If it is
+    /// not, open drift gives Events as well.
     pub fn observe_status(
         &mut self,
         drift: &[Arc<DriftRecord>],
@@ -292,7 +292,7 @@ mod tests {
         })
     }
 
-    /// EventReporter that have seen an empty log.
+    /// An `EventReporter` that has seen an empty log.
     fn begun() -> EventReporter {
         let mut events = EventReporter::default();
         events.observe_status(&[], &[], true, Instant::now(), TIME);

@@ -1,4 +1,4 @@
-//! The fields of a Kubernetes NodeObject object that the agent uses.
+//! The fields of a Kubernetes Node object that the agent uses.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::model::NodeFacts;
 
-/// A NodeObject object; all other fields are skipped.
+/// A Node object. All other fields are skipped.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 pub struct NodeObject {
     #[serde(default)]

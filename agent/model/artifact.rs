@@ -35,7 +35,7 @@ impl Arch {
     /// The architecture that this program was built for, which is the node's.
     ///
     /// # Errors
-    /// When this program was built for one that upstream publishes nothing for.
+    /// When this program was built for an architecture without upstream releases.
     pub fn of_this_program() -> Result<Self, UnknownArch> {
         match (std::env::consts::ARCH, cfg!(target_endian = "little")) {
             ("x86_64", _) => Ok(Self::Amd64),
@@ -137,7 +137,7 @@ pub struct Artifact<P = Pin> {
 }
 
 impl<P> Artifact<P> {
-    /// The same artifact with what is known of its digest by now.
+    /// The same artifact with another pin.
     #[must_use]
     pub fn with_pin<Q>(&self, pin: Q) -> Artifact<Q> {
         Artifact {

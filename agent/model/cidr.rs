@@ -20,7 +20,7 @@ pub enum CidrError {
         "'{0}' is not a range of addresses; write an address and a prefix length, such as 10.244.0.0/16 or fd00:10::/56"
     )]
     NoRange(String),
-    /// Bits are set behind the prefix, so that it may have been meant otherwise.
+    /// Bits are set behind the prefix, so another range may have been meant.
     #[error("'{text}' has bits set behind its prefix; write {network} if that is meant")]
     HostBits {
         /// What was written.
@@ -67,7 +67,7 @@ impl From<IpAddr> for Cidr {
 /// An address and a prefix length, as written. The address is read by std, which refuses leading zeros.
 fn parse_network(text: &str) -> Option<IpNet> {
     let (address, length) = text.split_once('/')?;
-    // A number in Rust may have a sign; a prefix length has none.
+    // Rust's numbers may have a sign, a prefix length may not.
     if !length.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
@@ -75,7 +75,7 @@ fn parse_network(text: &str) -> Option<IpNet> {
     Some(unmap_ipv4(network))
 }
 
-/// An IPv4-mapped IPv6 range (`::ffff:a.b.c.d/96` and longer) as the IPv4 range that it is to the kernel.
+/// An IPv4-mapped IPv6 range (`::ffff:a.b.c.d/96` and longer) as the IPv4 range that the kernel takes it for.
 fn unmap_ipv4(network: IpNet) -> IpNet {
     let mapped = match network.addr() {
         IpAddr::V6(address) => address.to_ipv4_mapped(),

@@ -1,4 +1,4 @@
-//! The ways in which what is there differs from what is declared.
+//! The ways in which a file on the disk differs from its declaration.
 
 use std::fmt;
 
@@ -97,7 +97,7 @@ pub enum Difference {
         /// The kernel's reason.
         reason: String,
     },
-    /// It is there, but no record says what it must be: its artifact has not been fetched here yet.
+    /// It is there, but its digest is not known: its artifact has not been fetched here yet.
     Unrecorded,
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 pub fn format_duration(duration: Duration) -> String {
     let millis = duration.as_secs_f64() * 1e3;
     let minutes = duration.as_secs() / 60;
-    // A boundary belongs to the larger unit also where rounding leads there: never `1000 ms`.
+    // A value that rounds up to the next unit is shown in that unit: never `1000 ms`.
     match millis {
         ..9.95 => format!("{} ms", format_tenths(millis)),
         ..999.5 => format!("{millis:.0} ms"),

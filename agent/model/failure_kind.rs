@@ -13,11 +13,11 @@ label_enum! {
         Timeout = "timeout",
         /// The connection broke.
         Reset = "reset",
-        /// What answered does not speak HTTP properly.
+        /// The answer is not valid HTTP.
         Protocol = "protocol",
         /// The body ended before its announced end.
         Truncated = "truncated",
-        /// Less than the least throughput over a whole window.
+        /// The throughput was below the minimum for a whole window.
         TooSlow = "too-slow",
         /// An answer with this status, which is not the one asked for.
         Status(u16) = "http-status",
@@ -33,7 +33,7 @@ label_enum! {
         Redirect = "redirect",
         /// More bytes than the limit allows.
         TooLarge = "too-large",
-        /// All bytes came and they are not the pinned ones.
+        /// All bytes arrived, and their digest is not the pinned one.
         Digest = "digest",
         /// The source is not a URL that can be fetched.
         Url = "url",

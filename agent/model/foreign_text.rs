@@ -59,8 +59,8 @@ pub fn clip(text: &str, max_bytes: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{}{ELLIPSIS}", &text[..end]))
 }
 
-/// Control characters, and characters that show nothing but turn the text around them about, so that one file name can
-/// look like another. U+FFFE and U+FFFF are no characters at all.
+/// Whether a character is a control character, or an invisible one that changes the direction of the text, so that one
+/// file name can look like another. U+FFFE and U+FFFF are no characters at all.
 fn needs_escape(c: char) -> bool {
     c.is_control()
         || matches!(

@@ -1,4 +1,4 @@
-//! The words of the field as plain data: digests, names, what is wanted, what is there.
+//! The shared terms as plain data: digests, names, declared files, observed files.
 //!
 //! Nothing here touches the disk, the network or the clock.
 

@@ -78,7 +78,7 @@ impl FileMode {
     pub const PLUGIN: Self = Self(0o755);
     /// `rw-------`: what CIS benchmarks want of a conflist, and what the ledger gets.
     pub const PRIVATE: Self = Self(0o600);
-    /// What anybody may read.
+    /// `rw-r--r--`: for files that everybody may read.
     pub const PUBLIC: Self = Self(0o644);
 
     /// The bits, for a system call.

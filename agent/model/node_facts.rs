@@ -11,7 +11,7 @@ use serde_json::Value;
 pub struct NodeFacts {
     /// The node's name, so that facts about another node are not used here.
     pub node: String,
-    /// `spec.podCIDR`, where the node has one.
+    /// `spec.podCIDR`, if the node has one.
     pub pod_cidr: Option<String>,
     /// `spec.podCIDRs`, one of each family.
     pub pod_cidrs: Vec<String>,

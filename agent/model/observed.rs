@@ -1,4 +1,4 @@
-//! What was seen on the disk.
+//! The observed state of files.
 
 use super::Sha256;
 
@@ -39,11 +39,11 @@ pub struct Regular {
 /// One name in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FileState {
-    /// Nothing of that name.
+    /// The name does not exist.
     Absent,
     /// A regular file.
     Regular(Regular),
-    /// Something else of that name.
+    /// Something that is not a regular file.
     Other(FileType),
     /// It is there but cannot be read; the reason is one line.
     Unreadable(String),

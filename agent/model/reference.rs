@@ -14,7 +14,7 @@ const LONGEST_TAG: usize = 128;
 const LONGEST_HOST: usize = 253;
 const LONGEST_LABEL: usize = 63;
 
-/// What lies in a registry under one digest: `oci://HOST[:PORT]/REPOSITORY[:TAG]@sha256:HEX`.
+/// A content in a registry, named by its digest: `oci://HOST[:PORT]/REPOSITORY[:TAG]@sha256:HEX`.
 ///
 /// Names are those of the distribution project's `reference` package. The tag before a digest is for people and is
 /// ignored, as by `docker pull`: a digest names one content, a tag whatever was pushed last.
@@ -174,7 +174,7 @@ impl FromStr for Reference {
     }
 }
 
-/// Without the tag, so that two texts that name the same content print alike.
+/// Without the tag, so that two references to the same content print the same text.
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {

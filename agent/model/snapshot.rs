@@ -1,4 +1,4 @@
-//! What is true of the node at one moment: the one thing that every view is made from.
+//! The state of the node at one moment. Every view is made from it.
 
 use std::path::PathBuf;
 
@@ -22,7 +22,7 @@ pub struct Snapshot {
 pub struct FileReport {
     /// The path on the host, `--host-root` included.
     pub path: PathBuf,
-    /// How it stands.
+    /// Its state.
     pub standing: Standing,
     /// The digest that it must have, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -36,7 +36,7 @@ pub struct FileReport {
     pub drifts: Vec<Difference>,
 }
 
-/// How a declared file stands.
+/// The state of a declared file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Standing {
@@ -46,12 +46,12 @@ pub enum Standing {
     Kept,
     /// It is not what was declared.
     Drift,
-    /// What it must be is not known yet: a fact source is not there.
+    /// Its declared content is not known yet: a source of facts is missing.
     Waiting,
 }
 
 label_enum! {
-    /// A question that is asked of the node again and again. Scripts, metrics and `/readyz` know it by its name.
+    /// A check of the node, made in every pass. Scripts, metrics and `/readyz` use its name.
     pub enum CheckName {
         /// Whether the configuration file that is there now is the one in force.
         Config = "config",
@@ -63,7 +63,7 @@ label_enum! {
         Precedence = "precedence",
         /// Whether the plugins that the conflist needs are there and answer.
         Plugins = "plugins",
-        /// Whether everything that the conflist waits for is there.
+        /// Whether the gates and facts hold that the conflist waits for.
         Gates = "gates",
         /// How changes on the disk are noticed.
         Watch = "watch",
@@ -71,9 +71,9 @@ label_enum! {
         Conflict = "conflict",
         /// Whether the container runtime has taken the network.
         Runtime = "runtime",
-        /// Whether the disk could be looked at in time. Only `/readyz` and its like add it.
+        /// Whether the disk could be observed in time. Only `/readyz` and similar endpoints add it.
         Look = "look",
-        /// Whether the agent's loop is turning: the check of `/livez`.
+        /// Whether the agent's loop makes progress: the check of `/livez`.
         Loop = "loop",
         /// A check of a newer agent, read by this program.
         #[serde(other)]
@@ -81,14 +81,14 @@ label_enum! {
     }
 }
 
-/// One question with its answer.
+/// One check with its result.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Check {
     /// The question.
     pub name: CheckName,
-    /// Why the answer is no, a line each; empty where it is yes.
+    /// The reasons why it fails, one line each; empty if it holds.
     pub failures: Vec<String>,
-    /// What is odd but works, a line each.
+    /// Warnings, one line each: something is unusual, but works.
     pub warnings: Vec<String>,
 }
 
@@ -103,7 +103,7 @@ pub struct Effective {
 }
 
 impl Check {
-    /// A check that nothing speaks against so far.
+    /// A check without failures or warnings.
     #[must_use]
     pub const fn new(name: CheckName) -> Self {
         Self {

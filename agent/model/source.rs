@@ -1,10 +1,10 @@
-//! What came of asking sources.
+//! The results of downloads and of each source that was asked.
 
 use serde::Serialize;
 
 use super::{FailureKind, Timestamp};
 
-/// One place that was asked for an artifact in vain.
+/// One source that was asked for an artifact without success.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceFailure {
@@ -13,11 +13,11 @@ pub struct SourceFailure {
     /// How many requests were made to it, redirects not counted.
     pub attempts: u32,
     pub reason: FailureKind,
-    /// The same for people, with what to do about it.
+    /// The same as a message, with what to do about it.
     pub message: String,
 }
 
-/// What came of the last download of an artifact.
+/// The result of the last download of an artifact.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DownloadOutcome {
@@ -25,11 +25,11 @@ pub struct DownloadOutcome {
     pub artifact: String,
     /// When it ended.
     pub at: Timestamp,
-    /// The source that gave it; `None` where none did, or what it gave could not be used.
+    /// The source that gave it; `None` if no source did, or its bytes could not be used.
     pub from: Option<String>,
-    /// Why it brought nothing, where that is not the sources' doing: a bad archive, a full disk.
+    /// Why the download failed, if the sources are not the cause: for example a bad archive or a full disk.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Every place that was asked in vain, in order.
+    /// Every source that was asked without success, in order.
     pub failures: Vec<SourceFailure>,
 }

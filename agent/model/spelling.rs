@@ -1,8 +1,8 @@
 //! Suggestions for a misspelt word.
 
-/// The known word that `word` most likely stands for, if any is near enough to suggest.
+/// The known word that is most similar to `word`, if any is similar enough to suggest.
 ///
-/// Near means that at most a third of the letters differ; capitals do not count.
+/// Similar means that at most a third of the letters differ; capitals do not count.
 #[must_use]
 pub fn nearest_word<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     known

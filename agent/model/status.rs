@@ -1,4 +1,4 @@
-//! What the agent publishes: one value, from which every view is made.
+//! The status that the agent publishes: one value, from which every view is made.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,23 +13,23 @@ use super::{
     Timestamp,
 };
 
-/// Everything that the running agent knows, as of one look at the disk. The loop alone makes it.
+/// Everything that the running agent knows, as of one observation of the disk. Only the loop makes it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
-    /// Who says this.
+    /// The agent that made it.
     pub agent: Agent,
-    /// What is declared.
+    /// The declaration.
     pub declared: Declared,
-    /// When the look at the disk began that this rests on.
+    /// When the observation of the disk began from which this status was made.
     pub looked: Timestamp,
-    /// The same on the clock that never jumps, since an answer must not be older than its question. `None` in a status
+    /// The same on the monotonic clock, since an answer must not be older than its request. `None` in a status
     /// that was read from another process.
     #[serde(skip)]
     pub began: Option<Instant>,
     /// When the last full reading and hashing of every declared file ended.
     pub verified: Option<Timestamp>,
-    /// How many looks there were, this one included.
+    /// How many observations there were, this one included.
     pub passes: u64,
     /// Files and checks. Here the checks are `config`, `binaries`, `conflist`, `precedence`, `plugins`, `gates`,
     /// `watch`, `conflict` and `runtime`, as far as they apply.
@@ -40,10 +40,10 @@ pub struct Status {
     /// The configuration directory as the runtimes see it; `None` where no network is declared or it could not be
     /// looked at.
     pub directory: Option<Directory>,
-    /// How asking and telling the Kubernetes API goes; `None` where nothing is declared that needs it.
+    /// How requests to the Kubernetes API end; `None` if nothing is declared that needs it.
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     pub kubernetes: Option<ApiUse>,
-    /// What came of the last download of each artifact; those that were not needed are not here.
+    /// The result of the last download of each artifact. Artifacts that were not needed are not listed.
     #[serde(skip_deserializing)]
     pub downloads: Vec<DownloadOutcome>,
     /// The last failures of the agent's own work, newest first, a bounded number.
@@ -61,7 +61,7 @@ pub struct Status {
 pub struct StatusDocument {
     /// Whether everything declared holds.
     pub ready: bool,
-    /// The rest.
+    /// The status itself.
     #[serde(flatten)]
     pub status: Arc<Status>,
 }
@@ -69,7 +69,7 @@ pub struct StatusDocument {
 /// The answer of `/drift`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DriftLog {
-    /// How many drifts are still there.
+    /// How many drifts are still open.
     pub open: usize,
     /// Newest first.
     pub entries: Vec<Arc<DriftRecord>>,
@@ -126,8 +126,8 @@ pub struct DeclaredArtifact {
     pub version: String,
     /// Its pin, as `sha256:…` or `sha512:…`; `None` as long as it has to be asked for.
     pub pin: Option<String>,
-    /// Who says it: `configuration`, `signed list (key …)` or `checksum file`, and who signed the artifact where
-    /// somebody has to.
+    /// Where the pin comes from: `configuration`, `signed list (key …)` or `checksum file`; and who signed the
+    /// artifact, if a signature is required.
     pub pinned_by: String,
     /// Its sources without user names, passwords and queries.
     pub sources: Vec<String>,
@@ -145,9 +145,9 @@ pub struct DeclaredArtifact {
 pub enum WatchMode {
     /// The kernel reports changes (inotify).
     Events,
-    /// The kernel cannot tell, so the disk is looked at again and again.
+    /// The kernel cannot report changes, so the disk is read at intervals.
     Polling {
-        /// The time between two looks, in seconds.
+        /// The time between two readings, in seconds.
         every_seconds: u64,
         /// Why.
         reason: String,
@@ -162,13 +162,13 @@ pub struct Directory {
     pub path: PathBuf,
     /// What each runtime takes, and why.
     pub runtimes: Vec<RuntimeView>,
-    /// Every file that the runtimes look at, in their order.
+    /// Every file that the runtimes read, in their order.
     pub candidates: Vec<Candidate>,
     /// The network that the newest containerd would use.
     pub effective: Option<EffectiveNetwork>,
 }
 
-/// What one runtime makes of the directory.
+/// What one runtime takes from the directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RuntimeView {
@@ -178,11 +178,11 @@ pub struct RuntimeView {
     pub takes: Option<String>,
     /// The network in that file.
     pub network: Option<String>,
-    /// Why it takes no other: what stops it, or what it passed over, a line each.
+    /// Why it takes no other file: what stops it, or which files it skipped, one line each.
     pub why: Vec<String>,
 }
 
-/// One file that the runtimes look at.
+/// One file that the runtimes read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Candidate {
@@ -192,7 +192,7 @@ pub struct Candidate {
     pub ours: bool,
     /// The name of the network in it, where it loads.
     pub network: Option<String>,
-    /// Why it does not load, where it does not.
+    /// Why it does not load; `None` if it loads.
     pub error: Option<String>,
 }
 
@@ -225,7 +225,7 @@ pub struct RecordedError {
     pub times: u32,
 }
 
-/// One drift: from when it was noticed to when it was over.
+/// One drift, from when it was noticed to its end.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DriftRecord {
@@ -243,11 +243,11 @@ pub struct DriftRecord {
     pub before: String,
     /// What is there instead since then.
     pub after: Option<String>,
-    /// How it ended, or that it has not.
+    /// How it ended, or that it is still open.
     pub outcome: Outcome,
-    /// How many drifts of this file in a row, this one included, followed each other closely.
+    /// How many drifts of this file followed each other closely, this one included.
     pub times: u32,
-    /// What is known of whoever did it.
+    /// What is known about the program that caused it.
     pub by: Option<String>,
 }
 
@@ -273,9 +273,9 @@ pub enum Outcome {
         #[serde(with = "seconds", rename = "seconds")]
         took: Duration,
     },
-    /// It went away without the agent's doing.
+    /// It ended without a repair by the agent.
     Gone {
-        /// From the first sign of it until it was seen to be gone.
+        /// From the first sign of it until the file was observed to be right.
         #[serde(with = "seconds", rename = "seconds")]
         after: Duration,
     },
@@ -290,16 +290,17 @@ pub struct Counters {
     pub repairs: BTreeMap<&'static str, u64>,
     /// How long the successful repairs took, from the first sign of the drift.
     pub repair_seconds: Histogram,
-    /// How often the kernel's event queue ran over.
+    /// How often the kernel's event queue overflowed.
     pub watch_overflows: u64,
     /// Downloads by result (`ok`, `failed`) and reason (a failure's stable label; empty for `ok`). A source that gave
     /// other bytes than the pinned ones counts as a failure of its own, also where the next one had them.
     pub downloads: BTreeMap<(&'static str, &'static str), u64>,
-    /// Sources that were asked in vain, by source and reason, also where another one had it in the end.
+    /// Sources that were asked without success, by source and reason, even if another source had the artifact in the
+    /// end.
     pub source_failures: BTreeMap<(String, &'static str), u64>,
-    /// Bytes that were downloaded and proven.
+    /// Bytes that were downloaded and verified.
     pub download_bytes: u64,
-    /// How often another writer began to undo repairs again and again.
+    /// How often a conflict began: another writer undid repairs again and again.
     pub conflicts: u64,
 }
 

@@ -16,7 +16,7 @@ const YEAR_10000: u64 = 253_402_300_800;
 pub struct Timestamp(pub SystemTime);
 
 impl Timestamp {
-    /// How long ago this was, seen from `now`: `just now`, `3 min ago`. `None` where it lies in the future, because
+    /// How long ago this was, seen from `now`: `just now`, `3 min ago`. `None` if it is in the future, because
     /// the clock was set back since.
     #[must_use]
     pub fn format_age(self, now: SystemTime) -> Option<String> {

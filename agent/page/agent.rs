@@ -1,4 +1,4 @@
-//! Who says all this, and since when.
+//! The running agent and its settings.
 
 use maud::{Markup, html};
 

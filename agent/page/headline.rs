@@ -1,4 +1,4 @@
-//! The answer to the question with which a reader opens the page.
+//! The answer to a reader's first question: is the node ready?
 
 use maud::{Markup, html};
 

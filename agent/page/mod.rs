@@ -81,7 +81,7 @@ fn head(view: &NodeView) -> Markup {
     }
 }
 
-/// The disc in the browser's tab: whoever has many tabs open sees which node is ill.
+/// The disc in the browser's tab: it shows which node is not ready when many tabs are open.
 fn icon_link(tone: Tone) -> String {
     let (colour, shape) = match tone {
         Tone::Good => ("1f7a46", "M5.5%2010.5l3%203%206-7"),

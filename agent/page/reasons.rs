@@ -39,7 +39,7 @@ fn with_lines(checks: &[CheckRow], lines: impl Fn(&CheckRow) -> &Vec<String>) ->
     checks.filter(|check| !lines(check).is_empty()).collect()
 }
 
-/// The advice on a check, unless the next check has the same one: then it stands after that.
+/// The advice on a check. If the next check has the same advice, it is shown once, after that check.
 fn advice_after(failed: &[&CheckRow], index: usize) -> Option<&'static str> {
     let advice = failed[index].advice;
     let next = failed.get(index + 1).and_then(|check| check.advice);

@@ -1,4 +1,4 @@
-//! What the plan is for every kind of difference, and what holds for all of them.
+//! The plan for every kind of difference, and the properties that every plan has.
 
 use super::*;
 use crate::model::{DriftKind, Regular};
@@ -52,7 +52,7 @@ fn kinds(plan: &Plan) -> Vec<String> {
         .collect()
 }
 
-/// What a disk looks like once the steps were taken: what `reconcile` does, without a disk.
+/// The state of a disk after the steps: a model of what `reconcile` does, without a disk.
 fn apply(desired: &Desired, observed: &DiskState, plan: &Plan) -> DiskState {
     let mut after = observed.clone();
     for step in &plan.steps {

@@ -17,7 +17,7 @@ pub struct CheckRow {
     pub failures: Vec<String>,
     /// What is odd but works.
     pub warnings: Vec<String>,
-    /// What holds for every failure of this check. Commands and settings in it stand in backquotes.
+    /// The advice that fits every failure of this check. Commands and settings in it stand in backquotes.
     pub advice: Option<&'static str>,
 }
 
@@ -43,7 +43,7 @@ fn check_row(check: &Check, policy: DriftPolicy) -> CheckRow {
     }
 }
 
-/// How a single failure is fixed stands in its own line.
+/// The line of a single failure has its own advice.
 const fn advise_on(check: CheckName, policy: DriftPolicy) -> Option<&'static str> {
     match (check, policy) {
         (CheckName::Binaries | CheckName::Conflist, DriftPolicy::Report) => Some(

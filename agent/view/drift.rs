@@ -1,4 +1,4 @@
-//! What happened to the files, and what the agent failed at.
+//! The drift of the files, and the failures of the agent's own work.
 
 use std::time::SystemTime;
 

@@ -1,4 +1,4 @@
-//! Who says all this, and on which settings it rests.
+//! The running agent that made the report, and its settings.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,7 +8,7 @@ use crate::model::{Status, WatchMode, format_duration};
 /// The running agent and its settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentFacts {
-    /// When the disk was last looked at.
+    /// When the disk was last observed.
     pub observed: ShownTime,
     /// When every declared file was last read.
     pub verified: Option<ShownTime>,

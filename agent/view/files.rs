@@ -30,7 +30,7 @@ pub struct FileRow {
 /// The digests of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileDigests {
-    /// There is only one to tell.
+    /// Both are the same, or only one applies.
     One(Sha256),
     /// They differ, or one of them is not known.
     Pair {

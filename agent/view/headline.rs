@@ -6,7 +6,7 @@ use super::text::{ShownTime, count_of, display_safe};
 use super::tone::Tone;
 use crate::model::{Status, WatchMode};
 
-/// The answer to the question with which a reader comes.
+/// The answer to a reader's first question: is the node ready?
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Headline {
     /// The node's name, if known.

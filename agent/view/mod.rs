@@ -40,7 +40,7 @@ pub struct NodeView {
     pub drifts: Vec<DriftRow>,
     /// The last failures of the agent's own work, newest first.
     pub errors: Vec<ErrorRow>,
-    /// Who says all this.
+    /// The running agent and its settings.
     pub agent: AgentFacts,
 }
 

@@ -112,7 +112,7 @@ fn view_taken(network: &EffectiveNetwork) -> TakenNetwork {
 
 fn view_runtime(runtime: &RuntimeView, declared: Option<&str>) -> RuntimeRow {
     let tone = match (runtime.takes.as_deref(), declared) {
-        // There is nothing declared that it could take instead.
+        // No conflist is declared, so there is no other file that it should take.
         (_, None) => Tone::Quiet,
         (Some(taken), Some(declared)) if taken == declared => Tone::Good,
         (_, Some(_)) => Tone::Bad,

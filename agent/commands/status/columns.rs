@@ -5,7 +5,7 @@ use std::io::IsTerminal as _;
 use crate::model::escape_controls;
 use crate::view::Tone;
 
-/// Whether words get their colours. The words say the same: colour only helps.
+/// Whether words are coloured. Colours add no information.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Paint {
     Coloured,
@@ -45,7 +45,7 @@ impl Cell {
         Self { text, style }
     }
 
-    /// In letters, nearly as a terminal counts them.
+    /// Its width in characters: nearly the width on a terminal.
     fn width(&self) -> usize {
         escape_controls(&self.text).chars().count()
     }

@@ -10,7 +10,7 @@ pub(in crate::commands) enum AgentQueryError {
          `cni-keeper verify` checks the disk without it"
     )]
     NoAnswer { address: SocketAddr, reason: String },
-    /// Something answers, but not as an agent does.
+    /// Something answers, but it is no agent.
     #[error(
         "http://{address}{path} answers {reason}; --address asks elsewhere, and `cni-keeper verify` checks the \
          disk without it"

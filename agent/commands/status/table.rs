@@ -94,7 +94,7 @@ fn file_lines(files: &[FileRow]) -> Vec<Vec<Cell>> {
     lines
 }
 
-/// One file: how it stands, where it is and comes from, what it must hold and what it holds.
+/// One file: its state, its path, where it comes from, and its declared and actual digests.
 fn file_line(file: &FileRow) -> Vec<Cell> {
     let digests = match &file.digests {
         FileDigests::One(digest) => digest.short(),
@@ -156,7 +156,7 @@ fn drift_lines(drifts: &[DriftRow]) -> Vec<Vec<Cell>> {
         vec![
             Cell::toned(Tone::Quiet, drift.at.age_or_exact()),
             Cell::toned(drift.tone, &drift.end),
-            // What may be long comes last.
+            // Fields that may be long come last.
             Cell::plain(format!("{} {}{more}", drift.name, drift.what)),
         ]
     };

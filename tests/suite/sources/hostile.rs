@@ -16,7 +16,7 @@
 //! | 47 certificates | `fetch::network::fault_47` | `registry::what_is_wrong_with_tls` | - |
 //! | 48 wrong digest | `install::network::fault_48` | `fault_48` below | `island::a_bundle` |
 //! | 49 right disk | `install::network::fault_49` | `pulled::an_image_is_installed` | `island::an_agent_with_a_seed` |
-//! | 50–52 archive | `fetch::archives` | `fetch::image::tests`, `image::fault_51` | as the archive or image |
+//! | 50–52 archive | `fetch::archives` | `fetch::oci::tests`, `image::fault_51` | as the archive or image |
 //! | 53 missing | `install::network::fault_53` | `fault_53` below, `reasons` | as the archive or image |
 //! | 54 architecture | `install::network::fault_54` | `pulled::fault_54` | as the archive or image |
 
