@@ -1,5 +1,5 @@
 //! The layout is a feature: imports run one way, between rooms and inside them, the pure rooms stay pure, and there is
-//! one door to the disk.
+//! one way to the disk.
 
 mod modules;
 

@@ -1,5 +1,5 @@
 //! The `cni` room against the recorded behaviour of the real libraries, and against arbitrary input.
-// clippy.toml allows these in tests, but does not know the helpers of tests for such.
+// clippy.toml allows these in tests, but clippy does not count helpers of tests as tests.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
 mod corpus;
@@ -219,7 +219,7 @@ fn described(outcome: &ChoiceOutcome) -> (Option<String>, Option<String>, Option
     }
 }
 
-/// What we refuse although every runtime takes it: a part of the finding, and why.
+/// What we refuse although every runtime accepts it: a part of the message, and the reason.
 const STRICTER: &[(&str, &str)] = &[
     (
         "the key is there twice",
@@ -259,7 +259,7 @@ const STRICTER: &[(&str, &str)] = &[
     ),
 ];
 
-/// Whether every supported runtime loads it and ADD works; `None` where that hangs on a plugin.
+/// Whether every supported runtime loads it and ADD works; `None` if that depends on a plugin.
 fn works(case: &Value) -> Option<bool> {
     let generations = GENERATIONS.map(|(name, _)| &case["libcni_older"][name]);
     if !flag(case, "/libcni/load_ok") || generations.iter().any(|older| !flag(older, "/load_ok")) {

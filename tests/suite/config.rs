@@ -10,7 +10,7 @@ use std::path::Path;
 use cni_keeper::config::{ConfigErrors, LoadedConfig, Overrides, load};
 use cni_keeper::model::Arch;
 
-/// A file with every section, right in all of them.
+/// A valid file with every section.
 const WHOLE: &str = include_str!("config/whole.yaml");
 
 /// Loads a text as `config.yaml` on an amd64 node.

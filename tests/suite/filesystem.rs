@@ -1,4 +1,4 @@
-//! `host`, the only door to the file system, and the state behind it, with real failures of the kernel.
+//! `host`, the only access to the file system, and the state behind it, with real failures of the kernel.
 
 mod faults;
 mod paths;

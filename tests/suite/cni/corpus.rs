@@ -94,7 +94,7 @@ pub(super) fn lay_out(files: &[Value], directory: &Path) {
     }
 }
 
-/// A directory as libcni meets it.
+/// A directory as libcni reads it.
 pub(super) fn entries(directory: &Path) -> Vec<DirEntry> {
     fs::read_dir(directory)
         .unwrap()

@@ -1,4 +1,4 @@
-//! What holds for any input.
+//! Properties that hold for any input.
 
 use std::collections::BTreeMap;
 
@@ -112,7 +112,7 @@ proptest! {
         judge(&content);
     }
 
-    /// Cut, joined and poked at, but still close to JSON.
+    /// Cut, joined or changed in one place, but still close to JSON.
     #[test]
     fn no_broken_conflist_makes_us_panic(
         conflist in nearly_right(),
@@ -149,10 +149,10 @@ proptest! {
     }
 }
 
-/// Validates, and holds an acceptance to what every libcni says.
+/// Validates. What we accept, every libcni must accept.
 fn judge(content: &[u8]) {
     let report = validate_conflist(content);
-    // The loader has the last word in validate; a rule that leaves it one is missing.
+    // `validate` runs the loader last. If only the loader finds an error, one of our rules is missing.
     let missing = report
         .findings
         .iter()

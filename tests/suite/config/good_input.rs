@@ -99,7 +99,7 @@ fn every_section_arrives_as_written() {
     assert_eq!(socket, Some("/run/containerd/containerd.sock".into()));
 }
 
-/// The longest prefix that a request lies below decides, also over whether a registry is asked by http.
+/// The longest prefix of a request decides, also on whether a registry is asked by http.
 #[test]
 fn what_is_shown_to_whom_is_read_and_found_again() {
     let text = format!(

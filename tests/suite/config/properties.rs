@@ -1,4 +1,4 @@
-//! What holds for any text.
+//! Properties that hold for any text.
 
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;

@@ -1,8 +1,8 @@
 //! The network and archive faults (37 to 54 of the catalogue in `tests/README.md`) for images, by the real program.
 //!
-//! Everything goes through one primitive, whatever the source: what is proven of it for https in `fetch::network`,
-//! `fetch::resume` and `fetch::archives` holds for a registry's blobs too, and is not repeated here for each. Where
-//! which fault is met, `-` being where it cannot happen:
+//! Everything goes through one primitive, whatever the source: what `fetch::network`, `fetch::resume` and
+//! `fetch::archives` test for https holds for a registry's blobs too, and is not repeated here. The tests of each fault
+//! (`-`: it cannot happen):
 //!
 //! | fault | https, file | oci | seed |
 //! |---|---|---|---|

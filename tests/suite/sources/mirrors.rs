@@ -96,7 +96,7 @@ fn fault_38_a_dead_mirror_costs_one_timeout_for_all() {
     }
 }
 
-/// Fault 38: the same of a registry. Index, manifest and layer of an image ask a dead mirror once, not three times.
+/// Fault 38: the same for a registry. Index, manifest and layer of an image ask a dead mirror once, not three times.
 #[test]
 fn fault_38_a_dead_registry_mirror_costs_one_timeout_for_an_image() {
     let (dead, origin) = (Blackhole::new(), Server::http());

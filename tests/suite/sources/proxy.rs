@@ -180,7 +180,7 @@ fn fault_47_certificates_are_judged_through_the_tunnel() {
     }
 }
 
-/// Faults 44 to 46: redirects, a wish to wait and a page instead of an archive, through real proxies.
+/// Faults 44 to 46: redirects, Retry-After and a page instead of an archive, through real proxies.
 #[test]
 fn faults_44_to_46_are_the_same_through_a_proxy() {
     let authority = Authority::new();

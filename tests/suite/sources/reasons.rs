@@ -1,4 +1,4 @@
-//! Each way in which a source fails has its own reason, and every view tells it: the line of `install`, `/readyz`,
+//! Each way in which a source fails has its own reason, and every view shows it: the line of `install`, `/readyz`,
 //! `/status` and the metrics.
 
 use std::fmt::Write as _;

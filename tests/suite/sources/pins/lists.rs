@@ -200,7 +200,7 @@ fn two(server: &Server) -> (Artifact, String) {
     (artifact, list)
 }
 
-/// A list that says something else of the same version is not followed; for another version it is asked again.
+/// A list that later gives another digest for the same version is not followed. For another version it is asked again.
 #[test]
 fn a_changed_list_is_followed_for_a_new_version_only() {
     if !has_tools() {
