@@ -38,7 +38,7 @@ pub(crate) struct Outcome {
     pub(crate) peak: usize,
     pub(crate) requests: u64,
     pub(crate) failed: u64,
-    /// Downloads that went through all their rounds in vain.
+    /// Downloads that failed in all their rounds.
     pub(crate) given_up: u64,
     /// Bytes that each server sent.
     pub(crate) sent: Vec<f64>,

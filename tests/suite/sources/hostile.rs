@@ -115,7 +115,10 @@ fn fault_44_a_layer_is_not_followed_anywhere() {
             .says(message)
             .says("kind=\"redirect\"");
         is_empty(&node);
-        assert!(server.count(&path) <= 11, "it is not asked for in vain");
+        assert!(
+            server.count(&path) <= 11,
+            "it is not requested again and again"
+        );
     }
 }
 
