@@ -105,6 +105,23 @@ pub(super) fn element_path(at: &str, index: usize) -> String {
     format!("{at}[{index}]")
 }
 
+/// Calls `visit` for a value and every value in it, in the order written: with its path, its key (empty for an element
+/// of a list) and itself.
+pub(super) fn for_each_value<'a>(
+    value: &'a serde_json::Value,
+    at: &str,
+    key: &str,
+    visit: &mut impl FnMut(&str, &str, &'a serde_json::Value),
+) {
+    visit(at, key, value);
+    for (key, value) in value.as_object().into_iter().flatten() {
+        for_each_value(value, &member_path(at, key), key, visit);
+    }
+    for (index, value) in value.as_array().into_iter().flatten().enumerate() {
+        for_each_value(value, &element_path(at, index), "", visit);
+    }
+}
+
 /// A key as Go's `encoding/json` compares it with the name of a struct's field: without case.
 ///
 /// Besides ASCII case, Unicode's simple folding makes the long s an `s` and the Kelvin sign a `k`. No other character

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::json::{element_path, fold_key, member_path};
+use super::json::{element_path, fold_key, for_each_value, member_path};
 use super::validate::Finding;
 use crate::model::{Cidr, CidrError};
 
@@ -29,7 +29,12 @@ const HOST_LOCAL: &str = "host-local";
 #[must_use]
 pub fn check_ranges(conflist: &Value, pods: &[Cidr], reserved: &[Cidr]) -> Vec<Finding> {
     let mut ranges = Vec::new();
-    find_ipam(conflist, "", &mut ranges);
+    // At any depth: flannel and multus have them below `delegate` and `delegates`.
+    for_each_value(conflist, "", "", &mut |at, key, value| {
+        if fold_key(key) == "ipam" {
+            collect_ranges(value, at, &mut ranges);
+        }
+    });
     let is_asked = !(pods.is_empty() && reserved.is_empty());
     let mut findings = Vec::new();
     for DeclaredRange { at, text, kind } in ranges {
@@ -122,27 +127,6 @@ fn check_range(at: &str, range: &Cidr, pods: &[Cidr], reserved: &[Cidr]) -> Vec<
 fn join_ranges(ranges: &[Cidr]) -> String {
     let ranges: Vec<String> = ranges.iter().map(ToString::to_string).collect();
     ranges.join(", ")
-}
-
-/// Finds `ipam` objects at any depth: flannel and multus have them below `delegate` and `delegates`.
-fn find_ipam<'a>(value: &'a Value, at: &str, found: &mut Vec<DeclaredRange<'a>>) {
-    match value {
-        Value::Object(members) => {
-            for (key, value) in members {
-                let here = member_path(at, key);
-                if fold_key(key) == "ipam" {
-                    collect_ranges(value, &here, found);
-                }
-                find_ipam(value, &here, found);
-            }
-        }
-        Value::Array(elements) => {
-            for (index, value) in elements.iter().enumerate() {
-                find_ipam(value, &element_path(at, index), found);
-            }
-        }
-        _ => {}
-    }
 }
 
 fn collect_ranges<'a>(ipam: &'a Value, at: &str, found: &mut Vec<DeclaredRange<'a>>) {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::json::{element_path, member_path};
+use super::json::for_each_value;
 use super::render::{Facts, RenderProblem, render_conflist};
 use super::validate::{Finding, validate_conflist};
 
@@ -35,7 +35,11 @@ pub fn validate_template(template: &Value, may_come: impl Fn(&str) -> bool) -> V
         }
     }
     let mut open = BTreeSet::new();
-    find_placeholders(template, String::new(), &mut open);
+    for_each_value(template, "", "", &mut |at, _, value| {
+        if value.as_str().is_some_and(|text| text.contains("${")) {
+            open.insert(at.to_owned());
+        }
+    });
     let judged = validate_conflist(template.to_string().as_bytes());
     findings.extend(
         judged
@@ -68,26 +72,6 @@ pub fn fill_known_facts(template: &Value, known: &Facts) -> (Value, BTreeSet<Str
     let filled = filled.and_then(|text| serde_json::from_str(&text).ok());
     // What cannot be filled in for another reason was already reported as a mistake.
     (filled.unwrap_or_else(|| template.clone()), unknown)
-}
-
-/// The places of every string that has a placeholder in it.
-fn find_placeholders(value: &Value, at: String, found: &mut BTreeSet<String>) {
-    match value {
-        Value::String(text) if text.contains("${") => {
-            found.insert(at);
-        }
-        Value::Array(elements) => {
-            for (index, value) in elements.iter().enumerate() {
-                find_placeholders(value, element_path(&at, index), found);
-            }
-        }
-        Value::Object(members) => {
-            for (key, value) in members {
-                find_placeholders(value, member_path(&at, key), found);
-            }
-        }
-        _ => {}
-    }
 }
 
 #[cfg(test)]

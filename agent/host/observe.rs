@@ -79,7 +79,6 @@ impl HashedFile {
 #[derive(Debug)]
 pub struct FileReader {
     file: File,
-    size: u64,
     path: PathBuf,
 }
 
@@ -92,15 +91,9 @@ impl FileReader {
             syscalls::open_regular(resolved.parent_fd(), path.file_name().unwrap_or_default())
         };
         match open() {
-            Ok((file, FileMetadata { size, .. })) => Ok(Self { file, size, path }),
+            Ok((file, _)) => Ok(Self { file, path }),
             Err(error) => Err(HostError::new("open", path, error)),
         }
-    }
-
-    /// Its size in bytes when it was opened.
-    #[must_use]
-    pub const fn size(&self) -> u64 {
-        self.size
     }
 
     pub(super) fn read_to_vec(self, cap: u64) -> Result<Vec<u8>, HostError> {
@@ -221,9 +214,7 @@ impl Dir {
         let path = self.path().join(name);
         match self.stat_name(name)?.map(|metadata| metadata.kind) {
             Some(FileKind::Regular) => match syscalls::open_regular(self.fd(), name) {
-                Ok((file, FileMetadata { size, .. })) => {
-                    FileReader { file, size, path }.read_to_vec(cap)
-                }
+                Ok((file, _)) => FileReader { file, path }.read_to_vec(cap),
                 Err(error) => Err(HostError::new("open", path, error)),
             },
             // A link may lead out of the directory, so it is resolved from the root.

@@ -68,15 +68,6 @@ pub struct PinDeclaration {
 }
 
 impl DeclaredPin {
-    /// A digest of the configuration, without a signature.
-    #[must_use]
-    pub const fn from_configuration(pin: Pin) -> Self {
-        Self {
-            source: DigestSource::Configuration(pin),
-            signature: None,
-        }
-    }
-
     /// The digest, if it is known without a request. One that a signature in a file must confirm is not.
     #[must_use]
     pub const fn known_pin(&self) -> Option<Pin> {
