@@ -6,7 +6,7 @@ use super::location::Location;
 use super::mirrors::Mirrors;
 use super::pin_list::{DeclaredPinList, check_file_url, companion};
 use super::read::{ConfigValue, Fields};
-use super::source_url::{Placeholders, check_web_url};
+use super::source_url::{Placeholders, is_image_source, parse_web_url};
 use super::yaml::Yaml;
 use crate::model::{Arch, Companion, DigestError, Pin, Reference, Sha256, nearest_word};
 use crate::trust::{
@@ -89,7 +89,7 @@ fn read_other_source(
 ) -> Option<DigestSource> {
     if let Some(url) = fields.get("checksumUrl") {
         let filled = url.accept(placeholders.fill(url.text()?))?;
-        url.accept(check_web_url(&filled))?;
+        url.accept(parse_web_url(&filled))?;
         let file = companion(filled, context.mirrors);
         return Some(DigestSource::ChecksumFile(file));
     }
@@ -209,7 +209,7 @@ fn check_signature(
     source: &DigestSource,
     sources: &[String],
 ) -> Result<(), String> {
-    if sources.iter().any(|source| source.starts_with("oci://")) {
+    if sources.iter().any(|source| is_image_source(source)) {
         return Err(
             "signatures of images are not supported; the digest in their source pins them"
                 .to_owned(),

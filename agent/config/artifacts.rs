@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::artifact_pins::{ArtifactContext, complete_pin, read_digest_source, read_image_digest};
 use super::members::read_members;
 use super::read::{ConfigValue, Fields};
-use super::source_url::{Placeholders, check_source_url, guess_format};
+use super::source_url::{Placeholders, check_source_url, guess_format, is_image_source};
 use super::yaml::Yaml;
 use crate::model::{Artifact, FileName, Format, IfPresent, PluginName, Reference};
 use crate::trust::DeclaredPin;
@@ -133,10 +133,6 @@ fn read_sources(fields: &Fields<'_>, placeholders: Placeholders<'_>) -> Option<V
         );
     }
     Some(sources)
-}
-
-fn is_image_source(source: &str) -> bool {
-    source.starts_with("oci://")
 }
 
 /// Whether a source is meant to be an image, right or wrong.

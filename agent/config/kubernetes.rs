@@ -1,11 +1,9 @@
 //! `kubernetes`: how the API is reached, and what is written to it.
 
-use url::Url;
-
 use super::host_path::read_path;
 use super::read::{ConfigValue, Fields};
 use super::settings::KubernetesSettings;
-use super::source_url::check_web_url;
+use super::source_url::parse_web_url;
 
 /// Where every pod with a ServiceAccount has its token and the API server's authority.
 const CA_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt";
@@ -44,8 +42,7 @@ fn check_server(text: &str) -> Result<String, String> {
     if !text.starts_with("https://") {
         return Err(format!("the API server must be reached by TLS; {fix}"));
     }
-    check_web_url(text)?;
-    let url = Url::parse(text).map_err(|error| format!("not a URL: {error}; {fix}"))?;
+    let url = parse_web_url(text)?;
     if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
         return Err(format!("the API server's address has a path; {fix}"));
     }

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use url::Url;
 
 use super::read::ConfigValue;
-use super::source_url::check_source_url;
+use super::source_url::{check_source_url, is_image_source};
 use crate::model::Reference;
 
 /// The rules of a configuration.
@@ -48,7 +48,7 @@ fn read_mirror(item: ConfigValue<'_>) -> Option<Mirror> {
         list.read_some_items(fix, |item| {
             let to = read_prefix(item)?;
             if let Some(from) = &from
-                && is_registry(from) != is_registry(&to)
+                && is_image_source(from) != is_image_source(&to)
             {
                 item.note(
                     "the mirror of an image must be a registry (oci://), and the mirror of a file must not be one",
@@ -86,15 +86,11 @@ fn read_prefix(value: ConfigValue<'_>) -> Option<String> {
 
 /// An address as it is compared: capitals in the host and the default port make no difference.
 fn normalize_address(address: &str) -> String {
-    match is_registry(address) {
+    match is_image_source(address) {
         // In a reference only the host may have capitals, and there they mean nothing.
         true => address.to_lowercase(),
         false => Url::parse(address).map_or_else(|_| address.to_owned(), String::from),
     }
-}
-
-fn is_registry(prefix: &str) -> bool {
-    prefix.starts_with("oci://")
 }
 
 impl Mirrors {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::host_path::read_path;
 use super::read::{ConfigValue, Fields};
 use super::settings::{FactSource, Gate, NetworkSettings};
-use super::source_url::check_web_url;
+use super::source_url::parse_web_url;
 use super::yaml::Yaml;
 use crate::model::{Cidr, FileMode, FileName};
 
@@ -113,7 +113,7 @@ fn read_gate(item: ConfigValue<'_>) -> Option<Gate> {
         }
         _ => {
             let text = value.text()?;
-            value.accept(check_web_url(text))?;
+            value.accept(parse_web_url(text))?;
             Some(Gate::Http(text.to_owned()))
         }
     }

@@ -2,7 +2,7 @@
 
 use super::mirrors::Mirrors;
 use super::read::{ConfigValue, Fields};
-use super::source_url::check_source_url;
+use super::source_url::{check_source_url, is_image_source};
 use crate::model::Companion;
 use crate::trust::{ListKey, PinList};
 
@@ -53,7 +53,7 @@ pub(super) fn companion(url: String, mirrors: &Mirrors) -> Companion {
 /// A source that is a file, not an image.
 pub(super) fn check_file_url(url: &str) -> Result<(), String> {
     check_source_url(url)?;
-    match url.starts_with("oci://") {
+    match is_image_source(url) {
         true => {
             Err("a file is needed here, not an image; use https://, http:// or file://".to_owned())
         }

@@ -57,7 +57,7 @@ pub(super) fn check_source_url(text: &str) -> Result<(), String> {
         "not a URL; write https://HOST/PATH, http://HOST/PATH or file:///PATH".to_owned()
     })?;
     match scheme {
-        "https" | "http" => check_web_url(text),
+        "https" | "http" => parse_web_url(text).map(drop),
         "file" if rest.starts_with('/') && rest.len() > 1 => parse_url(text).map(drop),
         "file" => Err(
             "a file URL needs an absolute path; write file:///PATH, with three slashes".to_owned(),
@@ -68,11 +68,16 @@ pub(super) fn check_source_url(text: &str) -> Result<(), String> {
     }
 }
 
-/// Checks an `https://` or `http://` URL.
+/// Whether a source is an image: `oci://REGISTRY/REPOSITORY…`.
+pub(super) fn is_image_source(source: &str) -> bool {
+    source.starts_with("oci://")
+}
+
+/// Parses an `https://` or `http://` URL.
 ///
 /// # Errors
 /// One sentence that says what to write.
-pub(super) fn check_web_url(text: &str) -> Result<(), String> {
+pub(super) fn parse_web_url(text: &str) -> Result<Url, String> {
     let rest = text
         .strip_prefix("https://")
         .or_else(|| text.strip_prefix("http://"))
@@ -90,14 +95,14 @@ pub(super) fn check_web_url(text: &str) -> Result<(), String> {
                 .to_owned(),
         );
     }
-    Ok(())
+    Ok(url)
 }
 
 /// Parses a URL, and refuses characters that the URL standard would silently change or drop.
 ///
 /// # Errors
 /// One sentence that says what to write.
-pub(super) fn parse_url(text: &str) -> Result<Url, String> {
+fn parse_url(text: &str) -> Result<Url, String> {
     // The URL standard drops tabs and line breaks and turns a backslash into a slash.
     if let Some(stranger) = text
         .chars()

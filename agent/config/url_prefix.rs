@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use super::source_url::{check_web_url, parse_url};
+use super::source_url::parse_web_url;
 use crate::model::has_loopback_host;
 
 /// What a rule sends with a request.
@@ -35,10 +35,7 @@ impl UrlPrefix {
             None if plain => {
                 return Err("plainHttp applies to registries only; write http:// in the sources instead, or write an oci:// prefix here".to_owned());
             }
-            None => {
-                check_web_url(text)?;
-                parse_url(text)?
-            }
+            None => parse_web_url(text)?,
         };
         if url.query().is_some() || url.fragment().is_some() {
             return Err("a prefix ends with the path; remove what follows ? or #".to_owned());
@@ -99,8 +96,7 @@ fn parse_registry(rest: &str, plain: bool) -> Result<Url, String> {
     // The whole host, with what is beside its API: many registries issue their tokens there.
     let api = if repository.is_empty() { "" } else { "v2/" };
     let text = format!("{scheme}://{host}/{api}{repository}");
-    check_web_url(&text)?;
-    parse_url(&text)
+    parse_web_url(&text)
 }
 
 #[cfg(test)]
