@@ -174,13 +174,13 @@ fn read_signature(
     let fields = value.fields(&["publicKey", "url", "value"])?;
     let fix = "write the key in PEM, as cosign public-key prints it, behind a |";
     let key = fields.require("publicKey", fix);
-    let key = key.and_then(|key| key.parse::<BlobKey>(""));
+    let key = key.and_then(|key| key.parse::<BlobKey>());
     let location = match (fields.get("url"), fields.get("value")) {
         (Some(url), None) => {
             read_signature_url(url, placeholders, context).map(SignatureLocation::At)
         }
         (None, Some(value)) => value
-            .parse::<BlobSignature>("")
+            .parse::<BlobSignature>()
             .map(SignatureLocation::Inline),
         (None, None) => {
             value.reject("the signature itself is missing; write its url, or its value")
@@ -233,7 +233,7 @@ fn check_signature(
 /// A plugin's own digest: plain, or by architecture like the artifact's.
 pub(super) fn read_member_pin(value: ConfigValue<'_>, arch: Arch) -> Option<Sha256> {
     if !matches!(value.yaml(), Yaml::Map(_)) {
-        return value.parse(COPY_AGAIN);
+        return value.parse_or_suggest(COPY_AGAIN);
     }
     let before = value.problems().count();
     let mut pins = read_by_arch(value, str::parse::<Sha256>, COPY_AGAIN).into_iter();

@@ -59,7 +59,7 @@ fn read_artifact(
 ) -> Option<Artifact<DeclaredPin>> {
     let fields = item.fields(&KEYS)?;
     let name = fields.require("name", "give the artifact a name of its own");
-    let name = name.and_then(|name| name.parse::<FileName>("; choose a plain word"));
+    let name = name.and_then(|name| name.parse_or_suggest::<FileName>("; choose a plain word"));
     let version = fields.require("version", "write the release's tag, such as v1.9.1");
     let version = version.and_then(read_version);
     let if_present = fields.read_or("ifPresent", IfPresent::default(), |value| {

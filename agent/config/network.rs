@@ -33,8 +33,8 @@ pub(super) fn read_network(value: ConfigValue<'_>) -> Option<NetworkSettings> {
     let file_mode = fields.read_or("fileMode", FileMode::PRIVATE, read_file_mode);
     let requires = fields.read_list("requires", read_gate);
     let facts = fields.read_list("facts", read_fact_source);
-    let reserved = fields.read_list("reserved", |range| range.parse::<Cidr>(""));
-    let pod_ranges = fields.read_list("podRanges", |range| range.parse::<Cidr>(""));
+    let reserved = fields.read_list("reserved", |range| range.parse::<Cidr>());
+    let pod_ranges = fields.read_list("podRanges", |range| range.parse::<Cidr>());
     check_not_reserved(&fields, &pod_ranges, &reserved);
     let fix = "write the network configuration list to install, or leave 'network' out to install plugins only";
     let conflist = fields.require("conflist", fix).and_then(read_conflist);
@@ -51,7 +51,7 @@ pub(super) fn read_network(value: ConfigValue<'_>) -> Option<NetworkSettings> {
 
 /// libcni reads a list of plugins from `.conflist` files only; a `.conf` holds a single plugin.
 fn read_file_name(value: ConfigValue<'_>) -> Option<FileName> {
-    let name: FileName = value.parse("")?;
+    let name: FileName = value.parse()?;
     match name.as_str().strip_suffix(".conflist") {
         Some(stem) if !stem.is_empty() => Some(name),
         _ => value.reject(format!(
@@ -62,7 +62,7 @@ fn read_file_name(value: ConfigValue<'_>) -> Option<FileName> {
 
 /// Who may write a conflist decides what root runs on every pod start.
 fn read_file_mode(value: ConfigValue<'_>) -> Option<FileMode> {
-    let mode: FileMode = value.parse("")?;
+    let mode: FileMode = value.parse()?;
     if mode.bits() & 0o400 == 0 || mode.bits() & 0o022 != 0 {
         return value.reject(format!(
             "\"{mode}\" must let the owner read and nobody else write; use \"0600\" or \"0644\""

@@ -223,8 +223,16 @@ impl<'a> ConfigValue<'a> {
         }
     }
 
+    /// The text read as something else.
+    pub(super) fn parse<T>(self) -> Option<T>
+    where
+        T: FromStr<Err: Display>,
+    {
+        self.parse_or_suggest("")
+    }
+
     /// The text read as something else; `fix` ends the message if that fails.
-    pub(super) fn parse<T>(self, fix: &str) -> Option<T>
+    pub(super) fn parse_or_suggest<T>(self, fix: &str) -> Option<T>
     where
         T: FromStr<Err: Display>,
     {

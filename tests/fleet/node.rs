@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use cni_keeper::retry::{Health, Refetch, Rounds, RoundsPolicy, Spread};
+use cni_keeper::retry::{Refetch, Rounds, RoundsPolicy, ServerHealth, Spread};
 
 /// The settings of an agent for downloads; the defaults of the configuration.
 #[derive(Debug, Clone)]
@@ -31,7 +31,7 @@ impl Default for Settings {
 
 pub(crate) struct Node {
     pub(crate) spread: Spread,
-    pub(crate) health: Health,
+    pub(crate) health: ServerHealth,
     pub(crate) refetch: Refetch,
     /// The artifacts that it has not got yet, by number.
     pub(crate) wanted: Vec<usize>,
@@ -45,7 +45,7 @@ impl Node {
     pub(crate) fn new(number: usize, artifacts: usize) -> Self {
         Self {
             spread: Spread::for_node(&format!("node-{number}")),
-            health: Health::default(),
+            health: ServerHealth::default(),
             refetch: Refetch::default(),
             wanted: (0..artifacts).collect(),
             download: None,

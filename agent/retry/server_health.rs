@@ -14,12 +14,12 @@ const REST: Duration = Duration::from_secs(60);
 ///
 /// It only changes the order: a server that is down is asked after all others.
 #[derive(Debug, Default)]
-pub struct Health {
+pub struct ServerHealth {
     /// Until when each of them is down.
     down: BTreeMap<String, Instant>,
 }
 
-impl Health {
+impl ServerHealth {
     /// A request to a server failed.
     pub fn record_failure(&mut self, server: &str, kind: FailureKind, now: Instant) {
         if is_of_server(kind) {
@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn a_server_is_down_for_a_while_and_up_once_it_works() {
-        let (mut health, start) = (Health::default(), Instant::now());
+        let (mut health, start) = (ServerHealth::default(), Instant::now());
         assert!(!health.is_down(MIRROR, start));
         health.record_failure(MIRROR, FailureKind::Timeout, start);
         assert!(health.is_down(MIRROR, start));
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn a_server_that_answers_is_not_down_whatever_it_says() {
-        let (mut health, now) = (Health::default(), Instant::now());
+        let (mut health, now) = (ServerHealth::default(), Instant::now());
         for kind in [
             FailureKind::Status(404),
             FailureKind::Status(503),
