@@ -1,4 +1,4 @@
-//! What can go wrong with the agent's own state.
+//! Failures of the state directory.
 
 use std::path::PathBuf;
 
@@ -11,10 +11,10 @@ pub enum StoreError {
     /// The file system refused.
     #[error(transparent)]
     Host(#[from] HostError),
-    /// Somebody else may write to the state directory, and so decide what plugins must be.
+    /// Other users may write to the state directory, and so decide what plugins must be.
     #[error(
-        "{} belongs to uid {uid} and has mode {mode:04o}, so that others can change what is known of the plugins; \
-         look at what is in it, then chown it to {owner} and chmod it to 0700",
+        "{} belongs to uid {uid} and has mode {mode:04o}, so that other users can change what the agent knows of the plugins; \
+         check its content, then chown it to {owner} and chmod it to 0700",
         path.display()
     )]
     Exposed {
@@ -27,7 +27,7 @@ pub enum StoreError {
         /// Who should own it.
         owner: u32,
     },
-    /// The ledger is there and is not one.
+    /// The ledger exists and cannot be parsed.
     #[error(
         "{} is damaged ({source}); move it away and run again: files placed before are then no longer known as ours",
         path.display()
@@ -35,7 +35,7 @@ pub enum StoreError {
     Damaged {
         /// The ledger.
         path: PathBuf,
-        /// Where it stops making sense.
+        /// The error of the JSON parser.
         #[source]
         source: serde_json::Error,
     },
@@ -47,18 +47,18 @@ pub enum StoreError {
     Newer {
         /// The ledger.
         path: PathBuf,
-        /// The schema that it says it has.
+        /// The schema of the file.
         schema: u64,
-        /// The schema known here.
+        /// The newest schema that this version knows.
         known: u64,
     },
-    /// A blob that is not in the store.
+    /// The store does not have a blob.
     #[error("{} is not in the store; fetch its artifact again", path.display())]
     Missing {
         /// Where it would be.
         path: PathBuf,
     },
-    /// A file that does not hold the content expected of it.
+    /// A file does not have the expected content.
     #[error("{} holds {actual} instead of {expected}; fetch its artifact again", path.display())]
     Corrupt {
         /// The file.

@@ -2,19 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::io::Write;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
+use super::state_file::{StateFile, replace_state_file};
 use crate::host::{Dir, HostError};
-use crate::model::{FileMode, FileName, ManagedDir, Owner, Pin, Sha256};
+use crate::model::{FileName, ManagedDir, Owner, Pin, Sha256};
 
 const SCHEMA: u64 = 1;
-const FILE: &str = "ledger.json";
 /// A file needs some hundred bytes. A larger ledger was not written by the agent.
-const MAX_SIZE: u64 = 4 << 20;
+const FILE: StateFile = StateFile {
+    file: "ledger.json",
+    largest: 4 << 20,
+};
 
 /// The artifact that a plugin came from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -249,12 +251,12 @@ impl Ledger {
     /// When the file exists and cannot be read, is damaged, or has a later version. It is never reset, because files
     /// that we placed would then become foreign without notice.
     pub fn load(state: &Dir) -> Result<Self, StoreError> {
-        let bytes = match state.read_file(OsStr::new(FILE), MAX_SIZE) {
+        let bytes = match state.read_file(OsStr::new(FILE.file), FILE.largest) {
             Ok(bytes) => bytes,
             Err(error) if error.is_absent() => return Ok(Self::default()),
             Err(error) => return Err(error.into()),
         };
-        let path = || state.path().join(FILE);
+        let path = || state.path().join(FILE.file);
         let damaged = |source| StoreError::Damaged {
             path: path(),
             source,
@@ -277,21 +279,10 @@ impl Ledger {
     /// When a step of the writing fails. The file is then the old ledger or, if only the last step failed, this one
     /// ("durability uncertain").
     pub fn save(&self, state: &Dir, owner: Owner) -> Result<(), StoreError> {
-        let fail = |error| HostError::new("write", state.path().join(FILE), error);
         let mut text = serde_json::to_vec_pretty(self)
-            .map_err(std::io::Error::from)
-            .map_err(fail)?;
+            .map_err(|error| HostError::new("write", state.path().join(FILE.file), error))?;
         text.push(b'\n');
-        if state
-            .read_file(OsStr::new(FILE), MAX_SIZE)
-            .is_ok_and(|there| there == text)
-        {
-            return Ok(());
-        }
-        let mut temp = state.create_temp()?;
-        temp.write_all(&text).map_err(fail)?;
-        temp.publish(state, &FileName::fixed(FILE), FileMode::PRIVATE, owner)?;
-        Ok(state.sync()?)
+        Ok(replace_state_file(state, owner, FILE, &text)?)
     }
 }
 

@@ -17,6 +17,7 @@ mod node;
 mod notes;
 mod pins;
 mod spares;
+mod state_file;
 
 pub use blobs::{Placement, Store, StoreContents, Trust};
 pub use error::StoreError;

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::notes::{StateFile, read_state_file};
+use super::notes::read_state_file;
+use super::state_file::StateFile;
 use super::{Store, StoreError};
 use crate::host::{Host, HostError};
 use crate::model::NodeFacts;

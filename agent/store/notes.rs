@@ -1,42 +1,24 @@
 //! Small files of the state directory besides the ledger. They save answers, so that a restart does not ask again.
 
 use std::ffi::OsStr;
-use std::io::Write as _;
 use std::path::Path;
 
 use super::blobs::must_be_private;
+use super::state_file::{StateFile, replace_state_file};
 use super::{Store, StoreError};
 use crate::host::{Host, HostError};
-use crate::model::{FileMode, FileName};
-
-/// One such file.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct StateFile {
-    pub(super) file: &'static str,
-    /// The largest size that is read, in bytes.
-    pub(super) largest: u64,
-}
+use crate::model::FileName;
 
 impl Store {
-    /// Replaces a file atomically, with mode 0600. Nothing is written if its content has not changed.
+    /// Saves a value as JSON, as [`replace_state_file`] does.
     pub(super) fn write_state_file(
         &self,
         note: StateFile,
         value: &impl serde::Serialize,
     ) -> Result<(), StoreError> {
-        let fail = |error| HostError::new("write", self.state.path().join(note.file), error);
         let text = serde_json::to_vec(value)
-            .map_err(std::io::Error::from)
-            .map_err(fail)?;
-        let there = self.state.read_file(OsStr::new(note.file), note.largest);
-        if there.is_ok_and(|there| there == text) {
-            return Ok(());
-        }
-        let mut temp = self.state.create_temp()?;
-        temp.write_all(&text).map_err(fail)?;
-        let name = FileName::fixed(note.file);
-        temp.publish(&self.state, &name, FileMode::PRIVATE, self.owner)?;
-        Ok(self.state.sync()?)
+            .map_err(|error| HostError::new("write", self.state.path().join(note.file), error))?;
+        Ok(replace_state_file(&self.state, self.owner, note, &text)?)
     }
 
     /// Removes a file, if it exists.

@@ -290,7 +290,7 @@ fn a_state_directory_that_others_can_write_to_is_refused() {
         for command in ["install --offline", "plan", "verify", "uninstall"] {
             node.run(command)
                 .exits(2)
-                .says("so that others can change what is known of the plugins")
+                .says("so that other users can change what the agent knows of the plugins")
                 .says("chmod it to 0700");
         }
         assert_eq!(before, node.tree(), "{mode:o}");
