@@ -174,7 +174,7 @@ fn read_signature(
     let fields = value.fields(&["publicKey", "url", "value"])?;
     let fix = "write the key in PEM, as cosign public-key prints it, behind a |";
     let key = fields.require("publicKey", fix);
-    let key = key.and_then(|key| key.parse::<BlobKey>());
+    let key = key.and_then(ConfigValue::parse::<BlobKey>);
     let location = match (fields.get("url"), fields.get("value")) {
         (Some(url), None) => {
             read_signature_url(url, placeholders, context).map(SignatureLocation::At)

@@ -50,7 +50,7 @@ fn read_described_member(
     let fields = item.fields(&["member", "as", "sha256"])?;
     let before = item.problems().count();
     let sha256 = fields.read("sha256", |pin| read_member_pin(pin, placeholders.arch));
-    let alias = fields.read("as", |name| name.parse::<PluginName>());
+    let alias = fields.read("as", ConfigValue::parse::<PluginName>);
     let (path, plugin) = match format {
         Format::Raw => read_raw_member(&fields, alias)?,
         _ => read_archive_member(&fields, format, placeholders, alias)?,

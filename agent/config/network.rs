@@ -33,8 +33,8 @@ pub(super) fn read_network(value: ConfigValue<'_>) -> Option<NetworkSettings> {
     let file_mode = fields.read_or("fileMode", FileMode::PRIVATE, read_file_mode);
     let requires = fields.read_list("requires", read_gate);
     let facts = fields.read_list("facts", read_fact_source);
-    let reserved = fields.read_list("reserved", |range| range.parse::<Cidr>());
-    let pod_ranges = fields.read_list("podRanges", |range| range.parse::<Cidr>());
+    let reserved = fields.read_list("reserved", ConfigValue::parse::<Cidr>);
+    let pod_ranges = fields.read_list("podRanges", ConfigValue::parse::<Cidr>);
     check_not_reserved(&fields, &pod_ranges, &reserved);
     let fix = "write the network configuration list to install, or leave 'network' out to install plugins only";
     let conflist = fields.require("conflist", fix).and_then(read_conflist);

@@ -37,7 +37,7 @@ fn read_list(trust: ConfigValue<'_>, mirrors: &Mirrors) -> Option<PinList> {
     let fix = "copy the line of minisign.pub that begins with RW";
     let key = fields.require("publicKey", fix);
     Some(PinList {
-        key: key.and_then(|key| key.parse::<ListKey>())?,
+        key: key.and_then(ConfigValue::parse::<ListKey>)?,
         sources: sources?,
     })
 }

@@ -138,11 +138,11 @@ async fn learn_pin(
     declared: &Artifact<DeclaredPin>,
     offline: bool,
 ) -> Result<(Artifact, Vec<SourceFailure>), ReconcileError> {
-    let means = fetch_means(&state.observer, offline, &());
+    let options = fetch_options(&state.observer, offline, &());
     let ResolvedPin {
         pin,
         failed_sources,
-    } = fetch::resolve_pin(declared, &means).await?;
+    } = fetch::resolve_pin(declared, &options).await?;
     tracing::info!(
         artifact = declared.name,
         version = declared.version,
@@ -160,7 +160,7 @@ async fn learn_pin(
 }
 
 /// What asking sources takes, as it is declared.
-fn fetch_means<'a>(
+fn fetch_options<'a>(
     observer: &'a Observer,
     offline: bool,
     progress: &'a dyn DownloadProgress,
@@ -196,10 +196,10 @@ async fn download_verified(
             version: artifact.version.clone(),
         });
     }
-    let means = fetch_means(&state.observer, offline, progress);
+    let options = fetch_options(&state.observer, offline, progress);
     let temps = state.store.temp_dir();
     let spool = || temps.create_spool().map_err(|error| error.source);
-    match fetch::download(artifact, &means, &spool).await {
+    match fetch::download(artifact, &options, &spool).await {
         Ok(fetched) => Ok(fetched),
         // Only here it is known where the nameless file lies.
         Err(FetchError::Spool { source, .. }) => {
@@ -222,7 +222,7 @@ fn unpack_into_store(
     store: &Store,
 ) -> Result<Measured, ReconcileError> {
     let (complete, arriving) = channel::<Temp>();
-    let mut intake = BlobSink {
+    let mut sink = BlobSink {
         artifact,
         store,
         complete,
@@ -241,13 +241,13 @@ fn unpack_into_store(
             .map_err(|error| {
                 HostError::new("start a thread for", store.temp_dir().path(), error)
             })?;
-        let read = fetch::read_members(content, artifact, &UnpackLimits::default(), &mut intake);
+        let read = fetch::read_members(content, artifact, &UnpackLimits::default(), &mut sink);
         let BlobSink {
             complete,
             measured,
             refused,
             ..
-        } = intake;
+        } = sink;
         // With nothing more to come, the other thread ends.
         drop(complete);
         sealing
