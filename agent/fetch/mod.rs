@@ -1,10 +1,10 @@
 //! Getting an artifact: download, verify the pin, then read the wanted members.
 //!
-//! [`download`] leads to a [`Verified`], and [`read_members`] takes nothing else: no byte is decompressed before the
+//! [`download()`] leads to a [`Verified`], and [`read_members`] takes nothing else: no byte is decompressed before the
 //! pinned digest matched. Both ends are small traits: a [`DownloadSpool`] takes the archive's bytes, a [`MemberSink`]
 //! the plugins', a [`FileSource`] opens `file://` sources.
 //!
-//! The way of a blob: [`download`] asks its sources in rounds, each attempt writes a partial blob, `verify_digest`
+//! The way of a blob: [`download()`] asks its sources in rounds, each attempt writes a partial blob, `verify_digest`
 //! compares it with the pin, [`read_members`] unpacks it.
 //!
 //! The rooms, of which each imports only from those before it:

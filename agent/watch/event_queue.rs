@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use super::hint::{Hint, PathFilter};
 use crate::host::DirIdentity;
 
-/// EventQueue by the thread that reads the events and the event loop that waits for hints.
+/// The hints that wait: the thread that reads the events adds to them, and the event loop takes them.
 #[derive(Default)]
 pub(super) struct EventQueue {
     state: Mutex<QueueState>,
