@@ -16,7 +16,7 @@
 //! | `download` | artifacts into the store |
 //! | `apply` | steps onto the disk |
 //! | `maintenance` | copies of plugins in the store, and reading plugins anew |
-//! | `reconciler` | the passes |
+//! | `reconciler`, `report` | the passes, and what they report |
 //! | `uninstall` | taking away what is ours |
 
 mod apply;
@@ -34,6 +34,7 @@ mod observe;
 mod precedence;
 mod probes;
 mod reconciler;
+mod report;
 mod state_lock;
 mod status;
 mod uninstall;
@@ -47,5 +48,6 @@ pub use maintenance::{Maintenance, MaintenanceOutcome};
 pub use network::{NotRendered, RenderedConflist};
 pub use observe::ObservedState;
 pub use probes::ask_gates;
-pub use reconciler::{AppliedSteps, FilesInBackoff, InstallReport, PassReport, Reconciler};
+pub use reconciler::Reconciler;
+pub use report::{AppliedSteps, FilesInBackoff, InstallReport, PassReport};
 pub use uninstall::{RemovalOutcome, UninstallReport, uninstall};

@@ -7,19 +7,18 @@ use std::time::Instant;
 use super::apply::StepApplier;
 use super::context::Context;
 use super::download::{DownloadOptions, DownloadedArtifact, StoredArtifact, download_artifact};
-use super::drift::{FileDrift, list_drifts};
+use super::drift::list_drifts;
 use super::error::{ReconcileError, run_blocking};
 use super::maintenance::{self, Maintenance, MaintenanceOutcome};
 use super::network::{NotRendered, ObservedNetwork, observe_network};
 use super::observe::{ObservedState, Observer};
 use super::probes::{ProbeAnswers, ask_gates, ask_plugins};
+use super::report::{AppliedSteps, FilesInBackoff, InstallReport, PassReport};
 use super::state_lock::StateLock;
 use super::status::{build_directory_view, build_snapshot};
 use crate::cni::check_plugin_versions;
 use crate::config::DriftPolicy;
-use crate::model::{
-    Artifact, Directory, FileName, FileState, ManagedDir, Pin, PluginName, Sha256, Snapshot,
-};
+use crate::model::{Artifact, FileName, FileState, Pin, PluginName, Sha256, Snapshot};
 use crate::plan::Step;
 use crate::runtime::{ExpectedNetwork, real_dir};
 use crate::store::Ledger;
@@ -38,66 +37,8 @@ pub struct Reconciler {
     answers: ProbeAnswers,
     /// Downloads that no pass has recorded in the ledger yet.
     stored: Vec<StoredArtifact>,
-    /// What is ours, as of the last look: the state directory may be removed under our hands.
+    /// What is ours, as of the last observation. It is kept in memory, since somebody may remove the state directory.
     ledger: Ledger,
-}
-
-/// Files that are left alone for now, by directory and name.
-pub type FilesInBackoff = BTreeSet<(ManagedDir, FileName)>;
-
-/// What a pass did.
-#[derive(Debug, Default)]
-pub struct AppliedSteps {
-    /// What was wrong before anything was done.
-    pub before: Vec<FileDrift>,
-    /// What was done, in order.
-    pub steps: Vec<Step>,
-    /// Whether what was placed has just been downloaded.
-    pub downloaded: bool,
-    /// When that was durable; `None` where nothing was done.
-    pub applied_at: Option<Instant>,
-    /// What kept the pass from doing more.
-    pub failure: Option<ReconcileError>,
-    /// Whether a stored copy turned out to be damaged, so that another pass is due at once.
-    pub again: bool,
-}
-
-/// What a pass did, and what is true afterwards.
-#[derive(Debug)]
-pub struct PassReport {
-    /// What was done.
-    pub applied: AppliedSteps,
-    /// When the look began that the rest was derived from.
-    pub began: Instant,
-    /// What is wrong now.
-    pub after: Vec<FileDrift>,
-    /// What is true now.
-    pub snapshot: Snapshot,
-    /// The configuration directory as the runtimes see it.
-    pub directory: Option<Directory>,
-    /// What has to be downloaded.
-    pub wanted: Vec<Artifact<DeclaredPin>>,
-    /// Whether something is awaited that no event announces: a gate, a fact, a plugin that gives no answer.
-    pub waits: bool,
-    /// Whether what it waits for are values of the conflist.
-    pub waits_for_facts: bool,
-    /// The name of the declared network, where it is known: drop-ins lie in a directory of that name.
-    pub network: Option<String>,
-    /// What the runtime must have loaded, where the conflist is as declared.
-    pub expected: Option<ExpectedNetwork>,
-}
-
-/// What `install` did, and what is true afterwards.
-#[derive(Debug)]
-pub struct InstallReport {
-    /// What was downloaded.
-    pub fetched: Vec<DownloadedArtifact>,
-    /// The steps that were taken on disk, in order.
-    pub steps: Vec<Step>,
-    /// What is true now.
-    pub snapshot: Snapshot,
-    /// What kept an artifact from being fetched or unpacked; the rest was done all the same.
-    pub failures: Vec<ReconcileError>,
 }
 
 /// What came of the downloads that a pass made itself.
@@ -110,7 +51,7 @@ struct InlineDownloads {
 /// What is gathered while the steps of one pass are applied.
 #[derive(Default)]
 struct ApplyProgress {
-    /// Blobs that this process wrote or proved itself.
+    /// Blobs that this process wrote itself.
     proven: BTreeSet<Sha256>,
     in_backoff: FilesInBackoff,
     steps: Vec<Step>,
