@@ -409,6 +409,8 @@ class Noticed(unittest.TestCase):
         ("confinement", "overlays/openshift", first("SecurityContextConstraints", "volumes", ["*"])),
         ("resources", "base", change("agent/resources/limits/memory", "1Gi")),
         ("resources", "base", change("agent/resources", None)),
+        ("resources", "base", change("agent/resources/limits/cpu", "200m")),
+        ("resources", "base", change("agent/resources/requests/cpu", None)),
         ("token", "base", change("pod/automountServiceAccountToken", True)),
         ("token", "base", first("ServiceAccount", "automountServiceAccountToken", True)),
         ("token", "base", change("pod/serviceAccountName", "default")),
