@@ -46,6 +46,9 @@ EVERYTHING = {
         {"path": "/run/gate", "mountPropagation": "HostToContainer"},
     ],
     "kubernetesApi": {"enabled": True},
+    "clusterCIDR": "10.244.0.0/16",
+    "nodeRanges": {"enabled": True, "image": {"tag": "v1.36.2"}},
+    "flanneld": {"enabled": True, "image": {"repository": "registry.example/flannel"}},
     "uninstall": False,
     "proxySecret": "proxy",
     "caConfigMap": "authorities",
@@ -243,6 +246,9 @@ class Refusals(unittest.TestCase):
         'hostDirectories=[{"path":"opt/cni"}]': ["/hostDirectories/0/path", "does not match pattern"],
         'hostDirectories=[{"path":"/opt/cni","mode":"ro"}]': ["/hostDirectories/0", "mode", "not allowed"],
         "hostDirectories=[]": ["/hostDirectories", "minItems"],
+        'clusterCIDR="10.244.0.0"': ["/clusterCIDR", "does not match pattern"],
+        'nodeRanges={"enable":true}': ["/nodeRanges", "enable", "not allowed"],
+        'flanneld={"image":{"tag":"v1:2"}}': ["/flanneld/image/tag", "does not match pattern"],
         'proxySecret="http://proxy:3128"': ["/proxySecret", "does not match pattern"],
         'seed="registry.example/cni-seed:1"': ["/seed", "want object"],
         'seed={"directory":"var/lib/seed"}': ["/seed/directory", "does not match pattern"],
@@ -304,6 +310,8 @@ class Refusals(unittest.TestCase):
             "config.runtime.endpoint, /run/containerd/containerd.sock; add /run/containerd"
         ],
         'config={"network":{"facts":[{"kubernetes":"node"}]}}': ["config.network.facts", "kubernetesApi.enabled=true"],
+        'nodeRanges={"enabled":true}': ["nodeRanges.enabled", "set clusterCIDR"],
+        'flanneld={"enabled":true}': ["flanneld.enabled", "set clusterCIDR"],
         'config={"kubernetes":{"events":true}}': ["config.kubernetes", "kubernetesApi.enabled=true"],
         'podMonitor={"enabled":true}': ["podMonitor.enabled", "set config.http.metricsListen"],
         'hostDirectories=["/opt/cni","/opt/cni/bin","/etc/cni"]': ["/opt/cni/bin is config.paths.binDir", "alone, /opt/cni"],
@@ -430,6 +438,12 @@ class Chart(unittest.TestCase):
                 facts = {"facts": [{"values": {"node.podCIDR": "10.244.0.0/24", "romana.etcdEndpoints": []}}]}
                 given = helm.rendered({"config": config | {"artifacts": [artifact], "network": facts}})["NOTES.txt"]
                 self.assertNotIn("FIRST", given)
+
+    def test_the_notes_ask_for_the_range_of_nodes(self):
+        platform = helm.values_of([helm.CHART / "platforms/aks-byocni-flannel.yaml"])
+        notes = helm.rendered(platform)["NOTES.txt"]
+        self.assertIn("\n  clusterCIDR: the range that the pods", notes)
+        self.assertNotIn("\n  clusterCIDR:", helm.rendered(platform | {"clusterCIDR": "10.244.0.0/16"})["NOTES.txt"])
 
     def test_big_numbers_stay_whole(self):
         self.assertEqual(daemonset({"terminationGracePeriodSeconds": 10**7})["terminationGracePeriodSeconds"], 10**7)

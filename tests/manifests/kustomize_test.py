@@ -17,6 +17,7 @@ from functools import cache, reduce
 from operator import getitem
 from pathlib import Path
 
+import companions
 import rules
 import schemas
 import yaml
@@ -75,6 +76,18 @@ def deployments():
         yield (*below, component)
     yield ("overlays/aks-byocni", "components/kubernetes-reports", "components/kubernetes-taint")
     yield ("overlays/k3s", "components/uninstall")
+
+
+def filled_in_copy(name, cidr):
+    """A copy of an overlay, made elsewhere and with its pod-range.yaml filled in."""
+    directory = MANIFESTS / "overlays" / name
+    with tempfile.TemporaryDirectory() as copied:
+        for file in directory.iterdir():
+            text = file.read_text(encoding="utf-8")
+            text = re.sub(r'"FILL-IN: .*"', cidr, text) if file.name == "pod-range.yaml" else text
+            text = text.replace("../..", os.path.relpath(MANIFESTS, copied))
+            (Path(copied) / file.name).write_text(text, encoding="utf-8")
+        return kustomize(copied)
 
 
 def validate(text):
@@ -221,6 +234,36 @@ class Rendered(unittest.TestCase):
         report = subprocess.run(["bash", "-euc", fresh + script], capture_output=True, check=True, text=True).stdout
         self.assertEqual(re.findall(r'podCIDR": "(.*?)"', report), ["10.244.0.0/24", "10.244.1.0/24"])
 
+    def test_one_range_reaches_both_that_need_it(self):
+        """As the overlay says: an operator fills in pod-range.yaml, and node-ranges and flanneld get the same."""
+        for answer in (None, "10.248.0.0/14"):
+            objects = rendered("overlays/aks-byocni-flannel") if not answer else filled_in_copy("aks-byocni-flannel", answer)
+            ranges = companions.container(objects, companions.NODE_RANGES)["env"]
+            data = companions.the(objects, companions.FLANNELD, "ConfigMap")["data"]
+            expected = answer or ranges[0]["value"]
+            self.assertRegex(expected, "^(10.248|FILL-IN: )")
+            self.assertEqual(ranges, [{"name": "CLUSTER_CIDR", "value": expected}])
+            self.assertEqual(
+                {name: json.loads(text) for name, text in data.items()},
+                {"net-conf.json": {"Network": expected, "Backend": {"Type": "vxlan"}}},
+            )
+            self.assertEqual([one for one in objects if one["metadata"]["name"] == "pod-range"], [])
+
+    def test_nobody_but_node_ranges_gives_a_node_its_range(self):
+        for parts in deployments():
+            patches = {
+                (one["metadata"]["name"], right)
+                for one in rendered(*parts)
+                if one["kind"] == "ClusterRole"
+                for right in companions.granted(one)
+                if right[1:3] in (("nodes", "patch"), ("nodes", "update"))
+            }
+            with self.subTest(parts):
+                allowed = {("cni-keeper-node-ranges", ("", "nodes", "patch", ()))}
+                if "components/kubernetes-taint" in parts:
+                    allowed.add(("cni-keeper", ("", "nodes", "patch", ())))
+                self.assertLessEqual(patches, allowed)
+
     def test_the_readme_lists_them_all(self):
         text = (MANIFESTS / "README.md").read_text(encoding="utf-8")
         listed = set(re.findall(r"\]\(((?:overlays|components)/[^)]+)\)", text))
@@ -247,6 +290,11 @@ class Configurations(unittest.TestCase):
     def test_only_what_the_operator_alone_knows_is_asked_for(self):
         asked = {
             "overlays/aks-byocni": {"artifacts[0].sources[0]", "network.podRanges[0]"},
+            "overlays/aks-byocni-flannel": {
+                "artifacts[0].sources[0]",
+                "artifacts[1].sources[0]",
+                "network.podRanges[0]",
+            },
             "overlays/mke-unmanaged": {"artifacts[0].sources[0]", "network.podRanges[0]"},
             "overlays/k3s": set(),
             "overlays/microk8s": set(),
@@ -260,7 +308,11 @@ class Configurations(unittest.TestCase):
             self.assertEqual({place(keys) for _, keys, _ in open_questions(text)}, places, directory)
 
     def test_aks_refuses_the_ranges_that_azure_keeps(self):
-        config = answered(rules.configuration(rendered("overlays/aks-byocni")))
+        for platform in ("aks-byocni", "aks-byocni-flannel"):
+            with self.subTest(platform):
+                self.refuses_the_ranges_that_azure_keeps(answered(rules.configuration(rendered(f"overlays/{platform}"))))
+
+    def refuses_the_ranges_that_azure_keeps(self, config):
         for taken in ("169.254.0.0/16", "172.30.0.0/16", "172.31.0.0/16", "192.0.2.0/24"):
             config["network"]["podRanges"] = [taken]
             code, report = validate(yaml.safe_dump(config))
@@ -273,9 +325,10 @@ class Configurations(unittest.TestCase):
         self.assertTrue(any("172.30.0.0/16" in error for error in report["errors"]), report["errors"])
 
     def test_images_of_platforms_keep_their_own_plugins(self):
-        for platform in ("aks-byocni", "gke-cos"):
+        for platform in ("aks-byocni", "aks-byocni-flannel", "gke-cos"):
             config = yaml.safe_load(rules.configuration(rendered(f"overlays/{platform}")))
-            self.assertEqual([artifact["ifPresent"] for artifact in config["artifacts"]], ["keep"])
+            kept = {artifact["name"]: artifact.get("ifPresent") for artifact in config["artifacts"]}
+            self.assertEqual(kept["cni-plugins"], "keep")
 
     def test_without_a_way_out_the_bundle_of_the_image_is_asked(self):
         """tests/suite proves that a bundle is enough; this checks that the agent asks the bundle of the image."""
@@ -338,6 +391,23 @@ def change(path, value):
     """One field of the pod, or of its container: `agent/…`."""
     whose, _, rest = path.partition("/")
     return at({"agent": rules.agent, "pod": rules.pod}[whose], rest, value)
+
+
+def beside(which, kind, path, value):
+    """A change of an object of a companion; `pod/…` and `container/…` of its pod."""
+    places = {"pod": companions.pod, "container": companions.container}
+    whose, _, rest = path.partition("/")
+    if whose in places:
+        return at(lambda objects: places[whose](objects, which), rest, value)
+    return at(lambda objects: companions.the(objects, which, kind), path, value)
+
+
+def ranges(kind, path, value):
+    return ("overlays/aks-byocni-flannel", beside(companions.NODE_RANGES, kind, path, value))
+
+
+def flanneld(kind, path, value):
+    return ("overlays/aks-byocni-flannel", beside(companions.FLANNELD, kind, path, value))
 
 
 def spec(path, value):
@@ -439,6 +509,35 @@ class Noticed(unittest.TestCase):
         ("beside", "base", lambda objects: rules.agent(objects)["env"].append({"name": "CNI_KEEPER_SEEDS", "value": "/seed"})),
     ]
 
+    BESIDE = [
+        ("what_it_is_made_of", *flanneld("DaemonSet", "pod/initContainers", [])),
+        ("what_it_is_made_of", *ranges("Role", "kind", "ClusterRole")),
+        ("labels_and_places", *ranges("Role", "metadata/namespace", "kube-system")),
+        ("labels_and_places", *flanneld("DaemonSet", "spec/selector/matchLabels", rules.SELECTOR)),
+        ("labels_and_places", *flanneld("ConfigMap", "metadata/name", "kube-flannel-cfg")),
+        ("program", *ranges("Deployment", "container/image", "registry.k8s.io/kube-controller-manager:latest")),
+        ("program", *ranges("Deployment", "container/args/0", "--controllers=*")),
+        ("program", *ranges("Deployment", "container/args/5", "--leader-elect-resource-name=kube-controller-manager")),
+        ("program", *ranges("Deployment", "container/livenessProbe/httpGet/host", None)),
+        ("program", *flanneld("DaemonSet", "container/readinessProbe", None)),
+        ("rights_are_least", *ranges("ClusterRole", "rules/0/verbs", ["get", "list", "watch", "patch"])),
+        ("rights_are_least", *ranges("ClusterRole", "rules/0/verbs", ["list", "watch"])),
+        ("rights_are_least", *ranges("Role", "rules/1/resourceNames", None)),
+        ("rights_are_least", *ranges("RoleBinding", "subjects/0/name", "default")),
+        ("rights_are_least", *flanneld("ClusterRoleBinding", "roleRef/name", "cluster-admin")),
+        ("rights_are_least", *flanneld("ClusterRole", "rules/1/resources", ["nodes"])),
+        ("token_of_its_own", *ranges("ServiceAccount", "automountServiceAccountToken", True)),
+        ("token_of_its_own", *ranges("Deployment", "pod/serviceAccountName", "cni-keeper")),
+        ("token_of_its_own", *flanneld("DaemonSet", "pod/volumes/3/projected/sources/0/serviceAccountToken/expirationSeconds", 86400)),
+        ("confined", *ranges("Deployment", "pod/securityContext/runAsUser", 0)),
+        ("confined", *flanneld("DaemonSet", "container/securityContext/privileged", True)),
+        ("confined", *flanneld("DaemonSet", "container/securityContext/capabilities/add/0", "SYS_ADMIN")),
+        ("confined", *flanneld("DaemonSet", "pod/volumes/1/hostPath/path", "/opt/cni/bin")),
+        ("before_the_network", *ranges("Deployment", "pod/hostNetwork", None)),
+        ("before_the_network", *ranges("Deployment", "pod/tolerations", [{"operator": "Exists"}])),
+        ("before_the_network", *flanneld("DaemonSet", "pod/tolerations", [{"key": "a", "operator": "Exists"}])),
+    ]
+
     MISSPELT = [
         change("agent/livenesProbe", {}),
         change("agent/securityContext/readOnlyRootFileSystem", True),
@@ -451,7 +550,7 @@ class Noticed(unittest.TestCase):
     ]
 
     def test_by_the_rules(self):
-        for number, (rule, directory, apply) in enumerate(self.CHANGES):
+        for number, (rule, directory, apply) in enumerate(self.CHANGES + self.BESIDE):
             with self.subTest(rule, number=number):
                 objects = copy.deepcopy(rendered(directory))
                 apply(objects)
@@ -459,7 +558,8 @@ class Noticed(unittest.TestCase):
                 self.assertIn(rule, found)
 
     def test_every_rule_has_something_to_notice(self):
-        self.assertEqual({rule for rule, _, _ in self.CHANGES}, {rule.__name__ for rule in rules.RULES})
+        for changes, module in ((self.CHANGES, rules), (self.BESIDE, companions)):
+            self.assertEqual({rule for rule, _, _ in changes}, {rule.__name__ for rule in module.RULES})
 
     def test_by_the_schemas(self):
         for number, apply in enumerate(self.MISSPELT):

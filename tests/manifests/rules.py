@@ -9,6 +9,7 @@ import subprocess
 from functools import cache
 from pathlib import Path, PurePosixPath
 
+import companions
 import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -45,7 +46,7 @@ def of_kind(objects, kind):
 
 
 def pod(objects):
-    return of_kind(objects, "DaemonSet")[0]["spec"]["template"]["spec"]
+    return of_kind(companions.without(objects), "DaemonSet")[0]["spec"]["template"]["spec"]
 
 
 def agent(objects):
@@ -371,4 +372,5 @@ RULES = (
 
 def broken(objects):
     """The rules that do not hold, each with what is wrong."""
-    return [f"{rule.__name__}: {what}" for rule in RULES for what in rule(objects)]
+    own = companions.without(objects)
+    return [f"{rule.__name__}: {what}" for rule in RULES for what in rule(own)] + list(companions.broken(objects))

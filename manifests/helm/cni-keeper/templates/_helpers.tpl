@@ -22,6 +22,14 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 
+{{/* The labels of a program beside the agent: the chart, the program's own name, and that of its part here. */}}
+{{- define "cni-keeper.companion" -}}
+app.kubernetes.io/name: {{ index . 1 }}
+app.kubernetes.io/component: {{ index . 2 }}
+app.kubernetes.io/part-of: cni-keeper
+app.kubernetes.io/managed-by: {{ (index . 0).Release.Service }}
+{{- end }}
+
 {{- define "cni-keeper.image" -}}
 {{- if .Values.image.digest -}}
 {{ .Values.image.repository }}@{{ .Values.image.digest }}
@@ -181,6 +189,11 @@ httpGet:
     {{- if and (hasPrefix $directory (default "" (last $file))) (not (get $.Values $value)) -}}
       {{- fail (printf "config.fetch.%s: nothing is mounted at %s; name the object that holds it as %s" (first $file) (last $file) $value) -}}
     {{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- range $key := list "nodeRanges" "flanneld" -}}
+  {{- if and (index $.Values $key).enabled (not $.Values.clusterCIDR) -}}
+    {{- fail (printf "%s.enabled: it needs the range that the pods of the cluster get their addresses from; set clusterCIDR, such as 10.244.0.0/16" $key) -}}
   {{- end -}}
 {{- end -}}
 {{- if and .Values.seed.image .Values.seed.directory -}}
