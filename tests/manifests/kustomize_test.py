@@ -187,7 +187,8 @@ class Rendered(unittest.TestCase):
         self.assertEqual(granted[2] - granted[1], {("nodes", "patch")})
 
     def test_all_the_platforms_are_there(self):
-        platforms = "aks-byocni mke-unmanaged k3s microk8s openshift gke-cos airgap-seed report-only".split()
+        platforms = "aks-byocni aks-byocni-flannel mke-unmanaged k0s rke2 k3s microk8s openshift gke-cos".split()
+        platforms += ["airgap-seed", "report-only"]
         self.assertLessEqual({f"overlays/{platform}" for platform in platforms}, set(kinds_of("Kustomization")))
 
     def test_an_operators_own_overlay_takes_any_of_them(self):
@@ -234,20 +235,22 @@ class Rendered(unittest.TestCase):
         report = subprocess.run(["bash", "-euc", fresh + script], capture_output=True, check=True, text=True).stdout
         self.assertEqual(re.findall(r'podCIDR": "(.*?)"', report), ["10.244.0.0/24", "10.244.1.0/24"])
 
-    def test_one_range_reaches_both_that_need_it(self):
-        """As the overlay says: an operator fills in pod-range.yaml, and node-ranges and flanneld get the same."""
-        for answer in (None, "10.248.0.0/14"):
-            objects = rendered("overlays/aks-byocni-flannel") if not answer else filled_in_copy("aks-byocni-flannel", answer)
-            ranges = companions.container(objects, companions.NODE_RANGES)["env"]
-            data = companions.the(objects, companions.FLANNELD, "ConfigMap")["data"]
-            expected = answer or ranges[0]["value"]
-            self.assertRegex(expected, "^(10.248|FILL-IN: )")
-            self.assertEqual(ranges, [{"name": "CLUSTER_CIDR", "value": expected}])
-            self.assertEqual(
-                {name: json.loads(text) for name, text in data.items()},
-                {"net-conf.json": {"Network": expected, "Backend": {"Type": "vxlan"}}},
-            )
-            self.assertEqual([one for one in objects if one["metadata"]["name"] == "pod-range"], [])
+    def test_one_range_reaches_all_that_need_it(self):
+        """As the overlays say: an operator fills in pod-range.yaml, and node-ranges and flanneld get the same."""
+        for name, has_ranges in (("aks-byocni-flannel", True), ("k0s", False)):
+            for answer in (None, "10.248.0.0/14"):
+                with self.subTest(name, answer=answer):
+                    objects = filled_in_copy(name, answer) if answer else rendered(f"overlays/{name}")
+                    data = companions.the(objects, companions.FLANNELD, "ConfigMap")["data"]
+                    self.assertEqual(list(data), ["net-conf.json"])
+                    declared = json.loads(data["net-conf.json"])
+                    self.assertEqual(declared, {"Network": declared["Network"], "Backend": {"Type": "vxlan"}})
+                    self.assertRegex(declared["Network"], f"^{answer}$" if answer else "^FILL-IN: ")
+                    self.assertEqual([one for one in objects if one["metadata"]["name"] == "pod-range"], [])
+                    self.assertEqual(bool(companions.parts(objects, companions.NODE_RANGES)), has_ranges)
+                    if has_ranges:
+                        given = companions.container(objects, companions.NODE_RANGES)["env"]
+                        self.assertEqual(given, [{"name": "CLUSTER_CIDR", "value": declared["Network"]}])
 
     def test_nobody_but_node_ranges_gives_a_node_its_range(self):
         for parts in deployments():
@@ -296,6 +299,8 @@ class Configurations(unittest.TestCase):
                 "network.podRanges[0]",
             },
             "overlays/mke-unmanaged": {"artifacts[0].sources[0]", "network.podRanges[0]"},
+            "overlays/k0s": {"network.podRanges[0]"},
+            "overlays/rke2": set(),
             "overlays/k3s": set(),
             "overlays/microk8s": set(),
             "overlays/openshift": {"network.podRanges[0]"},
