@@ -96,10 +96,17 @@ need_promtool() { need_unpacked promtool prometheus; }
 need_helm() {
   [[ $(uname -m) == x86_64 ]] || die 'the library of Helm exists for x86-64 only; run this there'
   local module=$target/tools/helm
-  export PYTHONPATH=$module
+  export PYTHONPATH=$module${PYTHONPATH:+:$PYTHONPATH}
   from_pypi helm "$module" install --target "$module"
   # The wheel holds the same library three times, 85 MB each.
   find "$module" -name 'libhelm_c.so.*' -delete
+}
+
+# Puts a grammar of PowerShell where python3 finds it, for tests/manifests/powershell.py.
+need_powershell_grammar() {
+  local module=$target/tools/powershell
+  export PYTHONPATH=$module${PYTHONPATH:+:$PYTHONPATH}
+  from_pypi powershell "$module" install --target "$module"
 }
 
 # Sets SCHEMAS to the file with the schemas of the API of many versions of Kubernetes, for tests/manifests/schemas.py.

@@ -3,6 +3,7 @@
 As in rules.py, each rule takes the objects and yields what is wrong, a line each. It looks at one companion.
 """
 
+import re
 from dataclasses import dataclass, field
 
 NAMESPACE = "cni-keeper"
@@ -27,6 +28,7 @@ class Companion:
     writable_root: bool = False
     # Paths of the node: which, and whether it may write there.
     paths: dict = field(default_factory=dict)
+    system: str = "linux"
 
 
 def rights(group, resource, verbs, names=()):
@@ -58,7 +60,15 @@ FLANNELD = Companion(
     writable_root=True,
     paths={"/run/flannel": True, "/run/xtables.lock": True},
 )
-COMPANIONS = {one.name: one for one in (NODE_RANGES, FLANNELD)}
+WINDOWS = Companion(
+    name="windows-kube-proxy",
+    program="windows-kube-proxy",
+    workload="DaemonSet",
+    image="mcr.microsoft.com/oss/kubernetes/windows-host-process-containers-base-image:v1.0.0",
+    kinds=("ConfigMap", "DaemonSet", "ServiceAccount"),
+    system="windows",
+)
+COMPANIONS = {one.name: one for one in (NODE_RANGES, FLANNELD, WINDOWS)}
 ARGUMENTS = {
     "node-ranges": [
         "--controllers=node-ipam-controller",
@@ -73,11 +83,13 @@ ARGUMENTS = {
         "--authentication-skip-lookup=true",
     ],
     "flanneld": ["--kube-subnet-mgr", "--ip-masq", "--healthz-ip=127.0.0.1", "--healthz-port=8081"],
+    "windows-kube-proxy": None,
 }
 # The probes that a companion must have, with what they ask.
 PROBES = {
     "node-ranges": {"livenessProbe": ("HTTPS", 9744, "/healthz")},
     "flanneld": {"livenessProbe": ("HTTP", 8081, "/healthz"), "readinessProbe": ("HTTP", 8081, "/readyz")},
+    "windows-kube-proxy": {},
 }
 
 
@@ -127,7 +139,9 @@ def labels_and_places(objects, companion):
             yield f"{one['kind']}: {one['metadata']['labels']}"
         if one["metadata"].get("namespace") != (None if whole else NAMESPACE):
             yield f"{one['kind']}: namespace {one['metadata'].get('namespace')}"
-        if one["metadata"]["name"] != (f"cni-keeper-{companion.name}" if whole else companion.name):
+        # kustomize may add a hash of its content to the name of a ConfigMap.
+        name = re.sub("-[a-z0-9]{10}$" if one["kind"] == "ConfigMap" else "$", "", one["metadata"]["name"])
+        if name != (f"cni-keeper-{companion.name}" if whole else companion.name):
             yield f"{one['kind']}: name {one['metadata']['name']}"
     spec = the(objects, companion, companion.workload)["spec"]
     if spec["template"]["metadata"]["labels"] != expected:
@@ -193,6 +207,24 @@ def confined(objects, companion):
     for key in ("hostPID", "hostIPC", "shareProcessNamespace"):
         if pod(objects, companion).get(key):
             yield key
+    mounted = {mount["name"]: not mount.get("readOnly") for mount in container(objects, companion)["volumeMounts"]}
+    paths = {v["hostPath"]["path"]: mounted[v["name"]] for v in pod(objects, companion)["volumes"] if "hostPath" in v}
+    if paths != companion.paths:
+        yield f"paths of the node: {paths}"
+    if companion.system == "windows":
+        yield from confined_on_windows(objects, companion)
+    else:
+        yield from confined_on_linux(objects, companion)
+
+
+def confined_on_windows(objects, companion):
+    """Kubernetes has nothing that confines a HostProcess container. So it gets no right and no token."""
+    expected = {"windowsOptions": {"hostProcess": True, "runAsUserName": "NT AUTHORITY\\SYSTEM"}}
+    if pod(objects, companion)["securityContext"] != expected or "securityContext" in container(objects, companion):
+        yield f"securityContext: {pod(objects, companion)['securityContext']}"
+
+
+def confined_on_linux(objects, companion):
     security = pod(objects, companion)["securityContext"]
     expected = {"runAsUser": companion.user, "runAsGroup": companion.user, "seccompProfile": {"type": "RuntimeDefault"}}
     if companion.user:
@@ -207,15 +239,12 @@ def confined(objects, companion):
         expected["readOnlyRootFilesystem"] = True
     if had != expected:
         yield f"securityContext: {had}"
-    mounted = {mount["name"]: not mount.get("readOnly") for mount in container(objects, companion)["volumeMounts"]}
-    paths = {v["hostPath"]["path"]: mounted[v["name"]] for v in pod(objects, companion)["volumes"] if "hostPath" in v}
-    if paths != companion.paths:
-        yield f"paths of the node: {paths}"
 
 
 def before_the_network(objects, companion):
     """It starts on a node that has no network yet, by the node's own addresses."""
     expected = {"hostNetwork": True, "dnsPolicy": "Default", "enableServiceLinks": False}
+    expected["nodeSelector"] = {"kubernetes.io/os": companion.system}
     for key, value in expected.items():
         if pod(objects, companion).get(key) != value:
             yield f"{key}: {pod(objects, companion).get(key)}"

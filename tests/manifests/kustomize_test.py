@@ -78,6 +78,14 @@ def deployments():
     yield ("overlays/k3s", "components/uninstall")
 
 
+def kustomized_text(text):
+    """The text of a kustomization beside a checkout in `cni-keeper`, as pages show it."""
+    with tempfile.TemporaryDirectory() as overlay:
+        text = text.replace("../cni-keeper/manifests", os.path.relpath(MANIFESTS, overlay))
+        (Path(overlay) / "kustomization.yaml").write_text(text, encoding="utf-8")
+        return kustomize(overlay)
+
+
 def filled_in_copy(name, cidr):
     """A copy of an overlay, made elsewhere and with its pod-range.yaml filled in."""
     directory = MANIFESTS / "overlays" / name
@@ -269,7 +277,9 @@ class Rendered(unittest.TestCase):
 
     def test_the_readme_lists_them_all(self):
         text = (MANIFESTS / "README.md").read_text(encoding="utf-8")
-        listed = set(re.findall(r"\]\(((?:overlays|components)/[^)]+)\)", text))
+        listed = {
+            target.removesuffix("/README.md") for target in re.findall(r"\]\(((?:overlays|components)/[^)]+)\)", text)
+        }
         there = {directory for kind in ("Kustomization", "Component") for directory in kinds_of(kind)}
         self.assertEqual(listed, {directory for directory in there if re.match("overlays|components", directory)})
 
@@ -415,6 +425,10 @@ def flanneld(kind, path, value):
     return ("overlays/aks-byocni-flannel", beside(companions.FLANNELD, kind, path, value))
 
 
+def windows(kind, path, value):
+    return ("windows", beside(companions.WINDOWS, kind, path, value))
+
+
 def spec(path, value):
     return first("DaemonSet", path, value)
 
@@ -540,6 +554,12 @@ class Noticed(unittest.TestCase):
         ("confined", *flanneld("DaemonSet", "pod/volumes/1/hostPath/path", "/opt/cni/bin")),
         ("before_the_network", *ranges("Deployment", "pod/hostNetwork", None)),
         ("before_the_network", *ranges("Deployment", "pod/tolerations", [{"operator": "Exists"}])),
+        ("labels_and_places", *windows("ConfigMap", "metadata/name", "windows-kube-proxy-")),
+        ("program", *windows("DaemonSet", "container/image", "mcr.microsoft.com/windows/servercore:ltsc2022")),
+        ("token_of_its_own", *windows("ServiceAccount", "automountServiceAccountToken", True)),
+        ("confined", *windows("DaemonSet", "pod/securityContext/windowsOptions/runAsUserName", "Administrator")),
+        ("confined", *windows("DaemonSet", "pod/volumes/0", {"name": "script", "hostPath": {"path": "C:\\"}})),
+        ("before_the_network", *windows("DaemonSet", "pod/nodeSelector", {"kubernetes.io/os": "linux"})),
         ("before_the_network", *flanneld("DaemonSet", "pod/tolerations", [{"key": "a", "operator": "Exists"}])),
     ]
 
@@ -557,7 +577,8 @@ class Noticed(unittest.TestCase):
     def test_by_the_rules(self):
         for number, (rule, directory, apply) in enumerate(self.CHANGES + self.BESIDE):
             with self.subTest(rule, number=number):
-                objects = copy.deepcopy(rendered(directory))
+                parts = ("base", "components/windows-kube-proxy") if directory == "windows" else (directory,)
+                objects = copy.deepcopy(rendered(*parts))
                 apply(objects)
                 found = [line.split(":")[0] for line in rules.broken(objects)]
                 self.assertIn(rule, found)
