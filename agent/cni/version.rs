@@ -8,6 +8,9 @@ pub const SPEC_VERSIONS: [&str; 7] = [
 /// What an absent or empty `cniVersion` means to libcni and to every plugin (`version.ParseVersion`).
 pub(super) const UNDECLARED: &str = "0.1.0";
 
+/// The newest version of the specification. libcni 1.1 takes no result of it.
+pub(super) const NEWEST: &str = "1.1.0";
+
 /// The newest version that libcni 1.2 and later support; they skip higher entries of `cniVersions`.
 const CURRENT: SpecVersion = (1, 1, 0);
 

@@ -3,7 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
 mod corpus;
+mod differential;
+mod generator;
+mod minimise;
+mod oracle;
 mod properties;
+mod stricter;
 
 use std::path::PathBuf;
 
@@ -14,6 +19,7 @@ use cni_keeper::cni::{
 use serde_json::{Value, json};
 
 use corpus::{bytes, cases, drop_ins, entries, flag, lay_out, text, texts};
+use stricter::STRICTER;
 
 /// The generations by the names that the corpus gives them.
 const GENERATIONS: [(&str, Libcni); 3] = [
@@ -218,46 +224,6 @@ fn described(outcome: &ChoiceOutcome) -> (Option<String>, Option<String>, Option
         ChoiceOutcome::Nothing => (None, None, None),
     }
 }
-
-/// What we refuse although every runtime accepts it: a part of the message, and the reason.
-const STRICTER: &[(&str, &str)] = &[
-    (
-        "the key is there twice",
-        "Go takes the last one without a word; whoever reads the file may take the first",
-    ),
-    (
-        "case does not tell them apart",
-        "the spelling decides which one libcni takes, and each plugin decides for itself",
-    ),
-    (
-        "it overrides the version",
-        "a null overrides nothing, but then the key says nothing either",
-    ),
-    (
-        "beyond 2^53",
-        "libcni passes numbers on as 64-bit floats, so the plugin gets another one",
-    ),
-    (
-        "not UTF-8",
-        "Go puts U+FFFD in its place, which nobody meant",
-    ),
-    (
-        "half of a \\u surrogate pair",
-        "Go puts U+FFFD in its place, which nobody meant",
-    ),
-    (
-        "it nests deeper",
-        "nothing real does, and a plugin's own JSON reader may not follow",
-    ),
-    (
-        "ADD can fail with a name of",
-        "175 to 185 bytes work with eth0, but not with the longest interface names",
-    ),
-    (
-        "take it for the result",
-        "the recorded plugins ignore prevResult; real ones believe it",
-    ),
-];
 
 /// Whether every supported runtime loads it and ADD works; `None` if that depends on a plugin.
 fn works(case: &Value) -> Option<bool> {

@@ -92,6 +92,10 @@ fn versions_are_ones_that_plugins_support() {
         &with("\"cniVersion\": \"1.0.0\",", ""),
         "warning: cniVersion: containerd 1.7 does not read cniVersions",
     );
+    only(
+        &with(declared, "\"cniVersion\": \"1.1.0\""),
+        "warning: cniVersion: containerd 1.7 and older do not know 1.1.0",
+    );
     let list = "[\"1.0.0\", \"1.1.0\"]";
     only(
         &with(list, "\"1.0.0\""),

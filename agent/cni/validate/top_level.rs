@@ -86,6 +86,12 @@ fn check_versions(root: &Json, findings: &mut Findings) {
             format!("there is no CNI version {declared:?}"),
             known(),
         );
+    } else if declared == version::NEWEST {
+        findings.warning(
+            "cniVersion",
+            "containerd 1.7 and older do not know 1.1.0, so every ADD fails there",
+            "write \"1.0.0\", and list \"1.1.0\" under cniVersions for newer runtimes",
+        );
     }
 
     let Some(list) = list else { return };

@@ -8,12 +8,11 @@ mod damage;
 mod observer;
 mod truth;
 
-use std::env;
-
 use fastrand::Rng;
 
 use crate::support::agent::Agent;
 use crate::support::node::{BIN, CONF, Node, STATE};
+use crate::support::number;
 use damage::Storm;
 use observer::{Observer, Seen};
 use truth::Truth;
@@ -39,12 +38,6 @@ fn it_never_says_ready_while_something_is_wrong() {
         all(|seen| seen.wrong) > 0 && all(|seen| seen.right) > 0,
         "nothing was there to be seen: {seen:?}"
     );
-}
-
-fn number(variable: &str) -> Option<u64> {
-    let value = env::var(variable).ok()?;
-    let number = value.parse().ok();
-    Some(number.unwrap_or_else(|| panic!("{variable} is no number: {value}")))
 }
 
 fn storm(seed: u64) -> Seen {

@@ -28,3 +28,10 @@ pub(crate) fn skipped(reason: &str) {
     assert!(!required, "cannot be skipped here: {reason}");
     println!("skipped: {reason}");
 }
+
+/// The number in an environment variable.
+pub(crate) fn number(variable: &str) -> Option<u64> {
+    let value = std::env::var(variable).ok()?;
+    let number = value.parse().ok();
+    Some(number.unwrap_or_else(|| panic!("{variable} is no number: {value}")))
+}

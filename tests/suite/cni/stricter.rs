@@ -1,0 +1,53 @@
+//! Where we are stricter than the runtimes on purpose.
+
+/// What we refuse although every runtime accepts it: a part of the message, and the reason.
+pub(super) const STRICTER: &[(&str, &str)] = &[
+    (
+        "the key is there twice",
+        "Go takes the last one without a word; whoever reads the file may take the first",
+    ),
+    (
+        "case does not tell them apart",
+        "the spelling decides which one libcni takes, and each plugin decides for itself",
+    ),
+    (
+        "it overrides the version",
+        "a null overrides nothing, but then the key says nothing either",
+    ),
+    (
+        "beyond 2^53",
+        "libcni passes numbers on as 64-bit floats, so the plugin gets another one",
+    ),
+    (
+        "not UTF-8",
+        "Go puts U+FFFD in its place, which nobody meant",
+    ),
+    (
+        "half of a \\u surrogate pair",
+        "Go puts U+FFFD in its place, which nobody meant",
+    ),
+    (
+        "it nests deeper",
+        "nothing real does, and a plugin's own JSON reader may not follow",
+    ),
+    (
+        "ADD can fail with a name of",
+        "175 to 185 bytes work with eth0, but not with the longest interface names",
+    ),
+    (
+        "take it for the result",
+        "the recorded plugins ignore prevResult; real ones believe it",
+    ),
+];
+
+/// The same, where only generated files show it.
+pub(super) const STRICTER_STILL: &[(&str, &str)] = &[
+    (
+        "is a directory reference",
+        "libcni leaves ipam.type to the plugin, which finds no such binary",
+    ),
+    (
+        "a name is one path component",
+        "the same; and no binary that anybody ships has control characters in its name",
+    ),
+];
