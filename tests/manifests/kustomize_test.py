@@ -32,6 +32,7 @@ ANSWERS = (
     (r"network\.facts\[\d+\]\.values\.romana\.etcdEndpoints", ["http://10.96.0.88:12379"]),
     (r"artifacts\[\d+\]\.version", "v1.0.0"),
     (r"artifacts\[\d+\]\.sources\[\d+\]: FILL-IN: oci://", "oci://registry.example/cni@sha256:" + "ab" * 32),
+    (r"artifacts\[\d+\]\.sha256\.amd64", "cd" * 32),
     (r"artifacts\[\d+\]\.sources\[\d+\]: ", "https://mirror.example/{arch}/{version}.tgz"),
 )
 
@@ -306,10 +307,11 @@ class Configurations(unittest.TestCase):
             "overlays/aks-byocni-flannel": {
                 "artifacts[0].sources[0]",
                 "artifacts[1].sources[0]",
+                "artifacts[1].sha256.amd64",
                 "network.podRanges[0]",
             },
             "overlays/mke-unmanaged": {"artifacts[0].sources[0]", "network.podRanges[0]"},
-            "overlays/k0s": {"network.podRanges[0]"},
+            "overlays/k0s": {"artifacts[0].sha256.amd64", "network.podRanges[0]"},
             "overlays/rke2": set(),
             "overlays/k3s": set(),
             "overlays/microk8s": set(),
@@ -317,10 +319,38 @@ class Configurations(unittest.TestCase):
             "overlays/gke-cos": {"network.podRanges[0]"},
             "overlays/airgap-seed": {"network.podRanges[0]"},
             "overlays/report-only": {"network.podRanges[0]"},
+            "profiles/flannel": {"artifacts[0].sha256.amd64"},
+            "profiles/calico": {f"artifacts[{n}].{key}" for n in (0, 1) for key in ("version", "sources[0]")},
+            "profiles/canal": {"artifacts[0].version", "artifacts[0].sources[0]"},
+            "profiles/cilium": {"artifacts[0].version", "artifacts[0].sources[0]"},
         }
         for directory, places in asked.items():
             text = rules.configuration(rendered(directory))
             self.assertEqual({place(keys) for _, keys, _ in open_questions(text)}, places, directory)
+
+    def test_a_digest_that_nobody_vouches_for_is_asked_for(self):
+        """The catalog has the public digests; every other is a FILL-IN that says where it is to be had."""
+        catalog = json.loads((REPOSITORY / "agent/config/pins.json").read_text(encoding="utf-8"))
+        releases = [one for project in catalog["projects"] for one in project["releases"]]
+        public = {(one["version"], asset["arch"]): asset["sha256"] for one in releases for asset in one["assets"]}
+        looked_at = 0
+        for directory in kinds_of("Kustomization"):
+            config = yaml.safe_load(rules.configuration(rendered(directory)))
+            for artifact in config.get("artifacts", []):
+                for arch, digest in (artifact.get("sha256") or {}).items():
+                    with self.subTest(directory, artifact=artifact["name"], arch=arch):
+                        expected = public.get((artifact["version"], arch))
+                        self.assertRegex(digest, f"^{expected}$" if expected else r"^FILL-IN: .*\.sha256, which lies beside")
+                        looked_at += 1
+        self.assertGreaterEqual(looked_at, 6)
+
+    def test_images_are_named_by_a_digest_that_says_how_it_is_found(self):
+        for profile in ("calico", "canal", "cilium", "romana", "weave"):
+            text = rules.configuration(rendered(f"profiles/{profile}"))
+            images = [what for _, keys, what in open_questions(text) if "sources" in keys]
+            self.assertTrue(images, profile)
+            for image in images:
+                self.assertRegex(image, r"^FILL-IN: oci://.*@sha256:DIGEST, .*`skopeo inspect --format '{{\.Digest}}' docker://")
 
     def test_aks_refuses_the_ranges_that_azure_keeps(self):
         for platform in ("aks-byocni", "aks-byocni-flannel"):
@@ -359,7 +389,7 @@ class Configurations(unittest.TestCase):
             self.assertEqual(len(laid_over), 1)
             with self.subTest(profile):
                 text = (MANIFESTS / f"profiles/{profile}/config.yaml").read_text(encoding="utf-8")
-                config = yaml.safe_dump(yaml.safe_load(text) | laid_over[0]).replace("DIGEST", "ab" * 32)
+                config = yaml.safe_dump(answered(text) | laid_over[0]).replace("DIGEST", "ab" * 32)
                 code, report = validate(config)
                 self.assertEqual((code, report["errors"], report["warnings"]), (0, [], []))
 
