@@ -4,6 +4,7 @@
 
 mod corpus;
 mod differential;
+mod directories;
 mod generator;
 mod minimise;
 mod oracle;

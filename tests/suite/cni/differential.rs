@@ -89,11 +89,16 @@ impl Run {
 
 /// How often each kind of verdict came up.
 #[derive(Default)]
-pub(super) struct Counts(pub(super) BTreeMap<&'static str, u64>);
+pub(super) struct Counts(BTreeMap<&'static str, u64>);
 
 impl Counts {
     pub(super) fn count(&mut self, kind: &'static str) {
         *self.0.entry(kind).or_default() += 1;
+    }
+
+    /// In percent of all inputs.
+    pub(super) fn share_of(&self, kind: &str, run: Run) -> u64 {
+        self.0.get(kind).copied().unwrap_or(0) * 100 / run.inputs
     }
 
     fn add(&mut self, other: &Self) {
@@ -157,7 +162,7 @@ fn generated_files_load_as_the_libraries_load_them() {
             "accepted",
             "stricter on purpose",
         ] {
-            let share = counts.0.get(kind).copied().unwrap_or(0) * 100 / run.inputs;
+            let share = counts.share_of(kind, run);
             assert!(
                 share > 2,
                 "only {share} % of the inputs are of the kind '{kind}'"

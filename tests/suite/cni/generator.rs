@@ -201,6 +201,29 @@ pub(super) fn single(rng: &mut Rng) -> Vec<u8> {
     mutated(Tree::Object(members), rng)
 }
 
+/// A conflist of this network that libcni loads, with plugins that are usually among `plugins`.
+pub(super) fn right_list(network: &str, plugins: &[&str], rng: &mut Rng) -> Vec<u8> {
+    let chain = (0..=rng.usize(..2))
+        .map(|_| object([("type", quoted(pick(plugins, rng)))]))
+        .collect();
+    let list = object([
+        ("name", quoted(network)),
+        ("cniVersion", quoted(VERSIONS[rng.usize(..7)])),
+        ("plugins", Tree::List(chain)),
+    ]);
+    written(&list, rng)
+}
+
+/// The same as the configuration of a single plugin.
+pub(super) fn right_single(network: &str, plugins: &[&str], rng: &mut Rng) -> Vec<u8> {
+    let plugin = object([
+        ("name", quoted(network)),
+        ("cniVersion", quoted(VERSIONS[rng.usize(..7)])),
+        ("type", quoted(pick(plugins, rng))),
+    ]);
+    written(&plugin, rng)
+}
+
 fn base_list(rng: &mut Rng) -> Tree {
     let mut list = vec![
         ("name".into(), quoted(NAMES[rng.usize(..3)])),
