@@ -171,14 +171,20 @@ debian_plugins_version() {
   printf 'v%s\n' "${version%%[+-]*}"
 }
 
-# private_apt DIRECTORY TYPE SUITE: sets `private` to an apt-get with lists and a cache of its own below DIRECTORY. It
-# knows only that suite of Debian, as TYPE (deb or deb-src), in the archive that this machine uses anyway.
-private_apt() {
-  local apt=$1/apt archive
+# Prints the address of the Debian archive that this machine uses.
+debian_archive() {
   # shellcheck disable=SC2016 # apt's own fields
-  archive=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE)' |
-    awk -v release="$(debian_release)" '$2 == release { print $1; exit }')
-  [[ $archive ]] || return 1
+  apt-get indextargets --format '$(REPO_URI) $(RELEASE)' |
+    awk -v release="$(debian_release)" '$2 == release && !seen++ { print $1 }' | grep .
+}
+
+# private_apt DIRECTORY TYPE SUITE [ARCHITECTURES]: sets `private` to an apt-get with lists and a cache of its own below
+# DIRECTORY. It knows only that suite of Debian, as TYPE (deb or deb-src), in the archive that this machine uses anyway.
+# ARCHITECTURES are separated by commas, and the first is the one of a package whose name has none; by default there is
+# only this machine's.
+private_apt() {
+  local apt=$1/apt archive architectures=${4-$(dpkg --print-architecture)}
+  archive=$(debian_archive) || return 1
   mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
   printf '%s [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' "$2" "$archive" "$3" \
     >"$apt/sources.list"
@@ -186,7 +192,7 @@ private_apt() {
   : >"$apt/status"
   private=(apt-get -qq -o "Dir::Etc::SourceList=$apt/sources.list" -o Dir::Etc::SourceParts=/dev/null
     -o "Dir::State::Lists=$apt/lists" -o "Dir::State::Status=$apt/status" -o "Dir::Cache=$apt/cache"
-    -o APT::Sandbox::User=root)
+    -o APT::Sandbox::User=root -o "APT::Architecture=${architectures%%,*}" -o "APT::Architectures=$architectures")
   "${private[@]}" update >/dev/null 2>&1
 }
 
