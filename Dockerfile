@@ -9,6 +9,7 @@
 #   --build-arg SEED=seed       adds the directory `seed` beside this file as /seed. It holds what `cni-keeper bundle` made,
 #                               for a configuration with `seeds: [/seed]`, or archives for file:///seed/…. Its content
 #                               must match the pins like any download.
+#   --build-arg TOOLCHAIN=TEXT  what the program in BINARY was compiled with, for a label; otherwise that is BUILDER
 ARG BUILDER=rust:1.95-bookworm
 ARG BINARY=build
 ARG SEED=no-seed
@@ -53,13 +54,16 @@ COPY seed /seed
 FROM ${SEED} AS archives
 
 FROM scratch
+ARG BUILDER
 ARG VERSION=0.1.0
 ARG REVISION=unknown
+ARG TOOLCHAIN=$BUILDER
 LABEL org.opencontainers.image.title="cni-keeper" \
       org.opencontainers.image.description="Installs the CNI plugins and conflist of a Kubernetes node, verified and atomically, and keeps them that way." \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
+      org.opencontainers.image.revision="${REVISION}" \
+      cni-keeper.toolchain="${TOOLCHAIN}"
 COPY --from=binary /ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=binary /cni-keeper /cni-keeper
 COPY --from=archives /seed /seed
