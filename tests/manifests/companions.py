@@ -157,6 +157,10 @@ def program(objects, companion):
         yield f"image: {had['image']}"
     if had.get("args") != ARGUMENTS[companion.name]:
         yield f"args: {had.get('args')}"
+    for port in had.get("ports", []):
+        # On the network of the node these are one; the API server does not write the second for a template.
+        if port.get("hostPort") != port["containerPort"]:
+            yield f"ports: {port}"
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
         asked = had.get(probe, {}).get("httpGet")
         expected = PROBES[companion.name].get(probe)

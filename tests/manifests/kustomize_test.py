@@ -568,6 +568,7 @@ class Noticed(unittest.TestCase):
         ("program", *ranges("Deployment", "container/args/0", "--controllers=*")),
         ("program", *ranges("Deployment", "container/args/5", "--leader-elect-resource-name=kube-controller-manager")),
         ("program", *ranges("Deployment", "container/livenessProbe/httpGet/host", None)),
+        ("program", *ranges("Deployment", "container/ports/0/hostPort", None)),
         ("program", *flanneld("DaemonSet", "container/readinessProbe", None)),
         ("rights_are_least", *ranges("ClusterRole", "rules/0/verbs", ["get", "list", "watch", "patch"])),
         ("rights_are_least", *ranges("ClusterRole", "rules/0/verbs", ["list", "watch"])),
