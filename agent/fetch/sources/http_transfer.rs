@@ -21,7 +21,7 @@ use crate::fetch::oci::RegistryItem;
 use crate::fetch::spool::DownloadSpool;
 
 /// How many chunks of a body wait for the disk; the client's own buffer bounds the size of each.
-const WAITING_CHUNKS: usize = 2;
+const WAITING_CHUNKS: usize = 1;
 
 /// One attempt, and when it began.
 pub(super) struct HttpTransfer<'a> {
