@@ -82,7 +82,7 @@ pub enum Step {
         sha256: Sha256,
         /// What is wrong with what is there.
         drift: Difference,
-        /// Whether what is there is somebody else's, and gives way.
+        /// Whether the file that is there is foreign, so that this step replaces it.
         foreign: bool,
     },
     /// Set mode and owner of a plugin whose content is right.
@@ -98,7 +98,7 @@ pub enum Step {
         name: FileName,
         /// What is wrong with what is there.
         drift: Difference,
-        /// Whether what is there is somebody else's, and gives way.
+        /// Whether the file that is there is foreign, so that this step replaces it.
         foreign: bool,
     },
     /// Set mode and owner of a conflist whose content is right.
@@ -125,7 +125,7 @@ pub enum Step {
 pub struct Pending {
     /// The plugin.
     pub plugin: PluginName,
-    /// What was observed of it so far.
+    /// What is wrong with the file that is there.
     pub drift: Difference,
 }
 
@@ -207,7 +207,7 @@ pub struct ComparedFile {
     pub expected: Option<Sha256>,
     /// What is there.
     pub actual: FileState,
-    /// How it stands.
+    /// Whether it is as declared.
     pub standing: Standing,
     /// Every way in which it differs; the first one decides the step.
     pub differences: Vec<Difference>,

@@ -1,4 +1,5 @@
-//! The facts about a node that come from the Kubernetes API and that a conflist may use.
+//! The facts of a node that come from its object in the Kubernetes API: which field gives `${node.podCIDR}` and the
+//! other `${node.…}` of a conflist their values.
 
 use std::collections::BTreeMap;
 

@@ -43,7 +43,7 @@ pub struct Status {
     /// How requests to the Kubernetes API end; `None` if nothing is declared that needs it.
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     pub kubernetes: Option<ApiUse>,
-    /// The result of the last download of each artifact. Artifacts that were not needed are not listed.
+    /// The result of the last download of each artifact that had to be downloaded.
     #[serde(skip_deserializing)]
     pub downloads: Vec<DownloadOutcome>,
     /// The last failures of the agent's own work, newest first, a bounded number.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::context::Context;
 use super::error::ReconcileError;
-use super::network::{ASIDE, RenderedConflist};
-use super::observe::ObservedState;
+use super::observed_network::{ASIDE, RenderedConflist};
+use super::observer::ObservedState;
 use super::state_lock::StateLock;
 use crate::config::NetworkSettings;
 use crate::host::{Dir, HostError, Sealed};

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
 use super::error::{ReconcileError, run_blocking};
-use super::observe::{Observer, ledger_key};
+use super::observer::{Observer, ledger_key};
 use super::state_lock::StateLock;
 use crate::fetch::{
     self, DownloadProgress, FetchError, FetchedArtifact, FetchedContent, LocalFiles, MemberSink,

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::context::Context;
 use super::error::ReconcileError;
-use super::observe::ObservedState;
+use super::observer::ObservedState;
 use crate::cni::plugins_asked_by_crio;
 use crate::host::{Dir, FileFingerprint, FileKind, Host, HostError};
 use crate::model::{FileState, FileType, PluginName, Sha256};

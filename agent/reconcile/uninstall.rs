@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::context::Context;
 use super::error::{ReconcileError, run_blocking};
-use super::network::LARGEST_CONFLIST;
+use super::observed_network::LARGEST_CONFLIST;
 use super::state_lock::sweep_interrupted;
 use crate::cni::required_plugins;
 use crate::host::{Dir, FileKind, HostError};

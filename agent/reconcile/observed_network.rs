@@ -3,9 +3,9 @@
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
+use super::conflist_facts::{Collected, collect_facts};
 use super::context::Context;
 use super::error::ReconcileError;
-use super::facts::{self, Collected};
 use crate::cni::{
     ConfDir, DirEntry, DropIns, EntryKind, Finding, Libcni, LibcniNetwork, LoadError, RenderError,
     RenderProblem, RequiredPlugin, ValidationReport, check_ranges, list_earlier_candidates,
@@ -68,7 +68,7 @@ pub(super) fn observe_network(
     let Some(declared) = &context.settings.network else {
         return Ok(None);
     };
-    let Collected { facts, unready } = facts::collect(
+    let Collected { facts, unready } = collect_facts(
         &context.settings,
         &context.host,
         context.given_node_name.as_deref(),

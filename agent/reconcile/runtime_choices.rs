@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::network::{ObservedNetwork, RenderedConflist};
+use super::observed_network::{ObservedNetwork, RenderedConflist};
 use super::probes::ProbeAnswers;
 use crate::cni::{
     ChoiceOutcome, ConflistSummary, PassedOver, Precedence, RuntimeChoice, check_name_is_free,

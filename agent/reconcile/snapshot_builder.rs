@@ -1,10 +1,10 @@
-//! From what was seen and answered to what is true: the snapshot.
+//! Makes the snapshot of a pass, with its checks, from what was observed and what gates and plugins answered.
 
 use super::error::ReconcileError;
-use super::network::{NotRendered, ObservedNetwork, RenderedConflist};
-use super::observe::{ObservedState, Observer};
-use super::precedence::RuntimeVerdicts;
+use super::observed_network::{NotRendered, ObservedNetwork, RenderedConflist};
+use super::observer::{ObservedState, Observer};
 use super::probes::{PluginVersion, ProbeAnswers};
+use super::runtime_choices::RuntimeVerdicts;
 use crate::cni::{RequiredPlugin, check_plugin_versions};
 use crate::model::{
     Candidate, Check, CheckName, Difference, Directory, EffectiveNetwork, FileName, FileReport,
@@ -77,18 +77,18 @@ fn check_binaries(observer: &Observer, observed: &ObservedState, plugins: &[File
         .iter()
         .all(|file| file.drifts == [Difference::Missing]);
     if absent && plugins.len() > 1 && observed.bin_is_absent {
-        // One line says what eighteen would.
+        // One line replaces a line for each plugin.
         let path = observer.context.shown_dir(ManagedDir::Bin);
         failures = vec![format!(
-            "{} does not exist, and with it {} plugins",
+            "{} does not exist, so its {} plugins are missing",
             path.display(),
             plugins.len()
         )];
     }
-    // First, since it is why: a short answer tells of the first failure only.
+    // These come first, because they are the cause, and a short answer shows only the first failure.
     let dead = observed.dead.iter().map(|dir| {
         format!(
-            "{} was removed on the host while it is mounted here, so nothing that is put there is seen; mount its \
+            "{} was removed on the host while it is mounted here, so the host does not see files that are placed there; mount its \
              parent directory instead",
             dir.display()
         )
@@ -104,7 +104,7 @@ fn check_binaries(observer: &Observer, observed: &ObservedState, plugins: &[File
     }
 }
 
-/// What is weak about where the digests come from.
+/// Warnings about sources of digests that protect less than they could.
 fn list_weaknesses(observer: &Observer) -> impl Iterator<Item = String> {
     observer
         .context
@@ -114,8 +114,8 @@ fn list_weaknesses(observer: &Observer) -> impl Iterator<Item = String> {
         .filter_map(describe_weakness)
 }
 
-/// What we placed and nobody declares any more. It stays, since pods that run may still need it to
-/// be taken down.
+/// Files that we placed and that are no longer declared. They stay, because the teardown of running pods may still need
+/// them.
 fn list_undeclared_files(observer: &Observer, observed: &ObservedState) -> Vec<String> {
     let (bin, conf) = observer.context.shown_dirs();
     let declared = |name: &FileName| {
@@ -125,7 +125,7 @@ fn list_undeclared_files(observer: &Observer, observed: &ObservedState) -> Vec<S
     let placed = &observed.disk;
     let plugins = placed.placed_plugins.keys().filter(|name| !declared(name));
     let conflists = match observer.context.settings.network {
-        // With a network declared, an earlier conflist of ours is retired.
+        // If a network is declared, a pass removes our earlier conflists.
         Some(_) => None,
         None => Some(placed.placed_conflists.keys()),
     };
@@ -168,8 +168,8 @@ fn check_conflist(files: &[FileReport], network: &ObservedNetwork) -> Check {
     check
 }
 
-/// Whether every plugin that the conflist needs is there and answers. What is wrong with a declared
-/// plugin's file is not said again: that is the `binaries` check.
+/// Whether every plugin that the conflist needs is there and answers. A declared plugin whose file is wrong is left
+/// out, because the check `binaries` reports it.
 fn check_plugins(
     observed: &ObservedState,
     network: &ObservedNetwork,

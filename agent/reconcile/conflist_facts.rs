@@ -20,7 +20,7 @@ const LARGEST_ENV_FILE: u64 = 64 * 1024;
 /// The largest routing table that is read for `host.mtu`, in bytes.
 const LARGEST_ROUTES: u64 = 4 * 1024 * 1024;
 
-/// The facts that are known now, and why there may be more of them later.
+/// The facts that are known now, and why more of them may be known later.
 pub(super) struct Collected {
     /// Every value that is known now.
     pub(super) facts: Facts,
@@ -36,7 +36,7 @@ pub(super) struct Collected {
 ///
 /// # Errors
 /// When a declared envFile exists and cannot be read.
-pub(super) fn collect(
+pub(super) fn collect_facts(
     settings: &Settings,
     host: &Host,
     node_name: Option<&str>,
