@@ -160,7 +160,7 @@ impl Plan {
 
     /// Whether something is wrong with a plugin: it has to be fetched, placed or fixed, or it cannot be fixed.
     #[must_use]
-    pub fn concerns(&self, name: &PluginName) -> bool {
+    pub fn is_plugin_wrong(&self, name: &PluginName) -> bool {
         let step = self.steps.iter().any(|step| match step {
             Step::Fetch { pending, .. } => pending.iter().any(|pending| pending.plugin == *name),
             Step::Place { plugin, .. } | Step::FixPlugin { plugin, .. } => plugin == name,
@@ -171,7 +171,7 @@ impl Plan {
     }
 
     /// The artifacts that have to be downloaded, each once.
-    pub fn fetches(&self) -> impl Iterator<Item = &str> {
+    pub fn artifacts_to_fetch(&self) -> impl Iterator<Item = &str> {
         self.steps.iter().filter_map(|step| match step {
             Step::Fetch { artifact, .. } => Some(artifact.as_str()),
             _ => None,
@@ -182,7 +182,7 @@ impl Plan {
 impl Step {
     /// The file in the configuration directory that the step changes, if any.
     #[must_use]
-    pub const fn on_conflist(&self) -> Option<&FileName> {
+    pub const fn changed_conflist(&self) -> Option<&FileName> {
         match self {
             Self::WriteConflist { name, .. }
             | Self::FixConflist { name, .. }
@@ -228,7 +228,7 @@ impl ComparedFile {
 
     /// The difference that decides the step, if there is any.
     #[must_use]
-    pub fn worst(&self) -> Option<&Difference> {
+    pub fn worst_difference(&self) -> Option<&Difference> {
         self.differences.first()
     }
 }
@@ -305,7 +305,7 @@ pub fn plan_steps(desired: &Desired, disk: &DiskState, files: &[ComparedFile]) -
         if file.standing == Standing::Kept {
             plan.kept.push(wanted.plugin.clone());
         }
-        let Some(worst) = file.worst().cloned() else {
+        let Some(worst) = file.worst_difference().cloned() else {
             continue;
         };
         if is_directory(&worst) {
@@ -355,7 +355,7 @@ fn plan_conflist(file: &ComparedFile, disk: &DiskState, plan: &mut Plan) {
     if file.standing == Standing::Waiting {
         return;
     }
-    if let Some(worst) = file.worst().cloned() {
+    if let Some(worst) = file.worst_difference().cloned() {
         if is_directory(&worst) {
             // Ours must be in place before a foreign conflist is renamed: otherwise the node would have no network.
             plan.refused.push(refuse(file, worst));

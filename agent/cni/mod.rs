@@ -24,13 +24,13 @@ pub use directory::{ConfDir, DirEntry, DropIns, EntryKind};
 pub use env_file::{EnvFileError, parse_env_file};
 pub use loader::{ConfForm, Libcni, LibcniNetwork, LoadError, load_as_libcni};
 pub use node_checks::{
-    PluginRole, RequiredPlugin, check_name_is_free, check_plugin_versions, required_plugins,
+    PluginRole, RequiredPlugin, check_name_is_free, check_plugin_versions, list_required_plugins,
 };
 pub use parse::SyntaxError;
 pub use precedence::{
-    ChoiceOutcome, PassedOver, Precedence, RuntimeChoice, SupportedVersions, choose_as_containerd,
-    choose_as_crio, choose_conflist, list_earlier_candidates, list_merged_drop_ins,
-    load_candidates, plugins_asked_by_crio, precedence_of, sorts_before,
+    ChoiceOutcome, ConflistRefusal, Precedence, RuntimeChoice, SupportedVersions,
+    choose_as_containerd, choose_as_crio, choose_conflist, list_earlier_candidates,
+    list_merged_drop_ins, list_plugins_asked_by_crio, load_candidates, precedence_of, sorts_before,
 };
 pub use ranges::check_ranges;
 pub use render::{Facts, RenderError, RenderProblem, render_conflist};

@@ -1,4 +1,4 @@
-//! `install`: make the node what is declared, once.
+//! `install`: makes the node as declared, once.
 
 use serde_json::json;
 
@@ -35,12 +35,12 @@ pub(super) async fn run_install(
         }
         return Ok(planned);
     }
-    let means = DownloadOptions {
+    let download = DownloadOptions {
         offline,
         progress: &Terminal::new(),
     };
     let done = Reconciler::new(context.clone())
-        .install(&means)
+        .install(&download)
         .await
         .map_err(|error| locate_error(&loaded, error))?;
     let right = done.failures.is_empty() && done.snapshot.is_right();
@@ -63,7 +63,7 @@ pub(super) async fn run_install(
     if done.failures.is_empty() {
         print_failures(global, &done.snapshot);
     } else {
-        // The cause was printed above. All that follows from it would hide it.
+        // The cause was printed above. Failures that follow from it would only hide it.
         let failed = done
             .snapshot
             .checks

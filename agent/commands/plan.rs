@@ -20,7 +20,7 @@ pub(super) async fn run_plan(global: &Global, format: Output) -> Result<Exit, Co
         .await
         .map_err(|error| locate_error(&loaded, error))?;
     let waiting = reasons_to_wait(&context, &observed).await;
-    let asks = reconciler.unknown_pins(observed.plan.fetches());
+    let asks = reconciler.describe_unknown_pins(observed.plan.artifacts_to_fetch());
     let weaknesses: Vec<String> = context
         .settings()
         .artifacts

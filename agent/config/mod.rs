@@ -1,7 +1,7 @@
-//! The operator's configuration: raw file → merged → validated [`Settings`].
+//! The operator's configuration: it is parsed, merged with the profile, and checked. The result is [`Settings`].
 //!
-//! A file is parsed into a tree that knows where each value was written (`yaml`), laid over the profile that it
-//! names (`merge`), and read section by section (`sections`), noting every mistake with its line and key.
+//! `yaml` parses a file into a tree in which each value knows its line. `merge` merges it over the profile that it
+//! names. `sections` reads the tree section by section, and notes every mistake with its line and key.
 
 mod access;
 mod artifact_pins;

@@ -77,7 +77,7 @@ impl Dir {
     ///
     /// # Errors
     /// When the kernel does not answer.
-    pub fn is_dead(&self) -> Result<bool, HostError> {
+    pub fn is_removed(&self) -> Result<bool, HostError> {
         match fstat(&self.0.fd) {
             Ok(stat) => Ok(stat.st_nlink == 0),
             Err(error) => Err(self.host_error("inspect", error)),

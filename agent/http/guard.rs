@@ -1,4 +1,4 @@
-//! Which requests are rejected before anything is looked up.
+//! Rejects requests that must not be answered.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -93,9 +93,9 @@ fn strip_port(host: &str) -> &str {
     }
 }
 
-/// Whether a loopback listener answers requests for a host. A hostile web page in a browser on this machine can have
-/// any host name that its owner lets resolve to 127.0.0.1 (DNS rebinding), but none of these. The port does not
-/// count: it may have been forwarded.
+/// Whether a loopback listener answers requests for a host: its own address, another loopback address, or `localhost`.
+/// A hostile web page in a browser on this machine can use a host name that resolves to 127.0.0.1 (DNS rebinding), but
+/// none of these. The port does not matter, because it may have been forwarded.
 fn is_own_host(local: IpAddr, host: &str) -> bool {
     let literal = host
         .strip_prefix('[')

@@ -79,7 +79,8 @@ impl ConditionReporter {
         !self.is_server_known
     }
 
-    /// Records what the API server has: since when the status is the same must outlive this agent.
+    /// Records the condition that the API server has. Its time of the last transition must not change when this agent
+    /// restarts.
     pub fn observe_node(&mut self, node: &NodeObject) {
         let mut conditions = node.status.conditions.iter();
         let ours = conditions.find(|condition| condition.kind == CONDITION_TYPE);

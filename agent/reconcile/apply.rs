@@ -251,7 +251,7 @@ impl StepApplier {
             .steps
             .iter()
             .filter(|step| {
-                step.on_conflist()
+                step.changed_conflist()
                     .is_some_and(|name| !self.is_in_backoff(ManagedDir::Conf, name))
             })
             .cloned()

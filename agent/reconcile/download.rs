@@ -87,7 +87,11 @@ pub(super) async fn download_artifact(
             let artifact;
             (artifact, tried) = learn_pin(state, declared, options.offline).await?;
             let observed = state.observer.observe().await?;
-            if !observed.plan.fetches().any(|name| name == artifact.name) {
+            if !observed
+                .plan
+                .artifacts_to_fetch()
+                .any(|name| name == artifact.name)
+            {
                 return Ok(None);
             }
             artifact

@@ -119,12 +119,12 @@ fn list_foreign_drifts(
         let name = name.parse::<FileName>();
         name.is_ok_and(|name| is_our_conflist(&observed.ledger, &observed.disk, &name))
     };
-    let earlier = network.files_before(&declared.file_name).into_iter();
+    let earlier = network.load_files_before(&declared.file_name).into_iter();
     let mut found: Vec<FileDrift> = earlier
         .filter(|(name, _)| !is_ours(name))
         .map(|(name, loaded)| describe_foreign_conflist(conf.join(&name), name, &loaded))
         .collect();
-    let merged = network.merged_drop_ins().into_iter();
+    let merged = network.list_drop_ins().into_iter();
     found.extend(merged.map(|path| FileDrift {
         dir: ManagedDir::Conf,
         name: path.display().to_string(),

@@ -96,7 +96,7 @@ impl Maintenance {
 
 /// Does one step of maintenance: reads one plugin if one is left to read, otherwise maintains the store. It is short,
 /// unless the disk is slow. Blocks.
-pub(super) fn run_step(
+pub(super) fn run_maintenance_step(
     observer: &Observer,
     state: Option<Arc<StateLock>>,
     maintenance: &mut Maintenance,
@@ -154,7 +154,7 @@ fn maintain_store(
     };
     let ledger = state.store.load_ledger()?;
     let mut unsettled = false;
-    for plugin in state.observer.desired(&ledger, None).plugins {
+    for plugin in state.observer.build_desired(&ledger, None).plugins {
         let wanted = plugin.sha256;
         let Some(digest) = wanted.filter(|digest| !maintenance.given_up.contains(digest)) else {
             continue;
@@ -232,7 +232,7 @@ pub(super) fn complete_store(
     let mut ledger = state.store.load_ledger()?;
     let needed = state.needed_contents(&ledger);
     let bin = state.context().open_bin_dir()?;
-    for plugin in state.observer.desired(&ledger, None).plugins {
+    for plugin in state.observer.build_desired(&ledger, None).plugins {
         let name = plugin.plugin.file();
         if let (Some(bin), Some(digest)) = (&bin, plugin.sha256)
             && let Some(found) = seen.get(&plugin.plugin)

@@ -9,7 +9,7 @@ use super::error::ReconcileError;
 use crate::cni::{
     ConfDir, DirEntry, DropIns, EntryKind, Finding, Libcni, LibcniNetwork, LoadError, RenderError,
     RenderProblem, RequiredPlugin, ValidationReport, check_ranges, list_earlier_candidates,
-    list_merged_drop_ins, load_candidates, render_conflist, required_plugins, sorts_before,
+    list_merged_drop_ins, list_required_plugins, load_candidates, render_conflist, sorts_before,
     validate_conflist,
 };
 use crate::config::{FactSource, NetworkSettings};
@@ -148,7 +148,7 @@ fn check_conflist(
     if !mistakes.is_empty() {
         return Err(ReconcileError::Conflist(mistakes));
     }
-    let needed = required_plugins(&conflist);
+    let needed = list_required_plugins(&conflist);
     Ok(RenderedConflist {
         sha256: Sha256::of(text.as_bytes()),
         text,
@@ -196,7 +196,7 @@ impl ObservedNetwork {
     }
 
     /// Calls `question` with the directory as the runtimes see it.
-    pub(super) fn with_dir<T>(&self, question: impl FnOnce(&ConfDir<'_>) -> T) -> T {
+    pub(super) fn with_conf_dir<T>(&self, question: impl FnOnce(&ConfDir<'_>) -> T) -> T {
         let drop_ins = |name: &str| match self.host.open_dir(&self.path.join(name)) {
             Ok(dir) => match read_entries(&dir) {
                 Ok(entries) => DropIns::Entries(entries),
@@ -224,14 +224,14 @@ impl ObservedNetwork {
 
     /// Every file that the runtimes consider, in their order, and what libcni loads from it.
     pub(super) fn load_candidates(&self) -> Vec<(String, Result<LibcniNetwork, LoadError>)> {
-        let loaded = self.with_dir(|dir| load_candidates(dir, Libcni::V1_3));
+        let loaded = self.with_conf_dir(|dir| load_candidates(dir, Libcni::V1_3));
         let named = |(name, loaded): (OsString, _)| (name.to_string_lossy().into_owned(), loaded);
         loaded.into_iter().map(named).collect()
     }
 
     /// The same for the files that sort before `ours`. While there is such a file, containerd takes it or loads
     /// nothing.
-    pub(super) fn files_before(
+    pub(super) fn load_files_before(
         &self,
         ours: &FileName,
     ) -> Vec<(String, Result<LibcniNetwork, LoadError>)> {
@@ -241,7 +241,7 @@ impl ObservedNetwork {
     }
 
     /// The drop-ins that newer runtimes merge into the declared network, relative to the directory.
-    pub(super) fn merged_drop_ins(&self) -> Vec<PathBuf> {
+    pub(super) fn list_drop_ins(&self) -> Vec<PathBuf> {
         let Ok(RenderedConflist { report, .. }) = &self.rendered else {
             return Vec::new();
         };
@@ -252,7 +252,7 @@ impl ObservedNetwork {
         else {
             return Vec::new();
         };
-        let files = self.with_dir(|dir| list_merged_drop_ins(&summary.name, dir));
+        let files = self.with_conf_dir(|dir| list_merged_drop_ins(&summary.name, dir));
         let network = PathBuf::from(&summary.name);
         files.into_iter().map(|file| network.join(file)).collect()
     }
@@ -272,8 +272,8 @@ impl ObservedNetwork {
     }
 
     /// The files that sort before `ours`, except those whose names the agent cannot handle.
-    pub(super) fn names_before(&self, ours: &FileName) -> Vec<FileName> {
-        let earlier: Vec<OsString> = self.with_dir(|dir| list_earlier_candidates(ours, dir));
+    pub(super) fn list_names_before(&self, ours: &FileName) -> Vec<FileName> {
+        let earlier: Vec<OsString> = self.with_conf_dir(|dir| list_earlier_candidates(ours, dir));
         let names = earlier.iter();
         names
             .filter_map(|name| name.to_str()?.parse().ok())

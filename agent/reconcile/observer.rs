@@ -50,14 +50,14 @@ pub struct ObservedState {
     pub bin_is_absent: bool,
     /// Directories that were removed on the host while they are mounted in this container. Files that are placed in
     /// them are lost.
-    pub dead: Vec<PathBuf>,
+    pub removed_dirs: Vec<PathBuf>,
 }
 
 impl ObservedState {
     /// Compares and plans again after an artifact was unpacked: the ledger knows more digests, and the store has more
     /// blobs.
     pub(super) fn plan_again(&mut self, observer: &Observer, blobs: &BTreeSet<Sha256>) {
-        self.desired = observer.desired(&self.ledger, self.network.as_ref());
+        self.desired = observer.build_desired(&self.ledger, self.network.as_ref());
         self.disk.blobs.extend(blobs);
         self.compare_again();
     }
@@ -71,7 +71,7 @@ impl ObservedState {
     /// Whether a step is left in the configuration directory.
     pub(super) fn has_conflist_steps(&self) -> bool {
         let mut steps = self.plan.steps.iter();
-        steps.any(|step| step.on_conflist().is_some())
+        steps.any(|step| step.changed_conflist().is_some())
     }
 }
 
@@ -106,12 +106,12 @@ impl Observer {
         context.check_dirs_of(&ledger)?;
         self.restore_saved_pins()?;
         let network = observe_network(context)?;
-        let desired = self.desired(&ledger, network.as_ref());
+        let desired = self.build_desired(&ledger, network.as_ref());
         let disk = self.observe_files(&ledger, &desired, network.as_ref(), blobs)?;
         let (bin, conf) = (context.open_bin_dir()?, context.open_conf_dir()?);
         let mut dead = Vec::new();
         for dir in [&bin, &conf].into_iter().flatten() {
-            if dir.is_dead()? {
+            if dir.is_removed()? {
                 dead.push(dir.path().to_owned());
             }
         }
@@ -124,16 +124,20 @@ impl Observer {
             files,
             network,
             bin_is_absent: bin.is_none(),
-            dead,
+            removed_dirs: dead,
         })
     }
 
     /// What is declared. The digest of a plugin is known once the ledger knows what its artifact holds.
-    pub(super) fn desired(&self, ledger: &Ledger, network: Option<&ObservedNetwork>) -> Desired {
+    pub(super) fn build_desired(
+        &self,
+        ledger: &Ledger,
+        network: Option<&ObservedNetwork>,
+    ) -> Desired {
         let settings = &self.context.settings;
         let mut plugins = Vec::new();
         for artifact in &settings.artifacts {
-            let pin = self.pin_of(artifact);
+            let pin = self.known_pin(artifact);
             let known = pin.and_then(|pin| ledger.measured_members(&pin));
             for member in &artifact.members {
                 let measured = known.and_then(|known| known.get(ledger_key(artifact, member)));
@@ -188,7 +192,7 @@ impl Observer {
         if let Some((network, declared)) = network.zip(settings.network.as_ref())
             && settings.drift.foreign_conflists == ForeignConflists::Disable
         {
-            let earlier = network.names_before(&declared.file_name).into_iter();
+            let earlier = network.list_names_before(&declared.file_name).into_iter();
             disk.shadowing = earlier
                 .filter(|name| !is_our_conflist(ledger, &disk, name))
                 .collect();
@@ -197,22 +201,25 @@ impl Observer {
     }
 
     /// The digest of a declared artifact. `None` while it is not known, or while a required signature is not verified.
-    pub(super) fn pin_of(&self, artifact: &Artifact<DeclaredPin>) -> Option<Pin> {
+    pub(super) fn known_pin(&self, artifact: &Artifact<DeclaredPin>) -> Option<Pin> {
         let known = artifact.pin.known_pin();
         known.or_else(|| self.pins.find(artifact))
     }
 
     /// The artifact with its digest, if that is known.
     pub(super) fn resolve_known_pin(&self, artifact: &Artifact<DeclaredPin>) -> Option<Artifact> {
-        self.pin_of(artifact).map(|pin| artifact.with_pin(pin))
+        self.known_pin(artifact).map(|pin| artifact.with_pin(pin))
     }
 
     /// For each of these artifacts whose digest is not known yet: a sentence that says why.
-    pub(super) fn unknown_pins<'a>(&self, names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    pub(super) fn describe_unknown_pins<'a>(
+        &self,
+        names: impl Iterator<Item = &'a str>,
+    ) -> Vec<String> {
         let names: Vec<&str> = names.collect();
         let artifacts = self.context.settings.artifacts.iter();
         let open = artifacts.filter(|artifact| {
-            names.contains(&artifact.name.as_str()) && self.pin_of(artifact).is_none()
+            names.contains(&artifact.name.as_str()) && self.known_pin(artifact).is_none()
         });
         open.map(super::learned_pins::describe_unknown_pin)
             .collect()
@@ -225,7 +232,7 @@ impl Observer {
     pub(super) fn restore_saved_pins(&self) -> Result<(), ReconcileError> {
         let context = &self.context;
         let mut artifacts = context.settings.artifacts.iter();
-        match artifacts.all(|artifact| self.pin_of(artifact).is_some()) {
+        match artifacts.all(|artifact| self.known_pin(artifact).is_some()) {
             true => Ok(()),
             false => self
                 .pins

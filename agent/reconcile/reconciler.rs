@@ -81,14 +81,14 @@ impl Reconciler {
 
     /// The digest of a declared artifact, as far as it is known and, where it has to be, signed.
     #[must_use]
-    pub fn pin_of(&self, artifact: &Artifact<DeclaredPin>) -> Option<Pin> {
-        self.observer.pin_of(artifact)
+    pub fn known_pin(&self, artifact: &Artifact<DeclaredPin>) -> Option<Pin> {
+        self.observer.known_pin(artifact)
     }
 
     /// Why the digests of artifacts of these names are not known yet, a sentence each.
     #[must_use]
-    pub fn unknown_pins<'a>(&self, names: impl Iterator<Item = &'a str>) -> Vec<String> {
-        self.observer.unknown_pins(names)
+    pub fn describe_unknown_pins<'a>(&self, names: impl Iterator<Item = &'a str>) -> Vec<String> {
+        self.observer.describe_unknown_pins(names)
     }
 
     /// Forgets the state of a plugin, so that the next observation reads the file.
@@ -154,7 +154,7 @@ impl Reconciler {
             }
             fetched.extend(downloads.fetched);
             steps.extend(pass.applied.steps);
-            if !pass.applied.again || passes == MAX_INSTALL_PASSES {
+            if !pass.applied.needs_another_pass || passes == MAX_INSTALL_PASSES {
                 return Ok(InstallReport {
                     fetched,
                     steps,
@@ -270,7 +270,7 @@ impl Reconciler {
     ) -> tokio::task::JoinHandle<(Maintenance, MaintenanceOutcome)> {
         let (observer, state) = (self.observer.clone(), self.state.clone());
         tokio::task::spawn_blocking(move || {
-            let outcome = maintenance::run_step(&observer, state, &mut maintenance);
+            let outcome = maintenance::run_maintenance_step(&observer, state, &mut maintenance);
             (maintenance, outcome)
         })
     }
@@ -353,7 +353,7 @@ impl Reconciler {
                 }
             }
         }
-        applied.again = progress.found_damage;
+        applied.needs_another_pass = progress.found_damage;
         applied.steps = progress.steps;
         // A running agent completes the store by its maintenance.
         let state = self.state.clone().filter(|_| download.is_some());
@@ -385,7 +385,7 @@ impl Reconciler {
         options: &DownloadOptions<'_>,
     ) -> InlineDownloads {
         let mut downloads = InlineDownloads::default();
-        for artifact in self.artifacts_to_fetch(observed) {
+        for artifact in self.list_artifacts_to_fetch(observed) {
             match download_artifact(state, &artifact, options).await {
                 Ok(Some(stored)) => {
                     downloads.fetched.push(stored.fetched.clone());
@@ -445,7 +445,7 @@ impl Reconciler {
         let supported = |plugin: &str| self.answers.supported_versions(plugin);
         let mut needed = rendered.needed.iter();
         !self.waits_for_gates()
-            && !needed.any(|needed| observed.plan.concerns(&needed.plugin))
+            && !needed.any(|needed| observed.plan.is_plugin_wrong(&needed.plugin))
             && check_plugin_versions(&rendered.needed, summary, &supported).is_empty()
     }
 
@@ -459,8 +459,8 @@ impl Reconciler {
         Ok(())
     }
 
-    fn artifacts_to_fetch(&self, observed: &ObservedState) -> Vec<Artifact<DeclaredPin>> {
-        let names: Vec<&str> = observed.plan.fetches().collect();
+    fn list_artifacts_to_fetch(&self, observed: &ObservedState) -> Vec<Artifact<DeclaredPin>> {
+        let names: Vec<&str> = observed.plan.artifacts_to_fetch().collect();
         let artifacts = self.context().settings.artifacts.iter();
         let wanted = artifacts.filter(|artifact| names.contains(&artifact.name.as_str()));
         wanted.cloned().collect()
@@ -485,8 +485,8 @@ impl Reconciler {
             after: list_drifts(self.context(), observed),
             snapshot: build_snapshot(&self.observer, observed, answers),
             directory: build_directory_view(&self.observer, observed, answers),
-            wanted: self.artifacts_to_fetch(observed),
-            waits: self.waits_for_gates()
+            wanted: self.list_artifacts_to_fetch(observed),
+            is_waiting: self.waits_for_gates()
                 || answers.has_failures()
                 || matches!(rendered, Some(Err(_))),
             waits_for_facts: matches!(rendered, Some(Err(NotRendered::Waiting(_)))),

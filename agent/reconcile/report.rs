@@ -28,7 +28,7 @@ pub struct AppliedSteps {
     /// The error that ended the pass early.
     pub failure: Option<ReconcileError>,
     /// Whether a stored copy was damaged, so that another pass is needed at once.
-    pub again: bool,
+    pub needs_another_pass: bool,
 }
 
 /// What a pass did, and what is true afterwards.
@@ -48,7 +48,7 @@ pub struct PassReport {
     pub wanted: Vec<Artifact<DeclaredPin>>,
     /// Whether the node waits for something that causes no file event: a gate, a fact, or a plugin that does not
     /// answer.
-    pub waits: bool,
+    pub is_waiting: bool,
     /// Whether it waits for facts that the conflist uses.
     pub waits_for_facts: bool,
     /// The name of the declared network, if it is known. Drop-ins are in a directory of that name.

@@ -4,7 +4,7 @@ use super::error::ReconcileError;
 use super::observed_network::{NotRendered, ObservedNetwork, RenderedConflist};
 use super::observer::{ObservedState, Observer};
 use super::probes::{PluginVersion, ProbeAnswers};
-use super::runtime_choices::RuntimeVerdicts;
+use super::runtime_choices::RuntimeChoices;
 use crate::cni::{RequiredPlugin, check_plugin_versions};
 use crate::model::{
     Candidate, Check, CheckName, Difference, Directory, EffectiveNetwork, FileName, FileReport,
@@ -26,7 +26,7 @@ pub(super) fn build_snapshot(
     let mut checks = vec![check_binaries(observer, observed, plugins)];
     let mut effective = None;
     if let Some((network, declared)) = observed.network.as_ref().zip(settings.network.as_ref()) {
-        let verdicts = RuntimeVerdicts::of(network, answers);
+        let verdicts = RuntimeChoices::of(network, answers);
         let policy = settings.drift.foreign_conflists;
         checks.push(check_conflist(conflist, network));
         checks.push(verdicts.check_precedence(declared, policy, network));
@@ -86,7 +86,7 @@ fn check_binaries(observer: &Observer, observed: &ObservedState, plugins: &[File
         )];
     }
     // These come first, because they are the cause, and a short answer shows only the first failure.
-    let dead = observed.dead.iter().map(|dir| {
+    let dead = observed.removed_dirs.iter().map(|dir| {
         format!(
             "{} was removed on the host while it is mounted here, so the host does not see files that are placed there; mount its \
              parent directory instead",
@@ -94,7 +94,7 @@ fn check_binaries(observer: &Observer, observed: &ObservedState, plugins: &[File
         )
     });
     failures.splice(..0, dead);
-    failures.extend(observer.unknown_pins(observed.plan.fetches()));
+    failures.extend(observer.describe_unknown_pins(observed.plan.artifacts_to_fetch()));
     Check {
         name: CheckName::Binaries,
         failures,
@@ -179,8 +179,10 @@ fn check_plugins(
     for (plugin, version) in &answers.versions {
         match version {
             PluginVersion::Broken(reason) => check.failures.push(format!("{plugin}: {reason}")),
-            PluginVersion::Unasked(reason) => check.warnings.push(format!("{plugin}: {reason}")),
-            PluginVersion::Absent | PluginVersion::Distrusted | PluginVersion::Supports(_) => {}
+            PluginVersion::NotRunnable(reason) => {
+                check.warnings.push(format!("{plugin}: {reason}"))
+            }
+            PluginVersion::Absent | PluginVersion::NotAsDeclared | PluginVersion::Supports(_) => {}
         }
     }
     let Ok(RenderedConflist { report, needed, .. }) = &network.rendered else {
@@ -194,7 +196,7 @@ fn check_plugins(
             answers.versions.get(plugin.as_str()),
             Some(PluginVersion::Broken(_))
         );
-        broken || observed.plan.concerns(plugin)
+        broken || observed.plan.is_plugin_wrong(plugin)
     };
     let needed: Vec<RequiredPlugin> = needed
         .iter()
@@ -223,7 +225,7 @@ pub(super) fn build_directory_view(
         .as_ref()
         .zip(observer.context.settings.network.as_ref())?;
     let loaded = network.load_candidates();
-    let runtimes = RuntimeVerdicts::of(network, answers).runtime_views();
+    let runtimes = RuntimeChoices::of(network, answers).runtime_views();
     let effective = loaded.first().and_then(|(file, loaded)| {
         let loaded = loaded.as_ref().ok()?;
         Some(EffectiveNetwork {

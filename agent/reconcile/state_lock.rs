@@ -133,11 +133,11 @@ impl StateLock {
         let artifacts = self.context().settings.artifacts.iter();
         let mut needed = NeededContents {
             pins: artifacts
-                .filter_map(|artifact| Some(self.observer.pin_of(artifact)?.to_string()))
+                .filter_map(|artifact| Some(self.observer.known_pin(artifact)?.to_string()))
                 .collect(),
             digests: HashSet::new(),
         };
-        for wanted in self.observer.desired(ledger, None).plugins {
+        for wanted in self.observer.build_desired(ledger, None).plugins {
             needed.digests.extend(wanted.sha256);
             if let Some(placed) = ledger.find_file(ManagedDir::Bin, wanted.plugin.file()) {
                 let origin = placed.origin.iter();

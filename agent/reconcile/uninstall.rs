@@ -7,7 +7,7 @@ use super::context::Context;
 use super::error::{ReconcileError, run_blocking};
 use super::observed_network::LARGEST_CONFLIST;
 use super::state_lock::sweep_interrupted;
-use crate::cni::required_plugins;
+use crate::cni::list_required_plugins;
 use crate::host::{Dir, FileKind, HostError};
 use crate::model::{FileName, FileState, FileType, ManagedDir, Sha256};
 use crate::store::{Ledger, Store};
@@ -134,7 +134,7 @@ impl Uninstaller {
             if ledger.owns_content(ManagedDir::Conf, &file.name, &Sha256::of(&bytes)) {
                 continue;
             }
-            let plugins = serde_json::from_slice(&bytes).map(|list| required_plugins(&list));
+            let plugins = serde_json::from_slice(&bytes).map(|list| list_required_plugins(&list));
             let plugins = plugins.unwrap_or_default();
             // Every list needs `loopback`. A list that needs nothing else has no chain, so nothing is kept for it.
             if plugins.len() > 1 {

@@ -111,7 +111,7 @@ impl Store {
             return Ok(false);
         }
         for dir in [&self.state, &self.blobs, &self.spares, &self.temps] {
-            if dir.is_dead()? {
+            if dir.is_removed()? {
                 return Ok(false);
             }
         }

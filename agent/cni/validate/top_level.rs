@@ -4,7 +4,7 @@ use super::findings::Findings;
 use crate::cni::json::{Json, element_path, fold_key};
 use crate::cni::version::{self, SPEC_VERSIONS, VersionEntry};
 
-/// Every key that libcni reads at the top level, where case matters.
+/// Every key that libcni reads at the top level. Case matters there.
 const KEYS: [&str; 7] = [
     "name",
     "cniVersion",
@@ -15,8 +15,8 @@ const KEYS: [&str; 7] = [
     "plugins",
 ];
 
-/// libcni caches a result as `<name>-<container id>-<interface>`: 255 bytes for a file name, less 64 for
-/// the id, 15 for the longest interface name and two dashes.
+/// The longest name of a network, in bytes. libcni caches a result in a file `<name>-<container id>-<interface>`: 255
+/// bytes for a file name, less 64 for the id, 15 for the longest interface name and 2 for the dashes.
 const MAX_NAME: usize = 174;
 
 pub(super) fn check_top_level(root: &Json, findings: &mut Findings) {
@@ -30,7 +30,7 @@ pub(super) fn check_top_level(root: &Json, findings: &mut Findings) {
         if let Some(known) = known.filter(|known| known != key) {
             findings.warning(
                 key,
-                "no runtime reads a key of that spelling",
+                "no runtime reads a key with this spelling",
                 format!("write '{known}'"),
             );
         }
@@ -48,7 +48,7 @@ fn check_name(root: &Json, findings: &mut Findings) {
         Some(Json::Text(name)) => name,
         Some(other) => return findings.wrong_type(other.type_name(), "name", "a string"),
     };
-    // utils.ValidateNetworkName, which libcni calls at ADD, not when it loads.
+    // The rule of `utils.ValidateNetworkName`, which libcni calls at ADD and not when it loads.
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
     let begins_well = name
         .bytes()
@@ -80,7 +80,7 @@ fn check_versions(root: &Json, findings: &mut Findings) {
             "a missing cniVersion means 0.1.0"
         };
         findings.warning("cniVersion", problem, "write \"1.0.0\"");
-    } else if !version::is_known(declared) {
+    } else if !version::is_spec_version(declared) {
         findings.error(
             "cniVersion",
             format!("there is no CNI version {declared:?}"),
@@ -101,13 +101,13 @@ fn check_versions(root: &Json, findings: &mut Findings) {
             continue;
         };
         match version::classify_version(text) {
-            _ if version::is_known(text) => {}
+            _ if version::is_spec_version(text) => {}
             VersionEntry::Unreadable => {
-                findings.error(&at, format!("{text:?} is no version"), known());
+                findings.error(&at, format!("{text:?} is not a version"), known());
             }
             VersionEntry::Newer => findings.warning(
                 &at,
-                format!("no libcni speaks {text} yet, so it is passed over"),
+                format!("no libcni supports {text} yet, so it is skipped"),
                 "remove it",
             ),
             VersionEntry::Candidate if text == selected && !text.is_empty() => findings.error(
