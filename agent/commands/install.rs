@@ -64,13 +64,7 @@ pub(super) async fn run_install(
         print_failures(global, &done.snapshot);
     } else {
         // The cause was printed above. Failures that follow from it would only hide it.
-        let failed = done
-            .snapshot
-            .checks
-            .iter()
-            .filter(|check| !check.failures.is_empty());
-        let names: Vec<&str> = failed.map(|check| check.name.as_str()).collect();
-        let names = names.join(", ");
+        let names = show::join_failed_checks(&done.snapshot);
         output::print_complaint(
             global.log_format,
             &format!("not as declared: {names}; `cni-keeper verify` lists what is wrong"),
@@ -99,8 +93,7 @@ fn print_report(context: &Context, done: &InstallReport, right: bool) {
             fetched.pin.chars().take(19).collect::<String>()
         ));
     }
-    let (bin, conf) = context.shown_dirs();
-    show::print_steps(&done.steps, &bin, &conf);
+    show::print_steps(&done.steps, context);
     for check in &done.snapshot.checks {
         for warning in &check.warnings {
             output::print_line(format!("warning   {}: {warning}", check.name));

@@ -17,7 +17,7 @@ pub(super) async fn run_uninstall(
     format: Output,
 ) -> Result<Exit, CommandError> {
     let (context, _) = open_context(global)?;
-    let removals = reconcile::uninstall(&context).await?.removals;
+    let removals = reconcile::uninstall(&context).await?;
     match format {
         Output::Json => output::print_json(&json!({ "removals": removals })),
         Output::Text => print_removals(&removals),

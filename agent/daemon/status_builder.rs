@@ -7,12 +7,11 @@ use std::time::{Duration, Instant, SystemTime};
 use super::state::Daemon;
 use crate::config::ForeignConflists;
 use crate::fetch::redact_url;
-use crate::model::ManagedDir;
 use crate::model::{
     Agent, Artifact, Check, CheckName, Counters, Declared, DeclaredArtifact, DriftKind,
-    DriftRecord, FileName, Snapshot, Status, Timestamp, WatchMode,
+    DriftRecord, Snapshot, Status, Timestamp, WatchMode,
 };
-use crate::reconcile::{Context, PassReport, ReconcileError, Reconciler};
+use crate::reconcile::{PassReport, ReconcileError, Reconciler};
 use crate::trust::DeclaredPin;
 
 /// The status before the first pass: nothing is known, so the node is not ready.
@@ -135,7 +134,7 @@ fn explain_waiting(
     let settings = daemon.context().settings();
     let backoff = daemon.repair_backoff.files_in_backoff(Instant::now());
     let backoff: BTreeMap<PathBuf, Duration> = backoff
-        .map(|(file, left)| (shown_path(daemon.context(), file), left))
+        .map(|((dir, name), left)| (daemon.context().shown_path(*dir, name), left))
         .collect();
     let is_report_only = daemon.reconciler.is_report_only();
     let general = if is_report_only {
@@ -161,15 +160,6 @@ fn explain_waiting(
     }
 }
 
-/// The path of a file, `--host-root` included.
-fn shown_path(context: &Context, (dir, name): &(ManagedDir, FileName)) -> PathBuf {
-    let (bin, conf) = context.shown_dirs();
-    match dir {
-        ManagedDir::Bin => bin.join(name.as_str()),
-        ManagedDir::Conf => conf.join(name.as_str()),
-    }
-}
-
 /// Adds the checks that are about the agent itself before and after those that are about the disk.
 fn add_agent_checks(daemon: &Daemon, snapshot: &mut Snapshot) {
     snapshot.checks.insert(0, daemon.config.check());
@@ -185,8 +175,8 @@ fn add_agent_checks(daemon: &Daemon, snapshot: &mut Snapshot) {
 /// same while it is true.
 fn check_conflict(daemon: &Daemon) -> Check {
     let mut check = Check::new(CheckName::Conflict);
-    for file in daemon.repair_backoff.files_in_conflict() {
-        let path = shown_path(daemon.context(), file);
+    for (dir, name) in daemon.repair_backoff.files_in_conflict() {
+        let path = daemon.context().shown_path(*dir, name);
         let writer = daemon.drift_log.last_writer(&path);
         let writer = writer.map_or("another writer".to_owned(), |writer| {
             format!("another writer ({writer})")

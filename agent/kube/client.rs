@@ -11,11 +11,11 @@ use tokio::time::timeout;
 
 use super::endpoint::ApiEndpoint;
 use super::error::{KubeError, quote_message};
-use super::node_object::NodeObject;
 use super::request_log::{RequestLog, RequestPurpose};
 use crate::config;
 use crate::fetch::{HttpError, api_client};
 use crate::host::{Host, HostError};
+use crate::model::NodeObject;
 
 /// How long a connection may take. The address of a Service without an endpoint is refused at once or never answers.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);

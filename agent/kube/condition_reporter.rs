@@ -5,8 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::{Value, json};
 
 use super::failure_pause::{FailurePause, spread_period};
-use super::node_object::NodeObject;
-use crate::model::{Check, CheckName, clip};
+use crate::model::{Check, CheckName, NodeObject, clip};
 
 const CONDITION_TYPE: &str = "cni-keeper.dev/Ready";
 /// How long the node must have been not ready before that is written. What is healed earlier appears in the Events only.

@@ -9,7 +9,6 @@ mod endpoint;
 mod error;
 mod event_reporter;
 mod failure_pause;
-mod node_object;
 mod request_log;
 mod startup_taint;
 
@@ -17,6 +16,5 @@ pub use client::KubeClient;
 pub use condition_reporter::ConditionReporter;
 pub use error::KubeError;
 pub use event_reporter::{EVENT_NAMESPACE, EventReporter, EventRequest};
-pub use node_object::NodeObject;
 pub use request_log::{RequestLog, RequestPurpose};
 pub use startup_taint::{StartupTaint, build_taint_patch};

@@ -37,7 +37,7 @@ pub use foreign_text::{clip, escape_controls, escape_name, one_line};
 pub(crate) use label_enum::label_enum;
 pub use loopback::{has_loopback_host, is_loopback};
 pub use name::{FileMode, FileName, NameError, PluginName};
-pub use node_facts::NodeFacts;
+pub use node_facts::{NodeFacts, NodeObject};
 pub use observed::{FileState, FileType, ManagedDir, Owner, Regular};
 pub use policy::{DriftPolicy, ForeignConflists};
 pub use reference::{Reference, ReferenceError};

@@ -1,9 +1,10 @@
-//! Collecting the values for `${…}` in the conflist, by the name of the fact:
+//! Collects the facts: the values for `${…}` in the conflist.
 //!
-//! - `env.NAME`, `node.name`, `host.arch` and `host.mtu`: from this process and this machine, here.
-//! - Names of the operator's choice: from `values`, or from the lines of an `envFile`.
-//! - `node.podCIDR`, `node.podCIDRs`, `node.labels.KEY`, `node.annotations.KEY`: from the Node object. `kube` asks for
-//!   it (`node_object.rs`), `model::NodeFacts` names its parts, and `stateDir` remembers them.
+//! - `env.NAME`, `node.name`, `host.arch` and `host.mtu` come from this process and this machine, in this file.
+//! - Names that the operator chose come from `values` of the configuration, or from the lines of an `envFile`.
+//! - `node.podCIDR`, `node.podCIDRs`, `node.labels.KEY` and `node.annotations.KEY` come from the Node object of the
+//!   Kubernetes API: `model/node_facts.rs` takes them from it and names them. The agent asks for the object beside
+//!   passes (`daemon/node_query.rs`), `known_node.rs` holds the last answer, and the state directory remembers it.
 
 use std::path::Path;
 

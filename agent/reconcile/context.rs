@@ -8,7 +8,7 @@ use super::error::ReconcileError;
 use super::known_node::KnownNode;
 use crate::config::{NetworkSettings, Settings};
 use crate::host::{Dir, Host, HostError};
-use crate::model::{ManagedDir, NodeFacts};
+use crate::model::{FileName, ManagedDir, NodeFacts};
 use crate::retry::Spread;
 use crate::store::{Ledger, ManagedDirs, read_saved_node};
 
@@ -65,6 +65,12 @@ impl Context {
             self.shown_dir(ManagedDir::Bin),
             self.shown_dir(ManagedDir::Conf),
         )
+    }
+
+    /// The path of a file as people see it: with the host root in front.
+    #[must_use]
+    pub fn shown_path(&self, dir: ManagedDir, name: &FileName) -> PathBuf {
+        self.shown_dir(dir).join(name.as_str())
     }
 
     pub(super) fn shown_dir(&self, dir: ManagedDir) -> PathBuf {

@@ -95,7 +95,7 @@ fn describe_file(
         FileDrift {
             dir: file.dir,
             name: file.name.to_string(),
-            path: context.shown_dir(file.dir).join(file.name.as_str()),
+            path: context.shown_path(file.dir, &file.name),
             kind: difference.kind(),
             what: difference.to_string(),
             before,

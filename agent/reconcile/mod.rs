@@ -50,4 +50,4 @@ pub use observer::ObservedState;
 pub use probes::ask_gates;
 pub use reconciler::Reconciler;
 pub use report::{AppliedSteps, FilesInBackoff, InstallReport, PassReport};
-pub use uninstall::{RemovalOutcome, UninstallReport, uninstall};
+pub use uninstall::{RemovalOutcome, uninstall};

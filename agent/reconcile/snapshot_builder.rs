@@ -56,7 +56,7 @@ fn report_file(observer: &Observer, file: &ComparedFile) -> FileReport {
         None => "configuration".to_owned(),
     };
     FileReport {
-        path: context.shown_dir(file.dir).join(file.name.as_str()),
+        path: context.shown_path(file.dir, &file.name),
         standing: file.standing,
         expected: file.expected,
         actual: file.actual_digest(),
@@ -117,26 +117,19 @@ fn list_weaknesses(observer: &Observer) -> impl Iterator<Item = String> {
 /// Files that we placed and that are no longer declared. They stay, because the teardown of running pods may still need
 /// them.
 fn list_undeclared_files(observer: &Observer, observed: &ObservedState) -> Vec<String> {
-    let (bin, conf) = observer.context.shown_dirs();
+    let context = &observer.context;
     let declared = |name: &FileName| {
         let plugins = &observed.desired.plugins;
         plugins.iter().any(|wanted| wanted.plugin.file() == name)
     };
     let placed = &observed.disk;
     let plugins = placed.placed_plugins.keys().filter(|name| !declared(name));
-    let conflists = match observer.context.settings.network {
-        // If a network is declared, a pass removes our earlier conflists.
-        Some(_) => None,
-        None => Some(placed.placed_conflists.keys()),
-    };
+    // If a network is declared, a pass removes our earlier conflists.
+    let has_network = context.settings.network.is_some();
+    let conflists = placed.placed_conflists.keys().filter(|_| !has_network);
     plugins
-        .map(|name| bin.join(name.as_str()))
-        .chain(
-            conflists
-                .into_iter()
-                .flatten()
-                .map(|name| conf.join(name.as_str())),
-        )
+        .map(|name| context.shown_path(ManagedDir::Bin, name))
+        .chain(conflists.map(|name| context.shown_path(ManagedDir::Conf, name)))
         .map(|path| {
             let path = path.display();
             format!("{path} was placed earlier and is no longer declared; it stays until uninstall")
