@@ -63,6 +63,18 @@ pub struct DiskState {
     pub shadowing: Vec<FileName>,
 }
 
+impl DiskState {
+    /// Whether a file of the configuration directory still has the content that we placed under its name.
+    #[must_use]
+    pub fn is_our_conflist(&self, name: &FileName) -> bool {
+        let placed = self.placed_conflists.get(name);
+        let found = self.conflists.get(name).and_then(FileState::digest);
+        placed
+            .zip(found)
+            .is_some_and(|(placed, found)| placed.contains(&found))
+    }
+}
+
 /// One change to the disk.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(tag = "step", rename_all = "kebab-case")]
@@ -217,15 +229,6 @@ pub struct ComparedFile {
 }
 
 impl ComparedFile {
-    /// The digest that the file has, if it is a regular file.
-    #[must_use]
-    pub const fn actual_digest(&self) -> Option<Sha256> {
-        match &self.actual {
-            FileState::Regular(file) => Some(file.sha256),
-            _ => None,
-        }
-    }
-
     /// The difference that decides the step, if there is any.
     #[must_use]
     pub fn worst_difference(&self) -> Option<&Difference> {
@@ -374,14 +377,9 @@ fn plan_conflist(file: &ComparedFile, disk: &DiskState, plan: &mut Plan) {
             }
         });
     }
-    for (name, digests) in &disk.placed_conflists {
-        let still_ours = matches!(
-            disk.conflists.get(name),
-            Some(FileState::Regular(found)) if digests.contains(&found.sha256)
-        );
-        if *name != file.name && still_ours {
-            plan.steps.push(Step::RetireConflist { name: name.clone() });
-        }
+    let earlier = disk.placed_conflists.keys();
+    for name in earlier.filter(|name| **name != file.name && disk.is_our_conflist(name)) {
+        plan.steps.push(Step::RetireConflist { name: name.clone() });
     }
     for foreign in &disk.shadowing {
         plan.steps.push(Step::SetAside {

@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use super::directory::{DropIns, EntryKind, has_extension};
 use super::json::{Json, element_path};
 use super::parse::{SyntaxError, parse_json};
-use super::plugin_conf::{DecodedPlugin, Order, decode_plugin};
+use super::plugin_conf::{DecodedPlugin, Order, WrongType, decode_plugin};
 use super::version::{self, VersionEntry};
 
 /// A generation of libcni. They differ in which files they load.
@@ -69,16 +69,9 @@ pub enum LoadError {
     /// A number that is too large for a 64-bit float.
     #[error("{} is a number too large for a 64-bit float", subject_of(.0))]
     Overflow(String),
-    /// A value of the wrong type; the path is empty for the whole document.
-    #[error("{} is {got}, but libcni requires {want}", subject_of(at))]
-    Type {
-        /// Where, as in `plugins[1].ipam`.
-        at: String,
-        /// What is there.
-        got: &'static str,
-        /// What should be there.
-        want: &'static str,
-    },
+    /// A value of the wrong type.
+    #[error("{} is {}, but libcni requires {}", subject_of(&.0.at), .0.got, .0.want)]
+    Type(WrongType),
     /// There is no `name`.
     #[error("it has no 'name'")]
     NoName,
@@ -324,12 +317,8 @@ fn decode_valid_plugin(
     } else {
         decode_plugin(value, at, order, libcni >= Libcni::V1_2)
     };
-    if let Some(wrong_type) = plugin.wrong_types.first().cloned() {
-        return Err(LoadError::Type {
-            at: wrong_type.at,
-            got: wrong_type.got,
-            want: wrong_type.want,
-        });
+    if let Some(wrong_type) = plugin.wrong_types.first() {
+        return Err(LoadError::Type(wrong_type.clone()));
     }
     if plugin.kind.is_empty() {
         return Err(LoadError::NoType(at.to_owned()));
@@ -344,11 +333,11 @@ fn require_text<'a>(value: &'a Json, at: &str) -> Result<&'a str, LoadError> {
 }
 
 fn type_error(at: &str, value: &Json, want: &'static str) -> LoadError {
-    LoadError::Type {
+    LoadError::Type(WrongType {
         at: at.to_owned(),
         got: value.type_name(),
         want,
-    }
+    })
 }
 
 #[cfg(test)]

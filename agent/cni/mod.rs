@@ -27,6 +27,7 @@ pub use node_checks::{
     PluginRole, RequiredPlugin, check_name_is_free, check_plugin_versions, list_required_plugins,
 };
 pub use parse::SyntaxError;
+pub use plugin_conf::WrongType;
 pub use precedence::{
     ChoiceOutcome, ConflistRefusal, Precedence, RuntimeChoice, SupportedVersions,
     choose_as_containerd, choose_as_crio, choose_conflist, list_earlier_candidates,

@@ -18,10 +18,13 @@ pub(super) struct DecodedPlugin {
 
 /// A value of the wrong JSON type.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct WrongType {
-    pub(super) at: String,
-    pub(super) got: &'static str,
-    pub(super) want: &'static str,
+pub struct WrongType {
+    /// Where, as in `plugins[1].ipam`; empty for the whole document.
+    pub at: String,
+    /// What is there.
+    pub got: &'static str,
+    /// What should be there.
+    pub want: &'static str,
 }
 
 /// The order in which Go reads an object's keys. It decides which of two spellings of one field counts: Go ignores the

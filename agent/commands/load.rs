@@ -105,13 +105,7 @@ pub(super) fn locate_error(loaded: &LoadedConfig, error: ReconcileError) -> Comm
         ReconcileError::Conflist(findings) => {
             let lines = findings
                 .iter()
-                .map(|finding| {
-                    show::locate_finding(
-                        loaded,
-                        &finding.at,
-                        &format!("{}; {}", finding.problem, finding.fix),
-                    )
-                })
+                .map(|finding| show::locate_finding(loaded, &finding.at, &finding.describe()))
                 .collect();
             CommandError::Conflist(lines)
         }

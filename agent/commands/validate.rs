@@ -42,13 +42,7 @@ pub(super) fn run_validate(
         findings
             .iter()
             .filter(|finding| finding.severity == severity)
-            .map(|finding| {
-                show::locate_finding(
-                    &loaded,
-                    &finding.at,
-                    &format!("{}; {}", finding.problem, finding.fix),
-                )
-            })
+            .map(|finding| show::locate_finding(&loaded, &finding.at, &finding.describe()))
             .collect()
     };
     let (errors, mut warnings) = (reported(Severity::Error), reported(Severity::Warning));

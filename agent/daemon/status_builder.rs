@@ -234,12 +234,7 @@ pub(super) fn list_mistakes(error: &ReconcileError) -> Vec<String> {
     match error {
         ReconcileError::Conflist(findings) => findings
             .iter()
-            .map(|finding| {
-                format!(
-                    "network.conflist.{}: {}; {}",
-                    finding.at, finding.problem, finding.fix
-                )
-            })
+            .map(|finding| format!("network.conflist.{}: {}", finding.at, finding.describe()))
             .collect(),
         ReconcileError::Render(error) => {
             let problems = error.problems.iter();

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::context::Context;
 use super::observed_network::ObservedNetwork;
-use super::observer::{ObservedState, is_our_conflist};
+use super::observer::ObservedState;
 use crate::cni::{LibcniNetwork, LoadError};
 use crate::config::NetworkSettings;
 use crate::model::{
@@ -117,12 +117,12 @@ fn list_foreign_drifts(
     let conf = context.shown_dir(ManagedDir::Conf);
     let is_ours = |name: &str| {
         let name = name.parse::<FileName>();
-        name.is_ok_and(|name| is_our_conflist(&observed.ledger, &observed.disk, &name))
+        name.is_ok_and(|name| observed.disk.is_our_conflist(&name))
     };
-    let earlier = network.load_files_before(&declared.file_name).into_iter();
+    let earlier = network.list_files_before(&declared.file_name);
     let mut found: Vec<FileDrift> = earlier
         .filter(|(name, _)| !is_ours(name))
-        .map(|(name, loaded)| describe_foreign_conflist(conf.join(&name), name, &loaded))
+        .map(|(name, loaded)| describe_foreign_conflist(conf.join(name), name, loaded))
         .collect();
     let merged = network.list_drop_ins().into_iter();
     found.extend(merged.map(|path| FileDrift {
@@ -161,7 +161,7 @@ fn describe_missing_dir(context: &Context, dir: ManagedDir, observed: &ObservedS
 
 fn describe_foreign_conflist(
     path: PathBuf,
-    name: String,
+    name: &str,
     loaded: &Result<LibcniNetwork, LoadError>,
 ) -> FileDrift {
     let (kind, what, before) = match loaded {
@@ -178,7 +178,7 @@ fn describe_foreign_conflist(
     };
     FileDrift {
         dir: ManagedDir::Conf,
-        name,
+        name: name.to_owned(),
         path,
         kind,
         what,

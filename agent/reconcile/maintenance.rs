@@ -187,7 +187,7 @@ fn advance_copies(
     let store = &state.store;
     if !store.has_blob(&digest)? {
         let name = plugin.plugin.file();
-        if !holds(&state.observer.files.observe(bin, name), digest) {
+        if state.observer.files.observe(bin, name).digest() != Some(digest) {
             return Ok(CopyProgress::Both);
         }
         store.refill_blob(&digest, bin, name)?;
@@ -213,11 +213,6 @@ fn advance_copies(
     Ok(CopyProgress::One)
 }
 
-/// Whether a file has that content.
-fn holds(state: &FileState, digest: Sha256) -> bool {
-    matches!(state, FileState::Regular(file) if file.sha256 == digest)
-}
-
 /// Completes the store at the end of `install`: every plugin in place gets a blob, and everything that is neither
 /// declared nor in place is removed. If an upgrade failed, the old set that is still in place can then be verified and
 /// repaired as before. A failure here is only a warning, because the network works without the copies. `seen` is the
@@ -236,7 +231,7 @@ pub(super) fn complete_store(
         let name = plugin.plugin.file();
         if let (Some(bin), Some(digest)) = (&bin, plugin.sha256)
             && let Some(found) = seen.get(&plugin.plugin)
-            && holds(found, digest)
+            && found.digest() == Some(digest)
             && ledger.owns_content(ManagedDir::Bin, name, &digest)
             && let Err(error) = state.store.refill_blob(&digest, bin, name)
         {

@@ -193,9 +193,7 @@ impl Observer {
             && settings.drift.foreign_conflists == ForeignConflists::Disable
         {
             let earlier = network.list_names_before(&declared.file_name).into_iter();
-            disk.shadowing = earlier
-                .filter(|name| !is_our_conflist(ledger, &disk, name))
-                .collect();
+            disk.shadowing = earlier.filter(|name| !disk.is_our_conflist(name)).collect();
         }
         Ok(disk)
     }
@@ -238,14 +236,6 @@ impl Observer {
                 .pins
                 .restore_saved(&context.host, &context.settings.paths.state_dir),
         }
-    }
-}
-
-/// Whether a file of the configuration directory still has the content that we placed under its name.
-pub(super) fn is_our_conflist(ledger: &Ledger, disk: &DiskState, name: &FileName) -> bool {
-    match disk.conflists.get(name) {
-        Some(FileState::Regular(file)) => ledger.owns_content(ManagedDir::Conf, name, &file.sha256),
-        _ => false,
     }
 }
 

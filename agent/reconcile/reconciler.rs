@@ -14,6 +14,7 @@ use super::observed_network::{NotRendered, ObservedNetwork, observe_network};
 use super::observer::{ObservedState, Observer};
 use super::probes::{ProbeAnswers, ask_gates, ask_plugins};
 use super::report::{AppliedSteps, FilesInBackoff, InstallReport, PassReport};
+use super::runtime_choices::RuntimeChoices;
 use super::snapshot_builder::{build_directory_view, build_snapshot};
 use super::state_lock::StateLock;
 use crate::cni::check_plugin_versions;
@@ -117,7 +118,14 @@ impl Reconciler {
     pub async fn verify(&mut self) -> Result<Snapshot, ReconcileError> {
         let observed = self.observe().await?;
         self.ask(&observed, true).await?;
-        Ok(build_snapshot(&self.observer, &observed, &self.answers))
+        let choices = RuntimeChoices::of_observed(&observed, &self.answers);
+        let choices = choices.as_ref();
+        Ok(build_snapshot(
+            &self.observer,
+            &observed,
+            &self.answers,
+            choices,
+        ))
     }
 
     /// Makes the node as declared, once, as far as that is possible now:
@@ -439,14 +447,11 @@ impl Reconciler {
         let Some(Ok(rendered)) = rendered else {
             return false;
         };
-        let Some(summary) = &rendered.report.summary else {
-            return false;
-        };
         let supported = |plugin: &str| self.answers.supported_versions(plugin);
         let mut needed = rendered.needed.iter();
         !self.waits_for_gates()
             && !needed.any(|needed| observed.plan.is_plugin_wrong(&needed.plugin))
-            && check_plugin_versions(&rendered.needed, summary, &supported).is_empty()
+            && check_plugin_versions(&rendered.needed, &rendered.summary, &supported).is_empty()
     }
 
     /// Asks the plugins whose answers are not known, and with `gates` also the gates.
@@ -475,22 +480,24 @@ impl Reconciler {
     ) -> PassReport {
         let answers = &self.answers;
         let rendered = observed.network.as_ref().map(|network| &network.rendered);
-        let summary = match rendered {
-            Some(Ok(rendered)) => rendered.report.summary.as_ref(),
-            _ => None,
-        };
+        let choices = RuntimeChoices::of_observed(observed, answers);
+        let choices = choices.as_ref();
         PassReport {
             applied,
             began,
             after: list_drifts(self.context(), observed),
-            snapshot: build_snapshot(&self.observer, observed, answers),
-            directory: build_directory_view(&self.observer, observed, answers),
+            snapshot: build_snapshot(&self.observer, observed, answers, choices),
+            directory: choices
+                .and_then(|choices| build_directory_view(&self.observer, observed, choices)),
             wanted: self.list_artifacts_to_fetch(observed),
             is_waiting: self.waits_for_gates()
                 || answers.has_failures()
                 || matches!(rendered, Some(Err(_))),
             waits_for_facts: matches!(rendered, Some(Err(NotRendered::Waiting(_)))),
-            network: summary.map(|summary| summary.name.clone()),
+            network: match rendered {
+                Some(Ok(rendered)) => Some(rendered.summary.name.clone()),
+                _ => None,
+            },
             expected: self.expected_network(observed),
         }
     }
@@ -500,12 +507,13 @@ impl Reconciler {
         let (settings, host) = (&self.context().settings, &self.context().host);
         let declared = settings.network.as_ref()?;
         let rendered = observed.network.as_ref()?.rendered.as_ref().ok()?;
-        let summary = rendered.report.summary.as_ref();
-        let summary = summary.filter(|_| !observed.has_conflist_steps())?;
+        if observed.has_conflist_steps() {
+            return None;
+        }
         Some(ExpectedNetwork {
             file: declared.file_name.to_string(),
-            network: summary.name.clone(),
-            chain: summary.chain.clone(),
+            network: rendered.summary.name.clone(),
+            chain: rendered.summary.chain.clone(),
             text: rendered.text.clone(),
             conf_dir: real_dir(host, &settings.paths.conf_dir),
             bin_dir: real_dir(host, &settings.paths.bin_dir),

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::observed_network::{ObservedNetwork, RenderedConflist};
+use super::observer::ObservedState;
 use super::probes::ProbeAnswers;
 use crate::cni::{
     ChoiceOutcome, ConflistRefusal, ConflistSummary, Precedence, RuntimeChoice, check_name_is_free,
@@ -15,8 +16,13 @@ use crate::model::{Check, CheckName, ContainerRuntime, Effective, FileName, Runt
 pub(super) struct RuntimeChoices(Vec<(ContainerRuntime, RuntimeChoice)>);
 
 impl RuntimeChoices {
-    /// Works out every runtime's choice.
-    pub(super) fn of(network: &ObservedNetwork, answers: &ProbeAnswers) -> Self {
+    /// Determines the choice of every runtime; `None` if no network is declared.
+    pub(super) fn of_observed(observed: &ObservedState, answers: &ProbeAnswers) -> Option<Self> {
+        let network = observed.network.as_ref()?;
+        Some(Self::of(network, answers))
+    }
+
+    fn of(network: &ObservedNetwork, answers: &ProbeAnswers) -> Self {
         let answers = |plugin: &str| answers.supported_versions(plugin);
         Self(network.with_conf_dir(|dir| {
             ContainerRuntime::ALL
@@ -119,9 +125,7 @@ impl RuntimeChoices {
             };
             check.failures.push(line);
         }
-        if let Ok(RenderedConflist { report, .. }) = &network.rendered
-            && let Some(summary) = &report.summary
-        {
+        if let Ok(RenderedConflist { summary, .. }) = &network.rendered {
             check
                 .failures
                 .extend(check_same_network_files(summary, declared, network));
@@ -155,9 +159,7 @@ fn check_same_network_files(
         };
         (taken, merged)
     });
-    let taken = taken
-        .into_iter()
-        .map(|finding| format!("{}; {}", finding.problem, finding.fix));
+    let taken = taken.into_iter().map(|finding| finding.describe());
     let merged = merged.into_iter().map(|file| {
         format!(
             "{} is merged into the network (drop-in, libcni 1.3 and newer); remove it, or set \

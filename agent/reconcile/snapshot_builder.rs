@@ -1,11 +1,11 @@
 //! Makes the snapshot of a pass, with its checks, from what was observed and what gates and plugins answered.
 
 use super::error::ReconcileError;
-use super::observed_network::{NotRendered, ObservedNetwork, RenderedConflist};
+use super::observed_network::{LoadedCandidate, NotRendered, ObservedNetwork, RenderedConflist};
 use super::observer::{ObservedState, Observer};
 use super::probes::{PluginVersion, ProbeAnswers};
 use super::runtime_choices::RuntimeChoices;
-use crate::cni::{RequiredPlugin, check_plugin_versions};
+use crate::cni::{Finding, RequiredPlugin, check_plugin_versions};
 use crate::model::{
     Candidate, Check, CheckName, Difference, Directory, EffectiveNetwork, FileName, FileReport,
     ManagedDir, PluginName, Snapshot,
@@ -18,6 +18,7 @@ pub(super) fn build_snapshot(
     observer: &Observer,
     observed: &ObservedState,
     answers: &ProbeAnswers,
+    choices: Option<&RuntimeChoices>,
 ) -> Snapshot {
     let settings = &observer.context.settings;
     let report = |file: &ComparedFile| report_file(observer, file);
@@ -25,17 +26,17 @@ pub(super) fn build_snapshot(
     let (plugins, conflist) = files.split_at(observed.desired.plugins.len());
     let mut checks = vec![check_binaries(observer, observed, plugins)];
     let mut effective = None;
-    if let Some((network, declared)) = observed.network.as_ref().zip(settings.network.as_ref()) {
-        let verdicts = RuntimeChoices::of(network, answers);
+    let network = observed.network.as_ref().zip(settings.network.as_ref());
+    if let Some(((network, declared), choices)) = network.zip(choices) {
         let policy = settings.drift.foreign_conflists;
         checks.push(check_conflist(conflist, network));
-        checks.push(verdicts.check_precedence(declared, policy, network));
+        checks.push(choices.check_precedence(declared, policy, network));
         checks.push(check_plugins(observed, network, answers));
         checks.push(Check {
             failures: answers.closed_gates.clone(),
             ..Check::new(CheckName::Gates)
         });
-        effective = Some(verdicts.effective());
+        effective = Some(choices.effective());
     }
     Snapshot {
         checks,
@@ -59,7 +60,7 @@ fn report_file(observer: &Observer, file: &ComparedFile) -> FileReport {
         path: context.shown_path(file.dir, &file.name),
         standing: file.standing,
         expected: file.expected,
-        actual: file.actual_digest(),
+        actual: file.actual.digest(),
         origin,
         drifts: file.differences.clone(),
     }
@@ -69,6 +70,10 @@ fn describe_differences(file: &FileReport) -> impl Iterator<Item = String> {
     file.drifts
         .iter()
         .map(|drift| format!("{} {drift}", file.path.display()))
+}
+
+fn describe_finding(finding: &Finding) -> String {
+    format!("{}: {}", finding.at, finding.describe())
 }
 
 fn check_binaries(observer: &Observer, observed: &ObservedState, plugins: &[FileReport]) -> Check {
@@ -140,21 +145,14 @@ fn list_undeclared_files(observer: &Observer, observed: &ObservedState) -> Vec<S
 fn check_conflist(files: &[FileReport], network: &ObservedNetwork) -> Check {
     let mut check = Check::new(CheckName::Conflist);
     match &network.rendered {
-        Ok(RenderedConflist { report, .. }) => {
+        Ok(RenderedConflist { warnings, .. }) => {
             check
                 .failures
                 .extend(files.iter().flat_map(describe_differences));
-            check.warnings.extend(
-                report
-                    .warnings()
-                    .map(|finding| format!("{}: {}; {}", finding.at, finding.problem, finding.fix)),
-            );
+            check.warnings.extend(warnings.iter().map(describe_finding));
         }
         Err(NotRendered::Wrong(ReconcileError::Conflist(findings))) => {
-            let lines = findings
-                .iter()
-                .map(|finding| format!("{}: {}; {}", finding.at, finding.problem, finding.fix));
-            check.failures.extend(lines);
+            check.failures.extend(findings.iter().map(describe_finding));
         }
         Err(unrendered) => check.failures.push(unrendered.to_string()),
     }
@@ -173,15 +171,15 @@ fn check_plugins(
         match version {
             PluginVersion::Broken(reason) => check.failures.push(format!("{plugin}: {reason}")),
             PluginVersion::NotRunnable(reason) => {
-                check.warnings.push(format!("{plugin}: {reason}"))
+                check.warnings.push(format!("{plugin}: {reason}"));
             }
             PluginVersion::Absent | PluginVersion::NotAsDeclared | PluginVersion::Supports(_) => {}
         }
     }
-    let Ok(RenderedConflist { report, needed, .. }) = &network.rendered else {
-        return check;
-    };
-    let Some(summary) = &report.summary else {
+    let Ok(RenderedConflist {
+        summary, needed, ..
+    }) = &network.rendered
+    else {
         return check;
     };
     let is_reported = |plugin: &PluginName| {
@@ -199,7 +197,7 @@ fn check_plugins(
     for finding in check_plugin_versions(&needed, summary, &|plugin| {
         answers.supported_versions(plugin)
     }) {
-        let line = format!("{}; {}", finding.problem, finding.fix);
+        let line = finding.describe();
         if !check.failures.contains(&line) {
             check.failures.push(line);
         }
@@ -211,15 +209,13 @@ fn check_plugins(
 pub(super) fn build_directory_view(
     observer: &Observer,
     observed: &ObservedState,
-    answers: &ProbeAnswers,
+    choices: &RuntimeChoices,
 ) -> Option<Directory> {
     let (network, declared) = observed
         .network
         .as_ref()
         .zip(observer.context.settings.network.as_ref())?;
-    let loaded = network.load_candidates();
-    let runtimes = RuntimeChoices::of(network, answers).runtime_views();
-    let effective = loaded.first().and_then(|(file, loaded)| {
+    let effective = network.candidates.first().and_then(|(file, loaded)| {
         let loaded = loaded.as_ref().ok()?;
         Some(EffectiveNetwork {
             file: file.clone(),
@@ -229,22 +225,16 @@ pub(super) fn build_directory_view(
             text: network.read_file(&file.parse().ok()?).unwrap_or_default(),
         })
     });
-    let candidates = loaded.into_iter().map(|(name, loaded)| {
-        let (network, error) = match loaded {
-            Ok(network) => (Some(network.name), None),
-            Err(error) => (None, Some(error.to_string())),
-        };
-        Candidate {
-            ours: name == declared.file_name.as_str(),
-            name,
-            network,
-            error,
-        }
-    });
+    let candidate = |(name, loaded): &LoadedCandidate| Candidate {
+        name: name.clone(),
+        ours: name == declared.file_name.as_str(),
+        network: loaded.as_ref().ok().map(|network| network.name.clone()),
+        error: loaded.as_ref().err().map(ToString::to_string),
+    };
     Some(Directory {
         path: observer.context.shown_dir(ManagedDir::Conf),
-        runtimes,
-        candidates: candidates.collect(),
+        runtimes: choices.runtime_views(),
+        candidates: network.candidates.iter().map(candidate).collect(),
         effective,
     })
 }

@@ -79,6 +79,12 @@ impl ValidationReport {
 }
 
 impl Finding {
+    /// The problem and its fix, as one line.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        format!("{}; {}", self.problem, self.fix)
+    }
+
     pub(crate) fn error(
         at: impl Into<String>,
         problem: impl Into<String>,
@@ -99,6 +105,6 @@ impl fmt::Display for Finding {
         if !self.at.is_empty() {
             write!(f, "{}: ", self.at)?;
         }
-        write!(f, "{}; {}", self.problem, self.fix)
+        f.write_str(&self.describe())
     }
 }
