@@ -6,10 +6,10 @@
 use std::ffi::OsString;
 
 use super::directory::{DropIns, EntryKind, has_extension};
-use super::json::{Json, element_path};
+use super::json_tree::{Json, element_path};
 use super::parse::{SyntaxError, parse_json};
 use super::plugin_conf::{DecodedPlugin, Order, WrongType, decode_plugin};
-use super::version::{self, VersionEntry};
+use super::spec_version::{self, VersionEntry};
 
 /// A generation of libcni. They differ in which files they load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -216,11 +216,11 @@ fn selected_version(root: &Json, libcni: Libcni) -> Result<&str, LoadError> {
         listed.push(version);
     }
     check_version(declared, "cniVersion")?;
-    Ok(version::select_version(&listed, declared))
+    Ok(spec_version::select_version(&listed, declared))
 }
 
 fn check_version(text: &str, at: &str) -> Result<(), LoadError> {
-    match version::classify_version(text) {
+    match spec_version::classify_version(text) {
         VersionEntry::Unreadable => Err(LoadError::Version {
             at: at.to_owned(),
             version: text.to_owned(),

@@ -5,12 +5,12 @@ use std::ffi::OsStr;
 use serde_json::Value;
 
 use super::directory::{ConfDir, DropIns, is_candidate};
-use super::json::{Json, element_path, member_path};
+use super::json_tree::{Json, element_path, member_path};
 use super::loader::Libcni;
 use super::plugin_conf::{Order, decode_plugin};
 use super::precedence::{SupportedVersions, load_entry};
+use super::spec_version::UNDECLARED;
 use super::validate::{ConflistSummary, Finding};
-use super::version::UNDECLARED;
 use crate::model::{FileName, PluginName};
 
 /// Why a conflist needs a plugin.
@@ -167,8 +167,8 @@ mod tests {
 
     use super::*;
     use crate::cni::directory::{DirEntry, EntryKind};
+    use crate::cni::spec_version::SPEC_VERSIONS;
     use crate::cni::validate::validate_conflist;
-    use crate::cni::version::SPEC_VERSIONS;
 
     fn needed(plugins: &Value) -> Vec<(String, PluginRole, String)> {
         list_required_plugins(&json!({"name": "n", "plugins": plugins}))

@@ -3,7 +3,7 @@
 //! Some texts lose information when Go reads them. They are not refused here but noted in [`JsonFlaws`], so that the
 //! lenient loader and our own stricter validation use one reading.
 
-use super::json::{DEPTH, Json, element_path, member_path};
+use super::json_tree::{DEPTH, Json, element_path, member_path};
 
 /// Go's scanner refuses a document that nests deeper (`maxNestingDepth`).
 const GO_DEPTH: usize = 10_000;

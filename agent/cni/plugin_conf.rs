@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::json::{Json, element_path, fold_key, member_path};
+use super::json_tree::{Json, element_path, fold_key, member_path};
 
 /// The part of a plugin's configuration that libcni reads. Only the plugin itself reads the rest.
 #[derive(Debug, Default)]

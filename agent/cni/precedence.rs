@@ -7,7 +7,7 @@ use std::ffi::{OsStr, OsString};
 
 use super::directory::{ConfDir, DirEntry, DropIns, EntryKind, has_extension, is_candidate};
 use super::loader::{ConfForm, Libcni, LibcniNetwork, LoadError, load_as_libcni};
-use super::version::UNDECLARED;
+use super::spec_version::UNDECLARED;
 use crate::model::{ContainerRuntime, FileName};
 
 /// The `supportedVersions` in a plugin's answer to VERSION; `None` if the plugin is absent or does not answer.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::json::{element_path, fold_key, for_each_value, member_path};
+use super::json_tree::{element_path, fold_key, for_each_value, member_path};
 use super::validate::Finding;
 use crate::model::{Cidr, CidrError};
 

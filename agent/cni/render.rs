@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use super::json::{element_path, member_path};
+use super::json_tree::{element_path, member_path};
 use crate::model::spelling_distance;
 
 /// The values that a template's placeholders take, by name.

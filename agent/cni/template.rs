@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::json::for_each_value;
+use super::json_tree::for_each_value;
 use super::render::{Facts, RenderProblem, render_conflist};
 use super::validate::{Finding, validate_conflist};
 

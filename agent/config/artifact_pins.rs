@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use super::config_value::{ConfigValue, Fields};
 use super::location::Location;
 use super::mirrors::Mirrors;
 use super::pin_list::{DeclaredPinList, check_file_url, companion};
-use super::read::{ConfigValue, Fields};
 use super::source_url::{Placeholders, is_image_source, parse_web_url};
 use super::yaml::Yaml;
 use crate::model::{Arch, Companion, DigestError, Pin, Reference, Sha256, nearest_word};

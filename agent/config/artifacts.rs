@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::artifact_pins::{ArtifactContext, complete_pin, read_digest_source, read_image_digest};
+use super::config_value::{ConfigValue, Fields};
 use super::members::read_members;
-use super::read::{ConfigValue, Fields};
 use super::source_url::{Placeholders, check_source_url, guess_format, is_image_source};
 use super::yaml::Yaml;
 use crate::model::{Artifact, FileName, Format, IfPresent, PluginName, Reference};

@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::read::ConfigValue;
+use super::config_value::ConfigValue;
 
 /// Reads an absolute path.
 pub(super) fn read_path(value: ConfigValue<'_>) -> Option<PathBuf> {

@@ -1,7 +1,7 @@
 //! `kubernetes`: how the API is reached, and what is written to it.
 
+use super::config_value::{ConfigValue, Fields};
 use super::host_path::read_path;
-use super::read::{ConfigValue, Fields};
 use super::settings::KubernetesSettings;
 use super::source_url::parse_web_url;
 

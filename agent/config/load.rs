@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::catalog::PROFILES;
+use super::config_value::ConfigValue;
 use super::error::{ConfigErrors, Problems, suggestion};
 use super::fill_in::find_fill_ins;
 use super::location::TextSource;
 use super::merge::merge_over;
 use super::overrides::Overrides;
-use super::read::ConfigValue;
 use super::sections::read_settings;
 use super::settings::Settings;
 use super::yaml::{Yaml, YamlNode, parse_yaml};

@@ -1,7 +1,7 @@
 //! `plugins` of an artifact: which files are installed, and under which names.
 
 use super::artifact_pins::read_member_pin;
-use super::read::{ConfigValue, Fields};
+use super::config_value::{ConfigValue, Fields};
 use super::source_url::Placeholders;
 use super::yaml::Yaml;
 use crate::model::{Format, Member, PluginName};

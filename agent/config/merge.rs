@@ -86,8 +86,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::config::config_value::ConfigValue;
     use crate::config::error::Problems;
-    use crate::config::read::ConfigValue;
     use crate::config::yaml::parse_yaml;
 
     fn merged(profile: &str, file: &str) -> serde_json::Value {

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use url::Url;
 
-use super::read::ConfigValue;
+use super::config_value::ConfigValue;
 use super::source_url::{check_source_url, is_image_source};
 use crate::model::Reference;
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::config_value::{ConfigValue, Fields};
 use super::host_path::read_path;
-use super::read::{ConfigValue, Fields};
 use super::settings::{FactSource, Gate, NetworkSettings};
 use super::source_url::parse_web_url;
 use super::yaml::Yaml;

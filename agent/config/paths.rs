@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
+use super::config_value::Fields;
 use super::error::Problems;
 use super::host_path::{normalize_path, read_path};
 use super::location::Location;
 use super::overrides::Overrides;
-use super::read::Fields;
 use super::settings::Paths;
 
 const BIN_DIR: &str = "/opt/cni/bin";

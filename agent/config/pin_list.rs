@@ -1,7 +1,7 @@
 //! `trust.pinList`: a signed list of digests, and the key that signs it.
 
+use super::config_value::{ConfigValue, Fields};
 use super::mirrors::Mirrors;
-use super::read::{ConfigValue, Fields};
 use super::source_url::{check_source_url, is_image_source};
 use crate::model::Companion;
 use crate::trust::{ListKey, PinList};

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::access::read_access;
 use super::artifact_pins::ArtifactContext;
 use super::artifacts::read_artifacts;
+use super::config_value::{ConfigValue, Fields};
 use super::error::Problems;
 use super::host_path::{read_path, read_socket};
 use super::kubernetes::read_kubernetes;
@@ -16,7 +17,6 @@ use super::network::read_network;
 use super::overrides::Overrides;
 use super::paths::read_paths;
 use super::pin_list::read_pin_list;
-use super::read::{ConfigValue, Fields};
 use super::settings::{
     DriftPolicy, DriftSettings, FetchSettings, ForeignConflists, HttpSettings, RuntimeSettings,
     Settings,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::read::ConfigValue;
+use super::config_value::ConfigValue;
 
 /// Reads a duration such as `500ms`, `30s` or `1h`.
 pub(super) fn read_duration(value: ConfigValue<'_>) -> Option<Duration> {

@@ -20,7 +20,7 @@ pub(super) enum GateQuery {
 
 /// The answer of all gates.
 pub(super) struct GateAnswer {
-    /// For each gate that does not hold, the reason.
+    /// For each closed gate, the reason.
     pub(super) closed: Vec<String>,
     /// Whether the gates have to be asked again.
     pub(super) is_outdated: bool,

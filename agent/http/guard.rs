@@ -72,7 +72,8 @@ pub(super) fn has_body(headers: &HeaderMap) -> bool {
     headers.contains_key(header::TRANSFER_ENCODING) || length.is_some_and(|length| length != "0")
 }
 
-/// The host that a request is for, without its port. A host in the target goes before the header (RFC 9112, 3.2.2).
+/// The host that a request is for, without its port. If the target names a host, that one counts and not the header
+/// (RFC 9112, 3.2.2).
 fn requested_host(request: &Parts) -> Result<Option<&str>, RequestRejection> {
     let mut named = request.headers.get_all(header::HOST).iter();
     let header = named.next();

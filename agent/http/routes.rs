@@ -13,7 +13,7 @@ use super::endpoint::Endpoint;
 use super::guard;
 use super::readyz::HealthQuery;
 use super::response::EndpointResponse;
-use super::{Surface, json, metrics, zpages};
+use super::{Surface, json_documents, metrics, zpages};
 use crate::daemon::Handle;
 use crate::model::{Check, CheckName, Status};
 use crate::page;
@@ -72,14 +72,14 @@ impl Routes {
             Endpoint::Readyz => self.readiness(check, &query).await,
             Endpoint::Metrics => self.metrics().await,
             Endpoint::Status => {
-                EndpointResponse::json(json::status_document(self.observe_now().await))
+                EndpointResponse::json(json_documents::status_document(self.observe_now().await))
             }
             Endpoint::Drift => {
-                EndpointResponse::json(json::drift_document(&self.handle.latest_status()))
+                EndpointResponse::json(json_documents::drift_document(&self.handle.latest_status()))
             }
-            Endpoint::Conflist => {
-                EndpointResponse::json(json::conflist_document(&self.handle.latest_status()))
-            }
+            Endpoint::Conflist => EndpointResponse::json(json_documents::conflist_document(
+                &self.handle.latest_status(),
+            )),
             Endpoint::Statusz => {
                 let agent = &self.handle.latest_status().agent;
                 let paths = self.surface.paths();

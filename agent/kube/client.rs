@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::endpoint::ApiEndpoint;
+use super::api_endpoint::ApiEndpoint;
 use super::error::{KubeError, quote_message};
 use super::request_log::{RequestLog, RequestPurpose};
 use crate::config;
@@ -283,7 +283,7 @@ async fn send_request(
     if response.status().is_success() {
         return body;
     }
-    // If the body cannot be read, the status alone has to do.
+    // If the body cannot be read, only the status is reported.
     let status = body
         .ok()
         .and_then(|body| serde_json::from_slice::<ErrorStatus>(&body).ok());

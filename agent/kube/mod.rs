@@ -3,9 +3,9 @@
 //! All requests are written by hand: one `get`, three kinds of `patch` and one `create` need no client library. The
 //! event loop never waits for a request.
 
+mod api_endpoint;
 mod client;
 mod condition_reporter;
-mod endpoint;
 mod error;
 mod event_reporter;
 mod failure_pause;

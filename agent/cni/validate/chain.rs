@@ -1,7 +1,7 @@
 //! Rules for the plugins of a conflist.
 
 use super::findings::Findings;
-use crate::cni::json::{Json, element_path, fold_key, member_path};
+use crate::cni::json_tree::{Json, element_path, fold_key, member_path};
 use crate::cni::plugin_conf::{DecodedPlugin, FIELDS, Order, decode_plugin};
 use crate::model::PluginName;
 

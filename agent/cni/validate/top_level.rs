@@ -1,8 +1,8 @@
 //! Rules for the top level of a conflist.
 
 use super::findings::Findings;
-use crate::cni::json::{Json, element_path, fold_key};
-use crate::cni::version::{self, SPEC_VERSIONS, VersionEntry};
+use crate::cni::json_tree::{Json, element_path, fold_key};
+use crate::cni::spec_version::{self, SPEC_VERSIONS, VersionEntry};
 
 /// Every key that libcni reads at the top level. Case matters there.
 const KEYS: [&str; 7] = [
@@ -80,7 +80,7 @@ fn check_versions(root: &Json, findings: &mut Findings) {
             "a missing cniVersion means 0.1.0"
         };
         findings.warning("cniVersion", problem, "write \"1.0.0\"");
-    } else if !version::is_spec_version(declared) {
+    } else if !spec_version::is_spec_version(declared) {
         findings.error(
             "cniVersion",
             format!("there is no CNI version {declared:?}"),
@@ -93,15 +93,15 @@ fn check_versions(root: &Json, findings: &mut Findings) {
         return findings.wrong_type(list.type_name(), "cniVersions", "a list of strings");
     };
     let texts: Vec<&str> = entries.iter().filter_map(Json::as_text).collect();
-    let selected = version::select_version(&texts, declared);
+    let selected = spec_version::select_version(&texts, declared);
     for (index, entry) in entries.iter().enumerate() {
         let at = element_path("cniVersions", index);
         let Some(text) = entry.as_text() else {
             findings.wrong_type(entry.type_name(), &at, "a string");
             continue;
         };
-        match version::classify_version(text) {
-            _ if version::is_spec_version(text) => {}
+        match spec_version::classify_version(text) {
+            _ if spec_version::is_spec_version(text) => {}
             VersionEntry::Unreadable => {
                 findings.error(&at, format!("{text:?} is not a version"), known());
             }
