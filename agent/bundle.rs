@@ -6,7 +6,7 @@
 //!
 //! Only the pin decides whether a file is used. What the bundle says about itself is not trusted.
 
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -15,11 +15,11 @@ use sha2::Digest as _;
 
 use crate::config::Settings;
 use crate::fetch::{
-    self, ArchiveError, CopyKeeper, CopyKey, DownloadProgress, FetchError, LocalFiles, MemberSink,
+    self, ArchiveError, CopyKeeper, CopyKey, DownloadProgress, FetchError, LocalFiles,
     SharedServerHealth, SourceError, UnpackLimits, read_members,
 };
 use crate::host::{Dir, Host, HostError, Lock, machine_name};
-use crate::model::{Artifact, FileMode, FileName, FileState, Member, Pin, Sha256};
+use crate::model::{Artifact, FileMode, FileName, FileState, Pin, Sha256};
 use crate::retry::{RoundsPolicy, Spread};
 use crate::trust::DeclaredPin;
 
@@ -144,7 +144,7 @@ impl Bundle {
             bundle: self,
             files: Mutex::default(),
         };
-        let options = fetch::FetchOptions {
+        let options = fetch::SourceOptions {
             settings: &settings.fetch,
             seeds: &seeds,
             offline: false,
@@ -159,7 +159,7 @@ impl Bundle {
         let failed = |error| self.locate_error(arch, error);
         // Lists, checksum files and signatures are kept too, since a node without a network asks for them again. Copies
         // of an earlier run have no pin and may be out of date, so this bundle is no seed for them.
-        let asking = fetch::FetchOptions {
+        let asking = fetch::SourceOptions {
             seeds: &settings.seeds,
             ..options
         };
@@ -172,18 +172,19 @@ impl Bundle {
         };
         let artifact = &artifact.with_pin(pin);
         let progress = watched(artifact);
-        let options = fetch::FetchOptions {
+        let options = fetch::SourceOptions {
             progress: &*progress,
             ..options
         };
         let fetched = fetch::download(artifact, &options, &spools).await;
-        let fetched = fetched.map_err(failed)?;
+        let (fetched, receipt) = fetched.map_err(failed)?;
         // Damage and missing plugins must be found here and not later on a node without a network.
         read_members(
-            fetched.content,
+            fetched,
             artifact,
             &UnpackLimits::default(),
-            &mut MemberCheck::default(),
+            || Ok(MemberHasher::default()),
+            |_, member| Ok(Sha256::from_bytes(member.0.finalize().into())),
         )
         .map_err(|source| BundleError::Archive {
             artifact: artifact.name.clone(),
@@ -197,8 +198,8 @@ impl Bundle {
             version: artifact.version.clone(),
             arch,
             pin: artifact.pin.to_string(),
-            bytes: fetched.receipt.bytes,
-            source: fetched.receipt.source,
+            bytes: receipt.bytes,
+            source: receipt.source,
             plugins: plugins.map(|member| member.plugin.to_string()).collect(),
             files: files.unwrap_or_else(std::sync::PoisonError::into_inner),
         })
@@ -298,23 +299,17 @@ fn blob_path(pin: &Pin) -> (String, String) {
     (format!("blobs/{}", pin.algorithm()), hex.to_owned())
 }
 
-/// Checks members and keeps none of them.
+/// Hashes a member and keeps nothing of it.
 #[derive(Default)]
-struct MemberCheck(sha2::Sha256);
+struct MemberHasher(sha2::Sha256);
 
-impl MemberSink for MemberCheck {
-    fn begin(&mut self, _plugins: &[&Member], _size: u64) -> io::Result<()> {
-        self.0 = sha2::Sha256::new();
-        Ok(())
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+impl Write for MemberHasher {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.update(bytes);
-        Ok(())
+        Ok(bytes.len())
     }
 
-    fn end(&mut self) -> io::Result<Sha256> {
-        let digest: [u8; 32] = std::mem::take(&mut self.0).finalize().into();
-        Ok(Sha256::from_bytes(digest))
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

@@ -10,7 +10,7 @@ use super::{output, plan, show};
 use crate::cli::{Global, Output};
 use crate::config::DriftPolicy;
 use crate::model::{Snapshot, Standing};
-use crate::reconcile::{Context, DownloadOptions, InstallReport, Reconciler};
+use crate::reconcile::{Context, InstallOptions, InstallReport, Reconciler};
 
 pub(super) async fn run_install(
     global: &Global,
@@ -35,7 +35,7 @@ pub(super) async fn run_install(
         }
         return Ok(planned);
     }
-    let download = DownloadOptions {
+    let download = InstallOptions {
         offline,
         progress: &Terminal::new(),
     };

@@ -128,9 +128,9 @@ impl Downloads {
         let outcome = DownloadOutcome {
             artifact: artifact.to_owned(),
             at: Timestamp(SystemTime::now()),
-            from: Some(stored.fetched.source.clone()),
+            from: Some(stored.report.source.clone()),
             error: None,
-            failures: stored.fetched.tried.clone(),
+            failures: stored.report.tried.clone(),
         };
         self.outcomes.insert(artifact.to_owned(), outcome);
     }

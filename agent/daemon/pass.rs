@@ -226,10 +226,10 @@ impl Daemon {
     }
 
     fn count_download(&mut self, stored: &StoredArtifact) {
-        let failures = &stored.fetched.tried;
+        let failures = &stored.report.tried;
         self.count_source_failures(failures);
         *self.counters.downloads.entry(("ok", "")).or_default() += 1;
-        self.counters.download_bytes += stored.fetched.bytes;
+        self.counters.download_bytes += stored.report.bytes;
         // The download succeeded, but a source that serves other bytes than the pinned ones is worth an alert.
         let wrong_bytes = failures.iter();
         let wrong_bytes = wrong_bytes.filter(|failure| failure.reason == FailureKind::Digest);

@@ -40,7 +40,7 @@ mod state_lock;
 mod uninstall;
 
 pub use context::Context;
-pub use download::{DownloadObserver, DownloadOptions, DownloadedArtifact, StoredArtifact};
+pub use download::{DownloadObserver, DownloadReport, InstallOptions, StoredArtifact};
 pub use drift_list::{DriftCause, FileDrift};
 pub use error::ReconcileError;
 pub use known_node::KnownNode;

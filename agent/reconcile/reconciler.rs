@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::apply::StepApplier;
 use super::context::Context;
-use super::download::{DownloadOptions, DownloadedArtifact, StoredArtifact, download_artifact};
+use super::download::{DownloadReport, InstallOptions, StoredArtifact, download_artifact};
 use super::drift_list::list_drifts;
 use super::error::{ReconcileError, run_blocking};
 use super::maintenance::{self, Maintenance, MaintenanceOutcome};
@@ -46,7 +46,7 @@ pub struct Reconciler {
 /// The results of the downloads that a pass made itself.
 #[derive(Default)]
 struct InlineDownloads {
-    fetched: Vec<DownloadedArtifact>,
+    fetched: Vec<DownloadReport>,
     failures: Vec<ReconcileError>,
 }
 
@@ -139,7 +139,7 @@ impl Reconciler {
     /// When another agent is running, the conflist has a mistake, or a file operation fails.
     pub async fn install(
         &mut self,
-        options: &DownloadOptions<'_>,
+        options: &InstallOptions<'_>,
     ) -> Result<InstallReport, ReconcileError> {
         let context = self.context().clone();
         let require_rendered = move || {
@@ -263,7 +263,7 @@ impl Reconciler {
     ) -> Option<impl Future<Output = Result<Option<StoredArtifact>, ReconcileError>> + use<>> {
         let state = Arc::clone(self.state.as_ref()?);
         Some(async move {
-            let options = DownloadOptions {
+            let options = InstallOptions {
                 offline: false,
                 progress: &(),
             };
@@ -330,7 +330,7 @@ impl Reconciler {
         &mut self,
         in_backoff: FilesInBackoff,
         gates: bool,
-        download: Option<&DownloadOptions<'_>>,
+        download: Option<&InstallOptions<'_>>,
     ) -> Result<(PassReport, InlineDownloads), ReconcileError> {
         let mut began = Instant::now();
         let mut observed = self.observer.observe().await?;
@@ -390,13 +390,13 @@ impl Reconciler {
         &mut self,
         state: &Arc<StateLock>,
         observed: &ObservedState,
-        options: &DownloadOptions<'_>,
+        options: &InstallOptions<'_>,
     ) -> InlineDownloads {
         let mut downloads = InlineDownloads::default();
         for artifact in self.list_artifacts_to_fetch(observed) {
             match download_artifact(state, &artifact, options).await {
                 Ok(Some(stored)) => {
-                    downloads.fetched.push(stored.fetched.clone());
+                    downloads.fetched.push(stored.report.clone());
                     self.stored.push(stored);
                 }
                 Ok(None) => {}

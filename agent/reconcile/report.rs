@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use super::download::DownloadedArtifact;
+use super::download::DownloadReport;
 use super::drift_list::FileDrift;
 use super::error::ReconcileError;
 use crate::model::{Artifact, Directory, FileName, ManagedDir, Snapshot};
@@ -61,7 +61,7 @@ pub struct PassReport {
 #[derive(Debug)]
 pub struct InstallReport {
     /// What was downloaded.
-    pub fetched: Vec<DownloadedArtifact>,
+    pub fetched: Vec<DownloadReport>,
     /// The applied steps, in order.
     pub steps: Vec<Step>,
     /// What is true now.
