@@ -1,10 +1,12 @@
-//! Bundles: everything that a configuration needs, verified, in a directory that serves as a seed.
+//! Makes bundles: directories with everything that a configuration needs, verified. A bundle serves as a seed.
 //!
-//! `DIR/blobs/ALGORITHM/HEX` holds what has a pin, as an OCI image layout does; `DIR/by-url/HEX` what is known by a URL
-//! only, under the SHA-256 of that URL; `DIR/bundle.json` says for people what is there. The pin alone decides whether
-//! a file is used; the bundle's own statements are not trusted.
+//! - `DIR/blobs/ALGORITHM/HEX`: files that have a pin, as in an OCI image layout.
+//! - `DIR/by-url/HEX`: files that are only known by their URL, under the SHA-256 of that URL.
+//! - `DIR/bundle.json`: the list of contents, for people.
+//!
+//! Only the pin decides whether a file is used. What the bundle says about itself is not trusted.
 
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -13,11 +15,11 @@ use sha2::Digest as _;
 
 use crate::config::Settings;
 use crate::fetch::{
-    self, ArchiveError, CopyKeeper, CopyKey, DownloadProgress, FetchError, LocalFiles, MemberSink,
+    self, ArchiveError, CopyKeeper, CopyKey, DownloadProgress, FetchError, LocalFiles,
     SharedServerHealth, SourceError, UnpackLimits, read_members,
 };
 use crate::host::{Dir, Host, HostError, Lock, machine_name};
-use crate::model::{Artifact, FileMode, FileName, FileState, Member, Pin, Sha256};
+use crate::model::{Artifact, FileMode, FileName, FileState, Pin, Sha256};
 use crate::retry::{RoundsPolicy, Spread};
 use crate::trust::DeclaredPin;
 
@@ -26,7 +28,7 @@ const DIR_MODE: u32 = 0o755;
 const MANIFEST: &str = "bundle.json";
 const LOCK: &str = ".lock";
 
-/// A directory that a bundle is gathered in.
+/// A directory in which a bundle is made.
 #[derive(Debug)]
 pub struct Bundle {
     path: PathBuf,
@@ -48,7 +50,7 @@ pub struct BundledArtifact {
     pub arch: &'static str,
     /// Its pin, as `sha256:…` or `sha512:…`.
     pub pin: String,
-    /// How many bytes it has; of an image, of all that was needed of it.
+    /// How many bytes it has. For an image: all parts of it that were needed.
     pub bytes: u64,
     /// The source that gave it, without secrets.
     pub source: String,
@@ -58,20 +60,21 @@ pub struct BundledArtifact {
     pub files: Vec<String>,
 }
 
-/// Why a bundle cannot be gathered. What is in it already is whole, and is not fetched again by the next run.
+/// Why a bundle cannot be made. Files that are in it already are complete, and the next run does not download them
+/// again.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
-    /// The directory refuses.
+    /// A file operation in the directory failed.
     #[error(transparent)]
     Host(#[from] HostError),
-    /// An artifact cannot be had.
+    /// An artifact cannot be downloaded.
     #[error("{arch}: {source}")]
     Fetch {
         arch: &'static str,
         #[source]
         source: FetchError,
     },
-    /// An artifact is not what it should be, though its digest is right.
+    /// An artifact has the right digest but cannot be unpacked.
     #[error("{artifact} for {arch}: {source}")]
     Archive {
         artifact: String,
@@ -94,7 +97,7 @@ impl Bundle {
     /// Opens the directory, creates it if needed, and removes what a killed run left.
     ///
     /// # Errors
-    /// When it cannot be made or written to, or another run is at work on it.
+    /// When the directory cannot be created or written to, or another run is using it.
     pub fn open(path: &Path) -> Result<Self, BundleError> {
         let host = Host::open(Path::new("/"))?;
         let root = host.ensure_dir(path, DIR_MODE)?;
@@ -111,8 +114,8 @@ impl Bundle {
         })
     }
 
-    /// Gathers every artifact of a configuration for the architecture that the configuration was read for: verifies its
-    /// pin, and finds the wanted plugins in it. What is already there is verified and not fetched.
+    /// Gets every artifact of a configuration, for the architecture for which the configuration was read: verifies its
+    /// pin, and finds the wanted plugins in it. A file that is already there is verified and not downloaded.
     ///
     /// # Errors
     /// See [`BundleError`].
@@ -141,7 +144,7 @@ impl Bundle {
             bundle: self,
             files: Mutex::default(),
         };
-        let options = fetch::FetchOptions {
+        let options = fetch::SourceOptions {
             settings: &settings.fetch,
             seeds: &seeds,
             offline: false,
@@ -156,7 +159,7 @@ impl Bundle {
         let failed = |error| self.locate_error(arch, error);
         // Lists, checksum files and signatures are kept too, since a node without a network asks for them again. Copies
         // of an earlier run have no pin and may be out of date, so this bundle is no seed for them.
-        let asking = fetch::FetchOptions {
+        let asking = fetch::SourceOptions {
             seeds: &settings.seeds,
             ..options
         };
@@ -169,18 +172,19 @@ impl Bundle {
         };
         let artifact = &artifact.with_pin(pin);
         let progress = watched(artifact);
-        let options = fetch::FetchOptions {
+        let options = fetch::SourceOptions {
             progress: &*progress,
             ..options
         };
         let fetched = fetch::download(artifact, &options, &spools).await;
-        let fetched = fetched.map_err(failed)?;
-        // Damage and missing plugins are to be found here, and not later on a node without a network.
+        let (fetched, receipt) = fetched.map_err(failed)?;
+        // Damage and missing plugins must be found here and not later on a node without a network.
         read_members(
-            fetched.content,
+            fetched,
             artifact,
             &UnpackLimits::default(),
-            &mut MemberCheck::default(),
+            || Ok(MemberHasher::default()),
+            |_, member| Ok(Sha256::from_bytes(member.0.finalize().into())),
         )
         .map_err(|source| BundleError::Archive {
             artifact: artifact.name.clone(),
@@ -194,14 +198,14 @@ impl Bundle {
             version: artifact.version.clone(),
             arch,
             pin: artifact.pin.to_string(),
-            bytes: fetched.receipt.bytes,
-            source: fetched.receipt.source,
+            bytes: receipt.bytes,
+            source: receipt.source,
             plugins: plugins.map(|member| member.plugin.to_string()).collect(),
             files: files.unwrap_or_else(std::sync::PoisonError::into_inner),
         })
     }
 
-    /// Adds the bundle's path to errors of writing, and leaves out that the bundle does not have the blob yet.
+    /// Adds the bundle's path to errors of writing. Leaves out that the bundle itself does not have the blob yet.
     fn locate_error(&self, arch: &'static str, error: FetchError) -> BundleError {
         match error {
             FetchError::Sources {
@@ -221,10 +225,10 @@ impl Bundle {
         }
     }
 
-    /// Writes down what is there.
+    /// Writes the list of contents.
     ///
     /// # Errors
-    /// When the directory refuses.
+    /// When it cannot be written.
     pub fn finish(self) -> Result<Vec<BundledArtifact>, BundleError> {
         let manifest = BundleManifest {
             kind: "cni-keeper bundle",
@@ -242,7 +246,7 @@ impl Bundle {
         Ok(self.contents)
     }
 
-    /// Publishes a file, unless the same is there already.
+    /// Publishes a file, unless a file with the same content is there already.
     fn publish_file(&self, into: &Dir, name: &FileName, bytes: &mut dyn Read) -> io::Result<()> {
         let mut temp = self.root.create_temp().map_err(|error| error.source)?;
         io::copy(bytes, &mut temp)?;
@@ -263,7 +267,7 @@ impl Bundle {
     }
 }
 
-/// Where the blobs of one artifact go.
+/// Keeps a copy of each file of one artifact in the bundle.
 struct BundleCopies<'a> {
     bundle: &'a Bundle,
     /// Their paths, relative to the bundle.
@@ -295,23 +299,17 @@ fn blob_path(pin: &Pin) -> (String, String) {
     (format!("blobs/{}", pin.algorithm()), hex.to_owned())
 }
 
-/// Checks members and keeps none of them.
+/// Hashes a member and keeps nothing of it.
 #[derive(Default)]
-struct MemberCheck(sha2::Sha256);
+struct MemberHasher(sha2::Sha256);
 
-impl MemberSink for MemberCheck {
-    fn begin(&mut self, _plugins: &[&Member], _size: u64) -> io::Result<()> {
-        self.0 = sha2::Sha256::new();
-        Ok(())
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+impl Write for MemberHasher {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.update(bytes);
-        Ok(())
+        Ok(bytes.len())
     }
 
-    fn end(&mut self) -> io::Result<Sha256> {
-        let digest: [u8; 32] = std::mem::take(&mut self.0).finalize().into();
-        Ok(Sha256::from_bytes(digest))
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

@@ -20,7 +20,7 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// Flags that every command takes; each overrides its environment variable, which overrides the file.
+/// Flags that every command takes. A flag overrides its environment variable, which overrides the file.
 #[derive(Debug, Clone, Args)]
 pub struct Global {
     /// The configuration file
@@ -185,7 +185,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// What stdout gets; `None` for a command that has one form only.
+    /// The output format; `None` for a command that has only one.
     #[must_use]
     pub const fn output(&self) -> Option<Output> {
         match self {

@@ -63,6 +63,18 @@ pub struct DiskState {
     pub shadowing: Vec<FileName>,
 }
 
+impl DiskState {
+    /// Whether a file of the configuration directory still has the content that we placed under its name.
+    #[must_use]
+    pub fn is_our_conflist(&self, name: &FileName) -> bool {
+        let placed = self.placed_conflists.get(name);
+        let found = self.conflists.get(name).and_then(FileState::digest);
+        placed
+            .zip(found)
+            .is_some_and(|(placed, found)| placed.contains(&found))
+    }
+}
+
 /// One change to the disk.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(tag = "step", rename_all = "kebab-case")]
@@ -82,7 +94,7 @@ pub enum Step {
         sha256: Sha256,
         /// What is wrong with what is there.
         drift: Difference,
-        /// Whether what is there is somebody else's, and gives way.
+        /// Whether the file that is there is foreign, so that this step replaces it.
         foreign: bool,
     },
     /// Set mode and owner of a plugin whose content is right.
@@ -98,7 +110,7 @@ pub enum Step {
         name: FileName,
         /// What is wrong with what is there.
         drift: Difference,
-        /// Whether what is there is somebody else's, and gives way.
+        /// Whether the file that is there is foreign, so that this step replaces it.
         foreign: bool,
     },
     /// Set mode and owner of a conflist whose content is right.
@@ -125,7 +137,7 @@ pub enum Step {
 pub struct Pending {
     /// The plugin.
     pub plugin: PluginName,
-    /// What was observed of it so far.
+    /// What is wrong with the file that is there.
     pub drift: Difference,
 }
 
@@ -160,7 +172,7 @@ impl Plan {
 
     /// Whether something is wrong with a plugin: it has to be fetched, placed or fixed, or it cannot be fixed.
     #[must_use]
-    pub fn concerns(&self, name: &PluginName) -> bool {
+    pub fn is_plugin_wrong(&self, name: &PluginName) -> bool {
         let step = self.steps.iter().any(|step| match step {
             Step::Fetch { pending, .. } => pending.iter().any(|pending| pending.plugin == *name),
             Step::Place { plugin, .. } | Step::FixPlugin { plugin, .. } => plugin == name,
@@ -171,7 +183,7 @@ impl Plan {
     }
 
     /// The artifacts that have to be downloaded, each once.
-    pub fn fetches(&self) -> impl Iterator<Item = &str> {
+    pub fn artifacts_to_fetch(&self) -> impl Iterator<Item = &str> {
         self.steps.iter().filter_map(|step| match step {
             Step::Fetch { artifact, .. } => Some(artifact.as_str()),
             _ => None,
@@ -182,7 +194,7 @@ impl Plan {
 impl Step {
     /// The file in the configuration directory that the step changes, if any.
     #[must_use]
-    pub const fn on_conflist(&self) -> Option<&FileName> {
+    pub const fn changed_conflist(&self) -> Option<&FileName> {
         match self {
             Self::WriteConflist { name, .. }
             | Self::FixConflist { name, .. }
@@ -207,7 +219,7 @@ pub struct ComparedFile {
     pub expected: Option<Sha256>,
     /// What is there.
     pub actual: FileState,
-    /// How it stands.
+    /// Whether it is as declared.
     pub standing: Standing,
     /// Every way in which it differs; the first one decides the step.
     pub differences: Vec<Difference>,
@@ -217,18 +229,9 @@ pub struct ComparedFile {
 }
 
 impl ComparedFile {
-    /// The digest that the file has, if it is a regular file.
-    #[must_use]
-    pub const fn actual_digest(&self) -> Option<Sha256> {
-        match &self.actual {
-            FileState::Regular(file) => Some(file.sha256),
-            _ => None,
-        }
-    }
-
     /// The difference that decides the step, if there is any.
     #[must_use]
-    pub fn worst(&self) -> Option<&Difference> {
+    pub fn worst_difference(&self) -> Option<&Difference> {
         self.differences.first()
     }
 }
@@ -305,7 +308,7 @@ pub fn plan_steps(desired: &Desired, disk: &DiskState, files: &[ComparedFile]) -
         if file.standing == Standing::Kept {
             plan.kept.push(wanted.plugin.clone());
         }
-        let Some(worst) = file.worst().cloned() else {
+        let Some(worst) = file.worst_difference().cloned() else {
             continue;
         };
         if is_directory(&worst) {
@@ -355,7 +358,7 @@ fn plan_conflist(file: &ComparedFile, disk: &DiskState, plan: &mut Plan) {
     if file.standing == Standing::Waiting {
         return;
     }
-    if let Some(worst) = file.worst().cloned() {
+    if let Some(worst) = file.worst_difference().cloned() {
         if is_directory(&worst) {
             // Ours must be in place before a foreign conflist is renamed: otherwise the node would have no network.
             plan.refused.push(refuse(file, worst));
@@ -374,14 +377,9 @@ fn plan_conflist(file: &ComparedFile, disk: &DiskState, plan: &mut Plan) {
             }
         });
     }
-    for (name, digests) in &disk.placed_conflists {
-        let still_ours = matches!(
-            disk.conflists.get(name),
-            Some(FileState::Regular(found)) if digests.contains(&found.sha256)
-        );
-        if *name != file.name && still_ours {
-            plan.steps.push(Step::RetireConflist { name: name.clone() });
-        }
+    let earlier = disk.placed_conflists.keys();
+    for name in earlier.filter(|name| **name != file.name && disk.is_our_conflist(name)) {
+        plan.steps.push(Step::RetireConflist { name: name.clone() });
     }
     for foreign in &disk.shadowing {
         plan.steps.push(Step::SetAside {

@@ -1,10 +1,10 @@
-//! Secrets are taken out of everything that the agent shows over HTTP.
+//! Removes secrets from everything that the agent shows over HTTP.
 
 use std::borrow::Cow;
 
 use serde_json::Value;
 
-/// What stands where a secret was.
+/// The text that replaces a secret.
 const REDACTED: &str = "[redacted]";
 
 /// The words that mark the name of a secret, in lower case and without separators. Hiding the path of a key file is
@@ -24,7 +24,7 @@ const SECRET_WORDS: &[&str] = &[
     "psk",
 ];
 
-/// Takes the secrets out of a document: all values under names of secrets, user information and queries in URLs, and
+/// Removes the secrets from a document: all values under names of secrets, user information and queries in URLs, and
 /// private keys.
 pub fn redact_json(value: &mut Value) {
     match value {
@@ -62,7 +62,7 @@ fn is_secret_name(name: &str) -> bool {
     SECRET_WORDS.iter().any(|word| name.contains(word))
 }
 
-/// A text as it may be shown; owned if something was taken out.
+/// A text as it may be shown. It is owned if something was removed.
 #[must_use]
 pub fn redact_text(text: &str) -> Cow<'_, str> {
     if text.contains("PRIVATE KEY-----") {

@@ -17,9 +17,9 @@ use crate::model::escape_controls;
 
 /// Sends log lines to stderr from now on.
 ///
-/// Without a `level`, a terminal gets warnings only: the command's own output says the rest. Our own
-/// lines follow the level; the libraries' are only shown from `warn` up, or at `trace` entirely.
-/// A second call in one process changes nothing.
+/// Without a `level`, a terminal gets only warnings, because the command's own output says the rest. Our own lines
+/// follow the level. Lines of libraries are shown from `warn` up, or all of them at `trace`. A second call in one
+/// process changes nothing.
 pub fn init(level: Option<Level>, format: LogFormat) {
     let is_terminal = std::io::stderr().is_terminal();
     let level = level.unwrap_or(if is_terminal {
@@ -54,8 +54,8 @@ pub fn init(level: Option<Level>, format: LogFormat) {
     let _ = registry().with(lines.with_filter(filter)).try_init();
 }
 
-/// Writes one field on the same line, whatever it holds. A foreign file name may have a line break or an escape
-/// sequence in it, which must neither look like another line nor reach a terminal.
+/// Writes one field on the same line. A foreign file name may contain a line break or an escape sequence, which must
+/// neither look like another line nor reach a terminal.
 fn write_field(writer: &mut format::Writer<'_>, field: &Field, value: &dyn Debug) -> Result {
     match field.name() {
         "message" => {}

@@ -1,4 +1,4 @@
-//! A configuration directory as the caller read it.
+//! The content of a configuration directory, as the caller has read it.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -15,10 +15,10 @@ pub struct DirEntry {
 /// What a directory entry is to libcni.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EntryKind {
-    /// Something that can be read, through a symbolic link or not, and its content.
+    /// A file that can be read, through a symbolic link or not, and its content.
     File(Vec<u8>),
-    /// Something that libcni tries to read and cannot: a dangling link, a link to a directory, no permission. The
-    /// reason is one line.
+    /// An entry that libcni tries to read and cannot: a dangling link, a link to a directory, no permission. The reason
+    /// is one line.
     Unreadable(String),
     /// A directory, which libcni skips. A link to one is [`EntryKind::Unreadable`].
     Directory,
@@ -29,8 +29,8 @@ pub enum EntryKind {
 pub struct ConfDir<'a> {
     /// Its entries, in any order.
     pub entries: &'a [DirEntry],
-    /// Lists `<confDir>/<argument>`; the argument is a cleaned relative path, which a foreign file can
-    /// make `.` or let begin with `..`. A link to a directory is followed.
+    /// Lists `<confDir>/<argument>`. The argument is a cleaned relative path. In a foreign file it can be `.` or begin
+    /// with `..`. A link to a directory is followed.
     pub drop_ins: &'a dyn Fn(&str) -> DropIns,
 }
 
@@ -45,14 +45,14 @@ pub enum DropIns {
     Entries(Vec<DirEntry>),
 }
 
-/// Whether the runtimes read it: it is not a directory and has one of their extensions. They read hidden files too, but
-/// no extension in capitals.
+/// Whether the runtimes read this entry: it is not a directory and has one of their extensions. They also read hidden
+/// files, but no file whose extension has capitals.
 pub(super) fn is_candidate(entry: &DirEntry) -> bool {
-    entry.kind != EntryKind::Directory && ends_in(entry, &[".conf", ".conflist", ".json"])
+    entry.kind != EntryKind::Directory && has_extension(entry, &[".conf", ".conflist", ".json"])
 }
 
 /// Whether the name ends in one of these, dots included.
-pub(super) fn ends_in(entry: &DirEntry, extensions: &[&str]) -> bool {
+pub(super) fn has_extension(entry: &DirEntry, extensions: &[&str]) -> bool {
     let name = entry.name.as_bytes();
     extensions
         .iter()

@@ -12,17 +12,18 @@ pub struct EnvFileError {
     pub problem: &'static str,
 }
 
-/// The largest integer that survives libcni, which reads every number as a 64-bit float.
+/// The largest integer that libcni keeps exact: it reads every number as a 64-bit float.
 const EXACT: i64 = 1 << 53;
 
-/// Reads the variables of an env file in its order; of two settings of one variable the later counts.
+/// Reads the variables of an env file in its order. If a variable is set twice, the later value counts.
 ///
-/// Blank lines, `#` comments, a leading `export` and quotes are read as a shell reads them; nothing is
-/// expanded. A decimal integer in its plain form (`1450`, not `01450`) becomes a number, `true` and
-/// `false` become booleans, quoted or not: a shell's quotes say nothing about a type.
+/// Blank lines, `#` comments, a leading `export` and quotes are read as a shell reads them, but nothing is expanded. A
+/// value gets a type, whether it is quoted or not, because a shell's quotes do not show a type:
+/// - a decimal integer in its plain form (`1450`, not `01450`) becomes a number;
+/// - `true` and `false` become booleans.
 ///
 /// # Errors
-/// When a line has another form; the error has its number.
+/// When a line has another form. The error has the line's number.
 pub fn parse_env_file(text: &str) -> Result<Vec<(String, Value)>, EnvFileError> {
     let mut variables = Vec::new();
     for (index, line) in text.lines().enumerate() {
@@ -92,7 +93,7 @@ fn typed_value(text: String) -> Value {
         _ => {}
     }
     match text.parse::<i64>() {
-        // Only what is written back as it was read: no leading zero, no plus.
+        // Only a number that is written back as it was read: no leading zero and no plus sign.
         Ok(number) if (-EXACT..=EXACT).contains(&number) && number.to_string() == text => {
             Value::from(number)
         }

@@ -1,20 +1,21 @@
 //! Loads a file as libcni does: whether it is accepted, and as which network.
 //!
-//! This models how lenient the runtimes are. Our own, stricter demands are in `validate`. The result decides whether a
-//! foreign file shadows or blocks ours.
+//! This is as lenient as the runtimes are. What we demand of our own conflist is stricter, and is in `validate`. The
+//! result decides whether a foreign file shadows or blocks ours.
 
 use std::ffi::OsString;
 
-use super::directory::{DropIns, EntryKind, ends_in};
-use super::json::{Json, element_path};
+use super::directory::{DropIns, EntryKind, has_extension};
+use super::json_tree::{Json, element_path};
 use super::parse::{SyntaxError, parse_json};
-use super::plugin_conf::{DecodedPlugin, Order, decode_plugin};
-use super::version::{self, VersionEntry};
+use super::plugin_conf::{DecodedPlugin, Order, WrongType, decode_plugin};
+use super::spec_version::{self, VersionEntry};
 
-/// A generation of libcni, where they differ in what they load.
+/// A generation of libcni. They differ in which files they load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Libcni {
-    /// 1.1, in containerd 1.6 and 1.7: ignores `cniVersions` and `disableGC`, wants `disableCheck` a boolean.
+    /// 1.1, in containerd 1.6 and 1.7: ignores `cniVersions` and `disableGC`, and requires that `disableCheck` is a
+    /// boolean.
     V1_1,
     /// 1.2, in containerd 2.0: reads `cniVersions`.
     V1_2,
@@ -26,7 +27,7 @@ impl Libcni {
     /// Every generation, oldest first.
     pub const ALL: [Self; 3] = [Self::V1_1, Self::V1_2, Self::V1_3];
 
-    /// The runtimes that have it, for a message.
+    /// The runtimes that use it, for a message.
     pub(super) const fn used_by(self) -> &'static str {
         match self {
             Self::V1_1 => "containerd 1.7 and older",
@@ -36,7 +37,7 @@ impl Libcni {
     }
 }
 
-/// How a file is read, which its extension decides.
+/// How a file is read. Its extension decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConfForm {
     /// `.conflist`: a list of plugins.
@@ -65,31 +66,24 @@ pub enum LoadError {
     /// It is not JSON.
     #[error(transparent)]
     Syntax(#[from] SyntaxError),
-    /// A number that no 64-bit float holds.
+    /// A number that is too large for a 64-bit float.
     #[error("{} is a number too large for a 64-bit float", subject_of(.0))]
     Overflow(String),
-    /// A value of the wrong type; the path is empty for the whole document.
-    #[error("{} is {got} where libcni wants {want}", subject_of(at))]
-    Type {
-        /// Where, as in `plugins[1].ipam`.
-        at: String,
-        /// What is there.
-        got: &'static str,
-        /// What should be there.
-        want: &'static str,
-    },
+    /// A value of the wrong type.
+    #[error("{} is {}, but libcni requires {}", subject_of(&.0.at), .0.got, .0.want)]
+    Type(WrongType),
     /// There is no `name`.
     #[error("it has no 'name'")]
     NoName,
-    /// A version that is no sequence of integers.
-    #[error("'{at}' is \"{version}\", which is no version")]
+    /// A version that is not a sequence of integers.
+    #[error("'{at}' is \"{version}\", which is not a version")]
     Version {
         /// Where.
         at: String,
         /// What is there.
         version: String,
     },
-    /// No plugin, neither in the file nor dropped in.
+    /// No plugin, neither in the file nor in drop-ins.
     #[error("it has no plugins")]
     NoPlugins,
     /// A plugin without a type.
@@ -106,7 +100,7 @@ pub enum LoadError {
     },
 }
 
-/// The document itself has no path.
+/// The subject of a message: the path in quotes, or `it` for the whole document.
 fn subject_of(at: &str) -> String {
     if at.is_empty() {
         "it".to_owned()
@@ -115,11 +109,11 @@ fn subject_of(at: &str) -> String {
     }
 }
 
-/// Loads one file as libcni does; `drop_ins` is asked for the directory `<confDir>/<its argument>`, a
-/// cleaned relative path, by libcni ≥ 1.3 alone.
+/// Loads one file as libcni does. For libcni 1.3 and later, `drop_ins` is called with the directory `<confDir>/<its
+/// argument>`, a cleaned relative path.
 ///
 /// # Errors
-/// When libcni refuses it.
+/// When libcni refuses the file.
 pub fn load_as_libcni(
     bytes: &[u8],
     form: ConfForm,
@@ -173,7 +167,7 @@ fn load_list(
 
     let mut chain = Vec::new();
     match root.get("plugins") {
-        // Drop-ins alone can make a network, for those that read them.
+        // For a libcni that reads drop-ins, they alone can make a network.
         None if libcni >= Libcni::V1_3 && !inlined_only => {}
         None => return Err(LoadError::NoPlugins),
         Some(plugins) => {
@@ -222,11 +216,11 @@ fn selected_version(root: &Json, libcni: Libcni) -> Result<&str, LoadError> {
         listed.push(version);
     }
     check_version(declared, "cniVersion")?;
-    Ok(version::select_version(&listed, declared))
+    Ok(spec_version::select_version(&listed, declared))
 }
 
 fn check_version(text: &str, at: &str) -> Result<(), LoadError> {
-    match version::classify_version(text) {
+    match spec_version::classify_version(text) {
         VersionEntry::Unreadable => Err(LoadError::Version {
             at: at.to_owned(),
             version: text.to_owned(),
@@ -235,7 +229,7 @@ fn check_version(text: &str, at: &str) -> Result<(), LoadError> {
     }
 }
 
-/// A boolean, or its name in any case (`strings.ToLower`), as libcni ≥ 1.2 reads flags.
+/// Reads a flag as libcni 1.2 and later does: a boolean, or `true` or `false` as text in any case (`strings.ToLower`).
 fn read_flag(root: &Json, key: &str) -> Result<bool, LoadError> {
     let value = match root.get(key) {
         None => return Ok(false),
@@ -268,7 +262,10 @@ fn load_drop_ins(
     };
     entries.sort_by(|a, b| a.name.cmp(&b.name));
     let mut chain = Vec::new();
-    for entry in entries.iter().filter(|entry| ends_in(entry, &[".conf"])) {
+    for entry in entries
+        .iter()
+        .filter(|entry| has_extension(entry, &[".conf"]))
+    {
         let loaded = match &entry.kind {
             EntryKind::Directory => continue,
             EntryKind::Unreadable(reason) => Err(LoadError::Unreadable(reason.clone())),
@@ -308,7 +305,7 @@ fn clean_path(name: &str) -> String {
     }
 }
 
-/// A plugin with a type and no value that Go refuses.
+/// Decodes a plugin. It must have a type, and no value that Go refuses.
 fn decode_valid_plugin(
     value: &Json,
     at: &str,
@@ -320,12 +317,8 @@ fn decode_valid_plugin(
     } else {
         decode_plugin(value, at, order, libcni >= Libcni::V1_2)
     };
-    if let Some(misfit) = plugin.misfits.first().cloned() {
-        return Err(LoadError::Type {
-            at: misfit.at,
-            got: misfit.got,
-            want: misfit.want,
-        });
+    if let Some(wrong_type) = plugin.wrong_types.first() {
+        return Err(LoadError::Type(wrong_type.clone()));
     }
     if plugin.kind.is_empty() {
         return Err(LoadError::NoType(at.to_owned()));
@@ -340,11 +333,11 @@ fn require_text<'a>(value: &'a Json, at: &str) -> Result<&'a str, LoadError> {
 }
 
 fn type_error(at: &str, value: &Json, want: &'static str) -> LoadError {
-    LoadError::Type {
+    LoadError::Type(WrongType {
         at: at.to_owned(),
         got: value.type_name(),
         want,
-    }
+    })
 }
 
 #[cfg(test)]

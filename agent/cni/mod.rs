@@ -1,6 +1,6 @@
 //! Network configuration lists (conflists):
 //!
-//! - `parse` reads JSON exactly as Go does, into the tree of `json`;
+//! - `parse` reads JSON exactly as Go does, into the tree of `json_tree`;
 //! - `loader` and `plugin_conf` load a file as libcni does, so that foreign files are treated as a runtime treats them;
 //! - `precedence` decides which file of a directory each runtime takes;
 //! - `validate`, `node_checks` and `ranges` check what we write ourselves, and are stricter than libcni;
@@ -8,7 +8,7 @@
 
 mod directory;
 mod env_file;
-mod json;
+mod json_tree;
 mod loader;
 mod node_checks;
 mod parse;
@@ -16,24 +16,25 @@ mod plugin_conf;
 mod precedence;
 mod ranges;
 mod render;
+mod spec_version;
 mod template;
 mod validate;
-mod version;
 
 pub use directory::{ConfDir, DirEntry, DropIns, EntryKind};
 pub use env_file::{EnvFileError, parse_env_file};
 pub use loader::{ConfForm, Libcni, LibcniNetwork, LoadError, load_as_libcni};
 pub use node_checks::{
-    PluginRole, RequiredPlugin, check_name_is_free, check_plugin_versions, required_plugins,
+    PluginRole, RequiredPlugin, check_name_is_free, check_plugin_versions, list_required_plugins,
 };
 pub use parse::SyntaxError;
+pub use plugin_conf::WrongType;
 pub use precedence::{
-    ChoiceOutcome, PassedOver, Precedence, RuntimeChoice, SupportedVersions, choose_as_containerd,
-    choose_as_crio, choose_conflist, list_earlier_candidates, list_merged_drop_ins,
-    load_candidates, plugins_asked_by_crio, precedence_of, sorts_before,
+    ChoiceOutcome, ConflistRefusal, Precedence, RuntimeChoice, SupportedVersions,
+    choose_as_containerd, choose_as_crio, choose_conflist, list_earlier_candidates,
+    list_merged_drop_ins, list_plugins_asked_by_crio, load_candidates, precedence_of, sorts_before,
 };
 pub use ranges::check_ranges;
 pub use render::{Facts, RenderError, RenderProblem, render_conflist};
+pub use spec_version::SPEC_VERSIONS;
 pub use template::{fill_known_facts, validate_template};
 pub use validate::{ConflistSummary, Finding, Severity, ValidationReport, validate_conflist};
-pub use version::SPEC_VERSIONS;

@@ -5,12 +5,12 @@ use std::ffi::OsStr;
 use serde_json::Value;
 
 use super::directory::{ConfDir, DropIns, is_candidate};
-use super::json::{Json, element_path, member_path};
+use super::json_tree::{Json, element_path, member_path};
 use super::loader::Libcni;
 use super::plugin_conf::{Order, decode_plugin};
 use super::precedence::{SupportedVersions, load_entry};
+use super::spec_version::UNDECLARED;
 use super::validate::{ConflistSummary, Finding};
-use super::version::UNDECLARED;
 use crate::model::{FileName, PluginName};
 
 /// Why a conflist needs a plugin.
@@ -18,11 +18,11 @@ use crate::model::{FileName, PluginName};
 pub enum PluginRole {
     /// It is in the chain.
     Chain,
-    /// It gives out addresses, called by a plugin of the chain.
+    /// It assigns addresses. A plugin of the chain calls it.
     Ipam,
-    /// It does the work for a plugin of the chain.
+    /// A plugin of the chain calls it to do the actual work.
     Delegate,
-    /// containerd sets up `lo` with it, although no conflist names it.
+    /// containerd uses it to set up `lo`, although no conflist names it.
     Loopback,
 }
 
@@ -39,9 +39,9 @@ pub struct RequiredPlugin {
 
 /// Every plugin that a conflist needs, in call order, once for each role; `loopback` is last.
 ///
-/// A type that cannot be the name of a binary is left out: `validate` refuses it.
+/// A type that cannot be the name of a binary is left out, because `validate` refuses it.
 #[must_use]
-pub fn required_plugins(conflist: &Value) -> Vec<RequiredPlugin> {
+pub fn list_required_plugins(conflist: &Value) -> Vec<RequiredPlugin> {
     let conflist = Json::from(conflist);
     let mut needed = Vec::new();
     let mut need = |plugin: &str, role, at: String| {
@@ -84,7 +84,7 @@ pub fn required_plugins(conflist: &Value) -> Vec<RequiredPlugin> {
     needed
 }
 
-/// The first one unless it is empty.
+/// The explicit value, or the default if that is empty.
 fn first_of<'a>(explicit: &'a str, default: &'a str) -> &'a str {
     if explicit.is_empty() {
         default
@@ -96,7 +96,7 @@ fn first_of<'a>(explicit: &'a str, default: &'a str) -> &'a str {
 /// Checks that every required plugin answers VERSION and supports the versions that the runtimes select. Otherwise
 /// libcni refuses ADD, and CRI-O skips the file.
 ///
-/// `loopback` only has to answer: containerd calls it with a version of its own.
+/// `loopback` only has to answer, because containerd calls it with a version of its own.
 #[must_use]
 pub fn check_plugin_versions(
     needed: &[RequiredPlugin],
@@ -113,7 +113,7 @@ pub fn check_plugin_versions(
             findings.push(Finding::error(
                 at,
                 format!("{plugin} is not in the bin directory or does not answer VERSION"),
-                "list it under the plugins of an artifact, and install",
+                "list it under the plugins of an artifact, then install",
             ));
             continue;
         };
@@ -143,7 +143,7 @@ pub fn check_name_is_free(network: &str, ours: &FileName, dir: &ConfDir<'_>) -> 
         findings.push(Finding::error(
             "name",
             format!("libcni expects drop-ins in {network} beside the conflist: {reason}"),
-            "rename the network, or what is called like it",
+            "rename the network, or the file or directory with that name",
         ));
     }
     for entry in dir.entries {
@@ -167,11 +167,11 @@ mod tests {
 
     use super::*;
     use crate::cni::directory::{DirEntry, EntryKind};
+    use crate::cni::spec_version::SPEC_VERSIONS;
     use crate::cni::validate::validate_conflist;
-    use crate::cni::version::SPEC_VERSIONS;
 
     fn needed(plugins: &Value) -> Vec<(String, PluginRole, String)> {
-        required_plugins(&json!({"name": "n", "plugins": plugins}))
+        list_required_plugins(&json!({"name": "n", "plugins": plugins}))
             .into_iter()
             .map(|one| (one.plugin.to_string(), one.role, one.at))
             .collect()
@@ -233,7 +233,7 @@ mod tests {
             "loopback" => Some(vec!["0.3.1".to_owned()]),
             _ => Some(SPEC_VERSIONS.map(str::to_owned).to_vec()),
         };
-        let found = check_plugin_versions(&required_plugins(&conflist), &summary, &answers);
+        let found = check_plugin_versions(&list_required_plugins(&conflist), &summary, &answers);
         let lines: Vec<_> = found.iter().map(ToString::to_string).collect();
         assert_eq!(
             lines,
@@ -241,7 +241,7 @@ mod tests {
                 "error: plugins[0].ipam.type: host-local does not support CNI version 1.1.0, only 1.0.0; \
                  declare a version that it supports, or install another release of it",
                 "error: plugins[1].type: portmap is not in the bin directory or does not answer VERSION; \
-                 list it under the plugins of an artifact, and install",
+                 list it under the plugins of an artifact, then install",
             ]
         );
     }

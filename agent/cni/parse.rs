@@ -1,9 +1,9 @@
 //! Reads JSON exactly as Go's `encoding/json` does, because that decides what a runtime loads.
 //!
-//! What Go accepts although something is lost is not refused here but noted in [`JsonFlaws`], so that the
-//! loader's verdict and our own stricter one come from a single reading.
+//! Some texts lose information when Go reads them. They are not refused here but noted in [`JsonFlaws`], so that the
+//! lenient loader and our own stricter validation use one reading.
 
-use super::json::{DEPTH, Json, element_path, member_path};
+use super::json_tree::{DEPTH, Json, element_path, member_path};
 
 /// Go's scanner refuses a document that nests deeper (`maxNestingDepth`).
 const GO_DEPTH: usize = 10_000;
@@ -33,20 +33,20 @@ pub(super) struct JsonDocument {
 /// The path to the first value with each flaw that Go accepts, or refuses only later.
 #[derive(Debug, Default)]
 pub(super) struct JsonFlaws {
-    /// Bytes that are not UTF-8, which Go turns into U+FFFD.
+    /// Bytes that are not UTF-8. Go replaces them by U+FFFD.
     pub(super) invalid_utf8: Option<String>,
-    /// Half of a surrogate pair in a `\u` escape, which Go turns into U+FFFD.
+    /// Half of a surrogate pair in a `\u` escape. Go replaces it by U+FFFD.
     pub(super) lone_surrogate: Option<String>,
-    /// A number beyond a 64-bit float: Go reads on, then refuses the document.
+    /// A number that is too large for a 64-bit float. Go reads the whole document before it refuses it.
     pub(super) overflow: Option<String>,
-    /// Nesting beyond [`DEPTH`]; only where it begins.
+    /// Where nesting deeper than [`DEPTH`] begins.
     pub(super) too_deep: Option<String>,
 }
 
 /// Reads one JSON document.
 ///
 /// # Errors
-/// Exactly where Go's scanner has one, a byte order mark and trailing data among them.
+/// In the same cases as Go's scanner, such as a byte order mark or data after the end.
 pub(super) fn parse_json(bytes: &[u8]) -> Result<JsonDocument, SyntaxError> {
     let mut scanner = Scanner {
         bytes,
@@ -61,7 +61,7 @@ pub(super) fn parse_json(bytes: &[u8]) -> Result<JsonDocument, SyntaxError> {
     })
 }
 
-/// A list or object that is being read; kept on the heap, since Go allows 10,000 of them.
+/// A list or object that is being read. It is kept on the heap, because Go allows 10,000 of them.
 enum OpenContainer {
     List(Vec<Json>),
     /// The members so far and the key whose value comes next.
@@ -72,7 +72,7 @@ enum OpenContainer {
 fn path_of(stack: &[OpenContainer]) -> String {
     stack.iter().fold(String::new(), |at, open| match open {
         OpenContainer::List(elements) => element_path(&at, elements.len()),
-        // The key itself is being read.
+        // The key is still being read.
         OpenContainer::Object(_, key) if key.is_empty() => at,
         OpenContainer::Object(_, key) => member_path(&at, key),
     })
@@ -100,7 +100,8 @@ impl Scanner<'_> {
         }
     }
 
-    /// Reads a value. Of a list or object that is not empty it reads only the opening bracket, and gives `None`.
+    /// Reads a value. If it is a list or object that is not empty, this reads only the opening bracket and returns
+    /// `None`.
     fn read_value(&mut self) -> Result<Option<Json>, SyntaxError> {
         self.skip_space();
         let value = match self.peek() {
@@ -136,7 +137,8 @@ impl Scanner<'_> {
         Ok(Some(value))
     }
 
-    /// Puts a finished value into what holds it, closing that too where it ends; gives the root at the end.
+    /// Puts a finished value into its container, and closes containers that end here. Returns the root at the end of
+    /// the document.
     fn place_value(&mut self, mut value: Json) -> Result<Option<Json>, SyntaxError> {
         loop {
             let end = match self.stack.last_mut() {
@@ -182,8 +184,8 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    /// Takes the innermost container off the stack; beyond [`DEPTH`] only a mark of it is kept, so that
-    /// nothing which walks or drops the tree goes deep.
+    /// Takes the innermost container off the stack. Deeper than [`DEPTH`], only a mark is kept of it, so that walking
+    /// or dropping the tree needs little stack.
     fn close_container(&mut self) -> Json {
         let deep = self.stack.len() > DEPTH;
         match self.stack.pop() {
@@ -293,7 +295,7 @@ impl Scanner<'_> {
             {
                 return Ok(c);
             }
-            // Not the other half: it is read again, as a character of its own.
+            // It is not the other half, so it is read again as a character of its own.
             self.at = before;
         }
         if self.flaws.lone_surrogate.is_none() {
@@ -376,9 +378,9 @@ impl Scanner<'_> {
 
     fn expected(&self, what: &str) -> SyntaxError {
         if self.at >= self.bytes.len() {
-            self.error(&format!("the document ends where {what} should stand"))
+            self.error(&format!("the document ends, but {what} is expected"))
         } else {
-            self.error(&format!("here should stand {what}"))
+            self.error(&format!("{what} is expected here"))
         }
     }
 

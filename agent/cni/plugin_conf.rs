@@ -1,10 +1,10 @@
-//! One plugin of the chain, decoded as libcni decodes it into its `DecodedPlugin`.
+//! Decodes one plugin of the chain as libcni decodes it into its `PluginConf`.
 
 use std::collections::BTreeMap;
 
-use super::json::{Json, element_path, fold_key, member_path};
+use super::json_tree::{Json, element_path, fold_key, member_path};
 
-/// The part of a plugin's configuration that libcni reads; only the plugin reads the rest.
+/// The part of a plugin's configuration that libcni reads. Only the plugin itself reads the rest.
 #[derive(Debug, Default)]
 pub(super) struct DecodedPlugin {
     pub(super) kind: String,
@@ -13,24 +13,27 @@ pub(super) struct DecodedPlugin {
     pub(super) capabilities: BTreeMap<String, bool>,
     pub(super) ipam: String,
     /// Values of a type that makes Go refuse the configuration.
-    pub(super) misfits: Vec<Misfit>,
+    pub(super) wrong_types: Vec<WrongType>,
 }
 
 /// A value of the wrong JSON type.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Misfit {
-    pub(super) at: String,
-    pub(super) got: &'static str,
-    pub(super) want: &'static str,
+pub struct WrongType {
+    /// Where, as in `plugins[1].ipam`; empty for the whole document.
+    pub at: String,
+    /// What is there.
+    pub got: &'static str,
+    /// What should be there.
+    pub want: &'static str,
 }
 
 /// The order in which Go reads an object's keys. It decides which of two spellings of one field counts: Go ignores the
 /// case of a field's name, and each value overwrites the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Order {
-    /// A plugin of a conflist: libcni reads it into a map and writes it again, sorted and without duplicates.
+    /// For a plugin of a conflist: libcni reads it into a map and writes it again, sorted and without duplicates.
     Sorted,
-    /// A `.conf` file: in the order written.
+    /// For a `.conf` file: in the order written.
     Written,
 }
 
@@ -49,8 +52,7 @@ pub(super) const FIELDS: [&str; 8] = [
 /// A field since libcni 1.2.
 const ATTACHMENTS: &str = "cni.dev/valid-attachments";
 
-/// Decodes the plugin's configuration at the path `at`. With `attachments`, as libcni ≥ 1.2 does, which has one more
-/// field.
+/// Decodes the plugin's configuration at the path `at`. With `attachments`, it reads the field that libcni 1.2 added.
 pub(super) fn decode_plugin(
     value: &Json,
     at: &str,
@@ -59,7 +61,7 @@ pub(super) fn decode_plugin(
 ) -> DecodedPlugin {
     let mut decoder = Decoder {
         order,
-        misfits: Vec::new(),
+        wrong_types: Vec::new(),
     };
     let mut plugin = DecodedPlugin::default();
     for (key, at, value) in decoder.fields_in_order(value, at) {
@@ -83,13 +85,13 @@ pub(super) fn decode_plugin(
             _ => {}
         }
     }
-    plugin.misfits = decoder.misfits;
+    plugin.wrong_types = decoder.wrong_types;
     plugin
 }
 
 struct Decoder {
     order: Order,
-    misfits: Vec<Misfit>,
+    wrong_types: Vec<WrongType>,
 }
 
 impl Decoder {
@@ -114,10 +116,10 @@ impl Decoder {
         }
     }
 
-    /// Notes a value of the wrong type. Null is none: it leaves a Go value unchanged.
+    /// Notes a value of the wrong type. Null is accepted, because it leaves a Go value unchanged.
     fn refuse_unless_null(&mut self, value: &Json, at: &str, want: &'static str) {
         if *value != Json::Null {
-            self.misfits.push(Misfit {
+            self.wrong_types.push(WrongType {
                 at: at.to_owned(),
                 got: value.type_name(),
                 want,
@@ -143,7 +145,7 @@ impl Decoder {
         if *value == Json::Null {
             field.clear();
         }
-        // These are a map's keys, not a struct's fields: they are not folded.
+        // These are the keys of a map and not the fields of a struct, so their case counts.
         for (key, at, value) in self.fields_in_order(value, at) {
             field.insert(key.to_owned(), *value == Json::Bool(true));
             if !matches!(value, Json::Bool(_)) {
@@ -206,9 +208,9 @@ mod tests {
             Order::Sorted,
         );
         let at: Vec<_> = plugin
-            .misfits
+            .wrong_types
             .iter()
-            .map(|misfit| misfit.at.as_str())
+            .map(|wrong_type| wrong_type.at.as_str())
             .collect();
         assert_eq!(
             at,
@@ -226,7 +228,7 @@ mod tests {
                 r#"{"type": "a", "dns": null, "ipam": null, "capabilities": {"x": null}}"#,
                 Order::Sorted
             )
-            .misfits
+            .wrong_types
             .is_empty()
         );
     }

@@ -5,53 +5,53 @@
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 
-use super::directory::{ConfDir, DirEntry, DropIns, EntryKind, ends_in, is_candidate};
+use super::directory::{ConfDir, DirEntry, DropIns, EntryKind, has_extension, is_candidate};
 use super::loader::{ConfForm, Libcni, LibcniNetwork, LoadError, load_as_libcni};
-use super::version::UNDECLARED;
+use super::spec_version::UNDECLARED;
 use crate::model::{ContainerRuntime, FileName};
 
-/// The `supportedVersions` that a plugin answers to VERSION; `None` where it is absent or does not answer.
+/// The `supportedVersions` in a plugin's answer to VERSION; `None` if the plugin is absent or does not answer.
 pub type SupportedVersions<'a> = &'a dyn Fn(&str) -> Option<Vec<String>>;
 
-/// What a runtime makes of a configuration directory.
+/// What a runtime takes from a configuration directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuntimeChoice {
-    /// The file that it takes, or what keeps it from taking any.
+    /// The file that it takes, or why it takes none.
     pub outcome: ChoiceOutcome,
     /// The files that it skipped before that, each with the reason. Only CRI-O skips files.
-    pub passed_over: Vec<(OsString, PassedOver)>,
+    pub skipped: Vec<(OsString, ConflistRefusal)>,
 }
 
 /// The file that a runtime takes, if any.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChoiceOutcome {
-    /// This one.
+    /// It takes this file.
     Picked {
         /// Its name in the directory.
         file: OsString,
         /// The network in it.
         network: LibcniNetwork,
     },
-    /// No file: this one aborts the load, and the runtime loses the network that worked before.
+    /// It takes no file, because this one aborts the load. The runtime loses the network that worked before.
     Aborted {
         /// The file that sorts first.
         file: OsString,
         /// Why it does not load.
         error: LoadError,
     },
-    /// No file: there is none that it could take.
+    /// It takes no file, because there is none that it could take.
     Nothing,
 }
 
 /// Why CRI-O skips a file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PassedOver {
+pub enum ConflistRefusal {
     /// libcni refuses it.
     #[error(transparent)]
     Invalid(#[from] LoadError),
     /// A plugin of the chain is not in the bin directory, or does not answer VERSION.
     #[error("its plugin {0} is missing or does not answer VERSION")]
-    NoAnswer(String),
+    PluginSilent(String),
     /// A plugin of the chain does not support the network's version.
     #[error("its plugin {plugin} does not support CNI version {version}")]
     Version {
@@ -76,7 +76,8 @@ pub fn choose_conflist(
     }
 }
 
-/// What containerd takes: the first file by name or nothing (go-cni with `max_conf_num` 1, the default).
+/// What containerd takes: the first file by name, or nothing if that file does not load (go-cni with `max_conf_num` 1,
+/// the default).
 #[must_use]
 pub fn choose_as_containerd(dir: &ConfDir<'_>, libcni: Libcni) -> RuntimeChoice {
     let outcome = match sorted_candidates(dir).first() {
@@ -94,17 +95,17 @@ pub fn choose_as_containerd(dir: &ConfDir<'_>, libcni: Libcni) -> RuntimeChoice 
     };
     RuntimeChoice {
         outcome,
-        passed_over: Vec::new(),
+        skipped: Vec::new(),
     }
 }
 
-/// What CRI-O takes: the first file by name that loads and whose plugins all answer VERSION with the
-/// network's version (ocicni, `ValidateNetworkList`). A network without a name gets its file's.
+/// What CRI-O takes: the first file by name that loads and whose plugins all answer VERSION with the network's version
+/// (ocicni, `ValidateNetworkList`). A network without a name gets the name of its file.
 #[must_use]
 pub fn choose_as_crio(dir: &ConfDir<'_>, answers: SupportedVersions<'_>) -> RuntimeChoice {
-    let mut passed_over = Vec::new();
+    let mut skipped = Vec::new();
     for entry in sorted_candidates(dir) {
-        let loaded = load_entry(entry, dir, Libcni::V1_3).map_err(PassedOver::from);
+        let loaded = load_entry(entry, dir, Libcni::V1_3).map_err(ConflistRefusal::from);
         match loaded.and_then(|network| check_answers(network, answers)) {
             Ok(mut network) => {
                 if network.name.is_empty() {
@@ -114,17 +115,14 @@ pub fn choose_as_crio(dir: &ConfDir<'_>, answers: SupportedVersions<'_>) -> Runt
                     file: entry.name.clone(),
                     network,
                 };
-                return RuntimeChoice {
-                    outcome,
-                    passed_over,
-                };
+                return RuntimeChoice { outcome, skipped };
             }
-            Err(reason) => passed_over.push((entry.name.clone(), reason)),
+            Err(reason) => skipped.push((entry.name.clone(), reason)),
         }
     }
     RuntimeChoice {
         outcome: ChoiceOutcome::Nothing,
-        passed_over,
+        skipped,
     }
 }
 
@@ -133,7 +131,7 @@ pub fn choose_as_crio(dir: &ConfDir<'_>, answers: SupportedVersions<'_>) -> Runt
 pub enum Precedence {
     /// The runtime takes it.
     Picked,
-    /// A foreign file sorts before it and is taken instead, or would be: drift `shadowed`.
+    /// A foreign file sorts before it, so the runtime takes that file, or would: drift `shadowed`.
     Shadowed {
         /// The foreign file.
         by: OsString,
@@ -148,9 +146,9 @@ pub enum Precedence {
         error: LoadError,
     },
     /// The runtime refuses ours.
-    Refused(PassedOver),
-    /// The runtime does not see ours: it is missing, or has a name that no runtime reads. No file that sorts before it
-    /// is in the way.
+    Refused(ConflistRefusal),
+    /// The runtime does not see ours, because it is missing or no runtime reads a file of that name. No file that sorts
+    /// before it is in the way.
     Absent,
 }
 
@@ -158,8 +156,8 @@ pub enum Precedence {
 #[must_use]
 pub fn precedence_of(ours: &FileName, choice: &RuntimeChoice) -> Precedence {
     let is_ours = |file: &OsString| *file == *ours.as_str();
-    // A refusal of our own file comes first: only fixing that file brings our network back.
-    if let Some((_, reason)) = choice.passed_over.iter().find(|(file, _)| is_ours(file)) {
+    // If our own file is refused, that is reported first, because only fixing that file brings our network back.
+    if let Some((_, reason)) = choice.skipped.iter().find(|(file, _)| is_ours(file)) {
         return Precedence::Refused(reason.clone());
     }
     match &choice.outcome {
@@ -171,7 +169,7 @@ pub fn precedence_of(ours: &FileName, choice: &RuntimeChoice) -> Precedence {
             }
         }
         ChoiceOutcome::Aborted { file, error } if is_ours(file) => {
-            Precedence::Refused(PassedOver::Invalid(error.clone()))
+            Precedence::Refused(ConflistRefusal::Invalid(error.clone()))
         }
         ChoiceOutcome::Aborted { file, error } if sorts_before(file, ours) => Precedence::Blocked {
             by: file.clone(),
@@ -183,8 +181,8 @@ pub fn precedence_of(ours: &FileName, choice: &RuntimeChoice) -> Precedence {
     }
 }
 
-/// The files that libcni ≥ 1.3 merges into the network of that name, in their order: drift `dropin`,
-/// unless that network says `loadOnlyInlinedPlugins: true`, which the caller checks.
+/// The files that libcni 1.3 and later merge into the network of that name, in their order: drift `dropin`. The caller
+/// checks that the network does not say `loadOnlyInlinedPlugins: true`.
 #[must_use]
 pub fn list_merged_drop_ins(network: &str, dir: &ConfDir<'_>) -> Vec<OsString> {
     let DropIns::Entries(entries) = (dir.drop_ins)(network) else {
@@ -192,7 +190,7 @@ pub fn list_merged_drop_ins(network: &str, dir: &ConfDir<'_>) -> Vec<OsString> {
     };
     let mut files: Vec<_> = entries
         .into_iter()
-        .filter(|entry| entry.kind != EntryKind::Directory && ends_in(entry, &[".conf"]))
+        .filter(|entry| entry.kind != EntryKind::Directory && has_extension(entry, &[".conf"]))
         .map(|entry| entry.name)
         .collect();
     files.sort();
@@ -209,8 +207,8 @@ pub fn list_earlier_candidates(ours: &FileName, dir: &ConfDir<'_>) -> Vec<OsStri
         .collect()
 }
 
-/// Whether a file comes before ours in the runtimes' order, which is that of the names' bytes. The newest containerd
-/// then takes that file, or fails on it, instead of ours.
+/// Whether a file sorts before ours. This is the rule by which an earlier-sorting conflist shadows ours: the runtimes
+/// sort by the bytes of the names, and the newest containerd takes the first file, or fails on it.
 #[must_use]
 pub fn sorts_before(name: &OsStr, ours: &FileName) -> bool {
     name < OsStr::new(ours.as_str())
@@ -226,9 +224,9 @@ pub fn load_candidates(
     sorted_candidates(dir).into_iter().map(loaded).collect()
 }
 
-/// Every plugin that CRI-O asks for its version up to and including those of `ours`.
+/// The plugins that CRI-O asks for their versions: those of our file and of every file before it.
 #[must_use]
-pub fn plugins_asked_by_crio(ours: &FileName, dir: &ConfDir<'_>) -> BTreeSet<String> {
+pub fn list_plugins_asked_by_crio(ours: &FileName, dir: &ConfDir<'_>) -> BTreeSet<String> {
     sorted_candidates(dir)
         .into_iter()
         .filter(|entry| entry.name == *ours.as_str() || sorts_before(&entry.name, ours))
@@ -254,7 +252,7 @@ pub(super) fn load_entry(
     dir: &ConfDir<'_>,
     libcni: Libcni,
 ) -> Result<LibcniNetwork, LoadError> {
-    let form = if ends_in(entry, &[".conflist"]) {
+    let form = if has_extension(entry, &[".conflist"]) {
         ConfForm::List
     } else {
         ConfForm::Single
@@ -269,7 +267,7 @@ pub(super) fn load_entry(
 fn check_answers(
     network: LibcniNetwork,
     answers: SupportedVersions<'_>,
-) -> Result<LibcniNetwork, PassedOver> {
+) -> Result<LibcniNetwork, ConflistRefusal> {
     let version = match network.version.as_str() {
         "" => UNDECLARED,
         version => version,
@@ -278,10 +276,10 @@ fn check_answers(
         // libcni refuses a type with a slash in it.
         let supported = Some(plugin).filter(|plugin| !plugin.contains('/'));
         let Some(supported) = supported.and_then(|plugin| answers(plugin)) else {
-            return Err(PassedOver::NoAnswer(plugin.clone()));
+            return Err(ConflistRefusal::PluginSilent(plugin.clone()));
         };
         if !supported.iter().any(|supported| supported == version) {
-            return Err(PassedOver::Version {
+            return Err(ConflistRefusal::Version {
                 plugin: plugin.clone(),
                 version: version.to_owned(),
             });

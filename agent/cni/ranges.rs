@@ -2,18 +2,18 @@
 
 use serde_json::Value;
 
-use super::json::{element_path, fold_key, for_each_value, member_path};
+use super::json_tree::{element_path, fold_key, for_each_value, member_path};
 use super::validate::Finding;
 use crate::model::{Cidr, CidrError};
 
-/// The keys of an `ipam` object that hold a range: host-local's `subnet`, also in its `ranges`, and weave's.
+/// The keys of an `ipam` object that hold a range: `subnet` of host-local and weave, and `ranges` of host-local.
 const SUBNET: &str = "subnet";
 const RANGES: &str = "ranges";
 
 /// The keys of calico-ipam that list pools, by name or by range.
 const POOLS: [&str; 2] = ["ipv4_pools", "ipv6_pools"];
 
-/// How the values of `subnet` begin that calico replaces itself (`usePodCidr`, `usePodCidrIPv6`).
+/// The beginning of `subnet` values that calico replaces itself (`usePodCidr`, `usePodCidrIPv6`).
 const POD_CIDR: &str = "usePodCidr";
 
 /// The IPAM plugin whose ranges must have no host bits and room for a pod.
@@ -29,7 +29,7 @@ const HOST_LOCAL: &str = "host-local";
 #[must_use]
 pub fn check_ranges(conflist: &Value, pods: &[Cidr], reserved: &[Cidr]) -> Vec<Finding> {
     let mut ranges = Vec::new();
-    // At any depth: flannel and multus have them below `delegate` and `delegates`.
+    // At any depth, because flannel and multus have them below `delegate` and `delegates`.
     for_each_value(conflist, "", "", &mut |at, key, value| {
         if fold_key(key) == "ipam" {
             collect_ranges(value, at, &mut ranges);
@@ -62,7 +62,7 @@ struct DeclaredRange<'a> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RangeKind {
-    /// One of host-local's.
+    /// A range of host-local.
     HostLocal,
     /// Only a range is allowed there.
     Subnet,
@@ -123,7 +123,7 @@ fn check_range(at: &str, range: &Cidr, pods: &[Cidr], reserved: &[Cidr]) -> Vec<
     findings
 }
 
-/// `a, b`.
+/// The ranges as `a, b`.
 fn join_ranges(ranges: &[Cidr]) -> String {
     let ranges: Vec<String> = ranges.iter().map(ToString::to_string).collect();
     ranges.join(", ")

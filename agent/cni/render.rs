@@ -1,11 +1,11 @@
-//! `${fact}` in the strings of a conflist template.
+//! Fills in `${fact}` in the strings of a conflist template.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::{Map, Value};
 
-use super::json::{element_path, member_path};
+use super::json_tree::{element_path, member_path};
 use crate::model::spelling_distance;
 
 /// The values that a template's placeholders take, by name.
@@ -43,7 +43,7 @@ pub enum RenderProblem {
         /// Its type.
         kind: &'static str,
     },
-    /// `${` without a `}`.
+    /// A `${` without its `}`.
     #[error(
         "{at}: a '${{' without its '}}'; close it, or write '$${{' for the two characters themselves"
     )]
@@ -83,15 +83,19 @@ impl fmt::Display for RenderError {
     }
 }
 
-/// Fills in a template and writes it as JSON: two spaces, keys in the template's order, a newline at the end.
+/// Fills in a template and writes it as JSON: indented by two spaces, keys in the template's order, a newline at the
+/// end.
 ///
-/// Only string *values* hold placeholders, keys never do. A value that is exactly one takes the fact's own
-/// type; within a longer text a string, number or boolean is put in as text. `$${` stands for `${` itself.
-/// Placeholders within a fact's own value are not filled in.
+/// The rules:
+/// - Only string values can contain placeholders, keys cannot.
+/// - A value that is exactly one placeholder gets the fact's own type.
+/// - Within a longer text, a string, number or boolean is inserted as text.
+/// - `$${` stands for `${` itself.
+/// - Placeholders within a fact's own value are not filled in.
 ///
 /// # Errors
-/// When a placeholder names no fact, names one that is no text within a longer one, or is not closed;
-/// all of them together.
+/// When a placeholder names an unknown fact, is within a longer text and names a fact that is not text, or is not
+/// closed. The error lists all of them.
 pub fn render_conflist(template: &Value, facts: &Facts) -> Result<String, RenderError> {
     let mut renderer = Renderer {
         facts,
@@ -199,7 +203,7 @@ impl Renderer<'_> {
 
 /// The known names, the most similar first.
 fn nearest_facts(name: &str, facts: &Facts) -> Vec<String> {
-    // The whole environment would bury what there is otherwise.
+    // The environment has so many names that the other facts would be hard to find.
     let of_environment = name.starts_with("env.");
     let mut names: Vec<String> = facts
         .keys()

@@ -1,17 +1,18 @@
-//! Checks a conflist template without its facts, away from any node.
+//! Checks a conflist template without its facts and without a node.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::json::for_each_value;
+use super::json_tree::for_each_value;
 use super::render::{Facts, RenderProblem, render_conflist};
 use super::validate::{Finding, validate_conflist};
 
-/// Every mistake in a template that can be found before its facts are known:
+/// Every mistake in a template that can be found before its facts are known. `may_come` says whether a source may
+/// provide a fact later.
 ///
 /// - what `validate` finds, except in values that contain a placeholder;
-/// - every placeholder whose fact no source will ever have, as `may_come` says.
+/// - every placeholder whose fact no source will provide.
 #[must_use]
 pub fn validate_template(template: &Value, may_come: impl Fn(&str) -> bool) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -26,7 +27,7 @@ pub fn validate_template(template: &Value, may_come: impl Fn(&str) -> bool) -> V
                 RenderProblem::Unknown { at, name, .. } if !may_come(name) => {
                     findings.push(Finding::error(
                         at,
-                        format!("no source here knows the fact '{name}'"),
+                        format!("no declared source provides the fact '{name}'"),
                         format!("give it under network.facts: - values: {{{name}: …}}"),
                     ));
                 }
@@ -40,9 +41,9 @@ pub fn validate_template(template: &Value, may_come: impl Fn(&str) -> bool) -> V
             open.insert(at.to_owned());
         }
     });
-    let judged = validate_conflist(template.to_string().as_bytes());
+    let report = validate_conflist(template.to_string().as_bytes());
     findings.extend(
-        judged
+        report
             .findings
             .into_iter()
             .filter(|finding| !open.contains(&finding.at)),
@@ -70,7 +71,7 @@ pub fn fill_known_facts(template: &Value, known: &Facts) -> (Value, BTreeSet<Str
     facts.extend(unknown.iter().map(placeholder));
     let filled = render_conflist(template, &facts).ok();
     let filled = filled.and_then(|text| serde_json::from_str(&text).ok());
-    // What cannot be filled in for another reason was already reported as a mistake.
+    // A placeholder that cannot be filled in for another reason is reported as a mistake elsewhere.
     (filled.unwrap_or_else(|| template.clone()), unknown)
 }
 

@@ -58,7 +58,7 @@ pub(super) async fn run_bundle(
     }
     let names: Vec<&str> = declared.iter().map(|it| it.arch.as_str()).collect();
     output::print_line(format!(
-        "done: {} has all that this configuration needs on {}; `install --offline --seed {}` proves it",
+        "done: {} has everything that this configuration needs for {}; `install --offline --seed {}` uses it",
         dir.display(),
         names.join(", "),
         dir.display()

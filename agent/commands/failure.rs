@@ -29,16 +29,16 @@ pub(super) enum CommandError {
     /// The pass failed.
     #[error(transparent)]
     Reconcile(#[from] ReconcileError),
-    /// The kernel gives no descriptor to wait with.
+    /// The process cannot open the descriptors that it needs.
     #[error("cannot start: {0}; raise the limit on open files (ulimit -n)")]
     Runtime(#[source] std::io::Error),
-    /// An address cannot be listened on.
+    /// The agent cannot listen on an address.
     #[error(transparent)]
     Bind(#[from] BindError),
     /// The running agent gives no usable answer.
     #[error(transparent)]
     AgentQuery(#[from] AgentQueryError),
-    /// A bundle cannot be gathered.
+    /// A bundle cannot be made.
     #[error(transparent)]
     Bundle(#[from] BundleError),
     /// The built-in catalog is broken.

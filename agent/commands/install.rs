@@ -1,4 +1,4 @@
-//! `install`: make the node what is declared, once.
+//! `install`: makes the node as declared, once.
 
 use serde_json::json;
 
@@ -10,7 +10,7 @@ use super::{output, plan, show};
 use crate::cli::{Global, Output};
 use crate::config::DriftPolicy;
 use crate::model::{Snapshot, Standing};
-use crate::reconcile::{Context, DownloadOptions, InstallReport, Reconciler};
+use crate::reconcile::{Context, InstallOptions, InstallReport, Reconciler};
 
 pub(super) async fn run_install(
     global: &Global,
@@ -35,12 +35,12 @@ pub(super) async fn run_install(
         }
         return Ok(planned);
     }
-    let means = DownloadOptions {
+    let download = InstallOptions {
         offline,
         progress: &Terminal::new(),
     };
     let done = Reconciler::new(context.clone())
-        .install(&means)
+        .install(&download)
         .await
         .map_err(|error| locate_error(&loaded, error))?;
     let right = done.failures.is_empty() && done.snapshot.is_right();
@@ -63,14 +63,8 @@ pub(super) async fn run_install(
     if done.failures.is_empty() {
         print_failures(global, &done.snapshot);
     } else {
-        // The cause was printed above. All that follows from it would hide it.
-        let failed = done
-            .snapshot
-            .checks
-            .iter()
-            .filter(|check| !check.failures.is_empty());
-        let names: Vec<&str> = failed.map(|check| check.name.as_str()).collect();
-        let names = names.join(", ");
+        // The cause was printed above. Failures that follow from it would only hide it.
+        let names = show::join_failed_checks(&done.snapshot);
         output::print_complaint(
             global.log_format,
             &format!("not as declared: {names}; `cni-keeper verify` lists what is wrong"),
@@ -99,8 +93,7 @@ fn print_report(context: &Context, done: &InstallReport, right: bool) {
             fetched.pin.chars().take(19).collect::<String>()
         ));
     }
-    let (bin, conf) = context.shown_dirs();
-    show::print_steps(&done.steps, &bin, &conf);
+    show::print_steps(&done.steps, context);
     for check in &done.snapshot.checks {
         for warning in &check.warnings {
             output::print_line(format!("warning   {}: {warning}", check.name));

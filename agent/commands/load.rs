@@ -45,7 +45,8 @@ pub(super) fn load_config_for_arch(
     Ok(load(&text, file, &overrides)?)
 }
 
-/// An error of the machine, such as no descriptors left, is no reason to name another file.
+/// The error for a configuration that cannot be read. If the machine itself has a problem, such as no descriptors left,
+/// naming another file would not help.
 fn config_error(error: HostError) -> CommandError {
     match error.is_the_machines() {
         true => ReconcileError::Host(error).into(),
@@ -68,7 +69,7 @@ pub(super) fn open_node(global: &Global) -> Result<(Host, LoadedConfig), Command
     Ok((host, loaded))
 }
 
-/// Brings the declaration and the node together.
+/// The settings, the host and the node of a command.
 pub(super) fn open_context(global: &Global) -> Result<(Context, LoadedConfig), CommandError> {
     let (host, loaded) = open_node(global)?;
     let context = Context::new(loaded.settings.clone(), host, global.node_name.clone());
@@ -104,13 +105,7 @@ pub(super) fn locate_error(loaded: &LoadedConfig, error: ReconcileError) -> Comm
         ReconcileError::Conflist(findings) => {
             let lines = findings
                 .iter()
-                .map(|finding| {
-                    show::locate_finding(
-                        loaded,
-                        &finding.at,
-                        &format!("{}; {}", finding.problem, finding.fix),
-                    )
-                })
+                .map(|finding| show::locate_finding(loaded, &finding.at, &finding.describe()))
                 .collect();
             CommandError::Conflist(lines)
         }

@@ -29,8 +29,8 @@ use crate::cli::{Cli, Command, Output};
 use crate::reconcile::ReconcileError;
 use crate::telemetry;
 
-/// How long work that cannot be interrupted may go on after a signal: less than the grace period that
-/// Kubernetes gives by default, 30 s.
+/// How long work that cannot be interrupted may continue after a signal. It is less than the default grace period of
+/// Kubernetes, 30 s.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Runs a command and returns its exit code. Errors are on stderr then. If a JSON document was asked for, stdout has
@@ -61,7 +61,7 @@ pub fn run(cli: &Cli) -> Exit {
         }
     };
     match output::stdout_failure() {
-        // With exit 0, a script would take a truncated answer for a whole one.
+        // With exit 0, a script would accept a truncated answer as complete.
         Some(error) => {
             output::print_complaint(log, &format!("cannot write to stdout: {error}"));
             Exit::Failed

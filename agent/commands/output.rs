@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use crate::cli::LogFormat;
 use crate::model::escape_controls;
 
-/// How a command ended; the numbers are the program's contract with scripts.
+/// How a command ended. Scripts rely on the numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     /// The command did what it was asked to, or the answer is yes.
@@ -55,14 +55,14 @@ pub(super) fn print_text(text: &str) {
     }
 }
 
-/// Why not everything could be written to stdout.
+/// Why the output on stdout is not complete, if it is not.
 pub(super) fn stdout_failure() -> Option<&'static io::Error> {
     STDOUT_FAILURE.get()
 }
 
 /// Writes one JSON document to stdout.
 pub(super) fn print_json(value: &impl serde::Serialize) {
-    // Our own types serialise; a failure would be a broken pipe, as above.
+    // Our own types can always be serialised.
     if let Ok(document) = serde_json::to_string_pretty(value) {
         print_text(&format!("{document}\n"));
     }
@@ -85,8 +85,8 @@ pub(super) fn print_error(format: LogFormat, error: &dyn Error) {
     write_error(format, &lines.join("\n  "));
 }
 
-/// Writes `error: …` to stderr, without causes, since the line is complete. If the log is JSON, the error is a line of
-/// the log, since a program reads stderr then.
+/// Writes `error: …` to stderr, without causes, because the line is complete. If the log format is JSON, the error is a
+/// log line, because a program reads stderr then.
 pub(super) fn print_complaint(format: LogFormat, line: &str) {
     write_error(format, &escape_controls(line));
 }

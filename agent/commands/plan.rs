@@ -8,6 +8,7 @@ use super::load::{locate_error, open_informed_context};
 use super::output::Exit;
 use super::{output, show};
 use crate::cli::{Global, Output};
+use crate::model::ManagedDir;
 use crate::plan::Step;
 use crate::reconcile::{Context, NotRendered, ObservedState, Reconciler, ask_gates};
 use crate::trust::describe_weakness;
@@ -20,7 +21,7 @@ pub(super) async fn run_plan(global: &Global, format: Output) -> Result<Exit, Co
         .await
         .map_err(|error| locate_error(&loaded, error))?;
     let waiting = reasons_to_wait(&context, &observed).await;
-    let asks = reconciler.unknown_pins(observed.plan.fetches());
+    let asks = reconciler.describe_unknown_pins(observed.plan.artifacts_to_fetch());
     let weaknesses: Vec<String> = context
         .settings()
         .artifacts
@@ -44,9 +45,8 @@ pub(super) async fn run_plan(global: &Global, format: Output) -> Result<Exit, Co
             for question in &asks {
                 output::print_line(format!("ask       {question}"));
             }
-            let (bin, conf) = context.shown_dirs();
-            show::print_steps(&observed.plan.steps, &bin, &conf);
-            show::print_open_ends(&observed.plan, &bin, &conf);
+            show::print_steps(&observed.plan.steps, &context);
+            show::print_unchanged(&observed.plan, &context);
             for weakness in &weaknesses {
                 output::print_line(format!("warning   {weakness}"));
             }
@@ -89,8 +89,8 @@ fn conflist_diff(context: &Context, observed: &ObservedState) -> Option<String> 
     let network = observed.network.as_ref()?;
     let rendered = network.rendered.as_ref().ok()?;
     let before = network.read_file(written).unwrap_or_default();
-    let (_, conf) = context.shown_dirs();
-    let path = conf.join(written.as_str()).display().to_string();
+    let path = context.shown_path(ManagedDir::Conf, written);
+    let path = path.display().to_string();
     let from = if before.is_empty() {
         "/dev/null"
     } else {

@@ -1,4 +1,4 @@
-//! `run`: the agent that keeps running.
+//! `run`: runs the agent until a signal comes.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -5,8 +5,11 @@ use std::path::Path;
 use super::output;
 use crate::cni::RenderProblem;
 use crate::config::LoadedConfig;
-use crate::model::{CheckName, Difference, FileName, FileReport, PluginName, Snapshot, Standing};
+use crate::model::{
+    CheckName, Difference, FileName, FileReport, ManagedDir, PluginName, Snapshot, Standing,
+};
 use crate::plan::{Pending, Plan, Step};
+use crate::reconcile::Context;
 
 /// `FILE:LINE: network.conflist.AT: what is wrong`, for a mistake within the conflist.
 pub(super) fn locate_finding(loaded: &LoadedConfig, at: &str, text: &str) -> String {
@@ -94,9 +97,10 @@ fn file_detail(file: &FileReport) -> String {
 }
 
 /// Prints a line for every step, in the order in which the steps would be or were taken.
-pub(super) fn print_steps(steps: &[Step], bin: &Path, conf: &Path) {
-    let in_bin = |plugin: &PluginName| bin.join(plugin.as_str()).display().to_string();
-    let in_conf = |name: &FileName| conf.join(name.as_str()).display().to_string();
+pub(super) fn print_steps(steps: &[Step], context: &Context) {
+    let shown = |dir, name: &FileName| context.shown_path(dir, name).display().to_string();
+    let in_bin = |plugin: &PluginName| shown(ManagedDir::Bin, plugin.file());
+    let in_conf = |name: &FileName| shown(ManagedDir::Conf, name);
     for step in steps {
         let (word, path, detail) = match step {
             Step::Fetch { artifact, pending } => {
@@ -157,21 +161,32 @@ const fn foreign_note(foreign: bool) -> &'static str {
 }
 
 /// What no step can fix, and what is left as it is.
-pub(super) fn print_open_ends(plan: &Plan, bin: &Path, conf: &Path) {
+pub(super) fn print_unchanged(plan: &Plan, context: &Context) {
     for refusal in &plan.refused {
-        let dir = if refusal.plugin { bin } else { conf };
-        output::print_line(format!(
-            "refused   {} {}",
-            dir.join(refusal.name.as_str()).display(),
-            refusal.drift
-        ));
+        let dir = match refusal.plugin {
+            true => ManagedDir::Bin,
+            false => ManagedDir::Conf,
+        };
+        let path = context.shown_path(dir, &refusal.name);
+        output::print_line(format!("refused   {} {}", path.display(), refusal.drift));
     }
     for plugin in &plan.kept {
+        let path = context.shown_path(ManagedDir::Bin, plugin.file());
         output::print_line(format!(
             "keep      {}  the node's own build",
-            bin.join(plugin.as_str()).display()
+            path.display()
         ));
     }
+}
+
+/// The names of the failed checks, as `a, b`.
+pub(super) fn join_failed_checks(snapshot: &Snapshot) -> String {
+    let failed = snapshot
+        .checks
+        .iter()
+        .filter(|check| !check.failures.is_empty());
+    let names: Vec<&str> = failed.map(|check| check.name.as_str()).collect();
+    names.join(", ")
 }
 
 fn describe_before(drift: &Difference) -> String {

@@ -27,13 +27,13 @@ use crate::fetch;
 use crate::model::{DriftLog, StatusDocument, escape_controls};
 use crate::view::NodeView;
 
-/// Where the agent listens unless the configuration says otherwise.
+/// Where the agent listens by default.
 const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9742);
 
-/// How long the agent may take to accept and to answer. It answers after a look at the disk.
+/// How long the agent may take to accept and to answer. It observes the disk before it answers.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The largest answer that is read, in bytes. The agent's are bounded; whoever else has the port is not.
+/// The largest answer that is read, in bytes. The agent's answers are limited, but another program may have the port.
 const MAX_ANSWER_BYTES: usize = 4 << 20;
 
 /// The time between two questions of `--watch`.
@@ -67,7 +67,7 @@ pub(super) async fn run_status(
     Ok(exit)
 }
 
-/// Shows the state again and again; ends as the state was when the signal came.
+/// Shows the state again and again. The exit code is that of the last state before the signal.
 async fn watch_agent(client: &Client, address: SocketAddr, format: Output) -> Exit {
     let mut stop = pin!(wait_for_signal());
     let redraws = format == Output::Text && std::io::stdout().is_terminal();
@@ -105,7 +105,7 @@ async fn watch_agent(client: &Client, address: SocketAddr, format: Output) -> Ex
     }
 }
 
-/// What stdout gets, and the exit code.
+/// The text for stdout, and the exit code.
 fn render_answers(
     answers: &Answers,
     address: SocketAddr,
@@ -115,7 +115,7 @@ fn render_answers(
         move |error: serde_json::Error| AgentQueryError::Unexpected {
             address,
             path,
-            reason: format!("what no agent of this version would ({error})"),
+            reason: format!("a document of an unknown form ({error})"),
         }
     };
     let document = StatusDocument::deserialize(&answers.status).map_err(unexpected("/status"))?;
@@ -166,7 +166,7 @@ fn declared_address(global: &Global) -> SocketAddr {
         .map_or(DEFAULT_ADDRESS, |loaded| loaded.settings.http.listen)
 }
 
-/// An agent that listens everywhere is asked over loopback.
+/// The address at which the agent can be reached: loopback, if it listens on all addresses.
 fn reachable_address(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),

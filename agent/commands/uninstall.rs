@@ -1,4 +1,4 @@
-//! `uninstall`: remove what cni-keeper placed, the conflist first.
+//! `uninstall`: removes what cni-keeper placed, the conflist first. `reconcile/uninstall.rs` decides what is removed.
 
 use serde_json::json;
 
@@ -10,14 +10,14 @@ use super::signal::wait_for_signal;
 use crate::cli::{Global, Output};
 use crate::reconcile::{self, RemovalOutcome};
 
-/// With `stay`, it ends at a signal.
+/// Uninstalls. With `stay`, it then waits for a signal.
 pub(super) async fn run_uninstall(
     global: &Global,
     stay: bool,
     format: Output,
 ) -> Result<Exit, CommandError> {
     let (context, _) = open_context(global)?;
-    let removals = reconcile::uninstall(&context).await?.removals;
+    let removals = reconcile::uninstall(&context).await?;
     match format {
         Output::Json => output::print_json(&json!({ "removals": removals })),
         Output::Text => print_removals(&removals),

@@ -11,7 +11,8 @@ use super::output::Exit;
 use super::{output, show};
 use crate::cli::{Global, Output};
 use crate::cni::{
-    Facts, Finding, Severity, check_ranges, fill_known_facts, required_plugins, validate_template,
+    Facts, Finding, Severity, check_ranges, fill_known_facts, list_required_plugins,
+    validate_template,
 };
 use crate::config::{FactSource, LoadedConfig, NetworkSettings};
 use crate::model::{NodeFacts, PluginName};
@@ -41,13 +42,7 @@ pub(super) fn run_validate(
         findings
             .iter()
             .filter(|finding| finding.severity == severity)
-            .map(|finding| {
-                show::locate_finding(
-                    &loaded,
-                    &finding.at,
-                    &format!("{}; {}", finding.problem, finding.fix),
-                )
-            })
+            .map(|finding| show::locate_finding(&loaded, &finding.at, &finding.describe()))
             .collect()
     };
     let (errors, mut warnings) = (reported(Severity::Error), reported(Severity::Warning));
@@ -153,7 +148,7 @@ fn undeclared_plugins(loaded: &LoadedConfig) -> Vec<String> {
         members.any(|member| member.plugin == *plugin)
     };
     let mut seen = BTreeSet::new();
-    required_plugins(&network.conflist)
+    list_required_plugins(&network.conflist)
         .into_iter()
         .filter(|needed| !declared(&needed.plugin) && seen.insert(needed.plugin.clone()))
         .map(|needed| {

@@ -20,14 +20,9 @@ pub(super) async fn run_verify(global: &Global, format: Output) -> Result<Exit, 
         Output::Json => output::print_json(&json!({ "clean": right, "snapshot": snapshot })),
         Output::Text => {
             show::print_snapshot(&snapshot);
-            let failed = snapshot
-                .checks
-                .iter()
-                .filter(|check| !check.failures.is_empty());
-            let names: Vec<&str> = failed.map(|check| check.name.as_str()).collect();
             output::print_line(match right {
                 true => format!("clean: {} files are as declared", snapshot.files.len()),
-                false => format!("drift: {}", names.join(", ")),
+                false => format!("drift: {}", show::join_failed_checks(&snapshot)),
             });
         }
     }

@@ -1,7 +1,7 @@
 //! `fetch.access`: headers and client certificates for the requests to one part of the web.
 
+use super::config_value::ConfigValue;
 use super::host_path::read_path;
-use super::read::ConfigValue;
 use super::settings::{AccessRule, ClientCertificate};
 use super::url_prefix::{SentCredentials, UrlPrefix};
 

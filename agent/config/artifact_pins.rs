@@ -1,11 +1,12 @@
-//! How an artifact is proven: digests by architecture, a checksum file, the signed list, and a signature on top.
+//! Reads how an artifact is verified: digests by architecture, a checksum file or the signed list, and a signature if
+//! one is required.
 
 use std::collections::BTreeMap;
 
+use super::config_value::{ConfigValue, Fields};
 use super::location::Location;
 use super::mirrors::Mirrors;
 use super::pin_list::{DeclaredPinList, check_file_url, companion};
-use super::read::{ConfigValue, Fields};
 use super::source_url::{Placeholders, is_image_source, parse_web_url};
 use super::yaml::Yaml;
 use crate::model::{Arch, Companion, DigestError, Pin, Reference, Sha256, nearest_word};
@@ -16,15 +17,15 @@ use crate::trust::{
 
 const COPY_AGAIN: &str = "; copy it again from the release's .sha256 file";
 
-/// What artifacts need from the rest of the configuration.
+/// The parts of the configuration that are needed to read artifacts.
 pub(super) struct ArtifactContext<'a> {
     pub arch: Arch,
     pub mirrors: &'a Mirrors,
     pub pin_list: &'a DeclaredPinList,
 }
 
-/// Reads what states an artifact's digest. The digests of other architectures are read too: a slip in one of them would
-/// otherwise show on another node only.
+/// Reads where an artifact's digest comes from. The digests of other architectures are checked as well: otherwise a
+/// mistake in one of them would show only on another node.
 pub(super) fn read_digest_source(
     fields: &Fields<'_>,
     placeholders: Placeholders<'_>,
@@ -57,7 +58,7 @@ pub(super) fn read_digest_source(
     None
 }
 
-/// Reads `sha256` and `sha512`, of which an architecture may have one.
+/// Reads `sha256` and `sha512`. An architecture may have only one of them.
 fn read_pins(fields: &Fields<'_>, arch: Arch) -> BTreeMap<Arch, Pin> {
     type Decode = fn(&str) -> Result<Pin, DigestError>;
     let mut pins: BTreeMap<Arch, Pin> = BTreeMap::new();
@@ -81,7 +82,7 @@ fn read_pins(fields: &Fields<'_>, arch: Arch) -> BTreeMap<Arch, Pin> {
     pins
 }
 
-/// What states the digest where the configuration itself does not.
+/// Where the digest comes from if the configuration itself does not have it.
 fn read_other_source(
     fields: &Fields<'_>,
     placeholders: Placeholders<'_>,
@@ -106,7 +107,7 @@ fn missing_digest(arch: Arch) -> String {
     )
 }
 
-/// An image is pinned by the digest that all its sources name.
+/// Reads the digest of an image from its sources, which must all name the same one.
 pub(super) fn read_image_digest(fields: &Fields<'_>, sources: &[String]) -> Option<DigestSource> {
     for key in ["sha256", "sha512", "checksumUrl"] {
         if let Some(value) = fields.get(key) {
@@ -126,7 +127,7 @@ pub(super) fn read_image_digest(fields: &Fields<'_>, sources: &[String]) -> Opti
     Some(DigestSource::Configuration(*first))
 }
 
-/// Checks that the file can be found where its digest is stated, and reads the signature that is required as well.
+/// Checks that the file can be found in the list or checksum file, and reads the required signature.
 pub(super) fn complete_pin(
     fields: &Fields<'_>,
     source: DigestSource,
@@ -148,7 +149,7 @@ pub(super) fn complete_pin(
     Some(DeclaredPin { source, signature })
 }
 
-/// Lists and checksum files know an artifact by the name of its file, so that all sources must have the same.
+/// Lists and checksum files identify an artifact by the name of its file, so all sources must have the same name.
 fn check_one_file_name(fields: &Fields<'_>, sources: &[String]) -> Option<()> {
     let mut names = sources.iter().map(|source| file_name(source));
     let first = names.next().filter(|name| !name.is_empty());
@@ -203,7 +204,7 @@ fn read_signature_url(
     Some(companion(url, context.mirrors))
 }
 
-/// Whether a signature can be verified over the digest; one in the configuration is verified here.
+/// Whether a signature can be verified over the digest. A signature in the configuration is verified here.
 fn check_signature(
     signature: &RequiredSignature,
     source: &DigestSource,
@@ -230,7 +231,7 @@ fn check_signature(
     }
 }
 
-/// A plugin's own digest: plain, or by architecture like the artifact's.
+/// Reads a plugin's own digest: as text, or by architecture like the artifact's.
 pub(super) fn read_member_pin(value: ConfigValue<'_>, arch: Arch) -> Option<Sha256> {
     if !matches!(value.yaml(), Yaml::Map(_)) {
         return value.parse_or_suggest(COPY_AGAIN);
@@ -246,7 +247,7 @@ pub(super) fn read_member_pin(value: ConfigValue<'_>, arch: Arch) -> Option<Sha2
     found.map(|(_, _, digest)| digest)
 }
 
-/// Where pins are declared: the mapping that is there, else the one that is missing.
+/// Where pins are declared: the mapping that exists, or where `sha256` would be.
 fn locate_pins(fields: &Fields<'_>) -> Location {
     match fields.get("sha256") {
         None if fields.get("sha512").is_some() => fields.location_of("sha512"),
@@ -276,7 +277,8 @@ fn read_by_arch<'a, T>(
     found
 }
 
-/// Upstream's assets carry Go's names; people know the kernel's.
+/// Upstream names its assets by Go's names of architectures. Many people write the kernel's names, so those are
+/// suggested.
 fn describe_unknown_arch(name: &str) -> String {
     let known = Arch::ALL.map(Arch::as_str);
     let meant = match name {

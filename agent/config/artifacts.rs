@@ -1,10 +1,10 @@
-//! `artifacts`: what to fetch, from where, and how it is proven.
+//! `artifacts`: what to download, from where, and how it is verified.
 
 use std::collections::BTreeMap;
 
 use super::artifact_pins::{ArtifactContext, complete_pin, read_digest_source, read_image_digest};
+use super::config_value::{ConfigValue, Fields};
 use super::members::read_members;
-use super::read::{ConfigValue, Fields};
 use super::source_url::{Placeholders, check_source_url, guess_format, is_image_source};
 use super::yaml::Yaml;
 use crate::model::{Artifact, FileName, Format, IfPresent, PluginName, Reference};
@@ -65,7 +65,7 @@ fn read_artifact(
     let if_present = fields.read_or("ifPresent", IfPresent::default(), |value| {
         value.choice(&IfPresent::ALL, IfPresent::as_str)
     });
-    // Sources and members contain the version: without it, what follows would be noise.
+    // Sources and members contain the version. Without it, further mistakes would only repeat this one.
     let placeholders = Placeholders {
         version: version?,
         arch: context.arch,
@@ -74,7 +74,7 @@ fn read_artifact(
     let is_image = names_an_image(&fields);
     let digest = match &sources {
         Some(sources) if is_image => read_image_digest(&fields, sources),
-        // The digest of an image is in its sources, which have a mistake.
+        // The digest of an image is in its sources, and these have a mistake.
         None if is_image => None,
         _ => read_digest_source(&fields, placeholders, context),
     };
@@ -98,7 +98,7 @@ fn read_artifact(
     })
 }
 
-/// A version goes into URLs and paths, so it is one plain word.
+/// Reads a version. It is inserted into URLs and paths, so it must be one plain word.
 fn read_version<'a>(value: ConfigValue<'a>) -> Option<&'a str> {
     let text = value.text()?;
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "._+~-".contains(c);
@@ -116,7 +116,7 @@ fn read_sources(fields: &Fields<'_>, placeholders: Placeholders<'_>) -> Option<V
     let sources = list.read_some_items(fix, |item| {
         let filled = item.accept(placeholders.fill(item.text()?))?;
         if is_image_source(&filled) {
-            // Without the tag that may stand before the digest: mirrors are for repositories.
+            // Without the tag before the digest, because rules of mirrors apply to repositories.
             let reference = item.accept(filled.parse::<Reference>())?;
             return Some(reference.to_string());
         }
@@ -135,7 +135,7 @@ fn read_sources(fields: &Fields<'_>, placeholders: Placeholders<'_>) -> Option<V
     Some(sources)
 }
 
-/// Whether a source is meant to be an image, right or wrong.
+/// Whether a source is meant to be an image, even if it has a mistake.
 fn names_an_image(fields: &Fields<'_>) -> bool {
     let list = fields.get("sources").map(ConfigValue::yaml);
     let Some(Yaml::List(items)) = list else {

@@ -1,4 +1,4 @@
-//! What is built in: profiles to start from, and the digests known of upstream's releases.
+//! What is built into the program: profiles to start from, and known digests of upstream's releases.
 
 use serde::Deserialize;
 
@@ -7,7 +7,7 @@ use crate::model::{Arch, Sha256};
 /// A configuration to start from, in the schema of an operator's own file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Profile {
-    /// What `profile:` calls it.
+    /// The name for `profile:`.
     pub name: &'static str,
     /// One line about it, for `cni-keeper catalog`.
     pub about: &'static str,
@@ -64,7 +64,7 @@ pub const PROFILES: [Profile; 8] = [
 
 /// Digests of upstream's release assets, as other public projects pinned them.
 ///
-/// None was computed here: where upstream's own `.sha256` file says otherwise, that file is right.
+/// None was computed here. If upstream's own `.sha256` file says otherwise, that file is right.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Catalog {
@@ -88,17 +88,18 @@ pub struct Project {
 pub struct Release {
     /// The tag.
     pub version: String,
-    /// Where an asset is, with `{version}`, `{arch}` and, where assets have one, `{file}`.
+    /// The URL of an asset, with `{version}`, `{arch}` and, if a release has several files for an architecture,
+    /// `{file}`.
     pub url: String,
-    /// Whether it can be fetched and relied on; if not, the notes say why.
+    /// Whether it can be downloaded and is recommended. If not, the notes say why.
     pub advised: bool,
     /// What to know before choosing it.
     #[serde(default)]
     pub notes: Vec<String>,
     /// The assets whose digest is known.
     pub assets: Vec<Asset>,
-    /// Digests of assets that upstream replaced under the same name: of use to recognise what is installed,
-    /// not to pin.
+    /// Digests of assets that upstream has replaced under the same name. They help to recognise what is installed, and
+    /// must not be pinned.
     #[serde(default)]
     pub superseded: Vec<Asset>,
 }
@@ -109,7 +110,7 @@ pub struct Release {
 pub struct Asset {
     /// The architecture.
     pub arch: Arch,
-    /// Which file, in a release that publishes several for an architecture.
+    /// The name of the file, if the release has several for an architecture.
     #[serde(default)]
     pub file: Option<String>,
     /// Its digest.
@@ -128,7 +129,7 @@ pub enum Confidence {
     SingleSource,
 }
 
-/// The built-in catalog cannot be read: a mistake in this program, not of the node.
+/// The built-in catalog cannot be read. This is a mistake in this program and not on the node.
 #[derive(Debug, thiserror::Error)]
 #[error("the built-in catalog cannot be read; this build of cni-keeper is broken, use another")]
 pub struct CatalogError(#[source] serde_json::Error);
@@ -136,13 +137,13 @@ pub struct CatalogError(#[source] serde_json::Error);
 /// The built-in catalog.
 ///
 /// # Errors
-/// When the program was built with a broken one, which its tests rule out.
+/// When the program was built with a broken catalog. Tests make sure that this does not happen.
 pub fn read_catalog() -> Result<Catalog, CatalogError> {
     serde_json::from_str(include_str!("pins.json")).map_err(CatalogError)
 }
 
 impl Release {
-    /// Where an asset of this release is.
+    /// The URL of an asset of this release.
     #[must_use]
     pub fn url_of(&self, asset: &Asset) -> String {
         self.url

@@ -1,4 +1,4 @@
-//! Mistakes in a configuration, each on one line: where, which key, what, how to fix it.
+//! Mistakes in a configuration. Each is one line: where, which key, what is wrong, how to fix it.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -15,14 +15,14 @@ pub struct ConfigErrors(Vec<ConfigError>);
 /// One mistake. Prints as `FILE:LINE: KEY: what is wrong; how to fix it`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
-    /// The file, as it was named to us.
+    /// The file, as it was named on the command line.
     pub file: PathBuf,
     /// The line in the file, from 1; `None` for a mistake in a flag.
     pub line: Option<u32>,
-    /// The column, from 1, where the file could not be parsed at all.
+    /// The column, from 1; only if the file could not be parsed.
     pub column: Option<u32>,
-    /// The built-in profile that holds the key, where it is not the file itself; `line` is then the one that
-    /// names the profile.
+    /// The built-in profile that contains the key, if that is not the file itself. `line` is then the line that names
+    /// the profile.
     pub profile: Option<String>,
     /// The path of the key, as in `artifacts[0].sha256.amd64`, or a flag; empty for the whole file.
     pub key: String,
@@ -51,7 +51,7 @@ impl fmt::Display for ConfigError {
             text.push_str(&format!(": {}", self.key));
         }
         text.push_str(&format!(": {}", self.message));
-        // What the file holds is quoted back: a line break in it must not look like a second message.
+        // The message quotes parts of the file. A line break in them must not look like a second message.
         f.write_str(&escape_controls(&text))
     }
 }
@@ -61,7 +61,7 @@ fn join_lines(errors: &[ConfigError]) -> String {
     lines.join("\n")
 }
 
-/// A mistake before the file's name is known.
+/// A mistake without the name of its file, which is added later.
 #[derive(Debug)]
 pub(super) struct Problem {
     at: Location,
@@ -78,7 +78,7 @@ impl Problem {
         }
     }
 
-    /// Adds the column, for a mistake that no key path leads to.
+    /// Adds the column, for a mistake that has no key path.
     pub(super) fn in_column(self, column: u32) -> Self {
         Self {
             column: Some(column),
@@ -87,7 +87,7 @@ impl Problem {
     }
 }
 
-/// The mistakes found so far. It is shared by all that read the configuration, hence the cell.
+/// The mistakes found so far. All functions that read the configuration share it, so it is a cell.
 #[derive(Debug, Default)]
 pub(super) struct Problems(RefCell<Vec<Problem>>);
 
@@ -101,12 +101,13 @@ impl Problems {
         self.0.borrow_mut().push(problem);
     }
 
-    /// How many there are, to see whether a step added one.
+    /// How many there are. A caller compares two counts to see whether a step added one.
     pub(super) fn count(&self) -> usize {
         self.0.borrow().len()
     }
 
-    /// The errors for an operator: of `file`, whose profile is named on the line given.
+    /// Turns the mistakes into errors with the name of the file. `profile` is the profile's name and the line that
+    /// names it.
     pub(super) fn into_errors(self, file: &Path, profile: Option<(&str, u32)>) -> ConfigErrors {
         let mut errors: Vec<ConfigError> = self
             .0

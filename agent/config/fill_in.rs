@@ -1,9 +1,10 @@
-//! Values that only the operator knows: a text that begins with `FILL-IN:` says what to put in its place.
+//! Finds values that only the operator knows. In a profile they are texts that begin with `FILL-IN:` and say what to
+//! write there.
 
 use super::error::Problems;
 use super::yaml::{Yaml, YamlNode};
 
-/// How such a text begins.
+/// The beginning of such a text.
 const MARK: &str = "FILL-IN:";
 
 /// Every value that is still to be filled in.

@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::read::ConfigValue;
+use super::config_value::ConfigValue;
 
 /// Reads an absolute path.
 pub(super) fn read_path(value: ConfigValue<'_>) -> Option<PathBuf> {
@@ -10,7 +10,7 @@ pub(super) fn read_path(value: ConfigValue<'_>) -> Option<PathBuf> {
     value.accept(normalize_path(Path::new(text)))
 }
 
-/// Reads a unix socket, written as a kubelet is given it: `unix:///PATH`. Percent signs stand for themselves.
+/// Reads a unix socket, written as for a kubelet: `unix:///PATH`. Percent signs have no special meaning.
 pub(super) fn read_socket(value: ConfigValue<'_>) -> Option<PathBuf> {
     let text = value.text()?;
     let Some(path) = text.strip_prefix("unix://") else {
@@ -21,8 +21,8 @@ pub(super) fn read_socket(value: ConfigValue<'_>) -> Option<PathBuf> {
     value.accept(normalize_path(Path::new(path)))
 }
 
-/// The path without `.`, doubled or trailing slashes. `..` is refused rather than resolved: what it means depends on
-/// symbolic links of the host.
+/// The path without `.` and without doubled or trailing slashes. `..` is refused and not resolved, because its meaning
+/// depends on symbolic links of the host.
 ///
 /// # Errors
 /// One sentence that says what to write.

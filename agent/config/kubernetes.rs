@@ -1,11 +1,11 @@
 //! `kubernetes`: how the API is reached, and what is written to it.
 
+use super::config_value::{ConfigValue, Fields};
 use super::host_path::read_path;
-use super::read::{ConfigValue, Fields};
 use super::settings::KubernetesSettings;
 use super::source_url::parse_web_url;
 
-/// Where every pod with a ServiceAccount has its token and the API server's authority.
+/// Where the token and the CA of the API server are in every pod with a ServiceAccount.
 const CA_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt";
 const TOKEN_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
@@ -13,7 +13,7 @@ const TOKEN_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 const LONGEST_NAME: usize = 63;
 const LONGEST_PREFIX: usize = 253;
 
-/// Reads `kubernetes`; everything in it is off by default.
+/// Reads `kubernetes`. By default everything in it is off.
 pub(super) fn read_kubernetes(root: &Fields<'_>) -> KubernetesSettings {
     let keys = [
         "condition",
@@ -36,7 +36,7 @@ pub(super) fn read_kubernetes(root: &Fields<'_>) -> KubernetesSettings {
     }
 }
 
-/// The address of an API server, as `https://HOST:PORT`. It gets our token, so it must be reached by TLS.
+/// Checks the address of an API server, `https://HOST:PORT`. TLS is required, because our token is sent there.
 fn check_server(text: &str) -> Result<String, String> {
     let fix = "write https://HOST:PORT";
     if !text.starts_with("https://") {
@@ -49,7 +49,7 @@ fn check_server(text: &str) -> Result<String, String> {
     Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
-/// A taint's key: a qualified name, as in `cni-keeper.dev/not-ready`.
+/// Checks the key of a taint: a qualified name, such as `cni-keeper.dev/not-ready`.
 fn check_taint(key: &str) -> Result<String, String> {
     let (prefix, name) = key.rsplit_once('/').unwrap_or(("cni-keeper.dev", key));
     let is_name = |text: &str, longest| {

@@ -1,20 +1,20 @@
-//! From the text of a file to [`Settings`].
+//! Turns the text of a file into [`Settings`].
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::catalog::PROFILES;
+use super::config_value::ConfigValue;
 use super::error::{ConfigErrors, Problems, suggestion};
 use super::fill_in::find_fill_ins;
 use super::location::TextSource;
 use super::merge::merge_over;
 use super::overrides::Overrides;
-use super::read::ConfigValue;
 use super::sections::read_settings;
 use super::settings::Settings;
 use super::yaml::{Yaml, YamlNode, parse_yaml};
 
-/// A configuration in force, and where in the file its values stand.
+/// A valid configuration, and the line of each of its values in the file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoadedConfig {
     /// The configuration.
@@ -25,8 +25,8 @@ pub struct LoadedConfig {
 }
 
 impl LoadedConfig {
-    /// The line of a key path such as `network.conflist.plugins[1].type`, or of the nearest key above it that
-    /// the file holds. `None` where the file holds none, as for a section that the profile brings.
+    /// The line of a key path such as `network.conflist.plugins[1].type`. If the file does not have this key, the line
+    /// of the nearest key above it. `None` if the file has neither, as for a section that comes from the profile.
     #[must_use]
     pub fn line_of(&self, path: &str) -> Option<u32> {
         let mut path = path;
@@ -39,13 +39,16 @@ impl LoadedConfig {
     }
 }
 
-/// Reads a configuration: built-in defaults, under the profile, under the file, under the overrides.
+/// Reads a configuration. The profile overrides built-in defaults, the file overrides the profile, and `overrides`
+/// (from flags and environment) override the file.
 ///
-/// `file` is for messages only; nothing is opened.
+/// `file` is only used in messages. No file is opened.
 ///
 /// # Errors
-/// All mistakes found. Where values are still to be filled in, all of those and nothing else. A file that is not YAML has
-/// one mistake, and so has a file with an unknown profile: whatever followed from it would be noise.
+/// All mistakes that were found, except:
+/// - If values are still to be filled in, only those are listed.
+/// - A file that is not YAML, or names an unknown profile, has only this one mistake, because all others would follow
+///   from it.
 pub fn load(text: &str, file: &Path, overrides: &Overrides) -> Result<LoadedConfig, ConfigErrors> {
     let tree =
         parse_yaml(text, TextSource::File).map_err(|problems| problems.into_errors(file, None))?;
@@ -69,7 +72,7 @@ pub fn load(text: &str, file: &Path, overrides: &Overrides) -> Result<LoadedConf
         }
     };
     let profile = profile.as_ref().map(|(name, line)| (&**name, *line));
-    // What is still to be filled in cannot be right, and hides what is wrong.
+    // A value that is still to be filled in cannot be valid, and further mistakes would only follow from it.
     let open = find_fill_ins(merged.as_ref().unwrap_or(&tree));
     if open.count() > 0 {
         return Err(open.into_errors(file, profile));
@@ -85,7 +88,7 @@ pub fn load(text: &str, file: &Path, overrides: &Overrides) -> Result<LoadedConf
     }
 }
 
-/// The file laid over the profile that it names.
+/// Merges the file over the profile that it names.
 fn merge_over_profile(name: &str, value: ConfigValue<'_>, tree: &YamlNode) -> Option<YamlNode> {
     let Some(profile) = PROFILES.iter().find(|profile| profile.name == name) else {
         let known = PROFILES.map(|profile| profile.name);
@@ -95,12 +98,12 @@ fn merge_over_profile(name: &str, value: ConfigValue<'_>, tree: &YamlNode) -> Op
             "there is no profile '{name}'; the profiles are {known}{near}"
         ));
     };
-    // A test parses every profile: this is a fault of the program, not of the file.
+    // A test parses every profile, so this is a fault of the program and not of the file.
     let Ok(mut merged) = parse_yaml(profile.text, TextSource::Profile) else {
         return value
             .reject("this profile of the program cannot be read; use another build of cni-keeper");
     };
-    // Only the file can say which schema it is written in.
+    // The schema must be named in the file itself.
     if let Yaml::Map(entries) = &mut merged.value {
         entries.retain(|(key, _)| key != "apiVersion" && key != "kind");
     }

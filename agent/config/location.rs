@@ -31,7 +31,7 @@ impl Location {
         }
     }
 
-    /// Where a key below this value would be: for a key that is missing.
+    /// Where a key below this value would be, for a key that is missing.
     pub(super) fn child(&self, key: &str) -> Self {
         Self {
             path: join_path(&self.path, key),

@@ -1,7 +1,7 @@
 //! `plugins` of an artifact: which files are installed, and under which names.
 
 use super::artifact_pins::read_member_pin;
-use super::read::{ConfigValue, Fields};
+use super::config_value::{ConfigValue, Fields};
 use super::source_url::Placeholders;
 use super::yaml::Yaml;
 use crate::model::{Format, Member, PluginName};
@@ -26,7 +26,7 @@ pub(super) fn read_members(
     })
 }
 
-/// `bridge`: the member is named as the plugin.
+/// Reads an item such as `bridge`: the member and the plugin have the same name.
 fn read_plain_member(item: ConfigValue<'_>) -> Option<Member> {
     let text = item.text()?;
     if text.contains(['{', '/']) {
@@ -41,7 +41,7 @@ fn read_plain_member(item: ConfigValue<'_>) -> Option<Member> {
     })
 }
 
-/// `{member, as, sha256}`.
+/// Reads an item such as `{member, as, sha256}`.
 fn read_described_member(
     item: ConfigValue<'_>,
     format: Format,
@@ -80,7 +80,7 @@ fn read_archive_member(
     let member = fields.require("member", "write the file's path in the archive")?;
     let text = member.text()?;
     let filled = member.accept(placeholders.fill(text))?;
-    // A path in an image is one of a file system, and mostly written as such.
+    // Paths in an image are paths of a file system and often begin with a slash.
     let inside = match format {
         Format::Image => filled.strip_prefix('/').unwrap_or(&filled),
         _ => &filled,
@@ -89,7 +89,7 @@ fn read_archive_member(
     if fields.get("as").is_some() {
         return alias.map(|plugin| (path, plugin));
     }
-    // Without a placeholder the plugin is named as the member's file.
+    // Without `as`, the plugin gets the name of the member's file, unless the path contains a placeholder.
     let file = path.rsplit('/').next().unwrap_or(&path);
     let named = file.parse().ok().filter(|_| !text.contains('{'));
     match named {
@@ -98,7 +98,7 @@ fn read_archive_member(
     }
 }
 
-/// A member's path without the leading `./` that upstream's archives have.
+/// Checks a member's path, and removes the leading `./` that upstream's archives have.
 fn check_member_path(text: &str) -> Result<String, String> {
     let path = text.strip_prefix("./").unwrap_or(text);
     let is_odd = |part: &str| part.is_empty() || part == "." || part == "..";

@@ -1,8 +1,10 @@
-//! The operator's file over the built-in profile.
+//! Merges the operator's file over the built-in profile.
 //!
-//! Mappings merge key by key, everything else is replaced, and `null` takes a key of the profile away. Three
-//! keys have rules of their own: `artifacts` merges by name, a new `version` leaves the old pins behind, and
-//! `network.conflist` is one thing, never a blend of two.
+//! - Mappings are merged key by key. Everything else is replaced.
+//! - `null` removes a key of the profile.
+//! - `artifacts` are merged by name. If the file gives an artifact another version, the profile's pins of it are
+//!   dropped.
+//! - `network.conflist` is replaced as a whole.
 
 use super::location::TextSource;
 use super::yaml::{Yaml, YamlNode};
@@ -28,11 +30,12 @@ pub(super) fn merge_over(below: &mut YamlNode, above: YamlNode) {
     below.at = above.at;
 }
 
-/// An artifact with the name of one of the profile's changes that artifact; any other is added at the end.
+/// An artifact with the same name as one of the profile changes that artifact. Any other is added at the end.
 fn merge_artifact(artifacts: &mut Vec<YamlNode>, above: YamlNode) {
     let name = text_of(&above, "name");
     let slot = artifacts.iter_mut().find(|below| {
-        // Only one that is still the profile's: a second one of the same name in the file is a mistake to report.
+        // Only an artifact that comes from the profile: a second one of the same name in the file is a mistake that is
+        // reported later.
         below.at.source == TextSource::Profile && name.is_some() && text_of(below, "name") == name
     });
     match slot {
@@ -52,7 +55,7 @@ fn text_of<'a>(artifact: &'a YamlNode, key: &str) -> Option<&'a str> {
     }
 }
 
-/// Removes the profile's pins that the file replaces: a pin belongs to one version, and an architecture has one pin.
+/// Removes the profile's pins that the file replaces. A pin belongs to one version, and an architecture has one pin.
 fn drop_stale_pins(below: &mut YamlNode, above: &YamlNode) {
     let new_version =
         above.get("version").is_some() && text_of(above, "version") != text_of(below, "version");
@@ -72,7 +75,7 @@ fn drop_stale_pins(below: &mut YamlNode, above: &YamlNode) {
                 }
                 !new_version
             }
-            // Not a pin, but the request to fill one in, for any version.
+            // This is not a pin but the request to fill one in, which holds for any version.
             _ => other.is_none(),
         }
     });
@@ -83,8 +86,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::config::config_value::ConfigValue;
     use crate::config::error::Problems;
-    use crate::config::read::ConfigValue;
     use crate::config::yaml::parse_yaml;
 
     fn merged(profile: &str, file: &str) -> serde_json::Value {

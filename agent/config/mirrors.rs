@@ -1,10 +1,10 @@
-//! `mirrors`: other places to download from, by what the address of a source begins with.
+//! `mirrors`: other places to download from. A rule applies to the sources that begin with its prefix.
 
 use std::cell::Cell;
 
 use url::Url;
 
-use super::read::ConfigValue;
+use super::config_value::ConfigValue;
 use super::source_url::{check_source_url, is_image_source};
 use crate::model::Reference;
 
@@ -12,13 +12,13 @@ use crate::model::Reference;
 #[derive(Debug, Default)]
 pub(super) struct Mirrors(Vec<Mirror>);
 
-/// One rule. Prefixes have no slash at their end.
+/// One rule. Its prefixes do not end with a slash.
 #[derive(Debug)]
 struct Mirror {
     from: String,
     to: Vec<String>,
     only: bool,
-    /// Whether a source begins with it.
+    /// Whether a source begins with `from`.
     is_used: Cell<bool>,
 }
 
@@ -66,11 +66,11 @@ fn read_mirror(item: ConfigValue<'_>) -> Option<Mirror> {
     })
 }
 
-/// A source's beginning: whole parts of it, up to a slash.
+/// Reads a prefix of sources. It ends at a slash, so that it covers whole parts of the path.
 fn read_prefix(value: ConfigValue<'_>) -> Option<String> {
     let prefix = value.text()?.trim_end_matches('/');
     let checked = match prefix.strip_prefix("oci://") {
-        // Whatever follows, together they must be a reference.
+        // The prefix is valid if a reference that begins with it is valid.
         Some(_) => format!("{prefix}/x@sha256:{}", "0".repeat(64))
             .parse::<Reference>()
             .map(drop)
@@ -87,15 +87,15 @@ fn read_prefix(value: ConfigValue<'_>) -> Option<String> {
 /// An address as it is compared: capitals in the host and the default port make no difference.
 fn normalize_address(address: &str) -> String {
     match is_image_source(address) {
-        // In a reference only the host may have capitals, and there they mean nothing.
+        // In a reference only the host may contain capitals, and they have no meaning there.
         true => address.to_lowercase(),
         false => Url::parse(address).map_or_else(|_| address.to_owned(), String::from),
     }
 }
 
 impl Mirrors {
-    /// Every address to ask, in order: the mirrors of all sources, then the sources themselves unless a rule says `only`.
-    /// Of several rules that fit a source, the one with the longest prefix applies.
+    /// Every address to ask, in order: the mirrors of all sources, then the sources themselves unless their rule says
+    /// `only`. If several rules fit a source, the one with the longest prefix applies.
     pub(super) fn place_before(&self, sources: Vec<String>) -> Vec<String> {
         let mut places: Vec<String> = Vec::new();
         let mut origins = Vec::new();
@@ -117,14 +117,14 @@ impl Mirrors {
             }
         }
         places.extend(origins);
-        // An address that is listed twice would be asked twice.
+        // No address is asked twice.
         let mut seen = std::collections::HashSet::new();
         places.retain(|place| seen.insert(place.clone()));
         places
     }
 
-    /// A sentence for each rule that fits no source, once all sources were read: it may be meant for another cluster,
-    /// or have a typing error.
+    /// A sentence for each rule that fits no source. Call it after all sources were read. Such a rule may be meant for
+    /// another cluster, or have a typing error.
     pub(super) fn unused_rules(&self) -> Vec<String> {
         let rules = self.0.iter().filter(|rule| !rule.is_used.get());
         let sentence = |rule: &Mirror| {

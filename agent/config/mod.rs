@@ -1,12 +1,13 @@
-//! The operator's configuration: raw file → merged → validated [`Settings`].
+//! The operator's configuration: it is parsed, merged with the profile, and checked. The result is [`Settings`].
 //!
-//! A file is parsed into a tree that knows where each value was written (`yaml`), laid over the profile that it
-//! names (`merge`), and read section by section (`sections`), noting every mistake with its line and key.
+//! `yaml` parses a file into a tree in which each value knows its line. `merge` merges it over the profile that it
+//! names. `sections` reads the tree section by section, and notes every mistake with its line and key.
 
 mod access;
 mod artifact_pins;
 mod artifacts;
 mod catalog;
+mod config_value;
 mod error;
 mod fill_in;
 mod host_path;
@@ -20,7 +21,6 @@ mod network;
 mod overrides;
 mod paths;
 mod pin_list;
-mod read;
 mod sections;
 mod settings;
 mod source_url;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::config_value::{ConfigValue, Fields};
 use super::host_path::read_path;
-use super::read::{ConfigValue, Fields};
 use super::settings::{FactSource, Gate, NetworkSettings};
 use super::source_url::parse_web_url;
 use super::yaml::Yaml;
@@ -49,7 +49,8 @@ pub(super) fn read_network(value: ConfigValue<'_>) -> Option<NetworkSettings> {
     })
 }
 
-/// libcni reads a list of plugins from `.conflist` files only; a `.conf` holds a single plugin.
+/// Reads the conflist's file name. libcni reads a list of plugins only from `.conflist` files; a `.conf` has a single
+/// plugin.
 fn read_file_name(value: ConfigValue<'_>) -> Option<FileName> {
     let name: FileName = value.parse()?;
     match name.as_str().strip_suffix(".conflist") {
@@ -60,7 +61,7 @@ fn read_file_name(value: ConfigValue<'_>) -> Option<FileName> {
     }
 }
 
-/// Who may write a conflist decides what root runs on every pod start.
+/// Reads the conflist's mode. Whoever may write a conflist decides which programs root runs at the start of each pod.
 fn read_file_mode(value: ConfigValue<'_>) -> Option<FileMode> {
     let mode: FileMode = value.parse()?;
     if mode.bits() & 0o400 == 0 || mode.bits() & 0o022 != 0 {
@@ -71,7 +72,7 @@ fn read_file_mode(value: ConfigValue<'_>) -> Option<FileMode> {
     Some(mode)
 }
 
-/// The one key of a list item such as `{file: /run/flannel/subnet.env}`, and its value.
+/// Reads a list item with a single key, such as `{file: /run/flannel/subnet.env}`. Returns the key and its value.
 fn read_single_key<'a>(item: ConfigValue<'a>, keys: &[&str]) -> Option<(&'a str, ConfigValue<'a>)> {
     let before = item.problems().count();
     item.fields(keys)?;
@@ -86,7 +87,7 @@ fn read_single_key<'a>(item: ConfigValue<'a>, keys: &[&str]) -> Option<(&'a str,
     entries.next().filter(|_| item.problems().count() == before)
 }
 
-/// No pod range has an address in common with a reserved one.
+/// Checks that no pod range overlaps a reserved range.
 fn check_not_reserved(fields: &Fields<'_>, pods: &[Cidr], reserved: &[Cidr]) {
     if pods.is_empty() {
         return;

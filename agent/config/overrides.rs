@@ -1,10 +1,10 @@
-//! What goes before the file.
+//! Values from flags and environment variables.
 
 use std::path::PathBuf;
 
 use crate::model::Arch;
 
-/// What flags and environment say; each goes before the file.
+/// Values from flags and environment variables. Each overrides the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overrides {
     /// `--bin-dir`, in place of `paths.binDir`.
@@ -15,6 +15,6 @@ pub struct Overrides {
     pub state_dir: Option<PathBuf>,
     /// `--seed`, before `seeds`.
     pub seeds: Vec<PathBuf>,
-    /// The node's architecture, where it is not this program's.
+    /// The node's architecture, if it is not the one of this program.
     pub arch: Option<Arch>,
 }

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
+use super::config_value::Fields;
 use super::error::Problems;
 use super::host_path::{normalize_path, read_path};
 use super::location::Location;
 use super::overrides::Overrides;
-use super::read::Fields;
 use super::settings::Paths;
 
 const BIN_DIR: &str = "/opt/cni/bin";
@@ -20,10 +20,10 @@ struct HostDir {
     at: Location,
 }
 
-/// Reads `paths`; `root` is the whole file, `overrides` come from flags and environment.
+/// Reads `paths`. `root` is the whole file, and `overrides` come from flags and environment variables.
 ///
-/// The state directory lies beside the bin directory unless it is declared otherwise: publishing is a rename only
-/// within one mount, and CRI-O would run what it finds inside the bin directory.
+/// By default the state directory is beside the bin directory. It must be on the same mount, because plugins are placed
+/// by a rename. It must not be inside the bin directory, because CRI-O would run files that it finds there.
 pub(super) fn read_paths(root: &Fields<'_>, overrides: &Overrides) -> Paths {
     let before = root.problems().count();
     let section = root.section("paths", &["binDir", "confDir", "stateDir"]);
@@ -54,7 +54,7 @@ pub(super) fn read_paths(root: &Fields<'_>, overrides: &Overrides) -> Paths {
     }
 }
 
-/// The directory that a flag gives, else the one of the file, else the default.
+/// The directory from the flag, or from the file, or the default.
 fn read_directory(
     section: &Fields<'_>,
     key: &'static str,
@@ -76,8 +76,8 @@ fn read_directory(
     HostDir { key, path, at }
 }
 
-/// No directory is another or lies inside another: containerd and CRI-O take every file in a directory of theirs for
-/// one of their own.
+/// Checks that the directories are different and that none lies inside another. containerd and CRI-O would use every
+/// file in one of their directories as their own.
 fn check_apart(dirs: &[&HostDir], problems: &Problems) {
     for (index, dir) in dirs.iter().enumerate() {
         for other in &dirs[..index] {

@@ -1,16 +1,16 @@
 //! `trust.pinList`: a signed list of digests, and the key that signs it.
 
+use super::config_value::{ConfigValue, Fields};
 use super::mirrors::Mirrors;
-use super::read::{ConfigValue, Fields};
 use super::source_url::{check_source_url, is_image_source};
 use crate::model::Companion;
 use crate::trust::{ListKey, PinList};
 
-/// What the configuration says of a signed list.
+/// What the configuration says about a signed list.
 pub(super) enum DeclaredPinList {
     Absent,
     Present(PinList),
-    /// It has a mistake, which is noted.
+    /// It has a mistake, which was noted.
     Invalid,
 }
 
@@ -42,7 +42,7 @@ fn read_list(trust: ConfigValue<'_>, mirrors: &Mirrors) -> Option<PinList> {
     })
 }
 
-/// A small file beside artifacts, with its mirrors.
+/// A small file that belongs to artifacts, with the addresses of its mirrors.
 pub(super) fn companion(url: String, mirrors: &Mirrors) -> Companion {
     Companion {
         sources: mirrors.place_before(vec![url.clone()]),
@@ -50,7 +50,7 @@ pub(super) fn companion(url: String, mirrors: &Mirrors) -> Companion {
     }
 }
 
-/// A source that is a file, not an image.
+/// Checks the URL of a file. It must not be an image.
 pub(super) fn check_file_url(url: &str) -> Result<(), String> {
     check_source_url(url)?;
     match is_image_source(url) {

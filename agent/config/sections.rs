@@ -1,4 +1,4 @@
-//! The merged tree read into [`Settings`]: every section is read, and every mistake is noted.
+//! Reads the merged tree into [`Settings`]: every section is read, and every mistake is noted.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::access::read_access;
 use super::artifact_pins::ArtifactContext;
 use super::artifacts::read_artifacts;
+use super::config_value::{ConfigValue, Fields};
 use super::error::Problems;
 use super::host_path::{read_path, read_socket};
 use super::kubernetes::read_kubernetes;
@@ -16,7 +17,6 @@ use super::network::read_network;
 use super::overrides::Overrides;
 use super::paths::read_paths;
 use super::pin_list::read_pin_list;
-use super::read::{ConfigValue, Fields};
 use super::settings::{
     DriftPolicy, DriftSettings, FetchSettings, ForeignConflists, HttpSettings, RuntimeSettings,
     Settings,
@@ -82,7 +82,7 @@ pub(super) fn read_settings(
     (problems.count() == before).then_some(settings)
 }
 
-/// A key that has one value only.
+/// Checks a key that can have only one value.
 fn require_word(fields: &Fields<'_>, key: &str, word: &str) {
     let fix = format!("write {key}: {word}");
     if let Some(value) = fields.require(key, &fix)
@@ -93,7 +93,7 @@ fn require_word(fields: &Fields<'_>, key: &str, word: &str) {
     }
 }
 
-/// The artifacts with their pins. A file that declares neither artifacts nor a network is a mistake.
+/// Reads the artifacts with their pins. A file that declares neither artifacts nor a network is a mistake.
 fn read_declared_artifacts(
     fields: &Fields<'_>,
     arch: Option<Arch>,
@@ -117,7 +117,7 @@ fn read_declared_artifacts(
         .unwrap_or_default()
 }
 
-/// Directories with artifacts by their digest; those of flags go before those of the file.
+/// Reads the directories with artifacts by their digest. Those of flags come before those of the file.
 fn read_seeds(fields: &Fields<'_>, overrides: &Overrides) -> Vec<PathBuf> {
     let mut seeds = overrides.seeds.clone();
     seeds.extend(fields.read_list("seeds", read_path));
@@ -137,8 +137,8 @@ fn read_drift(root: &Fields<'_>) -> DriftSettings {
     }
 }
 
-/// The defaults let the 50 MB of the reference set through at 100 KB/s, and give up on a source that
-/// stays silent for half a minute.
+/// Reads `fetch`. With the defaults, the 50 MB of the reference plugins can be downloaded at 100 KB/s, and a source
+/// that is silent for half a minute is given up.
 fn read_fetch(root: &Fields<'_>) -> FetchSettings {
     let keys = [
         "connectTimeout",
@@ -189,7 +189,7 @@ fn read_http(root: &Fields<'_>) -> HttpSettings {
     }
 }
 
-/// Whether it is impossible to listen on both; port 0 is a free one each time.
+/// Whether it is impossible to listen on both. Port 0 is a free port each time.
 fn addresses_clash(one: SocketAddr, other: SocketAddr) -> bool {
     // All addresses of IPv6 include those of IPv4, unless the kernel is configured otherwise.
     let covers = |all: SocketAddr, one: SocketAddr| {

@@ -1,4 +1,4 @@
-//! The validated configuration: everything in it is usable as it stands.
+//! The checked configuration. Every value in it is valid.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -18,31 +18,31 @@ use crate::trust::DeclaredPin;
 pub struct Settings {
     /// The built-in profile that it started from, if any.
     pub profile: Option<String>,
-    /// Where things lie on the host.
+    /// The directories on the host.
     pub paths: Paths,
     /// The architecture of this node.
     pub arch: Arch,
-    /// What to fetch, in the order declared; no two install the same plugin name.
+    /// What to download, in the order declared. No two artifacts install the same plugin name.
     pub artifacts: Vec<Artifact<DeclaredPin>>,
     /// The conflist to write; `None` installs binaries only.
     pub network: Option<NetworkSettings>,
     /// What to do about drift.
     pub drift: DriftSettings,
-    /// What is valid but probably not meant, a sentence each.
+    /// What is valid but probably not intended, a sentence each.
     pub warnings: Vec<String>,
-    /// Directories of this machine that are asked for an artifact, by its digest, before any of its sources.
+    /// Directories of this machine that hold artifacts by their digest. They are asked before the sources.
     pub seeds: Vec<PathBuf>,
     /// How to download.
     pub fetch: FetchSettings,
     /// Where the daemon serves.
     pub http: HttpSettings,
-    /// The container runtime to ask what it has loaded; `None` asks nobody.
+    /// The container runtime that is asked what it has loaded; `None` if none is asked.
     pub runtime: Option<RuntimeSettings>,
-    /// What is read from the Kubernetes API and reported to it; nothing by default.
+    /// What is read from the Kubernetes API and reported to it. By default nothing is.
     pub kubernetes: KubernetesSettings,
 }
 
-/// Host paths, absolute and normalised, before `--host-root` is put in front.
+/// Absolute and normalised paths on the host, without `--host-root`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Paths {
     /// Where the runtime looks for plugins.
@@ -56,18 +56,18 @@ pub struct Paths {
 /// The network configuration list to write.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NetworkSettings {
-    /// Its file name in the configuration directory; ends in `.conflist`.
+    /// Its file name in the configuration directory. It ends in `.conflist`.
     pub file_name: FileName,
     /// The mode that is enforced on it.
     pub file_mode: FileMode,
     /// What must hold before it is written.
     pub requires: Vec<Gate>,
-    /// Where the values of `${…}` come from; a later source overrides an earlier one.
+    /// Where the values of `${…}` come from. A later source overrides an earlier one.
     pub facts: Vec<FactSource>,
-    /// The cluster's pod ranges: every range that the conflist gives addresses from lies inside one of them. Empty
-    /// where they are not declared.
+    /// The cluster's pod ranges. Every range from which the conflist assigns addresses must lie inside one of them.
+    /// Empty if they are not declared.
     pub pod_ranges: Vec<Cidr>,
-    /// Ranges that pods must not get addresses from, such as those that a platform keeps for itself.
+    /// Ranges from which pods must not get addresses, such as those that a platform reserves for itself.
     pub reserved: Vec<Cidr>,
     /// The conflist with its placeholders, in the operator's own order of keys.
     pub conflist: Value,
@@ -94,7 +94,7 @@ pub enum Gate {
     Http(String),
 }
 
-/// A source of facts beyond the ones that are always there (`env.*`, `node.name`, `host.*`).
+/// A source of facts. `env.*`, `node.name` and `host.*` are known without one.
 #[derive(Debug, Clone, PartialEq)]
 pub enum FactSource {
     /// `KEY=value` lines of a host file (prefixed by `--host-root`).
@@ -111,7 +111,7 @@ pub enum FactSource {
 pub struct DriftSettings {
     /// Whether anything is written at all.
     pub policy: DriftPolicy,
-    /// The time between two full re-hashes by the daemon.
+    /// The time after which the running agent reads every file again.
     pub resync: Duration,
     /// What to do about conflists that sort before ours.
     pub foreign_conflists: ForeignConflists,
@@ -120,24 +120,24 @@ pub struct DriftSettings {
 /// How to download.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FetchSettings {
-    /// For one TCP and TLS connection to be made.
+    /// The time limit for one TCP and TLS connection.
     pub connect_timeout: Duration,
-    /// The longest silence within an answer.
+    /// The time limit for each pause within an answer.
     pub read_timeout: Duration,
-    /// For one attempt at one source, from the first byte sent to the last received.
+    /// The time limit for one attempt at one source, from the first byte sent to the last byte received.
     pub total_timeout: Duration,
-    /// The least throughput in bytes a second, measured over `read_timeout`; 0 turns it off.
+    /// The lowest accepted throughput in bytes a second, measured over `read_timeout`; 0 means no limit.
     pub min_rate: u64,
     /// How many rounds over the list of sources are tried.
     pub attempts: NonZeroU32,
-    /// The time over which the nodes of a cluster spread the running agent's first download, and their downloads after an
-    /// outage; each node by its name. With zero a node does not wait at its start.
+    /// The time over which the nodes of a cluster spread their downloads: the first download of the running agent, and
+    /// those after an outage. A node's name decides its part. With zero, a node does not wait at its start.
     pub spread: Duration,
-    /// The largest artifact accepted, in bytes.
+    /// The size of the largest accepted artifact, in bytes.
     pub max_size: u64,
     /// A PEM file with certificate authorities to trust beside the system's own.
     pub ca_file: Option<PathBuf>,
-    /// Which headers and client certificates are sent where; no two rules have the same prefix.
+    /// Which headers and client certificates are sent where. No two rules have the same prefix.
     pub access: Vec<AccessRule>,
     /// Credentials for registries, in a file as `docker login` writes it (`config.json`).
     pub registry_config: Option<PathBuf>,
@@ -157,8 +157,8 @@ impl FetchSettings {
             .map(|(index, _)| index)
     }
 
-    /// The scheme by which a registry (`HOST[:PORT]`) is asked for a repository: `http` where the longest `oci://`
-    /// prefix says `plainHttp`, else `https`.
+    /// The scheme for requests to a registry (`HOST[:PORT]`) about a repository: `http` if the longest `oci://` prefix
+    /// says `plainHttp`, otherwise `https`.
     #[must_use]
     pub fn registry_scheme(&self, registry: &str, repository: &str) -> &'static str {
         let longest = |scheme: &str, plain: bool| {
@@ -177,63 +177,64 @@ impl FetchSettings {
     }
 }
 
-/// Headers and certificates for the requests to one part of the web. The files are the agent's own, never below
-/// `--host-root`, and are read again for each download, since mounted secrets are replaced while it runs.
+/// Headers and certificates for requests whose URL begins with a prefix. The files are in the agent's own file system,
+/// never below `--host-root`. They are read again for each download, because mounted secrets are replaced while the
+/// agent runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessRule {
-    /// To which requests it applies.
+    /// The prefix of the URLs to which it applies.
     pub prefix: UrlPrefix,
     /// A file of `Name: value` lines that are sent as headers.
     pub headers_file: Option<PathBuf>,
-    /// The client certificate that is shown to a server that asks for one.
+    /// The client certificate for servers that ask for one.
     pub certificate: Option<ClientCertificate>,
-    /// Whether a registry is asked by http.
+    /// Whether requests to a registry use http.
     pub plain_http: bool,
 }
 
 /// A client certificate and its key, both PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientCertificate {
-    /// The certificate, then those that lead from it to an authority that the server knows.
+    /// The certificate, followed by its intermediate certificates.
     pub cert_file: PathBuf,
     /// Its private key: PKCS #8, SEC 1 or PKCS #1.
     pub key_file: PathBuf,
 }
 
-/// Where the daemon serves; `install` and the other one-shot commands do not look at it.
+/// Where the running agent serves. `install` and the other one-shot commands do not use it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HttpSettings {
     /// Health, status and metrics.
     pub listen: std::net::SocketAddr,
-    /// Metrics alone, for a scraper that cannot reach loopback.
+    /// Only metrics, for a scraper that cannot reach loopback.
     pub metrics_listen: Option<std::net::SocketAddr>,
 }
 
-/// The container runtime of the node; only the daemon asks it.
+/// The container runtime of the node. Only the running agent asks it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuntimeSettings {
-    /// The unix socket on which it serves CRI v1, absolute (prefixed by `--host-root`). Written as a kubelet
-    /// is given it: `unix:///run/containerd/containerd.sock`.
+    /// The absolute path of the unix socket on which it serves CRI v1 (prefixed by `--host-root`). It is written as for
+    /// a kubelet: `unix:///run/containerd/containerd.sock`.
     pub socket: PathBuf,
 }
 
 /// The Kubernetes API: how it is reached, and what is reported to it about this node.
 ///
-/// Files are the agent's own, not below `--host-root`: a pod has its ServiceAccount mounted.
+/// The files are in the agent's own file system, not below `--host-root`, because a pod has its ServiceAccount mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KubernetesSettings {
     /// Whether the node gets the condition `cni-keeper.dev/Ready`.
     pub condition: bool,
     /// Whether drift and conflicts become Events of the node.
     pub events: bool,
-    /// The key of the startup taint that is removed once the node is ready.
+    /// The key of the startup taint. It is removed once the node is ready.
     pub remove_taint: Option<String>,
-    /// The API server as `https://HOST:PORT`; `None` for the one in the environment of every pod
+    /// The API server as `https://HOST:PORT`. `None` for the one in the environment of every pod
     /// (`KUBERNETES_SERVICE_HOST` and `KUBERNETES_SERVICE_PORT`).
     pub server: Option<String>,
-    /// A PEM file with the authorities that its certificate may come from; nobody else is trusted.
+    /// A PEM file with the certificate authorities of the API server. No other authority is trusted.
     pub ca_file: PathBuf,
-    /// A file with the bearer token, read anew for each request since it is replaced before it expires.
+    /// A file with the bearer token. It is read for each request, because it is replaced before it expires.
     pub token_file: PathBuf,
 }
 

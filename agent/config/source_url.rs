@@ -1,10 +1,10 @@
-//! Where an artifact comes from: placeholders are filled in, the URL is checked, and the format is guessed from the name.
+//! Reads a source of an artifact: fills in placeholders, checks the URL, and guesses the format from the name.
 
 use url::Url;
 
 use crate::model::{Arch, Format};
 
-/// What stands for `{version}` and `{arch}`; `{os}` is always linux.
+/// The values of `{version}` and `{arch}`. `{os}` is always `linux`.
 #[derive(Clone, Copy)]
 pub(super) struct Placeholders<'a> {
     pub version: &'a str,
@@ -15,7 +15,7 @@ impl Placeholders<'_> {
     /// Fills the placeholders of a source or a member path.
     ///
     /// # Errors
-    /// One sentence, where a brace does not belong to one of the three placeholders.
+    /// One sentence, if a brace does not belong to one of the three placeholders.
     pub(super) fn fill(self, template: &str) -> Result<String, String> {
         let mut filled = String::with_capacity(template.len());
         let mut rest = template;
@@ -48,7 +48,7 @@ impl Placeholders<'_> {
 
 /// Checks an artifact's source: `https://`, `http://` or `file://`.
 ///
-/// The text itself never enters a message: it may hold a password.
+/// No message contains the text itself, because it may contain a password.
 ///
 /// # Errors
 /// One sentence that says what to write.
@@ -84,7 +84,7 @@ pub(super) fn parse_web_url(text: &str) -> Result<Url, String> {
         .ok_or_else(|| {
             "not a web address; write https://HOST/PATH or http://HOST/PATH".to_owned()
         })?;
-    // The URL standard skips extra slashes and takes the next word for the host; nobody means that.
+    // The URL standard skips extra slashes and uses the next word as the host. Nobody means that.
     if rest.is_empty() || rest.starts_with(['/', '?', '#', ':']) {
         return Err("the URL has no host; write the server's name after ://".to_owned());
     }
@@ -115,7 +115,7 @@ fn parse_url(text: &str) -> Result<Url, String> {
     Url::parse(text).map_err(|error| format!("not a URL: {error}; write https://HOST/PATH"))
 }
 
-/// The format that a source's file name shows; `None` where it shows one that is not supported.
+/// The format according to the name of the source's file. `None` if that format is not supported.
 pub(super) fn guess_format(source: &str) -> Option<Format> {
     let path = source.split(['?', '#']).next().unwrap_or_default();
     let file = path

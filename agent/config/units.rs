@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::read::ConfigValue;
+use super::config_value::ConfigValue;
 
 /// Reads a duration such as `500ms`, `30s` or `1h`.
 pub(super) fn read_duration(value: ConfigValue<'_>) -> Option<Duration> {
@@ -24,7 +24,7 @@ pub(super) fn read_size(value: ConfigValue<'_>) -> Option<u64> {
     value.accept(parse_size(value.number_or_text()?))
 }
 
-/// Reads a number of bytes over zero.
+/// Reads a number of bytes greater than zero.
 pub(super) fn read_size_limit(value: ConfigValue<'_>) -> Option<u64> {
     match read_size(value)? {
         0 => {
@@ -42,7 +42,8 @@ pub(super) fn read_attempts(value: ConfigValue<'_>) -> Option<NonZeroU32> {
     }))
 }
 
-/// Reads an address to listen on. A name would need a resolver before there is a network.
+/// Reads an address to listen on. It must be an IP address, because a name would need a resolver before there is a
+/// network.
 pub(super) fn read_listen_address(value: ConfigValue<'_>) -> Option<SocketAddr> {
     let text = value.number_or_text()?;
     value.accept(text.parse().map_err(|_| {
@@ -51,7 +52,7 @@ pub(super) fn read_listen_address(value: ConfigValue<'_>) -> Option<SocketAddr> 
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
-    // humantime reads M as a month, where somebody may have meant minutes.
+    // humantime reads `M` as months, but an operator may mean minutes, so `M` is refused.
     let parsed = humantime::parse_duration(text).ok();
     match parsed.filter(|_| !text.contains('M')) {
         Some(duration) if duration < Duration::from_millis(1) => {

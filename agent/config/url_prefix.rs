@@ -1,4 +1,4 @@
-//! The start of a URL, which decides whether a rule of `fetch.access` applies to a request.
+//! The beginning of a URL. It decides whether a rule of `fetch.access` applies to a request.
 
 use url::Url;
 
@@ -12,7 +12,8 @@ pub(super) struct SentCredentials {
     pub certificate: bool,
 }
 
-/// The start of a URL, up to a whole part of the path: `https://host/a` covers `/a` and `/a/b`, but not `/ab`.
+/// The beginning of a URL. It ends with a whole part of the path: `https://host/a` covers `/a` and `/a/b`, but not
+/// `/ab`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UrlPrefix {
     /// For an `oci://` prefix, the URL of the registry's API.
@@ -20,8 +21,8 @@ pub struct UrlPrefix {
 }
 
 impl UrlPrefix {
-    /// Reads a prefix, and checks that what the rule sends may be sent there. The text itself never enters a message: it
-    /// may contain a password.
+    /// Reads a prefix, and checks that the rule's credentials may be sent there. No message contains the text itself,
+    /// because it may contain a password.
     ///
     /// # Errors
     /// One sentence that says what to write.
@@ -59,7 +60,7 @@ impl UrlPrefix {
 
     /// Whether the prefix covers a request to `url`: same scheme, host and port, and the path at or below this one's.
     ///
-    /// Both have been through the URL parser, which has resolved `..` also where it was percent-encoded.
+    /// The URL parser has resolved `..` in both, also where it was percent-encoded.
     #[must_use]
     pub fn covers(&self, url: &Url) -> bool {
         let below = |path: &str| {
@@ -84,7 +85,8 @@ impl UrlPrefix {
     }
 }
 
-/// The registry's API below an `oci://` prefix: `HOST[:PORT]`, or with the first parts of a repository's name.
+/// The URL of the registry's API for an `oci://` prefix, which is `HOST[:PORT]`, or that with the first parts of a
+/// repository's name.
 fn parse_registry(rest: &str, plain: bool) -> Result<Url, String> {
     let scheme = if plain { "http" } else { "https" };
     let (host, repository) = rest.split_once('/').unwrap_or((rest, ""));
@@ -93,7 +95,8 @@ fn parse_registry(rest: &str, plain: bool) -> Result<Url, String> {
             "a prefix ends with the repository's name; remove the tag and the digest".to_owned(),
         );
     }
-    // The whole host, with what is beside its API: many registries issue their tokens there.
+    // Without a repository, the prefix covers the whole host and not only its API, because many registries issue their
+    // tokens elsewhere on the host.
     let api = if repository.is_empty() { "" } else { "v2/" };
     let text = format!("{scheme}://{host}/{api}{repository}");
     parse_web_url(&text)

@@ -1,7 +1,7 @@
-//! The YAML file as a tree in which every value still knows where it was written.
+//! Parses the YAML file into a tree in which every value knows where it was written.
 //!
-//! A derived `Deserialize` would stop at the first mistake and forget the key path on the way. The tree keeps
-//! both, so that all mistakes are reported at once, each with its line and key.
+//! A derived `Deserialize` would stop at the first mistake and would not know its key path. With the tree, all mistakes
+//! are reported at once, each with its line and key.
 
 use std::fmt;
 
@@ -14,8 +14,8 @@ use serde_saphyr::{DuplicateKeyPolicy, Error as YamlError, MergeKeyPolicy, Spann
 use super::error::{Problem, Problems};
 use super::location::{Location, TextSource, join_path};
 
-/// How deep lists and mappings may nest. A host-local range in a conflist is at level nine; each level costs
-/// up to 32 KiB of stack in a debug build, and a thread of tokio's has 2 MiB.
+/// How deep lists and mappings may nest. A host-local range in a conflist is at level nine. Each level needs up to 32
+/// KiB of stack in a debug build, and a thread of tokio's has 2 MiB.
 const MAX_DEPTH: usize = 24;
 
 /// A value and where it was written.
@@ -27,16 +27,16 @@ pub(super) struct YamlNode {
     pub value: Yaml,
 }
 
-/// A YAML value. A number is kept as written: `0600` and `1.10` lose their meaning once they are numbers.
+/// A YAML value. A number is kept as written, because `0600` and `1.10` lose their meaning as numbers.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Yaml {
     /// Nothing, `null` or `~`.
     Null,
     /// `true` or `false`.
     Bool(bool),
-    /// What YAML takes for a number, as it stands in the text.
+    /// A number, as it is written in the text.
     Number(String),
-    /// Text, and whether it was written without quotes; a block after `|` or `>` has none.
+    /// Text, and whether it was written without quotes. A block after `|` or `>` counts as written without quotes.
     Text { text: String, plain: bool },
     /// A list.
     List(Vec<YamlNode>),
@@ -45,7 +45,7 @@ pub(super) enum Yaml {
 }
 
 impl Yaml {
-    /// What it is, for "expected …, found …".
+    /// Its kind, for messages such as "expected a list, found text".
     pub(super) const fn kind(&self) -> &'static str {
         match self {
             Self::Null => "nothing",
@@ -70,7 +70,7 @@ impl YamlNode {
         }
     }
 
-    /// This value and every value below it, in the order written.
+    /// Calls `visit` for this value and every value below it, in the order written.
     pub(super) fn for_each(&self, visit: &mut impl FnMut(&Self)) {
         visit(self);
         match &self.value {
@@ -83,11 +83,11 @@ impl YamlNode {
 
 /// Parses a text into its tree.
 ///
-/// Anchors and merge keys are refused: a file for one node has no use for them, and with them goes every
-/// way to make a small file expand into a large one.
+/// Anchors and merge keys are refused. A configuration for one node does not need them, and they can make a small file
+/// expand into a large one.
 ///
 /// # Errors
-/// The one syntax error at which the parser stopped, or all duplicate keys.
+/// The syntax error at which the parser stopped, or all duplicate keys.
 pub(super) fn parse_yaml(text: &str, source: TextSource) -> Result<YamlNode, Problems> {
     let options = serde_saphyr::options! {
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
@@ -239,7 +239,7 @@ impl TreeBuilder<'_> {
         map
     }
 
-    /// A scalar as it stands in the text, quotes included; empty where the parser gives no offsets.
+    /// A scalar as it is written in the text, with its quotes. Empty if the parser gives no offsets.
     fn written(&self, parsed: &Spanned<ParsedValue>) -> &str {
         let span = parsed.defined.span();
         span.byte_offset()
@@ -258,7 +258,7 @@ fn line_of<T>(parsed: &Spanned<T>) -> u32 {
     u32::try_from(parsed.referenced.line()).unwrap_or(u32::MAX)
 }
 
-/// The parser's own sentence in our form, and how to fix the mistake.
+/// The parser's message in our form, and how to fix the mistake.
 fn syntax_problem(text: &str, error: &YamlError, source: TextSource) -> Problems {
     let (line, column) = error
         .location()

@@ -6,7 +6,7 @@ use crate::model::{Check, CheckName};
 #[derive(Debug, Default)]
 pub(super) struct ConfigState {
     file: FileVerdict,
-    /// What takes effect only when the agent is restarted.
+    /// The change that takes effect only after a restart of the agent.
     needs_restart: Option<String>,
 }
 
@@ -38,15 +38,15 @@ impl ConfigState {
         self.file = verdict;
     }
 
-    /// The file is again the one in force.
+    /// The file has the content that is in force.
     pub(super) fn keep(&mut self) {
         if self.is_refused() {
-            tracing::info!("the configuration is the one in force again");
+            tracing::info!("the configuration file is valid again and has not changed");
             self.file = FileVerdict::InForce;
         }
     }
 
-    /// The file is a new declaration, which is now in force except for `needs_restart`.
+    /// The file has a new declaration. It is in force now, except for `needs_restart`.
     pub(super) fn accept(&mut self, needs_restart: Option<String>) {
         tracing::info!("the configuration has changed");
         self.file = FileVerdict::InForce;

@@ -36,7 +36,7 @@ enum DownloadState {
 }
 
 impl Downloads {
-    /// Nothing is wanted yet. The first download may begin when it is the turn of this node in its cluster.
+    /// No artifact is wanted yet. The first download waits for this node's part of `fetch.spread`.
     pub(super) fn new(context: &Context, now: Instant) -> Self {
         let window = context.settings().fetch.spread;
         Self {
@@ -77,13 +77,13 @@ impl Downloads {
         }));
     }
 
-    /// Gives up the download under way.
+    /// Cancels the running download.
     pub(super) fn cancel(&mut self) {
         self.state = DownloadState::Idle;
     }
 
-    /// Waits for the end of the download under way; for ever if there is none. Cancel-safe: the download stays until
-    /// its result is returned, and goes on at the next call.
+    /// Waits until the running download ends; for ever if there is none. Cancel-safe: the download is kept until its
+    /// result is returned, and continues at the next call.
     pub(super) async fn wait_for_download(&mut self) -> FinishedDownload {
         let DownloadState::Running(download) = &mut self.state else {
             return std::future::pending().await;
@@ -93,8 +93,8 @@ impl Downloads {
         finished
     }
 
-    /// Records what a pass wants. `downloaded`: the pass has used what was downloaded just before. `random` is drawn only
-    /// if it is needed, so that the row of numbers of a node does not depend on the number of its passes.
+    /// Records which artifacts a pass needs. `downloaded` says whether the pass used a new download. `random` is called
+    /// only if it is needed, so that a node's sequence of numbers does not depend on the number of its passes.
     pub(super) fn set_wanted(
         &mut self,
         wanted: &[Artifact<DeclaredPin>],
@@ -103,8 +103,8 @@ impl Downloads {
         random: impl FnOnce() -> u64,
     ) {
         self.wanted = wanted.to_vec();
-        // An artifact that was downloaded and is still wanted did not get onto the disk, or was lost there. It is not
-        // downloaded again without a pause.
+        // An artifact that was downloaded and is still needed was not placed on the disk, or was lost there. It is
+        // downloaded again only after a pause.
         let was_in_vain = |artifact: &Artifact<DeclaredPin>| {
             self.order.has_tried(&artifact.name) && !self.errors.contains_key(&artifact.name)
         };
@@ -128,9 +128,9 @@ impl Downloads {
         let outcome = DownloadOutcome {
             artifact: artifact.to_owned(),
             at: Timestamp(SystemTime::now()),
-            from: Some(stored.fetched.source.clone()),
+            from: Some(stored.report.source.clone()),
             error: None,
-            failures: stored.fetched.tried.clone(),
+            failures: stored.report.tried.clone(),
         };
         self.outcomes.insert(artifact.to_owned(), outcome);
     }
@@ -170,7 +170,7 @@ impl Downloads {
         artifacts.filter_map(|artifact| self.errors.get(&artifact.name))
     }
 
-    /// Why nothing is downloaded yet. The text stays the same as long as it is true.
+    /// Why no download has begun yet. The text stays the same while it is true.
     pub(super) fn explain_delay(&self, now: Instant) -> Option<String> {
         self.order.waits_to_start(now).map(explain_spread)
     }
@@ -178,5 +178,7 @@ impl Downloads {
 
 fn explain_spread(delay: Duration) -> String {
     let seconds = delay.as_secs_f64();
-    format!("its download begins {seconds:.1} s after the start, this node's part of fetch.spread")
+    format!(
+        "its download begins {seconds:.1} s after the agent's start (this node's share of fetch.spread)"
+    )
 }

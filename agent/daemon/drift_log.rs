@@ -10,7 +10,7 @@ use crate::model::{DriftKind, DriftRecord, FileName, Outcome, Timestamp};
 use crate::plan::Step;
 use crate::reconcile::{AppliedSteps, DriftCause, FileDrift};
 
-/// How many closed records the log keeps. No more records of foreign files are open than that, either.
+/// How many closed records the log keeps. It is also the limit for open records of foreign files.
 const DRIFT_LOG_MAX_ENTRIES: usize = 256;
 /// How many pairs of kind and file have a counter of their own. Foreign files may have any name.
 const MAX_COUNTERS: usize = 512;
@@ -59,8 +59,9 @@ pub(super) struct RepairedFile {
 }
 
 impl DriftHistory {
-    /// Records what a pass found and did. Returns the repairs of drift; what was placed for the first time is none.
-    /// A repair that was undone before the pass looked again counts as a repair, and undoing it as the next drift.
+    /// Records what a pass found and did. Returns the repairs of drift. A file that was placed for the first time is
+    /// not drift. If a repair was undone before the pass observed the disk again, it counts as a repair, and undoing it
+    /// as the next drift.
     pub(super) fn record_pass(
         &mut self,
         applied: &AppliedSteps,
@@ -152,8 +153,8 @@ impl DriftHistory {
         self.open.insert(key, OpenDrift { since, entry });
     }
 
-    /// Drift of declared files always gets a record. Records of foreign files are limited, since others decide how many
-    /// there are.
+    /// Drift of a declared file always gets a record. Records of foreign files are limited, because others decide how
+    /// many such files there are.
     fn exceeds_foreign_limit(&self, drift: &FileDrift) -> bool {
         drift.kind.is_foreign_file() && self.open.len() >= DRIFT_LOG_MAX_ENTRIES
     }

@@ -88,7 +88,7 @@ impl Daemon {
         (daemon, handle)
     }
 
-    /// Keeps the node as it is declared until `stop` completes. What is in place then stays in place.
+    /// Keeps the node as declared until `stop` completes. Files in place then stay in place.
     pub async fn run(mut self, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
         self.apply_report_settings();
@@ -169,7 +169,7 @@ impl Daemon {
             }
             Wakeup::Gates(answer) => self.handle_gates(answer),
             Wakeup::Node { is_news } => {
-                // Also an answer without news is saved: the last attempt to save it may have failed.
+                // An answer without news is saved as well, because the last attempt to save it may have failed.
                 self.reconciler.save_node_facts().await;
                 is_news.then_some(PassTrigger::News)
             }
@@ -229,7 +229,7 @@ impl Daemon {
         })
     }
 
-    /// Checks everything anew: events may have been lost, and a disk can change without any write.
+    /// Starts to check everything again, because events may have been lost, and a disk can change without any write.
     fn begin_full_reading(&mut self) {
         let now = Instant::now();
         self.watch.invalidate();
@@ -240,9 +240,10 @@ impl Daemon {
         self.node.ask_now(now);
     }
 
-    /// Starts what runs beside passes: questions to the runtime and about the node if they are due; a download if one
-    /// is wanted and due, or else a step of maintenance. Not both of these, since maintenance deletes from the store
-    /// what no ledger knows yet.
+    /// Starts work beside passes:
+    /// - the questions to the runtime and about the node, if they are due;
+    /// - a download, if one is needed and due, or otherwise a step of maintenance. They never run at the same time,
+    ///   because maintenance deletes blobs that no ledger knows yet.
     fn start_work_beside_passes(&mut self) {
         let now = Instant::now();
         self.runtime.start_if_due(&self.options.host, now);

@@ -1,4 +1,4 @@
-//! Asks gates again that did not hold. This runs beside passes, because a gate that does not answer takes seconds.
+//! Asks closed gates again. This runs beside passes, because a gate that does not answer takes seconds.
 
 use tokio::task::JoinHandle;
 
@@ -13,14 +13,14 @@ pub(super) enum GateQuery {
     /// The gates are being asked.
     Running {
         task: JoinHandle<Vec<String>>,
-        /// Whether something has happened since the question began, which the answer may not know of.
+        /// Whether something has happened since the question began, so that the answer may be outdated.
         is_outdated: bool,
     },
 }
 
 /// The answer of all gates.
 pub(super) struct GateAnswer {
-    /// For each gate that does not hold, the reason.
+    /// For each closed gate, the reason.
     pub(super) closed: Vec<String>,
     /// Whether the gates have to be asked again.
     pub(super) is_outdated: bool,

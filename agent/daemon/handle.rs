@@ -1,4 +1,4 @@
-//! The handle of the views on the running agent: its latest status, and a way to ask for a newer one.
+//! The views' handle on the running agent: its latest status, and a way to request a newer one.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -35,7 +35,7 @@ struct SharedState {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LoopStalled {
     /// One pass has taken too long.
-    #[error("one pass has been going on for {} s; a disk does not answer (dmesg)", .0.as_secs())]
+    #[error("one pass has taken {} s so far; a disk does not answer (see dmesg)", .0.as_secs())]
     Busy(Duration),
     #[error("the loop has ended")]
     Ended,
@@ -43,7 +43,7 @@ pub enum LoopStalled {
 
 /// No pass was completed in the time allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no look at the disk was finished in time; it is slow, or does not answer")]
+#[error("the disk could not be read in time; it is slow or does not answer")]
 pub struct StaleStatus;
 
 impl Handle {

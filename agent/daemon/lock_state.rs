@@ -1,4 +1,4 @@
-//! Whether the state directory is ours to write to.
+//! Whether the agent holds the lock on the state directory, so that it may write.
 
 use crate::reconcile::{ReconcileError, Reconciler};
 
@@ -20,7 +20,7 @@ impl LockState {
             Ok(()) => {
                 *self = Self::Available;
                 if was_unavailable {
-                    tracing::info!("the state directory is ours now");
+                    tracing::info!("the state directory is locked by this agent now");
                 }
                 was_unavailable
             }

@@ -7,7 +7,8 @@ use crate::reconcile::{Context, Maintenance, MaintenanceOutcome, Reconciler};
 /// The maintenance work, and the step of it that is under way.
 #[derive(Debug, Default)]
 pub(super) struct MaintenanceTask {
-    /// The work that is left. While a step runs, which takes the work with it: the requests since then.
+    /// The work that is left. A running step takes the work with it, so this then has only the requests since its
+    /// start.
     work: Maintenance,
     state: MaintenanceState,
 }
@@ -68,8 +69,8 @@ impl MaintenanceTask {
         }
     }
 
-    /// Waits for the end of the step under way; for ever if there is none. Cancel-safe: the step stays until its
-    /// outcome is returned.
+    /// Waits until the running step ends; for ever if there is none. Cancel-safe: the step is kept until its outcome is
+    /// returned.
     pub(super) async fn wait_for_step(&mut self) -> MaintenanceOutcome {
         let MaintenanceState::Running(step) = &mut self.state else {
             return std::future::pending().await;
@@ -87,7 +88,7 @@ impl MaintenanceTask {
         outcome
     }
 
-    /// Waits until the step under way has ended, so that it no longer holds the state directory. Then starts over.
+    /// Waits until the running step has ended, so that it no longer holds the state directory. Then starts over.
     pub(super) async fn reset(&mut self) {
         if let MaintenanceState::Running(step) = &mut self.state {
             let _ = step.await;

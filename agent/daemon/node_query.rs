@@ -1,7 +1,7 @@
-//! Asks the Kubernetes API for the values of the node, beside passes: at the start, at each full reading, and repeatedly
-//! as long as the conflist waits for them.
+//! Asks the Kubernetes API for the node's facts (`${node.podCIDR}` and others). This runs beside passes: at the start,
+//! at each full reading, and repeatedly while the conflist waits for them.
 //!
-//! A failed request takes nothing back: what was known before stays known.
+//! After a failed request, earlier facts stay known.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::model::NodeFacts;
 use crate::reconcile::{Context, KnownNode};
 use crate::retry::{Backoff, Jitter};
 
-/// The pauses between requests while the conflist waits. A whole cluster may wait for its pod CIDRs to be assigned.
+/// The pauses between requests while the conflist waits for facts. A whole cluster may wait for its pod CIDRs.
 const WAITING_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
 /// The same while nothing waits.
 const IDLE_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(300));
@@ -141,7 +141,7 @@ impl NodeQuery {
         }
     }
 
-    /// Makes the request due now, for the full reading: labels may have changed.
+    /// Makes the request due now, for the full reading, because labels may have changed.
     pub(super) fn ask_now(&mut self, now: Instant) {
         match &mut self.request {
             NodeRequest::Running { is_outdated, .. } => *is_outdated = true,

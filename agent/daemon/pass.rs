@@ -44,7 +44,7 @@ impl Daemon {
     }
 
     /// Whether the pass itself asks the gates. A gate that does not answer takes seconds, and no repair must wait for
-    /// that. So gates that did not hold are asked beside passes, once for each event or retry.
+    /// that. So closed gates are asked beside passes, once for each event or retry.
     fn decide_about_gates(&mut self, trigger: PassTrigger) -> bool {
         if self.declaration == DeclarationState::New || trigger == PassTrigger::GatesOpened {
             return true;
@@ -58,7 +58,7 @@ impl Daemon {
         false
     }
 
-    /// Acquires the lock on the state directory, unless it is held already or nothing is to be written.
+    /// Acquires the lock on the state directory, unless the agent holds it already or only reports.
     async fn acquire_lock(&mut self) {
         if self.reconciler.has_lost_state_dir().await {
             tracing::warn!("the state directory was removed or replaced; it is created again");
@@ -120,13 +120,13 @@ impl Daemon {
         let futile = hinted_at.is_some() && !has_applied;
         self.schedule.record_pass(began, now, futile);
         self.schedule_next_pass(&pass, began, now);
-        let repeat = pass.applied.again;
+        let repeat = pass.applied.needs_another_pass;
         let status = build_status(self, pass, blocker.as_deref());
         self.publisher.publish(status);
         repeat
     }
 
-    /// What keeps the agent from repairing what is wrong, if anything does.
+    /// Why the agent cannot repair what is wrong, if there is such a reason.
     fn find_blocker(&self, pass: &PassReport, now: Instant) -> Option<String> {
         if let Some(error) = &pass.applied.failure {
             return Some(error.to_string());
@@ -144,14 +144,14 @@ impl Daemon {
     }
 
     fn schedule_next_pass(&mut self, pass: &PassReport, began: Instant, now: Instant) {
-        let wants_retry = pass.waits
+        let wants_retry = pass.is_waiting
             || pass.applied.failure.is_some()
             || self.lock.is_unavailable()
-            // A file that could not be read may be readable by now, and no event says so.
+            // No event says that a file has become readable.
             || self.config.is_refused();
         self.schedule.schedule_retry(now, wants_retry);
         self.schedule.schedule_poll(now, self.watch.needs_polls());
-        // As of the beginning of the pass: a file that was left alone in it may be due by now.
+        // The time is the beginning of the pass: a file that was in back-off then may be due by now.
         let waiting = self.repair_backoff.files_in_backoff(began);
         let next_repair = waiting.map(|(_, left)| began + left).min();
         let next_repair = next_repair.filter(|_| !pass.after.is_empty());
@@ -177,17 +177,17 @@ impl Daemon {
             self.counters.repair_seconds.observe(repair.took);
             match repair.name.parse::<FileName>() {
                 Ok(name) => _ = repaired_files.insert((repair.dir, name)),
-                // A directory: whoever removed it has undone everything in it.
+                // It is a directory. Its removal has undone the repairs of all files in it.
                 Err(_) => repaired_files.extend(list_placed_files(repair.dir, &pass.applied.steps)),
             }
         }
-        // As a set, because a file that was wrong in two ways was repaired once.
+        // This is a set, because a file that was wrong in two ways was repaired once.
         for file in repaired_files {
             if self.repair_backoff.record_repair(file, now) {
                 self.counters.conflicts += 1;
             }
         }
-        // What is wrong now and was not before has happened after the repairs.
+        // Drift that is new since the first observation has happened after the repairs.
         let timing = PassTiming {
             since: pass.applied.applied_at.unwrap_or(since),
             ..timing
@@ -226,11 +226,11 @@ impl Daemon {
     }
 
     fn count_download(&mut self, stored: &StoredArtifact) {
-        let failures = &stored.fetched.tried;
+        let failures = &stored.report.tried;
         self.count_source_failures(failures);
         *self.counters.downloads.entry(("ok", "")).or_default() += 1;
-        self.counters.download_bytes += stored.fetched.bytes;
-        // The download succeeded, but a source that serves other bytes than the pinned ones must not go unnoticed.
+        self.counters.download_bytes += stored.report.bytes;
+        // The download succeeded, but a source that serves other bytes than the pinned ones is worth an alert.
         let wrong_bytes = failures.iter();
         let wrong_bytes = wrong_bytes.filter(|failure| failure.reason == FailureKind::Digest);
         match wrong_bytes.count() {

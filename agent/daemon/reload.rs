@@ -58,8 +58,8 @@ impl Daemon {
         self.schedule.request_pass_now();
     }
 
-    /// Ends what runs beside passes, so that nothing holds the state directory any more. A download is cancelled; a step
-    /// of maintenance is completed.
+    /// Ends the work beside passes, so that nothing holds the state directory any more. A download is cancelled, and a
+    /// step of maintenance is completed.
     pub(super) async fn end_work_beside_passes(&mut self) {
         self.downloads.cancel();
         self.gates = GateQuery::default();

@@ -1,5 +1,5 @@
-//! The back-off of a fight: how long to wait before a file is repaired again whose repairs another writer keeps undoing.
-//! Pure: time is an argument.
+//! The back-off of a fight with another program: how long a file waits before its next repair if another program keeps
+//! undoing the repairs. Pure: time is an argument.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use crate::retry::{Backoff, Jitter};
 const FIGHT_BACKOFF: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(60));
 /// A repair counts as accepted once it has lasted this long, plus twice the pause after it.
 const ACCEPTED_AFTER: Duration = Duration::from_secs(10);
-/// After how many repairs in a row that were undone there is a conflict.
+/// After how many repairs in a row that were undone the two programs are in conflict.
 const CONFLICT_REPAIRS: u32 = 5;
 
 /// The recent repairs of each file.

@@ -1,7 +1,7 @@
 //! Asks the container runtime what it has loaded, beside passes and whenever something may have changed.
 //!
-//! No event says that a runtime has stopped to see changes. The agent finds out when a view asks for the status or at
-//! the next full reading.
+//! No event tells that a runtime no longer notices changes. The agent finds this out when a view asks for the status,
+//! or at the next full reading.
 
 use std::path::PathBuf;
 use std::pin::Pin;

@@ -25,7 +25,7 @@ pub(super) enum Timer {
     Resync,
     /// Another pass, since something did not work or is awaited.
     Retry,
-    /// Another pass in place of the events that do not come.
+    /// Another pass, because the kernel reports no events.
     Poll,
     /// A file may be repaired again whose repairs were undone.
     FileBackoffEnds,
@@ -33,7 +33,7 @@ pub(super) enum Timer {
     ConflictEnds,
     /// A download may be tried again.
     Download,
-    /// A pass that was asked for and postponed.
+    /// A pass that was requested and postponed.
     RequestedPass,
     /// A question to the container runtime is due.
     RuntimeQuery,
@@ -61,7 +61,7 @@ pub(super) struct DueWork {
     pub(super) resync: bool,
     /// Another try at what did not work.
     pub(super) retry: bool,
-    /// A look in place of the events that do not come.
+    /// An observation, because the kernel reports no events.
     pub(super) poll: bool,
 }
 
@@ -76,7 +76,7 @@ impl Schedule {
         }
     }
 
-    /// Changes the time between two full readings. One that is due earlier stays so.
+    /// Changes the time between two full readings. If one is due earlier, it keeps its time.
     pub(super) fn set_resync_period(&mut self, now: Instant, period: Duration) {
         self.resync_period = period;
         self.set_if_earlier(Timer::Resync, now + period);
@@ -119,7 +119,7 @@ impl Schedule {
                 | Timer::RuntimeQuery
                 | Timer::NodeQuery => {}
             }
-            // The questions need no pass: they are asked beside passes.
+            // The questions are asked beside passes and need no pass.
             due.pass |= !matches!(timer, Timer::RuntimeQuery | Timer::NodeQuery);
             false
         });
@@ -149,7 +149,7 @@ impl Schedule {
         false
     }
 
-    /// Until when hints are left to accumulate. The first hint after a pass that had something to do never waits.
+    /// Until when hints accumulate. The first hint after a pass that had something to do never waits.
     pub(super) const fn resting_until(&self) -> Instant {
         self.resting_until
     }
@@ -161,7 +161,7 @@ impl Schedule {
             let rest = (now - began).saturating_mul(REST_FACTOR);
             self.resting_until = now + rest.min(MAX_REST);
         }
-        // A pass that was asked for meanwhile is done with this one.
+        // This pass also answers the requests that came while it ran.
         self.set_timer(Timer::RequestedPass, None);
     }
 
@@ -179,7 +179,7 @@ impl Schedule {
 
     /// Schedules the next poll if polling is `wanted`.
     pub(super) fn schedule_poll(&mut self, now: Instant, wanted: bool) {
-        // A pass that a view asked for does not put the poll off, because it does not read the configuration.
+        // A pass that a view requested does not delay the poll, because such a pass does not read the configuration.
         let scheduled = self.timers.get(&Timer::Poll).copied();
         let next = wanted.then(|| scheduled.unwrap_or(now + POLL_PERIOD));
         self.set_timer(Timer::Poll, next);

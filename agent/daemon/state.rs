@@ -56,7 +56,7 @@ pub struct Daemon {
     pub(super) network: Option<String>,
 }
 
-/// How far the declaration in force was looked at.
+/// Whether a pass has succeeded for the declaration in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DeclarationState {
     /// No pass has succeeded for it yet. The next one reads every file and asks every gate.

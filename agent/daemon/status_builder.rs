@@ -7,18 +7,17 @@ use std::time::{Duration, Instant, SystemTime};
 use super::state::Daemon;
 use crate::config::ForeignConflists;
 use crate::fetch::redact_url;
-use crate::model::ManagedDir;
 use crate::model::{
     Agent, Artifact, Check, CheckName, Counters, Declared, DeclaredArtifact, DriftKind,
-    DriftRecord, FileName, Snapshot, Status, Timestamp, WatchMode,
+    DriftRecord, Snapshot, Status, Timestamp, WatchMode,
 };
-use crate::reconcile::{Context, PassReport, ReconcileError, Reconciler};
+use crate::reconcile::{PassReport, ReconcileError, Reconciler};
 use crate::trust::DeclaredPin;
 
 /// The status before the first pass: nothing is known, so the node is not ready.
 pub(super) fn build_first_status(agent: &Agent, reconciler: &Reconciler) -> Status {
     let mut check = Check::new(CheckName::Binaries);
-    check.failures.push("not looked at yet".to_owned());
+    check.failures.push("not checked yet".to_owned());
     Status {
         agent: agent.clone(),
         declared: describe_declaration(reconciler),
@@ -62,7 +61,7 @@ pub(super) fn build_status(daemon: &Daemon, pass: PassReport, blocker: Option<&s
     }
 }
 
-/// The status if the disk cannot be observed: the files are as they were last seen, and the node is not ready.
+/// The status if the disk cannot be observed: the files of the last observation, and the node is not ready.
 pub(super) fn build_unobserved_status(
     daemon: &Daemon,
     error: &ReconcileError,
@@ -83,7 +82,7 @@ pub(super) fn build_unobserved_status(
     }
 }
 
-/// Puts the blocker beside what is wrong because of it. If nothing is wrong, it is a warning.
+/// Adds the blocker to the check that fails because of it. If no check fails, it becomes a warning.
 fn add_blocker(
     daemon: &Daemon,
     checks: &mut [Check],
@@ -95,7 +94,7 @@ fn add_blocker(
             && !check.failures.is_empty()
     });
     if let Some(failed) = failed {
-        // On one line with the first failure, because the short form of /readyz shows one line only.
+        // It is on one line with the first failure, because the short form of /readyz shows only one line.
         let failures = &mut failed.failures;
         failures[0] = format!("{}; {blocker}", failures[0]);
         let others = daemon.downloads.errors_of(wanted);
@@ -135,7 +134,7 @@ fn explain_waiting(
     let settings = daemon.context().settings();
     let backoff = daemon.repair_backoff.files_in_backoff(Instant::now());
     let backoff: BTreeMap<PathBuf, Duration> = backoff
-        .map(|(file, left)| (shown_path(daemon.context(), file), left))
+        .map(|((dir, name), left)| (daemon.context().shown_path(*dir, name), left))
         .collect();
     let is_report_only = daemon.reconciler.is_report_only();
     let general = if is_report_only {
@@ -151,22 +150,13 @@ fn explain_waiting(
         _ if leaves_foreign && record.kind.is_foreign_conflist() => {
             Some("drift.foreignConflists is report".to_owned())
         }
-        // Only its owner may remove a drop-in.
+        // The agent never removes a drop-in.
         _ if record.kind == DriftKind::DropIn => None,
         Some(left) => Some(format!(
             "another writer keeps undoing the repair; the next one is in {:.1} s",
             left.as_secs_f64()
         )),
         None => general.clone(),
-    }
-}
-
-/// The path of a file, `--host-root` included.
-fn shown_path(context: &Context, (dir, name): &(ManagedDir, FileName)) -> PathBuf {
-    let (bin, conf) = context.shown_dirs();
-    match dir {
-        ManagedDir::Bin => bin.join(name.as_str()),
-        ManagedDir::Conf => conf.join(name.as_str()),
     }
 }
 
@@ -181,17 +171,18 @@ fn add_agent_checks(daemon: &Daemon, snapshot: &mut Snapshot) {
     }
 }
 
-/// Checks whether another writer is at work. The text has no numbers, so that it stays the same as long as it is true.
+/// Checks whether another program undoes the repairs. The text contains no numbers that change, so that it stays the
+/// same while it is true.
 fn check_conflict(daemon: &Daemon) -> Check {
     let mut check = Check::new(CheckName::Conflict);
-    for file in daemon.repair_backoff.files_in_conflict() {
-        let path = shown_path(daemon.context(), file);
+    for (dir, name) in daemon.repair_backoff.files_in_conflict() {
+        let path = daemon.context().shown_path(*dir, name);
         let writer = daemon.drift_log.last_writer(&path);
         let writer = writer.map_or("another writer".to_owned(), |writer| {
             format!("another writer ({writer})")
         });
         check.failures.push(format!(
-            "{writer} keeps undoing what cni-keeper (pid {}) does to {}; find and stop one of the two, /drift tells what it does",
+            "{writer} keeps undoing what cni-keeper (pid {}) does to {}; find it and stop one of the two; /drift shows what it does",
             daemon.agent.pid,
             path.display()
         ));
@@ -209,7 +200,7 @@ fn describe_declaration(reconciler: &Reconciler) -> Declared {
     let artifact = |artifact: &Artifact<DeclaredPin>| DeclaredArtifact {
         name: artifact.name.clone(),
         version: artifact.version.clone(),
-        pin: reconciler.pin_of(artifact).map(|pin| pin.to_string()),
+        pin: reconciler.known_pin(artifact).map(|pin| pin.to_string()),
         pinned_by: artifact.pin.describe_source(),
         sources: artifact
             .sources
@@ -243,12 +234,7 @@ pub(super) fn list_mistakes(error: &ReconcileError) -> Vec<String> {
     match error {
         ReconcileError::Conflist(findings) => findings
             .iter()
-            .map(|finding| {
-                format!(
-                    "network.conflist.{}: {}; {}",
-                    finding.at, finding.problem, finding.fix
-                )
-            })
+            .map(|finding| format!("network.conflist.{}: {}", finding.at, finding.describe()))
             .collect(),
         ReconcileError::Render(error) => {
             let problems = error.problems.iter();

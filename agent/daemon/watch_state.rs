@@ -26,7 +26,7 @@ enum ChangeNotice {
     /// The kernel reports them.
     #[default]
     Events,
-    /// The kernel reports them again since a while. One more poll finds what it did not report before.
+    /// The kernel reports them again. One more poll finds what it did not report before.
     CatchingUp,
     /// The kernel cannot report them, for this reason.
     Polling(String),
@@ -52,7 +52,7 @@ impl WatchState {
                 }
                 Ok(())
             }
-            // The former targets stay, which is better than to watch nothing.
+            // The former targets stay, because watching them is better than watching nothing.
             Ok(Err(error)) => Err(error.to_string()),
             Err(error) => Err(error.to_string()),
         };
@@ -67,13 +67,15 @@ impl WatchState {
         let is_polling = matches!(self.notice, ChangeNotice::Polling(_));
         match watched {
             Ok(()) if is_polling => {
-                tracing::info!("watching again");
+                tracing::info!("the kernel reports changes again");
                 self.notice = ChangeNotice::CatchingUp;
             }
             Ok(()) => {}
             Err(reason) => {
                 if !is_polling {
-                    tracing::warn!("polling from now on: {reason}");
+                    tracing::warn!(
+                        "the kernel cannot report changes, polling from now on: {reason}"
+                    );
                 }
                 self.notice = ChangeNotice::Polling(reason);
             }
@@ -97,8 +99,8 @@ impl WatchState {
         !matches!(self.notice, ChangeNotice::Events)
     }
 
-    /// Waits for the next hint, and before that until `rested`: changes accumulate meanwhile without a wake-up.
-    /// Cancel-safe: a hint leaves the watcher's queue only when it is returned.
+    /// Waits until `rested` and then for the next hint. Changes accumulate until then without a wake-up. Cancel-safe: a
+    /// hint leaves the watcher's queue only when it is returned.
     pub(super) async fn next_hint(&mut self, rested: Instant) -> Hint {
         if rested > Instant::now() {
             tokio::time::sleep_until(rested.into()).await;

@@ -68,8 +68,11 @@ impl WatchTargets {
         Ok(targets)
     }
 
-    /// Adds a path and what leads to it: the path itself if it is a directory, and its parent, in which it appears and
-    /// disappears, or the nearest directory above that exists. Returns the real path if it exists.
+    /// Adds a path and the directories that lead to it:
+    /// - the path itself, if it is a directory;
+    /// - its parent, in which it appears and disappears, or the nearest directory above that exists.
+    ///
+    /// Returns the real path if it exists.
     fn add_dir(&mut self, host: &Host, path: &Path) -> Result<Option<PathBuf>, HostError> {
         let there = self.add_path(host, path)?;
         if let Some(there) = &there
@@ -80,14 +83,14 @@ impl WatchTargets {
         Ok(there)
     }
 
-    /// The same for a directory whose content does not matter, only its existence.
+    /// Adds a path of which only the existence matters.
     fn add_path(&mut self, host: &Host, path: &Path) -> Result<Option<PathBuf>, HostError> {
         let there = existing(host.resolve_path(path))?;
         if let Some(there) = &there {
             self.add_existing(there);
         }
-        // Also along the path as it is spelled: the nearest directory that exists, and each link on the way, because a
-        // link may be changed to lead elsewhere. No other directories above: `/etc` and `/run` are too busy.
+        // Along the path as it is written, add the nearest directory that exists, and each link on the way, because a
+        // link may be changed. Other directories above, such as `/etc` and `/run`, change too often.
         let mut nearest = true;
         for (below, above) in path.ancestors().zip(path.ancestors().skip(1)) {
             let (Some(dir), Some(name)) = (existing(host.open_dir(above))?, below.file_name())
@@ -110,7 +113,7 @@ impl WatchTargets {
         }
     }
 
-    /// Adds the configuration file: the directory in which it is named, and the one in which it really lies. In a
+    /// Adds the configuration file: the directory of its path, and the directory in which the file really is. In a
     /// ConfigMap volume the file is a link into a directory that is replaced at each change.
     fn add_config(&mut self, machine: &Host, config: &Path) -> Result<(), HostError> {
         let spelled = std::path::absolute(config).ok();
@@ -164,7 +167,7 @@ impl WatchTargets {
     }
 }
 
-/// `None` where nothing is at the path, or access to it is denied.
+/// `None` if nothing is at the path, or access to it is denied.
 fn existing<T>(found: Result<T, HostError>) -> Result<Option<T>, HostError> {
     match found {
         Ok(found) => Ok(Some(found)),

@@ -4,34 +4,13 @@ use std::io;
 
 use super::oci::{BlobDescriptor, BlobFetcher, BlobKind, GatherError, gather_image};
 use super::sources::{
-    BlobRequest, BlobSource, CopyKey, FailedSource, FetchError, FetchOptions, PartialBlob,
-    SourceClient, ask_sources,
+    BlobRequest, BlobSource, CopyKey, FetchError, FetchReceipt, PartialBlob, SourceClient,
+    SourceOptions, ask_sources,
 };
 use super::spool::DownloadSpool;
-use super::unpack::{FetchedContent, UnpackLimits};
+use super::unpack::{FetchedArtifact, Layer, UnpackLimits};
 use super::verify::Verified;
 use crate::model::{Artifact, Format, Pin};
-
-/// What was fetched for an artifact, every byte of it verified, and where it came from.
-#[derive(Debug)]
-pub struct FetchedArtifact<S> {
-    /// What is to be unpacked.
-    pub content: FetchedContent<S>,
-    /// Where the bytes came from.
-    pub receipt: FetchReceipt,
-}
-
-/// Where the bytes of an artifact came from.
-#[derive(Debug, Default)]
-pub struct FetchReceipt {
-    /// How many bytes were fetched; of an image with its manifests, and with layers that proved of no use.
-    pub bytes: u64,
-    /// The source that gave them, without user information and query; of an image the one of what its reference
-    /// names.
-    pub source: String,
-    /// The sources that failed before.
-    pub failed_sources: Vec<FailedSource>,
-}
 
 /// Gets an artifact from the first source that gives its pinned bytes: seeds, then its sources.
 ///
@@ -41,34 +20,33 @@ pub struct FetchReceipt {
 /// When every source failed, with the last reason for each; or when the spool cannot take the bytes.
 pub async fn download<S: DownloadSpool>(
     artifact: &Artifact,
-    options: &FetchOptions<'_>,
+    options: &SourceOptions<'_>,
     new_spool: &dyn Fn() -> io::Result<S>,
-) -> Result<FetchedArtifact<S>, FetchError> {
+) -> Result<(FetchedArtifact<S>, FetchReceipt), FetchError> {
     let mut fetcher = VerifiedFetcher {
         artifact,
         client: SourceClient::new(options),
         new_spool,
         receipt: FetchReceipt::default(),
     };
-    let content = match artifact.format {
+    let fetched = match artifact.format {
         Format::Image => {
             let limits = UnpackLimits::default();
             let gathered = gather_image(artifact, &limits, &mut fetcher).await;
-            let image = gathered.map_err(|error| into_fetch_error(error, &artifact.name))?;
-            FetchedContent::Image(image)
+            gathered.map_err(|error| into_fetch_error(error, &artifact.name))?
         }
         Format::Raw | Format::Tar | Format::TarGz => {
             let sources = artifact.sources.iter();
             let sources = sources.map(|source| BlobSource::from_url(source)).collect();
             let max_size = options.settings.max_size;
             let verified = fetcher.fetch_verified(artifact.pin, max_size, sources);
-            FetchedContent::Blob(verified.await?)
+            FetchedArtifact {
+                layers: vec![Layer::from_artifact(artifact, verified.await?)],
+                files: Vec::new(),
+            }
         }
     };
-    Ok(FetchedArtifact {
-        content,
-        receipt: fetcher.receipt,
-    })
+    Ok((fetched, fetcher.receipt))
 }
 
 /// Gets the blobs of one artifact, each by its digest from wherever it is.
@@ -99,22 +77,20 @@ impl<S: DownloadSpool> VerifiedFetcher<'_, S> {
             name,
             max_size,
             sources: seeds.chain(sources).collect(),
+            receipt: &mut self.receipt,
         };
         let blob = PartialBlob::new(spool, pin);
-        let received = ask_sources(request, &self.client, blob, PartialBlob::verify).await?;
-        let mut verified = received.value;
+        let mut verified = ask_sources(request, &self.client, blob, PartialBlob::verify).await?;
+        self.receipt.bytes += verified.bytes();
         if let Some(keeper) = options.keep {
             let copied = verified
                 .rewound()
-                .and_then(|spool| keeper.keep_copy(CopyKey::Blob(&pin), spool))
-                .and_then(|()| verified.rewound().map(drop));
+                .and_then(|spool| keeper.keep_copy(CopyKey::Blob(&pin), spool));
             copied.map_err(|source| FetchError::Copy {
                 artifact: name.clone(),
                 source,
             })?;
         }
-        self.receipt
-            .add(verified.bytes(), received.source, received.failed_sources);
         Ok(verified)
     }
 }
@@ -134,17 +110,6 @@ impl<S: DownloadSpool> BlobFetcher<S> for VerifiedFetcher<'_, S> {
             self.client.release_connections();
         }
         fetched
-    }
-}
-
-impl FetchReceipt {
-    /// Adds a blob. The first one is what a reference names.
-    fn add(&mut self, bytes: u64, source: String, failed_sources: Vec<FailedSource>) {
-        if self.source.is_empty() {
-            self.source = source;
-        }
-        self.bytes += bytes;
-        self.failed_sources.extend(failed_sources);
     }
 }
 

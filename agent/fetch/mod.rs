@@ -1,11 +1,10 @@
 //! Getting an artifact: download, verify the pin, then read the wanted members.
 //!
 //! [`download()`] leads to a [`Verified`], and [`read_members`] takes nothing else: no byte is decompressed before the
-//! pinned digest matched. Both ends are small traits: a [`DownloadSpool`] takes the archive's bytes, a [`MemberSink`]
-//! the plugins', a [`FileSource`] opens `file://` sources.
+//! pinned digest matched. A [`DownloadSpool`] takes the bytes as they come, and a [`FileSource`] opens `file://` sources.
 //!
-//! The way of a blob: [`download()`] asks its sources in rounds, each attempt writes a partial blob, `verify_digest`
-//! compares it with the pin, [`read_members`] unpacks it.
+//! The way of a blob: [`download()`] asks its sources in rounds, each attempt writes a `PartialBlob`, `verify_digest`
+//! compares it with the pin, and [`read_members`] unpacks the [`FetchedArtifact`] that it makes.
 //!
 //! The rooms, of which each imports only from those before it:
 //!
@@ -28,7 +27,7 @@ mod spool;
 mod unpack;
 mod verify;
 
-pub use download::{FetchReceipt, FetchedArtifact, download};
+pub use download::download;
 pub use http::{
     HttpError, RedirectError, TimeLimit, api_client, innermost_message, local_client, redact_url,
 };
@@ -36,12 +35,11 @@ pub use local_files::{FileSource, LocalFiles};
 pub use oci::{ImageError, RegistryError};
 pub use pin_resolver::{ResolvedPin, resolve_pin};
 pub use sources::{
-    CopyKeeper, CopyKey, DownloadProgress, FailedSource, FetchError, FetchOptions,
-    SharedServerHealth, SourceError,
+    CopyKeeper, CopyKey, DownloadProgress, FailedSource, FetchError, FetchReceipt,
+    SharedServerHealth, SourceError, SourceOptions,
 };
 pub use spool::DownloadSpool;
 pub use unpack::{
-    ArchiveError, FetchedContent, ImageContent, LimitExceeded, MemberSink, NotAPlugin,
-    UnpackLimits, read_members,
+    ArchiveError, FetchedArtifact, LimitExceeded, NotAPlugin, UnpackLimits, read_members,
 };
 pub use verify::{DigestMismatch, Verified};

@@ -9,7 +9,8 @@ use std::slice;
 use std::time::{Duration, Instant};
 
 use super::sources::{
-    BlobSource, FailedSource, FetchError, FetchOptions, next_source, order_sources, read_small_file,
+    BlobSource, FailedSource, FetchError, SourceOptions, next_source, order_sources,
+    read_small_file,
 };
 use crate::config;
 use crate::model::{Artifact, Companion, FailureKind, Pin, SourceFailure};
@@ -26,7 +27,7 @@ use crate::trust::{
 /// [`FetchError::UnresolvedPin`] when no trusted file gives it; [`FetchError::Copy`].
 pub async fn resolve_pin(
     artifact: &Artifact<DeclaredPin>,
-    options: &FetchOptions<'_>,
+    options: &SourceOptions<'_>,
 ) -> Result<ResolvedPin, FetchError> {
     let resolver = PinResolver {
         artifact,
@@ -50,7 +51,7 @@ pub struct ResolvedPin {
 /// Resolves the pin of one artifact.
 struct PinResolver<'a> {
     artifact: &'a Artifact<DeclaredPin>,
-    options: &'a FetchOptions<'a>,
+    options: &'a SourceOptions<'a>,
     /// With one attempt each: the rounds are made here, over what has to go together.
     settings: config::FetchSettings,
 }
@@ -256,7 +257,7 @@ impl<'a> PinResolver<'a> {
         source: &PinSource<'_>,
         limit: u64,
     ) -> Result<Vec<u8>, PinSourceError> {
-        let options = FetchOptions {
+        let options = SourceOptions {
             settings: &self.settings,
             progress: &(),
             ..*self.options

@@ -21,18 +21,13 @@ impl<S> Verified<S> {
         self.bytes
     }
 
-    /// The bytes, to be read from the start once more.
+    /// The bytes, to be read from the start.
     pub(super) fn rewound(&mut self) -> io::Result<&mut S>
     where
         S: DownloadSpool,
     {
         self.spool.seek(SeekFrom::Start(0))?;
         Ok(&mut self.spool)
-    }
-
-    /// The bytes, read from the start.
-    pub(super) fn into_spool(self) -> S {
-        self.spool
     }
 }
 
@@ -76,31 +71,24 @@ impl DigestHasher {
     }
 }
 
-/// Complete bytes, compared with their pin.
-pub(super) enum DigestCheck<S> {
-    Matches(Verified<S>),
-    Differs(S, DigestMismatch),
-}
-
 /// Compares the digest of all `bytes` in the spool, which `hasher` has seen, with the pin.
 ///
 /// # Errors
-/// When the spool cannot be rewound.
-pub(super) fn verify_digest<S: DownloadSpool>(
-    mut spool: S,
+/// When they are not the pinned bytes; the spool is given back.
+pub(super) fn verify_digest<S>(
+    spool: S,
     bytes: u64,
     hasher: DigestHasher,
     expected: Pin,
-) -> io::Result<DigestCheck<S>> {
+) -> Result<Verified<S>, (S, Box<DigestMismatch>)> {
     let actual = hasher.into_digest();
-    if actual != expected {
-        let mismatch = DigestMismatch {
-            bytes,
-            expected,
-            actual,
-        };
-        return Ok(DigestCheck::Differs(spool, mismatch));
+    if actual == expected {
+        return Ok(Verified { spool, bytes });
     }
-    spool.seek(SeekFrom::Start(0))?;
-    Ok(DigestCheck::Matches(Verified { spool, bytes }))
+    let mismatch = DigestMismatch {
+        bytes,
+        expected,
+        actual,
+    };
+    Err((spool, Box::new(mismatch)))
 }

@@ -77,7 +77,7 @@ impl Dir {
     ///
     /// # Errors
     /// When the kernel does not answer.
-    pub fn is_dead(&self) -> Result<bool, HostError> {
+    pub fn is_removed(&self) -> Result<bool, HostError> {
         match fstat(&self.0.fd) {
             Ok(stat) => Ok(stat.st_nlink == 0),
             Err(error) => Err(self.host_error("inspect", error)),
@@ -204,7 +204,8 @@ impl Dir {
         to: &Self,
         name: &FileName,
     ) -> Result<(), HostError> {
-        self.rename_to(from.as_str(), to, name)
+        renameat(self.fd(), from.as_str(), to.fd(), name.as_str())
+            .map_err(|error| HostError::new("publish", to.path_of(name), error))
     }
 
     /// Removes a file or a link (never its target, never a directory); `false` if nothing was there.
@@ -228,16 +229,6 @@ impl Dir {
     fn open_to_read(&self) -> nix::Result<OwnedFd> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
         open_at(&self.0.fd, ".", flags, Mode::empty())
-    }
-
-    pub(super) fn rename_to(
-        &self,
-        from: &str,
-        to: &Self,
-        name: &FileName,
-    ) -> Result<(), HostError> {
-        renameat(self.fd(), from, to.fd(), name.as_str())
-            .map_err(|error| HostError::new("publish", to.path_of(name), error))
     }
 
     pub(super) fn unlink_name(&self, name: &str) -> Result<bool, HostError> {

@@ -55,7 +55,7 @@ pub struct SpoolFile(File);
 #[derive(Debug)]
 struct TempName {
     dir: Dir,
-    name: String,
+    name: FileName,
     gone: bool,
 }
 
@@ -112,7 +112,7 @@ impl Temp {
                     return Ok(Self {
                         temp_name: TempName {
                             dir: dir.clone(),
-                            name,
+                            name: FileName::fixed(&name),
                             gone: false,
                         },
                         file: fd.into(),
@@ -200,12 +200,12 @@ impl Temp {
     }
 
     /// Fills it with a copy of a regular file, and gives it its name, mode and owner, without waiting for the disk.
-    /// Only for a spare copy, whose content is verified and made durable before it is used: after a power loss it may
-    /// contain anything.
+    /// Only for a file whose content is verified and made durable before it is used: after a power loss it may contain
+    /// anything.
     ///
     /// # Errors
     /// When the source is not a regular file, or a step fails; the temp is then gone.
-    pub fn publish_spare(
+    pub fn publish_unsynced_copy(
         mut self,
         from: (&Dir, &FileName),
         into: (&Dir, &FileName),
@@ -219,17 +219,16 @@ impl Temp {
             io::copy(&mut source, &mut self.file)?;
             syscalls::set_owner_and_mode(&self.file, owner, mode)
         };
-        copy().map_err(|error| HostError::new("make a spare copy of", dir.path_of(name), error))?;
+        copy().map_err(|error| HostError::new("copy", dir.path_of(name), error))?;
         let (dir, name) = into;
-        self.temp_name
-            .dir
-            .rename_to(&self.temp_name.name, dir, name)?;
+        let from = &self.temp_name;
+        from.dir.rename_into(&from.name, dir, name)?;
         self.temp_name.gone = true;
         Ok(())
     }
 
     fn into_spool(self) -> Result<SpoolFile, HostError> {
-        self.temp_name.dir.unlink_name(&self.temp_name.name)?;
+        self.temp_name.dir.remove_file(&self.temp_name.name)?;
         let Self {
             mut temp_name,
             file,
@@ -273,9 +272,8 @@ impl Sealed {
     /// When the rename fails: a directory is in the way (`EISDIR`), the directory lies on another file
     /// system ([`HostError::crosses_file_systems`]), or the kernel refuses. The temp is then gone.
     pub fn publish(mut self, into: &Dir, name: &FileName) -> Result<(), HostError> {
-        self.temp_name
-            .dir
-            .rename_to(&self.temp_name.name, into, name)?;
+        let from = &self.temp_name;
+        from.dir.rename_into(&from.name, into, name)?;
         self.temp_name.gone = true;
         Ok(())
     }
@@ -315,7 +313,7 @@ impl Seek for SpoolFile {
 
 impl TempName {
     fn path(&self) -> PathBuf {
-        self.dir.path().join(&self.name)
+        self.dir.path_of(&self.name)
     }
 }
 
@@ -323,7 +321,7 @@ impl Drop for TempName {
     fn drop(&mut self) {
         if !self.gone {
             // If this fails too, the next start removes it.
-            let _ = self.dir.unlink_name(&self.name);
+            let _ = self.dir.remove_file(&self.name);
         }
     }
 }

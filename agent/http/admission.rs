@@ -27,18 +27,19 @@ pub(super) enum ConnectionActivity {
     Idle,
 }
 
-/// Gives each connection a place, and takes the place of an idle connection when a new one needs it.
+/// Limits the number of connections. Each has a place. If a new connection needs a place and none is free, an idle one
+/// loses its place.
 ///
-/// A semaphore with timeouts alone would not do: ten thousand silent connections would keep a kubelet's probe
-/// waiting for minutes. So the connection that has been idle longest makes room.
+/// A semaphore with timeouts is not enough: ten thousand silent connections would keep a kubelet's probe waiting for
+/// minutes. So the connection that has been idle longest is closed.
 #[derive(Debug)]
 pub(super) struct Admission {
     limits: ConnectionLimits,
     places: Arc<Semaphore>,
     /// Wakes one idle connection, which then ends. `Notify` wakes those first that wait longest.
     place_is_needed: Notify,
-    /// A descriptor that is given up when there is no other, so that a probe is answered even then. What it
-    /// refers to does not matter.
+    /// A spare descriptor. It is closed when no other is left, so that a probe is answered even then. What it refers to
+    /// does not matter.
     spare_descriptor: Mutex<Option<UnixDatagram>>,
 }
 
@@ -106,8 +107,8 @@ impl Admission {
         let _ = timeout(self.limits.drain_timeout, self.places.acquire_many(all)).await;
     }
 
-    /// Makes the next attempt more likely to work. The kernel reports a connection that cannot be accepted again
-    /// and again, so each attempt is followed by a change or a pause.
+    /// Recovers from an error of the kernel. The kernel reports a connection that cannot be accepted again and again,
+    /// so each attempt is followed by a change or a pause.
     async fn recover_from(&self, error: &io::Error) {
         tracing::debug!("an HTTP connection could not be accepted: {error}");
         match error.raw_os_error().map(Errno::from_raw) {

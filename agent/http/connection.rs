@@ -19,8 +19,8 @@ use super::routes::Routes;
 /// The largest request head, in bytes. This is also the smallest limit that hyper accepts.
 const MAX_HEAD_BYTES: usize = 8 * 1024;
 
-/// Answers the requests of one connection until the client leaves, the connection has used up its time, its place
-/// is needed, or the sender of `stopping` is dropped.
+/// Answers the requests of one connection until one of these happens: the client leaves, the connection's time is over,
+/// its place is needed, or the sender of `stopping` is dropped.
 pub(super) async fn serve_connection(
     // Declared first, so that it is dropped last: the spare descriptor is refilled after the stream is closed.
     place: ConnectionPlace,
@@ -68,7 +68,7 @@ pub(super) async fn serve_connection(
     }
 }
 
-/// Why a connection ends matters only to its client, so it is no warning.
+/// The reason why a connection ends matters only to its client, so it is not a warning.
 fn log_early_end(ended: hyper::Result<()>) {
     if let Err(error) = ended {
         tracing::debug!("an HTTP connection ended early: {error}");

@@ -1,4 +1,4 @@
-//! Which requests are rejected before anything is looked up.
+//! Rejects requests that must not be answered.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -72,7 +72,8 @@ pub(super) fn has_body(headers: &HeaderMap) -> bool {
     headers.contains_key(header::TRANSFER_ENCODING) || length.is_some_and(|length| length != "0")
 }
 
-/// The host that a request is for, without its port. A host in the target goes before the header (RFC 9112, 3.2.2).
+/// The host that a request is for, without its port. If the target names a host, that one counts and not the header
+/// (RFC 9112, 3.2.2).
 fn requested_host(request: &Parts) -> Result<Option<&str>, RequestRejection> {
     let mut named = request.headers.get_all(header::HOST).iter();
     let header = named.next();
@@ -93,9 +94,9 @@ fn strip_port(host: &str) -> &str {
     }
 }
 
-/// Whether a loopback listener answers requests for a host. A hostile web page in a browser on this machine can have
-/// any host name that its owner lets resolve to 127.0.0.1 (DNS rebinding), but none of these. The port does not
-/// count: it may have been forwarded.
+/// Whether a loopback listener answers requests for a host: its own address, another loopback address, or `localhost`.
+/// A hostile web page in a browser on this machine can use a host name that resolves to 127.0.0.1 (DNS rebinding), but
+/// none of these. The port does not matter, because it may have been forwarded.
 fn is_own_host(local: IpAddr, host: &str) -> bool {
     let literal = host
         .strip_prefix('[')

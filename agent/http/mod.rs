@@ -2,10 +2,10 @@
 
 mod admission;
 mod connection;
+mod connection_limits;
 mod endpoint;
 mod guard;
-mod json;
-mod limits;
+mod json_documents;
 pub mod metrics;
 mod readyz;
 mod response;
@@ -13,6 +13,6 @@ mod routes;
 mod server;
 mod zpages;
 
+pub use connection_limits::ConnectionLimits;
 pub use endpoint::Surface;
-pub use limits::ConnectionLimits;
 pub use server::{BindError, Server};

@@ -13,7 +13,7 @@ use super::endpoint::Endpoint;
 use super::guard;
 use super::readyz::HealthQuery;
 use super::response::EndpointResponse;
-use super::{Surface, json, metrics, zpages};
+use super::{Surface, json_documents, metrics, zpages};
 use crate::daemon::Handle;
 use crate::model::{Check, CheckName, Status};
 use crate::page;
@@ -50,7 +50,7 @@ impl Routes {
             Err(rejection) => EndpointResponse::rejected(rejection),
             Ok(()) => self.route_request(&request).await,
         };
-        // What follows the head is a body that nobody reads. It must not be taken for the next request.
+        // The body of the request is not read. It must not be parsed as the next request.
         let closes = guard::has_body(&request.headers);
         response.into_http(closes)
     }
@@ -72,14 +72,14 @@ impl Routes {
             Endpoint::Readyz => self.readiness(check, &query).await,
             Endpoint::Metrics => self.metrics().await,
             Endpoint::Status => {
-                EndpointResponse::json(json::status_document(self.observe_now().await))
+                EndpointResponse::json(json_documents::status_document(self.observe_now().await))
             }
             Endpoint::Drift => {
-                EndpointResponse::json(json::drift_document(&self.handle.latest_status()))
+                EndpointResponse::json(json_documents::drift_document(&self.handle.latest_status()))
             }
-            Endpoint::Conflist => {
-                EndpointResponse::json(json::conflist_document(&self.handle.latest_status()))
-            }
+            Endpoint::Conflist => EndpointResponse::json(json_documents::conflist_document(
+                &self.handle.latest_status(),
+            )),
             Endpoint::Statusz => {
                 let agent = &self.handle.latest_status().agent;
                 let paths = self.surface.paths();
@@ -92,8 +92,8 @@ impl Routes {
         }
     }
 
-    /// A status that is no older than the request. If the disk could not be looked at in time, it is the last one
-    /// with the failing check `look`: what was right then may be wrong now.
+    /// A status that is no older than the request. If the disk could not be observed in time, it is the last status
+    /// with the failing check `look`, because a file that was right then may be wrong now.
     async fn observe_now(&self) -> Arc<Status> {
         let stale = match self.handle.fresh_status(OBSERVE_TIMEOUT).await {
             Ok(status) => return status,

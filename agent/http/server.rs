@@ -1,4 +1,4 @@
-//! The listener. It keeps listening, whatever clients and kernel do.
+//! The listener. It keeps listening, even if clients misbehave or the kernel reports errors.
 
 use std::io;
 use std::net::SocketAddr;
@@ -96,7 +96,7 @@ impl Server {
                 let stopping = observe_stop.clone();
                 let connection = serve_connection(place, stream, routes, self.limits, stopping);
                 tokio::spawn(connection);
-                // During a flood the next connection is always there: the accepted ones get their turn first.
+                // During a flood there is always a next connection. So the accepted ones get a turn first.
                 tokio::task::yield_now().await;
             }
         };
@@ -115,7 +115,8 @@ fn open_listener(listen: SocketAddr) -> io::Result<TcpListener> {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    // The connections of an agent that has just ended linger in the kernel. They must not stop the next agent.
+    // The kernel keeps the connections of an agent that has just ended for a while. They must not keep the next agent
+    // from starting.
     socket.set_reuseaddr(true)?;
     socket.bind(listen)?;
     socket.listen(BACKLOG)

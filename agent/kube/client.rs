@@ -9,13 +9,13 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::endpoint::ApiEndpoint;
+use super::api_endpoint::ApiEndpoint;
 use super::error::{KubeError, quote_message};
-use super::node_object::NodeObject;
 use super::request_log::{RequestLog, RequestPurpose};
 use crate::config;
 use crate::fetch::{HttpError, api_client};
 use crate::host::{Host, HostError};
+use crate::model::NodeObject;
 
 /// How long a connection may take. The address of a Service without an endpoint is refused at once or never answers.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -283,7 +283,7 @@ async fn send_request(
     if response.status().is_success() {
         return body;
     }
-    // If the body cannot be read, the status alone has to do.
+    // If the body cannot be read, only the status is reported.
     let status = body
         .ok()
         .and_then(|body| serde_json::from_slice::<ErrorStatus>(&body).ok());

@@ -5,8 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::{Value, json};
 
 use super::failure_pause::{FailurePause, spread_period};
-use super::node_object::NodeObject;
-use crate::model::{Check, CheckName, clip};
+use crate::model::{Check, CheckName, NodeObject, clip};
 
 const CONDITION_TYPE: &str = "cni-keeper.dev/Ready";
 /// How long the node must have been not ready before that is written. What is healed earlier appears in the Events only.
@@ -79,7 +78,8 @@ impl ConditionReporter {
         !self.is_server_known
     }
 
-    /// Records what the API server has: since when the status is the same must outlive this agent.
+    /// Records the condition that the API server has. Its time of the last transition must not change when this agent
+    /// restarts.
     pub fn observe_node(&mut self, node: &NodeObject) {
         let mut conditions = node.status.conditions.iter();
         let ours = conditions.find(|condition| condition.kind == CONDITION_TYPE);

@@ -20,7 +20,7 @@ pub enum KubeError {
     NoServer,
     /// The address in the environment is not valid.
     #[error(
-        "'{0}' is not where an API server can be; check KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT"
+        "'{0}' is not a valid address of an API server; check KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT"
     )]
     BadServer(String),
     #[error("this node's name is not known; set --node-name (CNI_KEEPER_NODE_NAME)")]

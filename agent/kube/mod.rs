@@ -3,13 +3,12 @@
 //! All requests are written by hand: one `get`, three kinds of `patch` and one `create` need no client library. The
 //! event loop never waits for a request.
 
+mod api_endpoint;
 mod client;
 mod condition_reporter;
-mod endpoint;
 mod error;
 mod event_reporter;
 mod failure_pause;
-mod node_object;
 mod request_log;
 mod startup_taint;
 
@@ -17,6 +16,5 @@ pub use client::KubeClient;
 pub use condition_reporter::ConditionReporter;
 pub use error::KubeError;
 pub use event_reporter::{EVENT_NAMESPACE, EventReporter, EventRequest};
-pub use node_object::NodeObject;
 pub use request_log::{RequestLog, RequestPurpose};
 pub use startup_taint::{StartupTaint, build_taint_patch};

@@ -76,7 +76,7 @@ label_enum! {
 }
 
 impl Format {
-    /// The formats that a file can have; an image is one by its source.
+    /// The formats that a file can have. An image is recognised by its source.
     pub const OF_FILES: [Self; 3] = [Self::TarGz, Self::Tar, Self::Raw];
 }
 
@@ -87,7 +87,7 @@ label_enum! {
         /// Put the declared one in its place.
         #[default]
         Replace = "replace",
-        /// Leave a node image's own build alone; place only what is missing.
+        /// Keep the node image's own file. Place only what is missing.
         Keep = "keep",
     }
 }
@@ -99,16 +99,16 @@ pub struct Member {
     pub path: String,
     /// The name that it gets in the bin directory.
     pub plugin: PluginName,
-    /// A pin for the unpacked file as well, where the operator gave one.
+    /// A pin for the unpacked file, if the operator gave one.
     pub sha256: Option<Sha256>,
 }
 
 /// A small file beside an artifact that is declared by its URL and has no pin of its own.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Companion {
-    /// The URL as declared; a seed knows the file by it.
+    /// The URL as declared. A seed finds the file by it.
     pub url: String,
-    /// Where it is asked for, in order: mirrors, then the URL itself.
+    /// Where it is downloaded from, in order: mirrors, then the URL itself.
     pub sources: Vec<String>,
 }
 
@@ -120,13 +120,14 @@ pub struct Companion {
 pub struct Artifact<P = Pin> {
     /// The operator's name for it, unique in a configuration.
     pub name: String,
-    /// The version, for people: the pin decides.
+    /// The version, for people. The pin decides what is accepted.
     pub version: String,
     /// The architecture that its binaries must have.
     pub arch: Arch,
-    /// The digest of the artifact as downloaded; of an image that of the index or manifest that its reference names.
+    /// The digest of the artifact as downloaded. For an image: of the index or manifest that its reference names.
     pub pin: P,
-    /// `https://`, `http://` or `file://` URLs, tried in order; of an image `oci://REGISTRY/REPOSITORY@DIGEST`.
+    /// `https://`, `http://` or `file://` URLs, in the order in which they are tried. For an image:
+    /// `oci://REGISTRY/REPOSITORY@DIGEST`.
     pub sources: Vec<String>,
     /// How it is packed.
     pub format: Format,

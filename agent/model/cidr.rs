@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net};
 
-/// A range of IP addresses, such as `10.244.0.0/16` or `fd00:10::/56`, without bits behind its prefix.
+/// A range of IP addresses, such as `10.244.0.0/16` or `fd00:10::/56`. No bits are set behind its prefix.
 ///
 /// Two ranges of different families have no address in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub enum CidrError {
 }
 
 impl Cidr {
-    /// Reads a range as Go's `net.ParseCIDR` does, which ignores bits behind the prefix; `None` where the text is no
+    /// Reads a range as Go's `net.ParseCIDR` does: bits behind the prefix are ignored. `None` if the text is not a
     /// range.
     #[must_use]
     pub fn parse_lenient(text: &str) -> Option<Self> {
@@ -67,7 +67,7 @@ impl From<IpAddr> for Cidr {
 /// An address and a prefix length, as written. The address is read by std, which refuses leading zeros.
 fn parse_network(text: &str) -> Option<IpNet> {
     let (address, length) = text.split_once('/')?;
-    // Rust's numbers may have a sign, a prefix length may not.
+    // A number in Rust may have a sign, but a prefix length may not.
     if !length.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
@@ -75,7 +75,7 @@ fn parse_network(text: &str) -> Option<IpNet> {
     Some(unmap_ipv4(network))
 }
 
-/// An IPv4-mapped IPv6 range (`::ffff:a.b.c.d/96` and longer) as the IPv4 range that the kernel takes it for.
+/// Turns an IPv4-mapped IPv6 range (`::ffff:a.b.c.d/96` and longer) into the IPv4 range that the kernel uses for it.
 fn unmap_ipv4(network: IpNet) -> IpNet {
     let mapped = match network.addr() {
         IpAddr::V6(address) => address.to_ipv4_mapped(),

@@ -42,7 +42,7 @@ impl Sha256 {
         Self(<sha2::Sha256 as sha2::Digest>::digest(content).into())
     }
 
-    /// The first twelve digits, for people; never for comparing.
+    /// The first twelve digits, for people. Never compare them.
     #[must_use]
     pub fn short(&self) -> String {
         let mut hex = self.to_string();
@@ -51,7 +51,7 @@ impl Sha256 {
     }
 }
 
-/// What an operator pinned for a whole artifact (archive or raw file), as downloaded.
+/// The digest that an operator pinned for a whole artifact (archive or raw file), as downloaded.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Pin {
     /// SHA-256 of the artifact.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// A duration with the precision that somebody reading it can use: `0.4 ms`, `32 ms`, `4.2 s`, `12 min`,
-/// `3 h 12 min`, `5 d 4 h`.
+/// A duration with a precision that is useful to a reader: `0.4 ms`, `32 ms`, `4.2 s`, `12 min`, `3 h 12 min`, `5 d 4
+/// h`.
 #[must_use]
 pub fn format_duration(duration: Duration) -> String {
     let millis = duration.as_secs_f64() * 1e3;
@@ -26,7 +26,7 @@ pub fn format_duration(duration: Duration) -> String {
     }
 }
 
-/// With one decimal, where it is not zero.
+/// A number with one decimal, unless that is zero.
 fn format_tenths(number: f64) -> String {
     let number = format!("{number:.1}");
     number

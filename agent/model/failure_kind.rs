@@ -19,9 +19,9 @@ label_enum! {
         Truncated = "truncated",
         /// The throughput was below the minimum for a whole window.
         TooSlow = "too-slow",
-        /// An answer with this status, which is not the one asked for.
+        /// An answer with this status, which is not the requested file.
         Status(u16) = "http-status",
-        /// The server's certificate leads to no authority that is trusted here.
+        /// The server's certificate was not issued by an authority that is trusted here.
         TlsUnknownCa = "tls-unknown-ca",
         /// The server's certificate is not valid at this time.
         TlsExpired = "tls-expired",
@@ -51,7 +51,7 @@ label_enum! {
         ProxyAuth = "proxy-auth",
         /// The environment names a proxy that cannot be used.
         ProxySetting = "proxy-setting",
-        /// What a registry gave under the pinned digest is no image that can be used here.
+        /// The content under the pinned digest is not an image that can be used here.
         Image = "image",
         /// A signature is missing, or is not by the declared key over these bytes.
         Signature = "signature",
@@ -59,7 +59,7 @@ label_enum! {
         PinList = "pin-list",
         /// A checksum file does not hold the artifact's checksum.
         Checksum = "checksum",
-        /// The downloaded bytes cannot be kept on this node.
+        /// The downloaded bytes cannot be stored on this node.
         Spool = "spool",
         /// The archive is damaged, or not of its declared format.
         Archive = "archive",
@@ -81,7 +81,7 @@ label_enum! {
         MemberDigest = "member-digest",
         /// A layer of an image is neither a tar nor a file with a name.
         LayerNameless = "layer-nameless",
-        /// The node gives no thread.
+        /// The node cannot start a thread.
         Thread = "thread",
     }
 }

@@ -49,7 +49,7 @@ pub fn one_line(text: &str, max_bytes: usize) -> String {
     clip(&line, max_bytes).into_owned()
 }
 
-/// The beginning of a text: at most `max_bytes`, whole characters only, with `…` at the end where something was cut.
+/// The beginning of a text: at most `max_bytes`, only whole characters, with `…` at the end if something was cut.
 #[must_use]
 pub fn clip(text: &str, max_bytes: usize) -> Cow<'_, str> {
     if text.len() <= max_bytes {

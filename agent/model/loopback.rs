@@ -1,4 +1,4 @@
-//! Which addresses and hosts never leave this machine.
+//! Recognises addresses that never leave this machine.
 
 use std::net::IpAddr;
 

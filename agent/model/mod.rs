@@ -7,6 +7,7 @@ mod artifact;
 mod cidr;
 mod container_runtime;
 mod digest;
+mod download_outcome;
 mod drift;
 mod duration;
 mod failure_kind;
@@ -20,7 +21,6 @@ mod policy;
 mod reference;
 mod serde_as_text;
 mod snapshot;
-mod source;
 mod spelling;
 mod status;
 mod timestamp;
@@ -30,6 +30,7 @@ pub use artifact::{Arch, Artifact, Companion, Format, IfPresent, Member, Unknown
 pub use cidr::{Cidr, CidrError};
 pub use container_runtime::ContainerRuntime;
 pub use digest::{DigestError, Pin, Sha256};
+pub use download_outcome::{DownloadOutcome, SourceFailure};
 pub use drift::{Difference, DriftKind};
 pub use duration::format_duration;
 pub use failure_kind::FailureKind;
@@ -37,12 +38,11 @@ pub use foreign_text::{clip, escape_controls, escape_name, one_line};
 pub(crate) use label_enum::label_enum;
 pub use loopback::{has_loopback_host, is_loopback};
 pub use name::{FileMode, FileName, NameError, PluginName};
-pub use node_facts::NodeFacts;
+pub use node_facts::{NodeFacts, NodeObject};
 pub use observed::{FileState, FileType, ManagedDir, Owner, Regular};
 pub use policy::{DriftPolicy, ForeignConflists};
 pub use reference::{Reference, ReferenceError};
 pub use snapshot::{Check, CheckName, Effective, FileReport, Snapshot, Standing};
-pub use source::{DownloadOutcome, SourceFailure};
 pub use spelling::{nearest_word, spelling_distance};
 pub use status::{
     Agent, Candidate, Counters, Declared, DeclaredArtifact, Directory, DriftLog, DriftRecord,

@@ -1,4 +1,4 @@
-//! Names that become part of a path, checked once and safe from then on.
+//! Names that become part of a path. They are checked once, when they are parsed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -45,7 +45,7 @@ pub struct PluginName(FileName);
 pub struct FileMode(u32);
 
 impl FileName {
-    /// A name of our own making, such as `ledger.json`; not for input, it is not checked.
+    /// A fixed name of ours, such as `ledger.json`. It is not checked, so it must not come from input.
     #[must_use]
     pub(crate) fn fixed(name: &str) -> Self {
         debug_assert_eq!(name.parse::<Self>().as_ref().map(Self::as_str), Ok(name));
@@ -76,7 +76,7 @@ impl PluginName {
 impl FileMode {
     /// `rwxr-xr-x`: what every plugin binary gets.
     pub const PLUGIN: Self = Self(0o755);
-    /// `rw-------`: what CIS benchmarks want of a conflist, and what the ledger gets.
+    /// `rw-------`: what CIS benchmarks require for a conflist, and the mode of the ledger.
     pub const PRIVATE: Self = Self(0o600);
     /// `rw-r--r--`: for files that everybody may read.
     pub const PUBLIC: Self = Self(0o644);

@@ -1,4 +1,8 @@
-//! The facts about a node that come from the Kubernetes API and that a conflist may use.
+//! The Node object of the Kubernetes API, and the facts of it that a conflist can use.
+//!
+//! This is where `${node.podCIDR}` gets its value: [`NodeObject::into_facts`] takes `spec.podCIDR` from the object, and
+//! [`NodeFacts::named_facts`] gives it its name. The other `${node.…}` of the object are here as well. `kube` requests
+//! the object, `store` saves the facts, and `reconcile/conflist_facts.rs` adds them to the facts of a conflist.
 
 use std::collections::BTreeMap;
 
@@ -46,6 +50,75 @@ impl NodeFacts {
             .filter_map(|(name, value)| Some((name.to_owned(), value?)))
             .chain(named("node.labels.", &self.labels))
             .chain(named("node.annotations.", &self.annotations))
+    }
+}
+
+/// A Node object. All other fields are skipped.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+pub struct NodeObject {
+    #[serde(default)]
+    pub metadata: NodeMetadata,
+    #[serde(default)]
+    pub spec: NodeSpec,
+    #[serde(default)]
+    pub status: NodeStatus,
+}
+
+/// `metadata`.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+pub struct NodeMetadata {
+    #[serde(default)]
+    pub name: String,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+}
+
+/// `spec`.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeSpec {
+    #[serde(rename = "podCIDR")]
+    pod_cidr: Option<String>,
+    #[serde(rename = "podCIDRs", default)]
+    pod_cidrs: Vec<String>,
+    /// The taints with all their fields: a `test` in a JSON patch has to name all of them.
+    #[serde(default)]
+    pub taints: Vec<Value>,
+}
+
+/// `status`.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+pub struct NodeStatus {
+    /// The conditions of all writers.
+    #[serde(default)]
+    pub conditions: Vec<NodeCondition>,
+}
+
+/// A condition.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeCondition {
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `True`, `False` or `Unknown`.
+    pub status: String,
+    /// Since when the status has been the same.
+    pub last_transition_time: Option<String>,
+}
+
+impl NodeObject {
+    /// The values on which a conflist may depend. `node` is the name of the node.
+    #[must_use]
+    pub fn into_facts(self, node: String) -> NodeFacts {
+        NodeFacts {
+            node,
+            pod_cidr: self.spec.pod_cidr.filter(|cidr| !cidr.is_empty()),
+            pod_cidrs: self.spec.pod_cidrs,
+            labels: self.metadata.labels,
+            annotations: self.metadata.annotations,
+        }
     }
 }
 

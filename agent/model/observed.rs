@@ -49,6 +49,17 @@ pub enum FileState {
     Unreadable(String),
 }
 
+impl FileState {
+    /// The digest of the content, if this is a regular file.
+    #[must_use]
+    pub const fn digest(&self) -> Option<Sha256> {
+        match self {
+            Self::Regular(file) => Some(file.sha256),
+            _ => None,
+        }
+    }
+}
+
 impl std::fmt::Display for FileType {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

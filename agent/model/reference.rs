@@ -14,10 +14,10 @@ const LONGEST_TAG: usize = 128;
 const LONGEST_HOST: usize = 253;
 const LONGEST_LABEL: usize = 63;
 
-/// A content in a registry, named by its digest: `oci://HOST[:PORT]/REPOSITORY[:TAG]@sha256:HEX`.
+/// Content in a registry, named by its digest: `oci://HOST[:PORT]/REPOSITORY[:TAG]@sha256:HEX`.
 ///
-/// Names are those of the distribution project's `reference` package. The tag before a digest is for people and is
-/// ignored, as by `docker pull`: a digest names one content, a tag whatever was pushed last.
+/// The rules for names are those of the distribution project's `reference` package. As with `docker pull`, a tag before
+/// a digest is ignored: a digest names one content, but a tag can be moved.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Reference {
     registry: String,
@@ -25,13 +25,13 @@ pub struct Reference {
     digest: Pin,
 }
 
-/// Why a text is not a [`Reference`]. The messages never quote what could be a password.
+/// Why a text is not a [`Reference`]. The messages never quote a part that could be a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReferenceError {
     /// Another scheme, or none.
     #[error("an image's address begins with oci://; write oci://REGISTRY/REPOSITORY@sha256:DIGEST")]
     Scheme,
-    /// Something before an `@` in the place of the host.
+    /// A user name or password before the host.
     #[error(
         "the address holds a user name or password; take it out, and name a docker config.json under fetch.registryConfig"
     )]
@@ -42,7 +42,7 @@ pub enum ReferenceError {
     )]
     Host,
     /// The port is not a number from 1 to 65535.
-    #[error("the registry's port is not one; write a number from 1 to 65535")]
+    #[error("the registry's port is not a port number; write a number from 1 to 65535")]
     Port,
     /// Nothing between the host and the digest.
     #[error(
@@ -51,29 +51,29 @@ pub enum ReferenceError {
     NoRepository,
     /// A character that is not allowed in a repository's name.
     #[error(
-        "{0:?} cannot stand in a repository's name; it has lower-case letters, digits, and . _ __ or - between them"
+        "{0:?} is not allowed in a repository's name; use lower-case letters and digits, with . _ __ or - between them"
     )]
     Stranger(char),
     /// The characters are allowed, but not in this order.
     #[error(
         "a part of the repository's name is empty, or begins or ends with . _ or -, or has two of them together; \
-         check it for a slip"
+         correct it"
     )]
     Separators,
     /// Longer than a registry accepts.
     #[error(
-        "the repository's name is longer than {LONGEST_REPOSITORY} characters, which no registry takes"
+        "the repository's name is longer than {LONGEST_REPOSITORY} characters, which no registry accepts"
     )]
     TooLong,
     /// The tag has a character or a length that is not allowed.
     #[error(
-        "the tag before the digest is none: up to {LONGEST_TAG} letters, digits, . _ and -; it may be left out"
+        "the tag before the digest is not valid; use at most {LONGEST_TAG} letters, digits, . _ and -, or leave the tag out"
     )]
     Tag,
-    /// No digest. `0` is the image in the form that skopeo takes.
+    /// No digest. The field is the image in the form for skopeo.
     #[error(
-        "a tag can be moved to another image, so the digest is needed; write @ and what this prints behind the \
-         repository: skopeo inspect --format '{{{{.Digest}}}}' docker://{0}"
+        "a tag can be moved to another image, so the digest is needed; after the repository, write @ and what \
+         this prints: skopeo inspect --format '{{{{.Digest}}}}' docker://{0}"
     )]
     NotPinned(String),
     /// A digest of another kind.
@@ -134,7 +134,7 @@ impl FromStr for Reference {
         let rest = text.strip_prefix("oci://").ok_or(ReferenceError::Scheme)?;
         let Some((host, path)) = rest.split_once('/') else {
             let named = rest.split('@').next().unwrap_or_default();
-            // `oci://REPOSITORY@sha256:…` is more often meant than a user named so.
+            // `oci://REPOSITORY@sha256:…` is a more likely mistake than a user of that name.
             return Err(match rest[named.len()..].get(..8) {
                 Some("@sha256:" | "@sha512:") => ReferenceError::NoRepository,
                 Some(_) => ReferenceError::UserInfo,
@@ -174,7 +174,7 @@ impl FromStr for Reference {
     }
 }
 
-/// Without the tag, so that two references to the same content print the same text.
+/// The text without the tag, so that two references to the same content have the same text.
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -228,7 +228,7 @@ fn is_host(host: &str) -> bool {
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    // A name whose last part is a number is read as an IPv4 address by whoever makes a URL of it: 1.2 is 1.0.0.2.
+    // URL parsers read a name whose last part is a number as an IPv4 address: 1.2 is 1.0.0.2.
     let last = host.rsplit('.').next().unwrap_or_default();
     let numeric = last.bytes().all(|byte| byte.is_ascii_digit())
         || last
@@ -337,8 +337,8 @@ mod tests {
     fn a_tag_is_refused_with_the_command_that_resolves_it() {
         assert_eq!(
             error("oci://registry.example:5000/team/cni:v1.9.1").to_string(),
-            "a tag can be moved to another image, so the digest is needed; write @ and what this prints behind the \
-             repository: skopeo inspect --format '{{.Digest}}' docker://registry.example:5000/team/cni:v1.9.1"
+            "a tag can be moved to another image, so the digest is needed; after the repository, write @ and what \
+             this prints: skopeo inspect --format '{{.Digest}}' docker://registry.example:5000/team/cni:v1.9.1"
         );
         assert_eq!(
             error("oci://registry.example/cni"),

@@ -23,7 +23,7 @@ pub struct Status {
     pub declared: Declared,
     /// When the observation of the disk began from which this status was made.
     pub looked: Timestamp,
-    /// The same on the monotonic clock, since an answer must not be older than its request. `None` in a status
+    /// The same time on the monotonic clock, to check that an answer is not older than its request. `None` in a status
     /// that was read from another process.
     #[serde(skip)]
     pub began: Option<Instant>,
@@ -37,13 +37,13 @@ pub struct Status {
     pub snapshot: Snapshot,
     /// How changes are noticed.
     pub watch: WatchMode,
-    /// The configuration directory as the runtimes see it; `None` where no network is declared or it could not be
-    /// looked at.
+    /// The configuration directory as the runtimes see it; `None` if no network is declared or the directory could not
+    /// be observed.
     pub directory: Option<Directory>,
     /// How requests to the Kubernetes API end; `None` if nothing is declared that needs it.
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     pub kubernetes: Option<ApiUse>,
-    /// The result of the last download of each artifact. Artifacts that were not needed are not listed.
+    /// The result of the last download of each artifact that had to be downloaded.
     #[serde(skip_deserializing)]
     pub downloads: Vec<DownloadOutcome>,
     /// The last failures of the agent's own work, newest first, a bounded number.

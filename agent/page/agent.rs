@@ -3,9 +3,9 @@
 use maud::{Markup, html};
 
 use super::elements::{code, section, time};
-use crate::view::AgentFacts;
+use crate::view::AgentView;
 
-pub(super) fn render_agent(agent: &AgentFacts) -> Markup {
+pub(super) fn render_agent(agent: &AgentView) -> Markup {
     let facts = [
         ("Last check", time(&agent.observed)),
         ("All files read", render_verified(agent)),
@@ -33,7 +33,7 @@ pub(super) fn render_agent(agent: &AgentFacts) -> Markup {
     section("agent", "Agent", &list)
 }
 
-fn render_verified(agent: &AgentFacts) -> Markup {
+fn render_verified(agent: &AgentView) -> Markup {
     html! {
         @if let Some(at) = &agent.verified { (time(at)) ", again every " (agent.resync) } @else {
             "not yet, then every " (agent.resync)

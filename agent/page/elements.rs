@@ -45,7 +45,7 @@ fn shape(tone: Tone, radius: &str, path: &str) -> Markup {
     }
 }
 
-/// `10-pods.conflist` in the type for names.
+/// A name, such as `10-pods.conflist`, as code.
 pub(super) fn code(text: &str) -> Markup {
     html! { code { (text) } }
 }

@@ -4,10 +4,10 @@ use maud::{Markup, html};
 
 use super::elements::{class_of, code, digest, mark, section};
 use crate::model::Sha256;
-use crate::view::{AgentFacts, FileDigests, FileRow};
+use crate::view::{AgentView, FileDigests, FileRow};
 
 /// The table of files.
-pub(super) fn render_files(files: &[FileRow], agent: &AgentFacts) -> Markup {
+pub(super) fn render_files(files: &[FileRow], agent: &AgentView) -> Markup {
     if files.is_empty() {
         let note = html! { p.note { "No file is declared." } };
         return section("files", "Files", &note);

@@ -31,7 +31,7 @@ const HEAD: &str = r#"<meta charset="utf-8"/>
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:"/>
 "#;
 
-/// The same for programs.
+/// The endpoints with the same content for programs.
 const OTHER_ENDPOINTS: [(&str, &str); 5] = [
     ("/status", "all of this as JSON"),
     ("/drift", "the whole drift log"),

@@ -1,4 +1,4 @@
-//! What the container runtimes make of the configuration directory.
+//! What the container runtimes take from the configuration directory.
 
 use maud::{Markup, html};
 

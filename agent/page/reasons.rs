@@ -1,11 +1,11 @@
-//! The checks: all that is wrong and all that is odd, what can be done about it, and a line with all of them.
+//! The checks: everything that is wrong, every warning, what can be done about it, and a line with all checks.
 
 use maud::{Markup, html};
 
 use super::elements::{class_of, mark, section, text_with_code};
 use crate::view::CheckRow;
 
-/// What is wrong, check by check, and what is odd.
+/// All failures and warnings, check by check.
 pub(super) fn render_reasons(checks: &[CheckRow]) -> Markup {
     let failed: Vec<&CheckRow> = with_lines(checks, |check| &check.failures);
     let odd: Vec<&CheckRow> = with_lines(checks, |check| &check.warnings);

@@ -157,7 +157,7 @@ fn an_unknown_digest_asks_for_the_artifact_and_for_nothing_else() {
         ..DiskState::default()
     };
     let plan = plan(&desired, &observed);
-    assert_eq!(plan.fetches().collect::<Vec<_>>(), ["set"]);
+    assert_eq!(plan.artifacts_to_fetch().collect::<Vec<_>>(), ["set"]);
     assert_eq!(kinds(&plan), ["fetch"]);
     let Step::Fetch { pending, .. } = &plan.steps[0] else {
         panic!("no fetch");

@@ -14,7 +14,7 @@ use crate::host::{Host, HostError};
 /// How long a peer may take to accept or answer.
 const GATE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Why a gate does not hold, naming it.
+/// Why a gate is closed. The message names the gate.
 #[derive(Debug, thiserror::Error)]
 pub enum GateError {
     /// The file does not exist.
@@ -23,7 +23,7 @@ pub enum GateError {
         /// The path, `--host-root` included.
         path: PathBuf,
     },
-    /// The kernel would not say whether the file exists.
+    /// The file cannot be checked.
     #[error(transparent)]
     File(#[from] HostError),
     /// Nobody accepts connections at the address.
@@ -61,7 +61,7 @@ pub enum GateError {
 /// Checks one gate, once. Takes at most [`GATE_TIMEOUT`].
 ///
 /// # Errors
-/// When the gate does not hold, with the reason.
+/// When the gate is closed, with the reason.
 pub async fn check_gate(
     gate: &Gate,
     host: &Host,

@@ -1,7 +1,7 @@
 //! Questions to the outside that change nothing: gates, and the VERSION answers of plugins.
 
 mod gates;
-mod version;
+mod plugin_version;
 
 pub use gates::{GateError, check_gate};
-pub use version::{VersionAnswer, VersionError, ask_version};
+pub use plugin_version::{VersionAnswer, VersionError, ask_version};

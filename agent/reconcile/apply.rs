@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use super::context::Context;
 use super::error::ReconcileError;
-use super::network::{ASIDE, RenderedConflist};
-use super::observe::ObservedState;
+use super::observed_network::{ASIDE, RenderedConflist};
+use super::observer::ObservedState;
 use super::state_lock::StateLock;
 use crate::config::NetworkSettings;
 use crate::host::{Dir, HostError, Sealed};
 use crate::model::{FileMode, FileName, FileState, ManagedDir, PluginName, Regular, Sha256};
 use crate::plan::Step;
-use crate::store::{PluginOrigin, StoreError, Trust};
+use crate::store::{BlobProof, PluginOrigin, StoreError};
 
 /// The mode of a bin or configuration directory that does not exist yet.
 const DIRECTORY_MODE: u32 = 0o755;
@@ -58,8 +58,22 @@ impl StepApplier {
         let mut sound = true;
         self.state.set_names_durable(false);
         for step in steps {
-            match self.apply_plugin_step(&bin, &step, &mut staged) {
-                Ok(()) => self.applied.push(step),
+            let applied = match &step {
+                Step::Place { plugin, sha256, .. } => {
+                    self.place_plugin(&bin, plugin, *sha256, staged.remove(plugin))
+                }
+                Step::FixPlugin { plugin, .. } => {
+                    let owner = self.context().host.owner();
+                    let fixed = bin.set_mode_owner(plugin.file(), FileMode::PLUGIN, owner);
+                    fixed.map_err(StoreError::from)
+                }
+                _ => continue,
+            };
+            match applied {
+                Ok(()) => {
+                    self.note_plugin_step(&step);
+                    self.applied.push(step);
+                }
                 // The blob has become corrupt or disappeared since it was observed.
                 Err(StoreError::Missing { .. } | StoreError::Corrupt { .. }) => {
                     tracing::warn!("a stored copy is damaged; its artifact is fetched again");
@@ -118,7 +132,7 @@ impl StepApplier {
     }
 
     /// If the bin directory is on another mount, copies the whole set to it before the first file becomes visible. A
-    /// blob that is missing or corrupt is skipped here; [`Self::apply_plugin_step`] then reports it.
+    /// blob that is missing or corrupt is skipped here; [`Self::place_plugin`] then reports it.
     fn stage_set(
         &self,
         bin: &Dir,
@@ -142,50 +156,19 @@ impl StepApplier {
         Ok(staged)
     }
 
-    fn apply_plugin_step(
-        &mut self,
-        bin: &Dir,
-        step: &Step,
-        staged: &mut BTreeMap<PluginName, Sealed>,
-    ) -> Result<(), StoreError> {
-        let (plugin, sha256, size) = match step {
-            Step::Place { plugin, sha256, .. } => {
-                match staged.remove(plugin) {
-                    Some(sealed) => sealed.publish(bin, plugin.file())?,
-                    None => self.place_plugin(bin, plugin, *sha256)?,
-                }
-                tracing::debug!(plugin = plugin.as_str(), sha256 = sha256.short(), "placed");
-                (plugin, *sha256, 0)
-            }
-            Step::FixPlugin { plugin, .. } => {
-                bin.set_mode_owner(plugin.file(), FileMode::PLUGIN, self.context().host.owner())?;
-                tracing::debug!(plugin = plugin.as_str(), "mode and owner set");
-                let Some(FileState::Regular(file)) = self.observed.disk.plugins.get(plugin) else {
-                    return Ok(());
-                };
-                (plugin, file.sha256, file.size)
-            }
-            _ => return Ok(()),
-        };
-        // The rest of this pass uses this state only to decide whether the conflist may be written. The report is made
-        // from a new observation.
-        let state = FileState::Regular(Regular {
-            sha256,
-            size,
-            mode: FileMode::PLUGIN.bits(),
-            owner: self.context().host.owner(),
-        });
-        self.observed.disk.plugins.insert(plugin.clone(), state);
-        Ok(())
-    }
-
+    /// Renames the best copy of a plugin into place: the staged one, a proven spare, a copy of the blob, or the blob
+    /// itself.
     fn place_plugin(
         &self,
         bin: &Dir,
         plugin: &PluginName,
         sha256: Sha256,
+        staged: Option<Sealed>,
     ) -> Result<(), StoreError> {
         let store = &self.state.store;
+        if let Some(staged) = staged {
+            return Ok(staged.publish(bin, plugin.file())?);
+        }
         if let Some(proven) = self.state.proven_spares().remove(&sha256)
             && store.place_spare(&sha256, &proven, bin, plugin.file())?
         {
@@ -208,13 +191,37 @@ impl StepApplier {
             }
         }
         // A blob that was restored just now, from a spare or a copy, was not hashed yet, whatever was proven before.
-        let trust = match self.proven.contains(&sha256) && is_there {
-            true => Trust::Proven,
-            false => Trust::Unproven,
+        let proof = match self.proven.contains(&sha256) && is_there {
+            true => BlobProof::Proven,
+            false => BlobProof::Unproven,
         };
-        store
-            .place_blob(&sha256, bin, plugin.file(), trust)
-            .map(drop)
+        store.place_blob(&sha256, bin, plugin.file(), proof)
+    }
+
+    /// Notes what a step made of a plugin. The rest of this pass uses this only to decide whether the conflist may be
+    /// written. The report is made from a new observation.
+    fn note_plugin_step(&mut self, step: &Step) {
+        let (plugin, sha256, size) = match step {
+            Step::Place { plugin, sha256, .. } => {
+                tracing::debug!(plugin = plugin.as_str(), sha256 = sha256.short(), "placed");
+                (plugin, *sha256, 0)
+            }
+            Step::FixPlugin { plugin, .. } => {
+                tracing::debug!(plugin = plugin.as_str(), "mode and owner set");
+                let Some(FileState::Regular(file)) = self.observed.disk.plugins.get(plugin) else {
+                    return;
+                };
+                (plugin, file.sha256, file.size)
+            }
+            _ => return,
+        };
+        let state = FileState::Regular(Regular {
+            sha256,
+            size,
+            mode: FileMode::PLUGIN.bits(),
+            owner: self.context().host.owner(),
+        });
+        self.observed.disk.plugins.insert(plugin.clone(), state);
     }
 
     /// Makes a blob again from one of our plugins that has that content. The ledger says what each plugin should be.
@@ -251,7 +258,7 @@ impl StepApplier {
             .steps
             .iter()
             .filter(|step| {
-                step.on_conflist()
+                step.changed_conflist()
                     .is_some_and(|name| !self.is_in_backoff(ManagedDir::Conf, name))
             })
             .cloned()

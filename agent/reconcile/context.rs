@@ -3,29 +3,29 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::conflist_facts::default_node_name;
 use super::error::ReconcileError;
-use super::facts::default_node_name;
 use super::known_node::KnownNode;
 use crate::config::{NetworkSettings, Settings};
 use crate::host::{Dir, Host, HostError};
-use crate::model::{ManagedDir, NodeFacts};
+use crate::model::{FileName, ManagedDir, NodeFacts};
 use crate::retry::Spread;
 use crate::store::{Ledger, ManagedDirs, read_saved_node};
 
-/// A declaration, a host and a node. It never changes; another declaration makes another context.
+/// The settings, the host and the node. A context never changes: other settings make another context.
 #[derive(Debug, Clone)]
 pub struct Context {
     pub(super) settings: Arc<Settings>,
     pub(super) host: Host,
     /// The name that was given on the command line.
     pub(super) given_node_name: Option<String>,
-    /// What the Kubernetes API said of the node; whoever asks the API fills it.
+    /// What the Kubernetes API answered about the node. The daemon's node query fills it.
     pub(super) node: KnownNode,
     pub(super) spread: Arc<Spread>,
 }
 
 impl Context {
-    /// Brings a declaration and a node together; touches nothing.
+    /// Makes a context. Reads only the machine's name.
     #[must_use]
     pub fn new(settings: Settings, host: Host, node_name: Option<String>) -> Self {
         let name = node_name.clone().or_else(default_node_name);
@@ -40,31 +40,37 @@ impl Context {
         }
     }
 
-    /// The same with what is known of the node.
+    /// The same context with what is known of the node.
     #[must_use]
     pub fn with_node(self, node: KnownNode) -> Self {
         Self { node, ..self }
     }
 
-    /// What is declared.
+    /// The settings in force.
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// What is declared, shared.
+    /// A shared handle to the settings in force.
     #[must_use]
     pub fn settings_shared(&self) -> Arc<Settings> {
         Arc::clone(&self.settings)
     }
 
-    /// The bin and the configuration directory as people see them, the host root in front.
+    /// The paths of the bin and the configuration directory as people see them: with the host root in front.
     #[must_use]
     pub fn shown_dirs(&self) -> (PathBuf, PathBuf) {
         (
             self.shown_dir(ManagedDir::Bin),
             self.shown_dir(ManagedDir::Conf),
         )
+    }
+
+    /// The path of a file as people see it: with the host root in front.
+    #[must_use]
+    pub fn shown_path(&self, dir: ManagedDir, name: &FileName) -> PathBuf {
+        self.shown_dir(dir).join(name.as_str())
     }
 
     pub(super) fn shown_dir(&self, dir: ManagedDir) -> PathBuf {
@@ -75,19 +81,19 @@ impl Context {
         })
     }
 
-    /// The state directory as people see it, the host root in front.
+    /// The path of the state directory as people see it: with the host root in front.
     #[must_use]
     pub fn shown_state_dir(&self) -> PathBuf {
         self.host.display_path(&self.settings.paths.state_dir)
     }
 
-    /// The node's name: the given one, else the machine's.
+    /// The node's name: the one from the command line, or the machine's.
     #[must_use]
     pub fn node_name(&self) -> Option<String> {
         self.given_node_name.clone().or_else(default_node_name)
     }
 
-    /// What spreads this node's requests among those of its cluster.
+    /// Spreads this node's requests, so that the nodes of a cluster do not send them all at once.
     #[must_use]
     pub fn spread(&self) -> &Spread {
         &self.spread
@@ -100,10 +106,11 @@ impl Context {
         network.is_some_and(NetworkSettings::needs_node_object)
     }
 
-    /// What is known of the node: what the API answered, else what an earlier run wrote down. Blocks.
+    /// The facts of the node: from the API's answer, or from the state directory if the API has not answered yet.
+    /// Blocks.
     ///
     /// # Errors
-    /// When what was written down cannot be read.
+    /// When the saved facts cannot be read.
     pub(super) fn node_facts(&self) -> Result<Option<NodeFacts>, ReconcileError> {
         if !self.needs_node_facts() {
             return Ok(None);
@@ -117,7 +124,7 @@ impl Context {
         Ok(self.node.facts())
     }
 
-    /// The declared directories, as the ledger remembers them.
+    /// The declared directories, in the form that the ledger keeps.
     pub(super) fn managed_dirs(&self) -> ManagedDirs {
         let paths = &self.settings.paths;
         ManagedDirs {
@@ -126,7 +133,8 @@ impl Context {
         }
     }
 
-    /// Refuses a ledger whose files lie elsewhere: by name alone it would claim what is not ours, and forget what is.
+    /// Refuses a ledger whose files are in other directories. The ledger knows files by name only, so it would claim
+    /// files that are not ours and lose those that are.
     pub(super) fn check_dirs_of(&self, ledger: &Ledger) -> Result<(), ReconcileError> {
         match ledger.dirs_other_than(&self.managed_dirs()) {
             Some(was) => Err(ReconcileError::Moved {

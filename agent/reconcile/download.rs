@@ -1,21 +1,22 @@
 //! Artifacts into the store: learn the pin, download, verify the digest, take out the wanted plugins.
 
-use std::io::{self, Write as _};
+use std::io;
+use std::panic::resume_unwind;
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::channel;
 use std::thread;
 
 use super::error::{ReconcileError, run_blocking};
-use super::observe::{Observer, ledger_key};
+use super::observer::{Observer, ledger_key};
 use super::state_lock::StateLock;
 use crate::fetch::{
-    self, DownloadProgress, FetchError, FetchedArtifact, FetchedContent, LocalFiles, MemberSink,
+    self, ArchiveError, DownloadProgress, FetchError, FetchReceipt, FetchedArtifact, LocalFiles,
     ResolvedPin, UnpackLimits,
 };
-use crate::host::{HostError, SpoolFile, Temp};
-use crate::model::{Artifact, FailureKind, Member, Pin, Sha256, SourceFailure};
+use crate::host::{HostError, Sealed, SpoolFile, Temp};
+use crate::model::{Artifact, FailureKind, FileMode, Member, Pin, SourceFailure};
 use crate::retry::RoundsPolicy;
-use crate::store::{LearnedPin, MeasuredFile, Store};
+use crate::store::{LearnedPin, MeasuredFile};
 use crate::trust::{DeclaredPin, PinDeclaration};
 
 /// What an artifact was found to hold: the ledger's key of each member, and what it is.
@@ -34,17 +35,17 @@ impl DownloadObserver for () {
     }
 }
 
-/// How to download.
-pub struct DownloadOptions<'a> {
+/// How to install.
+pub struct InstallOptions<'a> {
     /// Whether everything but seeds and `file://` sources is left alone.
     pub offline: bool,
     /// Who watches.
     pub progress: &'a dyn DownloadObserver,
 }
 
-/// An artifact that was downloaded and proven.
+/// What people are told of an artifact that was downloaded and verified.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct DownloadedArtifact {
+pub struct DownloadReport {
     /// The artifact, by the operator's name.
     pub artifact: String,
     /// Its version.
@@ -62,8 +63,8 @@ pub struct DownloadedArtifact {
 /// An artifact whose plugins are in the store by now.
 #[derive(Debug)]
 pub struct StoredArtifact {
-    /// What was downloaded.
-    pub fetched: DownloadedArtifact,
+    /// Where it came from.
+    pub report: DownloadReport,
     pub(super) pin: Pin,
     pub(super) measured: Measured,
 }
@@ -78,58 +79,116 @@ pub struct StoredArtifact {
 pub(super) async fn download_artifact(
     state: &Arc<StateLock>,
     declared: &Artifact<DeclaredPin>,
-    options: &DownloadOptions<'_>,
+    options: &InstallOptions<'_>,
 ) -> Result<Option<StoredArtifact>, ReconcileError> {
-    let mut tried = Vec::new();
-    let artifact = match state.observer.resolve_known_pin(declared) {
-        Some(artifact) => artifact,
-        None => {
-            let artifact;
-            (artifact, tried) = learn_pin(state, declared, options.offline).await?;
-            let observed = state.observer.observe().await?;
-            if !observed.plan.fetches().any(|name| name == artifact.name) {
-                return Ok(None);
-            }
-            artifact
-        }
+    let Some((artifact, tried)) = resolve_artifact(state, declared, options.offline).await? else {
+        return Ok(None);
     };
+    require_source(&artifact, state, options.offline)?;
     let downloaded = {
         let progress = options.progress.downloading(&artifact);
-        download_verified(&artifact, state, options.offline, &*progress).await
+        let options = source_options(&state.observer, options.offline, &*progress);
+        let spool = || {
+            let spool = state.store.temp_dir().create_spool();
+            spool.map_err(|error| error.source)
+        };
+        fetch::download(&artifact, &options, &spool).await
     };
-    let FetchedArtifact { content, receipt } = match downloaded {
-        Err(error) if error.kind() == FailureKind::Digest => {
-            let (state, declared) = (Arc::clone(state), declared.clone());
-            run_blocking(move || state.forget_wrong_pin(&declared)).await?;
-            return Err(error);
-        }
-        other => other?,
+    let (fetched, receipt) = match downloaded {
+        Ok(downloaded) => downloaded,
+        Err(error) => return Err(handle_fetch_error(error, state, declared).await),
     };
-    tried.extend(receipt.failed_sources.iter().map(SourceFailure::from));
-    let fetched = DownloadedArtifact {
-        artifact: artifact.name.clone(),
-        version: artifact.version.clone(),
-        bytes: receipt.bytes,
-        source: receipt.source,
-        pin: artifact.pin.to_string(),
-        tried,
-    };
-    tracing::info!(
-        artifact = fetched.artifact,
-        version = fetched.version,
-        bytes = fetched.bytes,
-        source = fetched.source,
-        pin = fetched.pin,
-        "downloaded and verified"
-    );
+    let report = DownloadReport::new(&artifact, receipt, tried);
     let (pin, state) = (artifact.pin, Arc::clone(state));
-    let measured =
-        run_blocking(move || unpack_into_store(&artifact, content, &state.store)).await?;
+    let measured = run_blocking(move || unpack_into_store(&artifact, fetched, &state)).await?;
     Ok(Some(StoredArtifact {
-        fetched,
+        report,
         pin,
         measured,
     }))
+}
+
+impl DownloadReport {
+    /// Also logs it. `tried` is who was asked for the digest in vain.
+    fn new(artifact: &Artifact, receipt: FetchReceipt, mut tried: Vec<SourceFailure>) -> Self {
+        tried.extend(receipt.failed_sources.iter().map(SourceFailure::from));
+        let report = Self {
+            artifact: artifact.name.clone(),
+            version: artifact.version.clone(),
+            bytes: receipt.bytes,
+            source: receipt.source,
+            pin: artifact.pin.to_string(),
+            tried,
+        };
+        tracing::info!(
+            artifact = report.artifact,
+            version = report.version,
+            bytes = report.bytes,
+            source = report.source,
+            pin = report.pin,
+            "downloaded and verified"
+        );
+        report
+    }
+}
+
+/// The artifact with its digest, and who was asked for it in vain; `None` where the digest was learned just now and
+/// what is here already has it.
+async fn resolve_artifact(
+    state: &Arc<StateLock>,
+    declared: &Artifact<DeclaredPin>,
+    offline: bool,
+) -> Result<Option<(Artifact, Vec<SourceFailure>)>, ReconcileError> {
+    if let Some(artifact) = state.observer.resolve_known_pin(declared) {
+        return Ok(Some((artifact, Vec::new())));
+    }
+    let (artifact, tried) = learn_pin(state, declared, offline).await?;
+    let observed = state.observer.observe().await?;
+    let is_missing = observed
+        .plan
+        .artifacts_to_fetch()
+        .any(|name| name == artifact.name);
+    Ok(is_missing.then_some((artifact, tried)))
+}
+
+/// Refuses a download without the network that has no local source.
+fn require_source(
+    artifact: &Artifact,
+    state: &StateLock,
+    offline: bool,
+) -> Result<(), ReconcileError> {
+    let is_local = |source: &String| source.starts_with("file://");
+    let has_seeds = !state.context().settings.seeds.is_empty();
+    if !offline || has_seeds || artifact.sources.iter().any(is_local) {
+        return Ok(());
+    }
+    Err(ReconcileError::Offline {
+        artifact: artifact.name.clone(),
+        version: artifact.version.clone(),
+    })
+}
+
+/// Forgets a learned digest that no source has, and names the directory that cannot keep the bytes. Returns the error
+/// to report.
+async fn handle_fetch_error(
+    error: FetchError,
+    state: &Arc<StateLock>,
+    declared: &Artifact<DeclaredPin>,
+) -> ReconcileError {
+    if error.kind() == FailureKind::Digest {
+        let (state, declared) = (Arc::clone(state), declared.clone());
+        let forgotten = run_blocking(move || state.forget_wrong_pin(&declared)).await;
+        if let Err(error) = forgotten {
+            return error;
+        }
+    }
+    match error {
+        FetchError::Spool { source, .. } => {
+            let temps = state.store.temp_dir();
+            HostError::new("keep the download in", temps.path(), source).into()
+        }
+        error => error.into(),
+    }
 }
 
 /// Asks for the digest of an artifact and writes it down. Returns the artifact with it, and who was asked in vain.
@@ -138,7 +197,7 @@ async fn learn_pin(
     declared: &Artifact<DeclaredPin>,
     offline: bool,
 ) -> Result<(Artifact, Vec<SourceFailure>), ReconcileError> {
-    let options = fetch_options(&state.observer, offline, &());
+    let options = source_options(&state.observer, offline, &());
     let ResolvedPin {
         pin,
         failed_sources,
@@ -160,12 +219,12 @@ async fn learn_pin(
 }
 
 /// What asking sources takes, as it is declared.
-fn fetch_options<'a>(
+fn source_options<'a>(
     observer: &'a Observer,
     offline: bool,
     progress: &'a dyn DownloadProgress,
-) -> fetch::FetchOptions<'a> {
-    fetch::FetchOptions {
+) -> fetch::SourceOptions<'a> {
+    fetch::SourceOptions {
         settings: &observer.context.settings.fetch,
         seeds: &observer.context.settings.seeds,
         offline,
@@ -178,145 +237,61 @@ fn fetch_options<'a>(
     }
 }
 
-/// Downloads one artifact into an unlinked file of the state directory and proves its pin.
-///
-/// # Errors
-/// When no source gives the pinned bytes, or they cannot be kept.
-async fn download_verified(
-    artifact: &Artifact,
-    state: &StateLock,
-    offline: bool,
-    progress: &dyn DownloadProgress,
-) -> Result<FetchedArtifact<SpoolFile>, ReconcileError> {
-    let settings = &state.context().settings;
-    let is_local = |source: &String| source.starts_with("file://");
-    if offline && settings.seeds.is_empty() && !artifact.sources.iter().any(is_local) {
-        return Err(ReconcileError::Offline {
-            artifact: artifact.name.clone(),
-            version: artifact.version.clone(),
-        });
-    }
-    let options = fetch_options(&state.observer, offline, progress);
-    let temps = state.store.temp_dir();
-    let spool = || temps.create_spool().map_err(|error| error.source);
-    match fetch::download(artifact, &options, &spool).await {
-        Ok(fetched) => Ok(fetched),
-        // Only here it is known where the nameless file lies.
-        Err(FetchError::Spool { source, .. }) => {
-            Err(HostError::new("keep the download in", temps.path(), source).into())
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
 /// Takes the wanted members of a verified artifact into the store. Blocks.
 ///
-/// Waiting for the disk goes on beside unpacking: it would double the time otherwise.
+/// Waiting for the disk goes on beside unpacking: it would double the time otherwise. The store gets the members only
+/// once all of them were read, since an archive may turn out to be damaged at its end.
 ///
 /// # Errors
-/// When the archive is not what it should be, or the disk takes no more; blobs that were taken until
-/// then are nobody's, and go with the next prune.
+/// When the archive is not what it should be, or the disk takes no more; nothing is in the store then.
 fn unpack_into_store(
     artifact: &Artifact,
-    content: FetchedContent<SpoolFile>,
-    store: &Store,
+    fetched: FetchedArtifact<SpoolFile>,
+    state: &StateLock,
 ) -> Result<Measured, ReconcileError> {
+    let (temps, owner) = (state.store.temp_dir(), state.context().host.owner());
     let (complete, arriving) = channel::<Temp>();
-    let mut sink = BlobSink {
-        artifact,
-        store,
-        complete,
-        open: None,
-        measured: Vec::new(),
-        refused: None,
+    let seal_all = move || -> Result<Vec<Sealed>, HostError> {
+        let temps = arriving.into_iter();
+        temps
+            .map(|temp| temp.seal(FileMode::PLUGIN, owner))
+            .collect()
     };
-    thread::scope(|scope| {
+    let mut measured = Measured::new();
+    let (read, sealed) = thread::scope(|scope| {
         let sealing = thread::Builder::new()
             .name("seal".to_owned())
-            .spawn_scoped(scope, || {
-                arriving
-                    .into_iter()
-                    .try_for_each(|temp| store.insert_blob(temp).map(drop))
-            })
-            .map_err(|error| {
-                HostError::new("start a thread for", store.temp_dir().path(), error)
-            })?;
-        let read = fetch::read_members(content, artifact, &UnpackLimits::default(), &mut sink);
-        let BlobSink {
-            complete,
-            measured,
-            refused,
-            ..
-        } = sink;
+            .spawn_scoped(scope, seal_all)
+            .map_err(|error| HostError::new("start a thread for", temps.path(), error))?;
+        let new_file = || temps.create_temp().map_err(|error| error.source);
+        let keep = |plugins: &[&Member], temp: Temp| {
+            let (sha256, size) = (temp.sha256(), temp.size());
+            let mut keys: Vec<&str> = plugins.iter().map(|it| ledger_key(artifact, it)).collect();
+            keys.dedup();
+            let keys = keys.into_iter().map(str::to_owned);
+            measured.extend(keys.map(|key| (key, MeasuredFile { sha256, size })));
+            // The other end is only gone when it failed, and then has the reason.
+            let sent = complete.send(temp);
+            sent.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+            Ok(sha256)
+        };
+        let limits = UnpackLimits::default();
+        let read = fetch::read_members(fetched, artifact, &limits, new_file, keep);
         // With nothing more to come, the other thread ends.
         drop(complete);
-        sealing
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        // The sink's own error says more than its passage through the archive reader.
-        if let Some(error) = refused {
-            return Err(error.into());
-        }
-        read.map_err(|source| ReconcileError::Archive {
+        let sealed = sealing.join();
+        Ok::<_, HostError>((read, sealed.unwrap_or_else(|panic| resume_unwind(panic))))
+    })?;
+    let sealed = sealed?;
+    read.map_err(|error| match error {
+        ArchiveError::Sink { source, .. } => HostError::new("write", temps.path(), source).into(),
+        source => ReconcileError::Archive {
             artifact: artifact.name.clone(),
             source,
-        })?;
-        Ok(measured)
-    })
-}
-
-/// Writes each member to a temp beside the store, and hands it on to be made durable there.
-struct BlobSink<'a> {
-    artifact: &'a Artifact,
-    store: &'a Store,
-    complete: Sender<Temp>,
-    open: Option<(Vec<String>, Temp)>,
-    measured: Measured,
-    refused: Option<HostError>,
-}
-
-impl BlobSink<'_> {
-    fn refuse(&mut self, error: HostError) -> io::Error {
-        let kind = error.source.kind();
-        self.refused = Some(error);
-        kind.into()
+        },
+    })?;
+    for blob in sealed {
+        state.store.insert_blob(blob)?;
     }
-}
-
-impl MemberSink for BlobSink<'_> {
-    fn begin(&mut self, plugins: &[&Member], _size: u64) -> io::Result<()> {
-        let mut keys: Vec<String> = plugins
-            .iter()
-            .map(|member| ledger_key(self.artifact, member).to_owned())
-            .collect();
-        keys.dedup();
-        let temp = self.store.temp_dir().create_temp();
-        self.open = Some((keys, temp.map_err(|error| self.refuse(error))?));
-        Ok(())
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let Some((_, temp)) = &mut self.open else {
-            return Err(io::ErrorKind::NotFound.into());
-        };
-        let written = temp.write_all(bytes);
-        let path = temp.path();
-        written.map_err(|error| self.refuse(HostError::new("write", path, error)))
-    }
-
-    fn end(&mut self) -> io::Result<Sha256> {
-        let Some((keys, temp)) = self.open.take() else {
-            return Err(io::ErrorKind::NotFound.into());
-        };
-        let (sha256, size) = (temp.sha256(), temp.size());
-        // The other end is only gone when it failed, and then has the reason.
-        self.complete
-            .send(temp)
-            .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
-        let measures = keys
-            .into_iter()
-            .map(|key| (key, MeasuredFile { sha256, size }));
-        self.measured.extend(measures);
-        Ok(sha256)
-    }
+    Ok(measured)
 }

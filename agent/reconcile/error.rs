@@ -6,19 +6,19 @@ use crate::host::HostError;
 use crate::model::{FailureKind, SourceFailure};
 use crate::store::{ManagedDirs, StoreError};
 
-/// What stopped a pass before the node was as declared. What was right before still is.
+/// Why a pass stopped before the node was as declared. Files that were right before still are.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
-    /// The file system refused.
+    /// A file operation failed.
     #[error(transparent)]
     Host(#[from] HostError),
-    /// The state directory refused.
+    /// An operation in the state directory failed.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// No source gave the pinned bytes.
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    /// The bytes are the pinned ones, and not what they should be.
+    /// The artifact has the pinned digest, but it cannot be unpacked.
     #[error("{artifact}: {source}")]
     Archive {
         /// The artifact, by the operator's name.
@@ -39,13 +39,13 @@ pub enum ReconcileError {
         /// Where the files are.
         was: ManagedDirs,
     },
-    /// The conflist asks for facts that are not known.
+    /// The conflist uses facts that are not known.
     #[error("network.conflist: {0}")]
     Render(#[from] RenderError),
-    /// A runtime would not take the conflist, or no pod would get a network from it.
+    /// A runtime would refuse the conflist, or pods would get no network from it.
     #[error("network.conflist has {} mistakes", .0.len())]
     Conflist(Vec<Finding>),
-    /// Something has to be fetched and the network is not to be used.
+    /// An artifact has to be downloaded, but `--offline` forbids it.
     #[error(
         "{artifact} {version} is neither in place nor in the store, and --offline leaves no source for it; \
          run once without --offline, or name a seed that cni-keeper bundle made (--seed DIR)"
@@ -56,11 +56,13 @@ pub enum ReconcileError {
         /// Its version.
         version: String,
     },
-    /// A thread of ours ended without its result.
+    /// A worker thread ended without a result.
     #[error("internal: a worker ended early: {0}")]
     Worker(#[from] tokio::task::JoinError),
-    /// SIGTERM or SIGINT came.
-    #[error("stopped by a signal; what is in place is whole, run it again to go on")]
+    /// The process received SIGTERM or SIGINT.
+    #[error(
+        "stopped by a signal; every file in place is complete; run the command again to continue"
+    )]
     Stopped,
 }
 
@@ -75,7 +77,7 @@ impl ReconcileError {
         }
     }
 
-    /// What came of asking each source, where no source was the failure.
+    /// Why each source that was asked failed, if the sources are the cause.
     #[must_use]
     pub fn source_failures(&self) -> Vec<SourceFailure> {
         match self {
@@ -96,7 +98,7 @@ impl ReconcileError {
         }
     }
 
-    /// Whether there was no room for it on the disk.
+    /// Whether the disk is full.
     #[must_use]
     pub fn is_full(&self) -> bool {
         match self {
@@ -105,7 +107,7 @@ impl ReconcileError {
         }
     }
 
-    /// Whether it was a read-only file system that refused.
+    /// Whether the file system is read-only.
     pub(super) fn is_read_only(&self) -> bool {
         match self {
             Self::Host(error) | Self::Store(StoreError::Host(error)) => error.is_read_only(),
@@ -114,7 +116,7 @@ impl ReconcileError {
     }
 }
 
-/// Runs work that may block on a thread where it may.
+/// Runs blocking work on a thread that is made for it.
 ///
 /// # Errors
 /// Those of the work.

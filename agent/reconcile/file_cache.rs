@@ -1,4 +1,4 @@
-//! What was seen of the files that were read, so that the next look costs a few `stat` calls.
+//! Remembers the state of each plugin that was read, so that the next observation costs only a few `stat` calls.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,24 +6,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::host::{Dir, HashedFile};
 use crate::model::{FileName, FileState};
 
-/// What the plugins were when they were last read. Clones share it.
+/// The state of each plugin when it was last read. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct FileStateCache(Arc<Mutex<HashMap<FileName, HashedFile>>>);
 
 impl FileStateCache {
-    /// The state of a plugin, read only where it may have changed.
+    /// The state of a plugin. The file is read only if its metadata has changed since the last time.
     pub(super) fn observe(&self, bin: &Dir, name: &FileName) -> FileState {
         let seen = lock_cache(&self.0).get(name).copied();
         self.observe_after(bin, name, seen)
     }
 
-    /// The state of a plugin, read whatever its times say, and whatever others remember of it meanwhile.
-    pub(super) fn read_anew(&self, bin: &Dir, name: &FileName) -> FileState {
+    /// The state of a plugin. The file is read in any case.
+    pub(super) fn reread(&self, bin: &Dir, name: &FileName) -> FileState {
         self.observe_after(bin, name, None)
     }
 
     fn observe_after(&self, bin: &Dir, name: &FileName, mut seen: Option<HashedFile>) -> FileState {
-        // Not while the lock is held: another thread may want to know of another file.
+        // The lock is not held while the file is read: another thread may ask for another file.
         let state = bin.observe_file_again(name, &mut seen);
         match seen {
             Some(seen) => lock_cache(&self.0).insert(name.clone(), seen),
@@ -32,7 +32,7 @@ impl FileStateCache {
         state
     }
 
-    /// Has a plugin read the next time, whatever its times say.
+    /// Forgets a plugin, so that it is read the next time.
     pub(super) fn forget(&self, name: &FileName) {
         lock_cache(&self.0).remove(name);
     }

@@ -1,10 +1,10 @@
-//! What is known of the node from the Kubernetes API, for whoever renders the conflist.
+//! What the Kubernetes API answered about the node. The conflist's `${node.…}` get their values from here.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::model::NodeFacts;
 
-/// What the API last said of the node, or why it said nothing. Clones share it.
+/// The last answer of the API about the node, or why there was none. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct KnownNode(Arc<Mutex<State>>);
 
@@ -15,7 +15,8 @@ struct State {
 }
 
 impl KnownNode {
-    /// Takes in an answer, or why there is none: what was known before stays then. `true` if that is news.
+    /// Records an answer of the API, or why there was none. Earlier facts stay if there was none. Returns `true` if
+    /// this changes what is known.
     pub fn record_answer(&self, answer: Result<NodeFacts, String>) -> bool {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match answer {
@@ -31,21 +32,21 @@ impl KnownNode {
         }
     }
 
-    /// Takes in what was once written down; an answer that came meanwhile is newer.
+    /// Uses facts that an earlier run saved, unless the API has answered already.
     pub(super) fn restore_saved(&self, facts: NodeFacts) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.facts.get_or_insert(facts);
     }
 
-    /// What is known.
+    /// The facts, if they are known.
     #[must_use]
     pub fn facts(&self) -> Option<NodeFacts> {
         let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.facts.clone()
     }
 
-    /// Why facts of these names are not known, and how they come to be: each name is one that
-    /// [`NodeFacts::is_node_fact`] knows.
+    /// Why the facts with these names are not known, and how to set them. [`NodeFacts::is_node_fact`] must hold for
+    /// each name.
     pub(super) fn explain_unknown(&self, names: &[&str]) -> String {
         let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match (&state.facts, &state.failure) {
@@ -66,7 +67,7 @@ impl KnownNode {
     }
 }
 
-/// What a node lacks, and who can give it that.
+/// Which field the node lacks, and how to set it.
 fn explain_missing_fact(node: &str, name: &str) -> String {
     if let Some(key) = name.strip_prefix("node.labels.") {
         return format!(

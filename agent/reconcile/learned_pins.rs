@@ -1,4 +1,5 @@
-//! Digests that the configuration leaves to others: asked for once, and remembered for as long as the same is declared.
+//! Digests that come from a signed list or a checksum file. Each is asked for once, and remembered while the same
+//! artifact is declared with the same source of its digest.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +10,7 @@ use crate::model::{Artifact, Pin};
 use crate::store::{LearnedPin, read_saved_pins};
 use crate::trust::{DeclaredPin, DigestSource, PinDeclaration};
 
-/// What lists and checksum files said. Clones share it.
+/// The digests that lists and checksum files gave. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct LearnedPins(Arc<Mutex<Vec<LearnedPin>>>);
 
@@ -21,7 +22,7 @@ impl LearnedPins {
         answer.map(|answer| answer.pin)
     }
 
-    /// Adds answers; an earlier answer about the same declaration stays.
+    /// Adds digests. If one is known for the same declaration, the known one stays.
     pub(super) fn learn(&self, news: impl IntoIterator<Item = LearnedPin>) {
         let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for new in news {
@@ -37,10 +38,10 @@ impl LearnedPins {
         answers.retain(|answer| answer.declared != declared);
     }
 
-    /// Adds what an earlier run wrote down. Blocks.
+    /// Adds the digests that an earlier run saved. Blocks.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When they cannot be read.
     pub(super) fn restore_saved(&self, host: &Host, state: &Path) -> Result<(), ReconcileError> {
         self.learn(read_saved_pins(host, state)?);
         Ok(())
@@ -52,7 +53,7 @@ impl LearnedPins {
     }
 }
 
-/// What is not known of an artifact, and who tells it.
+/// Says what is not known about the pin of an artifact, and how the agent will learn it.
 pub(super) fn describe_unknown_pin(artifact: &Artifact<DeclaredPin>) -> String {
     let Artifact { name, version, .. } = artifact;
     match &artifact.pin.source {

@@ -1,5 +1,6 @@
-//! What an agent does when nothing is wrong, one small thing at a time: it reads the plugins anew and keeps copies of
-//! them in the store. Each plugin has a blob there and, where a rename reaches the bin directory, a proven spare.
+//! The work of the running agent while nothing is wrong, in small steps: it reads every plugin again, and keeps copies
+//! of the plugins in the store. Each plugin has a blob there. If a rename reaches the bin directory, it has a proven
+//! spare as well.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -7,54 +8,56 @@ use std::time::Duration;
 
 use super::context::Context;
 use super::error::ReconcileError;
-use super::observe::Observer;
+use super::observer::Observer;
 use super::state_lock::StateLock;
 use crate::host::Dir;
 use crate::model::{FileName, FileState, ManagedDir, PluginName, Sha256};
 use crate::plan::DesiredPlugin;
 use crate::store::{SpareState, StoreError};
 
-/// How long to wait for the times of a copy that was just made to settle, before it is read again.
+/// How long to wait after a copy was made, before it is read again. A file whose times are too young cannot be told
+/// from one that changed meanwhile.
 const SETTLING: Duration = Duration::from_millis(5);
 
-/// What is to be done when there is time for it.
+/// The maintenance work that is left to do.
 #[derive(Debug, Default)]
 pub struct Maintenance {
-    /// Plugins to be read whatever their times say: a disk can change what nobody wrote.
+    /// Plugins that are read even if their metadata has not changed: a failing disk can change a file that nobody
+    /// wrote.
     unread: VecDeque<FileName>,
-    /// Copies that could not be made; another try is for the next round.
+    /// Copies that could not be made. They are tried again after [`Self::restart`].
     given_up: HashSet<Sha256>,
-    /// Whether copies that nobody needs any more may be there.
+    /// Whether the store may hold copies that are no longer needed.
     unswept: bool,
-    /// Whether a download found no room, so that no copies are to be made.
+    /// Whether a download failed because the disk is full, so that no copies are made.
     disk_is_full: bool,
 }
 
-/// What came of one step.
+/// The result of one step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MaintenanceOutcome {
     /// There is nothing to do.
     Nothing,
-    /// It is done; there may be more.
+    /// One step was done. There may be more.
     One,
-    /// The last plugin of a full reading was read.
+    /// The last plugin was read, so that every plugin was read once.
     AllRead,
-    /// A plugin is not what it was when it was last read.
+    /// A plugin has changed since it was last read.
     Drift,
 }
 
-/// How a plugin's copies in the store stand.
+/// How far the copies of a plugin in the store are.
 enum CopyProgress {
-    /// There is nothing to do for them now.
+    /// Nothing is left to do now.
     Both,
-    /// One step was made.
+    /// One step was done.
     One,
-    /// One is too young to be proven.
+    /// A copy is too young to be proven.
     Unsettled,
 }
 
 impl Maintenance {
-    /// Has every declared plugin read again, and gives every copy another try.
+    /// Requests that every declared plugin is read again, and that every copy is tried again.
     pub fn restart(&mut self, context: &Context) {
         let plugins = context
             .settings()
@@ -66,7 +69,7 @@ impl Maintenance {
         self.unswept = true;
     }
 
-    /// Adds what was asked for while a step was under way; `true` if anything was.
+    /// Adds what was requested while a step was running. Returns `true` if anything was.
     pub fn merge_requests(&mut self, meanwhile: Self) -> bool {
         let more = meanwhile.unswept || !meanwhile.unread.is_empty();
         if more {
@@ -78,21 +81,22 @@ impl Maintenance {
         more
     }
 
-    /// Says whether a download finds no room: then there are better uses for it than second copies.
+    /// Records whether the disk is full. If it is, downloads need the space more than second copies do.
     pub fn set_disk_full(&mut self, is_full: bool) {
         self.disk_is_full = is_full;
     }
 
-    /// Has the store looked through: something was placed, or something else is declared.
+    /// Requests that unneeded copies are removed from the store, because a file was placed or the declaration has
+    /// changed.
     pub fn request_sweep(&mut self) {
         self.given_up.clear();
         self.unswept = true;
     }
 }
 
-/// Does one thing, on a thread that may block: reads one plugin if one is left to read, else looks after the store. It
-/// takes moments, unless the disk is slow.
-pub(super) fn run_step(
+/// Does one step of maintenance: reads one plugin if one is left to read, otherwise maintains the store. It is short,
+/// unless the disk is slow. Blocks.
+pub(super) fn run_maintenance_step(
     observer: &Observer,
     state: Option<Arc<StateLock>>,
     maintenance: &mut Maintenance,
@@ -104,7 +108,7 @@ pub(super) fn run_step(
         return MaintenanceOutcome::Nothing;
     };
     maintain_store(&state, maintenance).unwrap_or_else(|error| {
-        tracing::warn!("the store cannot be looked after: {error}");
+        tracing::warn!("the store cannot be maintained: {error}");
         MaintenanceOutcome::Nothing
     })
 }
@@ -116,11 +120,11 @@ fn read_next_plugin(
 ) -> Option<MaintenanceOutcome> {
     let name = maintenance.unread.pop_front()?;
     let Ok(Some(bin)) = observer.context.open_bin_dir() else {
-        // Passes report this.
+        // Passes report this problem.
         return Some(MaintenanceOutcome::One);
     };
     let before = observer.files.observe(&bin, &name);
-    let changed = observer.files.read_anew(&bin, &name) != before;
+    let changed = observer.files.reread(&bin, &name) != before;
     Some(match (changed, maintenance.unread.is_empty()) {
         (true, _) => MaintenanceOutcome::Drift,
         (false, true) => MaintenanceOutcome::AllRead,
@@ -128,7 +132,7 @@ fn read_next_plugin(
     })
 }
 
-/// Does one thing for the store.
+/// Does one step of maintenance in the store.
 fn maintain_store(
     state: &StateLock,
     maintenance: &mut Maintenance,
@@ -150,7 +154,7 @@ fn maintain_store(
     };
     let ledger = state.store.load_ledger()?;
     let mut unsettled = false;
-    for plugin in state.observer.desired(&ledger, None).plugins {
+    for plugin in state.observer.build_desired(&ledger, None).plugins {
         let wanted = plugin.sha256;
         let Some(digest) = wanted.filter(|digest| !maintenance.given_up.contains(digest)) else {
             continue;
@@ -159,7 +163,7 @@ fn maintain_store(
             Ok(CopyProgress::Both) => {}
             Ok(CopyProgress::One) => return Ok(MaintenanceOutcome::One),
             Ok(CopyProgress::Unsettled) => unsettled = true,
-            // A full disk costs the copy, not the network.
+            // Without the copy the network still works.
             Err(error) => {
                 tracing::warn!("no copy of {}: {error}", plugin.plugin);
                 maintenance.given_up.insert(digest);
@@ -173,7 +177,7 @@ fn maintain_store(
     Ok(MaintenanceOutcome::Nothing)
 }
 
-/// Makes the copy of a plugin that is missing: first the blob, then the spare.
+/// Makes the missing copies of a plugin, one at a time: first the blob, then the spare.
 fn advance_copies(
     state: &StateLock,
     bin: &Dir,
@@ -183,7 +187,7 @@ fn advance_copies(
     let store = &state.store;
     if !store.has_blob(&digest)? {
         let name = plugin.plugin.file();
-        if !holds(&state.observer.files.observe(bin, name), digest) {
+        if state.observer.files.observe(bin, name).digest() != Some(digest) {
             return Ok(CopyProgress::Both);
         }
         store.refill_blob(&digest, bin, name)?;
@@ -202,22 +206,17 @@ fn advance_copies(
         Ok(SpareState::Proven(print)) => drop(state.proven_spares().insert(digest, print)),
         Ok(SpareState::Made) => {}
         Ok(SpareState::Unsettled) => return Ok(CopyProgress::Unsettled),
-        // The blob is removed: the next step makes it again from the plugin that is in place.
+        // The corrupt blob was removed. The next step makes it again from the plugin that is in place.
         Err(error @ StoreError::Corrupt { .. }) => tracing::warn!("{error}"),
         Err(error) => return Err(error.into()),
     }
     Ok(CopyProgress::One)
 }
 
-/// Whether a file has that content.
-fn holds(state: &FileState, digest: Sha256) -> bool {
-    matches!(state, FileState::Regular(file) if file.sha256 == digest)
-}
-
-/// Leaves the store complete behind an `install`, whose process ends: every plugin that is in place has its blob, and
-/// what is neither declared nor in place is gone. After an upgrade that failed, the set that is still there can be
-/// verified and repaired as before. Nothing here may make a right node fail: a full disk costs the copy, not the
-/// network. `seen` is what the plugins were after the pass. Blocks.
+/// Completes the store at the end of `install`: every plugin in place gets a blob, and everything that is neither
+/// declared nor in place is removed. If an upgrade failed, the old set that is still in place can then be verified and
+/// repaired as before. A failure here is only a warning, because the network works without the copies. `seen` is the
+/// state of the plugins after the pass. Blocks.
 ///
 /// # Errors
 /// When the ledger or a directory cannot be read.
@@ -228,11 +227,11 @@ pub(super) fn complete_store(
     let mut ledger = state.store.load_ledger()?;
     let needed = state.needed_contents(&ledger);
     let bin = state.context().open_bin_dir()?;
-    for plugin in state.observer.desired(&ledger, None).plugins {
+    for plugin in state.observer.build_desired(&ledger, None).plugins {
         let name = plugin.plugin.file();
         if let (Some(bin), Some(digest)) = (&bin, plugin.sha256)
             && let Some(found) = seen.get(&plugin.plugin)
-            && holds(found, digest)
+            && found.digest() == Some(digest)
             && ledger.owns_content(ManagedDir::Bin, name, &digest)
             && let Err(error) = state.store.refill_blob(&digest, bin, name)
         {

@@ -1,53 +1,53 @@
-//! One pass over a node: observe → compare → apply → say what is true now.
+//! One pass over a node: observe, compare, apply, and observe again for the report.
 //!
-//! [`Context`] says what is declared and for which node; it never changes. [`Reconciler`] makes the passes: it holds
-//! the state directory's lock, the store, and what was learned so far. `install`, `run` and every repair go through
-//! [`Reconciler::reconcile`].
+//! [`Context`] holds the settings, the host and the node; it never changes. [`Reconciler`] makes the passes: it holds
+//! the state directory's lock, the store, and everything that was learned so far. `install`, `run` and every repair go
+//! through [`Reconciler::reconcile`] or [`Reconciler::install`], which share one pass.
 //!
 //! | file | what it does |
 //! |---|---|
 //! | `context` | what is declared, the host, the node |
-//! | `facts`, `known_node` | values for the conflist |
-//! | `network` | the rendered conflist and the configuration directory |
-//! | `observe` | what is there, compared with what is declared |
-//! | `probes` | what has to be asked: gates, plugins |
-//! | `status`, `precedence`, `drift` | what was observed and answered, as a snapshot and as drift |
-//! | `state_lock` | the state directory, held |
-//! | `download` | artifacts into the store |
-//! | `apply` | steps onto the disk |
-//! | `maintenance` | copies of plugins in the store, and reading plugins anew |
+//! | `conflist_facts`, `known_node` | the values of the conflist's `${…}` |
+//! | `observed_network` | the rendered conflist and the configuration directory |
+//! | `observer`, `file_cache`, `learned_pins` | what is there, compared with what is declared; what was learned |
+//! | `probes` | asks gates and plugins |
+//! | `snapshot_builder`, `runtime_choices`, `drift_list` | checks, the files that runtimes take, drift |
+//! | `state_lock` | the locked state directory |
+//! | `download` | downloads artifacts into the store |
+//! | `apply` | applies steps to the disk |
+//! | `maintenance` | keeps copies of plugins in the store, and reads plugins again |
 //! | `reconciler`, `report` | the passes, and what they report |
-//! | `uninstall` | taking away what is ours |
+//! | `uninstall` | removes what we placed |
 
 mod apply;
+mod conflist_facts;
 mod context;
 mod download;
-mod drift;
+mod drift_list;
 mod error;
-mod facts;
 mod file_cache;
 mod known_node;
 mod learned_pins;
 mod maintenance;
-mod network;
-mod observe;
-mod precedence;
+mod observed_network;
+mod observer;
 mod probes;
 mod reconciler;
 mod report;
+mod runtime_choices;
+mod snapshot_builder;
 mod state_lock;
-mod status;
 mod uninstall;
 
 pub use context::Context;
-pub use download::{DownloadObserver, DownloadOptions, DownloadedArtifact, StoredArtifact};
-pub use drift::{DriftCause, FileDrift};
+pub use download::{DownloadObserver, DownloadReport, InstallOptions, StoredArtifact};
+pub use drift_list::{DriftCause, FileDrift};
 pub use error::ReconcileError;
 pub use known_node::KnownNode;
 pub use maintenance::{Maintenance, MaintenanceOutcome};
-pub use network::{NotRendered, RenderedConflist};
-pub use observe::ObservedState;
+pub use observed_network::{NotRendered, RenderedConflist};
+pub use observer::ObservedState;
 pub use probes::ask_gates;
 pub use reconciler::Reconciler;
 pub use report::{AppliedSteps, FilesInBackoff, InstallReport, PassReport};
-pub use uninstall::{RemovalOutcome, UninstallReport, uninstall};
+pub use uninstall::{RemovalOutcome, uninstall};

@@ -8,8 +8,8 @@ use tokio::task::JoinSet;
 
 use super::context::Context;
 use super::error::ReconcileError;
-use super::observe::ObservedState;
-use crate::cni::plugins_asked_by_crio;
+use super::observer::ObservedState;
+use crate::cni::list_plugins_asked_by_crio;
 use crate::host::{Dir, FileFingerprint, FileKind, Host, HostError};
 use crate::model::{FileState, FileType, PluginName, Sha256};
 use crate::probe::{VersionError, ask_version, check_gate};
@@ -43,11 +43,11 @@ pub(super) enum PluginVersion {
     /// It is not in the bin directory.
     Absent,
     /// It is not the declared file, so it is not run.
-    Distrusted,
+    NotAsDeclared,
     /// The versions that it supports.
     Supports(Vec<String>),
     /// It cannot be run in the agent's container. It may still work on the host.
-    Unasked(String),
+    NotRunnable(String),
     /// It gave no usable answer.
     Broken(String),
 }
@@ -85,13 +85,13 @@ impl ProbeAnswers {
     pub(super) fn supported_versions(&self, plugin: &str) -> Option<Vec<String>> {
         match self.versions.get(plugin)? {
             PluginVersion::Supports(versions) => Some(versions.clone()),
-            PluginVersion::Unasked(_) => Some(
+            PluginVersion::NotRunnable(_) => Some(
                 crate::cni::SPEC_VERSIONS
                     .iter()
                     .map(ToString::to_string)
                     .collect(),
             ),
-            PluginVersion::Absent | PluginVersion::Distrusted | PluginVersion::Broken(_) => None,
+            PluginVersion::Absent | PluginVersion::NotAsDeclared | PluginVersion::Broken(_) => None,
         }
     }
 }
@@ -168,7 +168,9 @@ fn list_plugins_to_ask(context: &Context, observed: &ObservedState) -> BTreeSet<
                     .map(|needed| needed.plugin.to_string()),
             );
         }
-        plugins.extend(network.with_dir(|dir| plugins_asked_by_crio(&declared.file_name, dir)));
+        plugins.extend(
+            network.with_conf_dir(|dir| list_plugins_asked_by_crio(&declared.file_name, dir)),
+        );
     }
     plugins
 }
@@ -230,8 +232,8 @@ fn locate_plugin(
         }
         _ => return Ok(PluginLocation::NotAsked(PluginVersion::Absent)),
     };
-    Ok(match observed.plan.concerns(&name) {
-        true => PluginLocation::NotAsked(PluginVersion::Distrusted),
+    Ok(match observed.plan.is_plugin_wrong(&name) {
+        true => PluginLocation::NotAsked(PluginVersion::NotAsDeclared),
         false => PluginLocation::At(path),
     })
 }
@@ -241,7 +243,7 @@ async fn ask_plugin(context: &Context, plugin: &Path) -> PluginVersion {
         Ok(answer) => PluginVersion::Supports(answer.supported),
         Err(error @ VersionError::NoLoader) => match find_missing_interpreter(context, plugin) {
             Some(reason) => PluginVersion::Broken(reason),
-            None => PluginVersion::Unasked(error.to_string()),
+            None => PluginVersion::NotRunnable(error.to_string()),
         },
         Err(error) => PluginVersion::Broken(error.to_string()),
     }

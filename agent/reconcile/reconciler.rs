@@ -1,4 +1,4 @@
-//! The passes: observe, apply what may be applied now, observe again, and say what is true.
+//! Makes the passes: observe, apply the steps that may be applied now, observe again, and report.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -6,16 +6,17 @@ use std::time::Instant;
 
 use super::apply::StepApplier;
 use super::context::Context;
-use super::download::{DownloadOptions, DownloadedArtifact, StoredArtifact, download_artifact};
-use super::drift::list_drifts;
+use super::download::{DownloadReport, InstallOptions, StoredArtifact, download_artifact};
+use super::drift_list::list_drifts;
 use super::error::{ReconcileError, run_blocking};
 use super::maintenance::{self, Maintenance, MaintenanceOutcome};
-use super::network::{NotRendered, ObservedNetwork, observe_network};
-use super::observe::{ObservedState, Observer};
+use super::observed_network::{NotRendered, ObservedNetwork, observe_network};
+use super::observer::{ObservedState, Observer};
 use super::probes::{ProbeAnswers, ask_gates, ask_plugins};
 use super::report::{AppliedSteps, FilesInBackoff, InstallReport, PassReport};
+use super::runtime_choices::RuntimeChoices;
+use super::snapshot_builder::{build_directory_view, build_snapshot};
 use super::state_lock::StateLock;
-use super::status::{build_directory_view, build_snapshot};
 use crate::cni::check_plugin_versions;
 use crate::config::DriftPolicy;
 use crate::model::{Artifact, FileName, FileState, Pin, PluginName, Sha256, Snapshot};
@@ -24,31 +25,32 @@ use crate::runtime::{ExpectedNetwork, real_dir};
 use crate::store::Ledger;
 use crate::trust::DeclaredPin;
 
-/// How often `install` makes a pass when a stored copy turns out to be damaged: another one to fetch it again, and a
-/// third to be sure. What is still wrong then is a failing disk.
+/// How many passes `install` makes at most. If a stored copy is damaged, the second pass fetches it again, and the
+/// third is a reserve. If a file is still wrong after that, the disk is failing.
 const MAX_INSTALL_PASSES: u32 = 3;
 
-/// Brings a node to what is declared. It holds the state directory where it may, and remembers what it learned.
+/// Makes a node as declared. It remembers what it learned, and holds the state directory if it may write.
 #[derive(Debug)]
 pub struct Reconciler {
     observer: Observer,
-    /// The state directory, as long as it is held.
+    /// The locked state directory; `None` while it is not held.
     state: Option<Arc<StateLock>>,
     answers: ProbeAnswers,
     /// Downloads that no pass has recorded in the ledger yet.
     stored: Vec<StoredArtifact>,
-    /// What is ours, as of the last observation. It is kept in memory, since somebody may remove the state directory.
+    /// What we placed, as of the last observation. It is kept in memory as well, because somebody may remove the state
+    /// directory.
     ledger: Ledger,
 }
 
-/// What came of the downloads that a pass made itself.
+/// The results of the downloads that a pass made itself.
 #[derive(Default)]
 struct InlineDownloads {
-    fetched: Vec<DownloadedArtifact>,
+    fetched: Vec<DownloadReport>,
     failures: Vec<ReconcileError>,
 }
 
-/// What is gathered while the steps of one pass are applied.
+/// Collects results while the steps of one pass are applied.
 #[derive(Default)]
 struct ApplyProgress {
     /// Blobs that this process wrote itself.
@@ -60,8 +62,7 @@ struct ApplyProgress {
 }
 
 impl Reconciler {
-    /// A reconciler that changes nothing until it is told to [`Reconciler::acquire_state_dir`] or to
-    /// [`Reconciler::install`].
+    /// A reconciler. It changes nothing before [`Reconciler::acquire_state_dir`] or [`Reconciler::install`] is called.
     #[must_use]
     pub fn new(context: Context) -> Self {
         Self {
@@ -73,7 +74,7 @@ impl Reconciler {
         }
     }
 
-    /// What is declared, and for which node.
+    /// The settings, the host and the node.
     #[must_use]
     pub const fn context(&self) -> &Context {
         &self.observer.context
@@ -81,23 +82,23 @@ impl Reconciler {
 
     /// The digest of a declared artifact, as far as it is known and, where it has to be, signed.
     #[must_use]
-    pub fn pin_of(&self, artifact: &Artifact<DeclaredPin>) -> Option<Pin> {
-        self.observer.pin_of(artifact)
+    pub fn known_pin(&self, artifact: &Artifact<DeclaredPin>) -> Option<Pin> {
+        self.observer.known_pin(artifact)
     }
 
     /// Why the digests of artifacts of these names are not known yet, a sentence each.
     #[must_use]
-    pub fn unknown_pins<'a>(&self, names: impl Iterator<Item = &'a str>) -> Vec<String> {
-        self.observer.unknown_pins(names)
+    pub fn describe_unknown_pins<'a>(&self, names: impl Iterator<Item = &'a str>) -> Vec<String> {
+        self.observer.describe_unknown_pins(names)
     }
 
-    /// Has a plugin read at the next look, whatever its times say.
+    /// Forgets the state of a plugin, so that the next observation reads the file.
     pub fn forget_plugin_state(&self, plugin: &FileName) {
         self.observer.files.forget(plugin);
     }
 
-    /// Looks at the disk; changes nothing. A conflist with a mistake is a failure here, since somebody is there to fix
-    /// it.
+    /// Observes the disk and changes nothing. A mistake in the conflist is an error here, because a person runs the
+    /// command and can fix it.
     ///
     /// # Errors
     /// When the disk or the ledger cannot be read, or the conflist has a mistake.
@@ -110,27 +111,35 @@ impl Reconciler {
         })
     }
 
-    /// Looks at the disk, asks the gates and the plugins, and says what is true. Changes nothing.
+    /// Observes the disk, asks the gates and the plugins, and reports. Changes nothing.
     ///
     /// # Errors
     /// As [`Reconciler::observe`].
     pub async fn verify(&mut self) -> Result<Snapshot, ReconcileError> {
         let observed = self.observe().await?;
         self.ask(&observed, true).await?;
-        Ok(build_snapshot(&self.observer, &observed, &self.answers))
+        let choices = RuntimeChoices::of_observed(&observed, &self.answers);
+        let choices = choices.as_ref();
+        Ok(build_snapshot(
+            &self.observer,
+            &observed,
+            &self.answers,
+            choices,
+        ))
     }
 
-    /// Brings the node to what is declared, once, as far as that can be done now.
+    /// Makes the node as declared, once, as far as that is possible now:
     ///
-    /// A conflist with a mistake stops it before anything is touched. An artifact that cannot be had does not keep the
-    /// others from being placed. The conflist is written only once every plugin that it needs is in place and answers,
-    /// and the gates hold; the snapshot says what is missing.
+    /// - If the conflist has a mistake, nothing is changed.
+    /// - If an artifact cannot be downloaded, the plugins of the others are placed all the same.
+    /// - The conflist is written only if every plugin that it needs is in place and answers, and all gates are open.
+    ///   The snapshot says what is missing.
     ///
     /// # Errors
-    /// When another agent is at work, the conflist is wrong, or the disk refuses.
+    /// When another agent is running, the conflist has a mistake, or a file operation fails.
     pub async fn install(
         &mut self,
-        options: &DownloadOptions<'_>,
+        options: &InstallOptions<'_>,
     ) -> Result<InstallReport, ReconcileError> {
         let context = self.context().clone();
         let require_rendered = move || {
@@ -153,7 +162,7 @@ impl Reconciler {
             }
             fetched.extend(downloads.fetched);
             steps.extend(pass.applied.steps);
-            if !pass.applied.again || passes == MAX_INSTALL_PASSES {
+            if !pass.applied.needs_another_pass || passes == MAX_INSTALL_PASSES {
                 return Ok(InstallReport {
                     fetched,
                     steps,
@@ -164,8 +173,8 @@ impl Reconciler {
         }
     }
 
-    /// Without a state directory to write to nothing can be changed, which is no failure of a node that is right
-    /// already.
+    /// Reports a node on which the state directory is not writable. That is an error only if the node is not as
+    /// declared.
     async fn report_unchanged(
         &mut self,
         refusal: ReconcileError,
@@ -182,17 +191,17 @@ impl Reconciler {
         })
     }
 
-    /// Whether nothing is to be written, whatever is wrong.
+    /// Whether the agent only reports drift and writes nothing (`drift.policy: report`).
     #[must_use]
     pub fn is_report_only(&self) -> bool {
         self.context().settings.drift.policy == DriftPolicy::Report
     }
 
-    /// Takes hold of the state directory for an agent that stays, unless nothing is to be written anyway or it is held
-    /// already.
+    /// Locks the state directory for a running agent. Does nothing if it is locked already or the agent only reports.
     ///
     /// # Errors
-    /// When another agent is at work ([`ReconcileError::is_held`]), or the disk refuses; passes only observe then.
+    /// When another agent is running ([`ReconcileError::is_held`]), or a file operation fails. Passes then only
+    /// observe.
     pub async fn acquire_state_dir(&mut self) -> Result<(), ReconcileError> {
         if self.state.is_none() && !self.is_report_only() {
             let state = self.hold_state_dir().await?;
@@ -216,45 +225,45 @@ impl Reconciler {
         Ok(state)
     }
 
-    /// Whether the state directory that is held was removed or replaced meanwhile.
+    /// Whether the locked state directory was removed or replaced.
     pub async fn has_lost_state_dir(&self) -> bool {
         let Some(state) = self.state.clone() else {
             return false;
         };
-        // An error here is no reason to let go: the pass will report it.
+        // An error here does not release the directory. The next pass reports it.
         run_blocking(move || state.is_lost()).await.unwrap_or(false)
     }
 
-    /// Lets go of the state directory, and of what was downloaded into it.
+    /// Releases the state directory, and forgets what was downloaded into it.
     pub fn release_state_dir(&mut self) {
         self.state = None;
         self.stored.clear();
     }
 
-    /// Has every plugin asked again that gave no usable answer.
+    /// Forgets the plugins that gave no usable answer, so that they are asked again.
     pub fn forget_failed_answers(&mut self) {
         self.answers.forget_failures();
     }
 
-    /// Has every plugin asked again; the files are read again by [`Maintenance`].
+    /// Forgets all answers, so that every plugin is asked again. [`Maintenance`] reads the files again.
     pub fn forget_answers(&mut self) {
         self.answers.forget();
     }
 
-    /// Hands over what was downloaded, for the next pass to use.
+    /// Adds a downloaded artifact, which the next pass uses.
     pub fn add_stored_artifact(&mut self, artifact: StoredArtifact) {
         self.stored.push(artifact);
     }
 
-    /// Downloads an artifact into the store, beside whatever passes do meanwhile; `None` where the state directory is
-    /// not held. The future gives `None` where only the artifact's digest was to be learned.
+    /// Downloads an artifact into the store, beside the passes. Returns `None` if the state directory is not locked.
+    /// The future gives `None` if only the artifact's digest had to be learned.
     pub fn fetch_artifact(
         &self,
         artifact: Artifact<DeclaredPin>,
     ) -> Option<impl Future<Output = Result<Option<StoredArtifact>, ReconcileError>> + use<>> {
         let state = Arc::clone(self.state.as_ref()?);
         Some(async move {
-            let options = DownloadOptions {
+            let options = InstallOptions {
                 offline: false,
                 progress: &(),
             };
@@ -262,19 +271,19 @@ impl Reconciler {
         })
     }
 
-    /// Does one step of maintenance on a thread that may block, beside whatever passes do meanwhile.
+    /// Does one step of maintenance on a thread that may block, beside the passes.
     pub fn run_maintenance_step(
         &self,
         mut maintenance: Maintenance,
     ) -> tokio::task::JoinHandle<(Maintenance, MaintenanceOutcome)> {
         let (observer, state) = (self.observer.clone(), self.state.clone());
         tokio::task::spawn_blocking(move || {
-            let outcome = maintenance::run_step(&observer, state, &mut maintenance);
+            let outcome = maintenance::run_maintenance_step(&observer, state, &mut maintenance);
             (maintenance, outcome)
         })
     }
 
-    /// Writes down what is known of the node, where the state directory is held.
+    /// Saves the facts of the node in the state directory, if it is locked.
     pub async fn save_node_facts(&self) {
         let Some(state) = self.state.clone() else {
             return;
@@ -290,8 +299,8 @@ impl Reconciler {
         !self.answers.closed_gates.is_empty()
     }
 
-    /// Records why each closed gate is closed; `true` if a pass should follow. That all gates are open is left for the
-    /// pass to find out.
+    /// Records why each closed gate is closed. Returns `true` if a pass should follow. If no gate is closed, the record
+    /// stays as it is, and the pass asks the gates itself.
     pub fn record_gate_answers(&mut self, closed: Vec<String>) -> bool {
         if closed.is_empty() {
             return self.waits_for_gates();
@@ -301,10 +310,11 @@ impl Reconciler {
         is_news
     }
 
-    /// One pass. `gates` has the gates asked again; gates that were open are asked anyway before anything is written.
+    /// Makes one pass. With `gates`, the gates are asked again. Gates that were open are always asked before a conflist
+    /// is written.
     ///
     /// # Errors
-    /// When the disk cannot be observed, so that nothing can be said about it.
+    /// When the disk cannot be observed.
     pub async fn reconcile(
         &mut self,
         in_backoff: FilesInBackoff,
@@ -314,13 +324,13 @@ impl Reconciler {
         Ok(report)
     }
 
-    /// The one pass of `install`, `run` and repairs. With `download`, what is missing is downloaded within the pass, and
-    /// the store is left complete behind it; else downloads go on beside passes.
+    /// The pass of `install`, `run` and repairs. With `download`, missing artifacts are downloaded within the pass, and
+    /// the store is completed at its end. Without it, downloads and maintenance run beside the passes.
     async fn run_pass(
         &mut self,
         in_backoff: FilesInBackoff,
         gates: bool,
-        download: Option<&DownloadOptions<'_>>,
+        download: Option<&InstallOptions<'_>>,
     ) -> Result<(PassReport, InlineDownloads), ReconcileError> {
         let mut began = Instant::now();
         let mut observed = self.observer.observe().await?;
@@ -351,15 +361,15 @@ impl Reconciler {
                 }
             }
         }
-        applied.again = progress.found_damage;
+        applied.needs_another_pass = progress.found_damage;
         applied.steps = progress.steps;
-        // An agent that stays completes the store by its maintenance.
+        // A running agent completes the store by its maintenance.
         let state = self.state.clone().filter(|_| download.is_some());
         let completed = complete_store(state, observed.disk.plugins.clone());
         if !applied.steps.is_empty() {
             applied.applied_at = Some(Instant::now());
             began = Instant::now();
-            // The plugins are copied while the look hashes them.
+            // The plugins are copied to the store while the observation hashes them.
             let (seen, completed) = tokio::join!(self.observer.observe(), completed);
             completed?;
             observed = seen?;
@@ -368,25 +378,25 @@ impl Reconciler {
             completed.await?;
         }
         let report = self.report(applied, began, &observed);
-        // An empty ledger was lost between two calls, or has nothing to be remembered.
+        // An empty ledger is not kept: either nothing was placed, or the state directory was removed during the pass.
         if !observed.ledger.files().is_empty() {
             self.ledger = observed.ledger;
         }
         Ok((report, downloads))
     }
 
-    /// Downloads and unpacks what the plan asks for.
+    /// Downloads and unpacks the artifacts that the plan needs.
     async fn download_missing(
         &mut self,
         state: &Arc<StateLock>,
         observed: &ObservedState,
-        options: &DownloadOptions<'_>,
+        options: &InstallOptions<'_>,
     ) -> InlineDownloads {
         let mut downloads = InlineDownloads::default();
-        for artifact in self.artifacts_to_fetch(observed) {
+        for artifact in self.list_artifacts_to_fetch(observed) {
             match download_artifact(state, &artifact, options).await {
                 Ok(Some(stored)) => {
-                    downloads.fetched.push(stored.fetched.clone());
+                    downloads.fetched.push(stored.report.clone());
                     self.stored.push(stored);
                 }
                 Ok(None) => {}
@@ -396,8 +406,8 @@ impl Reconciler {
         downloads
     }
 
-    /// Applies the steps that may be applied now, in the order that is safe. What is returned says what is true if
-    /// nothing was done.
+    /// Applies the steps that may be applied now, in the safe order. Returns an observation that is valid if no step
+    /// was applied.
     async fn apply(
         &mut self,
         state: &Arc<StateLock>,
@@ -412,7 +422,7 @@ impl Reconciler {
                 progress.proven.insert(measure.sha256);
             }
         }
-        // A digest that was learned meanwhile may change the plan, also where nothing was stored.
+        // A digest may have been learned since the observation. It can change the plan even if nothing was stored.
         observed.plan_again(&self.observer, &progress.proven);
         if !observed.plan.steps.is_empty() || !progress.proven.is_empty() {
             let sound;
@@ -430,23 +440,21 @@ impl Reconciler {
         Ok(observed)
     }
 
-    /// A conflist is never visible while a plugin that it names is absent or wrong, nor before its gates hold.
+    /// Whether the conflist may be written: every plugin that it names is in place, as declared, and answers, and all
+    /// gates are open.
     fn may_write_conflist(&self, observed: &ObservedState) -> bool {
         let rendered = observed.network.as_ref().map(|network| &network.rendered);
         let Some(Ok(rendered)) = rendered else {
             return false;
         };
-        let Some(summary) = &rendered.report.summary else {
-            return false;
-        };
         let supported = |plugin: &str| self.answers.supported_versions(plugin);
         let mut needed = rendered.needed.iter();
         !self.waits_for_gates()
-            && !needed.any(|needed| observed.plan.concerns(&needed.plugin))
-            && check_plugin_versions(&rendered.needed, summary, &supported).is_empty()
+            && !needed.any(|needed| observed.plan.is_plugin_wrong(&needed.plugin))
+            && check_plugin_versions(&rendered.needed, &rendered.summary, &supported).is_empty()
     }
 
-    /// Asks the plugins that are not known yet, and the gates if they are to be asked.
+    /// Asks the plugins whose answers are not known, and with `gates` also the gates.
     async fn ask(&mut self, observed: &ObservedState, gates: bool) -> Result<(), ReconcileError> {
         let mut answers = std::mem::take(&mut self.answers);
         if gates {
@@ -456,14 +464,14 @@ impl Reconciler {
         Ok(())
     }
 
-    fn artifacts_to_fetch(&self, observed: &ObservedState) -> Vec<Artifact<DeclaredPin>> {
-        let names: Vec<&str> = observed.plan.fetches().collect();
+    fn list_artifacts_to_fetch(&self, observed: &ObservedState) -> Vec<Artifact<DeclaredPin>> {
+        let names: Vec<&str> = observed.plan.artifacts_to_fetch().collect();
         let artifacts = self.context().settings.artifacts.iter();
         let wanted = artifacts.filter(|artifact| names.contains(&artifact.name.as_str()));
         wanted.cloned().collect()
     }
 
-    /// Derives what is true from the last look.
+    /// Makes the report from the last observation.
     fn report(
         &self,
         applied: AppliedSteps,
@@ -472,37 +480,40 @@ impl Reconciler {
     ) -> PassReport {
         let answers = &self.answers;
         let rendered = observed.network.as_ref().map(|network| &network.rendered);
-        let summary = match rendered {
-            Some(Ok(rendered)) => rendered.report.summary.as_ref(),
-            _ => None,
-        };
+        let choices = RuntimeChoices::of_observed(observed, answers);
+        let choices = choices.as_ref();
         PassReport {
             applied,
             began,
             after: list_drifts(self.context(), observed),
-            snapshot: build_snapshot(&self.observer, observed, answers),
-            directory: build_directory_view(&self.observer, observed, answers),
-            wanted: self.artifacts_to_fetch(observed),
-            waits: self.waits_for_gates()
+            snapshot: build_snapshot(&self.observer, observed, answers, choices),
+            directory: choices
+                .and_then(|choices| build_directory_view(&self.observer, observed, choices)),
+            wanted: self.list_artifacts_to_fetch(observed),
+            is_waiting: self.waits_for_gates()
                 || answers.has_failures()
                 || matches!(rendered, Some(Err(_))),
             waits_for_facts: matches!(rendered, Some(Err(NotRendered::Waiting(_)))),
-            network: summary.map(|summary| summary.name.clone()),
+            network: match rendered {
+                Some(Ok(rendered)) => Some(rendered.summary.name.clone()),
+                _ => None,
+            },
             expected: self.expected_network(observed),
         }
     }
 
-    /// What the runtime must have loaded; `None` as long as the conflist is not in place.
+    /// The network that the runtime must have loaded; `None` while the conflist is not in place.
     fn expected_network(&self, observed: &ObservedState) -> Option<ExpectedNetwork> {
         let (settings, host) = (&self.context().settings, &self.context().host);
         let declared = settings.network.as_ref()?;
         let rendered = observed.network.as_ref()?.rendered.as_ref().ok()?;
-        let summary = rendered.report.summary.as_ref();
-        let summary = summary.filter(|_| !observed.has_conflist_steps())?;
+        if observed.has_conflist_steps() {
+            return None;
+        }
         Some(ExpectedNetwork {
             file: declared.file_name.to_string(),
-            network: summary.name.clone(),
-            chain: summary.chain.clone(),
+            network: rendered.summary.name.clone(),
+            chain: rendered.summary.chain.clone(),
             text: rendered.text.clone(),
             conf_dir: real_dir(host, &settings.paths.conf_dir),
             bin_dir: real_dir(host, &settings.paths.bin_dir),
@@ -520,7 +531,7 @@ async fn complete_store(
     }
 }
 
-/// Has some of the plan's steps applied on a thread that may block.
+/// Applies some of the plan's steps on a thread that may block.
 async fn apply_steps<T: Send + 'static>(
     state: &Arc<StateLock>,
     observed: ObservedState,
@@ -539,7 +550,7 @@ async fn apply_steps<T: Send + 'static>(
         Ok((applier, outcome))
     })
     .await?;
-    // Also what was done before a failure.
+    // Steps that were applied before a failure count as well.
     progress.steps.extend(applier.applied);
     Ok((applier.observed, outcome?))
 }

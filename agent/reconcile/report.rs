@@ -3,40 +3,40 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use super::download::DownloadedArtifact;
-use super::drift::FileDrift;
+use super::download::DownloadReport;
+use super::drift_list::FileDrift;
 use super::error::ReconcileError;
 use crate::model::{Artifact, Directory, FileName, ManagedDir, Snapshot};
 use crate::plan::Step;
 use crate::runtime::ExpectedNetwork;
 use crate::trust::DeclaredPin;
 
-/// Files that no step may change yet, by directory and name: another writer keeps undoing what is done to them.
+/// Files that no step may change yet, by directory and name, because another writer keeps undoing the repairs.
 pub type FilesInBackoff = BTreeSet<(ManagedDir, FileName)>;
 
 /// What a pass did.
 #[derive(Debug, Default)]
 pub struct AppliedSteps {
-    /// What was wrong before anything was done.
+    /// What was wrong before the first step.
     pub before: Vec<FileDrift>,
-    /// What was done, in order.
+    /// The applied steps, in order.
     pub steps: Vec<Step>,
-    /// Whether what was placed has just been downloaded.
+    /// Whether the pass used a new download.
     pub downloaded: bool,
-    /// When the last step was durable; `None` if nothing was done.
+    /// When the last step was durable; `None` if no step was applied.
     pub applied_at: Option<Instant>,
-    /// What kept the pass from doing more.
+    /// The error that ended the pass early.
     pub failure: Option<ReconcileError>,
-    /// Whether a stored copy turned out to be damaged, so that another pass is due at once.
-    pub again: bool,
+    /// Whether a stored copy was damaged, so that another pass is needed at once.
+    pub needs_another_pass: bool,
 }
 
 /// What a pass did, and what is true afterwards.
 #[derive(Debug)]
 pub struct PassReport {
-    /// What was done.
+    /// What the pass did.
     pub applied: AppliedSteps,
-    /// When the observation began from which the rest follows.
+    /// When the observation began from which the fields below are made.
     pub began: Instant,
     /// What is wrong now.
     pub after: Vec<FileDrift>,
@@ -46,11 +46,12 @@ pub struct PassReport {
     pub directory: Option<Directory>,
     /// What has to be downloaded.
     pub wanted: Vec<Artifact<DeclaredPin>>,
-    /// Whether the node waits for something that no event announces: a gate, a fact, a plugin that gives no answer.
-    pub waits: bool,
-    /// Whether it waits for values of the conflist.
+    /// Whether the node waits for something that causes no file event: a gate, a fact, or a plugin that does not
+    /// answer.
+    pub is_waiting: bool,
+    /// Whether it waits for facts that the conflist uses.
     pub waits_for_facts: bool,
-    /// The name of the declared network, if it is known. Drop-ins lie in a directory of that name.
+    /// The name of the declared network, if it is known. Drop-ins are in a directory of that name.
     pub network: Option<String>,
     /// What the runtime must have loaded. `None` while the conflist is not as declared.
     pub expected: Option<ExpectedNetwork>,
@@ -60,8 +61,8 @@ pub struct PassReport {
 #[derive(Debug)]
 pub struct InstallReport {
     /// What was downloaded.
-    pub fetched: Vec<DownloadedArtifact>,
-    /// The steps that were taken on disk, in order.
+    pub fetched: Vec<DownloadReport>,
+    /// The applied steps, in order.
     pub steps: Vec<Step>,
     /// What is true now.
     pub snapshot: Snapshot,

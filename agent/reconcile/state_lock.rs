@@ -1,4 +1,4 @@
-//! The state directory, held: one agent at a time, and nothing left over from a killed one.
+//! The locked state directory. Only one agent can hold it; whoever takes it removes what a killed agent left.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,37 +6,38 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::context::Context;
 use super::error::ReconcileError;
-use super::observe::Observer;
+use super::observer::Observer;
 use crate::host::{FileFingerprint, Lock};
 use crate::model::{Artifact, ManagedDir, Sha256};
 use crate::store::{Ledger, Store};
 use crate::trust::{DeclaredPin, DigestSource, PinDeclaration};
 
-/// The state directory with the lock held. Shared with blocking work, so that the lock outlives it.
+/// The locked state directory. Blocking work shares it, so that the lock is held until that work ends.
 #[derive(Debug)]
 pub(super) struct StateLock {
     pub(super) observer: Observer,
     pub(super) store: Store,
-    /// The spares that were proven, and are still what they were as long as they have this print.
+    /// The spares that were verified, each with its fingerprint. A spare with the same fingerprint is still the same
+    /// file.
     proven_spares: Mutex<HashMap<Sha256, FileFingerprint>>,
-    /// Whether the plugins' names are known to be durable, so that a conflist may name them.
+    /// Whether the names of the plugins in the bin directory are durable, so that a conflist may name them.
     names_are_durable: AtomicBool,
     lock: Lock,
 }
 
-/// What the store and the ledger must not let go of.
+/// What the store and the ledger must keep.
 pub(super) struct NeededContents {
-    /// Pins as text.
+    /// The pins of artifacts, as text.
     pub(super) pins: BTreeSet<String>,
-    /// Contents of plugins.
+    /// The digests of plugins.
     pub(super) digests: HashSet<Sha256>,
 }
 
 impl StateLock {
-    /// Takes the lock, and sweeps what a killed run left behind. Blocks.
+    /// Takes the lock, and removes what a killed run left behind. Blocks.
     ///
     /// # Errors
-    /// When another agent is at work ([`ReconcileError::is_held`]), or the disk refuses.
+    /// When another agent is running ([`ReconcileError::is_held`]), or a file operation fails.
     pub(super) fn acquire(observer: &Observer) -> Result<Arc<Self>, ReconcileError> {
         let context = &observer.context;
         let store = Store::open(&context.host, &context.settings.paths.state_dir)?;
@@ -50,14 +51,14 @@ impl StateLock {
             names_are_durable: AtomicBool::new(false),
             lock,
         };
-        // Both are for the next start, and no reason not to begin.
+        // Only the next start needs both, so an error is a warning.
         if let Err(error) = state.save_node_facts().and_then(|()| state.save_pins()) {
             tracing::warn!("{error}");
         }
         Ok(Arc::new(state))
     }
 
-    /// Prepares an agent that stays for its first repair. Blocks.
+    /// Prepares a running agent for its first repair. Blocks.
     ///
     /// # Errors
     /// When the ledger cannot be read or written.
@@ -66,7 +67,7 @@ impl StateLock {
         ledger.retain_members(&self.needed_contents(&ledger).pins);
         self.store.save_ledger(&ledger)?;
         if let Err(error) = self.make_names_durable() {
-            // To be tried again when a conflist is to be written, which is when it matters.
+            // It is tried again before a conflist is written.
             tracing::warn!("{error}");
         }
         Ok(())
@@ -89,8 +90,8 @@ impl StateLock {
         self.names_are_durable.store(durable, Ordering::Relaxed);
     }
 
-    /// Makes the plugins' names durable, unless they are: a run that was killed may have given them and not come
-    /// that far. Waiting for the disk is most of what it takes to put a conflist back.
+    /// Makes the names of the plugins durable, unless they are: a run that was killed may have placed them without a
+    /// sync. It is done early, because a sync is most of the time that the repair of a conflist takes.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -104,17 +105,18 @@ impl StateLock {
         Ok(())
     }
 
-    /// Whether the state directory that is held is gone from its path, or keeps nobody out any more. Blocks.
+    /// Whether the locked state directory is no longer at its path, or its lock no longer keeps other agents out.
+    /// Blocks.
     ///
     /// # Errors
-    /// When the kernel does not answer.
+    /// When a file operation fails.
     pub(super) fn is_lost(&self) -> Result<bool, ReconcileError> {
         let context = self.context();
         let state_dir = &context.settings.paths.state_dir;
         Ok(self.lock.is_void() || !self.store.is_at(&context.host, state_dir)?)
     }
 
-    /// Writes down again what is ours, where a new state directory knows of nothing.
+    /// Saves the ledger again, if a new and empty state directory has none.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -125,17 +127,17 @@ impl StateLock {
         Ok(())
     }
 
-    /// What is declared or in place: after an upgrade that failed, the set that is still there can be verified and
-    /// healed as before.
+    /// What is declared or in place. If an upgrade failed, the old set that is still in place can then be verified and
+    /// repaired as before.
     pub(super) fn needed_contents(&self, ledger: &Ledger) -> NeededContents {
         let artifacts = self.context().settings.artifacts.iter();
         let mut needed = NeededContents {
             pins: artifacts
-                .filter_map(|artifact| Some(self.observer.pin_of(artifact)?.to_string()))
+                .filter_map(|artifact| Some(self.observer.known_pin(artifact)?.to_string()))
                 .collect(),
             digests: HashSet::new(),
         };
-        for wanted in self.observer.desired(ledger, None).plugins {
+        for wanted in self.observer.build_desired(ledger, None).plugins {
             needed.digests.extend(wanted.sha256);
             if let Some(placed) = ledger.find_file(ManagedDir::Bin, wanted.plugin.file()) {
                 let origin = placed.origin.iter();
@@ -147,7 +149,7 @@ impl StateLock {
         needed
     }
 
-    /// Writes down what is known of the node, so that the next start needs no API server. Blocks.
+    /// Saves the facts of the node, so that the next start needs no API server. Blocks.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -160,8 +162,10 @@ impl StateLock {
         Ok(())
     }
 
-    /// Writes down the digests that were learned: of what is declared now, so that the next start needs to ask nobody,
-    /// and of what is in place, so that going back from an upgrade that failed does not either. Blocks.
+    /// Saves the learned digests of these artifacts. Blocks.
+    /// - The declared artifacts: the next start then needs no source of digests.
+    /// - The artifacts whose plugins are in place: an operator who goes back from a failed upgrade then needs none
+    ///   either.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -179,8 +183,8 @@ impl StateLock {
         Ok(())
     }
 
-    /// Forgets a learned digest that no source has the bytes for: whoever gave it may have been mistaken and have fixed
-    /// it since, and is asked again. A digest that was matched once stays. Blocks.
+    /// Forgets a learned digest if no source has the bytes with that digest. The list or checksum file may have been
+    /// wrong and corrected since, so it is asked again. A digest that was matched once stays. Blocks.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -204,18 +208,18 @@ impl StateLock {
     }
 }
 
-/// Removes the temps that a killed run left, in every directory that is ours to write to. To be called with the lock
-/// held.
+/// Removes the temps that a killed run left in the store, the bin and the configuration directory. The caller must hold
+/// the lock.
 ///
 /// # Errors
-/// When the state directory cannot be swept, or another directory cannot be opened.
+/// When the temps of the state directory cannot be removed, or another directory cannot be opened.
 pub(super) fn sweep_interrupted(context: &Context, store: &Store) -> Result<(), ReconcileError> {
     let mut swept = store.sweep_temps()?;
     let dirs = [context.open_bin_dir()?, context.open_conf_dir()?];
     for dir in dirs.into_iter().flatten() {
         match dir.remove_stale_temps() {
             Ok(names) => swept.extend(names),
-            // A read-only node that is right already is right all the same.
+            // A read-only node can still be as declared, so this is only a warning.
             Err(error) => tracing::warn!("{error}"),
         }
     }

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use super::context::Context;
 use super::error::{ReconcileError, run_blocking};
-use super::network::LARGEST_CONFLIST;
+use super::observed_network::LARGEST_CONFLIST;
 use super::state_lock::sweep_interrupted;
-use crate::cni::required_plugins;
+use crate::cni::list_required_plugins;
 use crate::host::{Dir, FileKind, HostError};
 use crate::model::{FileName, FileState, FileType, ManagedDir, Sha256};
 use crate::store::{Ledger, Store};
@@ -40,13 +40,6 @@ pub enum RemovalOutcome {
     },
 }
 
-/// What uninstall did, in order.
-#[derive(Debug, Default)]
-pub struct UninstallReport {
-    /// What happened to each file.
-    pub removals: Vec<RemovalOutcome>,
-}
-
 /// Removes what the agent placed, in this order:
 /// 1. the conflist;
 /// 2. the suffixes of foreign conflists that were set aside, so that they have their names again;
@@ -56,85 +49,77 @@ pub struct UninstallReport {
 /// Directories stay, and so does every file that is not what we placed.
 ///
 /// # Errors
-/// When another agent is running or a file operation fails. What was done until then is recorded.
-pub async fn uninstall(context: &Context) -> Result<UninstallReport, ReconcileError> {
-    let uninstaller = Uninstaller {
-        context: context.clone(),
-    };
-    run_blocking(move || uninstaller.remove_all()).await
+/// When another agent is running or a file operation fails. What was done until then is recorded in the ledger.
+pub async fn uninstall(context: &Context) -> Result<Vec<RemovalOutcome>, ReconcileError> {
+    let context = context.clone();
+    run_blocking(move || uninstall_blocking(&context)).await
 }
 
-struct Uninstaller {
-    context: Context,
-}
-
-impl Uninstaller {
-    fn remove_all(&self) -> Result<UninstallReport, ReconcileError> {
-        let mut done = UninstallReport::default();
-        let (context, host) = (&self.context, &self.context.host);
-        let state_dir = &context.settings.paths.state_dir;
-        if !host.exists(state_dir)? {
-            // Nothing was ever placed. No state directory is created just to uninstall.
-            return Ok(done);
-        }
-        let store = Store::open(host, state_dir)?;
-        let _lock = store.lock()?;
-        sweep_interrupted(context, &store)?;
-        let mut ledger = store.load_ledger()?;
-        context.check_dirs_of(&ledger)?;
-        let outcome = self.remove_in_order(&store, &mut ledger, &mut done);
-        // The ledger is saved after a failure as well, so that the next run does not look for removed files.
-        store.save_ledger(&ledger)?;
-        outcome?;
-        Ok(done)
+fn uninstall_blocking(context: &Context) -> Result<Vec<RemovalOutcome>, ReconcileError> {
+    let (host, state_dir) = (&context.host, &context.settings.paths.state_dir);
+    if !host.exists(state_dir)? {
+        // Nothing was ever placed. No state directory is created just to uninstall.
+        return Ok(Vec::new());
     }
+    let store = Store::open(host, state_dir)?;
+    let _lock = store.lock()?;
+    sweep_interrupted(context, &store)?;
+    let ledger = store.load_ledger()?;
+    context.check_dirs_of(&ledger)?;
+    let mut uninstaller = Uninstaller {
+        context,
+        ledger,
+        outcomes: Vec::new(),
+    };
+    let result = uninstaller.remove_in_order(&store);
+    // The ledger is saved after a failure as well, so that the next run does not look for removed files.
+    store.save_ledger(&uninstaller.ledger)?;
+    result?;
+    Ok(uninstaller.outcomes)
+}
 
-    fn remove_in_order(
-        &self,
-        store: &Store,
-        ledger: &mut Ledger,
-        done: &mut UninstallReport,
-    ) -> Result<(), ReconcileError> {
+struct Uninstaller<'a> {
+    context: &'a Context,
+    ledger: Ledger,
+    /// What happened to each file so far.
+    outcomes: Vec<RemovalOutcome>,
+}
+
+impl Uninstaller<'_> {
+    fn remove_in_order(&mut self, store: &Store) -> Result<(), ReconcileError> {
         let conf = self.context.open_conf_dir()?;
-        let in_use = self.plugins_of_edited_conflists(conf.as_ref(), ledger);
-        let none = BTreeMap::new();
-        self.remove_placed(ManagedDir::Conf, conf.as_ref(), &none, ledger, done)?;
+        let in_use = self.plugins_of_edited_conflists(conf.as_ref());
+        self.remove_placed(ManagedDir::Conf, conf.as_ref(), &BTreeMap::new())?;
         if let Some(conf) = &conf {
-            restore_set_aside(conf, ledger, done)?;
+            self.restore_set_aside(conf)?;
         }
-        self.remove_placed(
-            ManagedDir::Bin,
-            self.context.open_bin_dir()?.as_ref(),
-            &in_use,
-            ledger,
-            done,
-        )?;
+        let bin = self.context.open_bin_dir()?;
+        self.remove_placed(ManagedDir::Bin, bin.as_ref(), &in_use)?;
         store.prune_blobs(&HashSet::new())?;
         store.forget_node()?;
         store.forget_pins()?;
-        ledger.retain_members(&BTreeSet::new());
+        self.ledger.retain_members(&BTreeSet::new());
         Ok(())
     }
 
     /// The plugins of our conflists that somebody edited, each with the name of the conflist. Such a conflist stays, so
     /// its plugins stay as well: a conflist is never visible without its plugins.
-    fn plugins_of_edited_conflists(
-        &self,
-        conf: Option<&Dir>,
-        ledger: &Ledger,
-    ) -> BTreeMap<FileName, FileName> {
+    fn plugins_of_edited_conflists(&self, conf: Option<&Dir>) -> BTreeMap<FileName, FileName> {
         let mut named = BTreeMap::new();
-        for file in ledger.files() {
+        for file in self.ledger.files() {
             let Some(conf) = conf.filter(|_| file.dir == ManagedDir::Conf) else {
                 continue;
             };
             let Ok(bytes) = conf.read_file(file.name.as_str().as_ref(), LARGEST_CONFLIST) else {
                 continue;
             };
-            if ledger.owns_content(ManagedDir::Conf, &file.name, &Sha256::of(&bytes)) {
+            if self
+                .ledger
+                .owns_content(ManagedDir::Conf, &file.name, &Sha256::of(&bytes))
+            {
                 continue;
             }
-            let plugins = serde_json::from_slice(&bytes).map(|list| required_plugins(&list));
+            let plugins = serde_json::from_slice(&bytes).map(|list| list_required_plugins(&list));
             let plugins = plugins.unwrap_or_default();
             // Every list needs `loopback`. A list that needs nothing else has no chain, so nothing is kept for it.
             if plugins.len() > 1 {
@@ -145,41 +130,38 @@ impl Uninstaller {
         named
     }
 
+    /// Removes the files of one directory that are still what we placed. `in_use` are the plugins that must stay, each
+    /// with the name of the conflist that needs it.
     fn remove_placed(
-        &self,
+        &mut self,
         which: ManagedDir,
         dir: Option<&Dir>,
         in_use: &BTreeMap<FileName, FileName>,
-        ledger: &mut Ledger,
-        done: &mut UninstallReport,
     ) -> Result<(), ReconcileError> {
-        let ours: Vec<FileName> = ledger
-            .files()
-            .iter()
-            .filter(|file| file.dir == which)
-            .map(|file| file.name.clone())
-            .collect();
+        let files = self.ledger.files().iter();
+        let ours = files.filter(|file| file.dir == which);
+        let ours: Vec<FileName> = ours.map(|file| file.name.clone()).collect();
         for name in ours {
-            let path = self.context.shown_dir(which).join(name.as_str());
+            let path = self.context.shown_path(which, &name);
             let state = dir.map_or(FileState::Absent, |dir| dir.observe_file(&name));
             if let Some(conflist) = in_use.get(&name)
                 && state != FileState::Absent
             {
                 // It stays ours: the next uninstall removes it when that conflist is gone.
-                done.removals.push(RemovalOutcome::Spared {
+                self.outcomes.push(RemovalOutcome::Spared {
                     path,
                     reason: format!("{conflist} stays, and needs it"),
                 });
                 continue;
             }
-            let removal = match (state, dir) {
+            let outcome = match (state, dir) {
                 // It is not known whether the file is still ours.
                 (FileState::Unreadable(reason), Some(dir)) => {
                     let source = std::io::Error::other(reason);
                     return Err(HostError::new("remove", dir.path_of(&name), source).into());
                 }
                 (FileState::Regular(file), Some(dir))
-                    if ledger.owns_content(which, &name, &file.sha256) =>
+                    if self.ledger.owns_content(which, &name, &file.sha256) =>
                 {
                     dir.remove_file(&name)?;
                     RemovalOutcome::Removed { path }
@@ -190,14 +172,47 @@ impl Uninstaller {
                     reason: describe_state(&state),
                 },
             };
-            ledger.forget_file(which, &name);
-            done.removals.push(removal);
+            self.ledger.forget_file(which, &name);
+            self.outcomes.push(outcome);
         }
         if let Some(dir) = dir {
             dir.sync()?;
         }
         Ok(())
     }
+
+    /// Gives every foreign conflist that was set aside its original name again, unless another file has that name.
+    fn restore_set_aside(&mut self, conf: &Dir) -> Result<(), HostError> {
+        for aside in self.ledger.set_aside_files().to_vec() {
+            let outcome = if !is_still_aside(conf, &aside.name)? {
+                RemovalOutcome::Gone {
+                    path: conf.path_of(&aside.name),
+                }
+            } else if conf.file_metadata(&aside.original)?.is_some() {
+                RemovalOutcome::Spared {
+                    path: conf.path_of(&aside.name),
+                    reason: format!(
+                        "{} exists again, so it keeps the name that it was given",
+                        aside.original
+                    ),
+                }
+            } else {
+                conf.rename_into(&aside.name, conf, &aside.original)?;
+                RemovalOutcome::Restored {
+                    path: conf.path_of(&aside.original),
+                }
+            };
+            self.ledger.forget_set_aside(&aside.name);
+            self.outcomes.push(outcome);
+        }
+        conf.sync()
+    }
+}
+
+/// Whether the file is there. A link was set aside as a link, and a directory was never set aside.
+fn is_still_aside(conf: &Dir, name: &FileName) -> Result<bool, HostError> {
+    let kind = conf.file_metadata(name)?.map(|found| found.kind);
+    Ok(kind.is_some_and(|kind| kind != FileKind::Other(FileType::Directory)))
 }
 
 fn describe_state(state: &FileState) -> String {
@@ -210,42 +225,4 @@ fn describe_state(state: &FileState) -> String {
         FileState::Other(kind) => format!("it is {kind} now"),
         FileState::Unreadable(reason) => reason.clone(),
     }
-}
-
-/// Gives every foreign conflist that was set aside its original name again, unless another file has that name.
-fn restore_set_aside(
-    conf: &Dir,
-    ledger: &mut Ledger,
-    done: &mut UninstallReport,
-) -> Result<(), HostError> {
-    for aside in ledger.set_aside_files().to_vec() {
-        let there = |name| {
-            conf.file_metadata(name).map(|found| {
-                // A link was set aside as a link. A directory was never set aside.
-                let kind = found.map(|found| found.kind);
-                kind.is_some_and(|kind| kind != FileKind::Other(FileType::Directory))
-            })
-        };
-        let removal = if !there(&aside.name)? {
-            RemovalOutcome::Gone {
-                path: conf.path_of(&aside.name),
-            }
-        } else if conf.file_metadata(&aside.original)?.is_some() {
-            RemovalOutcome::Spared {
-                path: conf.path_of(&aside.name),
-                reason: format!(
-                    "{} exists again, so it keeps the name that it was given",
-                    aside.original
-                ),
-            }
-        } else {
-            conf.rename_into(&aside.name, conf, &aside.original)?;
-            RemovalOutcome::Restored {
-                path: conf.path_of(&aside.original),
-            }
-        };
-        ledger.forget_set_aside(&aside.name);
-        done.removals.push(removal);
-    }
-    conf.sync()
 }

@@ -13,15 +13,15 @@ pub struct Backoff {
     pub max: Duration,
 }
 
-/// Which part of a pause is left to chance, so that the nodes of a cluster do not all come back at the same moment.
-/// The number is the chance: it may be anything in 64 bits, each value as likely as every other.
+/// Which part of a pause is random, so that the nodes of a cluster do not all come back at the same moment. The number
+/// is the random value: each value of 64 bits must be equally likely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Jitter {
-    /// Nothing: the pause is what the doubling says.
+    /// No part. The pause is exactly the doubled one.
     None,
-    /// Half of it: from half of the pause to all of it.
+    /// One half. The pause is between half of the doubled one and all of it.
     UpperHalf(u64),
-    /// All of it: from no pause to all of it. This spreads a whole cluster best after an outage.
+    /// All of it. The pause is between zero and the doubled one. This spreads a whole cluster best after an outage.
     Full(u64),
 }
 
@@ -32,7 +32,7 @@ impl Backoff {
         Self { first, max }
     }
 
-    /// The pause after a failure that `earlier` others in a row came before: the first failure has 0.
+    /// The pause after a failure. `earlier` is the number of failures in a row before it, 0 for the first.
     #[must_use]
     pub fn pause(&self, earlier: u32, jitter: Jitter) -> Duration {
         let factor = 1_u32.checked_shl(earlier).unwrap_or(u32::MAX);

@@ -1,6 +1,6 @@
 //! Which failures are worth another try, and when.
 //!
-//! Pure: chance and the current time are arguments, so that a test can state every case exactly.
+//! Pure: random numbers and the current time are arguments, so that a test can check every case exactly.
 
 mod backoff;
 mod refetch;

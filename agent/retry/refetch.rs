@@ -20,7 +20,7 @@ pub struct Refetch {
     first: Option<(Instant, Duration)>,
     /// What was tried since the last pause.
     tried: BTreeSet<String>,
-    /// In how many tries in a row something failed, and whether something failed since the last pause.
+    /// How many rounds in a row had a failure, and whether this round had one.
     failures: u32,
     failed: bool,
     pause_ends: Option<Instant>,
@@ -69,8 +69,8 @@ impl Refetch {
         self.tried.contains(name)
     }
 
-    /// A download failed, or its result could not be used. `random` spreads the next one over half of the pause, or over
-    /// the window where that is longer, so that a cluster's nodes do not come back together.
+    /// A download failed, or its result could not be used. `random` spreads the next one over half of the pause, or
+    /// over the window if that is longer, so that the nodes of a cluster do not all come back at the same moment.
     pub fn record_failure(&mut self, now: Instant, random: u64) {
         // All failures between two pauses count once: ten artifacts on one dead mirror are one outage.
         if !self.failed {
@@ -82,7 +82,7 @@ impl Refetch {
         self.pause_ends = now.checked_add(pause);
     }
 
-    /// Nothing is wanted any more. What is wanted later has another reason, and does not wait.
+    /// Nothing is wanted any more. A later download has another reason and does not wait.
     pub fn reset(&mut self) {
         *self = Self {
             window: self.window,
@@ -98,7 +98,7 @@ impl Refetch {
             .map(|(_, delay)| delay)
     }
 
-    /// When there may be something to download again; `None` if no time is waited for.
+    /// When the next download may begin; `None` if none waits for a time.
     #[must_use]
     pub fn due(&self, now: Instant) -> Option<Instant> {
         let first = self.first.map(|(at, _)| at);

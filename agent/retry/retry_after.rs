@@ -1,12 +1,12 @@
-//! The `Retry-After` header of a server that wants to be asked later: its two forms, for which statuses it counts, and
-//! how much of it is waited for. `fetch/http/error.rs` reads it from an answer, `rounds.rs` waits.
+//! The `Retry-After` header, by which a server asks for a later try: its two forms, the statuses for which it counts,
+//! and the limit. `fetch/http/error.rs` reads it from an answer, and `rounds.rs` waits.
 
 use std::time::{Duration, SystemTime};
 
 /// Reads a `Retry-After` header: seconds, or an HTTP date, which counts from `now` (RFC 9110, 10.2.3).
 ///
-/// Give the answer's own `Date` as `now` where it has one: the clock of a node that just booted may be years off.
-/// `None` for a text that is neither.
+/// Pass the answer's own `Date` as `now` if it has one, because the clock of a node that has just booted may be wrong
+/// by years. Returns `None` for a text in another form.
 #[must_use]
 pub fn parse_retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     let text = text.trim();
@@ -22,8 +22,8 @@ pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
 /// Whether an answer with this status is worth another try, after its `Retry-After`.
 ///
-/// RFC 9110 and 6585: Request Timeout, Too Early and Too Many Requests pass, as do server errors, except for Not
-/// Implemented and HTTP Version Not Supported, which are about what the server is.
+/// RFC 9110 and 6585: Request Timeout, Too Early, Too Many Requests and server errors are temporary. Not Implemented
+/// and HTTP Version Not Supported are not: they describe the server itself.
 pub(super) const fn passes_by_itself(status: u16) -> bool {
     matches!(status, 408 | 425 | 429 | 500..=599) && !matches!(status, 501 | 505)
 }

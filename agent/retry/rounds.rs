@@ -13,12 +13,12 @@ use crate::model::FailureKind;
 pub struct RoundsPolicy {
     /// The pauses between two rounds, each with full jitter.
     pub backoff: Backoff,
-    /// The longest `Retry-After` that is waited for: a server cannot stop a node for an hour.
+    /// The longest `Retry-After` that is waited for, so that a server cannot stop a node for an hour.
     pub retry_after_max: Duration,
 }
 
 impl Default for RoundsPolicy {
-    /// 1 s doubling to 30 s, and at most a minute where a server asks for more.
+    /// Pauses from 1 s, doubled up to 30 s, and at most a minute if a server asks for more.
     fn default() -> Self {
         Self {
             backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(30)),
@@ -54,7 +54,7 @@ pub struct Rounds {
 pub enum Next {
     /// Ask the source with this index.
     Ask(usize),
-    /// Ask no source for this long, then ask again what to do.
+    /// Ask no source for this long, then call [`Rounds::next_step`] again.
     Wait(Duration),
     /// No source is worth another try.
     Over,
@@ -63,7 +63,7 @@ pub enum Next {
 /// When a source may be asked.
 #[derive(Debug, Clone, Copy)]
 enum SourceTurn {
-    /// Not before this moment, if any.
+    /// Not before this moment; `None`: at any time.
     After(Option<Instant>),
     /// Not again.
     Spent,
@@ -91,7 +91,7 @@ impl Rounds {
         }
     }
 
-    /// What to do now. `random` decides how long a pause is that begins here.
+    /// What to do next. `random` decides the length of a pause.
     pub fn next_step(&mut self, now: Instant, random: u64) -> Next {
         let due = |state: &SourceTurn| state.is_due(now);
         if let Some(ahead) = self.sources[self.cursor..].iter().position(due) {
@@ -110,7 +110,7 @@ impl Rounds {
         }
     }
 
-    /// The source `index` failed in this way; `retry_after` is what its answer asked for.
+    /// Records that the source `index` failed in this way. `retry_after` is the wait that its answer asked for.
     pub fn record_failure(
         &mut self,
         index: usize,

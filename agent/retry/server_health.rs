@@ -1,4 +1,4 @@
-//! Which servers did not answer, so that a dead server costs one timeout and not one for each file.
+//! Remembers which servers did not answer, so that a dead server costs one timeout and not one for each file.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use super::verdict::is_of_server;
 use crate::model::FailureKind;
 
-/// For how long a server is asked last after it did not answer. It stays the same however often that happens: where the
-/// next source is slow, `scripts/fleet` shows that nodes are ready the later, the longer they avoid a mirror that is back.
+/// For how long a server that did not answer is asked last. It does not grow with repeated failures: `scripts/fleet`
+/// shows that, if the next source is slow, nodes are ready later the longer they avoid a mirror that has come back.
 const REST: Duration = Duration::from_secs(60);
 
 /// Which servers are down, by `SCHEME://HOST:PORT`.
 ///
-/// It only changes the order: a server that is down is asked after all others.
+/// This only changes the order: a server that is down is asked after all others.
 #[derive(Debug, Default)]
 pub struct ServerHealth {
     /// Until when each of them is down.
@@ -20,14 +20,14 @@ pub struct ServerHealth {
 }
 
 impl ServerHealth {
-    /// A request to a server failed.
+    /// Records that a request to a server failed.
     pub fn record_failure(&mut self, server: &str, kind: FailureKind, now: Instant) {
         if is_of_server(kind) {
             self.down.insert(server.to_owned(), now + REST);
         }
     }
 
-    /// A server gave the file that it was asked for.
+    /// Records that a server gave the requested file.
     pub fn record_success(&mut self, server: &str) {
         self.down.remove(server);
     }

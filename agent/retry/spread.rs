@@ -45,14 +45,14 @@ impl Spread {
         self.number(self.drawn.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// How long this node waits before its first download, where all of them may take `window`.
+    /// How long this node waits before its first download. All nodes of the cluster are spread over `window`.
     #[must_use]
     pub fn start_delay(&self, window: Duration) -> Duration {
         take_share(window, self.number(START))
     }
 }
 
-/// The part of `whole` that `number` picks: zero picks nothing, and the largest number all of it.
+/// The share of `whole` for a number: nothing for zero, all of it for the largest number.
 #[must_use]
 pub fn take_share(whole: Duration, number: u64) -> Duration {
     let nanos = ((whole.as_nanos().min(u128::from(u64::MAX)) + 1) * u128::from(number)) >> 64;

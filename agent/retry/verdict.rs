@@ -8,12 +8,12 @@ use crate::model::FailureKind;
 /// What to do with a source after a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Try it again in a later round, and not before `after` where the server asked for that.
+    /// Try it again in a later round, but not before `after` if the server asked for that.
     Retry {
-        /// What the server asked for, not yet capped.
+        /// The wait that the server asked for, not yet limited.
         after: Option<Duration>,
     },
-    /// Trying again would give the same answer: leave it to the next source.
+    /// Another try would give the same answer, so continue with the next source.
     NextSource,
 }
 
@@ -34,10 +34,10 @@ pub(super) const fn is_of_server(kind: FailureKind) -> bool {
     )
 }
 
-/// Whether the same source is worth another try; `retry_after` is what its answer asked for.
+/// Whether the same source is tried again. `retry_after` is the wait that its answer asked for.
 ///
-/// Retried is what passes by itself. A wrong digest, a refused certificate or a 404 is an answer, and asking
-/// again only loads the server: a captive portal's HTML with status 200 must not become a storm.
+/// Temporary failures are retried. A wrong digest, a refused certificate or a 404 is a final answer, and asking again
+/// would only load the server: the HTML of a captive portal, with status 200, must not cause a storm of requests.
 #[must_use]
 pub const fn verdict_on(kind: FailureKind, retry_after: Option<Duration>) -> Verdict {
     match kind {

@@ -20,12 +20,12 @@ const LOOPBACK_INTERFACE: &str = "lo";
 /// What a runtime reports about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CriStatus {
-    /// `RuntimeReady`.
+    /// The condition `RuntimeReady`.
     pub runtime: CriCondition,
-    /// `NetworkReady`, from which a kubelet derives the node's readiness. containerd below 2.1 looks at the conflist
-    /// only, so it is ready while plugins are missing.
+    /// The condition `NetworkReady`. A kubelet derives the node's readiness from it. containerd below 2.1 checks only
+    /// the conflist, so it is ready while plugins are missing.
     pub network: CriCondition,
-    /// What its CNI side has loaded. Only containerd reports it.
+    /// What it has loaded for CNI. Only containerd reports this.
     pub cni: Option<LoadedCni>,
 }
 
@@ -44,8 +44,8 @@ pub struct LoadedCni {
     pub conf_dir: PathBuf,
     /// Where it looks for plugins, in order.
     pub bin_dirs: Vec<PathBuf>,
-    /// The networks that pods get, in order, without the loopback network. It is one, unless containerd was configured
-    /// to take more.
+    /// The networks that pods get, in order, without the loopback network. There is one, unless containerd was
+    /// configured to use more.
     pub networks: Vec<LoadedNetwork>,
     /// Why the last attempt to load them failed, in containerd's own words; `None` if it succeeded.
     pub failure: Option<String>,
@@ -194,7 +194,7 @@ mod tests {
     /// The answer of containerd 1.6.20 with a network of bridge and portmap.
     const READY: &[u8] = include_bytes!("../../tests/suite/runtime/containerd-1.6-ready.bin");
 
-    /// Its answer after net.d was deleted, re-created and filled anew.
+    /// Its answer after net.d was deleted, created again and filled again.
     const BLIND: &[u8] = include_bytes!("../../tests/suite/runtime/containerd-1.6-blind.bin");
 
     fn answer(info: &[(&str, &str)]) -> CriStatus {

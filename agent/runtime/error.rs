@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use crate::host::HostError;
 
-/// How long the runtime may take from the connection to the last byte. A kubelet gives it two minutes, and a
-/// healthy one needs a few milliseconds.
+/// The time limit for the whole call, from the connection to the last byte. A kubelet waits two minutes, and a healthy
+/// runtime needs a few milliseconds.
 pub(super) const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How much of an answer is read, in bytes. containerd's has about ten thousand, most of them its configuration.
+/// How much of an answer is read, in bytes. An answer of containerd has about ten thousand, most of them its
+/// configuration.
 pub(super) const MAX_ANSWER_BYTES: usize = 256 * 1024;
 
 /// A runtime that gave no answer. Prints as `SOCKET does this or that; how to fix it`.

@@ -52,7 +52,7 @@ where
     tokio::select! {
         biased;
         answer = &mut exchange => return answer,
-        // The connection ends first where the peer closes it. Then the exchange ends as well, with the reason.
+        // The connection ends first if the peer closes it. Then the exchange ends as well, with the reason.
         _ = connection => {}
     }
     exchange.await
@@ -65,7 +65,7 @@ fn build_request(method: &'static str, deadline: Duration) -> Request<()> {
     let headers = request.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(TE, HeaderValue::from_static("trailers"));
-    // So that the runtime stops working on a request that nobody waits for.
+    // With this header, the runtime stops working on a request that nobody waits for.
     if let Ok(timeout) = HeaderValue::try_from(format!("{}m", deadline.as_millis())) {
         headers.insert("grpc-timeout", timeout);
     }
@@ -137,7 +137,7 @@ fn check_grpc_status(headers: &HeaderMap) -> Result<(), StatusCallError> {
     }
 }
 
-/// The message behind gRPC's prefix, not compressed.
+/// The message with gRPC's prefix, not compressed.
 fn encode_frame(message: &[u8]) -> Bytes {
     let mut frame = BytesMut::with_capacity(PREFIX_BYTES + message.len());
     frame.put_u8(0);
@@ -146,7 +146,7 @@ fn encode_frame(message: &[u8]) -> Bytes {
     frame.freeze()
 }
 
-/// The one message behind the prefix. A compressed one is refused: we did not offer to read it.
+/// The message after the prefix. A compressed message is refused, because the request does not offer compression.
 fn decode_frame(frame: &[u8]) -> Result<Bytes, StatusCallError> {
     match frame.split_first_chunk::<PREFIX_BYTES>() {
         Some(([0, length @ ..], message))

@@ -70,7 +70,7 @@ fn format_reason(condition: &CriCondition) -> String {
     }
 }
 
-/// Where containerd does not find the plugins, every new pod fails while it reports itself ready.
+/// If containerd does not find the plugins, every new pod fails while containerd reports that it is ready.
 fn check_bin_dir(cni: &LoadedCni, expected: &ExpectedNetwork) -> Option<String> {
     if cni.bin_dirs.is_empty() || cni.bin_dirs.contains(&expected.bin_dir) {
         return None;
@@ -87,7 +87,7 @@ fn check_bin_dir(cni: &LoadedCni, expected: &ExpectedNetwork) -> Option<String> 
     ))
 }
 
-/// Why pods would get another network than the declared one. With several networks containerd makes the first one eth0.
+/// Why pods would get another network than the declared one. If there are several networks, the first one becomes eth0.
 fn check_network(
     cni: &LoadedCni,
     answer: &CriStatus,

@@ -36,18 +36,9 @@ pub struct StoreContents {
     pub blobs: HashSet<Sha256>,
 }
 
-/// How a blob was placed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Placement {
-    /// It was renamed; the store no longer has it.
-    Moved,
-    /// It was copied, because the bin directory lies on another file system; the store still has it.
-    Copied,
-}
-
 /// Whether a blob's content still has to be proven before it may become visible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trust {
+pub enum BlobProof {
     /// This process wrote it with [`Store::insert_blob`]: it is durable and is not read again.
     Proven,
     /// It was in the store before: it is first read, hashed and made durable.
@@ -111,7 +102,7 @@ impl Store {
             return Ok(false);
         }
         for dir in [&self.state, &self.blobs, &self.spares, &self.temps] {
-            if dir.is_dead()? {
+            if dir.is_removed()? {
                 return Ok(false);
             }
         }
@@ -161,13 +152,12 @@ impl Store {
         &self.temps
     }
 
-    /// Makes a blob of a temp from [`Store::temp_dir`]. When this returns, the blob's content is durable. The caller
-    /// makes its name durable with [`Store::sync_names`], once for a whole set.
+    /// Makes a blob of a durable temp from [`Store::temp_dir`], which has the plugin mode and the enforced owner. The
+    /// caller makes the blob's name durable with [`Store::sync_names`], once for a whole set.
     ///
     /// # Errors
-    /// When the temp cannot be completed or renamed. The temp is then removed.
-    pub fn insert_blob(&self, temp: Temp) -> Result<Sha256, HostError> {
-        let sealed = temp.seal(FileMode::PLUGIN, self.owner)?;
+    /// When the temp cannot be renamed. The temp is then removed.
+    pub fn insert_blob(&self, sealed: Sealed) -> Result<Sha256, HostError> {
         let digest = sealed.sha256();
         sealed.publish(&self.blobs, &FileName::from(&digest))?;
         Ok(digest)
@@ -212,7 +202,7 @@ impl Store {
     }
 
     /// Places a blob in the bin directory, with the plugin mode and the enforced owner. It is renamed if the kernel
-    /// allows that; otherwise it is copied and hashed on the way. The caller syncs `bin`, once for a whole set.
+    /// allows that, and the store no longer has it then; otherwise it is copied and hashed on the way. The caller syncs `bin`, once for a whole set.
     ///
     /// # Errors
     /// - [`StoreError::Missing`] when the store does not have the blob, or the blob was corrupt and is removed now;
@@ -224,12 +214,12 @@ impl Store {
         digest: &Sha256,
         bin: &Dir,
         name: &FileName,
-        trust: Trust,
-    ) -> Result<Placement, StoreError> {
+        proof: BlobProof,
+    ) -> Result<(), StoreError> {
         let blob = FileName::from(digest);
-        let usable = match trust {
-            Trust::Proven => self.has_blob(digest)?,
-            Trust::Unproven => self.verify_blob(digest)? && self.make_durable(&blob)?,
+        let usable = match proof {
+            BlobProof::Proven => self.has_blob(digest)?,
+            BlobProof::Unproven => self.verify_blob(digest)? && self.make_durable(&blob)?,
         };
         if !usable {
             return Err(StoreError::Missing {
@@ -238,11 +228,10 @@ impl Store {
         }
         self.fix_blob_metadata(&blob)?;
         match self.blobs.rename_into(&blob, bin, name) {
-            Ok(()) => Ok(Placement::Moved),
+            Ok(()) => Ok(()),
             Err(error) if error.crosses_file_systems() => {
                 let temp = copy_verified(&self.blobs, &blob, bin, digest)?;
-                temp.publish(bin, name, FileMode::PLUGIN, self.owner)?;
-                Ok(Placement::Copied)
+                Ok(temp.publish(bin, name, FileMode::PLUGIN, self.owner)?)
             }
             Err(error) => Err(error.into()),
         }
@@ -311,7 +300,7 @@ impl Store {
             return Ok(());
         }
         let blob = FileName::from(digest);
-        self.temps.create_temp()?.publish_spare(
+        self.temps.create_temp()?.publish_unsynced_copy(
             (from, name),
             (&self.blobs, &blob),
             FileMode::PLUGIN,

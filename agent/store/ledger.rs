@@ -14,7 +14,7 @@ use crate::model::{FileName, ManagedDir, Owner, Pin, Sha256};
 const SCHEMA: u64 = 1;
 /// A file needs some hundred bytes. A larger ledger was not written by the agent.
 const FILE: StateFile = StateFile {
-    file: "ledger.json",
+    name: "ledger.json",
     largest: 4 << 20,
 };
 
@@ -251,12 +251,12 @@ impl Ledger {
     /// When the file exists and cannot be read, is damaged, or has a later version. It is never reset, because files
     /// that we placed would then become foreign without notice.
     pub fn load(state: &Dir) -> Result<Self, StoreError> {
-        let bytes = match state.read_file(OsStr::new(FILE.file), FILE.largest) {
+        let bytes = match state.read_file(OsStr::new(FILE.name), FILE.largest) {
             Ok(bytes) => bytes,
             Err(error) if error.is_absent() => return Ok(Self::default()),
             Err(error) => return Err(error.into()),
         };
-        let path = || state.path().join(FILE.file);
+        let path = || state.path().join(FILE.name);
         let damaged = |source| StoreError::Damaged {
             path: path(),
             source,
@@ -280,7 +280,7 @@ impl Ledger {
     /// ("durability uncertain").
     pub fn save(&self, state: &Dir, owner: Owner) -> Result<(), StoreError> {
         let mut text = serde_json::to_vec_pretty(self)
-            .map_err(|error| HostError::new("write", state.path().join(FILE.file), error))?;
+            .map_err(|error| HostError::new("write", state.path().join(FILE.name), error))?;
         text.push(b'\n');
         Ok(replace_state_file(state, owner, FILE, &text)?)
     }

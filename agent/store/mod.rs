@@ -10,16 +10,16 @@
 //! <stateDir>/tmp/           files that are being written
 //! ```
 
+mod answers;
 mod blobs;
 mod error;
 mod ledger;
 mod node;
-mod notes;
 mod pins;
 mod spares;
 mod state_file;
 
-pub use blobs::{Placement, Store, StoreContents, Trust};
+pub use blobs::{BlobProof, Store, StoreContents};
 pub use error::StoreError;
 pub use ledger::{Ledger, ManagedDirs, MeasuredFile, PlacedFile, PluginOrigin, SetAsideFile};
 pub use node::read_saved_node;

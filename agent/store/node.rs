@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use super::notes::read_state_file;
+use super::answers::read_state_file;
 use super::state_file::StateFile;
 use super::{Store, StoreError};
 use crate::host::{Host, HostError};
 use crate::model::NodeFacts;
 
 /// etcd stores objects of up to 1.5 MiB.
-const NOTE: StateFile = StateFile {
-    file: "node.json",
+const NODE_FILE: StateFile = StateFile {
+    name: "node.json",
     largest: 2 << 20,
 };
 
@@ -20,7 +20,7 @@ impl Store {
     /// # Errors
     /// When a file operation fails.
     pub fn save_node(&self, facts: &NodeFacts) -> Result<(), StoreError> {
-        self.write_state_file(NOTE, facts)
+        self.write_state_file(NODE_FILE, facts)
     }
 
     /// Removes what was saved about the node, if anything was.
@@ -28,7 +28,7 @@ impl Store {
     /// # Errors
     /// When a file operation fails.
     pub fn forget_node(&self) -> Result<(), HostError> {
-        self.remove_state_file(NOTE)
+        self.remove_state_file(NODE_FILE)
     }
 }
 
@@ -41,6 +41,6 @@ pub fn read_saved_node(
     state: &Path,
     node: &str,
 ) -> Result<Option<NodeFacts>, StoreError> {
-    let facts: Option<NodeFacts> = read_state_file(host, state, NOTE)?;
+    let facts: Option<NodeFacts> = read_state_file(host, state, NODE_FILE)?;
     Ok(facts.filter(|facts| facts.node == node))
 }

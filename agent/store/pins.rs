@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::notes::read_state_file;
+use super::answers::read_state_file;
 use super::state_file::StateFile;
 use super::{Store, StoreError};
 use crate::host::{Host, HostError};
@@ -12,8 +12,8 @@ use crate::model::Pin;
 use crate::trust::PinDeclaration;
 
 /// An artifact needs some hundred bytes.
-const NOTE: StateFile = StateFile {
-    file: "pins.json",
+const PINS_FILE: StateFile = StateFile {
+    name: "pins.json",
     largest: 1 << 20,
 };
 
@@ -32,7 +32,7 @@ impl Store {
     /// # Errors
     /// When a file operation fails.
     pub fn save_pins(&self, answers: &[LearnedPin]) -> Result<(), StoreError> {
-        self.write_state_file(NOTE, &answers)
+        self.write_state_file(PINS_FILE, &answers)
     }
 
     /// Removes the saved digests, if there are any.
@@ -40,7 +40,7 @@ impl Store {
     /// # Errors
     /// When a file operation fails.
     pub fn forget_pins(&self) -> Result<(), HostError> {
-        self.remove_state_file(NOTE)
+        self.remove_state_file(PINS_FILE)
     }
 }
 
@@ -49,5 +49,5 @@ impl Store {
 /// # Errors
 /// When the file exists and cannot be read, or other users could have written it.
 pub fn read_saved_pins(host: &Host, state: &Path) -> Result<Vec<LearnedPin>, StoreError> {
-    Ok(read_state_file(host, state, NOTE)?.unwrap_or_default())
+    Ok(read_state_file(host, state, PINS_FILE)?.unwrap_or_default())
 }

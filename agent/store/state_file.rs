@@ -9,7 +9,7 @@ use crate::model::{FileMode, FileName, Owner};
 /// A file of the state directory.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct StateFile {
-    pub(super) file: &'static str,
+    pub(super) name: &'static str,
     /// The largest size that is read, in bytes.
     pub(super) largest: u64,
 }
@@ -22,14 +22,14 @@ pub(super) fn replace_state_file(
     file: StateFile,
     text: &[u8],
 ) -> Result<(), HostError> {
-    let there = state.read_file(OsStr::new(file.file), file.largest);
+    let there = state.read_file(OsStr::new(file.name), file.largest);
     if there.is_ok_and(|there| there == text) {
         return Ok(());
     }
     let mut temp = state.create_temp()?;
     temp.write_all(text)
-        .map_err(|error| HostError::new("write", state.path().join(file.file), error))?;
-    let name = FileName::fixed(file.file);
+        .map_err(|error| HostError::new("write", state.path().join(file.name), error))?;
+    let name = FileName::fixed(file.name);
     temp.publish(state, &name, FileMode::PRIVATE, owner)?;
     state.sync()
 }

@@ -30,7 +30,7 @@ const OTHER_KINDS: [(&str, &str); 5] = [
     ("1.3.132.0.10", "ECDSA over secp256k1"),
 ];
 
-/// The public key of the one who signs an artifact: ECDSA over P-256.
+/// The public key for the signature of an artifact: ECDSA over P-256.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BlobKey {
     key: VerifyingKey,
@@ -68,7 +68,7 @@ impl BlobKey {
     /// Checks that the key's owner signed the artifact with this digest.
     ///
     /// # Errors
-    /// When that is not so, or the digest is not a SHA-256.
+    /// When the signature does not match, or the digest is not a SHA-256.
     pub fn verify(&self, pin: &Pin, signed: &BlobSignature) -> Result<(), VerificationError> {
         let Pin::Sha256(digest) = pin else {
             return Err(VerificationError::NotSha256(*pin));
@@ -86,7 +86,7 @@ impl BlobSignature {
     /// Reads the content of a signature file.
     ///
     /// # Errors
-    /// When it is anything but DER in base64.
+    /// When the content is not DER in base64.
     pub fn from_file(bytes: &[u8]) -> Result<Self, VerificationError> {
         let text = str::from_utf8(bytes).map_err(|_| {
             VerificationError::NotABlobSignature("it is not in base64; encode it with base64")
@@ -118,7 +118,7 @@ impl FromStr for BlobSignature {
 impl FromStr for BlobKey {
     type Err = BlobKeyError;
 
-    /// The text never enters a message: it may be the wrong half of the pair.
+    /// No message contains the text, because it may be the private key.
     fn from_str(text: &str) -> Result<Self, BlobKeyError> {
         if text.contains("PRIVATE KEY") {
             return Err(BlobKeyError::Private);
@@ -146,7 +146,7 @@ fn name_kind(info: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// `sha256:` and the first digits of its print.
+/// `sha256:` and the first digits of its fingerprint.
 impl fmt::Display for BlobKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "sha256:{}", self.fingerprint.short())

@@ -3,15 +3,15 @@
 use super::error::{LineProblem, VerificationError};
 use crate::model::{DigestError, Pin};
 
-/// The hexadecimal digits of a SHA-512 digest; anything shorter is taken for a SHA-256.
+/// The number of hexadecimal digits of a SHA-512 digest. A digest of another length is read as a SHA-256.
 const SHA512_DIGITS: usize = 128;
 
-/// Finds the digest that a list has for a file. Where it has one of each kind, that is the SHA-256.
+/// Finds the digest of a file in a list. If the list has a SHA-256 and a SHA-512, the SHA-256 is used.
 ///
-/// Every line must be valid: half of a list is not used.
+/// Every line must be valid. A list with a broken line is not used at all.
 ///
 /// # Errors
-/// When a line is not valid, or the list has no digest for the file, or two different ones.
+/// When a line is not valid, or the list has no digest for the file or two different ones.
 pub fn find_listed_digest(list: &[u8], file: &str) -> Result<Pin, VerificationError> {
     let text = str::from_utf8(list).map_err(|_| VerificationError::NotText)?;
     let mut found: [Option<Pin>; 2] = [None, None];
@@ -43,10 +43,10 @@ pub fn find_listed_digest(list: &[u8], file: &str) -> Result<Pin, VerificationEr
         })
 }
 
-/// The digest that a checksum file of one line holds; a name in it must be the file's.
+/// The digest in a checksum file, which has one line. If the line has a name, it must be the file's.
 ///
 /// # Errors
-/// When it is anything else.
+/// When the file has another form.
 pub fn parse_checksum_file(text: &[u8], file: &str) -> Result<Pin, VerificationError> {
     let no = |problem: &str| VerificationError::NoChecksum {
         file: file.to_owned(),

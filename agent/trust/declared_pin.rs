@@ -12,25 +12,25 @@ use crate::model::{Artifact, Companion, Pin};
 pub struct DeclaredPin {
     /// Where the digest comes from.
     pub source: DigestSource,
-    /// A signature over it that is required as well.
+    /// A signature over the digest, if one is required.
     pub signature: Option<RequiredSignature>,
 }
 
 /// Where a digest comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DigestSource {
-    /// The configuration itself: the strongest source, which needs no network.
+    /// The configuration itself. This is the strongest source and needs no network.
     Configuration(Pin),
     /// A signed list.
     List(PinList),
-    /// A checksum file: it proves only that the artifact arrived whole.
+    /// A checksum file. It only shows that the artifact was transferred without damage.
     ChecksumFile(Companion),
 }
 
 /// A list of digests, signed with minisign.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PinList {
-    /// Where the list lies; its signature lies beside it in each place.
+    /// Where the list is. Its signature is beside it in each place.
     pub sources: Vec<Companion>,
     /// The key that it must be signed with.
     pub key: ListKey,
@@ -68,12 +68,12 @@ pub struct PinDeclaration {
 }
 
 impl DeclaredPin {
-    /// The digest, if it is known without a request. One that a signature in a file must confirm is not.
+    /// The digest, if it is known without a request. A digest that a signature in a file must confirm is not.
     #[must_use]
     pub const fn known_pin(&self) -> Option<Pin> {
         match (&self.source, &self.signature) {
             (DigestSource::Configuration(pin), None) => Some(*pin),
-            // The two were compared when the configuration was read.
+            // The signature was verified when the configuration was read.
             (
                 DigestSource::Configuration(pin),
                 Some(RequiredSignature {
@@ -85,8 +85,8 @@ impl DeclaredPin {
         }
     }
 
-    /// Where the digest comes from, for people: `configuration`, `signed list (key 767272C6298AD344)`, `checksum file`;
-    /// with the key that signed the artifact itself, where one has to.
+    /// Where the digest comes from, for people: `configuration`, `signed list (key 767272C6298AD344)` or `checksum
+    /// file`, with the key of the artifact's own signature if one is required.
     #[must_use]
     pub fn describe_source(&self) -> String {
         let by = match &self.source {
@@ -121,7 +121,7 @@ impl PinDeclaration {
     }
 }
 
-/// The name that a list has for an artifact: that of its file at the source.
+/// The name of an artifact in a list: the name of its file at the source.
 #[must_use]
 pub fn artifact_file_name(artifact: &Artifact<DeclaredPin>) -> &str {
     let source = artifact.sources.first();
@@ -136,15 +136,15 @@ pub fn file_name(url: &str) -> &str {
     path.rsplit_once('/').map_or("", |(_, name)| name)
 }
 
-/// The signature of a list: beside it wherever it lies.
+/// The URL of the signature of a list, which is beside the list.
 #[must_use]
 pub fn list_signature_url(url: &str) -> String {
-    // The query stays: mirrors with a token need it.
+    // The query stays, because mirrors with a token need it.
     let end = url.find(['?', '#']).unwrap_or(url.len());
     format!("{}.minisig{}", &url[..end], &url[end..])
 }
 
-/// What is weak about where an artifact's digest comes from, and what would be better.
+/// Why the source of an artifact's digest is weak, and what would be better; `None` if it is not.
 #[must_use]
 pub fn describe_weakness(artifact: &Artifact<DeclaredPin>) -> Option<String> {
     let DigestSource::ChecksumFile(file) = &artifact.pin.source else {

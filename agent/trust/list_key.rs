@@ -22,7 +22,7 @@ pub struct ListKey {
     bytes: Vec<u8>,
 }
 
-/// The text is not such a key.
+/// The text is not a minisign public key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "this is not a minisign public key; copy the line of minisign.pub that begins with RW, and nothing from minisign.key"
@@ -40,7 +40,7 @@ impl ListKey {
     /// accepted: over the list's BLAKE2b hash, and over the list itself as older releases made them.
     ///
     /// # Errors
-    /// When that is not so.
+    /// When the signature does not match.
     pub fn verify(&self, list: &[u8], signature: &[u8]) -> Result<(), VerificationError> {
         let text = str::from_utf8(signature).map_err(|_| VerificationError::NotAListSignature)?;
         let signature =
@@ -63,7 +63,7 @@ fn signing_key_id(signature: &str) -> String {
     format_id(&STANDARD.decode(line).unwrap_or_default())
 }
 
-/// The ID in a key or a signature; minisign prints it as the number that it is, the last byte first.
+/// The ID in a key or a signature. minisign prints it as a number, the last byte first.
 fn format_id(bytes: &[u8]) -> String {
     let id: Vec<u8> = bytes
         .get(ID)
@@ -78,8 +78,8 @@ fn format_id(bytes: &[u8]) -> String {
 impl FromStr for ListKey {
     type Err = ListKeyError;
 
-    /// Takes the key alone, or the whole file of two lines. The text never enters a message: it may be the wrong
-    /// half of the pair.
+    /// Accepts the key alone, or the whole file of two lines. No message contains the text, because it may be the
+    /// private key.
     fn from_str(text: &str) -> Result<Self, ListKeyError> {
         let line = text.trim().lines().last().unwrap_or_default();
         Ok(Self {

@@ -22,5 +22,5 @@ pub use list_key::{ListKey, ListKeyError};
 /// The largest pin list that is read, in bytes: some ten thousand lines.
 pub const LARGEST_LIST: u64 = 1 << 20;
 
-/// The largest signature or checksum file that is read, in bytes; they have between one and four lines.
+/// The largest signature or checksum file that is read, in bytes. They have between one and four lines.
 pub const LARGEST_SIGNATURE: u64 = 8 << 10;

@@ -43,7 +43,7 @@ fn check_row(check: &Check, policy: DriftPolicy) -> CheckRow {
     }
 }
 
-/// The line of a single failure has its own advice.
+/// Advice for the check as a whole. A failure's own line says how to fix that failure.
 const fn advise_on(check: CheckName, policy: DriftPolicy) -> Option<&'static str> {
     match (check, policy) {
         (CheckName::Binaries | CheckName::Conflist, DriftPolicy::Report) => Some(

@@ -1,4 +1,4 @@
-//! Whether the node is ready, and how much that answer is worth.
+//! Whether the node is ready, and how fresh that answer is.
 
 use std::time::SystemTime;
 
@@ -13,7 +13,7 @@ pub struct Headline {
     pub node: Option<String>,
     /// `Ready` or `Not ready`.
     pub word: &'static str,
-    /// Good or bad: what is odd but works does not make a node less ready.
+    /// Good or bad. Warnings do not make a node less ready.
     pub tone: Tone,
     /// The first reason why the node is not ready.
     pub reason: Option<String>,

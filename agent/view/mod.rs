@@ -3,9 +3,9 @@
 //! Each text in a view is safe to show: no secret is in it, and nothing that would break a line or control a terminal.
 //! A renderer only has to escape what its own format needs.
 
+mod agent;
 mod checks;
 mod drift;
-mod facts;
 mod files;
 mod headline;
 mod network;
@@ -14,9 +14,9 @@ mod tone;
 
 use std::time::SystemTime;
 
+pub use agent::AgentView;
 pub use checks::CheckRow;
 pub use drift::{DriftRow, ErrorRow};
-pub use facts::AgentFacts;
 pub use files::{FileDigests, FileRow};
 pub use headline::Headline;
 pub use network::{CandidateRow, NetworkView, RuntimeRow, SeenNetwork, TakenNetwork};
@@ -41,7 +41,7 @@ pub struct NodeView {
     /// The last failures of the agent's own work, newest first.
     pub errors: Vec<ErrorRow>,
     /// The running agent and its settings.
-    pub agent: AgentFacts,
+    pub agent: AgentView,
 }
 
 impl NodeView {
@@ -55,7 +55,7 @@ impl NodeView {
             network: NetworkView::new(status),
             drifts: drift::drift_rows(status, now),
             errors: drift::error_rows(status, now),
-            agent: AgentFacts::new(status, now),
+            agent: AgentView::new(status, now),
         }
     }
 }

@@ -1,10 +1,10 @@
-//! What the container runtimes make of the configuration directory.
+//! What the container runtimes take from the configuration directory.
 
 use super::text::display_safe;
 use super::tone::Tone;
 use crate::model::{Candidate, Directory, EffectiveNetwork, RuntimeView, Status};
 
-/// What is known of the network.
+/// What is known about the network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NetworkView {
     /// No network is declared.

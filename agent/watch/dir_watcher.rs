@@ -28,7 +28,7 @@ pub struct DirWatcher {
 }
 
 impl DirWatcher {
-    /// Watches nothing yet, and asks the kernel for nothing yet.
+    /// A watcher that watches nothing yet. It opens no inotify instance yet.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -71,8 +71,8 @@ impl DirWatcher {
         self.queue.state().invalidate();
     }
 
-    /// The next hint: all events since the last one, as soon as there are any. Pending for ever where nothing is
-    /// watched. Cancel-safe: a hint leaves the queue only when it is returned.
+    /// The next hint: all events since the last one, as soon as there are any. If nothing is watched, it waits for
+    /// ever. Cancel-safe: a hint leaves the queue only when it is returned.
     pub async fn next_hint(&mut self) -> Hint {
         self.queue.next_hint().await
     }

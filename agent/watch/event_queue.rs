@@ -70,7 +70,7 @@ impl EventQueue {
         self.wakeup.notify_one();
     }
 
-    /// Events were lost. That a watched directory was removed may be among them.
+    /// Events were lost. The removal of a watched directory may be among them.
     fn handle_overflow(&self) {
         let mut state = self.state();
         state.invalidate();
@@ -93,7 +93,7 @@ impl EventQueue {
 }
 
 impl QueueState {
-    /// Makes every watch be renewed.
+    /// Marks every watch, so that it is renewed.
     pub(super) fn invalidate(&mut self) {
         self.watched
             .values_mut()

@@ -1,6 +1,6 @@
-//! Notices changes at once: inotify, reduced to "something may have changed".
+//! Notices changes at once. The kernel's inotify events are reduced to "something may have changed".
 //!
-//! A hint is never believed. It only makes the event loop look at the disk, which is the truth.
+//! A hint only makes the event loop observe the disk. What the disk shows decides.
 
 mod dir_watcher;
 mod error;

@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use cni_keeper::config;
 use cni_keeper::fetch::{
-    DownloadProgress, DownloadSpool, FailedSource, FetchError, FetchOptions, FetchedArtifact,
-    FileSource, MemberSink, SharedServerHealth, UnpackLimits, download, read_members,
+    DownloadProgress, DownloadSpool, FailedSource, FetchError, FetchReceipt, FetchedArtifact,
+    FileSource, SharedServerHealth, SourceOptions, UnpackLimits, download, read_members,
 };
 use cni_keeper::model::{Arch, Artifact, Format, IfPresent, Member, Pin, Sha256};
 use cni_keeper::retry::{Backoff, RoundsPolicy, Spread};
@@ -111,8 +111,8 @@ static SPREAD: LazyLock<Spread> = LazyLock::new(|| Spread::for_node("node-1"));
 pub(crate) fn means<'a>(
     settings: &'a config::FetchSettings,
     health: &'a SharedServerHealth,
-) -> FetchOptions<'a> {
-    FetchOptions {
+) -> SourceOptions<'a> {
+    SourceOptions {
         settings,
         seeds: &[],
         offline: false,
@@ -124,6 +124,9 @@ pub(crate) fn means<'a>(
         keep: None,
     }
 }
+
+/// What a download gives.
+pub(crate) type Fetched<S> = (FetchedArtifact<S>, FetchReceipt);
 
 /// A whole download with its settings; what is not set is harmless.
 pub(crate) struct Case {
@@ -167,7 +170,7 @@ impl Case {
         self.roots = Some(file);
     }
 
-    pub(crate) async fn run(&self) -> Result<FetchedArtifact<TempSpool>, FetchError> {
+    pub(crate) async fn run(&self) -> Result<Fetched<TempSpool>, FetchError> {
         self.run_into(&|| Ok(TempSpool::new()), &()).await
     }
 
@@ -175,14 +178,18 @@ impl Case {
         &self,
         spools: &dyn Fn() -> io::Result<S>,
         progress: &dyn DownloadProgress,
-    ) -> Result<FetchedArtifact<S>, FetchError> {
+    ) -> Result<Fetched<S>, FetchError> {
         let health = SharedServerHealth::default();
-        let means = FetchOptions {
+        let means = SourceOptions {
             progress,
             rounds: self.rounds,
             ..means(&self.settings, &health)
         };
-        download(&artifact(&self.sources, self.pin), &means, spools).await
+        let raw = Artifact {
+            format: Format::Raw,
+            ..artifact(&self.sources, self.pin)
+        };
+        download(&raw, &means, spools).await
     }
 
     /// Runs it to its failure and gives the sources' reasons.
@@ -193,7 +200,7 @@ impl Case {
                 tried
             }
             Err(other) => panic!("{other}"),
-            Ok(verified) => panic!("got {} bytes", verified.receipt.bytes),
+            Ok((_, receipt)) => panic!("got {} bytes", receipt.bytes),
         }
     }
 
@@ -227,27 +234,10 @@ pub(crate) fn content() -> Vec<u8> {
 
 /// Proves that a download gave this content and where from.
 #[track_caller]
-pub(crate) fn got(
-    verified: Result<FetchedArtifact<TempSpool>, FetchError>,
-    content: &[u8],
-    source: &str,
-) {
-    struct Collect(Vec<u8>);
-    impl MemberSink for Collect {
-        fn begin(&mut self, _: &[&Member], _: u64) -> io::Result<()> {
-            Ok(())
-        }
-        fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-            self.0.extend(bytes);
-            Ok(())
-        }
-        fn end(&mut self) -> io::Result<Sha256> {
-            Ok(Sha256::of(&self.0))
-        }
-    }
-    let verified = verified.unwrap();
-    assert_eq!(verified.receipt.bytes, content.len() as u64);
-    assert_eq!(verified.receipt.source, source);
+pub(crate) fn got(verified: Result<Fetched<TempSpool>, FetchError>, content: &[u8], source: &str) {
+    let (fetched, receipt) = verified.unwrap();
+    assert_eq!(receipt.bytes, content.len() as u64);
+    assert_eq!(receipt.source, source);
     let mut raw = artifact(&[], Pin::Sha256([0; 32]));
     raw.format = Format::Raw;
     raw.members.push(Member {
@@ -255,15 +245,14 @@ pub(crate) fn got(
         plugin: "plugin".parse().unwrap(),
         sha256: None,
     });
-    let mut collect = Collect(Vec::new());
-    read_members(
-        verified.content,
-        &raw,
-        &UnpackLimits::default(),
-        &mut collect,
-    )
-    .unwrap();
-    assert!(collect.0 == content);
+    let mut collected: Vec<u8> = Vec::new();
+    let keep = |_: &[&Member], bytes: Vec<u8>| {
+        collected.extend_from_slice(&bytes);
+        Ok(Sha256::of(&bytes))
+    };
+    let limits = UnpackLimits::default();
+    read_members(fetched, &raw, &limits, || Ok(Vec::new()), keep).unwrap();
+    assert!(collected == content);
 }
 
 fn closed_port() -> String {
@@ -331,7 +320,7 @@ async fn fault_39_a_mount_that_hangs_stops_nothing_else() {
     let pin = Pin::Sha256(sha2::Sha256::digest(b"bytes").into());
     let artifact = artifact(&["file:///hung".to_owned()], pin);
     let (settings, health) = (settings(), SharedServerHealth::default());
-    let means = FetchOptions {
+    let means = SourceOptions {
         files: Box::leak(Box::new(Hung(Mutex::new(signs)))),
         ..means(&settings, &health)
     };
@@ -340,7 +329,8 @@ async fn fault_39_a_mount_that_hangs_stops_nothing_else() {
         sign.send(())
     });
     sent.unwrap();
-    assert_eq!(got.unwrap().receipt.bytes, 5);
+    let (_, receipt) = got.unwrap();
+    assert_eq!(receipt.bytes, 5);
 }
 
 #[tokio::test]

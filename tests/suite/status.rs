@@ -212,12 +212,12 @@ fn an_answer_that_is_none_is_not_believed() {
         (
             Reply::ok(b"{}"),
             Some(Reply::ok(b"{}")),
-            "/status answers what no agent of this version would (missing field `ready`",
+            "/status answers a document of an unknown form (missing field `ready`",
         ),
         (
             reply(&status),
             Some(Reply::ok(b"[]")),
-            "/drift answers what no agent of this version would",
+            "/drift answers a document of an unknown form",
         ),
         (
             Reply::ok(&vec![b' '; 5 << 20]),

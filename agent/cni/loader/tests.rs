@@ -81,7 +81,7 @@ fn a_bad_drop_in_fails_the_network() {
     assert_eq!(
         error.to_string(),
         "its drop-in 10.conf fails: it is not JSON: line 1, column 2: \
-         the document ends where a key in double quotes should stand"
+         the document ends, but a key in double quotes is expected"
     );
     let no_directory = DropIns::Unreadable("Not a directory".to_owned());
     assert!(with(OK, Libcni::V1_3, &no_directory).is_err());
@@ -140,11 +140,11 @@ fn an_error_says_where() {
     };
     assert_eq!(
         findings_of("[]"),
-        "it is a list where libcni wants an object"
+        "it is a list, but libcni requires an object"
     );
     assert_eq!(
         findings_of(r#"{"name": "n", "plugins": [{"ipam": 1}]}"#),
-        "'plugins[0].ipam' is a number where libcni wants an object"
+        "'plugins[0].ipam' is a number, but libcni requires an object"
     );
     assert_eq!(
         findings_of(r#"{"name": "n", "plugins": [{}]}"#),

@@ -27,11 +27,11 @@ fn a_document_is_kept_as_written() {
 fn what_go_refuses_is_refused_where_it_stands() {
     assert_eq!(
         problem("{\n  \"é\": 1,\n}"),
-        "it is not JSON: line 3, column 1: here should stand a key in double quotes"
+        "it is not JSON: line 3, column 1: a key in double quotes is expected here"
     );
     assert_eq!(
         problem("{\"é\": tru"),
-        "it is not JSON: line 1, column 10: the document ends where 'true' should stand"
+        "it is not JSON: line 1, column 10: the document ends, but 'true' is expected"
     );
     assert!(problem("\u{feff}{}").contains("byte order mark"));
     for bad in [

@@ -121,7 +121,7 @@ fn crio_goes_by_what_the_plugins_answer() {
         stands(&[missing, ours()]),
         (shadowed("00-x.conflist", "x"), Precedence::Picked)
     );
-    let refused = PassedOver::Version {
+    let refused = ConflistRefusal::Version {
         plugin: "old".to_owned(),
         version: "1.0.0".to_owned(),
     };
@@ -145,9 +145,12 @@ fn ours_broken_is_refused_and_ours_gone_is_absent() {
     let (containerd, crio) = stands(&[file("10-ours.conflist", "")]);
     assert!(matches!(
         containerd,
-        Precedence::Refused(PassedOver::Invalid(_))
+        Precedence::Refused(ConflistRefusal::Invalid(_))
     ));
-    assert!(matches!(crio, Precedence::Refused(PassedOver::Invalid(_))));
+    assert!(matches!(
+        crio,
+        Precedence::Refused(ConflistRefusal::Invalid(_))
+    ));
     let absent = (Precedence::Absent, Precedence::Absent);
     assert_eq!(stands(&[]), absent);
     assert_eq!(stands(&[list("20-later.conflist", "x", "bridge")]), absent);

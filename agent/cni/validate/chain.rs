@@ -1,11 +1,11 @@
 //! Rules for the plugins of a conflist.
 
 use super::findings::Findings;
-use crate::cni::json::{Json, element_path, fold_key, member_path};
+use crate::cni::json_tree::{Json, element_path, fold_key, member_path};
 use crate::cni::plugin_conf::{DecodedPlugin, FIELDS, Order, decode_plugin};
 use crate::model::PluginName;
 
-/// Plugins that only change an interface that a plugin before them made.
+/// Plugins that change an interface which an earlier plugin has made.
 const META: [&str; 6] = ["portmap", "bandwidth", "firewall", "sbr", "tuning", "vrf"];
 
 /// Plugins that another plugin calls, through its `ipam.type`.
@@ -20,8 +20,8 @@ pub(super) fn check_chain(root: &Json, findings: &mut Findings) {
             continue;
         };
         let decoded = decode_plugin(plugin, &at, Order::Sorted, true);
-        for misfit in &decoded.misfits {
-            findings.wrong_type(misfit.got, &misfit.at, misfit.want);
+        for wrong_type in &decoded.wrong_types {
+            findings.wrong_type(wrong_type.got, &wrong_type.at, wrong_type.want);
         }
         check_spelling(members, &at, &FIELDS, findings);
         check_reserved_keys(root, members, &at, findings);
@@ -36,7 +36,11 @@ fn check_type(plugin: &DecodedPlugin, at: &str, first: bool, findings: &mut Find
     if !plugin.kind.is_empty() {
         check_binary_name(&plugin.kind, at, findings);
         check_position(&plugin.kind, at, first, findings);
-    } else if plugin.misfits.iter().all(|misfit| misfit.at != at) {
+    } else if plugin
+        .wrong_types
+        .iter()
+        .all(|wrong_type| wrong_type.at != at)
+    {
         findings.error(at, "the plugin has no type", "name its binary");
     }
 }
@@ -48,7 +52,7 @@ fn check_ipam(members: &[(String, Json)], kind: &str, at: &str, findings: &mut F
     } else if !members.is_empty() {
         findings.warning(
             at,
-            "it has no type, so no addresses are given out",
+            "it has no type, so no addresses are assigned",
             "name an IPAM plugin",
         );
     }
@@ -61,7 +65,7 @@ fn check_binary_name(name: &str, at: &str, findings: &mut Findings) {
     }
 }
 
-/// Go ignores the case of a field's name. Of several spellings the one that sorts last counts.
+/// Go ignores the case of a field's name. If a field is written in several spellings, the one that sorts last counts.
 fn check_spelling(members: &[(String, Json)], at: &str, fields: &[&str], findings: &mut Findings) {
     for field in fields {
         let same = |key: &str| fold_key(key) == fold_key(field);
@@ -76,8 +80,8 @@ fn check_spelling(members: &[(String, Json)], at: &str, fields: &[&str], finding
         if let [first, second, ..] = spellings[..] {
             findings.error(
                 &member_path(at, first),
-                format!("it is there as '{second}' too, and case does not tell them apart"),
-                format!("keep '{field}' alone"),
+                format!("it is also written as '{second}', and libcni ignores case"),
+                format!("keep only '{field}'"),
             );
         } else if let [only] = spellings[..]
             && only != *field
@@ -87,14 +91,14 @@ fn check_spelling(members: &[(String, Json)], at: &str, fields: &[&str], finding
                 let problem = "it overrides the version that libcni hands to the plugin";
                 findings.error(&member_path(at, only), problem, "remove it");
             } else {
-                let problem = format!("not every reader takes it for '{field}'");
+                let problem = format!("not every reader accepts this spelling of '{field}'");
                 findings.warning(&member_path(at, only), problem, fix);
             }
         }
     }
 }
 
-/// Keys that a runtime writes.
+/// Warns of keys that a runtime writes.
 fn check_reserved_keys(root: &Json, members: &[(String, Json)], at: &str, findings: &mut Findings) {
     for (key, value) in members {
         let here = member_path(at, key);
@@ -102,40 +106,44 @@ fn check_reserved_keys(root: &Json, members: &[(String, Json)], at: &str, findin
             "name" | "cniVersion" if root.get(key) == Some(value) => {}
             "name" | "cniVersion" => findings.warning(
                 &here,
-                "libcni puts the conflist's own in its place",
+                "libcni replaces it by the conflist's own value",
                 "remove it",
             ),
             _ if fold_key(key) == fold_key("prevResult") && *value != Json::Null => findings.error(
                 &here,
-                "the plugin would take it for the result of a plugin before it",
+                "the plugin would read it as the result of an earlier plugin",
                 "remove it",
             ),
             "runtimeConfig" | "args" => findings.warning(
                 &here,
-                "it is the runtime's to fill, and replaced where it does",
+                "the runtime fills this key and replaces what is written here",
                 "remove it unless the plugin asks for it",
             ),
             _ if key.starts_with("cni.dev/") => {
-                findings.warning(&here, "keys of cni.dev are the runtime's", "remove it");
+                findings.warning(
+                    &here,
+                    "keys that begin with cni.dev/ belong to the runtime",
+                    "remove it",
+                );
             }
             _ => {}
         }
     }
 }
 
-/// Where in the chain a plugin of the reference set belongs.
+/// Checks the position of a plugin of the reference set in the chain.
 fn check_position(kind: &str, at: &str, first: bool, findings: &mut Findings) {
     if first && META.contains(&kind) {
         findings.warning(
             at,
-            format!("{kind} works on an interface that a plugin before it made, and there is none"),
-            "put it behind the main plugin",
+            format!("{kind} changes an interface that an earlier plugin made, and there is no earlier plugin"),
+            "put it after the main plugin",
         );
     }
     if IPAM.contains(&kind) || kind.ends_with("-ipam") {
         findings.warning(
             at,
-            format!("{kind} gives out addresses to another plugin and makes no interface"),
+            format!("{kind} assigns addresses for another plugin and makes no interface"),
             "name it as ipam.type of the main plugin",
         );
     }

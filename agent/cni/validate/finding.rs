@@ -17,17 +17,17 @@ label_enum! {
 /// One mistake, or probable mistake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// Whether it keeps the conflist from being written.
+    /// Whether the conflist may still be written.
     pub severity: Severity,
     /// Where, as in `plugins[1].ipam.type`; empty for the whole document.
     pub at: String,
     /// What is wrong, without a full stop.
     pub problem: String,
-    /// What to do about it, as an imperative.
+    /// How to fix it, as an imperative.
     pub fix: String,
 }
 
-/// The parts of a conflist that the runtimes read.
+/// The fields of a conflist that the runtimes read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConflistSummary {
     /// The network's name.
@@ -38,7 +38,7 @@ pub struct ConflistSummary {
     pub version_without_list: String,
     /// The `type` of every plugin, in call order.
     pub chain: Vec<String>,
-    /// The `ipam.type` of those plugins that have one, in call order.
+    /// The `ipam.type` of each plugin that has one, in call order.
     pub ipam: Vec<String>,
     /// The capabilities that any plugin switches on, sorted.
     pub capabilities: Vec<String>,
@@ -46,28 +46,28 @@ pub struct ConflistSummary {
     pub only_inlined: bool,
 }
 
-/// The outcome of validating one conflist.
+/// The result of validating one conflist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ValidationReport {
     /// Everything found, errors first.
     pub findings: Vec<Finding>,
-    /// Its content; `None` where the newest libcni would not load it.
+    /// Its main fields; `None` if the newest libcni would not load it.
     pub summary: Option<ConflistSummary>,
 }
 
 impl ValidationReport {
-    /// Whether it may be written.
+    /// Whether the conflist may be written.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         self.errors().next().is_none()
     }
 
-    /// What keeps it from being written.
+    /// The findings for which it must not be written.
     pub fn errors(&self) -> impl Iterator<Item = &Finding> {
         self.of(Severity::Error)
     }
 
-    /// What works, but is probably a mistake.
+    /// The findings that work but are probably mistakes.
     pub fn warnings(&self) -> impl Iterator<Item = &Finding> {
         self.of(Severity::Warning)
     }
@@ -79,6 +79,12 @@ impl ValidationReport {
 }
 
 impl Finding {
+    /// The problem and its fix, as one line.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        format!("{}; {}", self.problem, self.fix)
+    }
+
     pub(crate) fn error(
         at: impl Into<String>,
         problem: impl Into<String>,
@@ -99,6 +105,6 @@ impl fmt::Display for Finding {
         if !self.at.is_empty() {
             write!(f, "{}: ", self.at)?;
         }
-        write!(f, "{}; {}", self.problem, self.fix)
+        f.write_str(&self.describe())
     }
 }

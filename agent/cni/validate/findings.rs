@@ -2,7 +2,7 @@
 
 use super::finding::{ConflistSummary, Finding, Severity, ValidationReport};
 
-/// Findings as they are gathered.
+/// The findings so far.
 #[derive(Default)]
 pub(super) struct Findings(Vec<Finding>);
 

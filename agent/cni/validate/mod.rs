@@ -1,11 +1,11 @@
-//! What we demand of a conflist before we write it: more than libcni does.
+//! Checks a conflist before it is written, more strictly than libcni does.
 //!
 //! An *error* is one of these:
 //! - a supported runtime refuses to load the file;
 //! - ADD fails with every plugin;
 //! - a plugin gets another value than the one that is written.
 //!
-//! A *warning* is what works but is probably a mistake.
+//! A *warning* is something that works but is probably a mistake.
 
 mod chain;
 mod finding;
@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 use findings::Findings;
 
 use super::directory::DropIns;
-use super::json::{DEPTH, Json, element_path, member_path};
+use super::json_tree::{DEPTH, Json, element_path, member_path};
 use super::loader::{ConfForm, Libcni, LibcniNetwork, load_as_libcni};
 use super::parse::{JsonFlaws, parse_json};
 use super::plugin_conf::{Order, decode_plugin};
@@ -29,8 +29,8 @@ const MAX_SIZE: usize = 2 * 1024 * 1024;
 
 /// Checks the bytes of a conflist.
 ///
-/// Checks that need the node (a plugin's presence and versions, other files of the directory) are functions of their
-/// own: [`super::check_plugin_versions`] and [`super::check_name_is_free`].
+/// Checks that need the node (installed plugins and their versions, other files of the directory) are separate
+/// functions: [`super::check_plugin_versions`] and [`super::check_name_is_free`].
 #[must_use]
 pub fn validate_conflist(bytes: &[u8]) -> ValidationReport {
     let mut findings = Findings::default();
@@ -59,7 +59,7 @@ pub fn validate_conflist(bytes: &[u8]) -> ValidationReport {
     let no_drop_ins = |_: &str| DropIns::Absent;
     let load = |libcni| load_as_libcni(bytes, ConfForm::List, libcni, &no_drop_ins);
     if !findings.has_errors() {
-        // The checks above should find every reason to refuse; the loader has the last word.
+        // The checks above should find every reason to refuse the file. The loader is the final check.
         for libcni in Libcni::ALL {
             if let Err(error) = load(libcni) {
                 findings.error(
@@ -75,7 +75,7 @@ pub fn validate_conflist(bytes: &[u8]) -> ValidationReport {
     findings.into_report(summary)
 }
 
-/// What Go accepts or refuses only later, although the author surely meant something else.
+/// Reports what Go accepts, or refuses only later, although the author certainly meant something else.
 fn check_flaws(flaws: &JsonFlaws, findings: &mut Findings) {
     let too_deep = format!("it nests deeper than {DEPTH} levels");
     for (at, problem, fix) in [

@@ -104,7 +104,7 @@ fn versions_are_ones_that_plugins_support() {
     only(&with(list, "[1]"), "error: cniVersions[0]: it is a number");
     only(
         &with(list, "[\"x\"]"),
-        "error: cniVersions[0]: \"x\" is no version",
+        "error: cniVersions[0]: \"x\" is not a version",
     );
     only(
         &with(list, "[\"1.0.5\"]"),
@@ -116,7 +116,7 @@ fn versions_are_ones_that_plugins_support() {
     );
     only(
         &with(list, "[\"9.9.9\"]"),
-        "warning: cniVersions[0]: no libcni speaks 9.9.9 yet",
+        "warning: cniVersions[0]: no libcni supports 9.9.9 yet",
     );
 }
 
@@ -192,7 +192,7 @@ fn there_are_plugins_with_a_type_that_is_a_binary() {
 fn case_matters_at_the_top_and_not_in_a_plugin() {
     only(
         &with("\"cniVersions\"", "\"CNIVersions\""),
-        "warning: CNIVersions: no runtime reads a key of that spelling; write 'cniVersions'",
+        "warning: CNIVersions: no runtime reads a key with this spelling; write 'cniVersions'",
     );
     only(
         &with("\"type\": \"bridge\"", "\"Type\": \"bridge\""),
@@ -203,14 +203,14 @@ fn case_matters_at_the_top_and_not_in_a_plugin() {
             "\"type\": \"bridge\"",
             "\"Type\": \"a\", \"type\": \"bridge\"",
         ),
-        "error: plugins[0].Type: it is there as 'type' too",
+        "error: plugins[0].Type: it is also written as 'type'",
     );
     only(
         &with(
             "\"type\": \"host-local\"",
             "\"TYPE\": \"a\", \"type\": \"host-local\"",
         ),
-        "error: plugins[0].ipam.TYPE: it is there as 'type' too",
+        "error: plugins[0].ipam.TYPE: it is also written as 'type'",
     );
     only(
         &with("\"mtu\": 1450", "\"cniversion\": \"x\""),
@@ -256,20 +256,20 @@ fn the_plugin_gets_what_is_written() {
 fn what_the_runtime_fills_is_odd() {
     only(
         &with("\"mtu\": 1450", "\"name\": \"x\""),
-        "warning: plugins[0].name: libcni puts",
+        "warning: plugins[0].name: libcni replaces it",
     );
     assert_eq!(with("\"mtu\": 1450", "\"name\": \"pod-network\""), [""; 0]);
     only(
         &with("\"mtu\": 1450", "\"args\": {}"),
-        "warning: plugins[0].args: it is the runtime's",
+        "warning: plugins[0].args: the runtime fills this key",
     );
     only(
         &with("\"mtu\": 1450", "\"cni.dev/x\": 1"),
-        "warning: plugins[0].cni.dev/x: keys of cni.dev",
+        "warning: plugins[0].cni.dev/x: keys that begin with cni.dev/",
     );
     only(
         &with("\"mtu\": 1450", "\"prevResult\": {}"),
-        "error: plugins[0].prevResult: the plugin would take it",
+        "error: plugins[0].prevResult: the plugin would read it",
     );
 }
 
@@ -277,11 +277,11 @@ fn what_the_runtime_fills_is_odd() {
 fn a_chain_in_the_wrong_order_is_odd() {
     only(
         &with("\"bridge\"", "\"tuning\""),
-        "warning: plugins[0].type: tuning works on an interface",
+        "warning: plugins[0].type: tuning changes an interface",
     );
     only(
         &with("\"portmap\"", "\"host-local\""),
-        "warning: plugins[1].type: host-local gives out addresses",
+        "warning: plugins[1].type: host-local assigns addresses",
     );
     only(
         &with("\"type\": \"host-local\", ", ""),

@@ -1,10 +1,10 @@
 //! Rules for the top level of a conflist.
 
 use super::findings::Findings;
-use crate::cni::json::{Json, element_path, fold_key};
-use crate::cni::version::{self, SPEC_VERSIONS, VersionEntry};
+use crate::cni::json_tree::{Json, element_path, fold_key};
+use crate::cni::spec_version::{self, SPEC_VERSIONS, VersionEntry};
 
-/// Every key that libcni reads at the top level, where case matters.
+/// Every key that libcni reads at the top level. Case matters there.
 const KEYS: [&str; 7] = [
     "name",
     "cniVersion",
@@ -15,8 +15,8 @@ const KEYS: [&str; 7] = [
     "plugins",
 ];
 
-/// libcni caches a result as `<name>-<container id>-<interface>`: 255 bytes for a file name, less 64 for
-/// the id, 15 for the longest interface name and two dashes.
+/// The longest name of a network, in bytes. libcni caches a result in a file `<name>-<container id>-<interface>`: 255
+/// bytes for a file name, less 64 for the id, 15 for the longest interface name and 2 for the dashes.
 const MAX_NAME: usize = 174;
 
 pub(super) fn check_top_level(root: &Json, findings: &mut Findings) {
@@ -30,7 +30,7 @@ pub(super) fn check_top_level(root: &Json, findings: &mut Findings) {
         if let Some(known) = known.filter(|known| known != key) {
             findings.warning(
                 key,
-                "no runtime reads a key of that spelling",
+                "no runtime reads a key with this spelling",
                 format!("write '{known}'"),
             );
         }
@@ -48,7 +48,7 @@ fn check_name(root: &Json, findings: &mut Findings) {
         Some(Json::Text(name)) => name,
         Some(other) => return findings.wrong_type(other.type_name(), "name", "a string"),
     };
-    // utils.ValidateNetworkName, which libcni calls at ADD, not when it loads.
+    // The rule of `utils.ValidateNetworkName`, which libcni calls at ADD and not when it loads.
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
     let begins_well = name
         .bytes()
@@ -80,13 +80,13 @@ fn check_versions(root: &Json, findings: &mut Findings) {
             "a missing cniVersion means 0.1.0"
         };
         findings.warning("cniVersion", problem, "write \"1.0.0\"");
-    } else if !version::is_known(declared) {
+    } else if !spec_version::is_spec_version(declared) {
         findings.error(
             "cniVersion",
             format!("there is no CNI version {declared:?}"),
             known(),
         );
-    } else if declared == version::NEWEST {
+    } else if declared == spec_version::NEWEST {
         findings.warning(
             "cniVersion",
             "containerd 1.7 and older do not know 1.1.0, so every ADD fails there",
@@ -99,21 +99,21 @@ fn check_versions(root: &Json, findings: &mut Findings) {
         return findings.wrong_type(list.type_name(), "cniVersions", "a list of strings");
     };
     let texts: Vec<&str> = entries.iter().filter_map(Json::as_text).collect();
-    let selected = version::select_version(&texts, declared);
+    let selected = spec_version::select_version(&texts, declared);
     for (index, entry) in entries.iter().enumerate() {
         let at = element_path("cniVersions", index);
         let Some(text) = entry.as_text() else {
             findings.wrong_type(entry.type_name(), &at, "a string");
             continue;
         };
-        match version::classify_version(text) {
-            _ if version::is_known(text) => {}
+        match spec_version::classify_version(text) {
+            _ if spec_version::is_spec_version(text) => {}
             VersionEntry::Unreadable => {
-                findings.error(&at, format!("{text:?} is no version"), known());
+                findings.error(&at, format!("{text:?} is not a version"), known());
             }
             VersionEntry::Newer => findings.warning(
                 &at,
-                format!("no libcni speaks {text} yet, so it is passed over"),
+                format!("no libcni supports {text} yet, so it is skipped"),
                 "remove it",
             ),
             VersionEntry::Candidate if text == selected && !text.is_empty() => findings.error(

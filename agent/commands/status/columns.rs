@@ -83,12 +83,11 @@ impl Paint {
     }
 }
 
-/// Lines whose fields stand below each other, with two blanks between them. The last field of a line may have any
-/// length.
+/// Lines with aligned fields and two blanks between them. The last field of a line may have any length.
 pub(super) fn render_columns(lines: &[Vec<Cell>], paint: Paint) -> String {
     let mut shown = String::new();
     for line in lines {
-        // Blanks are written only once something follows them.
+        // Blanks are written only if another field follows.
         let mut blanks = 2;
         for (index, cell) in line.iter().enumerate() {
             let width = cell.width();
@@ -104,7 +103,7 @@ pub(super) fn render_columns(lines: &[Vec<Cell>], paint: Paint) -> String {
     shown
 }
 
-/// The widest field of a column. A field that ends its line does not count: nothing stands beside it.
+/// The widest field of a column. The last field of a line does not count, because nothing follows it.
 fn column_width(lines: &[Vec<Cell>], index: usize) -> usize {
     let followed = lines.iter().filter(|line| line.len() > index + 1);
     followed

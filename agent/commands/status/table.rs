@@ -1,5 +1,4 @@
-//! The state of a node on a terminal, for a reader who is tired: what is wrong comes first and in full, what is right
-//! takes few words.
+//! The state of a node on a terminal. Failures come first and in full. What is right takes few words.
 
 use super::columns::{Cell, Paint, render_columns};
 use crate::view::{
@@ -75,7 +74,7 @@ fn reason_lines(tone: Tone, word: &str, check: &CheckRow, reasons: &[String]) ->
     reasons.iter().enumerate().map(line).collect()
 }
 
-/// The wrong files come first in a view.
+/// A line for each file, the wrong ones first. If there are many files, the right ones of a directory share a line.
 fn file_lines(files: &[FileRow]) -> Vec<Vec<Cell>> {
     if files.len() <= MAX_SINGLE_FILES {
         return files.iter().map(file_line).collect();

@@ -8,7 +8,7 @@ use super::path_search::{PathSearch, SearchStep};
 use super::platform::choose_manifest;
 use crate::fetch::spool::DownloadSpool;
 use crate::fetch::unpack::{
-    ArchiveError, FileLocation, ImageContent, Layer, LimitExceeded, UnpackLimits,
+    ArchiveError, FetchedArtifact, FileLocation, Layer, LimitExceeded, UnpackLimits,
 };
 use crate::fetch::verify::Verified;
 use crate::model::{Arch, Artifact, Pin};
@@ -59,7 +59,7 @@ pub(in crate::fetch) async fn gather_image<S: DownloadSpool, F: BlobFetcher<S>>(
     artifact: &Artifact,
     limits: &UnpackLimits,
     fetcher: &mut F,
-) -> Result<ImageContent<S>, GatherError<F::Error>> {
+) -> Result<FetchedArtifact<S>, GatherError<F::Error>> {
     let descriptors = fetch_layer_list(artifact, fetcher).await?;
     let paths = artifact.members.iter();
     let mut search = ImageSearch {
@@ -82,7 +82,7 @@ pub(in crate::fetch) async fn gather_image<S: DownloadSpool, F: BlobFetcher<S>>(
         }
         search = run_blocking(move || search.search_layer(next)).await?;
     }
-    Ok(search.into_image_content())
+    Ok(search.into_fetched_artifact())
 }
 
 /// The layers of the image, the topmost first.
@@ -235,7 +235,7 @@ impl<S: DownloadSpool> ImageSearch<S> {
     }
 
     /// The layers with wanted files, once every search has ended.
-    fn into_image_content(self) -> ImageContent<S> {
+    fn into_fetched_artifact(self) -> FetchedArtifact<S> {
         let mut files: Vec<FileLocation> = self.files.into_iter().flatten().collect();
         let mut layers = Vec::new();
         for (index, layer) in self.layers.into_iter().enumerate() {
@@ -250,6 +250,6 @@ impl<S: DownloadSpool> ImageSearch<S> {
             here.for_each(|file| file.layer = layers.len());
             layers.push(layer);
         }
-        ImageContent { layers, files }
+        FetchedArtifact { layers, files }
     }
 }

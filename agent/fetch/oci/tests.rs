@@ -2,16 +2,14 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::io::{self, Write};
+use std::io::Write;
 
 use tar::{EntryType, Header};
 
 use super::{BlobDescriptor, BlobFetcher, GatherError, gather_image};
 use crate::fetch::spool::MemorySpool;
-use crate::fetch::unpack::{
-    ArchiveError, FetchedContent, LimitExceeded, MemberSink, UnpackLimits, read_members,
-};
-use crate::fetch::verify::{DigestCheck, DigestHasher, Verified, verify_digest};
+use crate::fetch::unpack::{ArchiveError, LimitExceeded, UnpackLimits, read_members};
+use crate::fetch::verify::{DigestHasher, Verified, verify_digest};
 use crate::model::{Arch, Artifact, FailureKind, Format, IfPresent, Member, Pin, Sha256};
 
 /// A registry's content, and what was asked of it.
@@ -34,9 +32,9 @@ impl BlobFetcher<MemorySpool> for Registry {
         spool.write_all(bytes).unwrap();
         let mut hasher = DigestHasher::for_pin(&blob.pin);
         hasher.update(bytes);
-        match verify_digest(spool, bytes.len() as u64, hasher, blob.pin).unwrap() {
-            DigestCheck::Matches(verified) => Ok(verified),
-            DigestCheck::Differs(..) => panic!("kept under a wrong digest"),
+        match verify_digest(spool, bytes.len() as u64, hasher, blob.pin) {
+            Ok(verified) => Ok(verified),
+            Err(_) => panic!("kept under a wrong digest"),
         }
     }
 }
@@ -97,7 +95,14 @@ impl Registry {
             .unwrap()
             .block_on(gather_image(&artifact, limits, self))?;
         let mut kept = Kept::default();
-        read_members(FetchedContent::Image(image), &artifact, limits, &mut kept)?;
+        let new_file = || Ok(Vec::new());
+        let keep = |plugins: &[&Member], content: Vec<u8>| {
+            let digest = Sha256::of(&content);
+            let plugins = plugins.iter().map(|member| member.plugin.to_string());
+            kept.0.push((plugins.collect(), content));
+            Ok(digest)
+        };
+        read_members(image, &artifact, limits, new_file, keep)?;
         Ok(kept)
     }
 
@@ -112,23 +117,6 @@ impl Registry {
 /// What came: plugins, and the content.
 #[derive(Default, Debug, PartialEq, Eq)]
 struct Kept(Vec<(Vec<String>, Vec<u8>)>);
-
-impl MemberSink for Kept {
-    fn begin(&mut self, plugins: &[&Member], _size: u64) -> io::Result<()> {
-        let plugins = plugins.iter().map(|member| member.plugin.to_string());
-        self.0.push((plugins.collect(), Vec::new()));
-        Ok(())
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.0.last_mut().unwrap().1.extend(bytes);
-        Ok(())
-    }
-
-    fn end(&mut self) -> io::Result<Sha256> {
-        Ok(Sha256::of(&self.0.last().unwrap().1))
-    }
-}
 
 /// Entries of a tar: kind, path, content or target.
 fn tar(entries: &[(EntryType, &str, &[u8])]) -> Vec<u8> {

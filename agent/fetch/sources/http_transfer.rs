@@ -9,7 +9,7 @@ use reqwest::{Method, Response, StatusCode, Url};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::partial::{Attempt, PartialBlob};
+use super::partial::{AttemptError, PartialBlob};
 use super::source_client::SourceClient;
 use super::source_error::SourceError;
 use crate::config;
@@ -21,7 +21,7 @@ use crate::fetch::oci::RegistryItem;
 use crate::fetch::spool::DownloadSpool;
 
 /// How many chunks of a body wait for the disk; the client's own buffer bounds the size of each.
-const WAITING_CHUNKS: usize = 2;
+const WAITING_CHUNKS: usize = 1;
 
 /// One attempt, and when it began.
 pub(super) struct HttpTransfer<'a> {
@@ -52,18 +52,15 @@ impl<'a> HttpTransfer<'a> {
     }
 
     /// Gets the body of `source`, the `index`th of its blob, or the rest of it.
-    ///
-    /// # Errors
-    /// The spool's, which are final; those of the source are in the attempt.
-    pub(super) async fn run<S: DownloadSpool>(
+    pub(super) async fn receive<S: DownloadSpool>(
         &self,
         source: &Url,
         index: usize,
         mut blob: PartialBlob<S>,
-    ) -> io::Result<Attempt<S>> {
+    ) -> Result<PartialBlob<S>, AttemptError<S>> {
         let mut answer = match self.request_body(source, index, &blob).await {
             Ok(answer) => answer,
-            Err(error) => return Ok(blob.failed(error)),
+            Err(error) => return Err(blob.failed(error)),
         };
         if answer.is_rest {
             blob.join_rest();
@@ -72,14 +69,19 @@ impl<'a> HttpTransfer<'a> {
             blob.restart(validator.map(|validator| (index, validator)))?;
         }
         let position = blob.position();
-        let (chunks, waiting) = mpsc::channel(WAITING_CHUNKS);
-        let writer = tokio::task::spawn_blocking(move || blob.write_chunks(waiting));
-        let outcome = self.receive_body(&mut answer, position, chunks).await;
+        let (chunks, mut waiting) = mpsc::channel::<Bytes>(WAITING_CHUNKS);
+        let writer = tokio::task::spawn_blocking(move || {
+            while let Some(chunk) = waiting.blocking_recv() {
+                blob.append(&chunk)?;
+            }
+            Ok::<_, io::Error>(blob)
+        });
+        let received = self.receive_body(&mut answer, position, chunks).await;
         let blob = writer.await.map_err(io::Error::other)??;
-        Ok(Attempt {
-            blob,
-            outcome: outcome.map_err(SourceError::from),
-        })
+        match received {
+            Ok(()) => Ok(blob),
+            Err(error) => Err(blob.failed(error)),
+        }
     }
 
     /// Asks for the rest where a part is here, and for all of it where the rest is not to be had.

@@ -13,8 +13,9 @@ mod source_error;
 
 pub use fetch_error::FetchError;
 pub use health::SharedServerHealth;
-pub use options::{CopyKeeper, CopyKey, DownloadProgress, FetchOptions};
+pub use options::{CopyKeeper, CopyKey, DownloadProgress, SourceOptions};
 pub(super) use partial::PartialBlob;
+pub use rounds::FetchReceipt;
 pub(super) use rounds::{BlobRequest, ask_sources, next_source, order_sources};
 pub(super) use small_file::read_small_file;
 pub(super) use source::BlobSource;

@@ -10,7 +10,7 @@ use crate::model::Pin;
 use crate::retry::{RoundsPolicy, Spread};
 
 /// How downloads are done: limits, seeds, and who takes part.
-pub struct FetchOptions<'a> {
+pub struct SourceOptions<'a> {
     /// Time limits, sizes, rounds and trust.
     pub settings: &'a config::FetchSettings,
     /// Directories that are asked before any source, by digest.

@@ -1,18 +1,15 @@
-//! The blocking side of a download: bytes into the spool and through the hasher.
+//! The part of a blob that is here: bytes go into the spool and through the hasher.
 
 use std::io::{self, Read, SeekFrom};
-
-use bytes::Bytes;
-use tokio::sync::mpsc;
 
 use super::source_error::SourceError;
 use crate::fetch::http::{HttpError, ResumeValidator};
 use crate::fetch::spool::DownloadSpool;
-use crate::fetch::verify::{DigestCheck, DigestHasher, Verified, verify_digest};
+use crate::fetch::verify::{DigestHasher, Verified, verify_digest};
 use crate::model::Pin;
 
 /// How much of a local file is read at once.
-const FILE_BLOCK: usize = 256 << 10;
+const FILE_BLOCK: usize = 64 << 10;
 
 /// The part of a blob that is here, the state of its hasher, and where it came from.
 pub(in crate::fetch) struct PartialBlob<S> {
@@ -26,26 +23,24 @@ pub(in crate::fetch) struct PartialBlob<S> {
     is_joined: bool,
 }
 
-/// A blob after an attempt, and how the attempt ended: with all bytes, or with what it gave until it failed.
-pub(in crate::fetch) struct Attempt<S> {
-    pub(in crate::fetch) blob: PartialBlob<S>,
-    pub(in crate::fetch) outcome: Result<(), SourceError>,
+/// Why an attempt did not give the blob.
+pub(in crate::fetch) enum AttemptError<S> {
+    /// The source failed. The next attempt gets what is here.
+    Source(Box<PartialBlob<S>>, SourceError),
+    /// The spool cannot take the bytes, which is final.
+    Spool(io::Error),
 }
 
-/// What became of complete bytes.
-pub(in crate::fetch) enum Completion<T, S> {
-    Accepted(T),
-    /// They are not the pinned ones.
-    Rejected(Box<PartialBlob<S>>, SourceError),
+impl<S> From<io::Error> for AttemptError<S> {
+    fn from(error: io::Error) -> Self {
+        Self::Spool(error)
+    }
 }
 
 impl<S> PartialBlob<S> {
     /// Ends an attempt that failed.
-    pub(in crate::fetch) fn failed(self, error: impl Into<SourceError>) -> Attempt<S> {
-        Attempt {
-            blob: self,
-            outcome: Err(error.into()),
-        }
+    pub(in crate::fetch) fn failed(self, error: impl Into<SourceError>) -> AttemptError<S> {
+        AttemptError::Source(Box::new(self), error.into())
     }
 }
 
@@ -103,66 +98,47 @@ impl<S: DownloadSpool> PartialBlob<S> {
         self.is_joined = true;
     }
 
-    /// Writes what comes until the other end hangs up. Blocks.
-    pub(in crate::fetch) fn write_chunks(
-        mut self,
-        mut chunks: mpsc::Receiver<Bytes>,
-    ) -> io::Result<Self> {
-        while let Some(chunk) = chunks.blocking_recv() {
-            self.append(&chunk)?;
-        }
-        Ok(self)
+    /// Writes the next bytes and hashes them. Blocks.
+    pub(in crate::fetch) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.spool.write_all(bytes)?;
+        self.hasher.update(bytes);
+        self.position += bytes.len() as u64;
+        Ok(())
     }
 
     /// Writes a whole local file of at most `max_size` bytes. Blocks.
-    ///
-    /// # Errors
-    /// The spool's; the file's own are in the attempt.
     pub(in crate::fetch) fn copy_from(
         mut self,
         mut file: impl Read,
         max_size: u64,
-    ) -> io::Result<Attempt<S>> {
+    ) -> Result<Self, AttemptError<S>> {
         self.restart(None)?;
         let mut block = vec![0; FILE_BLOCK];
         loop {
             let got = match file.read(&mut block) {
-                Ok(0) => {
-                    return Ok(Attempt {
-                        blob: self,
-                        outcome: Ok(()),
-                    });
-                }
+                Ok(0) => return Ok(self),
                 Ok(got) => got,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Ok(self.failed(SourceError::File(error))),
+                Err(error) => return Err(self.failed(SourceError::File(error))),
             };
             if self.position.saturating_add(got as u64) > max_size {
-                return Ok(self.failed(HttpError::TooLarge { limit: max_size }));
+                return Err(self.failed(HttpError::TooLarge { limit: max_size }));
             }
             self.append(&block[..got])?;
         }
     }
 
-    /// Compares the digest of the bytes with the pin. Where they differ, the rejected blob is empty again.
-    pub(in crate::fetch) fn verify(self) -> io::Result<Completion<Verified<S>, S>> {
+    /// Compares the digest of the bytes with the pin. Where they differ, the blob that is given back is empty again.
+    pub(in crate::fetch) fn verify(self) -> Result<Verified<S>, AttemptError<S>> {
         let pin = self.pin;
-        match verify_digest(self.spool, self.position, *self.hasher, pin)? {
-            DigestCheck::Matches(verified) => Ok(Completion::Accepted(verified)),
-            DigestCheck::Differs(spool, mismatch) => {
+        match verify_digest(self.spool, self.position, *self.hasher, pin) {
+            Ok(verified) => Ok(verified),
+            Err((spool, mismatch)) => {
                 let mut blob = Self::new(spool, pin);
                 blob.restart(None)?;
-                let error = SourceError::Digest(Box::new(mismatch));
-                Ok(Completion::Rejected(Box::new(blob), error))
+                Err(blob.failed(SourceError::Digest(mismatch)))
             }
         }
-    }
-
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.spool.write_all(bytes)?;
-        self.hasher.update(bytes);
-        self.position += bytes.len() as u64;
-        Ok(())
     }
 }
 
@@ -179,16 +155,17 @@ mod tests {
         let pin = Pin::Sha256(sha2::Sha256::digest(b"short").into());
         let mut blob = PartialBlob::new(MemorySpool::default(), pin);
         for bytes in [&b"a longer thing"[..], b"short"] {
-            let attempt = blob.copy_from(bytes, 100).unwrap();
-            attempt.outcome.unwrap();
-            blob = attempt.blob;
+            let Ok(copied) = blob.copy_from(bytes, 100) else {
+                panic!("not copied");
+            };
+            blob = copied;
         }
-        let Completion::Accepted(verified) = blob.verify().unwrap() else {
+        let Ok(mut verified) = blob.verify() else {
             panic!("a wrong digest");
         };
         assert_eq!(verified.bytes(), 5);
         let mut held = Vec::new();
-        verified.into_spool().read_to_end(&mut held).unwrap();
+        verified.rewound().unwrap().read_to_end(&mut held).unwrap();
         assert_eq!(held, b"short");
     }
 }

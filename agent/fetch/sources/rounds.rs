@@ -1,12 +1,11 @@
 //! Rounds over the sources of a blob until one of them gives it, with retries, pauses and resumes.
 
-use std::io;
 use std::time::Instant;
 
 use super::fetch_error::FetchError;
 use super::http_transfer::HttpTransfer;
-use super::options::FetchOptions;
-use super::partial::{Completion, PartialBlob};
+use super::options::SourceOptions;
+use super::partial::{AttemptError, PartialBlob};
 use super::source::{BlobSource, SourceLocation};
 use super::source_client::SourceClient;
 use super::source_error::{FailedSource, SourceError};
@@ -26,14 +25,20 @@ pub(in crate::fetch) struct BlobRequest<'a> {
     pub(in crate::fetch) max_size: u64,
     /// In the order of preference.
     pub(in crate::fetch) sources: Vec<BlobSource>,
+    /// Where the source that gave it is noted, and what failed before.
+    pub(in crate::fetch) receipt: &'a mut FetchReceipt,
 }
 
-/// What a source gave, and what failed before.
-pub(in crate::fetch) struct Received<T> {
-    pub(in crate::fetch) value: T,
-    /// The source that gave it, as it may be shown.
-    pub(in crate::fetch) source: String,
-    pub(in crate::fetch) failed_sources: Vec<FailedSource>,
+/// Where the bytes of an artifact came from.
+#[derive(Debug, Default)]
+pub struct FetchReceipt {
+    /// How many bytes were fetched; of an image with its manifests, and with layers that proved of no use.
+    pub bytes: u64,
+    /// The source that gave them, without user information and query; of an image the one of what its reference
+    /// names, which is fetched first.
+    pub source: String,
+    /// The sources that failed before.
+    pub failed_sources: Vec<FailedSource>,
 }
 
 /// A source and what is known of it so far.
@@ -66,58 +71,63 @@ pub(in crate::fetch) async fn ask_sources<S: DownloadSpool, T>(
     request: BlobRequest<'_>,
     client: &SourceClient<'_>,
     mut blob: PartialBlob<S>,
-    complete: impl Fn(PartialBlob<S>) -> io::Result<Completion<T, S>>,
-) -> Result<Received<T>, FetchError> {
+    complete: impl Fn(PartialBlob<S>) -> Result<T, AttemptError<S>>,
+) -> Result<T, FetchError> {
     let options = client.options;
     let sources = order_sources(request.sources, options, |source| source);
     let mut states: Vec<SourceState> = sources.into_iter().map(SourceState::new).collect();
     let mut rounds = Rounds::new(states.len(), options.settings.attempts, options.rounds);
-    loop {
-        let Some(index) = next_source(&mut rounds, options).await else {
-            return Err(FetchError::Sources {
-                artifact: request.name.to_owned(),
-                tried: into_failed_sources(states),
-            });
-        };
+    while let Some(index) = next_source(&mut rounds, options).await {
         let state = &mut states[index];
         let tried = try_source(client, state, index, request.max_size, blob, &complete).await;
-        let tried = tried.map_err(|source| FetchError::Spool {
-            artifact: request.name.to_owned(),
-            source,
-        })?;
         let server = state.source.server.as_ref();
         match tried {
-            Completion::Accepted(value) => {
+            Ok(value) => {
                 if let Some(server) = server {
                     options.health.lock().record_success(server);
                 }
-                return Ok(Received {
-                    value,
-                    source: state.source.shown.clone(),
-                    failed_sources: into_failed_sources(states),
-                });
+                let source = state.source.shown.clone();
+                request
+                    .receipt
+                    .add_source(source, into_failed_sources(states));
+                return Ok(value);
             }
-            Completion::Rejected(back, error) => {
+            Err(AttemptError::Source(back, error)) => {
                 log_source_failure(request.name, &state.source.shown, &error);
-                let now = Instant::now();
+                let (kind, now) = (error.kind(), Instant::now());
                 if let Some(server) = server {
-                    options
-                        .health
-                        .lock()
-                        .record_failure(server, error.kind(), now);
+                    options.health.lock().record_failure(server, kind, now);
                 }
-                rounds.record_failure(index, error.kind(), error.retry_after(), now);
+                rounds.record_failure(index, kind, error.retry_after(), now);
                 state.error = Some(error);
                 blob = *back;
             }
+            Err(AttemptError::Spool(source)) => {
+                let artifact = request.name.to_owned();
+                return Err(FetchError::Spool { artifact, source });
+            }
         }
+    }
+    Err(FetchError::Sources {
+        artifact: request.name.to_owned(),
+        tried: into_failed_sources(states),
+    })
+}
+
+impl FetchReceipt {
+    /// Adds the source of a blob. The first one is what a reference names.
+    fn add_source(&mut self, source: String, failed_sources: Vec<FailedSource>) {
+        if self.source.is_empty() {
+            self.source = source;
+        }
+        self.failed_sources.extend(failed_sources);
     }
 }
 
 /// The source to ask next, after the pause that may be due first. `None` when no source is worth another try.
 pub(in crate::fetch) async fn next_source(
     rounds: &mut Rounds,
-    options: &FetchOptions<'_>,
+    options: &SourceOptions<'_>,
 ) -> Option<usize> {
     loop {
         match rounds.next_step(Instant::now(), options.spread.next_number()) {
@@ -135,8 +145,8 @@ async fn try_source<S: DownloadSpool, T>(
     index: usize,
     max_size: u64,
     mut blob: PartialBlob<S>,
-    complete: &impl Fn(PartialBlob<S>) -> io::Result<Completion<T, S>>,
-) -> io::Result<Completion<T, S>> {
+    complete: &impl Fn(PartialBlob<S>) -> Result<T, AttemptError<S>>,
+) -> Result<T, AttemptError<S>> {
     let mut resumes = 0;
     loop {
         state.attempts += 1;
@@ -144,29 +154,30 @@ async fn try_source<S: DownloadSpool, T>(
         let attempt = match &state.source.location {
             SourceLocation::Web(url) => {
                 let transfer = HttpTransfer::new(client, max_size);
-                transfer.run(url, index, blob).await?
+                transfer.receive(url, index, blob).await
             }
-            SourceLocation::File(path) => client.copy_file(path, false, max_size, blob).await?,
-            SourceLocation::Seed(path) => client.copy_file(path, true, max_size, blob).await?,
-            SourceLocation::Unusable(why) => blob.failed(SourceError::Url(why.clone())),
+            SourceLocation::File(path) => client.copy_file(path, false, max_size, blob).await,
+            SourceLocation::Seed(path) => client.copy_file(path, true, max_size, blob).await,
+            SourceLocation::Unusable(why) => Err(blob.failed(SourceError::Url(why.clone()))),
         };
-        blob = attempt.blob;
-        match attempt.outcome {
-            Ok(()) => {
-                let is_joined = blob.is_joined();
-                match complete(blob)? {
+        match attempt {
+            Ok(whole) => {
+                let is_joined = whole.is_joined();
+                match complete(whole) {
                     // A validator that lied may have joined two different things: once more, from zero.
-                    Completion::Rejected(back, _) if is_joined => blob = *back,
-                    completion => return Ok(completion),
+                    Err(AttemptError::Source(back, _)) if is_joined => blob = *back,
+                    completed => return completed,
                 }
             }
-            Err(error) => {
-                let has_grown = blob.resume_from(index).is_some() && blob.position() > before;
+            Err(AttemptError::Source(part, error)) => {
+                let has_grown = part.resume_from(index).is_some() && part.position() > before;
                 if !(is_resumable(&error) && has_grown && resumes < MAX_RESUMES) {
-                    return Ok(Completion::Rejected(Box::new(blob), error));
+                    return Err(AttemptError::Source(part, error));
                 }
                 resumes += 1;
+                blob = *part;
             }
+            Err(error @ AttemptError::Spool(_)) => return Err(error),
         }
     }
 }
@@ -196,7 +207,7 @@ fn log_source_failure(artifact: &str, source: &str, error: &SourceError) {
 /// The sources that may be asked, those of dead servers last.
 pub(in crate::fetch) fn order_sources<T>(
     mut sources: Vec<T>,
-    options: &FetchOptions<'_>,
+    options: &SourceOptions<'_>,
     blob_source: impl Fn(&T) -> &BlobSource,
 ) -> Vec<T> {
     sources.retain(|source| !options.offline || blob_source(source).is_local());

@@ -1,9 +1,9 @@
 //! Small files without a pin, such as a signed list: pins and signatures are read from them.
 
 use super::fetch_error::FetchError;
-use super::options::{CopyKey, FetchOptions};
-use super::partial::{Completion, PartialBlob};
-use super::rounds::{BlobRequest, ask_sources};
+use super::options::{CopyKey, SourceOptions};
+use super::partial::PartialBlob;
+use super::rounds::{BlobRequest, FetchReceipt, ask_sources};
 use super::source::BlobSource;
 use super::source_client::SourceClient;
 use crate::fetch::spool::MemorySpool;
@@ -20,20 +20,20 @@ pub(in crate::fetch) async fn read_small_file(
     name: &str,
     source: BlobSource,
     url: &str,
-    options: &FetchOptions<'_>,
+    options: &SourceOptions<'_>,
     limit: u64,
 ) -> Result<Vec<u8>, FetchError> {
     let request = BlobRequest {
         name,
         max_size: limit,
         sources: vec![source],
+        receipt: &mut FetchReceipt::default(),
     };
     // No digest is asked for; the hasher runs for nothing.
     let blob = PartialBlob::new(MemorySpool::default(), Pin::Sha256([0; 32]));
-    let complete =
-        |blob: PartialBlob<MemorySpool>| Ok(Completion::Accepted(blob.into_unverified()));
-    let received = ask_sources(request, &SourceClient::new(options), blob, complete).await?;
-    let content = received.value.into_inner();
+    let complete = |blob: PartialBlob<MemorySpool>| Ok(blob.into_unverified());
+    let content = ask_sources(request, &SourceClient::new(options), blob, complete).await?;
+    let content = content.into_inner();
     if let Some(keeper) = options.keep {
         let kept = keeper.keep_copy(CopyKey::Url(url), &mut content.as_slice());
         kept.map_err(|source| FetchError::Copy {

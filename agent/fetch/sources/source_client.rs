@@ -3,8 +3,8 @@
 use std::io;
 use std::path::Path;
 
-use super::options::FetchOptions;
-use super::partial::{Attempt, PartialBlob};
+use super::options::SourceOptions;
+use super::partial::{AttemptError, PartialBlob};
 use super::source_error::SourceError;
 use crate::fetch::http::HttpClients;
 use crate::fetch::oci::RegistryAuth;
@@ -12,13 +12,13 @@ use crate::fetch::spool::DownloadSpool;
 
 /// Asks sources, for as long as one artifact's download takes.
 pub(in crate::fetch) struct SourceClient<'a> {
-    pub(in crate::fetch) options: &'a FetchOptions<'a>,
+    pub(in crate::fetch) options: &'a SourceOptions<'a>,
     pub(super) http: HttpClients<'a>,
     pub(super) registry_auth: RegistryAuth<'a>,
 }
 
 impl<'a> SourceClient<'a> {
-    pub(in crate::fetch) fn new(options: &'a FetchOptions<'a>) -> Self {
+    pub(in crate::fetch) fn new(options: &'a SourceOptions<'a>) -> Self {
         Self {
             options,
             http: HttpClients::new(options.settings, options.files),
@@ -33,23 +33,20 @@ impl<'a> SourceClient<'a> {
     }
 
     /// Copies a file of this machine, of at most `max_size` bytes.
-    ///
-    /// # Errors
-    /// The spool's, which are final; those of the file are in the attempt.
     pub(super) async fn copy_file<S: DownloadSpool>(
         &self,
         path: &Path,
         is_seed: bool,
         max_size: u64,
         blob: PartialBlob<S>,
-    ) -> io::Result<Attempt<S>> {
+    ) -> Result<PartialBlob<S>, AttemptError<S>> {
         let (files, path) = (self.options.files, path.to_owned());
         let copy = move || match files.open(&path) {
             Ok(file) => blob.copy_from(file, max_size),
             Err(error) if is_seed && error.kind() == io::ErrorKind::NotFound => {
-                Ok(blob.failed(SourceError::NotInSeed))
+                Err(blob.failed(SourceError::NotInSeed))
             }
-            Err(error) => Ok(blob.failed(SourceError::File(error))),
+            Err(error) => Err(blob.failed(SourceError::File(error))),
         };
         // A mount that hangs must not stop whatever else the agent does.
         tokio::task::spawn_blocking(copy)

@@ -1,22 +1,13 @@
 //! What was fetched of an artifact, as it is unpacked.
 
 use super::layer::Layer;
-use crate::fetch::verify::Verified;
 
-/// The verified bytes of an artifact.
+/// The verified bytes of an artifact: an archive or a plugin itself, which is a single layer, or the layers of an image
+/// that hold wanted files.
 #[derive(Debug)]
-pub enum FetchedContent<S> {
-    /// The archive, or the plugin itself.
-    Blob(Verified<S>),
-    /// The layers of a container image that hold the wanted files.
-    Image(ImageContent<S>),
-}
-
-/// The layers of an image that hold wanted files, every byte of them verified, and where in them the files are.
-#[derive(Debug)]
-pub struct ImageContent<S> {
+pub struct FetchedArtifact<S> {
     pub(in crate::fetch) layers: Vec<Layer<S>>,
-    /// One for each member of the artifact.
+    /// Where in an image the wanted files are, one for each member; empty for an archive, which is not searched before.
     pub(in crate::fetch) files: Vec<FileLocation>,
 }
 

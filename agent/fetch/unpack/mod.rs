@@ -3,7 +3,6 @@
 mod content;
 mod elf;
 mod error;
-mod handover;
 mod layer;
 mod limits;
 mod members;
@@ -11,12 +10,12 @@ mod names;
 mod scan;
 mod tar_entries;
 
+pub use content::FetchedArtifact;
 pub(super) use content::FileLocation;
-pub use content::{FetchedContent, ImageContent};
 pub use elf::NotAPlugin;
 pub use error::ArchiveError;
 pub(super) use layer::Layer;
 pub use limits::{LimitExceeded, UnpackLimits};
-pub use members::{MemberSink, read_members};
+pub use members::read_members;
 pub(super) use names::{MAX_LISTED_NAMES, short_name};
 pub(super) use tar_entries::{TarEntryKind, normalize_image_path};

@@ -1,22 +1,24 @@
-//! Reads an archive to its end and hands the wanted files over.
+//! Reads an artifact to its end and sends the wanted files to the thread that writes them.
+//!
+//! A handful of buffers travel back and forth between the two threads.
 
-use std::io::{self, BufReader, Read};
+use std::io::{self, Read};
+use std::sync::mpsc::{Receiver, Sender};
 
-use flate2::bufread::MultiGzDecoder;
-
-use super::content::{FetchedContent, ImageContent};
+use super::content::FetchedArtifact;
 use super::elf::{PLUGIN_HEADER_SIZE, check_plugin_header};
 use super::error::ArchiveError;
-use super::handover::{MemberSender, MemberStep, ReceiverGone};
 use super::layer::{Layer, LayerContent};
-use super::limits::{CountingReader, LimitExceeded, LimitedReader, PACKED_BUFFER, UnpackLimits};
+use super::limits::{LimitExceeded, UnpackLimits};
 use super::names::NameListing;
-use super::tar_entries::{
-    TarEntry, TarEntryKind, for_each_entry, normalize_image_path, normalize_path,
-};
+use super::tar_entries::{TarEntryKind, for_each_entry, normalize_image_path, normalize_path};
 use crate::fetch::spool::DownloadSpool;
-use crate::fetch::verify::Verified;
-use crate::model::{Arch, Artifact, Format, Member, Pin, Sha256};
+use crate::model::{Arch, Artifact, Format, Member, Sha256};
+
+/// How many buffers there are.
+pub(super) const BUFFERS: usize = 4;
+/// The size of each in bytes: large enough that handing it over costs nothing.
+const BUFFER_SIZE: usize = 64 << 10;
 
 /// A path that is wanted, and the plugins that it becomes.
 pub(super) struct WantedFile<'a> {
@@ -29,16 +31,16 @@ pub(super) struct WantedFile<'a> {
 impl<'a> WantedFile<'a> {
     /// The distinct files that an artifact's members are. A raw artifact is one file, whatever its members' paths
     /// say; where the files of an image are was found out before.
-    pub(super) fn list_for<S>(artifact: &'a Artifact, content: &FetchedContent<S>) -> Vec<Self> {
+    pub(super) fn list_for<S>(artifact: &'a Artifact, fetched: &FetchedArtifact<S>) -> Vec<Self> {
         let mut all: Vec<Self> = Vec::new();
         for (index, member) in artifact.members.iter().enumerate() {
-            let (layer, path) = match (content, artifact.format) {
-                (FetchedContent::Image(image), _) => match image.files.get(index) {
+            let (layer, path) = match artifact.format {
+                Format::Image => match fetched.files.get(index) {
                     Some(file) => (file.layer, file.path.clone()),
                     None => (usize::MAX, member.path.clone()),
                 },
-                (FetchedContent::Blob(_), Format::Raw) => (0, artifact.name.clone()),
-                (FetchedContent::Blob(_), _) => {
+                Format::Raw => (0, artifact.name.clone()),
+                Format::Tar | Format::TarGz => {
                     let path = normalize_path(member.path.as_bytes());
                     (0, path.unwrap_or_else(|| member.path.clone()))
                 }
@@ -70,116 +72,75 @@ impl<'a> WantedFile<'a> {
     }
 }
 
-/// Why the scan ended early.
-enum ScanStop {
-    Bad(ArchiveError),
-    /// The receiving side ended, and has the reason.
-    ReceiverGone,
+/// The next bytes of a wanted file.
+pub(super) struct MemberChunk {
+    /// The index of the file. Files come one after the other.
+    pub(super) file: usize,
+    pub(super) bytes: Vec<u8>,
+    pub(super) is_last: bool,
 }
 
-impl From<ArchiveError> for ScanStop {
-    fn from(error: ArchiveError) -> Self {
-        Self::Bad(error)
-    }
-}
-
-impl From<ReceiverGone> for ScanStop {
-    fn from(_: ReceiverGone) -> Self {
-        Self::ReceiverGone
-    }
-}
-
-/// Reads all that was fetched and hands the wanted files to `sender`.
-pub(super) fn scan_content<S: DownloadSpool>(
-    content: FetchedContent<S>,
-    artifact: &Artifact,
-    wanted: &[WantedFile<'_>],
-    limits: &UnpackLimits,
-    sender: MemberSender,
-) -> Result<(), ArchiveError> {
-    let mut scan = MemberScan {
-        arch: artifact.arch,
-        wanted,
-        found: vec![false; wanted.len()],
-        limits,
-        sender,
-    };
-    let outcome = match content {
-        FetchedContent::Blob(bytes) => scan.scan_blob(bytes, artifact.format),
-        FetchedContent::Image(image) => scan.scan_image(image),
-    };
-    match outcome {
-        Err(ScanStop::Bad(error)) => Err(error),
-        Ok(()) | Err(ScanStop::ReceiverGone) => Ok(()),
-    }
-}
-
-struct MemberScan<'a> {
-    arch: Arch,
+/// A reading of all layers.
+pub(super) struct MemberScan<'a> {
     wanted: &'a [WantedFile<'a>],
-    /// Which of them were there.
+    /// Which of them were met.
     found: Vec<bool>,
+    /// What an archive holds, for the message about a file that is missing.
+    there: NameListing,
     limits: &'a UnpackLimits,
-    sender: MemberSender,
+    format: Format,
+    arch: Arch,
+    chunks: Sender<MemberChunk>,
+    /// Buffers that were written out.
+    buffers: Receiver<Vec<u8>>,
 }
 
-impl MemberScan<'_> {
-    fn scan_blob<S: DownloadSpool>(
-        &mut self,
-        bytes: Verified<S>,
-        format: Format,
-    ) -> Result<(), ScanStop> {
-        let size = bytes.bytes();
-        let (packed, count) = CountingReader::new(bytes.into_spool());
-        match format {
-            Format::Raw => self.send_file(0, packed, size),
-            Format::Tar => self.scan_tar(LimitedReader::new(packed, count, *self.limits)),
-            Format::TarGz => {
-                let inflated = MultiGzDecoder::new(BufReader::with_capacity(PACKED_BUFFER, packed));
-                self.scan_tar(LimitedReader::new(inflated, count, *self.limits))
-            }
-            // An image is gathered, which gives its layers.
-            Format::Image => {
-                Err(ArchiveError::Unreadable(io::ErrorKind::Unsupported.into()).into())
-            }
+impl<'a> MemberScan<'a> {
+    pub(super) fn new(
+        artifact: &Artifact,
+        wanted: &'a [WantedFile<'a>],
+        limits: &'a UnpackLimits,
+        chunks: Sender<MemberChunk>,
+        buffers: Receiver<Vec<u8>>,
+    ) -> Self {
+        Self {
+            wanted,
+            found: vec![false; wanted.len()],
+            there: NameListing::default(),
+            limits,
+            format: artifact.format,
+            arch: artifact.arch,
+            chunks,
+            buffers,
         }
     }
 
-    fn scan_tar(&mut self, bytes: impl Read) -> Result<(), ScanStop> {
-        let mut there = NameListing::default();
-        for_each_entry(bytes, self.limits.entries, |entry, content| {
-            let Some(path) = normalize_path(entry.name) else {
-                return Ok(());
-            };
-            there.add_name(&path, entry.kind);
-            self.send_entry(0, path, entry, content)
-        })?;
-        let missing: Vec<String> = self
-            .wanted
-            .iter()
-            .zip(&self.found)
+    /// Reads every layer to its end.
+    pub(super) fn send_members<S: DownloadSpool>(
+        mut self,
+        fetched: FetchedArtifact<S>,
+    ) -> Result<(), ArchiveError> {
+        let mut spent = 0;
+        for (index, mut layer) in fetched.layers.into_iter().enumerate() {
+            let scanned = self.scan_layer(index, &mut layer, spent);
+            scanned.map_err(|error| match self.format {
+                Format::Image => error.in_layer(layer.pin),
+                Format::Raw | Format::Tar | Format::TarGz => error,
+            })?;
+            spent += layer.unpacked;
+        }
+        let missing = self.wanted.iter().zip(&self.found);
+        let missing: Vec<String> = missing
             .filter(|(_, found)| !**found)
             .map(|(wanted, _)| wanted.path.clone())
             .collect();
         if missing.is_empty() {
             return Ok(());
         }
-        Err(ScanStop::Bad(ArchiveError::Missing {
+        Err(ArchiveError::Missing {
             paths: missing,
-            there: there.to_string(),
-        }))
-    }
-
-    /// Every file that the search found is there: these are the same verified bytes, which belong to this process.
-    fn scan_image<S: DownloadSpool>(&mut self, image: ImageContent<S>) -> Result<(), ScanStop> {
-        let mut spent = 0;
-        for (index, mut layer) in image.layers.into_iter().enumerate() {
-            let (pin, unpacked) = (layer.pin, layer.unpacked);
-            self.scan_layer(index, &mut layer, spent)
-                .map_err(|stop| stop.in_layer(pin))?;
-            spent += unpacked;
-        }
-        Ok(())
+            there: self.there.to_string(),
+        })
     }
 
     fn scan_layer<S: DownloadSpool>(
@@ -187,86 +148,83 @@ impl MemberScan<'_> {
         index: usize,
         layer: &mut Layer<S>,
         spent: u64,
-    ) -> Result<(), ScanStop> {
-        let size = layer.unpacked;
+    ) -> Result<(), ArchiveError> {
+        let (size, max_entries) = (layer.unpacked, layer.max_entries(self.limits));
+        let normalize = match self.format {
+            Format::Image => normalize_image_path,
+            Format::Raw | Format::Tar | Format::TarGz => normalize_path,
+        };
         match layer.open_content(self.limits, spent)? {
-            LayerContent::Tar(bytes) => {
-                for_each_entry(bytes, self.limits.layer_entries, |entry, content| {
-                    match normalize_image_path(entry.name) {
-                        Some(path) => self.send_entry(index, path, entry, content),
-                        None => Ok(()),
-                    }
-                })
+            LayerContent::Tar(bytes) => for_each_entry(bytes, max_entries, |entry, content| {
+                let Some(path) = normalize(entry.name) else {
+                    return Ok(());
+                };
+                self.there.add_name(&path, entry.kind);
+                self.send_if_wanted(index, path, entry.kind, entry.size, content)
+            }),
+            LayerContent::File { path, mut bytes } => {
+                self.send_if_wanted(index, path, TarEntryKind::File, size, &mut bytes)
             }
-            LayerContent::File { path, bytes } => match self.wanted_at(index, &path) {
-                Some(wanted) => self.send_file(wanted, bytes, size),
-                None => Ok(()),
-            },
         }
     }
 
-    fn wanted_at(&self, layer: usize, path: &str) -> Option<usize> {
-        let mut all = self.wanted.iter();
-        all.position(|wanted| wanted.layer == layer && wanted.path == path)
-    }
-
-    /// Hands an entry over if it is wanted.
-    fn send_entry(
+    /// Sends a file of exactly `size` bytes if it is wanted.
+    fn send_if_wanted(
         &mut self,
         layer: usize,
         path: String,
-        entry: &TarEntry<'_>,
+        kind: TarEntryKind<'_>,
+        size: u64,
         content: &mut dyn Read,
-    ) -> Result<(), ScanStop> {
-        let Some(index) = self.wanted_at(layer, &path) else {
+    ) -> Result<(), ArchiveError> {
+        let mut wanted = self.wanted.iter();
+        let Some(file) = wanted.position(|file| file.layer == layer && file.path == path) else {
             return Ok(());
         };
-        if std::mem::replace(&mut self.found[index], true) {
-            return Err(ArchiveError::Twice(path).into());
+        if std::mem::replace(&mut self.found[file], true) {
+            return Err(ArchiveError::Twice(path));
         }
-        if entry.kind != TarEntryKind::File {
-            let kind = entry.kind.describe();
-            return Err(ArchiveError::NotAFile { path, kind }.into());
+        if kind != TarEntryKind::File {
+            let kind = kind.describe();
+            return Err(ArchiveError::NotAFile { path, kind });
         }
-        self.send_file(index, content, entry.size)
-    }
-
-    /// Hands over the wanted file `index`, which must have exactly `size` bytes.
-    fn send_file(&self, index: usize, mut bytes: impl Read, size: u64) -> Result<(), ScanStop> {
         if size > self.limits.entry {
-            return Err(ArchiveError::from(LimitExceeded::Entry(self.limits.entry)).into());
+            return Err(LimitExceeded::Entry(self.limits.entry).into());
         }
         let mut left = size;
-        let mut begun = false;
-        while left > 0 || !begun {
-            let mut buffer = self.sender.take_buffer()?;
-            buffer.truncate(usize::try_from(left).unwrap_or(usize::MAX));
-            bytes
-                .read_exact(&mut buffer)
+        loop {
+            let mut bytes = self.buffers.recv().map_err(|_| writer_is_gone())?;
+            bytes.resize(
+                usize::try_from(left).map_or(BUFFER_SIZE, |left| left.min(BUFFER_SIZE)),
+                0,
+            );
+            content
+                .read_exact(&mut bytes)
                 .map_err(ArchiveError::from_io)?;
-            if !begun {
-                let head = &buffer[..buffer.len().min(PLUGIN_HEADER_SIZE)];
+            if left == size {
+                let head = &bytes[..bytes.len().min(PLUGIN_HEADER_SIZE)];
                 check_plugin_header(head, self.arch).map_err(|source| {
                     ArchiveError::NotAPlugin {
-                        path: self.wanted[index].path.clone(),
+                        path: path.clone(),
                         source,
                     }
                 })?;
-                self.sender.send_step(MemberStep::Begin(index, size))?;
-                begun = true;
             }
-            left -= buffer.len() as u64;
-            self.sender.send_step(MemberStep::Bytes(buffer))?;
+            left -= bytes.len() as u64;
+            let chunk = MemberChunk {
+                file,
+                bytes,
+                is_last: left == 0,
+            };
+            self.chunks.send(chunk).map_err(|_| writer_is_gone())?;
+            if left == 0 {
+                return Ok(());
+            }
         }
-        Ok(self.sender.send_step(MemberStep::End)?)
     }
 }
 
-impl ScanStop {
-    fn in_layer(self, layer: Pin) -> Self {
-        match self {
-            Self::Bad(error) => Self::Bad(error.in_layer(layer)),
-            Self::ReceiverGone => Self::ReceiverGone,
-        }
-    }
+/// Ends the reading. Nobody sees this error: the thread that writes ended before, and has the reason.
+fn writer_is_gone() -> ArchiveError {
+    ArchiveError::Unreadable(io::ErrorKind::BrokenPipe.into())
 }

@@ -56,7 +56,7 @@ pub(super) const MISTAKES: &[(&str, &str, &str)] = &[
     ("    sources: [\"http://mirror.example/flannel-{arch}\"]\n", "",
      "config.yaml:21: artifacts[1].sources: missing; list at least one https://, http://, file:// or oci:// URL"),
     ("http://mirror.example/flannel-{arch}", "oci://registry.example/flannel:v1",
-     "config.yaml:23: artifacts[1].sources[0]: a tag can be moved to another image, so the digest is needed; write @ and what this prints behind the repository: skopeo inspect --format '{{.Digest}}' docker://registry.example/flannel:v1"),
+     "config.yaml:23: artifacts[1].sources[0]: a tag can be moved to another image, so the digest is needed; after the repository, write @ and what this prints: skopeo inspect --format '{{.Digest}}' docker://registry.example/flannel:v1"),
     ("[\"http://mirror.example/flannel-{arch}\"]",
      "[\"oci://registry.example/flannel@sha256:b98f74a0f8522f0a83867178729c1aa70f2158f90c45a2ca8fa791db1c76b303\"]",
      "config.yaml:24: artifacts[1].sha512: an image is pinned by the digest in its source; remove this key"),

@@ -117,7 +117,7 @@ fn fault_55_a_configuration_that_cannot_be_read_for_a_while() {
     agent.becomes_unready("config: ");
     fs::copy(&hidden, elsewhere.join("config.yaml")).unwrap();
     agent.until_without_asking("read again", || {
-        agent.log().contains("is the one in force again")
+        agent.log().contains("is valid again and has not changed")
     });
     agent.becomes_ready();
     agent.stop();

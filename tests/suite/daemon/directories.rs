@@ -120,7 +120,7 @@ fn fault_24_nothing_is_left_of_it_anywhere() {
     let bin = node.shown(BIN);
     // Also in the short form, which may be a condition's message: what is wrong, and why it is not repaired.
     agent.becomes_unready(&format!(
-        "binaries: {bin} does not exist, and with it 3 plugins; cannot fetch cni-plugins: "
+        "binaries: {bin} does not exist, so its 3 plugins are missing; cannot fetch cni-plugins: "
     ));
     agent.becomes_unready("plugins.tgz");
     assert_eq!(agent.get("/livez").status, 200);
@@ -220,7 +220,7 @@ fn fault_24_a_dead_leaf_mount() {
         }
         assert!(!agent.is_ready());
         let reported = format!(
-            "{} was removed on the host while it is mounted here, so nothing that is put there is seen; mount its \
+            "{} was removed on the host while it is mounted here, so the host does not see files that are placed there; mount its \
              parent directory instead",
             node.shown(BIN)
         );

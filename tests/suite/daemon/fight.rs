@@ -147,8 +147,8 @@ fn fault_29_a_fight_over_a_plugin_ends_after_some_quiet() {
     let right = IntactNode::of(&node);
     let other = OtherWriter::at(&node.path(BRIDGE), &other_build("bridge"), Some(1234));
     let reported = format!(
-        "another writer (uid 1234) keeps undoing what cni-keeper (pid {}) does to {}; find and stop one of the two, \
-         /drift tells what it does",
+        "another writer (uid 1234) keeps undoing what cni-keeper (pid {}) does to {}; find it and stop one of the two; \
+         /drift shows what it does",
         agent.id(),
         node.shown(BRIDGE)
     );

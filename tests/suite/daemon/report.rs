@@ -16,7 +16,7 @@ fn an_empty_machine_stays_empty() {
     let node = Node::declared();
     node.declare_more(REPORT);
     let agent = Agent::start(&node);
-    agent.becomes_unready("opt/cni/bin does not exist, and with it 3 plugins");
+    agent.becomes_unready("opt/cni/bin does not exist, so its 3 plugins are missing");
     // It observes as long as it is asked.
     for _ in 0..10 {
         assert!(!agent.is_ready());
@@ -114,7 +114,7 @@ fn the_policy_is_switched_while_it_runs() {
         agent.json("/status")["declared"]["policy"] == "report"
     });
     fs::remove_dir_all(node.path(BIN)).unwrap();
-    agent.becomes_unready("opt/cni/bin does not exist, and with it 3 plugins");
+    agent.becomes_unready("opt/cni/bin does not exist, so its 3 plugins are missing");
     assert!(!node.has(BIN));
     let reported = drifts(&agent).remove(0);
     assert_eq!(

@@ -1,10 +1,10 @@
 //! Faults 50 to 54: archives whose digest is right and whose content is bad.
 
-use std::io;
+use std::cell::{Cell, RefCell};
+use std::io::{self, Write};
 
 use cni_keeper::fetch::{
-    ArchiveError, LimitExceeded, MemberSink, SharedServerHealth, UnpackLimits, download,
-    read_members,
+    ArchiveError, LimitExceeded, SharedServerHealth, UnpackLimits, download, read_members,
 };
 use cni_keeper::model::{Arch, Artifact, Format, Member, Pin, Sha256};
 use sha2::Digest;
@@ -13,8 +13,8 @@ use tar::EntryType;
 use super::{TempSpool, artifact, means, settings};
 use crate::support::archive::{Tar, binary, gzip};
 
-/// A file that the sink was given.
-#[derive(Debug, PartialEq, Eq)]
+/// A file that was begun, and what it is once it is complete.
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Taken {
     pub(super) plugins: Vec<String>,
     content: Vec<u8>,
@@ -25,31 +25,23 @@ pub(super) struct Taken {
 #[derive(Default)]
 pub(super) struct Keep(pub(super) Vec<Taken>);
 
-impl MemberSink for Keep {
-    fn begin(&mut self, plugins: &[&Member], size: u64) -> io::Result<()> {
+impl Keep {
+    fn begin(&mut self) {
         assert!(self.0.iter().all(|taken| taken.digest.is_some()));
-        self.0.push(Taken {
-            plugins: plugins
-                .iter()
-                .map(|member| member.plugin.to_string())
-                .collect(),
-            content: Vec::with_capacity(usize::try_from(size).unwrap()),
-            digest: None,
-        });
-        Ok(())
+        self.0.push(Taken::default());
     }
 
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.0.last_mut().unwrap().content.extend(bytes);
-        Ok(())
-    }
-
-    fn end(&mut self) -> io::Result<Sha256> {
-        let taken = self.0.last_mut().unwrap();
-        let digest = sha256(&taken.content);
-        assert_eq!(taken.content.len(), taken.content.capacity());
-        assert_eq!(taken.digest.replace(digest), None);
-        Ok(digest)
+    fn end(&mut self, plugins: &[&Member], content: Vec<u8>) -> Sha256 {
+        let digest = sha256(&content);
+        let plugins = plugins.iter().map(|member| member.plugin.to_string());
+        let begun = self.0.last_mut().unwrap();
+        assert_eq!(begun.digest, None);
+        *begun = Taken {
+            plugins: plugins.collect(),
+            content,
+            digest: Some(digest),
+        };
+        digest
     }
 }
 
@@ -74,17 +66,38 @@ pub(super) fn wants_bridge() -> Artifact {
 
 /// Downloads the bytes, whose pin is right, and reads the members.
 pub(super) fn read_as(
+    artifact: Artifact,
+    bytes: &[u8],
+    limits: &UnpackLimits,
+    keep: &mut Keep,
+) -> Result<(), ArchiveError> {
+    let keep = RefCell::new(keep);
+    read_into(
+        artifact,
+        bytes,
+        limits,
+        || {
+            keep.borrow_mut().begin();
+            Ok(Vec::new())
+        },
+        |plugins, content| Ok(keep.borrow_mut().end(plugins, content)),
+    )
+}
+
+/// The same into files of any kind.
+fn read_into<F: Write>(
     mut artifact: Artifact,
     bytes: &[u8],
     limits: &UnpackLimits,
-    sink: &mut dyn MemberSink,
+    new_file: impl FnMut() -> io::Result<F>,
+    keep: impl FnMut(&[&Member], F) -> io::Result<Sha256>,
 ) -> Result<(), ArchiveError> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), bytes).unwrap();
     artifact.sources = vec![format!("file://{}", file.path().display())];
     artifact.pin = Pin::Sha256(sha2::Sha256::digest(bytes).into());
     let (settings, health) = (settings(), SharedServerHealth::default());
-    let verified = tokio::runtime::Builder::new_current_thread()
+    let (fetched, _) = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap()
@@ -92,7 +105,7 @@ pub(super) fn read_as(
             Ok(TempSpool::new())
         }))
         .unwrap();
-    read_members(verified.content, &artifact, limits, sink)
+    read_members(fetched, &artifact, limits, new_file, keep)
 }
 
 fn read(bytes: &[u8]) -> Result<Vec<Taken>, ArchiveError> {
@@ -412,35 +425,33 @@ fn fault_54_a_wrong_architecture_is_refused() {
 /// A sink that fails ends the reading, with its reason and not that of the thread that was cut off.
 #[test]
 fn a_sink_that_fails_ends_the_reading() {
-    struct Full(u32);
-    impl Full {
-        fn step(&mut self) -> io::Result<()> {
-            match self.0.checked_sub(1) {
-                Some(left) => self.0 = left,
-                None => return Err(io::ErrorKind::StorageFull.into()),
-            }
+    /// So many steps go well.
+    struct Full<'a>(&'a Cell<u32>);
+    impl Full<'_> {
+        fn step(&self) -> io::Result<()> {
+            let left = self.0.get().checked_sub(1);
+            self.0.set(left.ok_or(io::ErrorKind::StorageFull)?);
             Ok(())
         }
     }
-    impl MemberSink for Full {
-        fn begin(&mut self, _: &[&Member], _: u64) -> io::Result<()> {
-            self.step()
+    impl Write for Full<'_> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.step().map(|()| bytes.len())
         }
-        fn write(&mut self, _: &[u8]) -> io::Result<()> {
-            self.step()
-        }
-        fn end(&mut self) -> io::Result<Sha256> {
-            self.step().map(|()| sha256(b""))
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
         }
     }
     let large = binary(Arch::Amd64, 3_000_000);
     let bytes = Tar::new().file("bridge", &large).file("x", &large).gz();
     let read = |steps| {
-        read_as(
+        let steps = Cell::new(steps);
+        read_into(
             wants_bridge(),
             &bytes,
             &UnpackLimits::default(),
-            &mut Full(steps),
+            || Full(&steps).step().map(|()| Full(&steps)),
+            |_, file| file.step().map(|()| sha256(b"")),
         )
     };
     // Begin, 46 pieces of 64 KiB, end.

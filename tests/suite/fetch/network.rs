@@ -299,7 +299,7 @@ async fn fault_48_a_wrong_digest_goes_to_the_next_source() {
     let failed = found
         .as_ref()
         .ok()
-        .map(|verified| verified.receipt.failed_sources[0].reason.kind().as_str());
+        .map(|(_, receipt)| receipt.failed_sources[0].reason.kind().as_str());
     assert_eq!(failed, Some("digest"));
     got(found, &content, &sources[1]);
 

@@ -8,8 +8,8 @@ use std::path::Path;
 use std::process::Command;
 
 use cni_keeper::host::Host;
-use cni_keeper::model::FileState;
-use cni_keeper::store::{Placement, Store, StoreError, Trust};
+use cni_keeper::model::{FileMode, FileState};
+use cni_keeper::store::{BlobProof, Store, StoreError};
 use nix::errno::Errno;
 
 use super::{is_root, name, names, open, publish, regular, rerun, seal};
@@ -149,10 +149,11 @@ fn placed_by_copy(state: &Path, bin_path: &Path) {
     let store = Store::open(&host, state).unwrap();
     let mut temp = store.temp_dir().create_temp().unwrap();
     temp.write_all(b"plugin").unwrap();
-    let digest = store.insert_blob(temp).unwrap();
+    let sealed = temp.seal(FileMode::PLUGIN, host.owner()).unwrap();
+    let digest = store.insert_blob(sealed).unwrap();
 
-    let how = store.place_blob(&digest, &bin, &name("bridge"), Trust::Proven);
-    assert_eq!(how.unwrap(), Placement::Copied);
+    let placed = store.place_blob(&digest, &bin, &name("bridge"), BlobProof::Proven);
+    placed.unwrap();
     let seen = regular(&bin, "bridge");
     assert_eq!(
         (seen.sha256, seen.mode, seen.owner),
@@ -162,7 +163,7 @@ fn placed_by_copy(state: &Path, bin_path: &Path) {
 
     // Trusted or not, a copy is hashed while it is made.
     fs::write(state.join("store").join(digest.to_string()), "rotten").unwrap();
-    let error = store.place_blob(&digest, &bin, &name("bridge"), Trust::Proven);
+    let error = store.place_blob(&digest, &bin, &name("bridge"), BlobProof::Proven);
     assert!(
         matches!(error, Err(StoreError::Corrupt { .. })),
         "{error:?}"

@@ -131,10 +131,10 @@ fn fault_24_a_removed_directory_is_dead() {
     let path = scratch.path().join("bin");
     fs::create_dir(&path).unwrap();
     let (_, dir) = open(&path);
-    assert!(!dir.is_dead().unwrap());
+    assert!(!dir.is_removed().unwrap());
     fs::remove_dir(&path).unwrap();
     fs::create_dir(&path).unwrap();
-    assert!(dir.is_dead().unwrap());
+    assert!(dir.is_removed().unwrap());
     assert!(dir.create_temp().unwrap_err().is_absent());
-    assert!(!open(&path).1.is_dead().unwrap());
+    assert!(!open(&path).1.is_removed().unwrap());
 }

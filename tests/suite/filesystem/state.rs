@@ -7,10 +7,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use cni_keeper::host::{Dir, Host};
-use cni_keeper::model::{ManagedDir, Pin, Sha256};
+use cni_keeper::model::{FileMode, ManagedDir, Pin, Sha256};
 use cni_keeper::store::{
-    Ledger, MeasuredFile, Placement, PluginOrigin, SpareState, Store, StoreContents, StoreError,
-    Trust,
+    BlobProof, Ledger, MeasuredFile, PluginOrigin, SpareState, Store, StoreContents, StoreError,
 };
 use tempfile::TempDir;
 
@@ -38,7 +37,8 @@ impl Node {
     fn insert(&self, content: &[u8]) -> Sha256 {
         let mut temp = self.store.temp_dir().create_temp().unwrap();
         temp.write_all(content).unwrap();
-        self.store.insert_blob(temp).unwrap()
+        let sealed = temp.seal(FileMode::PLUGIN, self.host.owner()).unwrap();
+        self.store.insert_blob(sealed).unwrap()
     }
 
     fn blob(&self, digest: &Sha256) -> std::path::PathBuf {
@@ -218,16 +218,15 @@ fn a_spare_is_renamed_into_place_and_staged_again() {
     let spare = fs::metadata(node.blob(&digest)).unwrap();
     assert_eq!(spare.mode() & 0o7777, 0o755);
 
-    let how = node
-        .store
-        .place_blob(&digest, &node.bin, &name("bridge"), Trust::Proven);
-    assert_eq!(how.unwrap(), Placement::Moved);
+    node.store
+        .place_blob(&digest, &node.bin, &name("bridge"), BlobProof::Proven)
+        .unwrap();
     let placed = fs::metadata(node.bin.path_of(&name("bridge"))).unwrap();
     assert_eq!(placed.ino(), spare.ino(), "the very same file");
     assert!(!node.store.has_blob(&digest).unwrap());
     let again = node
         .store
-        .place_blob(&digest, &node.bin, &name("bridge"), Trust::Proven);
+        .place_blob(&digest, &node.bin, &name("bridge"), BlobProof::Proven);
     assert!(
         matches!(again, Err(StoreError::Missing { .. })),
         "{again:?}"
@@ -252,7 +251,7 @@ fn a_spare_whose_mode_drifted_is_placed_right() {
     let digest = node.insert(b"plugin");
     fs::set_permissions(node.blob(&digest), fs::Permissions::from_mode(0o4777)).unwrap();
     node.store
-        .place_blob(&digest, &node.bin, &name("bridge"), Trust::Unproven)
+        .place_blob(&digest, &node.bin, &name("bridge"), BlobProof::Unproven)
         .unwrap();
     let seen = regular(&node.bin, "bridge");
     assert_eq!((seen.mode, seen.owner), (0o755, node.host.owner()));
@@ -269,7 +268,7 @@ fn a_corrupt_blob_is_found_removed_and_never_placed() {
     );
     let placed = node
         .store
-        .place_blob(&digest, &node.bin, &name("bridge"), Trust::Unproven);
+        .place_blob(&digest, &node.bin, &name("bridge"), BlobProof::Unproven);
     assert!(
         matches!(placed, Err(StoreError::Missing { .. })),
         "{placed:?}"
@@ -285,14 +284,14 @@ fn a_spare_made_of_a_changed_file_is_never_placed() {
     let digest = node.insert(b"plugin");
     let bridge = name("bridge");
     node.store
-        .place_blob(&digest, &node.bin, &bridge, Trust::Proven)
+        .place_blob(&digest, &node.bin, &bridge, BlobProof::Proven)
         .unwrap();
     fs::write(node.bin.path_of(&bridge), "edited").unwrap();
     node.store.refill_blob(&digest, &node.bin, &bridge).unwrap();
     fs::remove_file(node.bin.path_of(&bridge)).unwrap();
     let placed = node
         .store
-        .place_blob(&digest, &node.bin, &bridge, Trust::Unproven);
+        .place_blob(&digest, &node.bin, &bridge, BlobProof::Unproven);
     assert!(
         matches!(placed, Err(StoreError::Missing { .. })),
         "{placed:?}"

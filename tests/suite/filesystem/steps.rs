@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use cni_keeper::host::Host;
-use cni_keeper::model::ManagedDir;
-use cni_keeper::store::{Ledger, Store, StoreError, Trust};
+use cni_keeper::model::{FileMode, ManagedDir};
+use cni_keeper::store::{BlobProof, Ledger, Store, StoreError};
 
 use super::{name, names, regular, rerun};
 use crate::support::strace::{self, CHANGES, Injection, Step};
@@ -34,7 +34,8 @@ fn publish_set(root: &Path, version: &str) -> Result<(), StoreError> {
         let path = temp.path();
         temp.write_all(&content(version, plugin))
             .map_err(|error| cni_keeper::host::HostError::new("write", path, error))?;
-        set.push((name(plugin), store.insert_blob(temp)?));
+        let sealed = temp.seal(FileMode::PLUGIN, host.owner())?;
+        set.push((name(plugin), store.insert_blob(sealed)?));
     }
     store.sync_names()?;
     for (plugin, digest) in &set {
@@ -46,7 +47,7 @@ fn publish_set(root: &Path, version: &str) -> Result<(), StoreError> {
     }
     store.save_ledger(&ledger)?;
     for (plugin, digest) in &set {
-        store.place_blob(digest, &bin, plugin, Trust::Proven)?;
+        store.place_blob(digest, &bin, plugin, BlobProof::Proven)?;
     }
     bin.sync()?;
     for (plugin, digest) in &set {

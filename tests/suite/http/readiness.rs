@@ -78,7 +78,7 @@ fn a_look_that_does_not_end_is_not_ready() {
     assert!(asked.elapsed() < DEADLINE / 2, "{:?}", asked.elapsed());
     assert_eq!(answer.status, 503);
     assert!(
-        answer.body.starts_with("look: no look at the disk was"),
+        answer.body.starts_with("look: the disk could not be read"),
         "{}",
         answer.body
     );

@@ -34,7 +34,9 @@ fn fault_7_a_signal_in_the_middle_of_a_download() {
         outcome.exits(2);
         assert_eq!(
             outcome.errors(),
-            ["stopped by a signal; what is in place is whole, run it again to go on"]
+            [
+                "stopped by a signal; every file in place is complete; run the command again to continue"
+            ]
         );
         assert_eq!(temps(&node.whole_tree()), [""; 0]);
         assert!(!node.has(BIN) && !node.has(CONF));

@@ -6,7 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use crate::support::namespace::{in_private_mounts, mount_tmpfs};
 use crate::support::node::{BIN, CONFLIST, Node, STATE, start};
 use crate::support::release::{
-    NETWORK, NEXT_RELEASE, PLUGINS, RELEASE, Release, other_build, pin, plugin, unreachable_url,
+    NETWORK, NEXT_RELEASE, PLUGINS, RELEASE, Release, arch, other_build, pin, plugin,
+    unreachable_url,
 };
 use crate::support::server::{Reply, Server};
 
@@ -61,6 +62,38 @@ fn a_corrupt_spare_is_never_placed_but_fetched_again() {
     assert_eq!(server.count("/plugins.tgz"), 2);
     assert_eq!(broken.changes(&node.tree()), [BRIDGE]);
     assert!(right.has_same_content(&node.tree()));
+}
+
+/// Damage at the very end of an archive, and a last member that is not the pinned one, are found after other members
+/// were read. The store gets none of them, since a later pass would place them.
+#[test]
+fn the_store_gets_nothing_of_a_bad_archive() {
+    let damaged = &RELEASE.bytes[..RELEASE.bytes.len() - 1];
+    let artifact = RELEASE.artifact("");
+    let other = format!("{{{}: {}}}", arch(), "f".repeat(64));
+    let wrong_pin =
+        format!("[bridge, host-local, {{member: loopback, as: loopback, sha256: {other}}}]");
+    for (bytes, plugins, words) in [
+        (damaged, &artifact.plugins, "the archive cannot be read"),
+        (
+            &RELEASE.bytes,
+            &wrong_pin,
+            "'loopback' in the archive is not the pinned one",
+        ),
+    ] {
+        let server = Server::http();
+        server.on("/plugins.tgz", [Reply::ok(bytes)]);
+        let node = Node::empty();
+        let mut artifact = RELEASE.artifact(&server.url("/plugins.tgz"));
+        (artifact.pin, artifact.plugins) = (pin(bytes), plugins.clone());
+        node.declare(&artifact, NETWORK);
+        for _ in 0..2 {
+            node.run("install").exits(2).says(words);
+            assert_eq!(node.names(&format!("{STATE}/store")), [""; 0]);
+            assert_eq!(node.names(&format!("{STATE}/tmp")), [""; 0]);
+            assert!(!node.has(BRIDGE));
+        }
+    }
 }
 
 /// Without its ledger the agent must see the archive once more to know what the plugins must be. What is

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use cni_keeper::cni::required_plugins;
+use cni_keeper::cni::list_required_plugins;
 use cni_keeper::config::{PROFILES, read_catalog};
 use cni_keeper::model::Arch;
 
@@ -20,10 +20,11 @@ fn every_profile_installs_what_its_chain_needs() {
                 .flat_map(|artifact| &artifact.members)
                 .map(|member| member.plugin.as_str().to_owned())
                 .collect();
-            let needed: BTreeSet<String> = required_plugins(&settings.network.unwrap().conflist)
-                .into_iter()
-                .map(|needed| needed.plugin.as_str().to_owned())
-                .collect();
+            let needed: BTreeSet<String> =
+                list_required_plugins(&settings.network.unwrap().conflist)
+                    .into_iter()
+                    .map(|needed| needed.plugin.as_str().to_owned())
+                    .collect();
             // weave-net gives out addresses itself; weave-ipam is there for chains of other plugins, as the project has it.
             let extra: BTreeSet<&str> = installed.difference(&needed).map(String::as_str).collect();
             let expected: &[&str] = match profile.name {

@@ -1,44 +1,16 @@
 //! Plugins out of images that real tools made: umoci for layers with links and whiteouts, skopeo for zstd.
 
-use std::io;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use cni_keeper::fetch::{
-    FetchError, FetchOptions, MemberSink, SharedServerHealth, UnpackLimits, download, read_members,
+    FetchError, SharedServerHealth, SourceOptions, UnpackLimits, download, read_members,
 };
 use cni_keeper::model::{Format, Member, Pin, Sha256};
 
 use crate::fetch::{TempSpool, artifact, means, settings};
 use crate::support::images::{Images, manifest};
 use crate::support::release::{arch, other_build, plugin};
-
-/// Plugins and their digests.
-#[derive(Default)]
-struct Digests {
-    names: Vec<String>,
-    bytes: Vec<u8>,
-    taken: Vec<(Vec<String>, Sha256)>,
-}
-
-impl MemberSink for Digests {
-    fn begin(&mut self, plugins: &[&Member], _size: u64) -> io::Result<()> {
-        self.names = plugins.iter().map(|it| it.plugin.to_string()).collect();
-        self.bytes.clear();
-        Ok(())
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.bytes.extend(bytes);
-        Ok(())
-    }
-
-    fn end(&mut self) -> io::Result<Sha256> {
-        let digest = Sha256::of(&self.bytes);
-        self.taken.push((std::mem::take(&mut self.names), digest));
-        Ok(digest)
-    }
-}
 
 /// Takes `(path, plugin)` out of the image in a layout, which is used as a seed.
 fn take(layout: &Path, wanted: &[(&str, &str)]) -> Result<Vec<(Vec<String>, Sha256)>, FetchError> {
@@ -56,24 +28,24 @@ fn take(layout: &Path, wanted: &[(&str, &str)]) -> Result<Vec<(Vec<String>, Sha2
         SharedServerHealth::default(),
         [layout.to_owned()],
     );
-    let means = FetchOptions {
+    let means = SourceOptions {
         seeds: &seeds,
         ..means(&settings, &health)
     };
-    let gathered = tokio::runtime::Builder::new_current_thread()
+    let (image_files, _) = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap()
         .block_on(download(&image, &means, &|| Ok(TempSpool::new())))?;
-    let mut digests = Digests::default();
-    read_members(
-        gathered.content,
-        &image,
-        &UnpackLimits::default(),
-        &mut digests,
-    )
-    .unwrap();
-    Ok(digests.taken)
+    let mut taken = Vec::new();
+    let keep = |plugins: &[&Member], content: Vec<u8>| {
+        let (names, digest) = (plugins.iter(), Sha256::of(&content));
+        taken.push((names.map(|it| it.plugin.to_string()).collect(), digest));
+        Ok(digest)
+    };
+    let limits = UnpackLimits::default();
+    read_members(image_files, &image, &limits, || Ok(Vec::new()), keep).unwrap();
+    Ok(taken)
 }
 
 /// Faults 50 and 51: links, replaced files and deleted ones, as real layers have them, in gzip and in zstd.

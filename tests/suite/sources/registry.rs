@@ -96,9 +96,9 @@ async fn pulls(registry: &Registry, things: &[&StoredContent], dress: impl Fn(Ca
         let url = registry.url(thing);
         let case = dress(Case::one(&thing.content, &url).attempts(3));
         let got = case.run().await;
-        let got = got.unwrap_or_else(|error| panic!("{error}\n{}", registry.log()));
-        assert_eq!(got.receipt.bytes, thing.content.len() as u64, "{url}");
-        assert_eq!(got.receipt.source, url);
+        let (_, receipt) = got.unwrap_or_else(|error| panic!("{error}\n{}", registry.log()));
+        assert_eq!(receipt.bytes, thing.content.len() as u64, "{url}");
+        assert_eq!(receipt.source, url);
     }
 }
 
@@ -347,8 +347,8 @@ async fn fault_40_a_restart_in_the_middle_is_survived_and_the_token_renewed() {
     });
     let got = case.run_into(&|| Ok(TempSpool::new()), &restart).await;
     let log = running.borrow().log();
-    let got = got.unwrap_or_else(|error| panic!("{error}\n{log}"));
-    assert_eq!(got.receipt.bytes, stock.layer.content.len() as u64);
+    let (_, receipt) = got.unwrap_or_else(|error| panic!("{error}\n{log}"));
+    assert_eq!(receipt.bytes, stock.layer.content.len() as u64);
     assert_eq!(guarded.tokens.requests().len(), 2, "one token each");
     assert!(log.contains(" 401 "), "{log}");
     assert!(log.contains(" 206 "), "{log}");
@@ -383,5 +383,6 @@ async fn what_is_wrong_with_tls_is_distinguished_and_a_mirror_helps() {
     let (kind, _) = reason(&Case::one(content, &wrong).trusting(&authority)).await;
     assert_eq!(kind, "tls-name");
     let both = Case::new(content, &[wrong, good.clone()]).trusting(&authority);
-    assert_eq!(both.run().await.unwrap().receipt.source, good);
+    let (_, receipt) = both.run().await.unwrap();
+    assert_eq!(receipt.source, good);
 }

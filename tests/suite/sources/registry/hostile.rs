@@ -160,8 +160,8 @@ async fn a_redirect_to_storage_takes_no_credentials_along() {
     let config = Config::password(&by(server.address()), PASSWORD);
     let away = Reply::redirect(&storage.url("/layer?X-Signature=hidden"));
     server.on(BLOB, [asks("Basic realm=\"a\""), away]);
-    let got = case(&server).with(&config).run().await.unwrap();
-    assert_eq!(got.receipt.source, server.url(BLOB));
+    let (_, receipt) = case(&server).with(&config).run().await.unwrap();
+    assert_eq!(receipt.source, server.url(BLOB));
     let basic = format!("Basic {}", STANDARD.encode(format!("{USER}:{PASSWORD}")));
     assert_eq!(
         server.requests()[1].header("authorization"),

@@ -2,23 +2,29 @@
 
 use std::path::Path;
 
-use super::network::{ObservedNetwork, RenderedConflist};
+use super::observed_network::{ObservedNetwork, RenderedConflist};
+use super::observer::ObservedState;
 use super::probes::ProbeAnswers;
 use crate::cni::{
-    ChoiceOutcome, ConflistSummary, PassedOver, Precedence, RuntimeChoice, check_name_is_free,
+    ChoiceOutcome, ConflistRefusal, ConflistSummary, Precedence, RuntimeChoice, check_name_is_free,
     choose_conflist, list_merged_drop_ins, precedence_of,
 };
 use crate::config::{ForeignConflists, NetworkSettings};
 use crate::model::{Check, CheckName, ContainerRuntime, Effective, FileName, RuntimeView};
 
 /// The choice of every supported runtime.
-pub(super) struct RuntimeVerdicts(Vec<(ContainerRuntime, RuntimeChoice)>);
+pub(super) struct RuntimeChoices(Vec<(ContainerRuntime, RuntimeChoice)>);
 
-impl RuntimeVerdicts {
-    /// Works out every runtime's choice.
-    pub(super) fn of(network: &ObservedNetwork, answers: &ProbeAnswers) -> Self {
+impl RuntimeChoices {
+    /// Determines the choice of every runtime; `None` if no network is declared.
+    pub(super) fn of_observed(observed: &ObservedState, answers: &ProbeAnswers) -> Option<Self> {
+        let network = observed.network.as_ref()?;
+        Some(Self::of(network, answers))
+    }
+
+    fn of(network: &ObservedNetwork, answers: &ProbeAnswers) -> Self {
         let answers = |plugin: &str| answers.supported_versions(plugin);
-        Self(network.with_dir(|dir| {
+        Self(network.with_conf_dir(|dir| {
             ContainerRuntime::ALL
                 .map(|runtime| (runtime, choose_conflist(runtime, dir, &answers)))
                 .into()
@@ -48,13 +54,13 @@ impl RuntimeVerdicts {
             .is_some_and(|choice| precedence_of(ours, choice) == *precedence)
     }
 
-    /// What every runtime takes, and why it passes over other files.
+    /// What every runtime takes, and why it skips other files.
     pub(super) fn runtime_views(&self) -> Vec<RuntimeView> {
         let view = |(runtime, choice): &(ContainerRuntime, RuntimeChoice)| {
             let mut why: Vec<String> = choice
-                .passed_over
+                .skipped
                 .iter()
-                .map(|(file, reason)| format!("{} is passed over: {reason}", file.display()))
+                .map(|(file, reason)| format!("{} is skipped: {reason}", file.display()))
                 .collect();
             let (takes, network) = match &choice.outcome {
                 ChoiceOutcome::Picked { file, network } => {
@@ -100,7 +106,9 @@ impl RuntimeVerdicts {
             let line = match precedence {
                 Precedence::Picked | Precedence::Absent => continue,
                 // The checks of plugins report this.
-                Precedence::Refused(PassedOver::NoAnswer(_) | PassedOver::Version { .. }) => {
+                Precedence::Refused(
+                    ConflistRefusal::PluginSilent(_) | ConflistRefusal::Version { .. },
+                ) => {
                     continue;
                 }
                 Precedence::Shadowed { by, network } => format!(
@@ -117,9 +125,7 @@ impl RuntimeVerdicts {
             };
             check.failures.push(line);
         }
-        if let Ok(RenderedConflist { report, .. }) = &network.rendered
-            && let Some(summary) = &report.summary
-        {
+        if let Ok(RenderedConflist { summary, .. }) = &network.rendered {
             check
                 .failures
                 .extend(check_same_network_files(summary, declared, network));
@@ -145,7 +151,7 @@ fn check_same_network_files(
     declared: &NetworkSettings,
     network: &ObservedNetwork,
 ) -> Vec<String> {
-    let (taken, merged) = network.with_dir(|dir| {
+    let (taken, merged) = network.with_conf_dir(|dir| {
         let taken = check_name_is_free(&summary.name, &declared.file_name, dir);
         let merged = match summary.only_inlined {
             true => Vec::new(),
@@ -153,9 +159,7 @@ fn check_same_network_files(
         };
         (taken, merged)
     });
-    let taken = taken
-        .into_iter()
-        .map(|finding| format!("{}; {}", finding.problem, finding.fix));
+    let taken = taken.into_iter().map(|finding| finding.describe());
     let merged = merged.into_iter().map(|file| {
         format!(
             "{} is merged into the network (drop-in, libcni 1.3 and newer); remove it, or set \

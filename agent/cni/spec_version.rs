@@ -1,6 +1,6 @@
 //! Versions of the CNI specification, compared as libcni compares them.
 
-/// Every version of the specification; a plugin's VERSION answer names some of them.
+/// Every version of the specification. A plugin's answer to VERSION names some of them.
 pub const SPEC_VERSIONS: [&str; 7] = [
     "0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0",
 ];
@@ -11,7 +11,7 @@ pub(super) const UNDECLARED: &str = "0.1.0";
 /// The newest version of the specification. libcni 1.1 takes no result of it.
 pub(super) const NEWEST: &str = "1.1.0";
 
-/// The newest version that libcni 1.2 and later support; they skip higher entries of `cniVersions`.
+/// The newest version that libcni 1.2 and later support. They skip newer entries of `cniVersions`.
 const CURRENT: SpecVersion = (1, 1, 0);
 
 type SpecVersion = (i64, i64, i64);
@@ -31,7 +31,7 @@ fn parse_version(text: &str) -> Option<SpecVersion> {
 }
 
 /// Whether it is a version of the specification.
-pub(super) fn is_known(text: &str) -> bool {
+pub(super) fn is_spec_version(text: &str) -> bool {
     SPEC_VERSIONS.contains(&text)
 }
 
@@ -54,8 +54,8 @@ pub(super) fn classify_version(text: &str) -> VersionEntry {
     }
 }
 
-/// The version that libcni 1.2 and later select from `cniVersions` and `cniVersion`: the highest that they support,
-/// and the first listed among equal ones (`1` before `1.0.0`). Without any, `cniVersion` itself.
+/// The version that libcni 1.2 and later select from `cniVersions` and `cniVersion`: the highest one that they support.
+/// Among equal ones (`1` and `1.0.0`), the first listed one. If they support none, `cniVersion` itself.
 pub(super) fn select_version<'a>(listed: &[&'a str], declared: &'a str) -> &'a str {
     let declared_too = Some(declared).filter(|version| !version.is_empty());
     let mut best: Option<(SpecVersion, &str)> = None;

@@ -3,14 +3,14 @@
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
+use super::conflist_facts::{Collected, collect_facts};
 use super::context::Context;
 use super::error::ReconcileError;
-use super::facts::{self, Collected};
 use crate::cni::{
-    ConfDir, DirEntry, DropIns, EntryKind, Finding, Libcni, LibcniNetwork, LoadError, RenderError,
-    RenderProblem, RequiredPlugin, ValidationReport, check_ranges, list_earlier_candidates,
-    list_merged_drop_ins, load_candidates, render_conflist, required_plugins, sorts_before,
-    validate_conflist,
+    ConfDir, ConflistSummary, DirEntry, DropIns, EntryKind, Finding, Libcni, LibcniNetwork,
+    LoadError, RenderError, RenderProblem, RequiredPlugin, Severity, check_ranges,
+    list_earlier_candidates, list_merged_drop_ins, list_required_plugins, load_candidates,
+    render_conflist, sorts_before, validate_conflist,
 };
 use crate::config::{FactSource, NetworkSettings};
 use crate::host::{Dir, FileKind, Host};
@@ -29,10 +29,15 @@ pub struct ObservedNetwork {
     pub rendered: Result<RenderedConflist, NotRendered>,
     /// Whether the configuration directory does not exist.
     pub(super) is_absent: bool,
+    /// Every file that the runtimes consider, in their order, and what libcni loads from it.
+    pub(super) candidates: Vec<LoadedCandidate>,
     entries: Vec<DirEntry>,
     host: Host,
     path: PathBuf,
 }
+
+/// The name of a file that the runtimes consider, and what libcni loads from it.
+pub(super) type LoadedCandidate = (String, Result<LibcniNetwork, LoadError>);
 
 /// A conflist with every fact filled in, free of errors.
 #[derive(Debug, Clone)]
@@ -41,8 +46,10 @@ pub struct RenderedConflist {
     pub text: String,
     /// Its digest.
     pub sha256: Sha256,
-    /// What the validator says: a summary, and warnings.
-    pub report: ValidationReport,
+    /// The fields that the runtimes read.
+    pub summary: ConflistSummary,
+    /// What works, but is probably a mistake.
+    pub warnings: Vec<Finding>,
     /// The plugins that it needs.
     pub needed: Vec<RequiredPlugin>,
 }
@@ -68,7 +75,7 @@ pub(super) fn observe_network(
     let Some(declared) = &context.settings.network else {
         return Ok(None);
     };
-    let Collected { facts, unready } = facts::collect(
+    let Collected { facts, unready } = collect_facts(
         &context.settings,
         &context.host,
         context.given_node_name.as_deref(),
@@ -83,13 +90,16 @@ pub(super) fn observe_network(
         },
     };
     let dir = context.open_conf_dir()?;
-    Ok(Some(ObservedNetwork {
+    let mut network = ObservedNetwork {
         rendered,
         is_absent: dir.is_none(),
+        candidates: Vec::new(),
         entries: dir.as_ref().map_or(Ok(Vec::new()), read_entries)?,
         host: context.host.clone(),
         path: context.settings.paths.conf_dir.clone(),
-    }))
+    };
+    network.candidates = network.load_candidates();
+    Ok(Some(network))
 }
 
 /// Why the unknown facts may become known later; `None` if one of them cannot. A fact of the node can come from the
@@ -139,20 +149,26 @@ fn check_conflist(
     let report = validate_conflist(text.as_bytes());
     // If the text does not parse, the validator reports why.
     let conflist = serde_json::from_str(&text).unwrap_or_default();
-    let mut mistakes: Vec<Finding> = report.errors().cloned().collect();
+    let summary = report.summary;
+    let (warnings, mut mistakes): (Vec<Finding>, Vec<Finding>) = report
+        .findings
+        .into_iter()
+        .partition(|finding| finding.severity == Severity::Warning);
     mistakes.extend(check_ranges(
         &conflist,
         &declared.pod_ranges,
         &declared.reserved,
     ));
-    if !mistakes.is_empty() {
+    // A conflist without a summary does not load, which is one of the mistakes.
+    let Some(summary) = summary.filter(|_| mistakes.is_empty()) else {
         return Err(ReconcileError::Conflist(mistakes));
-    }
-    let needed = required_plugins(&conflist);
+    };
+    let needed = list_required_plugins(&conflist);
     Ok(RenderedConflist {
         sha256: Sha256::of(text.as_bytes()),
         text,
-        report,
+        summary,
+        warnings,
         needed,
     })
 }
@@ -196,7 +212,7 @@ impl ObservedNetwork {
     }
 
     /// Calls `question` with the directory as the runtimes see it.
-    pub(super) fn with_dir<T>(&self, question: impl FnOnce(&ConfDir<'_>) -> T) -> T {
+    pub(super) fn with_conf_dir<T>(&self, question: impl FnOnce(&ConfDir<'_>) -> T) -> T {
         let drop_ins = |name: &str| match self.host.open_dir(&self.path.join(name)) {
             Ok(dir) => match read_entries(&dir) {
                 Ok(entries) => DropIns::Entries(entries),
@@ -222,37 +238,30 @@ impl ObservedNetwork {
         })
     }
 
-    /// Every file that the runtimes consider, in their order, and what libcni loads from it.
-    pub(super) fn load_candidates(&self) -> Vec<(String, Result<LibcniNetwork, LoadError>)> {
-        let loaded = self.with_dir(|dir| load_candidates(dir, Libcni::V1_3));
+    fn load_candidates(&self) -> Vec<LoadedCandidate> {
+        let loaded = self.with_conf_dir(|dir| load_candidates(dir, Libcni::V1_3));
         let named = |(name, loaded): (OsString, _)| (name.to_string_lossy().into_owned(), loaded);
         loaded.into_iter().map(named).collect()
     }
 
-    /// The same for the files that sort before `ours`. While there is such a file, containerd takes it or loads
-    /// nothing.
-    pub(super) fn files_before(
+    /// The candidates that sort before `ours`. While there is such a file, containerd takes it or loads nothing.
+    pub(super) fn list_files_before(
         &self,
         ours: &FileName,
-    ) -> Vec<(String, Result<LibcniNetwork, LoadError>)> {
-        let mut files = self.load_candidates();
-        files.retain(|(name, _)| sorts_before(name.as_ref(), ours));
-        files
+    ) -> impl Iterator<Item = &LoadedCandidate> {
+        let files = self.candidates.iter();
+        files.filter(|(name, _)| sorts_before(name.as_ref(), ours))
     }
 
     /// The drop-ins that newer runtimes merge into the declared network, relative to the directory.
-    pub(super) fn merged_drop_ins(&self) -> Vec<PathBuf> {
-        let Ok(RenderedConflist { report, .. }) = &self.rendered else {
+    pub(super) fn list_drop_ins(&self) -> Vec<PathBuf> {
+        let Ok(RenderedConflist { summary, .. }) = &self.rendered else {
             return Vec::new();
         };
-        let Some(summary) = report
-            .summary
-            .as_ref()
-            .filter(|summary| !summary.only_inlined)
-        else {
+        if summary.only_inlined {
             return Vec::new();
-        };
-        let files = self.with_dir(|dir| list_merged_drop_ins(&summary.name, dir));
+        }
+        let files = self.with_conf_dir(|dir| list_merged_drop_ins(&summary.name, dir));
         let network = PathBuf::from(&summary.name);
         files.into_iter().map(|file| network.join(file)).collect()
     }
@@ -262,8 +271,10 @@ impl ObservedNetwork {
         let FileState::Regular(file) = state else {
             return None;
         };
-        let files = self.load_candidates();
-        let (_, loaded) = files.iter().find(|(file, _)| *file == *name.as_str())?;
+        let (_, loaded) = self
+            .candidates
+            .iter()
+            .find(|(file, _)| *file == *name.as_str())?;
         let network = loaded.as_ref().ok()?;
         Some(format!(
             "uid {}, with the network '{}'",
@@ -272,8 +283,8 @@ impl ObservedNetwork {
     }
 
     /// The files that sort before `ours`, except those whose names the agent cannot handle.
-    pub(super) fn names_before(&self, ours: &FileName) -> Vec<FileName> {
-        let earlier: Vec<OsString> = self.with_dir(|dir| list_earlier_candidates(ours, dir));
+    pub(super) fn list_names_before(&self, ours: &FileName) -> Vec<FileName> {
+        let earlier: Vec<OsString> = self.with_conf_dir(|dir| list_earlier_candidates(ours, dir));
         let names = earlier.iter();
         names
             .filter_map(|name| name.to_str()?.parse().ok())

@@ -1,10 +1,10 @@
-//! Everything that is wrong, one by one: what the drift log is made of.
+//! Lists everything that is wrong on the disk, one entry each. The drift log is made from this list.
 
 use std::path::PathBuf;
 
 use super::context::Context;
-use super::network::ObservedNetwork;
-use super::observe::{ObservedState, is_our_conflist};
+use super::observed_network::ObservedNetwork;
+use super::observer::ObservedState;
 use crate::cni::{LibcniNetwork, LoadError};
 use crate::config::NetworkSettings;
 use crate::model::{
@@ -19,34 +19,34 @@ pub struct FileDrift {
     pub dir: ManagedDir,
     /// The file's name; a directory's path.
     pub name: String,
-    /// The path on the host, `--host-root` included.
+    /// The path on the host, with `--host-root` in front.
     pub path: PathBuf,
-    /// What kind it is.
+    /// The kind of drift.
     pub kind: DriftKind,
     /// The drift as a sentence without its subject.
     pub what: String,
     /// What is there.
     pub before: String,
-    /// What should be, where that can be said.
+    /// What should be there, if it is known.
     pub wanted: Option<String>,
-    /// What is known of whoever did it.
+    /// What is known about the program that caused it.
     pub by: Option<String>,
-    /// Why this is or is not the doing of somebody else.
+    /// Whether another program caused it.
     pub cause: DriftCause,
 }
 
-/// How something came to be wrong.
+/// How a file came to be wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DriftCause {
-    /// It was right: we placed it, and it is not what we placed. Or it is nothing that we ever place.
+    /// Another program changed it: it is no longer what we placed, or it is a file that we never place.
     Changed,
-    /// It is what we placed, and another thing is declared now.
+    /// It is what we placed, and the declaration has changed since.
     Outdated,
     /// We never placed it.
     Unplaced,
 }
 
-/// Lists what is wrong: plugins first, then the conflist, then foreign files that are in its way.
+/// Lists what is wrong: plugins first, then the conflist, then foreign files that shadow it or are merged into it.
 pub(super) fn list_drifts(context: &Context, observed: &ObservedState) -> Vec<FileDrift> {
     let mut found = Vec::new();
     let network = observed.network.as_ref();
@@ -95,7 +95,7 @@ fn describe_file(
         FileDrift {
             dir: file.dir,
             name: file.name.to_string(),
-            path: context.shown_dir(file.dir).join(file.name.as_str()),
+            path: context.shown_path(file.dir, &file.name),
             kind: difference.kind(),
             what: difference.to_string(),
             before,
@@ -117,14 +117,14 @@ fn list_foreign_drifts(
     let conf = context.shown_dir(ManagedDir::Conf);
     let is_ours = |name: &str| {
         let name = name.parse::<FileName>();
-        name.is_ok_and(|name| is_our_conflist(&observed.ledger, &observed.disk, &name))
+        name.is_ok_and(|name| observed.disk.is_our_conflist(&name))
     };
-    let earlier = network.files_before(&declared.file_name).into_iter();
+    let earlier = network.list_files_before(&declared.file_name);
     let mut found: Vec<FileDrift> = earlier
         .filter(|(name, _)| !is_ours(name))
-        .map(|(name, loaded)| describe_foreign_conflist(conf.join(&name), name, &loaded))
+        .map(|(name, loaded)| describe_foreign_conflist(conf.join(name), name, loaded))
         .collect();
-    let merged = network.merged_drop_ins().into_iter();
+    let merged = network.list_drop_ins().into_iter();
     found.extend(merged.map(|path| FileDrift {
         dir: ManagedDir::Conf,
         name: path.display().to_string(),
@@ -139,7 +139,7 @@ fn list_foreign_drifts(
     found
 }
 
-/// A directory that does not exist. It is drift where we had placed something in it.
+/// Describes a directory that does not exist.
 fn describe_missing_dir(context: &Context, dir: ManagedDir, observed: &ObservedState) -> FileDrift {
     let path = context.shown_dir(dir);
     let was_there = observed.ledger.files().iter().any(|file| file.dir == dir);
@@ -161,7 +161,7 @@ fn describe_missing_dir(context: &Context, dir: ManagedDir, observed: &ObservedS
 
 fn describe_foreign_conflist(
     path: PathBuf,
-    name: String,
+    name: &str,
     loaded: &Result<LibcniNetwork, LoadError>,
 ) -> FileDrift {
     let (kind, what, before) = match loaded {
@@ -178,7 +178,7 @@ fn describe_foreign_conflist(
     };
     FileDrift {
         dir: ManagedDir::Conf,
-        name,
+        name: name.to_owned(),
         path,
         kind,
         what,
@@ -203,13 +203,13 @@ fn find_cause(
         {
             DriftCause::Outdated
         }
-        // Another release is declared, and not here yet.
+        // Another release is declared and not downloaded yet.
         Difference::Unrecorded => DriftCause::Outdated,
         _ => DriftCause::Changed,
     }
 }
 
-/// What is there and what should be, in a few words.
+/// What is there and what should be there, in a few words.
 fn describe_difference(drift: &Difference) -> (String, Option<String>) {
     let digest = |sha256: &Sha256| format!("sha256 {}", sha256.short());
     let owner = |owner: &Owner| format!("{}:{}", owner.uid, owner.gid);
@@ -233,7 +233,8 @@ fn describe_difference(drift: &Difference) -> (String, Option<String>) {
     }
 }
 
-/// The owner of a file, who may have written it. The kernel keeps no record of who removed one.
+/// The owner of a file, who may have written it. For a removed file there is none, because the kernel does not record
+/// who removed it.
 fn describe_owner(state: &FileState) -> Option<String> {
     match state {
         FileState::Regular(file) => Some(format!("uid {}", file.owner.uid)),
@@ -241,8 +242,8 @@ fn describe_owner(state: &FileState) -> Option<String> {
     }
 }
 
-/// Whether the owner of a file is the one who caused the difference. Who gave the file to another owner is not: that
-/// takes root.
+/// Whether the owner of a file may have caused the difference. A changed owner is no sign of that: only root can give a
+/// file to another user.
 const fn shows_its_writer(difference: &Difference) -> bool {
     !matches!(difference, Difference::Owner { .. })
 }

@@ -1,4 +1,4 @@
-//! Small files of the state directory besides the ledger. They save answers, so that a restart does not ask again.
+//! Saved answers: small files of the state directory that spare a restart the questions.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -13,17 +13,17 @@ impl Store {
     /// Saves a value as JSON, as [`replace_state_file`] does.
     pub(super) fn write_state_file(
         &self,
-        note: StateFile,
+        file: StateFile,
         value: &impl serde::Serialize,
     ) -> Result<(), StoreError> {
         let text = serde_json::to_vec(value)
-            .map_err(|error| HostError::new("write", self.state.path().join(note.file), error))?;
-        Ok(replace_state_file(&self.state, self.owner, note, &text)?)
+            .map_err(|error| HostError::new("write", self.state.path().join(file.name), error))?;
+        Ok(replace_state_file(&self.state, self.owner, file, &text)?)
     }
 
     /// Removes a file, if it exists.
-    pub(super) fn remove_state_file(&self, note: StateFile) -> Result<(), HostError> {
-        let name = FileName::fixed(note.file);
+    pub(super) fn remove_state_file(&self, file: StateFile) -> Result<(), HostError> {
+        let name = FileName::fixed(file.name);
         match self.state.file_metadata(&name)? {
             Some(_) => self.state.remove_file(&name).map(drop),
             None => Ok(()),
@@ -35,7 +35,7 @@ impl Store {
 pub(super) fn read_state_file<T: serde::de::DeserializeOwned>(
     host: &Host,
     state: &Path,
-    note: StateFile,
+    file: StateFile,
 ) -> Result<Option<T>, StoreError> {
     let absent = |error: HostError| match error.is_absent() {
         true => Ok(None),
@@ -46,7 +46,7 @@ pub(super) fn read_state_file<T: serde::de::DeserializeOwned>(
         Err(error) => return absent(error),
     };
     must_be_private(&dir, host.owner())?;
-    match dir.read_file(OsStr::new(note.file), note.largest) {
+    match dir.read_file(OsStr::new(file.name), file.largest) {
         Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
         Err(error) => absent(error),
     }

@@ -1,11 +1,11 @@
-//! From what was seen and answered to what is true: the snapshot.
+//! Makes the snapshot of a pass, with its checks, from what was observed and what gates and plugins answered.
 
 use super::error::ReconcileError;
-use super::network::{NotRendered, ObservedNetwork, RenderedConflist};
-use super::observe::{ObservedState, Observer};
-use super::precedence::RuntimeVerdicts;
+use super::observed_network::{LoadedCandidate, NotRendered, ObservedNetwork, RenderedConflist};
+use super::observer::{ObservedState, Observer};
 use super::probes::{PluginVersion, ProbeAnswers};
-use crate::cni::{RequiredPlugin, check_plugin_versions};
+use super::runtime_choices::RuntimeChoices;
+use crate::cni::{Finding, RequiredPlugin, check_plugin_versions};
 use crate::model::{
     Candidate, Check, CheckName, Difference, Directory, EffectiveNetwork, FileName, FileReport,
     ManagedDir, PluginName, Snapshot,
@@ -18,6 +18,7 @@ pub(super) fn build_snapshot(
     observer: &Observer,
     observed: &ObservedState,
     answers: &ProbeAnswers,
+    choices: Option<&RuntimeChoices>,
 ) -> Snapshot {
     let settings = &observer.context.settings;
     let report = |file: &ComparedFile| report_file(observer, file);
@@ -25,17 +26,17 @@ pub(super) fn build_snapshot(
     let (plugins, conflist) = files.split_at(observed.desired.plugins.len());
     let mut checks = vec![check_binaries(observer, observed, plugins)];
     let mut effective = None;
-    if let Some((network, declared)) = observed.network.as_ref().zip(settings.network.as_ref()) {
-        let verdicts = RuntimeVerdicts::of(network, answers);
+    let network = observed.network.as_ref().zip(settings.network.as_ref());
+    if let Some(((network, declared), choices)) = network.zip(choices) {
         let policy = settings.drift.foreign_conflists;
         checks.push(check_conflist(conflist, network));
-        checks.push(verdicts.check_precedence(declared, policy, network));
+        checks.push(choices.check_precedence(declared, policy, network));
         checks.push(check_plugins(observed, network, answers));
         checks.push(Check {
             failures: answers.closed_gates.clone(),
             ..Check::new(CheckName::Gates)
         });
-        effective = Some(verdicts.effective());
+        effective = Some(choices.effective());
     }
     Snapshot {
         checks,
@@ -56,10 +57,10 @@ fn report_file(observer: &Observer, file: &ComparedFile) -> FileReport {
         None => "configuration".to_owned(),
     };
     FileReport {
-        path: context.shown_dir(file.dir).join(file.name.as_str()),
+        path: context.shown_path(file.dir, &file.name),
         standing: file.standing,
         expected: file.expected,
-        actual: file.actual_digest(),
+        actual: file.actual.digest(),
         origin,
         drifts: file.differences.clone(),
     }
@@ -71,30 +72,34 @@ fn describe_differences(file: &FileReport) -> impl Iterator<Item = String> {
         .map(|drift| format!("{} {drift}", file.path.display()))
 }
 
+fn describe_finding(finding: &Finding) -> String {
+    format!("{}: {}", finding.at, finding.describe())
+}
+
 fn check_binaries(observer: &Observer, observed: &ObservedState, plugins: &[FileReport]) -> Check {
     let mut failures: Vec<String> = plugins.iter().flat_map(describe_differences).collect();
     let absent = plugins
         .iter()
         .all(|file| file.drifts == [Difference::Missing]);
     if absent && plugins.len() > 1 && observed.bin_is_absent {
-        // One line says what eighteen would.
+        // One line replaces a line for each plugin.
         let path = observer.context.shown_dir(ManagedDir::Bin);
         failures = vec![format!(
-            "{} does not exist, and with it {} plugins",
+            "{} does not exist, so its {} plugins are missing",
             path.display(),
             plugins.len()
         )];
     }
-    // First, since it is why: a short answer tells of the first failure only.
-    let dead = observed.dead.iter().map(|dir| {
+    // These come first, because they are the cause, and a short answer shows only the first failure.
+    let dead = observed.removed_dirs.iter().map(|dir| {
         format!(
-            "{} was removed on the host while it is mounted here, so nothing that is put there is seen; mount its \
+            "{} was removed on the host while it is mounted here, so the host does not see files that are placed there; mount its \
              parent directory instead",
             dir.display()
         )
     });
     failures.splice(..0, dead);
-    failures.extend(observer.unknown_pins(observed.plan.fetches()));
+    failures.extend(observer.describe_unknown_pins(observed.plan.artifacts_to_fetch()));
     Check {
         name: CheckName::Binaries,
         failures,
@@ -104,7 +109,7 @@ fn check_binaries(observer: &Observer, observed: &ObservedState, plugins: &[File
     }
 }
 
-/// What is weak about where the digests come from.
+/// Warnings about sources of digests that protect less than they could.
 fn list_weaknesses(observer: &Observer) -> impl Iterator<Item = String> {
     observer
         .context
@@ -114,29 +119,22 @@ fn list_weaknesses(observer: &Observer) -> impl Iterator<Item = String> {
         .filter_map(describe_weakness)
 }
 
-/// What we placed and nobody declares any more. It stays, since pods that run may still need it to
-/// be taken down.
+/// Files that we placed and that are no longer declared. They stay, because the teardown of running pods may still need
+/// them.
 fn list_undeclared_files(observer: &Observer, observed: &ObservedState) -> Vec<String> {
-    let (bin, conf) = observer.context.shown_dirs();
+    let context = &observer.context;
     let declared = |name: &FileName| {
         let plugins = &observed.desired.plugins;
         plugins.iter().any(|wanted| wanted.plugin.file() == name)
     };
     let placed = &observed.disk;
     let plugins = placed.placed_plugins.keys().filter(|name| !declared(name));
-    let conflists = match observer.context.settings.network {
-        // With a network declared, an earlier conflist of ours is retired.
-        Some(_) => None,
-        None => Some(placed.placed_conflists.keys()),
-    };
+    // If a network is declared, a pass removes our earlier conflists.
+    let has_network = context.settings.network.is_some();
+    let conflists = placed.placed_conflists.keys().filter(|_| !has_network);
     plugins
-        .map(|name| bin.join(name.as_str()))
-        .chain(
-            conflists
-                .into_iter()
-                .flatten()
-                .map(|name| conf.join(name.as_str())),
-        )
+        .map(|name| context.shown_path(ManagedDir::Bin, name))
+        .chain(conflists.map(|name| context.shown_path(ManagedDir::Conf, name)))
         .map(|path| {
             let path = path.display();
             format!("{path} was placed earlier and is no longer declared; it stays until uninstall")
@@ -147,29 +145,22 @@ fn list_undeclared_files(observer: &Observer, observed: &ObservedState) -> Vec<S
 fn check_conflist(files: &[FileReport], network: &ObservedNetwork) -> Check {
     let mut check = Check::new(CheckName::Conflist);
     match &network.rendered {
-        Ok(RenderedConflist { report, .. }) => {
+        Ok(RenderedConflist { warnings, .. }) => {
             check
                 .failures
                 .extend(files.iter().flat_map(describe_differences));
-            check.warnings.extend(
-                report
-                    .warnings()
-                    .map(|finding| format!("{}: {}; {}", finding.at, finding.problem, finding.fix)),
-            );
+            check.warnings.extend(warnings.iter().map(describe_finding));
         }
         Err(NotRendered::Wrong(ReconcileError::Conflist(findings))) => {
-            let lines = findings
-                .iter()
-                .map(|finding| format!("{}: {}; {}", finding.at, finding.problem, finding.fix));
-            check.failures.extend(lines);
+            check.failures.extend(findings.iter().map(describe_finding));
         }
         Err(unrendered) => check.failures.push(unrendered.to_string()),
     }
     check
 }
 
-/// Whether every plugin that the conflist needs is there and answers. What is wrong with a declared
-/// plugin's file is not said again: that is the `binaries` check.
+/// Whether every plugin that the conflist needs is there and answers. A declared plugin whose file is wrong is left
+/// out, because the check `binaries` reports it.
 fn check_plugins(
     observed: &ObservedState,
     network: &ObservedNetwork,
@@ -179,14 +170,16 @@ fn check_plugins(
     for (plugin, version) in &answers.versions {
         match version {
             PluginVersion::Broken(reason) => check.failures.push(format!("{plugin}: {reason}")),
-            PluginVersion::Unasked(reason) => check.warnings.push(format!("{plugin}: {reason}")),
-            PluginVersion::Absent | PluginVersion::Distrusted | PluginVersion::Supports(_) => {}
+            PluginVersion::NotRunnable(reason) => {
+                check.warnings.push(format!("{plugin}: {reason}"));
+            }
+            PluginVersion::Absent | PluginVersion::NotAsDeclared | PluginVersion::Supports(_) => {}
         }
     }
-    let Ok(RenderedConflist { report, needed, .. }) = &network.rendered else {
-        return check;
-    };
-    let Some(summary) = &report.summary else {
+    let Ok(RenderedConflist {
+        summary, needed, ..
+    }) = &network.rendered
+    else {
         return check;
     };
     let is_reported = |plugin: &PluginName| {
@@ -194,7 +187,7 @@ fn check_plugins(
             answers.versions.get(plugin.as_str()),
             Some(PluginVersion::Broken(_))
         );
-        broken || observed.plan.concerns(plugin)
+        broken || observed.plan.is_plugin_wrong(plugin)
     };
     let needed: Vec<RequiredPlugin> = needed
         .iter()
@@ -204,7 +197,7 @@ fn check_plugins(
     for finding in check_plugin_versions(&needed, summary, &|plugin| {
         answers.supported_versions(plugin)
     }) {
-        let line = format!("{}; {}", finding.problem, finding.fix);
+        let line = finding.describe();
         if !check.failures.contains(&line) {
             check.failures.push(line);
         }
@@ -216,15 +209,13 @@ fn check_plugins(
 pub(super) fn build_directory_view(
     observer: &Observer,
     observed: &ObservedState,
-    answers: &ProbeAnswers,
+    choices: &RuntimeChoices,
 ) -> Option<Directory> {
     let (network, declared) = observed
         .network
         .as_ref()
         .zip(observer.context.settings.network.as_ref())?;
-    let loaded = network.load_candidates();
-    let runtimes = RuntimeVerdicts::of(network, answers).runtime_views();
-    let effective = loaded.first().and_then(|(file, loaded)| {
+    let effective = network.candidates.first().and_then(|(file, loaded)| {
         let loaded = loaded.as_ref().ok()?;
         Some(EffectiveNetwork {
             file: file.clone(),
@@ -234,22 +225,16 @@ pub(super) fn build_directory_view(
             text: network.read_file(&file.parse().ok()?).unwrap_or_default(),
         })
     });
-    let candidates = loaded.into_iter().map(|(name, loaded)| {
-        let (network, error) = match loaded {
-            Ok(network) => (Some(network.name), None),
-            Err(error) => (None, Some(error.to_string())),
-        };
-        Candidate {
-            ours: name == declared.file_name.as_str(),
-            name,
-            network,
-            error,
-        }
-    });
+    let candidate = |(name, loaded): &LoadedCandidate| Candidate {
+        name: name.clone(),
+        ours: name == declared.file_name.as_str(),
+        network: loaded.as_ref().ok().map(|network| network.name.clone()),
+        error: loaded.as_ref().err().map(ToString::to_string),
+    };
     Some(Directory {
         path: observer.context.shown_dir(ManagedDir::Conf),
-        runtimes,
-        candidates: candidates.collect(),
+        runtimes: choices.runtime_views(),
+        candidates: network.candidates.iter().map(candidate).collect(),
         effective,
     })
 }

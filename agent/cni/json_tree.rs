@@ -2,8 +2,8 @@
 
 /// One JSON value, as written.
 ///
-/// `serde_json::Value` would not do: it drops duplicate keys, refuses what Go accepts (lone
-/// surrogates, invalid UTF-8) and rounds numbers. All three matter here.
+/// `serde_json::Value` cannot be used here: it drops duplicate keys, refuses what Go accepts (lone surrogates, invalid
+/// UTF-8) and rounds numbers. All three matter here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Json {
     Null,
@@ -14,17 +14,17 @@ pub(super) enum Json {
     List(Vec<Json>),
     /// Every member in the order written, duplicates included.
     Object(Vec<(String, Json)>),
-    /// A list or object nested deeper than [`DEPTH`]; what it holds was checked but not kept.
+    /// A list or object that is nested deeper than [`DEPTH`]. Its content was checked but not kept.
     TooDeep,
 }
 
 /// How deep lists and objects may nest in a conflist that we write.
 ///
-/// No real one goes beyond ten. Go takes 10,000, which is more than a stack should be asked for.
+/// Real ones need fewer than ten levels. Go accepts 10,000, which would need too much stack.
 pub(super) const DEPTH: usize = 64;
 
 impl Json {
-    /// The member of that exact name; the last one where there are several, as Go's maps have it.
+    /// The member of that exact name. If there are several, the last one counts, as in Go's maps.
     pub(super) fn get(&self, key: &str) -> Option<&Self> {
         let (_, value) = self
             .as_object()?
@@ -122,7 +122,7 @@ pub(super) fn for_each_value<'a>(
     }
 }
 
-/// A key as Go's `encoding/json` compares it with the name of a struct's field: without case.
+/// A key in the form in which Go's `encoding/json` compares it with the name of a struct's field: without case.
 ///
 /// Besides ASCII case, Unicode's simple folding makes the long s an `s` and the Kelvin sign a `k`. No other character
 /// folds into ASCII.

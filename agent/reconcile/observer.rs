@@ -1,4 +1,4 @@
-//! What is declared, what is there, and the steps between: everything that a look at the disk tells.
+//! Observes the disk, and plans the steps from what is there to what is declared.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use super::context::Context;
 use super::error::{ReconcileError, run_blocking};
 use super::file_cache::FileStateCache;
 use super::learned_pins::LearnedPins;
-use super::network::{ObservedNetwork, observe_network};
+use super::observed_network::{ObservedNetwork, observe_network};
 use crate::config::ForeignConflists;
 use crate::fetch::SharedServerHealth;
 use crate::host::Dir;
@@ -22,7 +22,7 @@ use crate::plan::{
 use crate::store::{Ledger, StoreContents};
 use crate::trust::DeclaredPin;
 
-/// A context with what was learned so far: file states, digests, and which sources answer. Clones share it.
+/// A context, and what was learned so far: states of files, digests, and which servers answer. Clones share all of it.
 #[derive(Debug, Clone)]
 pub(super) struct Observer {
     pub(super) context: Context,
@@ -31,31 +31,33 @@ pub(super) struct Observer {
     pub(super) sources: Arc<SharedServerHealth>,
 }
 
-/// One look at a node.
+/// A node at one moment, as observed.
 #[derive(Debug)]
 pub struct ObservedState {
-    /// What we placed before.
+    /// What we have placed.
     pub ledger: Ledger,
-    /// What is wanted.
+    /// What is declared.
     pub desired: Desired,
     /// What is there.
     pub disk: DiskState,
-    /// Every declared file beside what is there.
+    /// Every declared file, compared with what is there.
     pub files: Vec<ComparedFile>,
-    /// The steps from there to what is wanted.
+    /// The steps from what is there to what is declared.
     pub plan: Plan,
     /// The conflist and its directory, where one is declared.
     pub network: Option<ObservedNetwork>,
     /// Whether the bin directory itself does not exist.
     pub bin_is_absent: bool,
-    /// Directories that were removed on the host while they are mounted here: what is put into them is lost.
-    pub dead: Vec<PathBuf>,
+    /// Directories that were removed on the host while they are mounted in this container. Files that are placed in
+    /// them are lost.
+    pub removed_dirs: Vec<PathBuf>,
 }
 
 impl ObservedState {
-    /// Compares and plans again with what the ledger and the store have learned.
+    /// Compares and plans again after an artifact was unpacked: the ledger knows more digests, and the store has more
+    /// blobs.
     pub(super) fn plan_again(&mut self, observer: &Observer, blobs: &BTreeSet<Sha256>) {
-        self.desired = observer.desired(&self.ledger, self.network.as_ref());
+        self.desired = observer.build_desired(&self.ledger, self.network.as_ref());
         self.disk.blobs.extend(blobs);
         self.compare_again();
     }
@@ -69,7 +71,7 @@ impl ObservedState {
     /// Whether a step is left in the configuration directory.
     pub(super) fn has_conflist_steps(&self) -> bool {
         let mut steps = self.plan.steps.iter();
-        steps.any(|step| step.on_conflist().is_some())
+        steps.any(|step| step.changed_conflist().is_some())
     }
 }
 
@@ -84,7 +86,7 @@ impl Observer {
         }
     }
 
-    /// Looks at the disk, on a thread that may block.
+    /// Observes the disk on a thread that may block.
     ///
     /// # Errors
     /// When the disk or the ledger cannot be read.
@@ -93,7 +95,7 @@ impl Observer {
         run_blocking(move || observer.observe_disk()).await
     }
 
-    /// Looks at the disk, whatever is wrong with the conflist. Blocks.
+    /// Observes the disk, even if the conflist has a mistake. Blocks.
     ///
     /// # Errors
     /// When the disk or the ledger cannot be read.
@@ -104,12 +106,12 @@ impl Observer {
         context.check_dirs_of(&ledger)?;
         self.restore_saved_pins()?;
         let network = observe_network(context)?;
-        let desired = self.desired(&ledger, network.as_ref());
+        let desired = self.build_desired(&ledger, network.as_ref());
         let disk = self.observe_files(&ledger, &desired, network.as_ref(), blobs)?;
         let (bin, conf) = (context.open_bin_dir()?, context.open_conf_dir()?);
         let mut dead = Vec::new();
         for dir in [&bin, &conf].into_iter().flatten() {
-            if dir.is_dead()? {
+            if dir.is_removed()? {
                 dead.push(dir.path().to_owned());
             }
         }
@@ -122,16 +124,20 @@ impl Observer {
             files,
             network,
             bin_is_absent: bin.is_none(),
-            dead,
+            removed_dirs: dead,
         })
     }
 
-    /// What is wanted, as far as the ledger knows what the artifacts hold.
-    pub(super) fn desired(&self, ledger: &Ledger, network: Option<&ObservedNetwork>) -> Desired {
+    /// What is declared. The digest of a plugin is known once the ledger knows what its artifact holds.
+    pub(super) fn build_desired(
+        &self,
+        ledger: &Ledger,
+        network: Option<&ObservedNetwork>,
+    ) -> Desired {
         let settings = &self.context.settings;
         let mut plugins = Vec::new();
         for artifact in &settings.artifacts {
-            let pin = self.pin_of(artifact);
+            let pin = self.known_pin(artifact);
             let known = pin.and_then(|pin| ledger.measured_members(&pin));
             for member in &artifact.members {
                 let measured = known.and_then(|known| known.get(ledger_key(artifact, member)));
@@ -186,44 +192,45 @@ impl Observer {
         if let Some((network, declared)) = network.zip(settings.network.as_ref())
             && settings.drift.foreign_conflists == ForeignConflists::Disable
         {
-            let earlier = network.names_before(&declared.file_name).into_iter();
-            disk.shadowing = earlier
-                .filter(|name| !is_our_conflist(ledger, &disk, name))
-                .collect();
+            let earlier = network.list_names_before(&declared.file_name).into_iter();
+            disk.shadowing = earlier.filter(|name| !disk.is_our_conflist(name)).collect();
         }
         Ok(disk)
     }
 
-    /// The digest of a declared artifact, as far as it is known and, where it has to be, signed.
-    pub(super) fn pin_of(&self, artifact: &Artifact<DeclaredPin>) -> Option<Pin> {
+    /// The digest of a declared artifact. `None` while it is not known, or while a required signature is not verified.
+    pub(super) fn known_pin(&self, artifact: &Artifact<DeclaredPin>) -> Option<Pin> {
         let known = artifact.pin.known_pin();
         known.or_else(|| self.pins.find(artifact))
     }
 
-    /// The same with its artifact.
+    /// The artifact with its digest, if that is known.
     pub(super) fn resolve_known_pin(&self, artifact: &Artifact<DeclaredPin>) -> Option<Artifact> {
-        self.pin_of(artifact).map(|pin| artifact.with_pin(pin))
+        self.known_pin(artifact).map(|pin| artifact.with_pin(pin))
     }
 
-    /// Why the digests of artifacts of these names are not known yet, a sentence each.
-    pub(super) fn unknown_pins<'a>(&self, names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    /// For each of these artifacts whose digest is not known yet: a sentence that says why.
+    pub(super) fn describe_unknown_pins<'a>(
+        &self,
+        names: impl Iterator<Item = &'a str>,
+    ) -> Vec<String> {
         let names: Vec<&str> = names.collect();
         let artifacts = self.context.settings.artifacts.iter();
         let open = artifacts.filter(|artifact| {
-            names.contains(&artifact.name.as_str()) && self.pin_of(artifact).is_none()
+            names.contains(&artifact.name.as_str()) && self.known_pin(artifact).is_none()
         });
         open.map(super::learned_pins::describe_unknown_pin)
             .collect()
     }
 
-    /// Reads the digests that an earlier run wrote down, where one is not known. Blocks.
+    /// Reads the digests that an earlier run saved, if a digest is not known. Blocks.
     ///
     /// # Errors
     /// When they cannot be read.
     pub(super) fn restore_saved_pins(&self) -> Result<(), ReconcileError> {
         let context = &self.context;
         let mut artifacts = context.settings.artifacts.iter();
-        match artifacts.all(|artifact| self.pin_of(artifact).is_some()) {
+        match artifacts.all(|artifact| self.known_pin(artifact).is_some()) {
             true => Ok(()),
             false => self
                 .pins
@@ -232,15 +239,7 @@ impl Observer {
     }
 }
 
-/// Whether a file of the configuration directory still holds what we placed under its name.
-pub(super) fn is_our_conflist(ledger: &Ledger, disk: &DiskState, name: &FileName) -> bool {
-    match disk.conflists.get(name) {
-        Some(FileState::Regular(file)) => ledger.owns_content(ManagedDir::Conf, name, &file.sha256),
-        _ => false,
-    }
-}
-
-/// The name under which the ledger keeps what a member was found to be.
+/// The key under which the ledger keeps the digest and size of a member.
 pub(super) fn ledger_key<'a, P>(artifact: &'a Artifact<P>, member: &'a Member) -> &'a str {
     match artifact.format {
         Format::Raw => member.plugin.as_str(),

@@ -17,7 +17,7 @@ use crate::model::one_line;
 /// How long a plugin may take to answer. The reference plugins need a few milliseconds.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How much of an answer is read, in bytes. A real answer has about a hundred.
+/// How much of an answer is read, in bytes. A real answer has about a hundred bytes.
 const MAX_ANSWER_BYTES: u64 = 64 * 1024;
 
 /// How much of what a plugin printed is quoted, in bytes.
@@ -140,7 +140,7 @@ async fn spawn_plugin(plugin: &Path) -> Result<Child, VersionError> {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
-        // So that whatever the plugin starts can be killed with it.
+        // In a process group of its own, everything that the plugin starts can be killed with it.
         .process_group(0)
         .kill_on_drop(true);
     let mut tries = 0;

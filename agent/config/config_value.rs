@@ -1,7 +1,7 @@
 //! Reads values out of the tree. A mistake is noted and reading goes on, so that all mistakes are reported at once.
 //!
-//! Whoever reads an optional value gets its default after a mistake: [`Problems`] decides in the end whether the
-//! configuration is used at all.
+//! After a mistake, an optional value has its default. At the end [`Problems`] decides whether the configuration is
+//! used.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -27,7 +27,7 @@ pub(super) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// The value of a key; `null` counts as not given.
+    /// The value of a key. `null` counts as not given.
     pub(super) fn get(&self, key: &str) -> Option<ConfigValue<'a>> {
         let mut entries = self.entries.iter();
         entries
@@ -44,7 +44,7 @@ impl<'a> Fields<'a> {
         found
     }
 
-    /// Reads an optional value; `None` where it is missing or wrong.
+    /// Reads an optional value; `None` if it is missing or has a mistake.
     pub(super) fn read<T>(
         &self,
         key: &str,
@@ -53,7 +53,7 @@ impl<'a> Fields<'a> {
         self.get(key).and_then(read)
     }
 
-    /// Reads an optional value; the default where it is missing or wrong.
+    /// Reads an optional value; the default if it is missing or has a mistake.
     pub(super) fn read_or<T>(
         &self,
         key: &str,
@@ -72,7 +72,7 @@ impl<'a> Fields<'a> {
         self.read_or(key, Vec::new(), |list| list.read_items(read))
     }
 
-    /// The fields of an optional section; none of them is there where the section is missing or wrong.
+    /// The fields of an optional section. If it is missing or has a mistake, no field is given.
     pub(super) fn section(&self, key: &str, known: &[&str]) -> Self {
         self.read(key, |section| section.fields(known))
             .unwrap_or_else(|| Fields {
@@ -82,7 +82,7 @@ impl<'a> Fields<'a> {
             })
     }
 
-    /// Where a key is written, if only as `null`, or else would be.
+    /// Where a key is written (also with `null`), or where it would be.
     pub(super) fn location_of(&self, key: &str) -> Location {
         let entry = self.entries.iter().find(|(name, _)| name == key);
         entry.map_or_else(|| self.at.child(key), |(_, node)| node.at.clone())
@@ -93,7 +93,7 @@ impl<'a> Fields<'a> {
         self.problems.add(&self.location_of(key), what);
     }
 
-    /// Notes a mistake about a key without which there is no value.
+    /// Notes a mistake about a key, and returns `None`: without it there is no value.
     pub(super) fn reject<T>(&self, key: &str, what: impl Into<String>) -> Option<T> {
         self.note(key, what);
         None
@@ -119,7 +119,7 @@ impl<'a> ConfigValue<'a> {
         &self.node.value
     }
 
-    /// The value of a key, whatever the others are.
+    /// The value of a key. Other keys are not checked.
     pub(super) fn get(self, key: &str) -> Option<Self> {
         let node = self.node.get(key)?;
         Some(Self::new(node, self.problems))
@@ -135,13 +135,13 @@ impl<'a> ConfigValue<'a> {
         self.problems.add(&self.node.at, what);
     }
 
-    /// Notes a mistake because of which this value cannot be used.
+    /// Notes a mistake in this value, and returns `None`: the value cannot be used.
     pub(super) fn reject<T>(self, what: impl Into<String>) -> Option<T> {
         self.note(what);
         None
     }
 
-    /// What a check gave, its error noted as a mistake.
+    /// The value of a result. An error is noted as a mistake.
     pub(super) fn accept<T>(self, result: Result<T, impl ToString>) -> Option<T> {
         match result {
             Ok(value) => Some(value),
@@ -149,7 +149,7 @@ impl<'a> ConfigValue<'a> {
         }
     }
 
-    /// The mapping with these keys and no others.
+    /// The fields of a mapping that may only have these keys. Others are noted as mistakes.
     pub(super) fn fields(self, known: &[&str]) -> Option<Fields<'a>> {
         for (key, value) in self.entries()? {
             if !known.contains(&key) {
@@ -171,7 +171,7 @@ impl<'a> ConfigValue<'a> {
         })
     }
 
-    /// The keys and values of the mapping, whatever its keys.
+    /// The keys and values of a mapping that may have any keys.
     pub(super) fn entries(self) -> Option<impl ExactSizeIterator<Item = (&'a str, Self)>> {
         let Yaml::Map(entries) = &self.node.value else {
             return self.reject_kind("a mapping of keys", "");
@@ -194,7 +194,7 @@ impl<'a> ConfigValue<'a> {
 
     /// Reads every item of the list; `None` if one of them is wrong.
     pub(super) fn read_items<T>(self, read: impl Fn(Self) -> Option<T>) -> Option<Vec<T>> {
-        // Every item is read, also behind a mistake.
+        // Every item is read, also after a mistake.
         let all: Vec<Option<T>> = self.items()?.map(read).collect();
         all.into_iter().collect()
     }
@@ -211,8 +211,8 @@ impl<'a> ConfigValue<'a> {
         self.read_items(read)
     }
 
-    /// The text. A number is refused, because YAML has already changed its meaning for the next tool that
-    /// reads the file: `0600` is six hundred, `1.10` is `1.1`.
+    /// The text. A number is refused, because YAML changes its meaning for the next tool that reads the file: `0600` is
+    /// six hundred, and `1.10` is `1.1`.
     pub(super) fn text(self) -> Option<&'a str> {
         match &self.node.value {
             Yaml::Text { text, .. } => Some(text),
@@ -223,7 +223,7 @@ impl<'a> ConfigValue<'a> {
         }
     }
 
-    /// The text read as something else.
+    /// The text, parsed.
     pub(super) fn parse<T>(self) -> Option<T>
     where
         T: FromStr<Err: Display>,
@@ -231,7 +231,7 @@ impl<'a> ConfigValue<'a> {
         self.parse_or_suggest("")
     }
 
-    /// The text read as something else; `fix` ends the message if that fails.
+    /// The text, parsed. If that fails, the message ends with `fix`.
     pub(super) fn parse_or_suggest<T>(self, fix: &str) -> Option<T>
     where
         T: FromStr<Err: Display>,
@@ -266,8 +266,8 @@ impl<'a> ConfigValue<'a> {
         }
     }
 
-    /// A number, or text such as `512MiB`, as it stands in the file: for what is checked further, so that a
-    /// bare number gets the fitting message.
+    /// A number, or text such as `512MiB`, as it is written in the file. The caller checks it, so that a number without
+    /// a unit gets a fitting message.
     pub(super) fn number_or_text(self) -> Option<&'a str> {
         match &self.node.value {
             Yaml::Number(written) => Some(written),
@@ -317,14 +317,14 @@ fn join_alternatives(words: &[&str]) -> String {
     }
 }
 
-/// The words that YAML 1.1 took for booleans and YAML 1.2 takes for text.
+/// The words that are booleans in YAML 1.1 and text in YAML 1.2.
 fn is_old_bool(text: &str) -> bool {
     ["yes", "no", "on", "off", "y", "n"]
         .iter()
         .any(|word| word.eq_ignore_ascii_case(text))
 }
 
-/// A number that means the same in YAML, in JSON and to a plugin written in Go.
+/// Reads a number that has the same value in YAML, in JSON and for a plugin written in Go.
 fn json_number(written: &str) -> Result<Number, String> {
     let number: Result<Number, _> = serde_json::from_str(written);
     let is_whole = !written.contains(['.', 'e', 'E']);

@@ -7,7 +7,7 @@ use crate::model::{Status, WatchMode, format_duration};
 
 /// The running agent and its settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AgentFacts {
+pub struct AgentView {
     /// When the disk was last observed.
     pub observed: ShownTime,
     /// When every declared file was last read.
@@ -34,7 +34,7 @@ pub struct AgentFacts {
     pub conf_dir: Option<String>,
 }
 
-impl AgentFacts {
+impl AgentView {
     pub(super) fn new(status: &Status, now: SystemTime) -> Self {
         let (agent, declared) = (&status.agent, &status.declared);
         let conf_dir = || display_safe(declared.conf_dir.display());

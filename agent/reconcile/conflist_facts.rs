@@ -1,9 +1,10 @@
-//! Collecting the values for `${…}` in the conflist, by the name of the fact:
+//! Collects the facts: the values for `${…}` in the conflist.
 //!
-//! - `env.NAME`, `node.name`, `host.arch` and `host.mtu`: from this process and this machine, here.
-//! - Names of the operator's choice: from `values`, or from the lines of an `envFile`.
-//! - `node.podCIDR`, `node.podCIDRs`, `node.labels.KEY`, `node.annotations.KEY`: from the Node object. `kube` asks for
-//!   it (`node_object.rs`), `model::NodeFacts` names its parts, and `stateDir` remembers them.
+//! - `env.NAME`, `node.name`, `host.arch` and `host.mtu` come from this process and this machine, in this file.
+//! - Names that the operator chose come from `values` of the configuration, or from the lines of an `envFile`.
+//! - `node.podCIDR`, `node.podCIDRs`, `node.labels.KEY` and `node.annotations.KEY` come from the Node object of the
+//!   Kubernetes API: `model/node_facts.rs` takes them from it and names them. The agent asks for the object beside
+//!   passes (`daemon/node_query.rs`), `known_node.rs` holds the last answer, and the state directory remembers it.
 
 use std::path::Path;
 
@@ -20,7 +21,7 @@ const LARGEST_ENV_FILE: u64 = 64 * 1024;
 /// The largest routing table that is read for `host.mtu`, in bytes.
 const LARGEST_ROUTES: u64 = 4 * 1024 * 1024;
 
-/// The facts that are known now, and why there may be more of them later.
+/// The facts that are known now, and why more of them may be known later.
 pub(super) struct Collected {
     /// Every value that is known now.
     pub(super) facts: Facts,
@@ -36,7 +37,7 @@ pub(super) struct Collected {
 ///
 /// # Errors
 /// When a declared envFile exists and cannot be read.
-pub(super) fn collect(
+pub(super) fn collect_facts(
     settings: &Settings,
     host: &Host,
     node_name: Option<&str>,
