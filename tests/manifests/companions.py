@@ -196,13 +196,14 @@ def rights_are_least(objects, companion):
 
 
 def token_of_its_own(objects, companion):
-    account = the(objects, companion, "ServiceAccount")
-    if account["automountServiceAccountToken"] is not False or pod(objects, companion).get("automountServiceAccountToken") is not False:
-        yield "the account's token is mounted"
+    for one in (the(objects, companion, "ServiceAccount"), pod(objects, companion)):
+        if one.get("automountServiceAccountToken") is not False:
+            yield "the account's token is mounted"
     if pod(objects, companion)["serviceAccountName"] != companion.name:
         yield f"serviceAccountName: {pod(objects, companion)['serviceAccountName']}"
     projected = [v["projected"]["sources"] for v in pod(objects, companion).get("volumes", []) if "projected" in v]
-    lives = [s["serviceAccountToken"]["expirationSeconds"] for sources in projected for s in sources if "serviceAccountToken" in s]
+    kind = "serviceAccountToken"
+    lives = [s[kind]["expirationSeconds"] for sources in projected for s in sources if kind in s]
     if lives != [3600] * bool(companion.cluster):
         yield f"tokens that live for {lives} s"
 
