@@ -1,9 +1,9 @@
 # shellcheck shell=dash
-# Runs in the emulated machine, in busybox's shell: everything that cni-keeper does with files and plugins, once. Debian's
-# own builds of the plugins for this machine's architecture and for another one are in /seed.
+# Runs in the emulated machine, in busybox's shell: installs, damages, heals and uninstalls, once each. Debian's own
+# builds of the plugins for this machine's architecture and for another one are in /seed.
 #
-# Each line that begins with `check` prints "check ok: NAME", or "check failed: NAME" and ends the test. scripts/vm demands
-# the first of each.
+# Each line that begins with `check` prints "check ok: NAME", or "check failed: NAME" and ends the test. scripts/vm
+# demands the first of each.
 
 conflist=/etc/cni/net.d/10-cni-keeper.conflist
 plugins='bridge host-local loopback portmap'
@@ -91,7 +91,8 @@ refuses_a_bad_configuration() {
 refuses_another_architecture() {
   declare_node other.yaml "cni-plugins-linux-$other-debian.tgz"
   keeper 2 --config other.yaml install &&
-    says "cni-plugins: 'bridge' in the archive cannot be a plugin here: it is a binary for $other, this node needs $arch" &&
+    says "cni-plugins: 'bridge' in the archive cannot be a plugin here" &&
+    says "it is a binary for $other, this node needs $arch" &&
     [ ! -e /opt/cni/bin/bridge ] && [ ! -e "$conflist" ]
 }
 
