@@ -203,6 +203,12 @@ impl Step {
             Self::Fetch { .. } | Self::Place { .. } | Self::FixPlugin { .. } => None,
         }
     }
+
+    /// Whether the step places the content with this digest.
+    #[must_use]
+    pub fn places_content(&self, digest: &Sha256) -> bool {
+        matches!(self, Self::Place { sha256, .. } if sha256 == digest)
+    }
 }
 
 /// One declared file, compared with what is on the disk. Steps, checks, reports and drift are all made from a list of

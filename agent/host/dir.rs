@@ -10,6 +10,7 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, renameat};
 use nix::sys::stat::{Mode, fstat, fstatat};
+use nix::sys::statfs::{FsType, TMPFS_MAGIC, fstatfs};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::HostError;
@@ -17,6 +18,9 @@ use super::error::SYNC_ACTION;
 use super::resolve::{HostRoot, ResolvedPath};
 use super::syscalls::{self, FileKind, FileMetadata, open_at};
 use crate::model::{FileMode, FileName, FileType, Owner};
+
+/// The type of a ramfs (`linux/magic.h`).
+const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
 
 /// An open directory. Names in it are reached through its descriptor, so they are in *this* directory even if another
 /// one takes its path. Cloning shares the descriptor.
@@ -101,6 +105,14 @@ impl Dir {
     pub fn is_on_the_mount_of(&self, other: &Self) -> bool {
         let (ours, theirs) = (self.mount_id(), other.mount_id());
         ours == theirs || ours.is_none() || theirs.is_none()
+    }
+
+    /// Whether its files are kept in memory, where they count against the memory limit of whoever writes them: a tmpfs
+    /// or ramfs. Where the kernel does not say, it is assumed that they are on a disk.
+    #[must_use]
+    pub fn is_in_memory(&self) -> bool {
+        let kind = fstatfs(&self.0.fd).map(|found| found.filesystem_type());
+        matches!(kind, Ok(TMPFS_MAGIC | RAMFS_MAGIC))
     }
 
     /// The number of the mount that the descriptor is on (`mnt_id` in proc_pid_fdinfo(5)).

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -236,17 +236,15 @@ impl Dir {
         syscalls::open_regular(self.fd(), name.as_str())
     }
 
-    /// Copies a regular file's content to the end of a temp, which hashes it on the way: the bytes that
-    /// are checked are the bytes that were written.
+    /// Fills an empty temp with a regular file's content, and hashes what the temp then holds.
     ///
     /// # Errors
     /// When it is not a regular file, or reading or writing fails.
     pub fn copy_to(&self, name: &FileName, temp: &mut Temp) -> Result<(), HostError> {
-        let (file, _) = self
+        let (mut file, _) = self
             .open_regular(name)
             .map_err(|error| HostError::new("read", self.path_of(name), error))?;
-        syscalls::each_chunk(&file, |chunk| temp.write_all(chunk))
-            .map_err(|error| HostError::new("copy to", temp.path(), error))?;
-        Ok(())
+        temp.fill_from(&mut file)
+            .map_err(|error| HostError::new("copy to", temp.path(), error))
     }
 }

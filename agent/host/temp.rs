@@ -150,6 +150,17 @@ impl Temp {
         self.written
     }
 
+    /// Fills it, while it is empty, with the rest of a file, and hashes what it then holds. Where the file system can share
+    /// blocks between files (btrfs, xfs), `copy_file_range(2)` does that, and nothing is written twice.
+    pub(super) fn fill_from(&mut self, source: &mut File) -> io::Result<()> {
+        self.written += io::copy(source, &mut self.file)?;
+        self.file.seek(SeekFrom::Start(0))?;
+        syscalls::each_chunk(&self.file, |chunk| {
+            self.hasher.update(chunk);
+            Ok(())
+        })
+    }
+
     /// Gives it its owner and mode, makes it durable and closes it. Renaming is left to
     /// [`Sealed::publish`], so that a whole set can be sealed before the first of it becomes visible.
     ///
@@ -215,7 +226,6 @@ impl Temp {
         let (dir, name) = from;
         let mut copy = || {
             let (mut source, _) = dir.open_regular(name)?;
-            // `copy_file_range(2)`, where the file system has it.
             io::copy(&mut source, &mut self.file)?;
             syscalls::set_owner_and_mode(&self.file, owner, mode)
         };

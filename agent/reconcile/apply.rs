@@ -1,6 +1,6 @@
 //! Applies the steps of a plan to the disk. The plan has already decided what to do and in which order.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::Write as _;
 use std::sync::Arc;
 
@@ -57,10 +57,12 @@ impl StepApplier {
         let mut staged = self.stage_set(&bin, &steps)?;
         let mut sound = true;
         self.state.set_names_durable(false);
-        for step in steps {
+        let mut steps: VecDeque<Step> = steps.into();
+        while let Some(step) = steps.pop_front() {
             let applied = match &step {
                 Step::Place { plugin, sha256, .. } => {
-                    self.place_plugin(&bin, plugin, *sha256, staged.remove(plugin))
+                    let keep_blob = steps.iter().any(|later| later.places_content(sha256));
+                    self.place_plugin(&bin, plugin, *sha256, staged.remove(plugin), keep_blob)
                 }
                 Step::FixPlugin { plugin, .. } => {
                     let owner = self.context().host.owner();
@@ -157,13 +159,15 @@ impl StepApplier {
     }
 
     /// Renames the best copy of a plugin into place: the staged one, a proven spare, a copy of the blob, or the blob
-    /// itself.
+    /// itself. Two plugins may be one file under two names, as in Calico: `keep_blob` says that the blob is needed again,
+    /// so that it is copied, and the last name takes it.
     fn place_plugin(
         &self,
         bin: &Dir,
         plugin: &PluginName,
         sha256: Sha256,
         staged: Option<Sealed>,
+        keep_blob: bool,
     ) -> Result<(), StoreError> {
         let store = &self.state.store;
         if let Some(staged) = staged {
@@ -174,12 +178,11 @@ impl StepApplier {
         {
             return Ok(());
         }
-        // Two plugins may be the same file under two names (as in Calico): the first one takes the blob.
         let is_there = store.has_blob(&sha256)?;
         if !is_there && !store.restore_blob_from_spare(&sha256)? {
             self.refill_from_placed(bin, sha256);
         }
-        if !self.proven.contains(&sha256) {
+        if keep_blob || !self.proven.contains(&sha256) {
             let near = match store.can_rename_into(bin) {
                 true => store.temp_dir(),
                 false => bin,

@@ -193,7 +193,7 @@ fn advance_copies(
         store.refill_blob(&digest, bin, name)?;
         return Ok(CopyProgress::One);
     }
-    if !store.can_rename_into(bin) {
+    if !store.has_use_for_spares(bin) {
         return Ok(CopyProgress::Both);
     }
     let known = state.proven_spares().get(&digest).copied();

@@ -19,7 +19,7 @@ use crate::plan::{
     ComparedFile, Desired, DesiredConflist, DesiredPlugin, DiskState, Plan, compare_files,
     plan_steps,
 };
-use crate::store::{Ledger, StoreContents};
+use crate::store::{Ledger, MeasuredFile, StoreContents};
 use crate::trust::DeclaredPin;
 
 /// A context, and what was learned so far: states of files, digests, and which servers answer. Clones share all of it.
@@ -137,10 +137,8 @@ impl Observer {
         let settings = &self.context.settings;
         let mut plugins = Vec::new();
         for artifact in &settings.artifacts {
-            let pin = self.known_pin(artifact);
-            let known = pin.and_then(|pin| ledger.measured_members(&pin));
             for member in &artifact.members {
-                let measured = known.and_then(|known| known.get(ledger_key(artifact, member)));
+                let measured = self.find_measured(ledger, artifact, member);
                 plugins.push(DesiredPlugin {
                     plugin: member.plugin.clone(),
                     artifact: artifact.name.clone(),
@@ -159,6 +157,27 @@ impl Observer {
             conflist,
             owner: self.context.host.owner(),
         }
+    }
+
+    /// What a member was found to be. A raw artifact is one file, so what was found under one name holds for every name
+    /// that raw artifacts with the same pin give it.
+    fn find_measured(
+        &self,
+        ledger: &Ledger,
+        artifact: &Artifact<DeclaredPin>,
+        member: &Member,
+    ) -> Option<MeasuredFile> {
+        let pin = self.known_pin(artifact)?;
+        let known = ledger.measured_members(&pin)?;
+        let found = known.get(ledger_key(artifact, member));
+        if found.is_some() || artifact.format != Format::Raw {
+            return found.copied();
+        }
+        let artifacts = self.context.settings.artifacts.iter();
+        let same_file = artifacts
+            .filter(|other| other.format == Format::Raw && self.known_pin(other) == Some(pin));
+        let mut names = same_file.flat_map(|same| &same.members);
+        names.find_map(|member| known.get(member.plugin.as_str()).copied())
     }
 
     fn observe_files(

@@ -347,7 +347,7 @@ impl Reconciler {
             None => self.ask(&observed, gates).await?,
             Some(state) => {
                 if let Some(options) = download {
-                    downloads = self.download_missing(&state, &observed, options).await;
+                    downloads = self.download_missing(&state, &mut observed, options).await;
                 }
                 applied.downloaded = !self.stored.is_empty();
                 match self.apply(&state, observed, gates, &mut progress).await {
@@ -385,25 +385,33 @@ impl Reconciler {
         Ok((report, downloads))
     }
 
-    /// Downloads and unpacks the artifacts that the plan needs.
+    /// Downloads and unpacks the artifacts that the plan needs. It plans again after each of them: two artifacts may
+    /// hold the same content, which is then downloaded once.
     async fn download_missing(
         &mut self,
         state: &Arc<StateLock>,
-        observed: &ObservedState,
+        observed: &mut ObservedState,
         options: &InstallOptions<'_>,
     ) -> InlineDownloads {
         let mut downloads = InlineDownloads::default();
-        for artifact in self.list_artifacts_to_fetch(observed) {
+        let mut tried = BTreeSet::new();
+        loop {
+            let mut missing = self.list_artifacts_to_fetch(observed).into_iter();
+            let Some(artifact) = missing.find(|artifact| !tried.contains(&artifact.name)) else {
+                return downloads;
+            };
             match download_artifact(state, &artifact, options).await {
                 Ok(Some(stored)) => {
+                    let digests = record_members(&mut observed.ledger, &stored);
+                    observed.plan_again(&self.observer, &digests);
                     downloads.fetched.push(stored.report.clone());
                     self.stored.push(stored);
                 }
                 Ok(None) => {}
                 Err(error) => downloads.failures.push(error),
             }
+            tried.insert(artifact.name);
         }
-        downloads
     }
 
     /// Applies the steps that may be applied now, in the safe order. Returns an observation that is valid if no step
@@ -416,11 +424,8 @@ impl Reconciler {
         progress: &mut ApplyProgress,
     ) -> Result<ObservedState, ReconcileError> {
         for stored in self.stored.drain(..) {
-            for (member, measure) in stored.measured {
-                let ledger = &mut observed.ledger;
-                ledger.record_member(&stored.pin, &member, measure);
-                progress.proven.insert(measure.sha256);
-            }
+            let mut digests = record_members(&mut observed.ledger, &stored);
+            progress.proven.append(&mut digests);
         }
         // A digest may have been learned since the observation. It can change the plan even if nothing was stored.
         observed.plan_again(&self.observer, &progress.proven);
@@ -519,6 +524,16 @@ impl Reconciler {
             bin_dir: real_dir(host, &settings.paths.bin_dir),
         })
     }
+}
+
+/// Records in the ledger what was stored. Returns the digests of its plugins, which this process wrote itself.
+fn record_members(ledger: &mut Ledger, stored: &StoredArtifact) -> BTreeSet<Sha256> {
+    let mut digests = BTreeSet::new();
+    for (member, measure) in &stored.measured {
+        ledger.record_member(&stored.pin, member, *measure);
+        digests.insert(measure.sha256);
+    }
+    digests
 }
 
 async fn complete_store(

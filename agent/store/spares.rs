@@ -20,6 +20,15 @@ pub enum SpareState {
 }
 
 impl Store {
+    /// Whether spares are made:
+    /// - A spare is placed by a rename, so the store and `bin` must be on one mount.
+    /// - In a file system that is kept in memory every copy counts against the agent's memory limit, for good. There a
+    ///   plugin is repaired from a copy of its blob, which takes longer.
+    #[must_use]
+    pub fn has_use_for_spares(&self, bin: &Dir) -> bool {
+        self.can_rename_into(bin) && !self.spares.is_in_memory()
+    }
+
     /// Makes the spare of a blob, or proves an existing one by reading it. A spare that was just made is not proven
     /// yet: until its fingerprint is taken, another process could write to it, and the fingerprint would be that of the
     /// changed file.

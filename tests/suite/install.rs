@@ -12,5 +12,6 @@ mod output;
 mod plugins;
 mod precedence;
 mod ranges;
+mod same_content;
 mod store;
 mod uninstall;
