@@ -2,12 +2,20 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+
+use crate::namespace::find_program;
+
+/// Where the reference plugins of `scripts/peers` are, which know CNI 1.1.0 and need no libraries of the node.
+pub(crate) fn current_plugins() -> PathBuf {
+    let plugin = find_program("host-local").unwrap();
+    plugin.parent().unwrap().to_owned()
+}
 
 /// Where Debian's `containernetworking-plugins` puts the real plugins.
 pub(crate) const DEBIAN_PLUGINS: &str = "/usr/lib/cni";
@@ -20,16 +28,16 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
     format!("{:x}", base16ct::HexDisplay(&Sha256::digest(bytes)))
 }
 
-/// Packs Debian's own builds of `plugins` as upstream packs a release, with `suffix` after each program.
+/// Packs the builds of `plugins` in `dir` as upstream packs a release, with `suffix` after each program.
 ///
 /// An ELF program runs whatever follows it, so a suffix makes another build of it that works alike.
-pub(crate) fn plugins_tgz(plugins: &[&str], suffix: &[u8]) -> Vec<u8> {
+pub(crate) fn plugins_tgz(dir: &Path, plugins: &[&str], suffix: &[u8]) -> Vec<u8> {
     let mut tar = Tar::gzipped();
     tar.directory("./");
     tar.file("./README.md", 0o644, b"plugins\n");
     tar.file("./LICENSE", 0o644, b"licence\n");
     for plugin in plugins {
-        let mut program = fs::read(Path::new(DEBIAN_PLUGINS).join(plugin)).unwrap();
+        let mut program = fs::read(dir.join(plugin)).unwrap();
         program.extend_from_slice(suffix);
         tar.file(&format!("./{plugin}"), 0o755, &program);
     }

@@ -39,6 +39,43 @@ impl Drop for CgroupParent {
     }
 }
 
+/// Makes a cgroup in every hierarchy, below one that is there. A kubelet wants its root to be there.
+pub(crate) fn make(path: &str) {
+    for hierarchy in hierarchies() {
+        let dir = join(&hierarchy, path);
+        fs::create_dir_all(&dir).unwrap();
+        // In version 1, a new group may use no processor before it is told which.
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            let parent = dir.parent().unwrap().join(file);
+            if let (Ok(allowed), true) = (fs::read(parent), dir.join(file).exists()) {
+                fs::write(dir.join(file), allowed).unwrap();
+            }
+        }
+    }
+}
+
+/// Removes a cgroup with all below it, and returns what would not go because something still runs in it.
+pub(crate) fn remove_path(path: &str) -> Vec<PathBuf> {
+    let dirs: Vec<PathBuf> = hierarchies().iter().map(|root| join(root, path)).collect();
+    dirs.iter().for_each(|dir| remove(dir));
+    dirs.into_iter().filter(|dir| dir.exists()).collect()
+}
+
+fn join(hierarchy: &Path, path: &str) -> PathBuf {
+    hierarchy.join(path.trim_start_matches('/'))
+}
+
+/// Where the hierarchies of version 1 are mounted, or the one of version 2.
+fn hierarchies() -> Vec<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    let mounts = mounts.lines().filter_map(|line| {
+        let mut fields = line.split(' ').skip(1);
+        let (place, kind) = (fields.next()?, fields.next()?);
+        kind.starts_with("cgroup").then(|| place.into())
+    });
+    mounts.collect()
+}
+
 /// Removes the cgroups of runs that were killed: those whose process id no longer exists.
 pub(crate) fn sweep() {
     let of_the_dead = |name: &str| {

@@ -41,9 +41,11 @@ disabled_plugins = [
   [plugins."io.containerd.grpc.v1.cri".containerd]
     snapshotter = "native"
   [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "/opt/cni/bin"
     conf_dir = "/etc/cni/net.d"
 "#;
+
+/// Where it looks for plugins, as a setting about CNI that every version knows.
+pub(crate) const BIN_DIR_SETTING: &str = "    bin_dir = \"/opt/cni/bin\"\n";
 
 /// A running containerd.
 pub(crate) struct Containerd {
@@ -52,10 +54,10 @@ pub(crate) struct Containerd {
 }
 
 impl Containerd {
-    /// Starts it, waits until its CRI answers, and gives it the one image.
-    pub(crate) async fn start(dir: &Path) -> (Self, Cri) {
+    /// Starts it with such settings about CNI, waits until its CRI answers, and gives it the one image.
+    pub(crate) async fn start(dir: &Path, cni: &str) -> (Self, Cri) {
         let config = dir.join("containerd.toml");
-        fs::write(&config, CONFIG.replace("IMAGE", IMAGE)).unwrap();
+        fs::write(&config, CONFIG.replace("IMAGE", IMAGE) + cni).unwrap();
         let log = dir.join("containerd.log");
         let output = File::create(&log).unwrap();
         let process = Command::new(find_program("containerd").unwrap())
@@ -93,6 +95,11 @@ impl Containerd {
             ],
         );
         (containerd, cri)
+    }
+
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_some()
     }
 
     /// Its process is the one that was started; fails with the end of its log where it has exited.

@@ -10,8 +10,12 @@ use crate::node::NETWORK;
 pub(crate) struct Loaded {
     /// `NetworkReady`.
     pub(crate) condition: RuntimeCondition,
-    /// The network that pods get, if any.
+    /// The network that pods get, if any: the first of those that are loaded.
     pub(crate) network: Option<String>,
+    /// How many are loaded.
+    pub(crate) networks: usize,
+    /// Where plugins are looked for.
+    pub(crate) bin_dirs: Vec<String>,
     /// `OK`, or why the last load failed.
     pub(crate) last: String,
 }
@@ -23,17 +27,23 @@ impl Loaded {
         let mut conditions = answer.status.unwrap().conditions.into_iter();
         let config: Value = serde_json::from_str(&answer.info["cniconfig"]).unwrap();
         // The loopback network is there in any case.
-        let network = config["Networks"]
+        let networks: Vec<String> = config["Networks"]
             .as_array()
             .into_iter()
             .flatten()
-            .find(|network| network["IFName"] == "eth0")
-            .map(|network| network["Config"]["Name"].as_str().unwrap().to_owned());
+            .filter(|network| network["IFName"] != "lo")
+            .map(|network| network["Config"]["Name"].as_str().unwrap().to_owned())
+            .collect();
+        let bin_dirs = config["PluginDirs"].as_array().into_iter().flatten();
         Ok(Self {
             condition: conditions
                 .find(|condition| condition.kind == "NetworkReady")
                 .unwrap(),
-            network,
+            network: networks.first().cloned(),
+            networks: networks.len(),
+            bin_dirs: bin_dirs
+                .map(|dir| dir.as_str().unwrap().to_owned())
+                .collect(),
             last: answer.info.remove("lastCNILoadStatus").unwrap(),
         })
     }

@@ -19,6 +19,7 @@ mod inotify;
 mod install;
 mod kubernetes;
 mod loaded;
+mod matrix;
 mod namespace;
 mod node;
 mod observer;

@@ -21,7 +21,7 @@ use crate::node::Node;
 /// Set for the run inside: the directory on the real disk that it shares with the run outside.
 const INSIDE: &str = "CNI_KEEPER_E2E_DIR";
 /// Where the run inside finds that directory.
-const SHARED: &str = "/run/test";
+pub(crate) const SHARED: &str = "/run/test";
 /// Set for the run inside: the parent of its cgroups.
 const CGROUP: &str = "CNI_KEEPER_E2E_CGROUP";
 /// Set to `require`, a test that cannot run fails instead of being skipped.
@@ -30,27 +30,32 @@ const REQUIRE: &str = "CNI_KEEPER_E2E";
 const DONE: &str = "done";
 /// For a whole scenario, which takes seconds; every wait in it has a shorter deadline of its own.
 const DEADLINE: Duration = Duration::from_secs(300);
-/// For one that tells of its steps, which is for those that take long.
+/// For one that tells of its steps, because it takes long.
 const LONG_DEADLINE: Duration = Duration::from_secs(1200);
 
 /// Where root finds programs, whatever the caller's own path: containerd looks for runc, and plugins for iptables.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Each names directories to look into first. The one: another containerd than the installed one, with its shim and
-/// `ctr`; the tests of a blind runtime do not hold for 2.1, which ends where others go blind. The other: the programs
-/// of Kubernetes, which no package installs.
-const OTHERS: [&str; 2] = ["CNI_KEEPER_E2E_CONTAINERD", "CNI_KEEPER_E2E_KUBERNETES"];
+/// Names directories to look into first: those of `scripts/peers`, or of another containerd than the installed one, with
+/// its shim and `ctr`. The tests of a blind runtime do not hold for 2.1, which ends where others go blind.
+const PEERS: &str = "CNI_KEEPER_E2E_PEERS";
 
 /// The search path on the node.
 fn path() -> String {
-    let mut path = String::new();
-    for dirs in OTHERS.iter().filter_map(|other| env::var(other).ok()) {
-        path = format!("{path}{dirs}:");
-    }
-    path + PATH
+    with_path(peers())
 }
 
-const UNSHARE: [&str; 10] = [
+/// Those directories.
+fn peers() -> Option<String> {
+    env::var(PEERS).ok().filter(|dirs| !dirs.is_empty())
+}
+
+fn with_path(peers: Option<String>) -> String {
+    peers.map_or(PATH.to_owned(), |peers| format!("{peers}:{PATH}"))
+}
+
+/// Namespaces whose processes die with the first one of them.
+pub(crate) const UNSHARE: [&str; 10] = [
     "--mount",
     "--net",
     "--pid",
@@ -79,17 +84,66 @@ const PROGRAMS: [(&str, &str); 7] = [
 /// Skips, with a line that says what to install, where no node can be made; `CNI_KEEPER_E2E=require` makes
 /// that a failure.
 pub(crate) fn on_a_private_node<T: Fn()>(test: T, scenario: impl AsyncFnOnce(&mut Node)) {
-    match env::var_os(INSIDE) {
-        Some(dir) => inside(Path::new(&dir), scenario),
-        None => outside(name_of(&test), None),
+    on_a_node_with(test, &Needs::default(), scenario);
+}
+
+/// The same with more that it needs.
+pub(crate) fn on_a_node_with<T: Fn()>(
+    test: T,
+    needs: &Needs,
+    scenario: impl AsyncFnOnce(&mut Node),
+) {
+    in_namespaces(test, needs, async |dir, cgroup| {
+        let mut node = Node::start(dir, cgroup).await;
+        scenario(&mut node).await;
+        node.finish().await;
+    });
+}
+
+/// What a test needs besides root and the Debian packages.
+#[derive(Default)]
+pub(crate) struct Needs<'a> {
+    /// Programs of others, each with the name that `scripts/peers` has for it.
+    pub(crate) peers: &'a [(&'a str, &'a str)],
+    /// A directory in which all programs are looked for first; with the reason where there is none.
+    pub(crate) first: Option<Result<String, String>>,
+    /// Whether it may take minutes, and tells of its steps on standard error meanwhile.
+    pub(crate) is_long: bool,
+}
+
+impl Needs<'_> {
+    /// What is missing, and what to do about it.
+    fn missing(&self) -> Option<String> {
+        if let Some(Err(reason)) = &self.first {
+            return Some(reason.clone());
+        }
+        let missing: BTreeSet<&str> = self
+            .peers
+            .iter()
+            .filter(|(program, _)| find_program(program).is_none())
+            .map(|(_, name)| *name)
+            .collect();
+        let names = missing.into_iter().collect::<Vec<_>>().join(" ");
+        (!names.is_empty()).then(|| format!("programs are missing: scripts/peers {names}"))
+    }
+
+    /// The directories to look into first.
+    fn peers_path(&self) -> Option<String> {
+        let first = self.first.iter().flatten().cloned();
+        let dirs: Vec<String> = first.chain(peers()).collect();
+        (!dirs.is_empty()).then(|| dirs.join(":"))
     }
 }
 
-/// The same for a scenario that takes minutes: what it writes to standard error is seen at once.
-pub(crate) fn on_a_private_node_for_long<T: Fn()>(test: T, scenario: impl AsyncFnOnce(&mut Node)) {
+/// Runs `scenario` in namespaces of its own, with a directory on the disk and a parent for its cgroups.
+pub(crate) fn in_namespaces<T: Fn()>(
+    test: T,
+    needs: &Needs,
+    scenario: impl AsyncFnOnce(&Path, String),
+) {
     match env::var_os(INSIDE) {
         Some(dir) => inside(Path::new(&dir), scenario),
-        None => outside(name_of(&test), Some(Stdio::inherit())),
+        None => outside(name_of(&test), needs),
     }
 }
 
@@ -99,8 +153,8 @@ fn name_of<T>(_test: &T) -> &'static str {
     path.split_once("::").map_or(path, |(_crate, rest)| rest)
 }
 
-fn outside(test: &str, reported: Option<Stdio>) {
-    if let Some(reason) = obstacle() {
+fn outside(test: &str, needs: &Needs) {
+    if let Some(reason) = obstacle().or_else(|| needs.missing()) {
         assert!(
             env::var_os(REQUIRE).is_none_or(|value| value != "require"),
             "{reason}"
@@ -114,12 +168,13 @@ fn outside(test: &str, reported: Option<Stdio>) {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let log = dir.path().join("test.log");
     let output = File::create(&log).unwrap();
-    let deadline = if reported.is_some() {
-        LONG_DEADLINE
-    } else {
-        DEADLINE
+    let (deadline, errors) = match needs.is_long {
+        true => (LONG_DEADLINE, Stdio::inherit()),
+        false => (DEADLINE, output.try_clone().unwrap().into()),
     };
+    let peers = needs.peers_path();
     let mut child = Command::new("unshare")
+        .envs(peers.clone().map(|peers| (PEERS, peers)))
         .args(UNSHARE)
         .arg(env::current_exe().unwrap())
         .args([
@@ -129,13 +184,13 @@ fn outside(test: &str, reported: Option<Stdio>) {
             "--nocapture",
             "--test-threads=1",
         ])
-        .env("PATH", path())
+        .env("PATH", with_path(peers))
         .env(INSIDE, dir.path())
         .env(CGROUP, parent.path())
         // Held open for as long as this run lives: its end is the sign to stop.
         .stdin(Stdio::piped())
-        .stdout(output.try_clone().unwrap())
-        .stderr(reported.unwrap_or_else(|| output.into()))
+        .stdout(output)
+        .stderr(errors)
         .spawn()
         .unwrap();
     let in_time = ended_in_time(&mut child, deadline);
@@ -204,23 +259,25 @@ pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-fn inside(dir: &Path, scenario: impl AsyncFnOnce(&mut Node)) {
+fn inside(dir: &Path, scenario: impl AsyncFnOnce(&Path, String)) {
     std::thread::spawn(|| {
         // Ends when the run outside does, whether it finished or was killed.
         let _ = std::io::stdin().read(&mut [0]);
         std::process::exit(1);
     });
     make_private(dir);
+    let shared = Path::new(SHARED);
+    block_on(scenario(shared, env::var(CGROUP).unwrap()));
+    fs::write(shared.join(DONE), []).unwrap();
+}
+
+/// Runs what is asynchronous on this thread.
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
-    runtime.block_on(async {
-        let mut node = Node::start(Path::new(SHARED), env::var(CGROUP).unwrap()).await;
-        scenario(&mut node).await;
-        node.finish().await;
-    });
-    fs::write(Path::new(SHARED).join(DONE), []).unwrap();
+    runtime.block_on(future)
 }
 
 /// Hides the real node: what a runtime and a network installer write to is empty, and in memory.

@@ -7,8 +7,8 @@ use std::process::Command;
 use nix::errno::Errno;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
-use crate::archive::{plugins_tgz, sha256};
-use crate::containerd::Containerd;
+use crate::archive::{DEBIAN_PLUGINS, plugins_tgz, sha256};
+use crate::containerd::{BIN_DIR_SETTING, Containerd};
 use crate::cri::{Cri, RuntimeCondition};
 use crate::loaded::Loaded;
 use crate::namespace::run;
@@ -37,7 +37,7 @@ pub(crate) struct Node {
 impl Node {
     /// A node without a network; `dir` is on the real disk and empty.
     pub(crate) async fn start(dir: &Path, cgroup_parent: String) -> Self {
-        let (containerd, cri) = Containerd::start(dir).await;
+        let (containerd, cri) = Containerd::start(dir, BIN_DIR_SETTING).await;
         Self {
             containerd,
             cri,
@@ -53,10 +53,15 @@ impl Node {
 
     /// The same, with `more` sections of the configuration.
     pub(crate) fn declare_with(&self, version: &str, more: &str) {
+        self.declare_from(Path::new(DEBIAN_PLUGINS), "", version, more);
+    }
+
+    /// The same with the plugins in `dir`, and one more key in the conflist.
+    pub(crate) fn declare_from(&self, dir: &Path, key: &str, version: &str, more: &str) {
         let archive = self.dir.join(format!("cni-plugins-{version}.tgz"));
         // One more plugin than is wanted, as in upstream's archives.
         let packed: Vec<&str> = PLUGINS.into_iter().chain(["vlan"]).collect();
-        let bytes = plugins_tgz(&packed, version.as_bytes());
+        let bytes = plugins_tgz(dir, &packed, version.as_bytes());
         fs::write(&archive, &bytes).unwrap();
         let arch = cni_keeper::model::Arch::of_this_program().unwrap();
         let config = format!(
@@ -74,6 +79,7 @@ network:
   facts: [{{values: {{node.podCIDR: 10.88.0.0/16}}}}]
   conflist:
     cniVersion: "1.0.0"
+    {key}
     name: {NETWORK}
     plugins:
       - type: bridge
@@ -163,7 +169,12 @@ network:
 
     /// Starts the runtime that was ended.
     pub(crate) async fn start_runtime(&mut self) {
-        (self.containerd, self.cri) = Containerd::start(&self.dir).await;
+        self.start_runtime_with(BIN_DIR_SETTING).await;
+    }
+
+    /// The same with other settings about CNI.
+    pub(crate) async fn start_runtime_with(&mut self, cni: &str) {
+        (self.containerd, self.cri) = Containerd::start(&self.dir, cni).await;
     }
 
     /// What made the runtime load its network anew, since the start.
@@ -214,8 +225,13 @@ network:
             .filter(|line| line.contains("/run/containerd/") || line.contains("/run/netns"))
             .collect();
         assert_eq!(of_pods, Vec::<&str>::new(), "still mounted");
-        until("every process of the node to end", async || reap()).await;
+        until_nothing_runs().await;
     }
+}
+
+/// Waits until the processes of the test have ended.
+pub(crate) async fn until_nothing_runs() {
+    until("every process to end", async || reap()).await;
 }
 
 /// Whether nothing runs any more. As the first process of its namespace, this one is the parent of all orphans.

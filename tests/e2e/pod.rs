@@ -149,6 +149,19 @@ impl Node {
         self.remove_sandbox(PodSandboxId { id: pod.sandbox }).await;
     }
 
+    /// The same; fails with the runtime's words where it cannot take the network away from the pod.
+    pub(crate) async fn try_remove_pod(&self, pod: &Pod) -> Result<(), String> {
+        let id = PodSandboxId {
+            id: pod.sandbox.clone(),
+        };
+        let stopped = self.cri.stop_pod_sandbox(id.clone()).await;
+        stopped.map_err(|error| error.message().to_owned())?;
+        let removed = self.cri.remove_pod_sandbox(id).await;
+        removed
+            .map(drop)
+            .map_err(|error| error.message().to_owned())
+    }
+
     /// Removes what is left of pods that could not be run, as a kubelet does in the end; `sound` are all others.
     pub(crate) async fn remove_failed_pods(&self, sound: &[&Pod]) {
         let all = self.cri.list_pod_sandbox(Empty {}).await.unwrap().items;

@@ -1,101 +1,188 @@
-//! A cluster of one node: etcd, the API server, the controllers, the scheduler and a kubelet on the node's containerd.
+//! A cluster of several nodes: etcd, the API server, the controllers and the scheduler beside the test, each node on a
+//! machine of its own.
 //!
-//! Everything is in the namespaces of the node, so addresses and ports are fixed, and nobody else can ask for them.
+//! Everything is in the namespaces of the test, so addresses and ports are fixed, and nobody else can ask for them.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::Value;
 
-use super::kubectl::Kubectl;
+use super::keys::Keys;
+use super::kubectl::{Kubectl, condition};
+use super::machine::{Machine, ROUTER, SWITCH, ip};
 use super::program::Program;
-use crate::namespace::run;
-use crate::node::Node;
+use super::worker::Worker;
+use crate::archive::busybox_image;
+use crate::namespace::find_program;
 use crate::poll::until_within;
 
-/// The name of the node in the cluster.
-pub(crate) const NODE: &str = "node-1";
-/// The pod range of the cluster; of the node, which is its only one, the first /24 of it.
-const PODS: &str = "10.244.0.0/16";
+/// The pod range of the cluster; each node gets a /24 of it.
+pub(crate) const PODS: &str = "10.244.0.0/16";
 /// The range of the services, and the first address in it, which is the API server's.
 const SERVICES: &str = "10.96.0.0/24";
-const API_SERVICE: &str = "10.96.0.1";
-/// The address of the node: a kubelet refuses one on loopback.
-const ADDRESS: &str = "192.168.77.2";
-const PORT: &str = "6443";
+pub(crate) const API_SERVICE: &str = "10.96.0.1";
+/// Where the API server serves.
+pub(crate) const API: &str = "https://192.168.77.1:6443";
+/// No cluster has more nodes.
+const MOST_NODES: u8 = 3;
 /// For a program to come up on a cold and busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-/// Who asks the API server, in which group; the name is the secret as well, where nobody else can ask.
-const USERS: [(&str, &str); 4] = [
-    ("admin", "system:masters"),
-    ("system:kube-controller-manager", ""),
-    ("system:kube-scheduler", ""),
-    ("system:node:node-1", "system:nodes"),
-];
-
-/// What a kubelet writes to and what to: the kernel's, not the namespace's, so that a file takes its place.
-const SYSCTLS: [(&str, &str); 6] = [
-    ("vm/overcommit_memory", "1"),
-    ("vm/panic_on_oom", "0"),
-    ("kernel/panic", "10"),
-    ("kernel/panic_on_oops", "1"),
-    ("kernel/keys/root_maxkeys", "1000000"),
-    ("kernel/keys/root_maxbytes", "25000000"),
-];
 
 /// The running cluster.
 pub(crate) struct Cluster {
     /// For the operator, who may do everything.
     pub(crate) kubectl: Kubectl,
-    dir: PathBuf,
+    pub(crate) dir: PathBuf,
+    pub(crate) keys: Keys,
+    pub(crate) workers: Vec<Worker>,
+    cgroup_parent: String,
+    /// What every node has in its store: that of the pods, and more.
+    images: Vec<PathBuf>,
     etcd: Program,
     api: Program,
     controllers: Program,
     scheduler: Program,
-    kubelet: Program,
+    began: Instant,
 }
 
 impl Cluster {
-    /// Starts it on `node` and returns once the API server answers; the node registers itself soon after.
-    pub(crate) async fn start(node: &Node) -> Self {
-        let dir = node.dir().to_owned();
-        prepare_machine(&dir);
-        write_keys(&dir);
+    /// Starts one without nodes, and returns once the API server answers.
+    pub(crate) async fn start(dir: &Path, cgroup_parent: String, images: &[PathBuf]) -> Self {
+        let began = Instant::now();
+        prepare_network();
+        let busybox = dir.join("busybox.tar");
+        fs::write(&busybox, busybox_image(&find_program("busybox").unwrap())).unwrap();
+        let keys = Keys::make(dir, MOST_NODES);
         // In memory: what it holds is worth nothing once the test is over.
-        let etcd = Program::start(
-            &dir,
-            "etcd",
-            &flags(&[("data-dir", "/run/etcd"), ("log-level", "warn")]),
-        );
-        let mut api = start_api(&dir);
-        for (user, _) in USERS {
-            write_kubeconfig(&dir, user);
-        }
-        let kubectl = Kubectl::new(&kubeconfig(&dir, "admin"));
+        let etcd = flags(&[
+            ("data-dir", "/run/etcd"),
+            ("log-level", "warn"),
+            ("unsafe-no-fsync", "true"),
+        ]);
+        let etcd = Program::start(dir, "etcd", &etcd);
+        let mut api = start_api(dir, &keys);
+        let kubectl = Kubectl::new(&keys.kubeconfig("admin"));
         until_answers(&mut api, &kubectl).await;
-        let controllers = start_controllers(&dir);
-        let scheduler = Program::start(
-            &dir,
-            "kube-scheduler",
-            &flags(&[
-                (
-                    "kubeconfig",
-                    path(&kubeconfig(&dir, "system:kube-scheduler")),
-                ),
-                ("leader-elect", "false"),
-            ]),
-        );
-        let kubelet = start_kubelet(&dir, &node.cgroup_parent);
         Self {
+            controllers: start_controllers(dir, &keys),
+            scheduler: start_scheduler(dir, &keys),
             kubectl,
-            dir,
+            dir: dir.to_owned(),
+            keys,
+            workers: Vec::new(),
+            cgroup_parent,
+            images: [&[busybox], images].concat(),
             etcd,
             api,
-            controllers,
-            scheduler,
-            kubelet,
+            began,
+        }
+    }
+
+    /// Adds the node of that number, or switches it on again, and returns its range once it has one.
+    pub(crate) async fn join(&mut self, number: u8) -> String {
+        let worker = Worker::start(
+            number,
+            &self.dir,
+            &self.keys,
+            &self.cgroup_parent,
+            &self.images,
+        )
+        .await;
+        let name = worker.machine.name();
+        self.workers.push(worker);
+        self.kubectl
+            .until("the node's range", &["node", &name], |node| {
+                let range = node["spec"]["podCIDR"].as_str();
+                range.map(str::to_owned).ok_or(node.to_string())
+            })
+            .await
+    }
+
+    /// The node of that number.
+    pub(crate) fn worker(&self, number: u8) -> &Worker {
+        let mut workers = self.workers.iter();
+        workers.find(|worker| worker.number == number).unwrap()
+    }
+
+    /// The machine of that number.
+    pub(crate) fn machine(&self, number: u8) -> &Machine {
+        &self.worker(number).machine
+    }
+
+    /// All of them.
+    pub(crate) fn machines(&self) -> impl Iterator<Item = &Machine> {
+        self.workers.iter().map(|worker| &worker.machine)
+    }
+
+    /// Waits for a node's condition Ready to be that, with such a message, and returns the message.
+    pub(crate) async fn until_node(&self, number: u8, status: &str, message: &str) -> String {
+        let name = self.machine(number).name();
+        let what = format!("{name}'s Ready to be {status}");
+        self.kubectl
+            .until(&what, &["node", &name], |node| {
+                let ready = condition(node, "Ready").ok_or("it has none")?;
+                let actual = ready["message"].as_str().unwrap_or_default();
+                if ready["status"] == status && actual.contains(message) {
+                    Ok(actual.to_owned())
+                } else {
+                    Err(ready.to_string())
+                }
+            })
+            .await
+    }
+
+    /// Waits until all nodes are Ready.
+    pub(crate) async fn until_nodes_ready(&self) {
+        for worker in &self.workers {
+            self.until_node(worker.number, "True", "").await;
+        }
+    }
+
+    /// Prints a line for the person who watches.
+    pub(crate) fn tell(&self, what: &str) {
+        eprintln!("{:7.1} s  {what}", self.began.elapsed().as_secs_f64());
+    }
+
+    /// Pulls the plug of a node.
+    pub(crate) async fn power_off(&mut self, number: u8) {
+        let place = self
+            .workers
+            .iter()
+            .position(|worker| worker.number == number);
+        self.workers.remove(place.unwrap()).power_off().await;
+    }
+
+    /// Waits until the addresses in use on a node are those of its pods, and no others.
+    pub(crate) async fn until_leases_are_of_pods(&self, number: u8) {
+        let worker = self.worker(number);
+        let on_node = format!("spec.nodeName={}", worker.machine.name());
+        let pods = ["pods", "--all-namespaces", "--field-selector", &on_node];
+        let has_own = |pod: &&Value| pod["spec"]["hostNetwork"] != true;
+        self.kubectl
+            .until("only the addresses of pods to be in use", &pods, |pods| {
+                let pods = pods["items"].as_array().unwrap().iter().filter(has_own);
+                let addresses = pods.filter_map(|pod| pod["status"]["podIP"].as_str());
+                let addresses: BTreeSet<String> = addresses.map(str::to_owned).collect();
+                let leases = worker.leases();
+                (leases == addresses)
+                    .then_some(())
+                    .ok_or(format!("leases {leases:?}, pods {addresses:?}"))
+            })
+            .await;
+    }
+
+    /// Tells the router of each node's range, as the route table of a cloud has it.
+    pub(crate) fn route_ranges(&self) {
+        for worker in &self.workers {
+            let node = self.kubectl.get(&["node", &worker.machine.name()]).unwrap();
+            let range = node["spec"]["podCIDR"].as_str().unwrap();
+            ip(&format!(
+                "route replace {range} via {}",
+                worker.machine.address()
+            ));
         }
     }
 
@@ -106,14 +193,16 @@ impl Cluster {
 
     /// Starts it again, and waits until it answers.
     pub(crate) async fn start_api(&mut self) {
-        self.api = start_api(&self.dir);
+        self.api = start_api(&self.dir, &self.keys);
         until_answers(&mut self.api, &self.kubectl).await;
     }
 
-    /// Stops all of it. The pods belong to the node, and stay.
+    /// Stops all of it, and checks that no pod has left anything on a node.
     pub(crate) async fn stop(mut self) {
+        for worker in std::mem::take(&mut self.workers) {
+            worker.stop().await;
+        }
         for program in [
-            &mut self.kubelet,
             &mut self.scheduler,
             &mut self.controllers,
             &mut self.api,
@@ -122,154 +211,73 @@ impl Cluster {
             program.assert_running();
             program.stop().await;
         }
-        map_api_service("-D");
+        self.tell("the cluster has ended");
     }
 }
 
-/// Adds or deletes what kube-proxy does for the API server's own service.
-fn map_api_service(action: &str) {
-    for chain in ["PREROUTING", "OUTPUT"] {
-        let rule = format!(
-            "-t nat {action} {chain} -d {API_SERVICE} -p tcp --dport 443 -j DNAT --to {ADDRESS}:{PORT}"
-        );
-        let rule: Vec<&str> = rule.split(' ').collect();
-        run("iptables", &rule);
-    }
+/// Makes the switch that connects the nodes, with the router on it. Nobody is asked for names.
+fn prepare_network() {
+    // Without an address of its own, the bridge would take another one whenever a cable comes or goes.
+    ip(&format!(
+        "link add {SWITCH} address 02:00:00:00:01:00 type bridge"
+    ));
+    ip(&format!("address add {ROUTER}/24 dev {SWITCH}"));
+    ip(&format!("link set {SWITCH} up"));
+    let _ = fs::remove_file("/etc/resolv.conf");
+    fs::write("/etc/resolv.conf", "").unwrap();
 }
 
-/// Gives the node an address, a way to the API server's service, and what a kubelet insists on.
-fn prepare_machine(dir: &Path) {
-    for arguments in [
-        "link add node0 type veth peer name node1",
-        &format!("address add {ADDRESS}/24 dev node0"),
-        "link set node1 up",
-        "link set node0 up",
-        "route add default dev node0",
-    ] {
-        let arguments: Vec<&str> = arguments.split(' ').collect();
-        run("ip", &arguments);
-    }
-    map_api_service("-A");
-    for (name, value) in SYSCTLS {
-        let file = dir.join(name.replace('/', "."));
-        fs::write(&file, format!("{value}\n")).unwrap();
-        let target = format!("/proc/sys/{name}");
-        run("mount", &["--bind", path(&file), &target]);
-    }
-    // A kubelet makes containerd write the logs of pods here, whatever its configuration.
-    run("mount", &["-t", "tmpfs", "tmpfs", "/var/log"]);
-}
-
-/// The key of the tokens of service accounts, and the tokens of everybody else.
-fn write_keys(dir: &Path) {
-    let key = rcgen::KeyPair::generate().unwrap();
-    fs::write(dir.join("accounts.pem"), key.serialize_pem()).unwrap();
-    fs::write(dir.join("accounts.pub"), key.public_key_pem()).unwrap();
-    let users: Vec<String> = USERS
-        .iter()
-        .map(|(user, group)| format!("{user},{user},{user},{group}\n"))
-        .collect();
-    fs::write(dir.join("tokens.csv"), users.concat()).unwrap();
-}
-
-fn start_api(dir: &Path) -> Program {
-    let mut args = flags(&[
+fn start_api(dir: &Path, keys: &Keys) -> Program {
+    let key = |name| keys.path(name).to_str().unwrap().to_owned();
+    let args = flags(&[
         ("etcd-servers", "http://127.0.0.1:2379"),
-        ("advertise-address", ADDRESS),
-        ("secure-port", PORT),
-        // It makes a certificate of its own there, unless there is one.
-        ("cert-dir", path(&dir.join("api"))),
-        ("token-auth-file", path(&dir.join("tokens.csv"))),
+        ("advertise-address", ROUTER),
+        ("secure-port", "6443"),
+        ("tls-cert-file", &key("server.pem")),
+        ("tls-private-key-file", &key("server.key")),
+        ("token-auth-file", &key("tokens.csv")),
         ("authorization-mode", "Node,RBAC"),
         ("enable-admission-plugins", "NodeRestriction"),
         ("service-cluster-ip-range", SERVICES),
         ("service-account-issuer", "https://kubernetes.default.svc"),
-        ("service-account-key-file", path(&dir.join("accounts.pub"))),
-        (
-            "service-account-signing-key-file",
-            path(&dir.join("accounts.pem")),
-        ),
+        ("service-account-key-file", &key("accounts.pub")),
+        ("service-account-signing-key-file", &key("accounts.pem")),
         ("kubelet-preferred-address-types", "InternalIP"),
+        ("allow-privileged", "true"),
     ]);
-    args.push("--allow-privileged".to_owned());
     Program::start(dir, "kube-apiserver", &args)
 }
 
-fn start_controllers(dir: &Path) -> Program {
-    Program::start(
-        dir,
-        "kube-controller-manager",
-        &flags(&[
-            (
-                "kubeconfig",
-                path(&kubeconfig(dir, "system:kube-controller-manager")),
-            ),
-            ("leader-elect", "false"),
-            // Each controller as the user that it has a role for.
-            ("use-service-account-credentials", "true"),
-            ("allocate-node-cidrs", "true"),
-            ("cluster-cidr", PODS),
-            ("service-cluster-ip-range", SERVICES),
-            (
-                "service-account-private-key-file",
-                path(&dir.join("accounts.pem")),
-            ),
-            ("root-ca-file", path(&certificate(dir))),
-        ]),
-    )
+fn start_controllers(dir: &Path, keys: &Keys) -> Program {
+    let user = keys.kubeconfig("system:kube-controller-manager");
+    let args = flags(&[
+        ("kubeconfig", path(&user)),
+        ("leader-elect", "false"),
+        // Each controller as the user that it has a role for.
+        ("use-service-account-credentials", "true"),
+        ("allocate-node-cidrs", "true"),
+        ("cluster-cidr", PODS),
+        ("service-cluster-ip-range", SERVICES),
+        (
+            "service-account-private-key-file",
+            path(&keys.path("accounts.pem")),
+        ),
+        ("root-ca-file", path(&keys.path("authority.pem"))),
+        ("cert-dir", path(&dir.join("kube-controller-manager"))),
+    ]);
+    Program::start(dir, "kube-controller-manager", &args)
 }
 
-fn start_kubelet(dir: &Path, cgroup_root: &str) -> Program {
-    make_cgroups(cgroup_root);
-    let config = dir.join("kubelet.json");
-    let content = json!({
-        "apiVersion": "kubelet.config.k8s.io/v1beta1",
-        "kind": "KubeletConfiguration",
-        "authentication": {"anonymous": {"enabled": true}, "webhook": {"enabled": false}},
-        "authorization": {"mode": "AlwaysAllow"},
-        "cgroupDriver": "cgroupfs",
-        "cgroupRoot": cgroup_root,
-        "enforceNodeAllocatable": [],
-        "failSwapOn": false,
-        // The disk is the machine's, and how full it is no business of the test.
-        "evictionHard": {"memory.available": "1Mi"},
-        "imageGCHighThresholdPercent": 100,
-        // A node tells of itself, and looks at its ConfigMaps, more often than a real one, which has more to do.
-        "nodeStatusUpdateFrequency": "1s",
-        "syncFrequency": "2s",
-        "volumePluginDir": "/run/volume-plugins",
-    });
-    fs::write(&config, content.to_string()).unwrap();
-    let user = format!("system:node:{NODE}");
-    Program::start(
-        dir,
-        "kubelet",
-        &flags(&[
-            ("config", path(&config)),
-            ("kubeconfig", path(&kubeconfig(dir, &user))),
-            ("cert-dir", path(&dir.join("kubelet"))),
-            ("container-runtime", "remote"),
-            (
-                "container-runtime-endpoint",
-                "unix:///run/containerd/containerd.sock",
-            ),
-            ("hostname-override", NODE),
-            ("node-ip", ADDRESS),
-        ]),
-    )
-}
-
-/// A kubelet wants its root to be there in every hierarchy, and makes only what is below it.
-fn make_cgroups(root: &str) {
-    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
-    let hierarchies = mounts.lines().filter_map(|line| {
-        let mut fields = line.split(' ');
-        let (_, place, kind) = (fields.next()?, fields.next()?, fields.next()?);
-        kind.starts_with("cgroup").then_some(place)
-    });
-    for hierarchy in hierarchies {
-        fs::create_dir_all(format!("{hierarchy}{root}")).unwrap();
-    }
+fn start_scheduler(dir: &Path, keys: &Keys) -> Program {
+    let args = flags(&[
+        (
+            "kubeconfig",
+            path(&keys.kubeconfig("system:kube-scheduler")),
+        ),
+        ("leader-elect", "false"),
+        ("cert-dir", path(&dir.join("kube-scheduler"))),
+    ]);
+    Program::start(dir, "kube-scheduler", &args)
 }
 
 async fn until_answers(api: &mut Program, kubectl: &Kubectl) {
@@ -280,37 +288,15 @@ async fn until_answers(api: &mut Program, kubectl: &Kubectl) {
     .await;
 }
 
-/// The API server's own certificate, and the authority that signed it.
-fn certificate(dir: &Path) -> PathBuf {
-    dir.join("api/apiserver.crt")
-}
-
-fn kubeconfig(dir: &Path, user: &str) -> PathBuf {
-    dir.join(format!("{}.kubeconfig", user.replace(':', "-")))
-}
-
-fn write_kubeconfig(dir: &Path, user: &str) {
-    let content = json!({
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "here", "cluster": {
-            "server": format!("https://{ADDRESS}:{PORT}"),
-            "certificate-authority": certificate(dir),
-        }}],
-        "users": [{"name": user, "user": {"token": user}}],
-        "contexts": [{"name": "here", "context": {"cluster": "here", "user": user}}],
-        "current-context": "here",
-    });
-    fs::write(kubeconfig(dir, user), content.to_string()).unwrap();
-}
-
-fn flags(flags: &[(&str, &str)]) -> Vec<String> {
+/// The arguments of a program, from names and values.
+pub(crate) fn flags(flags: &[(&str, &str)]) -> Vec<String> {
     flags
         .iter()
         .map(|(name, value)| format!("--{name}={value}"))
         .collect()
 }
 
-fn path(path: &Path) -> &str {
+/// A path as an argument.
+pub(crate) fn path(path: &Path) -> &str {
     path.to_str().unwrap()
 }

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
 use super::image::seeded;
-use crate::archive::{DEBIAN_PLUGINS, plugins_tgz, sha256};
+use crate::archive::{current_plugins, plugins_tgz, sha256};
 use crate::namespace::{find_program, run};
 use crate::node::PLUGINS;
 
-/// Where the mirror serves; nothing else is in the node's network.
-const MIRROR: &str = "127.0.0.1:8800";
+/// Where the mirror serves: on the router. Nothing else is in the network of the nodes.
+const MIRROR: &str = "192.168.77.1:8800";
 /// The image, as scripts/e2e-kubernetes names it.
 const IMAGE: &str = "localhost/cni-keeper";
 
@@ -36,7 +36,7 @@ pub(crate) struct Declared {
 pub(crate) enum Plugins {
     /// From the mirror; of that version, which stands behind each program as well.
     Mirrored(&'static str),
-    /// From the agent's own image: Debian's builds as they are.
+    /// From the agent's own image: the builds as they are.
     Seeded,
 }
 
@@ -46,7 +46,7 @@ impl Plugins {
         match self {
             Self::Mirrored(version) => version.into(),
             Self::Seeded => {
-                let program = fs::read(Path::new(DEBIAN_PLUGINS).join(plugin)).unwrap();
+                let program = fs::read(current_plugins().join(plugin)).unwrap();
                 program[program.len() - 4096..].to_vec()
             }
         }
@@ -57,6 +57,18 @@ impl Plugins {
 pub(crate) struct Operator {
     dir: PathBuf,
     mirror: Option<Child>,
+}
+
+/// What is applied by `kubectl apply -k`.
+pub(crate) struct Overlay<'a> {
+    /// A directory of the manifests.
+    pub(crate) resource: &'a str,
+    /// The tag of the agent's image.
+    pub(crate) agent: &'a str,
+    /// The components of the manifests that are used.
+    pub(crate) components: &'a [&'static str],
+    /// The agent's configuration.
+    pub(crate) config: &'a str,
 }
 
 impl Operator {
@@ -78,14 +90,19 @@ impl Operator {
         }
     }
 
+    /// Has the mirror serve a file, and returns its address.
+    pub(crate) fn serve(&self, name: &str, content: &[u8]) -> String {
+        fs::write(self.dir.join("mirror").join(name), content).unwrap();
+        format!("http://{MIRROR}/{name}")
+    }
+
     /// The configuration of what is declared, and its archive on the mirror.
     fn config(&self, declared: &Declared) -> String {
         let arch = cni_keeper::model::Arch::of_this_program().unwrap();
         let (version, sources, digest) = match declared.plugins {
             Plugins::Mirrored(version) => {
-                let archive = plugins_tgz(&PLUGINS, version.as_bytes());
-                let name = format!("mirror/cni-plugins-linux-{arch}-{version}.tgz");
-                fs::write(self.dir.join(name), &archive).unwrap();
+                let archive = plugins_tgz(&current_plugins(), &PLUGINS, version.as_bytes());
+                self.serve(&format!("cni-plugins-linux-{arch}-{version}.tgz"), &archive);
                 (
                     version.to_owned(),
                     format!("http://{MIRROR}"),
@@ -126,18 +143,35 @@ network:
     pub(crate) fn values(&self, declared: &Declared) -> String {
         let config = self.config(declared).replace('\n', "\n  ");
         let agent = declared.agent;
-        let values = format!("image: {{repository: {IMAGE}, tag: {agent}}}\nconfig:\n  {config}\n");
+        let may_ask = declared.components.contains(&"kubernetes-api");
+        let values = format!(
+            "image: {{repository: {IMAGE}, tag: {agent}}}
+kubernetesApi: {{enabled: {may_ask}}}
+config:
+  {config}
+"
+        );
         let file = self.dir.join("values.yaml");
         fs::write(&file, values).unwrap();
         file.to_str().unwrap().to_owned()
     }
 
-    /// Writes a kustomization of what is declared, and returns its directory, for `kubectl apply -k`.
+    /// Writes a kustomization of what is declared, and returns its directory.
     pub(crate) fn write(&self, declared: &Declared) -> String {
-        let overlay = self.dir.join("overlay");
-        fs::create_dir_all(&overlay).unwrap();
-        fs::write(overlay.join("config.yaml"), self.config(declared)).unwrap();
-        let components: Vec<String> = declared
+        self.write_overlay(&Overlay {
+            resource: "base",
+            agent: declared.agent,
+            components: declared.components,
+            config: &self.config(declared),
+        })
+    }
+
+    /// Writes a kustomization, and returns its directory.
+    pub(crate) fn write_overlay(&self, overlay: &Overlay) -> String {
+        let dir = self.dir.join("overlay");
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("config.yaml"), overlay.config).unwrap();
+        let components: Vec<String> = overlay
             .components
             .iter()
             .map(|component| format!("../manifests/components/{component}"))
@@ -145,7 +179,7 @@ network:
         let kustomization = format!(
             "apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
-resources: [../manifests/base]
+resources: [../manifests/{resource}]
 components: [{components}]
 configMapGenerator:
   - name: cni-keeper
@@ -156,11 +190,12 @@ configMapGenerator:
 images:
   - {{name: cni-keeper, newName: {IMAGE}, newTag: {agent}}}
 ",
+            resource = overlay.resource,
             components = components.join(", "),
-            agent = declared.agent,
+            agent = overlay.agent,
         );
-        fs::write(overlay.join("kustomization.yaml"), kustomization).unwrap();
-        overlay.to_str().unwrap().to_owned()
+        fs::write(dir.join("kustomization.yaml"), kustomization).unwrap();
+        dir.to_str().unwrap().to_owned()
     }
 
     /// Ends the mirror.

@@ -116,6 +116,47 @@ impl Kubectl {
         .await
     }
 
+    /// Waits for a pod whose node was switched off and on to run again, and returns it.
+    pub(crate) async fn until_pod_restarted(&self, name: &str) -> Value {
+        self.until(&format!("pod {name} to run again"), &["pod", name], |pod| {
+            let container = &pod["status"]["containerStatuses"][0];
+            let is_new = container["restartCount"].as_u64() > Some(0);
+            (is_new && container["ready"] == true)
+                .then(|| pod.clone())
+                .ok_or(pod["status"].to_string())
+        })
+        .await
+    }
+
+    /// Waits until every pod of the DaemonSet is the new one and ready.
+    pub(crate) fn roll_out(&self) {
+        let object = format!("daemonset/{NAMESPACE}");
+        let kubectl = |args: &[&str]| self.try_run(&[&["--namespace", NAMESPACE], args].concat());
+        if let Err(error) = kubectl(&["rollout", "status", "--timeout=120s", &object]) {
+            panic!(
+                "{error}\n{:?}\n{:?}",
+                kubectl(&["describe", "daemonsets,pods"]),
+                kubectl(&["logs", &object])
+            );
+        }
+    }
+
+    /// The page that a pod gets from an address.
+    pub(crate) fn page(&self, pod: &str, address: &str) -> Result<String, String> {
+        let url = format!("http://{address}/");
+        self.try_run(&[
+            "exec",
+            pod,
+            "--",
+            "/bin/busybox",
+            "wget",
+            "-q",
+            "-O",
+            "-",
+            &url,
+        ])
+    }
+
     /// Deletes and waits until it is gone.
     pub(crate) fn delete(&self, args: &[&str]) {
         let args: Vec<&str> = ["delete", "--wait", "--timeout=120s"]

@@ -6,16 +6,18 @@ use super::kubectl::Kubectl;
 use crate::archive::IMAGE;
 use crate::poll::until;
 
-const PINGED: &str = "pinged";
+/// The pod that serves.
+pub(crate) const PINGED: &str = "pinged";
 const PINGING: &str = "pinging";
 
 /// Traffic between two pods.
 pub(crate) struct PodTraffic;
 
 impl PodTraffic {
-    /// Starts the traffic. The kubelet keeps every line that the pods print.
-    pub(crate) async fn start(kubectl: &Kubectl) -> Self {
-        let pinged = run_pod(kubectl, PINGED).await;
+    /// Starts the traffic between two nodes. The kubelets keep every line that the pods print.
+    pub(crate) async fn start(kubectl: &Kubectl, from: &str, to: &str) -> Self {
+        create_server(kubectl, PINGED, Some(to));
+        let pinged = kubectl.until_pod_ready("default", PINGED).await;
         let ip = pinged["status"]["podIP"].as_str().unwrap();
         let page = format!("/bin/busybox wget -q -O - http://{ip}/");
         let pages = format!(
@@ -29,6 +31,7 @@ impl PodTraffic {
             kubectl,
             PINGING,
             &[container("ping", &ping), container("pages", &pages)],
+            Some(from),
         );
         kubectl.until_pod_ready("default", PINGING).await;
         let talk = Self;
@@ -75,24 +78,35 @@ impl PodTraffic {
     }
 }
 
-/// Runs a pod that serves its name on port 80, and returns it once it is ready.
+/// Runs a pod that serves its name on port 80, where the scheduler puts it, and returns it once it is ready.
 pub(crate) async fn run_pod(kubectl: &Kubectl, name: &str) -> Value {
-    create_pod(kubectl, name);
+    create_server(kubectl, name, None);
     kubectl.until_pod_ready("default", name).await
 }
 
-/// Creates such a pod, and does not wait.
-pub(crate) fn create_pod(kubectl: &Kubectl, name: &str) {
-    let serve = format!("echo {name} >/tmp/index.html; exec /bin/busybox httpd -f -p 80 -h /tmp");
-    create(kubectl, name, &[container("serve", &serve)]);
+/// Runs one on that node.
+pub(crate) async fn run_pod_on(kubectl: &Kubectl, name: &str, node: &str) -> Value {
+    create_server(kubectl, name, Some(node));
+    kubectl.until_pod_ready("default", name).await
 }
 
-fn create(kubectl: &Kubectl, name: &str, containers: &[Value]) {
+/// Creates such a pod, on that node or where the scheduler puts it, and does not wait.
+pub(crate) fn create_server(kubectl: &Kubectl, name: &str, node: Option<&str>) {
+    let serve = format!("echo {name} >/tmp/index.html; exec /bin/busybox httpd -f -p 80 -h /tmp");
+    create(kubectl, name, &[container("serve", &serve)], node);
+}
+
+/// Without a node, the scheduler chooses.
+fn create(kubectl: &Kubectl, name: &str, containers: &[Value], node: Option<&str>) {
     let pod = json!({
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": name},
-        "spec": {"containers": containers, "automountServiceAccountToken": false},
+        "metadata": {"name": name, "labels": {"app": name}},
+        "spec": {
+            "nodeName": node,
+            "containers": containers,
+            "automountServiceAccountToken": false,
+        },
     });
     kubectl.apply(&pod);
 }

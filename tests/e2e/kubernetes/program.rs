@@ -2,50 +2,82 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, ExitStatus};
+use std::time::SystemTime;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::machine::Machine;
 use crate::namespace::find_program;
 use crate::poll::until;
 
 /// One of them, running.
 pub(crate) struct Program {
-    name: String,
+    /// Of its log, without the extension.
+    log_name: String,
     process: Child,
     log: PathBuf,
+    /// Whether the process has the program as its only child, because that runs on a machine.
+    is_parent: bool,
+    started: SystemTime,
 }
 
 impl Program {
-    /// Starts it; its log lies in `dir`, and goes on where there is one.
+    /// Starts it beside the test; its log lies in `dir`, and goes on where there is one.
     pub(crate) fn start(dir: &Path, name: &str, args: &[String]) -> Self {
-        let log = dir.join(format!("{name}.log"));
+        Self::spawn(Command::new(found(name)).args(args), dir, name, false)
+    }
+
+    /// Starts it on a machine, with such variables in its environment.
+    pub(crate) fn start_on(
+        machine: &Machine,
+        dir: &Path,
+        name: &str,
+        args: &[String],
+        environment: &[(&str, &str)],
+    ) -> Self {
+        let mut command = machine.command(&found(name));
+        command.args(args).envs(environment.iter().copied());
+        let log_name = format!("{name}-{}", machine.name());
+        Self::spawn(&mut command, dir, &log_name, true)
+    }
+
+    fn spawn(command: &mut Command, dir: &Path, log_name: &str, is_parent: bool) -> Self {
+        let log = dir.join(format!("{log_name}.log"));
         let output = File::options()
             .append(true)
             .create(true)
             .open(&log)
             .unwrap();
-        let Some(program) = find_program(name) else {
-            panic!("{name} is missing: scripts/e2e-kubernetes brings it along");
-        };
-        let process = Command::new(program)
-            .args(args)
+        let started = SystemTime::now();
+        let process = command
             .stdout(output.try_clone().unwrap())
             .stderr(output)
             .spawn()
             .unwrap();
         Self {
-            name: name.to_owned(),
+            log_name: log_name.to_owned(),
             process,
             log,
+            is_parent,
+            started,
         }
+    }
+
+    /// When it was started.
+    pub(crate) const fn started(&self) -> SystemTime {
+        self.started
     }
 
     /// Fails with the end of its log where it has ended by itself.
     pub(crate) fn assert_running(&mut self) {
         if let Some(status) = self.process.try_wait().unwrap() {
-            panic!("{} has ended ({status}):\n{}", self.name, self.log_tail());
+            panic!(
+                "{} has ended ({status}):\n{}",
+                self.log_name,
+                self.log_tail()
+            );
         }
     }
 
@@ -67,15 +99,29 @@ impl Program {
     }
 
     async fn end(&mut self, signal: Signal) {
-        let pid = Pid::from_raw(self.process.id().try_into().unwrap());
-        kill(pid, signal).unwrap();
-        until(&format!("{} to end", self.name), async || {
-            match self.process.try_wait().unwrap() {
-                Some(_) => Ok(()),
-                None => Err(self.log_tail()),
+        let process = self.process.id();
+        let what = format!("{} to have a process", self.log_name);
+        let pid = until(&what, async || {
+            if self.is_parent && self.process.try_wait().unwrap().is_none() {
+                return only_child(process).ok_or("none yet".into());
             }
+            Ok(Pid::from_raw(process.try_into().unwrap()))
         })
         .await;
+        // It may have ended by itself, but is not waited for yet.
+        let _ = kill(pid, signal);
+        self.until_ended().await;
+    }
+
+    /// Waits until it has ended, perhaps because its machine was switched off.
+    pub(crate) async fn until_ended(&mut self) -> ExitStatus {
+        until(&format!("{} to end", self.log_name), async || {
+            self.process
+                .try_wait()
+                .unwrap()
+                .ok_or_else(|| self.log_tail())
+        })
+        .await
     }
 }
 
@@ -83,7 +129,17 @@ impl Drop for Program {
     /// Where a test fails, the reason may be in any of the logs.
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("{}:\n{}\n", self.name, self.log_tail());
+            eprintln!("{}:\n{}\n", self.log_name, self.log_tail());
         }
     }
+}
+
+/// The only child of a process.
+pub(crate) fn only_child(parent: u32) -> Option<Pid> {
+    let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).ok()?;
+    Some(Pid::from_raw(children.trim().parse().ok()?))
+}
+
+fn found(name: &str) -> PathBuf {
+    find_program(name).unwrap_or_else(|| panic!("{name} is missing: scripts/peers brings it along"))
 }

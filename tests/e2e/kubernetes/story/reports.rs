@@ -1,18 +1,16 @@
 //! An agent that reads its node from the API server and reports to it, with exactly the rights for that.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use serde_json::Value;
 
-use super::{Story, conflist};
-use crate::kubernetes::cluster::NODE;
+use super::{ASKED, DAMAGED, Story, conflist};
 use crate::kubernetes::kubectl::{NAMESPACE, condition};
 use crate::kubernetes::pod_traffic::PodTraffic;
 use crate::node::CONFLIST;
 use crate::poll::until;
 
-/// Has the agent ask for the node's pod range, as an item of `network.facts`.
-const ASKED: &str = "kubernetes: node";
 /// The condition of the node that is the agent's.
 const CONDITION: &str = "cni-keeper.dev/Ready";
 /// The taint that a node may join with.
@@ -47,42 +45,52 @@ const RIGHTS: [(&str, &[&str]); 4] = [
 ];
 
 impl Story {
-    /// The range from the API server, and the node's condition, Events and startup taint; with the rights for the first
-    /// alone, and then for all.
+    /// The node's condition, Events and startup taint: without the rights for them, and then with all.
     pub(crate) async fn check_reports(&mut self, talk: &PodTraffic) {
+        let name = self.cluster.machine(DAMAGED).name();
         let taint = format!("{TAINT}:NoSchedule");
-        self.cluster.kubectl.run(&["taint", "node", NODE, &taint]);
-        self.declared.facts = ASKED;
+        self.cluster.kubectl.run(&["taint", "node", &name, &taint]);
+        assert_eq!(self.declared.facts, ASKED);
+        assert_eq!(self.declared.components, ["kubernetes-api"]);
         self.declared.more = REPORTING;
-        self.declared.components = &["kubernetes-api"];
         self.apply();
-        self.roll_out();
         self.assert_rights();
-        let log = ["--namespace", NAMESPACE, "daemonset/cni-keeper"];
-        until("the agent to be refused", async || {
-            let log = self.cluster.kubectl.run(&[&["logs"], &log[..]].concat());
-            log.contains("403").then_some(()).ok_or(log)
+        let log = [
+            "--namespace",
+            NAMESPACE,
+            "--selector",
+            "app.kubernetes.io/name=cni-keeper",
+        ];
+        until("each agent to be refused", async || {
+            let log = self
+                .cluster
+                .kubectl
+                .run(&[&["logs", "--prefix"], &log[..]].concat());
+            let refused = log.lines().filter(|line| line.contains("403"));
+            let agents: BTreeSet<_> = refused.filter_map(|line| line.split(' ').next()).collect();
+            (agents.len() == self.cluster.workers.len())
+                .then_some(())
+                .ok_or(log)
         })
         .await;
-        let node = self.cluster.kubectl.get(&["node", NODE]).unwrap();
+        let node = self.cluster.kubectl.get(&["node", &name]).unwrap();
         assert!(condition(&node, CONDITION).is_none(), "{node:#}");
         assert!(is_tainted(&node), "{node:#}");
-        self.tell(
-            "ready with the range from the API server; it tells nothing without the right to",
-        );
+        self.cluster
+            .tell("the agents tell nothing without the right to");
 
         self.declared.components = &["kubernetes-api", "kubernetes-reports", "kubernetes-taint"];
         self.apply();
         self.assert_rights();
         let kubectl = &self.cluster.kubectl;
         kubectl
-            .until("the node's condition and taint", &["node", NODE], |node| {
+            .until("the node's condition and taint", &["node", &name], |node| {
                 let condition = condition(node, CONDITION).ok_or("no condition")?;
                 let is_right = condition["status"] == "True" && !is_tainted(node);
                 is_right.then_some(()).ok_or(condition.to_string())
             })
             .await;
-        fs::remove_file(conflist()).unwrap();
+        fs::remove_file(conflist(self.cluster.machine(DAMAGED))).unwrap();
         let events = ["events", "--field-selector", "reason=DriftHealed"];
         let message = kubectl
             .until("an Event", &events, |events| {
@@ -92,7 +100,8 @@ impl Story {
             .await;
         assert!(message.contains(CONFLIST), "{message}");
         let talked = talk.assert_uninterrupted(kubectl).await;
-        self.tell(&format!("condition, Event ({message}) and taint: {talked}"));
+        self.cluster
+            .tell(&format!("condition, Event ({message}) and taint: {talked}"));
     }
 
     /// The agent may do what the components in use allow, and nothing else.
