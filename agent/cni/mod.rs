@@ -3,11 +3,12 @@
 //! - `parse` reads JSON exactly as Go does, into the tree of `json_tree`;
 //! - `loader` and `plugin_conf` load a file as libcni does, so that foreign files are treated as a runtime treats them;
 //! - `precedence` decides which file of a directory each runtime takes;
-//! - `validate`, `node_checks` and `ranges` check what we write ourselves, and are stricter than libcni;
+//! - `validate`, `node_checks`, `ranges` and `host_local` check what we write ourselves, and are stricter than libcni;
 //! - `render` and `template` fill in `${fact}`; `env_file` reads facts from a file.
 
 mod directory;
 mod env_file;
+mod host_local;
 mod json_tree;
 mod loader;
 mod node_checks;

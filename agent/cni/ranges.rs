@@ -1,10 +1,12 @@
 //! Checks the address ranges from which a conflist's IPAM plugins give addresses to pods.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use super::host_local::{HOST_LOCAL, HostLocalCaller, POD_CIDR, check_host_local};
 use super::json_tree::{element_path, fold_key, for_each_value, member_path};
+use super::spec_version::{precedes, select_version};
 use super::validate::Finding;
-use crate::model::{Cidr, CidrError};
+use crate::model::Cidr;
 
 /// The keys of an `ipam` object that hold a range: `subnet` of host-local and weave, and `ranges` of host-local.
 const SUBNET: &str = "subnet";
@@ -13,81 +15,92 @@ const RANGES: &str = "ranges";
 /// The keys of calico-ipam that list pools, by name or by range.
 const POOLS: [&str; 2] = ["ipv4_pools", "ipv6_pools"];
 
-/// The beginning of `subnet` values that calico replaces itself (`usePodCidr`, `usePodCidrIPv6`).
-const POD_CIDR: &str = "usePodCidr";
-
-/// The IPAM plugin whose ranges must have no host bits and room for a pod.
-const HOST_LOCAL: &str = "host-local";
+/// The plugins that hand their configuration on to their IPAM plugin as it is. Others fill in ranges of their own.
+const HANDING_ON: [&str; 8] = [
+    "bridge",
+    "dummy",
+    "host-device",
+    "ipvlan",
+    "macvlan",
+    "ptp",
+    "tap",
+    "vlan",
+];
 
 /// The mistakes in the ranges from which a conflist's IPAM plugins give addresses:
 ///
 /// - a range must lie inside one of `pods`, unless `pods` is empty;
 /// - it must not overlap any of `reserved`;
-/// - a range of host-local must be one that host-local accepts, because every ADD fails otherwise.
+/// - host-local must accept its configuration, because every ADD fails otherwise.
 ///
 /// The case of keys does not matter, as Go ignores it for host-local. A value with a placeholder is not checked.
 #[must_use]
 pub fn check_ranges(conflist: &Value, pods: &[Cidr], reserved: &[Cidr]) -> Vec<Finding> {
-    let mut ranges = Vec::new();
+    let (mut ranges, mut findings) = (Vec::new(), Vec::new());
     // At any depth, because flannel and multus have them below `delegate` and `delegates`.
-    for_each_value(conflist, "", "", &mut |at, key, value| {
-        if fold_key(key) == "ipam" {
-            collect_ranges(value, at, &mut ranges);
+    for_each_value(conflist, "", "", &mut |at, _, plugin| {
+        for (key, ipam) in plugin.as_object().into_iter().flatten() {
+            if let Some(ipam) = ipam.as_object().filter(|_| fold_key(key) == "ipam") {
+                let at = member_path(at, key);
+                if type_of(ipam) == Some(HOST_LOCAL) {
+                    let caller = caller_of(plugin, conflist);
+                    findings.extend(check_host_local(ipam, &at, caller));
+                }
+                collect_ranges(ipam, &at, &mut ranges);
+            }
         }
     });
     let is_asked = !(pods.is_empty() && reserved.is_empty());
-    let mut findings = Vec::new();
-    for DeclaredRange { at, text, kind } in ranges {
-        if kind == RangeKind::HostLocal
-            && let Some(finding) = host_local_refusal(&at, text)
-        {
-            findings.push(finding);
+    for DeclaredRange { at, text, is_pool } in ranges {
+        if findings.iter().any(|finding| finding.at == at) {
             continue;
         }
         match Cidr::parse_lenient(text) {
             Some(range) => findings.extend(check_range(&at, &range, pods, reserved)),
-            None if kind == RangeKind::Subnet && is_asked => findings.push(not_a_range(&at, text)),
+            None if !is_pool && is_asked => findings.push(not_a_range(&at, text)),
             None => {}
         }
     }
     findings
 }
 
+/// The type that libcni or a plugin reads there.
+fn type_of(members: &Map<String, Value>) -> Option<&str> {
+    let is_type = |(key, _): &(&String, _)| fold_key(key) == "type";
+    let (_, kind) = members.iter().filter(is_type).max_by_key(|(key, _)| *key)?;
+    kind.as_str()
+}
+
+/// What host-local can expect of the plugin that has it as its IPAM plugin.
+fn caller_of(plugin: &Value, conflist: &Value) -> HostLocalCaller {
+    let members = plugin.as_object();
+    let kind = members.and_then(type_of).unwrap_or_default();
+    let from_runtime = plugin.pointer("/capabilities/ipRanges") == Some(&Value::Bool(true));
+    let text = |key: &str| {
+        conflist
+            .get(key)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
+    let listed = conflist.get("cniVersions").and_then(Value::as_array);
+    let listed = listed.into_iter().flatten().filter_map(Value::as_str);
+    let declared = text("cniVersion");
+    let selected = select_version(&listed.collect::<Vec<_>>(), declared);
+    HostLocalCaller {
+        adds_nothing: HANDING_ON.contains(&kind) && !from_runtime,
+        one_per_family: HANDING_ON.contains(&kind)
+            && [declared, selected]
+                .iter()
+                .any(|version| precedes(version, "0.3.0")),
+    }
+}
+
 /// A range as the conflist has it.
 struct DeclaredRange<'a> {
     at: String,
     text: &'a str,
-    kind: RangeKind,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum RangeKind {
-    /// A range of host-local.
-    HostLocal,
-    /// Only a range is allowed there.
-    Subnet,
-    /// A range or the name of a pool is allowed there.
-    Pool,
-}
-
-/// Why host-local refuses a range at ADD (`Range.Canonicalize` in its allocator).
-fn host_local_refusal(at: &str, text: &str) -> Option<Finding> {
-    match text.parse::<Cidr>() {
-        Ok(range) if range.has_pod_address() => None,
-        Ok(range) => Some(Finding::error(
-            at,
-            format!(
-                "{range} is too small for host-local, which keeps the first and last address free"
-            ),
-            "give it a larger one",
-        )),
-        Err(CidrError::HostBits { text, network }) => Some(Finding::error(
-            at,
-            format!("'{text}' has bits set behind its prefix, which host-local refuses"),
-            format!("write {network}"),
-        )),
-        Err(CidrError::NoRange(text)) => Some(not_a_range(at, &text)),
-    }
+    /// The name of a pool is allowed there too.
+    is_pool: bool,
 }
 
 fn not_a_range(at: &str, text: &str) -> Finding {
@@ -129,32 +142,24 @@ fn join_ranges(ranges: &[Cidr]) -> String {
     ranges.join(", ")
 }
 
-fn collect_ranges<'a>(ipam: &'a Value, at: &str, found: &mut Vec<DeclaredRange<'a>>) {
-    let Value::Object(members) = ipam else {
-        return;
-    };
-    let is_type = |(key, value): (&String, &Value)| fold_key(key) == "type" && *value == HOST_LOCAL;
-    let kind = match members.iter().any(is_type) {
-        true => RangeKind::HostLocal,
-        false => RangeKind::Subnet,
-    };
-    for (key, value) in members {
+fn collect_ranges<'a>(ipam: &'a Map<String, Value>, at: &str, found: &mut Vec<DeclaredRange<'a>>) {
+    for (key, value) in ipam {
         let (here, key) = (member_path(at, key), fold_key(key));
         if key == SUBNET {
-            collect_range(value, &here, kind, found);
+            collect_range(value, &here, false, found);
         } else if key == RANGES {
             each_element(value, &here, |set, at| {
                 each_element(set, at, |range, at| {
                     for (key, value) in range.as_object().into_iter().flatten() {
                         if fold_key(key) == SUBNET {
-                            collect_range(value, &member_path(at, key), kind, found);
+                            collect_range(value, &member_path(at, key), false, found);
                         }
                     }
                 });
             });
         } else if POOLS.contains(&key.as_str()) {
             each_element(value, &here, |pool, at| {
-                collect_range(pool, at, RangeKind::Pool, found);
+                collect_range(pool, at, true, found);
             });
         }
     }
@@ -169,7 +174,7 @@ fn each_element<'a>(list: &'a Value, at: &str, mut visit: impl FnMut(&'a Value, 
 fn collect_range<'a>(
     value: &'a Value,
     at: &str,
-    kind: RangeKind,
+    is_pool: bool,
     found: &mut Vec<DeclaredRange<'a>>,
 ) {
     if let Value::String(text) = value
@@ -179,7 +184,7 @@ fn collect_range<'a>(
         found.push(DeclaredRange {
             at: at.to_owned(),
             text,
-            kind,
+            is_pool,
         });
     }
 }

@@ -30,6 +30,11 @@ fn parse_version(text: &str) -> Option<SpecVersion> {
     parts.next().is_none().then_some(number)
 }
 
+/// Whether one version is older than the other. What is no version is older than every one.
+pub(super) fn precedes(one: &str, other: &str) -> bool {
+    parse_version(one) < parse_version(other)
+}
+
 /// Whether it is a version of the specification.
 pub(super) fn is_spec_version(text: &str) -> bool {
     SPEC_VERSIONS.contains(&text)

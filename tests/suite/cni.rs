@@ -6,6 +6,7 @@ mod corpus;
 mod differential;
 mod directories;
 mod generator;
+mod ipam;
 mod minimise;
 mod oracle;
 mod properties;
@@ -15,7 +16,8 @@ use std::path::PathBuf;
 
 use cni_keeper::cni::{
     ChoiceOutcome, ConfDir, ConfForm, DropIns, Libcni, LibcniNetwork, LoadError, SPEC_VERSIONS,
-    check_name_is_free, choose_as_containerd, choose_as_crio, load_as_libcni, validate_conflist,
+    check_name_is_free, check_ranges, choose_as_containerd, choose_as_crio, load_as_libcni,
+    validate_conflist,
 };
 use serde_json::{Value, json};
 
@@ -333,6 +335,10 @@ fn what_we_accept_works_and_what_works_we_accept() {
     differences.none(compared, "verdicts on mutated conflists");
 }
 
+/// In the names of kube-router's configurations, which k0s and kops ship too. They have no range, because its daemon
+/// writes it into the file. As files that the agent keeps as they are, they fail at every ADD.
+const FILLED_IN_LATER: &str = "router";
+
 #[test]
 fn no_real_configuration_is_called_broken() {
     let Some(cases) = cases("realworld.jsonl") else {
@@ -349,8 +355,14 @@ fn no_real_configuration_is_called_broken() {
             let list = json!({"name": name, "cniVersion": version, "plugins": [plugin]});
             content = list.to_string().into_bytes();
         }
-        for error in validate_conflist(&content).errors() {
-            differences.add(text(case, "/id"), error);
+        let conflist = serde_json::from_slice(&content).unwrap();
+        let report = validate_conflist(&content);
+        let of_ranges = check_ranges(&conflist, &[], &[]);
+        for error in report.errors().chain(&of_ranges) {
+            let is_filled_in_later = text(case, "/id").contains(FILLED_IN_LATER);
+            if !is_filled_in_later || !error.problem.contains("gets no range") {
+                differences.add(text(case, "/id"), error);
+            }
         }
     }
     differences.none(cases.len(), "real configurations");

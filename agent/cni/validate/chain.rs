@@ -1,9 +1,10 @@
 //! Rules for the plugins of a conflist.
 
 use super::findings::Findings;
+use crate::cni::host_local::{HOST_LOCAL, ipam_keys};
 use crate::cni::json_tree::{Json, element_path, fold_key, member_path};
 use crate::cni::plugin_conf::{DecodedPlugin, FIELDS, Order, decode_plugin};
-use crate::model::PluginName;
+use crate::model::{PluginName, nearest_word};
 
 /// Plugins that change an interface which an earlier plugin has made.
 const META: [&str; 6] = ["portmap", "bandwidth", "firewall", "sbr", "tuning", "vrf"];
@@ -46,7 +47,13 @@ fn check_type(plugin: &DecodedPlugin, at: &str, first: bool, findings: &mut Find
 }
 
 fn check_ipam(members: &[(String, Json)], kind: &str, at: &str, findings: &mut Findings) {
-    check_spelling(members, at, &["type"], findings);
+    if kind == HOST_LOCAL {
+        let keys = ipam_keys();
+        check_spelling(members, at, &keys, findings);
+        check_near_misses(members, at, &keys, findings);
+    } else {
+        check_spelling(members, at, &["type"], findings);
+    }
     if !kind.is_empty() {
         check_binary_name(kind, &member_path(at, "type"), findings);
     } else if !members.is_empty() {
@@ -98,7 +105,26 @@ fn check_spelling(members: &[(String, Json)], at: &str, fields: &[&str], finding
     }
 }
 
-/// Warns of keys that a runtime writes.
+/// Keys that the plugin does not read, but that look like one that it does.
+fn check_near_misses(
+    members: &[(String, Json)],
+    at: &str,
+    known: &[&str],
+    findings: &mut Findings,
+) {
+    for (key, _) in members {
+        let is_known = known.iter().any(|known| fold_key(known) == fold_key(key));
+        if let Some(nearest) = nearest_word(key, known).filter(|_| !is_known) {
+            findings.warning(
+                &member_path(at, key),
+                "host-local does not read it",
+                format!("write '{nearest}' if that is meant"),
+            );
+        }
+    }
+}
+
+/// Keys that a runtime writes.
 fn check_reserved_keys(root: &Json, members: &[(String, Json)], at: &str, findings: &mut Findings) {
     for (key, value) in members {
         let here = member_path(at, key);

@@ -290,6 +290,25 @@ fn a_chain_in_the_wrong_order_is_odd() {
 }
 
 #[test]
+fn a_key_of_host_local_that_is_nearly_right_is_odd() {
+    let with_key = |key: &str| {
+        with(
+            "\"type\": \"host-local\"",
+            &format!("\"{key}\": 1, \"type\": \"host-local\""),
+        )
+    };
+    only(
+        &with_key("rangestarts"),
+        "warning: plugins[0].ipam.rangestarts: host-local does not read it; write 'rangeStart' if",
+    );
+    only(
+        &with_key("Gateway"),
+        "warning: plugins[0].ipam.Gateway: not every reader takes it for 'gateway'",
+    );
+    assert_eq!(with_key("assign_ipv4"), [""; 0]);
+}
+
+#[test]
 fn errors_come_first_and_size_is_bounded() {
     let report = validate_conflist(br#"{"name": "n", "plugins": [{"type": "a/b"}]}"#);
     let severities: Vec<_> = report.findings.iter().map(|found| found.severity).collect();

@@ -1,21 +1,46 @@
 package main
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
 
+	"github.com/containernetworking/cni/libcni"
 	types "github.com/containernetworking/cni/pkg/types/100"
+	"github.com/containernetworking/cni/pkg/types/create"
 	"github.com/containernetworking/plugins/plugins/ipam/host-local/backend/allocator"
 	"github.com/containernetworking/plugins/plugins/ipam/host-local/backend/disk"
 )
 
 func init() { judgeIpam = judgeHostLocal }
 
-// Does what host-local's ADD does: it reads the configuration, takes one address from each set of ranges, and puts them
-// into a result of the version asked for. The leases are in a directory of our own, whatever `dataDir` says, and the
-// file that `resolvConf` names is not read.
-func judgeHostLocal(scratch string, conf []byte) error {
+// Has host-local judge every plugin of a conflist that names it, with the configuration that libcni gives to a plugin and
+// a reference plugin gives on.
+func judgeHostLocal(scratch string, conflist []byte) error {
+	list, err := libcni.ConfListFromBytes(conflist)
+	if err != nil {
+		return err
+	}
+	for _, plugin := range list.Plugins {
+		if plugin.Network.IPAM.Type != "host-local" {
+			continue
+		}
+		given, err := libcni.InjectConf(plugin, map[string]interface{}{"name": list.Name, "cniVersion": list.CNIVersion})
+		if err != nil {
+			return err
+		}
+		if err := addAddress(scratch, given.Bytes); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Does what host-local's ADD does: it reads the configuration, takes one address from each set of ranges, and prints them
+// as a result of the version asked for, which the plugin that called it reads. The leases are in a directory of our own,
+// whatever `dataDir` says, and the file that `resolvConf` names is not read.
+func addAddress(scratch string, conf []byte) error {
 	ipam, version, err := allocator.LoadIPAMConfig(conf, "")
 	if err != nil {
 		return err
@@ -36,6 +61,14 @@ func judgeHostLocal(scratch string, conf []byte) error {
 		}
 		result.IPs = append(result.IPs, address)
 	}
-	_, err = result.GetAsVersion(version)
+	converted, err := result.GetAsVersion(version)
+	if err != nil {
+		return err
+	}
+	var printed bytes.Buffer
+	if err := converted.PrintTo(&printed); err != nil {
+		return err
+	}
+	_, err = create.Create(version, printed.Bytes())
 	return err
 }

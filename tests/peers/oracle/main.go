@@ -4,7 +4,7 @@
 //	{"single": BASE64}                    the same for a configuration of a single plugin
 //	{"dir": PATH, "answers": {NAME: [VERSION…]}}
 //	                                      a directory: what does containerd load, what CRI-O whose plugins answer so?
-//	{"ipam": BASE64}                      does host-local accept this plugin's configuration?
+//	{"ipam": BASE64}                      a conflist: does host-local accept what it is given for each plugin?
 //
 // and answers each with one line. Which versions of the libraries it asks is the business of the module that builds it.
 package main
@@ -25,7 +25,7 @@ type question struct {
 }
 
 // Set where the module has the plugins' library.
-var judgeIpam func(scratch string, conf []byte) error
+var judgeIpam func(scratch string, conflist []byte) error
 
 func main() {
 	if err := answerAll(); err != nil {

@@ -2,6 +2,8 @@
 
 use fastrand::Rng;
 
+use super::ipam::CALLERS;
+
 /// A JSON document that may hold what no JSON library writes: duplicate keys, numbers beyond all limits, bytes that are
 /// not UTF-8.
 #[derive(Debug, Clone)]
@@ -222,6 +224,173 @@ pub(super) fn right_single(network: &str, plugins: &[&str], rng: &mut Rng) -> Ve
         ("type", quoted(pick(plugins, rng))),
     ]);
     written(&plugin, rng)
+}
+
+/// A conflist with one plugin that has host-local as its IPAM plugin, rightly configured or not.
+pub(super) fn with_host_local(rng: &mut Rng) -> Vec<u8> {
+    let mut ipam = vec![("type".into(), quoted("host-local"))];
+    if !one_in(rng, 4) {
+        let sets = (0..[0, 1, 1, 1, 1, 2, 2, 3][rng.usize(..8)])
+            .map(|_| range_set(rng))
+            .collect();
+        ipam.push(("ranges".into(), Tree::List(sets)));
+    }
+    if one_in(rng, 3) {
+        ipam.extend(members(range(rng)));
+    }
+    if one_in(rng, 3) {
+        let routes = (0..rng.usize(..3)).map(|_| route(rng)).collect();
+        ipam.push(("routes".into(), Tree::List(routes)));
+    }
+    for key in ["dataDir", "resolvConf", "name", "subnets", "x"] {
+        if one_in(rng, 12) {
+            let value = if rng.bool() {
+                quoted("x")
+            } else {
+                any_value(rng)
+            };
+            ipam.push((key.into(), value));
+        }
+    }
+    let mut tree = Tree::Object(ipam);
+    for _ in 0..[0, 0, 0, 1, 2][rng.usize(..5)] {
+        let nodes = count_nodes(&tree);
+        change_range(&mut tree, &mut rng.usize(..nodes), rng);
+    }
+    let plugin = object([("type", quoted(pick(&CALLERS, rng))), ("ipam", tree)]);
+    let list = object([
+        ("name", quoted("net")),
+        ("cniVersion", quoted(VERSIONS[rng.usize(..7)])),
+        ("plugins", Tree::List(vec![plugin])),
+    ]);
+    written(&list, rng)
+}
+
+const SUBNETS: [&str; 27] = [
+    "10.1.0.0/24",
+    "10.1.0.0/25",
+    "10.1.0.128/25",
+    "10.1.1.0/24",
+    "10.1.0.0/16",
+    "10.1.0.0/30",
+    "10.1.0.4/30",
+    "0.0.0.0/0",
+    "255.255.255.252/30",
+    "fd00::/64",
+    "fd00::/126",
+    "fd00:0:0:1::/64",
+    "::/0",
+    "10.1.0.0/31",
+    "10.1.0.0/32",
+    "fd00::/127",
+    "10.1.0.5/24",
+    "fd00::5/64",
+    "10.1.0.0",
+    "10.1.0/24",
+    "",
+    "010.1.0.0/24",
+    "10.1.0.0/024",
+    "::ffff:10.1.0.0/120",
+    "fd00::%1/64",
+    "usePodCidr",
+    "10.1.0.0/+24",
+];
+const ADDRESSES: [&str; 24] = [
+    "10.1.0.0",
+    "10.1.0.1",
+    "10.1.0.2",
+    "10.1.0.3",
+    "10.1.0.10",
+    "10.1.0.127",
+    "10.1.0.128",
+    "10.1.0.254",
+    "10.1.0.255",
+    "10.1.1.1",
+    "255.255.255.253",
+    "255.255.255.255",
+    "fd00::",
+    "fd00::1",
+    "fd00::2",
+    "fd00::3",
+    "fd00::ffff",
+    "fd00:0:0:1::1",
+    "::ffff:10.1.0.7",
+    "",
+    "10.1.0",
+    "010.1.0.1",
+    "fd00::1%eth0",
+    "x",
+];
+
+fn range_set(rng: &mut Rng) -> Tree {
+    let count = [0, 1, 1, 1, 1, 2, 2, 3][rng.usize(..8)];
+    Tree::List((0..count).map(|_| range(rng)).collect())
+}
+
+fn range(rng: &mut Rng) -> Tree {
+    let mut range = Vec::new();
+    if !one_in(rng, 20) {
+        let usual = if one_in(rng, 5) { SUBNETS.len() } else { 13 };
+        range.push(("subnet".into(), quoted(SUBNETS[rng.usize(..usual)])));
+    }
+    for key in ["rangeStart", "rangeEnd", "gateway"] {
+        if one_in(rng, 4) {
+            let usual = if one_in(rng, 8) { ADDRESSES.len() } else { 20 };
+            range.push((key.into(), quoted(ADDRESSES[rng.usize(..usual)])));
+        }
+    }
+    Tree::Object(range)
+}
+
+fn route(rng: &mut Rng) -> Tree {
+    let mut route = Vec::new();
+    if !one_in(rng, 10) {
+        route.push(("dst".into(), quoted(pick(&SUBNETS, rng))));
+    }
+    if one_in(rng, 3) {
+        route.push(("gw".into(), quoted(pick(&ADDRESSES, rng))));
+    }
+    for key in ["mtu", "advmss", "priority", "table", "scope"] {
+        if one_in(rng, 8) {
+            let number = [
+                "0",
+                "1400",
+                "-1",
+                "1e3",
+                "1.5",
+                "1e20",
+                "9223372036854775807",
+                "\"1\"",
+                "null",
+            ];
+            route.push((key.into(), token(pick(&number, rng))));
+        }
+    }
+    Tree::Object(route)
+}
+
+/// Changes the node with this number, with what is usual in ranges more often than with anything.
+fn change_range(tree: &mut Tree, number: &mut usize, rng: &mut Rng) {
+    if one_in(rng, 2) {
+        change_node(tree, number, rng);
+    } else if let Tree::Object(members) = tree
+        && !members.is_empty()
+    {
+        let at = rng.usize(..members.len());
+        members[at].1 = match rng.u32(..6) {
+            0 => quoted(pick(&SUBNETS, rng)),
+            1 => quoted(pick(&ADDRESSES, rng)),
+            2 => range(rng),
+            3 => range_set(rng),
+            4 => Tree::List(vec![range_set(rng)]),
+            _ => token(pick(
+                &[
+                    "null", "{}", "[]", "[[]]", "[{}]", "[null]", "[[null]]", "7",
+                ],
+                rng,
+            )),
+        };
+    }
 }
 
 fn base_list(rng: &mut Rng) -> Tree {
