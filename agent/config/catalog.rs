@@ -42,11 +42,11 @@ pub const PROFILES: [Profile; 8] = [
     ),
     profile!(
         "calico",
-        "calico and calico-ipam v3.20, and portmap; runs beside calico-node"
+        "calico, calico-ipam and portmap; runs beside calico-node"
     ),
     profile!(
         "canal",
-        "calico v3.20 over host-local, and portmap; runs beside canal, flanneld with calico-node"
+        "calico over host-local, and portmap; runs beside canal, flanneld with calico-node"
     ),
     profile!(
         "weave",

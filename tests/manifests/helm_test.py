@@ -434,7 +434,8 @@ class Chart(unittest.TestCase):
                 config = {"profile": profile.stem} | (facts if profile.stem.startswith("reference-") else {})
                 self.assertEqual("FIRST" not in helm.rendered({"config": config})["NOTES.txt"], complete)
                 image = f"oci://registry.example/a@sha256:{64 * '0'}"
-                artifact = {"name": profile.stem, "version": "1", "sources": [image]}
+                name = {"canal": "calico"}.get(profile.stem, profile.stem)
+                artifact = {"name": name, "version": "1", "sources": [image]}
                 facts = {"facts": [{"values": {"node.podCIDR": "10.244.0.0/24", "romana.etcdEndpoints": []}}]}
                 given = helm.rendered({"config": config | {"artifacts": [artifact], "network": facts}})["NOTES.txt"]
                 self.assertNotIn("FIRST", given)

@@ -20,7 +20,7 @@ use crate::support::server::{Reply, Server};
 
 /// A plugin that only answers `VERSION`.
 const STAND_IN: &[u8] = br#"#!/bin/sh
-echo '{"cniVersion": "0.3.1", "supportedVersions": ["0.1.0", "0.2.0", "0.3.0", "0.3.1"]}'
+echo '{"cniVersion": "1.1.0", "supportedVersions": ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]}'
 "#;
 
 /// The completed profile with every artifact on the local mirror, and gates on this machine.
@@ -174,20 +174,20 @@ fn the_conflist_comes_when_the_daemon_is_up() {
     }
 }
 
-/// What the profile calico says about a newer calico is true: one program of its image has both names.
+/// What the profile calico says about calico from v3.33 on is true: one program of its image has both names.
 #[test]
 fn a_newer_calico_comes_out_of_its_image() {
     let profile = PROFILES.iter().find(|profile| profile.name == "calico");
     let text = profile.unwrap().text;
     let node = Node::empty();
-    let image = image(&node, &[("opt/cni/bin/install", STAND_IN)]);
+    let image = image(&node, &[("usr/bin/calico", STAND_IN)]);
     let example: Vec<&str> = text
         .lines()
         .filter_map(|line| line.strip_prefix("#   "))
         .collect();
     let example = example.join("\n");
     let mut artifacts =
-        data(&example.replace("oci://REGISTRY/calico/cni@sha256:DIGEST", &image))["artifacts"]
+        data(&example.replace("oci://REGISTRY/calico/calico@sha256:DIGEST", &image))["artifacts"]
             .take();
     let reference = &data(text)["artifacts"][0];
     artifacts

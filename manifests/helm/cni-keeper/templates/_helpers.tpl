@@ -245,10 +245,11 @@ httpGet:
 {{/* A line for what the profile itself asks for: its plugin is published in an image only, and the operator names its digest. */}}
 {{- define "cni-keeper.profileAsks" -}}
 {{- $profile := default "" .Values.config.profile -}}
-{{- if has $profile (list "cilium" "romana" "weave") -}}
+{{- if has $profile (list "calico" "canal" "cilium" "romana" "weave") -}}
+  {{- $artifact := ternary "calico" $profile (eq $profile "canal") -}}
   {{- $given := false -}}
   {{- range .Values.config.artifacts -}}
-    {{- if and (eq .name $profile) .sources (or .version (eq $profile "weave")) -}}{{- $given = true -}}{{- end -}}
+    {{- if and (eq .name $artifact) .sources (or .version (eq $profile "weave")) -}}{{- $given = true -}}{{- end -}}
   {{- end -}}
   {{- if eq $profile "romana" -}}
     {{- $given = and $given (get (default dict .Values.config.network) "facts") -}}
