@@ -120,7 +120,7 @@ impl Needs<'_> {
         let missing: BTreeSet<&str> = self
             .peers
             .iter()
-            .filter(|(program, _)| find_program(program).is_none())
+            .filter(|(program, _)| find_in(&peers().unwrap_or_default(), program).is_none())
             .map(|(_, name)| *name)
             .collect();
         let names = missing.into_iter().collect::<Vec<_>>().join(" ");
@@ -254,7 +254,11 @@ fn obstacle() -> Option<String> {
 
 /// Where a program of the node lies.
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
-    env::split_paths(&path())
+    find_in(&path(), name)
+}
+
+fn find_in(path: &str, name: &str) -> Option<PathBuf> {
+    env::split_paths(path)
         .map(|dir| dir.join(name))
         .find(|file| file.is_file())
 }

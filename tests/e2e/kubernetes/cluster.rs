@@ -91,8 +91,23 @@ impl Cluster {
             &self.images,
         )
         .await;
-        let name = worker.machine.name();
         self.workers.push(worker);
+        self.range_of(number).await
+    }
+
+    /// Deletes the node of that number and lets it join anew, and returns the range that it then has.
+    pub(crate) async fn rejoin(&mut self, number: u8) -> String {
+        let name = self.machine(number).name();
+        self.kubectl.delete(&["node", &name]);
+        let mut workers = self.workers.iter_mut();
+        let worker = workers.find(|worker| worker.number == number).unwrap();
+        worker.restart_kubernetes(&self.dir, &self.keys).await;
+        self.range_of(number).await
+    }
+
+    /// The range of a node, once it has one.
+    pub(crate) async fn range_of(&self, number: u8) -> String {
+        let name = self.machine(number).name();
         self.kubectl
             .until("the node's range", &["node", &name], |node| {
                 let range = node["spec"]["podCIDR"].as_str();

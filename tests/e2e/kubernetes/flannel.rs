@@ -11,7 +11,7 @@ use super::declared::{Operator, Overlay};
 use super::image::{VERSIONS, archive};
 use super::machine::Machine;
 use super::pod::until_ready;
-use super::pod_traffic::{PINGED, PodTraffic, run_pod_on};
+use super::pod_traffic::{PINGED, PodTraffic, create_server, run_pod_on};
 use super::program::Program;
 use crate::agent::readiness;
 use crate::archive::{current_plugins, plugins_tgz, sha256};
@@ -183,7 +183,12 @@ artifacts:
     pub(crate) async fn reboot(&mut self, talk: &PodTraffic) {
         let name = self.cluster.machine(REBOOTED).name();
         run_pod_on(&self.cluster.kubectl, SETTLED, &name).await;
-        self.switch_off_and_on().await;
+        self.cluster.power_off(REBOOTED).await;
+        self.daemons.remove(&REBOOTED).unwrap().until_ended().await;
+        self.cluster.join(REBOOTED).await;
+        let machine = self.cluster.machine(REBOOTED);
+        until_waits(machine).await;
+        assert!(conflist(machine).exists(), "it outlives a reboot");
         self.start_daemon(REBOOTED);
         let machine = self.cluster.machine(REBOOTED);
         until_ready(machine).await;
@@ -195,19 +200,6 @@ artifacts:
         self.cluster.tell(&format!(
             "node {REBOOTED} was switched off and on: {talked}"
         ));
-    }
-
-    /// Switches the node off and on, and waits until its agent misses the daemon's file.
-    async fn switch_off_and_on(&mut self) -> String {
-        self.cluster.power_off(REBOOTED).await;
-        if let Some(mut daemon) = self.daemons.remove(&REBOOTED) {
-            daemon.until_ended().await;
-        }
-        let range = self.cluster.join(REBOOTED).await;
-        let machine = self.cluster.machine(REBOOTED);
-        until_waits(machine).await;
-        assert!(conflist(machine).exists(), "it outlives a reboot");
-        range
     }
 
     /// Only pods have addresses on the node, and another node's pod gets its page.
@@ -222,32 +214,55 @@ artifacts:
         .await;
     }
 
-    /// The node is taken out of the cluster and joins anew, so that flanneld gets another range for it.
+    /// The node is taken out of the cluster and joins anew, so that flanneld gets another range for it. The bridge keeps
+    /// the address that it has, and no pod gets a network until somebody deletes it.
     pub(crate) async fn change_range(&mut self, talk: &PodTraffic) {
-        let kubectl = &self.cluster.kubectl;
-        let name = self.cluster.machine(REBOOTED).name();
-        let range_of = |node: Value| node["spec"]["podCIDR"].as_str().unwrap().to_owned();
-        let before = range_of(kubectl.get(&["node", &name]).unwrap());
-        kubectl.delete(&["--grace-period=1", "pod", SETTLED]);
-        kubectl.delete(&["node", &name]);
-        let range = self.switch_off_and_on().await;
+        let before = self.cluster.range_of(REBOOTED).await;
+        self.cluster
+            .kubectl
+            .delete(&["--grace-period=1", "pod", SETTLED]);
+        let mut daemon = self.daemons.remove(&REBOOTED).unwrap();
+        daemon.stop().await;
+        let range = self.cluster.rejoin(REBOOTED).await;
         assert_ne!(range, before);
         self.start_daemon(REBOOTED);
         let machine = self.cluster.machine(REBOOTED);
+        let network = range.strip_suffix("0/24").unwrap();
+        until("flanneld to write the new range", async || {
+            let subnet = fs::read_to_string(machine.path(SUBNET)).unwrap();
+            let is_new = subnet.contains(&format!("{network}1/24"));
+            is_new.then_some(()).ok_or(subnet)
+        })
+        .await;
         until_ready(machine).await;
-        let subnet = fs::read_to_string(machine.path(SUBNET)).unwrap();
-        let network = range.strip_suffix(".0/24").unwrap();
-        assert!(subnet.contains(&format!("{network}.1/24")), "{subnet}");
+
         let kubectl = &self.cluster.kubectl;
-        let pod = run_pod_on(kubectl, "in-new-range", &name).await;
+        create_server(kubectl, "with-old-bridge", Some(&machine.name()));
+        let selected = "involvedObject.name=with-old-bridge,reason=FailedCreatePodSandBox";
+        let events = ["events", "--field-selector", selected];
+        let message = kubectl
+            .until("the pod to fail", &events, |events| {
+                let message = events["items"][0]["message"].as_str();
+                message.map(str::to_owned).ok_or(events.to_string())
+            })
+            .await;
+        assert!(
+            message.contains("\"cni0\" already has an IP address"),
+            "{message}"
+        );
+        self.cluster.tell(&format!(
+            "flanneld is back with {range}, not {before}: {message}"
+        ));
+        machine.run("ip", &["link", "delete", "cni0"]);
+        // A new pod, because the kubelet waits before it tries the old one again.
+        kubectl.delete(&["--grace-period=1", "pod", "with-old-bridge"]);
+        let pod = run_pod_on(kubectl, "with-new-bridge", &machine.name()).await;
         let address = pod["status"]["podIP"].as_str().unwrap();
         assert!(address.starts_with(network), "{address}");
         self.assert_reachable(&pod).await;
-        kubectl.delete(&["--grace-period=1", "pod", "in-new-range"]);
+        kubectl.delete(&["--grace-period=1", "pod", "with-new-bridge"]);
         let talked = talk.assert_uninterrupted(kubectl).await;
-        self.cluster.tell(&format!(
-            "flanneld is back with {range}, not {before}: {talked}"
-        ));
+        self.cluster.tell(&format!("cni0 was deleted: {talked}"));
     }
 
     /// Ends all of it.

@@ -99,18 +99,21 @@ impl Program {
     }
 
     async fn end(&mut self, signal: Signal) {
-        let process = self.process.id();
         let what = format!("{} to have a process", self.log_name);
-        let pid = until(&what, async || {
-            if self.is_parent && self.process.try_wait().unwrap().is_none() {
-                return only_child(process).ok_or("none yet".into());
+        let running = until(&what, async || {
+            let process = self.process.id();
+            match (self.process.try_wait().unwrap(), self.is_parent) {
+                (Some(_), _) => Ok(None),
+                (None, false) => Ok(Some(Pid::from_raw(process.try_into().unwrap()))),
+                (None, true) => only_child(process).map(Some).ok_or("none yet".into()),
             }
-            Ok(Pid::from_raw(process.try_into().unwrap()))
         })
         .await;
-        // It may have ended by itself, but is not waited for yet.
-        let _ = kill(pid, signal);
-        self.until_ended().await;
+        if let Some(pid) = running {
+            // It may be ending by itself.
+            let _ = kill(pid, signal);
+            self.until_ended().await;
+        }
     }
 
     /// Waits until it has ended, perhaps because its machine was switched off.

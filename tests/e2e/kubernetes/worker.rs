@@ -99,6 +99,16 @@ impl Worker {
             .collect()
     }
 
+    /// Ends its programs of Kubernetes and starts them again, so that a node that was deleted joins anew. kube-proxy ends
+    /// by itself when its node is deleted.
+    pub(crate) async fn restart_kubernetes(&mut self, dir: &Path, keys: &Keys) {
+        self.kubelet.stop().await;
+        self.proxy.stop().await;
+        let kubeconfig = keys.kubeconfig(&user_of(self.number));
+        self.kubelet = start_kubelet(&self.machine, dir, &kubeconfig);
+        self.proxy = start_proxy(&self.machine, dir, &keys.kubeconfig("system:kube-proxy"));
+    }
+
     /// Pulls the plug.
     pub(crate) async fn power_off(mut self) {
         self.machine.power_off().await;
