@@ -84,7 +84,10 @@ artifacts:
     version: here
     sources: [{plugin_url}]
     sha256: {{{arch}: {plugin}}}
+network:
+  conflist: {conflist}
 ",
+            conflist = conflist_of_old_plugin(),
             release_url = self.operator.serve("plugins.tgz", &release),
             plugin_url = self.operator.serve("flannel", &plugin),
             release = sha256(&release),
@@ -280,6 +283,18 @@ artifacts:
         self.operator.end_mirror();
         self.cluster.stop().await;
     }
+}
+
+/// The profile's own, for the plugin that can be built here: the last one of the reference set, which ends at 0.4.0.
+fn conflist_of_old_plugin() -> Value {
+    json!({
+        "name": "cbr0",
+        "cniVersion": "0.4.0",
+        "plugins": [
+            {"type": "flannel", "delegate": {"hairpinMode": true, "isDefaultGateway": true}},
+            {"type": "portmap", "capabilities": {"portMappings": true}},
+        ],
+    })
 }
 
 /// Waits until the agent says that it waits for the daemon's file, and that nothing else is wrong but what follows from
