@@ -10,6 +10,7 @@ mod ipam;
 mod minimise;
 mod oracle;
 mod properties;
+mod reference_plugins;
 mod stricter;
 
 use std::path::PathBuf;

@@ -27,8 +27,8 @@ pub(super) struct Oracle {
     answers: BufReader<ChildStdout>,
 }
 
-/// The program that `scripts/peers` built from this module, in a directory that is named after the module and a digest.
-fn program(module: &str) -> Option<PathBuf> {
+/// Where `scripts/peers` put what it built from this module: a directory that is named after the module and a digest.
+pub(super) fn built(module: &str) -> Option<PathBuf> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("target"),
         PathBuf::from,
@@ -36,15 +36,18 @@ fn program(module: &str) -> Option<PathBuf> {
     let built = std::fs::read_dir(target.join("peers")).ok()?;
     built
         .map(|entry| entry.unwrap())
-        .filter(|entry| {
+        .find(|entry| {
             let name = entry.file_name();
             let digest = name
                 .to_str()
                 .and_then(|name| name.strip_prefix(module)?.strip_prefix('-'));
             digest.is_some_and(|digest| digest.bytes().all(|byte| byte.is_ascii_hexdigit()))
         })
-        .map(|entry| entry.path().join(module))
-        .find(|program| program.exists())
+        .map(|entry| entry.path())
+}
+
+fn program(module: &str) -> Option<PathBuf> {
+    Some(built(module)?.join(module))
 }
 
 /// Whether the oracles are built. If not, the test is skipped, and its name said.
