@@ -9,6 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use crate::cgroup::MemoryGroup;
 use crate::http::{Answer, get};
 use crate::node::Node;
 use crate::poll::until;
@@ -26,8 +27,22 @@ pub(crate) struct Agent {
 impl Agent {
     /// Starts it over what is declared on `node`.
     pub(crate) fn start(node: &Node) -> Self {
+        Self::spawn(Command::new(env!("CARGO_BIN_EXE_cni-keeper")), node)
+    }
+
+    /// The same in a cgroup with a limit of its own for memory, in bytes.
+    pub(crate) fn start_limited(node: &Node, group: &MemoryGroup) -> Self {
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", "echo $$ >\"$0\" && exec \"$@\""])
+            .arg(group.procs())
+            .arg(env!("CARGO_BIN_EXE_cni-keeper"));
+        Self::spawn(command, node)
+    }
+
+    fn spawn(mut command: Command, node: &Node) -> Self {
         let log = node.dir().join("agent.log");
-        let process = Command::new(env!("CARGO_BIN_EXE_cni-keeper"))
+        let process = command
             .arg("--config")
             .arg(node.config())
             .arg("run")
@@ -100,7 +115,7 @@ impl Agent {
         assert!(status.success(), "{status}\n{}", self.log());
     }
 
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
     }
 }

@@ -39,6 +39,33 @@ impl Drop for CgroupParent {
     }
 }
 
+/// A cgroup with a limit for memory.
+pub(crate) struct MemoryGroup(PathBuf);
+
+impl MemoryGroup {
+    /// Makes it below `parent`, with this limit in bytes.
+    pub(crate) fn below(parent: &str, limit: u64) -> Self {
+        let path = format!("{parent}/memory-limit");
+        make(&path);
+        let groups = hierarchies().into_iter().map(|root| join(&root, &path));
+        // In version 1 and in version 2.
+        let files = ["memory.limit_in_bytes", "memory.max"];
+        let mut groups = groups.filter(|group| files.iter().any(|file| group.join(file).exists()));
+        let group = groups.next().expect("a hierarchy that limits memory");
+        for file in files.map(|file| group.join(file)) {
+            if file.exists() {
+                fs::write(file, limit.to_string()).unwrap();
+            }
+        }
+        Self(group)
+    }
+
+    /// The file that moves a process into it.
+    pub(crate) fn procs(&self) -> PathBuf {
+        self.0.join("cgroup.procs")
+    }
+}
+
 /// Makes a cgroup in every hierarchy, below one that is there. A kubelet wants its root to be there.
 pub(crate) fn make(path: &str) {
     for hierarchy in hierarchies() {

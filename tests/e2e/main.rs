@@ -20,6 +20,7 @@ mod install;
 mod kubernetes;
 mod loaded;
 mod matrix;
+mod memory;
 mod namespace;
 mod node;
 mod observer;

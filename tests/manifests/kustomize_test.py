@@ -597,7 +597,7 @@ class Noticed(unittest.TestCase):
     MISSPELT = [
         change("agent/livenesProbe", {}),
         change("agent/securityContext/readOnlyRootFileSystem", True),
-        change("agent/resources/limits", ["64Mi"]),
+        change("agent/resources/limits", ["384Mi"]),
         change("pod/hostNetwork", "yes"),
         change("pod/terminationGracePeriodSeconds", "30s"),
         spec("spec/updateStrategy/rollingUpdate/maxUnavailable", True),
