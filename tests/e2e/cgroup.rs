@@ -51,7 +51,7 @@ impl MemoryGroup {
         // In version 1 and in version 2.
         let files = ["memory.limit_in_bytes", "memory.max"];
         let mut groups = groups.filter(|group| files.iter().any(|file| group.join(file).exists()));
-        let group = groups.next().expect("a hierarchy that limits memory");
+        let group = groups.next().unwrap();
         for file in files.map(|file| group.join(file)) {
             if file.exists() {
                 fs::write(file, limit.to_string()).unwrap();
