@@ -7,7 +7,7 @@ use std::ffi::OsString;
 
 use super::directory::{DropIns, EntryKind, has_extension};
 use super::json_tree::{Json, element_path};
-use super::parse::{SyntaxError, parse_json};
+use super::parse::{GO_DEPTH, SyntaxError, parse_json};
 use super::plugin_conf::{DecodedPlugin, Order, WrongType, decode_plugin};
 use super::spec_version::{self, VersionEntry};
 
@@ -126,6 +126,13 @@ pub fn load_as_libcni(
     }
     match form {
         ConfForm::List => load_list(&document.root, libcni, drop_ins),
+        // libcni puts it into the list of a conflist, which has two more levels, and reads that.
+        ConfForm::Single if document.flaws.depth + 2 > GO_DEPTH => Err(SyntaxError {
+            line: 1,
+            column: 1,
+            problem: format!("it nests deeper than {} levels", GO_DEPTH - 2),
+        }
+        .into()),
         ConfForm::Single => load_single(&document.root, libcni),
     }
 }

@@ -6,7 +6,7 @@
 use super::json_tree::{DEPTH, Json, element_path, member_path};
 
 /// Go's scanner refuses a document that nests deeper (`maxNestingDepth`).
-const GO_DEPTH: usize = 10_000;
+pub(super) const GO_DEPTH: usize = 10_000;
 
 /// How many components of the path to something nested too deep are shown.
 const PATH_HEAD: usize = 4;
@@ -41,6 +41,8 @@ pub(super) struct JsonFlaws {
     pub(super) overflow: Option<String>,
     /// Where nesting deeper than [`DEPTH`] begins.
     pub(super) too_deep: Option<String>,
+    /// How many levels the document has.
+    pub(super) depth: usize,
 }
 
 /// Reads one JSON document.
@@ -181,6 +183,7 @@ impl Scanner<'_> {
         }
         self.at += 1;
         self.stack.push(container);
+        self.flaws.depth = self.flaws.depth.max(self.stack.len());
         Ok(())
     }
 

@@ -123,6 +123,15 @@ fn a_single_plugin_is_made_a_list() {
         Err(LoadError::NoType(String::new()))
     );
     assert!(single("null").is_err());
+    let nested = |depth: usize| {
+        format!(
+            r#"{{"type": "a", "x": {}{}}}"#,
+            "[".repeat(depth),
+            "]".repeat(depth)
+        )
+    };
+    assert!(single(&nested(9_997)).is_ok());
+    assert!(single(&nested(9_998)).is_err());
     assert_eq!(
         single(r#"{"type": "a", "mtu": 1e400}"#),
         Err(LoadError::Overflow("mtu".to_owned()))

@@ -303,7 +303,7 @@ fn a_key_of_host_local_that_is_nearly_right_is_odd() {
     );
     only(
         &with_key("Gateway"),
-        "warning: plugins[0].ipam.Gateway: not every reader takes it for 'gateway'",
+        "warning: plugins[0].ipam.Gateway: not every reader accepts this spelling of 'gateway'",
     );
     assert_eq!(with_key("assign_ipv4"), [""; 0]);
 }

@@ -7,7 +7,7 @@ pub(super) const STRICTER: &[(&str, &str)] = &[
         "Go takes the last one without a word; whoever reads the file may take the first",
     ),
     (
-        "case does not tell them apart",
+        "and libcni ignores case",
         "the spelling decides which one libcni takes, and each plugin decides for itself",
     ),
     (
@@ -35,7 +35,7 @@ pub(super) const STRICTER: &[(&str, &str)] = &[
         "175 to 185 bytes work with eth0, but not with the longest interface names",
     ),
     (
-        "take it for the result",
+        "read it as the result of an earlier plugin",
         "the recorded plugins ignore prevResult; real ones believe it",
     ),
 ];
