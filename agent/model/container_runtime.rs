@@ -1,5 +1,7 @@
 //! The container runtimes that read the configuration directory.
 
+use std::path::Path;
+
 use super::label_enum;
 
 label_enum! {
@@ -11,5 +13,18 @@ label_enum! {
         ContainerdUpTo17 = "containerd up to 1.7",
         /// CRI-O.
         Crio = "CRI-O",
+    }
+}
+
+impl ContainerRuntime {
+    /// The runtimes that may listen at this socket, by its file name: `containerd.sock` in the packages of containerd and
+    /// in k3s, RKE2 and MicroK8s, `crio.sock` in those of CRI-O. All of them, if the name says nothing.
+    #[must_use]
+    pub fn list_by_socket(socket: &Path) -> &'static [Self] {
+        match socket.file_name().and_then(|name| name.to_str()) {
+            Some("containerd.sock") => &[Self::Containerd, Self::ContainerdUpTo17],
+            Some("crio.sock") => &[Self::Crio],
+            _ => &Self::ALL,
+        }
     }
 }

@@ -48,10 +48,30 @@ impl RuntimeChoices {
         choices.find_map(|(other, choice)| (*other == runtime).then_some(choice))
     }
 
-    /// Whether the newest containerd treats our file in the same way, so that it is reported only once.
-    fn newest_containerd_has(&self, ours: &FileName, precedence: &Precedence) -> bool {
-        self.choice_of(ContainerRuntime::Containerd)
-            .is_some_and(|choice| precedence_of(ours, choice) == *precedence)
+    /// What becomes of our file, with the runtimes of which that is true. If both generations of containerd agree, only
+    /// the newest is named.
+    fn group_by_precedence(
+        &self,
+        ours: &FileName,
+        runtimes: &[ContainerRuntime],
+    ) -> Vec<(Precedence, Vec<ContainerRuntime>)> {
+        let mut groups: Vec<(Precedence, Vec<ContainerRuntime>)> = Vec::new();
+        for runtime in runtimes {
+            let Some(choice) = self.choice_of(*runtime) else {
+                continue;
+            };
+            let precedence = precedence_of(ours, choice);
+            match groups.iter_mut().find(|(other, _)| *other == precedence) {
+                Some((_, same)) => same.push(*runtime),
+                None => groups.push((precedence, vec![*runtime])),
+            }
+        }
+        for (_, runtimes) in &mut groups {
+            if runtimes.contains(&ContainerRuntime::Containerd) {
+                runtimes.retain(|runtime| *runtime != ContainerRuntime::ContainerdUpTo17);
+            }
+        }
+        groups
     }
 
     /// What every runtime takes, and why it skips other files.
@@ -87,22 +107,22 @@ impl RuntimeChoices {
     }
 
     /// The check `precedence`: whether every runtime takes our conflist. A missing conflist or plugin is not reported
-    /// here, because other checks report it.
+    /// here, because other checks report it. `runtimes` are those that the node may have.
     pub(super) fn check_precedence(
         &self,
+        runtimes: &[ContainerRuntime],
         declared: &NetworkSettings,
         policy: ForeignConflists,
         network: &ObservedNetwork,
     ) -> Check {
         let ours = &declared.file_name;
         let mut check = Check::new(CheckName::Precedence);
-        for (runtime, choice) in &self.0 {
-            let precedence = precedence_of(ours, choice);
-            if *runtime == ContainerRuntime::ContainerdUpTo17
-                && self.newest_containerd_has(ours, &precedence)
-            {
-                continue;
-            }
+        for (precedence, runtimes) in self.group_by_precedence(ours, runtimes) {
+            let [take, load, does] = match runtimes.len() {
+                1 => ["takes", "loads", "does"],
+                _ => ["take", "load", "do"],
+            };
+            let names = join_names(&runtimes);
             let line = match precedence {
                 Precedence::Picked | Precedence::Absent => continue,
                 // The checks of plugins report this.
@@ -112,16 +132,18 @@ impl RuntimeChoices {
                     continue;
                 }
                 Precedence::Shadowed { by, network } => format!(
-                    "{} sorts before {ours}, so {runtime} takes its network '{network}'; {}",
+                    "{} sorts before {ours}, so {names} {take} its network '{network}'; {}",
                     by.display(),
                     describe_fix(policy)
                 ),
                 Precedence::Blocked { by, error } => format!(
-                    "{} sorts before {ours} and does not load ({error}), so {runtime} loads nothing; {}",
+                    "{} sorts before {ours} and does not load ({error}), so {names} {load} nothing; {}",
                     by.display(),
                     describe_fix(policy)
                 ),
-                Precedence::Refused(reason) => format!("{runtime} does not take {ours}: {reason}"),
+                Precedence::Refused(reason) => {
+                    format!("{names} {does} not take {ours}: {reason}")
+                }
             };
             check.failures.push(line);
         }
@@ -132,6 +154,12 @@ impl RuntimeChoices {
         }
         check
     }
+}
+
+/// The names in a sentence: "containerd and CRI-O".
+fn join_names(runtimes: &[ContainerRuntime]) -> String {
+    let names: Vec<&str> = runtimes.iter().map(|runtime| runtime.as_str()).collect();
+    names.join(" and ")
 }
 
 /// What an operator can do about a foreign conflist that sorts first.

@@ -7,8 +7,8 @@ use super::probes::{PluginVersion, ProbeAnswers};
 use super::runtime_choices::RuntimeChoices;
 use crate::cni::{Finding, RequiredPlugin, check_plugin_versions};
 use crate::model::{
-    Candidate, Check, CheckName, Difference, Directory, EffectiveNetwork, FileName, FileReport,
-    ManagedDir, PluginName, Snapshot,
+    Candidate, Check, CheckName, ContainerRuntime, Difference, Directory, EffectiveNetwork,
+    FileName, FileReport, ManagedDir, PluginName, Snapshot,
 };
 use crate::plan::ComparedFile;
 use crate::trust::describe_weakness;
@@ -30,7 +30,11 @@ pub(super) fn build_snapshot(
     if let Some(((network, declared), choices)) = network.zip(choices) {
         let policy = settings.drift.foreign_conflists;
         checks.push(check_conflist(conflist, network));
-        checks.push(choices.check_precedence(declared, policy, network));
+        let socket = settings.runtime.as_ref().map(|runtime| &runtime.socket);
+        let runtimes = socket.map_or(&ContainerRuntime::ALL[..], |socket| {
+            ContainerRuntime::list_by_socket(socket)
+        });
+        checks.push(choices.check_precedence(runtimes, declared, policy, network));
         checks.push(check_plugins(observed, network, answers));
         checks.push(Check {
             failures: answers.closed_gates.clone(),

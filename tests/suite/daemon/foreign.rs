@@ -62,7 +62,7 @@ fn fault_30_a_conflist_that_sorts_before_ours() {
         FOREIGN,
         OTHER_NETWORK,
         "shadowed",
-        "05-other.conflist sorts before 10-pods.conflist, so containerd takes its network 'other'",
+        "05-other.conflist sorts before 10-pods.conflist, so containerd and CRI-O take its network 'other'",
     );
     assert_eq!(reported.before, "network 'other'");
     assert_eq!(reported.what, "sorts before ours, with the network 'other'");

@@ -16,16 +16,30 @@ fn fault_30_a_foreign_conflist_that_sorts_before_ours() {
     let node = Node::declared();
     node.write(FOREIGN, OTHER_NETWORK.as_bytes(), 0o640);
     let before = node.tree();
-    let reported = "05-other.conflist sorts before 10-pods.conflist, so containerd takes its network 'other'; \
-                remove it, or set drift.foreignConflists: disable to have it renamed";
-    for _ in 0..2 {
-        let install = node.run("install");
-        let line = format!("precedence: {reported}");
-        assert!(
-            install.exits(2).errors().contains(&line.as_str()),
-            "{line}\n{install}"
+    // Where the runtime is known, only it is named.
+    let cases = [
+        ("", "containerd and CRI-O take"),
+        ("containerd.sock", "containerd takes"),
+        ("crio.sock", "CRI-O takes"),
+    ];
+    let config = fs::read_to_string(node.config()).unwrap();
+    for (socket, take) in cases {
+        let runtime = format!("runtime: {{endpoint: \"unix:///run/{socket}\"}}\n");
+        let runtime = if socket.is_empty() { "" } else { &runtime };
+        node.redeclare(&format!("{config}{runtime}"));
+        let line = format!(
+            "precedence: 05-other.conflist sorts before 10-pods.conflist, so {take} its network 'other'; \
+             remove it, or set drift.foreignConflists: disable to have it renamed"
         );
+        let install = node.run("install");
+        let errors = install.exits(2).errors();
+        let of_precedence: Vec<_> = errors
+            .iter()
+            .filter(|line| line.starts_with("precedence:"))
+            .collect();
+        assert_eq!(of_precedence, [&line.as_str()], "{install}");
     }
+    node.redeclare(&config);
     assert_eq!(before.get(FOREIGN), node.tree().get(FOREIGN));
     let verify = node.run("verify -o json").exits(1).json();
     assert_eq!(
@@ -145,7 +159,7 @@ fn a_foreign_conflist_that_is_a_link_and_one_with_a_wild_name() {
     node.write(wild, OTHER_NETWORK.as_bytes(), 0o644);
     node.run("install")
         .exits(2)
-        .says("error: precedence: 00-\\n\\u{1b}[31m.conflist sorts before 10-pods.conflist, so containerd takes")
+        .says("error: precedence: 00-\\n\\u{1b}[31m.conflist sorts before 10-pods.conflist, so containerd and CRI-O take")
         .does_not_say("\u{1b}");
 }
 
