@@ -1,6 +1,6 @@
 //! The content of a configuration directory, as the caller has read it.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 /// One name in a directory.
@@ -48,7 +48,15 @@ pub enum DropIns {
 /// Whether the runtimes read this entry: it is not a directory and has one of their extensions. They also read hidden
 /// files, but no file whose extension has capitals.
 pub(super) fn is_candidate(entry: &DirEntry) -> bool {
-    entry.kind != EntryKind::Directory && has_extension(entry, &[".conf", ".conflist", ".json"])
+    entry.kind != EntryKind::Directory && has_conflist_extension(&entry.name)
+}
+
+/// Whether the name ends as the runtimes want it. As in Go, a name that is nothing but an extension (`.conf`) has it too.
+#[must_use]
+pub fn has_conflist_extension(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    let mut extensions = [".conf", ".conflist", ".json"].iter();
+    extensions.any(|extension| name.ends_with(extension.as_bytes()))
 }
 
 /// Whether the name ends in one of these, dots included.

@@ -21,7 +21,7 @@ mod spec_version;
 mod template;
 mod validate;
 
-pub use directory::{ConfDir, DirEntry, DropIns, EntryKind};
+pub use directory::{ConfDir, DirEntry, DropIns, EntryKind, has_conflist_extension};
 pub use env_file::{EnvFileError, parse_env_file};
 pub use loader::{ConfForm, Libcni, LibcniNetwork, LoadError, load_as_libcni};
 pub use node_checks::{

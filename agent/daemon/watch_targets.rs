@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::cni::has_conflist_extension;
 use crate::config::{FactSource, Gate, Settings};
 use crate::host::{Dir, FileKind, Host, HostError};
 use crate::model::{FileName, FileType};
@@ -152,10 +153,7 @@ impl WatchTargets {
         if self.paths.contains(path) || self.dirs.contains(path) || self.is_config(path) {
             return true;
         }
-        let is_conflist = || {
-            let extension = path.extension().and_then(|extension| extension.to_str());
-            matches!(extension, Some("conf" | "conflist" | "json"))
-        };
+        let is_conflist = || path.file_name().is_some_and(has_conflist_extension);
         let dir = path.parent();
         dir.is_some_and(|dir| self.conflist_dirs.contains(dir)) && is_conflist()
     }

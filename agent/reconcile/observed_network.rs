@@ -9,8 +9,8 @@ use super::error::ReconcileError;
 use crate::cni::{
     ConfDir, ConflistSummary, DirEntry, DropIns, EntryKind, Finding, Libcni, LibcniNetwork,
     LoadError, RenderError, RenderProblem, RequiredPlugin, Severity, check_ranges,
-    list_earlier_candidates, list_merged_drop_ins, list_required_plugins, load_candidates,
-    render_conflist, sorts_before, validate_conflist,
+    has_conflist_extension, list_earlier_candidates, list_merged_drop_ins, list_required_plugins,
+    load_candidates, render_conflist, sorts_before, validate_conflist,
 };
 use crate::config::{FactSource, NetworkSettings};
 use crate::host::{Dir, FileKind, Host};
@@ -189,10 +189,7 @@ fn read_entries(dir: &Dir) -> Result<Vec<DirEntry>, ReconcileError> {
 }
 
 fn read_entry(dir: &Dir, name: &OsStr) -> EntryKind {
-    let extension = std::path::Path::new(name)
-        .extension()
-        .and_then(OsStr::to_str);
-    if !matches!(extension, Some("conf" | "conflist" | "json")) {
+    if !has_conflist_extension(name) {
         // No runtime reads this file, so it is not read here either. It may have any size.
         return EntryKind::File(Vec::new());
     }

@@ -50,6 +50,23 @@ fn fault_30_a_foreign_conflist_that_sorts_before_ours() {
     node.run("verify").exits(0);
 }
 
+/// A file whose name is nothing but an extension is read by the runtimes, and sorts before ours.
+#[test]
+fn a_name_that_is_only_an_extension_counts() {
+    for name in [".conf", ".conflist", ".json"] {
+        let node = Node::installed();
+        let other = match name {
+            ".conflist" => OTHER_NETWORK,
+            _ => r#"{"cniVersion": "1.0.0", "name": "other", "type": "bridge"}"#,
+        };
+        node.write(&format!("etc/cni/net.d/{name}"), other.as_bytes(), 0o644);
+        let reported = format!(
+            "{name} sorts before 10-pods.conflist, so containerd and CRI-O take its network 'other'"
+        );
+        node.run("verify").exits(1).says(&reported);
+    }
+}
+
 /// Fault 34: one file that does not load stops containerd altogether.
 #[test]
 fn fault_34_a_malformed_file_that_sorts_before_ours() {
