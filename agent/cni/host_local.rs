@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use serde_json::{Map, Value};
 
 use super::json_tree::{Json, element_path, fold_key, member_path};
+use super::render::has_placeholder;
 use super::validate::Finding;
 use crate::model::{Cidr, CidrError};
 
@@ -173,7 +174,7 @@ impl HostLocalCheck {
 
     fn check_value(&mut self, value: &Value, at: &str, want: WantedValue) {
         match (want, value) {
-            (_, Value::String(text)) if text.contains("${") => self.is_open = true,
+            (_, Value::String(text)) if has_placeholder(text) => self.is_open = true,
             (WantedValue::Subnet, Value::String(text))
                 if text.starts_with(POD_CIDR) && !self.caller.adds_nothing =>
             {

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::host_local::{HOST_LOCAL, HostLocalCaller, POD_CIDR, check_host_local};
 use super::json_tree::{element_path, fold_key, for_each_value, member_path};
+use super::render::has_placeholder;
 use super::spec_version::{precedes, select_version};
 use super::validate::Finding;
 use crate::model::Cidr;
@@ -178,7 +179,7 @@ fn collect_range<'a>(
     found: &mut Vec<DeclaredRange<'a>>,
 ) {
     if let Value::String(text) = value
-        && !text.contains("${")
+        && !has_placeholder(text)
         && !text.starts_with(POD_CIDR)
     {
         found.push(DeclaredRange {

@@ -8,6 +8,14 @@ use serde_json::{Map, Value};
 use super::json_tree::{element_path, member_path};
 use crate::model::spelling_distance;
 
+/// How a placeholder begins; it ends with a closing brace.
+const PLACEHOLDER: &str = "${";
+
+/// Whether a text holds a placeholder, so that its value is not known yet.
+pub(super) fn has_placeholder(text: &str) -> bool {
+    text.contains(PLACEHOLDER)
+}
+
 /// The values that a template's placeholders take, by name.
 pub type Facts = BTreeMap<String, Value>;
 

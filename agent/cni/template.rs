@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::json_tree::for_each_value;
-use super::render::{Facts, RenderProblem, render_conflist};
+use super::render::{Facts, RenderProblem, has_placeholder, render_conflist};
 use super::validate::{Finding, validate_conflist};
 
 /// Every mistake in a template that can be found before its facts are known. `may_come` says whether a source may
@@ -37,7 +37,7 @@ pub fn validate_template(template: &Value, may_come: impl Fn(&str) -> bool) -> V
     }
     let mut open = BTreeSet::new();
     for_each_value(template, "", "", &mut |at, _, value| {
-        if value.as_str().is_some_and(|text| text.contains("${")) {
+        if value.as_str().is_some_and(has_placeholder) {
             open.insert(at.to_owned());
         }
     });
