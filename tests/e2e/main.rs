@@ -27,6 +27,7 @@ mod observer;
 mod pod;
 mod poll;
 mod profiles;
+mod real_plugins;
 mod runtime;
 mod traffic;
 mod upgrade;

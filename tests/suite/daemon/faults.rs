@@ -86,26 +86,32 @@ fn fault_9_no_room_for_copies() {
                     .len()
             })
             .sum();
-        // Room for the set in place and for the set that is fetched, but not for two copies beside it.
+        // Room for the set in place and for the set that is fetched.
         let room = 2 * plugins + RELEASE.bytes.len() as u64 + (1 << 20);
         mount_tmpfs(&node.path("opt/cni"), &format!("size={}k", room / 1024));
         node.declare_release();
-        let agent = Agent::ready(&node);
+        Agent::ready(&node).stop();
         let right = IntactNode::of(&node);
-        // One that is on its way would be a copy all the same.
-        agent.until_without_asking("no more copies are tried", || {
-            let log = agent.log();
-            let given_up = |name: &str| log.contains(&format!("no copy of {name}: "));
-            given_up(PLUGINS.last().unwrap()) && temps(&node).is_empty()
-        });
-        let filler = node.path("opt/cni/filler");
-        agent.while_stopped(|| {
+        let remove_copies = || {
             let copies = ["store", "spare"].map(|dir| node.path(STATE).join(dir));
             for copy in copies.iter().flat_map(|dir| fs::read_dir(dir).unwrap()) {
                 fs::remove_file(copy.unwrap().path()).unwrap();
             }
+        };
+        remove_copies();
+        let fillers = ["filler", "more"].map(|name| node.path("opt/cni").join(name));
+        fill(&fillers[0]);
+        let agent = Agent::ready(&node);
+        // One that is on its way would be a copy all the same.
+        agent.until_without_asking("no more copies are tried", || {
+            let log = agent.log();
+            let given_up = |name: &&str| log.contains(&format!("no copy of {name}: "));
+            PLUGINS.iter().all(given_up) && temps(&node).is_empty()
+        });
+        agent.while_stopped(|| {
+            remove_copies();
             fs::remove_file(node.path(BRIDGE)).unwrap();
-            fill(&filler);
+            fill(&fillers[1]);
         });
         agent.becomes_unready("binaries: ");
         agent.until("reported", |agent| {
@@ -115,7 +121,9 @@ fn fault_9_no_room_for_copies() {
                 .contains("No space left on device")
         });
         assert!(!agent.is_ready() && agent.get("/livez").status == 200);
-        fs::remove_file(filler).unwrap();
+        fillers
+            .iter()
+            .for_each(|filler| fs::remove_file(filler).unwrap());
         agent.repairs_by_itself(&right, &node);
         agent.stop();
     });
