@@ -1,4 +1,5 @@
-//! Fills in `${fact}` in the strings of a conflist template.
+//! Fills in `${fact}` in the strings of a conflist template. Its callers collect the facts: see
+//! [`crate::reconcile`] (`conflist_facts`), and `model/node_facts.rs` for `${node.podCIDR}` and its like.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,4 +1,5 @@
-//! Checks a conflist template without its facts and without a node.
+//! Checks a conflist template without its facts and without a node. `render` fills facts in; `model/node_facts.rs` says
+//! where `${node.podCIDR}` and its like come from.
 
 use std::collections::BTreeSet;
 

@@ -4,7 +4,7 @@
 //! pinned digest matched. A [`DownloadSpool`] takes the bytes as they come, and a [`FileSource`] opens `file://` sources.
 //!
 //! The way of a blob: [`download()`] asks its sources in rounds, each attempt writes a `PartialBlob`, `verify_digest`
-//! compares it with the pin, and [`read_members`] unpacks the [`FetchedArtifact`] that it makes.
+//! compares it with the pin, and [`read_members`] unpacks the [`FetchedArtifact`] that `download` returns.
 //!
 //! The rooms, of which each imports only from those before it:
 //!

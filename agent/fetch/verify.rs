@@ -1,4 +1,6 @@
-//! The digest comparison: the only way to a [`Verified`].
+//! The digest comparison of a download: the only way to a [`Verified`].
+//!
+//! A member that has a pin of its own is compared with it while it is unpacked: see `unpack/scan.rs`.
 
 use std::io::{self, SeekFrom};
 

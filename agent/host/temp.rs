@@ -1,4 +1,7 @@
 //! New files. They are written under a private name, made durable, and then renamed into place.
+//!
+//! A plugin that is in the store already is renamed into place from there: see `Store::place_blob` and
+//! [`Dir::rename_into`].
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};

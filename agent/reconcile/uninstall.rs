@@ -44,9 +44,13 @@ pub enum RemovalOutcome {
 /// 1. the conflist;
 /// 2. the suffixes of foreign conflists that were set aside, so that they have their names again;
 /// 3. the binaries;
-/// 4. the copies in the store.
+/// 4. the copies in the store;
+/// 5. what was learned: the facts of the node, digests that were looked up, and what artifacts were found to hold.
 ///
-/// Directories stay, and so does every file that is not what we placed.
+/// What stays:
+/// - directories;
+/// - every file that is not what we placed;
+/// - the plugins that a conflist needs which somebody edited.
 ///
 /// # Errors
 /// When another agent is running or a file operation fails. What was done until then is recorded in the ledger.

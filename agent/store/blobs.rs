@@ -201,8 +201,11 @@ impl Store {
         }
     }
 
-    /// Places a blob in the bin directory, with the plugin mode and the enforced owner. It is renamed if the kernel
-    /// allows that, and the store no longer has it then; otherwise it is copied and hashed on the way. The caller syncs `bin`, once for a whole set.
+    /// Places a blob in the bin directory, with the plugin mode and the enforced owner:
+    /// - It is renamed if the kernel allows that. The store no longer has it then.
+    /// - Otherwise it is copied, and the copy is hashed.
+    ///
+    /// The caller syncs `bin`, once for a whole set.
     ///
     /// # Errors
     /// - [`StoreError::Missing`] when the store does not have the blob, or the blob was corrupt and is removed now;
