@@ -4,13 +4,13 @@ use std::io;
 
 use super::oci::{BlobDescriptor, BlobFetcher, BlobKind, GatherError, gather_image};
 use super::sources::{
-    BlobRequest, BlobSource, CopyKey, FetchError, FetchReceipt, PartialBlob, SourceClient,
-    SourceOptions, ask_sources,
+    BlobRequest, BlobSource, FetchError, FetchReceipt, PartialBlob, SourceClient, SourceOptions,
+    ask_sources,
 };
 use super::spool::DownloadSpool;
 use super::unpack::{FetchedArtifact, Layer, UnpackLimits};
 use super::verify::Verified;
-use crate::model::{Artifact, Format, Pin};
+use crate::model::{Artifact, Format};
 
 /// Gets an artifact from the first source that gives its pinned bytes: seeds, then its sources.
 ///
@@ -23,88 +23,64 @@ pub async fn download<S: DownloadSpool>(
     options: &SourceOptions<'_>,
     new_spool: &dyn Fn() -> io::Result<S>,
 ) -> Result<(FetchedArtifact<S>, FetchReceipt), FetchError> {
-    let mut fetcher = VerifiedFetcher {
-        artifact,
-        client: SourceClient::new(options),
-        new_spool,
-        receipt: FetchReceipt::default(),
-    };
+    let client = SourceClient::new(options);
+    let mut receipt = FetchReceipt::default();
     let fetched = match artifact.format {
         Format::Image => {
+            let mut fetcher = ImageBlobFetcher {
+                artifact,
+                client,
+                new_spool,
+                receipt: &mut receipt,
+            };
             let limits = UnpackLimits::default();
             let gathered = gather_image(artifact, &limits, &mut fetcher).await;
             gathered.map_err(|error| into_fetch_error(error, &artifact.name))?
         }
         Format::Raw | Format::Tar | Format::TarGz => {
-            let sources = artifact.sources.iter();
-            let sources = sources.map(|source| BlobSource::from_url(source)).collect();
-            let max_size = options.settings.max_size;
-            let verified = fetcher.fetch_verified(artifact.pin, max_size, sources);
+            let sources = artifact.sources.iter().map(|url| BlobSource::from_url(url));
+            let request = BlobRequest {
+                name: &artifact.name,
+                max_size: options.settings.max_size,
+                pin: Some(artifact.pin),
+                sources: sources.collect(),
+                receipt: &mut receipt,
+            };
+            let complete = |blob: PartialBlob<S>| blob.verify(options.keep);
+            let verified = ask_sources(request, &client, new_spool, complete).await?;
             FetchedArtifact {
-                layers: vec![Layer::from_artifact(artifact, verified.await?)],
+                layers: vec![Layer::from_artifact(artifact, verified)],
                 files: Vec::new(),
             }
         }
     };
-    Ok((fetched, fetcher.receipt))
+    Ok((fetched, receipt))
 }
 
-/// Gets the blobs of one artifact, each by its digest from wherever it is.
-struct VerifiedFetcher<'a, S> {
+/// Gets the blobs of an image, each by its digest from wherever it is.
+struct ImageBlobFetcher<'a, S> {
     artifact: &'a Artifact,
     client: SourceClient<'a>,
     new_spool: &'a dyn Fn() -> io::Result<S>,
-    receipt: FetchReceipt,
+    receipt: &'a mut FetchReceipt,
 }
 
-impl<S: DownloadSpool> VerifiedFetcher<'_, S> {
-    /// Gets a blob from a seed, or from the first of `sources` that gives the pinned bytes.
-    async fn fetch_verified(
-        &mut self,
-        pin: Pin,
-        max_size: u64,
-        sources: Vec<BlobSource>,
-    ) -> Result<Verified<S>, FetchError> {
-        let name = &self.artifact.name;
-        let spool = (self.new_spool)().map_err(|source| FetchError::Spool {
-            artifact: name.clone(),
-            source,
-        })?;
-        let options = self.client.options;
-        let seeds = options.seeds.iter();
-        let seeds = seeds.map(|seed| BlobSource::in_seed(seed, &pin));
-        let request = BlobRequest {
-            name,
-            max_size,
-            sources: seeds.chain(sources).collect(),
-            receipt: &mut self.receipt,
-        };
-        let blob = PartialBlob::new(spool, pin);
-        let mut verified = ask_sources(request, &self.client, blob, PartialBlob::verify).await?;
-        self.receipt.bytes += verified.bytes();
-        if let Some(keeper) = options.keep {
-            let copied = verified
-                .rewound()
-                .and_then(|spool| keeper.keep_copy(CopyKey::Blob(&pin), spool));
-            copied.map_err(|source| FetchError::Copy {
-                artifact: name.clone(),
-                source,
-            })?;
-        }
-        Ok(verified)
-    }
-}
-
-impl<S: DownloadSpool> BlobFetcher<S> for VerifiedFetcher<'_, S> {
+impl<S: DownloadSpool> BlobFetcher<S> for ImageBlobFetcher<'_, S> {
     type Error = FetchError;
 
     async fn fetch_blob(&mut self, blob: &BlobDescriptor) -> Result<Verified<S>, FetchError> {
-        let settings = self.client.options.settings;
+        let options = self.client.options;
         let sources = self.artifact.sources.iter();
-        let sources = sources.map(|source| BlobSource::in_registry(source, settings, blob));
-        let max_size = blob.max_size(settings.max_size);
-        let fetched = self.fetch_verified(blob.pin, max_size, sources.collect());
-        let fetched = fetched.await;
+        let sources = sources.map(|source| BlobSource::in_registry(source, options.settings, blob));
+        let request = BlobRequest {
+            name: &self.artifact.name,
+            max_size: blob.max_size(options.settings.max_size),
+            pin: Some(blob.pin),
+            sources: sources.collect(),
+            receipt: self.receipt,
+        };
+        let complete = |blob: PartialBlob<S>| blob.verify(options.keep);
+        let fetched = ask_sources(request, &self.client, self.new_spool, complete).await;
         if blob.kind == BlobKind::Layer {
             // It is searched now, which takes up to a zstd window of memory.
             self.client.release_connections();

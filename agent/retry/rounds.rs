@@ -8,6 +8,9 @@ use super::retry_after::RETRY_AFTER_MAX;
 use super::verdict::{Verdict, verdict_on};
 use crate::model::FailureKind;
 
+/// How often a source is asked again at once, before it counts as failed.
+const MAX_RESUMES: u32 = 3;
+
 /// How long to pause between rounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RoundsPolicy {
@@ -47,6 +50,9 @@ pub struct Rounds {
     round: u32,
     /// Where this round goes on.
     cursor: usize,
+    /// The source that is asked again at once, and how often it was.
+    resumed: Option<usize>,
+    resumes: u32,
 }
 
 /// What a download does next.
@@ -88,11 +94,17 @@ impl Rounds {
             attempts: attempts.get(),
             round: 0,
             cursor: 0,
+            resumed: None,
+            resumes: 0,
         }
     }
 
     /// What to do next. `random` decides the length of a pause.
     pub fn next_step(&mut self, now: Instant, random: u64) -> Next {
+        if let Some(index) = self.resumed.take() {
+            return Next::Ask(index);
+        }
+        self.resumes = 0;
         let due = |state: &SourceTurn| state.is_due(now);
         if let Some(ahead) = self.sources[self.cursor..].iter().position(due) {
             let index = self.cursor + ahead;
@@ -108,6 +120,17 @@ impl Rounds {
             }
             _ => Next::Over,
         }
+    }
+
+    /// Has the source `index`, which was asked last, asked again at once: its body broke off, and the rest is wanted.
+    /// Returns `false` if that was done often enough; it counts as failed then.
+    pub const fn resume(&mut self, index: usize) -> bool {
+        if self.resumes == MAX_RESUMES {
+            return false;
+        }
+        self.resumes += 1;
+        self.resumed = Some(index);
+        true
     }
 
     /// Records that the source `index` failed in this way. `retry_after` is the wait that its answer asked for.
@@ -207,6 +230,22 @@ mod tests {
         let capped = POLICY.retry_after_max;
         assert_eq!(rounds.next_step(now, HALF), Next::Wait(capped));
         assert_eq!(rounds.next_step(now + capped, 0), Next::Ask(0));
+    }
+
+    #[test]
+    fn a_body_that_breaks_off_is_resumed_at_once_and_not_for_ever() {
+        let (mut rounds, now) = (rounds(2, 1), Instant::now());
+        assert_eq!(rounds.next_step(now, 0), Next::Ask(0));
+        for _ in 0..MAX_RESUMES {
+            assert!(rounds.resume(0));
+            assert_eq!(rounds.next_step(now, 0), Next::Ask(0));
+        }
+        assert!(!rounds.resume(0));
+        rounds.record_failure(0, FailureKind::Truncated, None, now);
+        assert_eq!(rounds.next_step(now, 0), Next::Ask(1));
+        assert!(rounds.resume(1), "each source has resumes of its own");
+        assert_eq!(rounds.next_step(now, 0), Next::Ask(1));
+        assert_eq!(rounds.next_step(now, 0), Next::Over);
     }
 
     #[test]

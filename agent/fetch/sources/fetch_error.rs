@@ -62,6 +62,12 @@ pub enum FetchError {
 }
 
 impl FetchError {
+    /// The spool of an artifact cannot be made or written.
+    pub(in crate::fetch) fn spool(artifact: &str, source: io::Error) -> Self {
+        let artifact = artifact.to_owned();
+        Self::Spool { artifact, source }
+    }
+
     /// The kind for metrics: that of the last source's reason, or [`FailureKind::Spool`].
     ///
     /// A wrong digest or signature goes before any other reason. It alone can mean that somebody tampers, and must not

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, SeekFrom};
 
+use super::options::{CopyKeeper, CopyKey};
 use super::source_error::SourceError;
 use crate::fetch::http::{HttpError, ResumeValidator};
 use crate::fetch::spool::DownloadSpool;
@@ -29,6 +30,8 @@ pub(in crate::fetch) enum AttemptError<S> {
     Source(Box<PartialBlob<S>>, SourceError),
     /// The spool cannot take the bytes, which is final.
     Spool(io::Error),
+    /// A copy of what was verified cannot be kept, which is final.
+    Copy(io::Error),
 }
 
 impl<S> From<io::Error> for AttemptError<S> {
@@ -128,11 +131,22 @@ impl<S: DownloadSpool> PartialBlob<S> {
         }
     }
 
-    /// Compares the digest of the bytes with the pin. Where they differ, the blob that is given back is empty again.
-    pub(in crate::fetch) fn verify(self) -> Result<Verified<S>, AttemptError<S>> {
+    /// Compares the digest of the bytes with the pin, and gives `keeper` a copy. Where the digests differ, the blob that
+    /// is given back is empty again.
+    pub(in crate::fetch) fn verify(
+        self,
+        keeper: Option<&dyn CopyKeeper>,
+    ) -> Result<Verified<S>, AttemptError<S>> {
         let pin = self.pin;
         match verify_digest(self.spool, self.position, *self.hasher, pin) {
-            Ok(verified) => Ok(verified),
+            Ok(mut verified) => {
+                if let Some(keeper) = keeper {
+                    let spool = verified.rewound()?;
+                    let kept = keeper.keep_copy(CopyKey::Blob(&pin), spool);
+                    kept.map_err(AttemptError::Copy)?;
+                }
+                Ok(verified)
+            }
             Err((spool, mismatch)) => {
                 let mut blob = Self::new(spool, pin);
                 blob.restart(None)?;
@@ -160,7 +174,7 @@ mod tests {
             };
             blob = copied;
         }
-        let Ok(mut verified) = blob.verify() else {
+        let Ok(mut verified) = blob.verify(None) else {
             panic!("a wrong digest");
         };
         assert_eq!(verified.bytes(), 5);

@@ -1,5 +1,6 @@
 //! Rounds over the sources of a blob until one of them gives it, with retries, pauses and resumes.
 
+use std::io;
 use std::time::Instant;
 
 use super::fetch_error::FetchError;
@@ -11,11 +12,11 @@ use super::source_client::SourceClient;
 use super::source_error::{FailedSource, SourceError};
 use crate::fetch::http::{HttpError, TimeLimit};
 use crate::fetch::spool::DownloadSpool;
-use crate::model::FailureKind;
+use crate::model::{FailureKind, Pin};
 use crate::retry::{Next, Rounds};
 
-/// How often a body that breaks off, or runs out of its time, is resumed at once, before the source counts as failed.
-const MAX_RESUMES: u32 = 3;
+/// Stands for the pin of a file that has none: no bytes have this digest.
+const NO_PIN: Pin = Pin::Sha256([0; 32]);
 
 /// A blob to get.
 pub(in crate::fetch) struct BlobRequest<'a> {
@@ -23,7 +24,9 @@ pub(in crate::fetch) struct BlobRequest<'a> {
     pub(in crate::fetch) name: &'a str,
     /// The most bytes that it may have.
     pub(in crate::fetch) max_size: u64,
-    /// In the order of preference.
+    /// The pin of its bytes; `None` for a small file whose digest nobody declares.
+    pub(in crate::fetch) pin: Option<Pin>,
+    /// In the order of preference. Seeds are added to them.
     pub(in crate::fetch) sources: Vec<BlobSource>,
     /// Where the source that gave it is noted, and what failed before.
     pub(in crate::fetch) receipt: &'a mut FetchReceipt,
@@ -49,74 +52,114 @@ struct SourceState {
 }
 
 impl SourceState {
-    const fn new(source: BlobSource) -> Self {
-        Self {
+    /// The seeds for what is pinned, then the sources.
+    fn list_for(sources: Vec<BlobSource>, pin: Option<&Pin>, options: &SourceOptions) -> Vec<Self> {
+        let seeds = options.seeds.iter();
+        let seeds = pin.map(|pin| seeds.map(move |seed| BlobSource::in_seed(seed, pin)));
+        let all = seeds.into_iter().flatten().chain(sources).collect();
+        let ordered = order_sources(all, options, |source| source).into_iter();
+        let states = ordered.map(|source| Self {
             source,
             attempts: 0,
             error: None,
+        });
+        states.collect()
+    }
+
+    fn record_success(&self, options: &SourceOptions<'_>) {
+        if let Some(server) = &self.source.server {
+            options.health.lock().record_success(server);
         }
+    }
+
+    fn record_failure(
+        &mut self,
+        artifact: &str,
+        error: SourceError,
+        options: &SourceOptions<'_>,
+        now: Instant,
+    ) {
+        log_source_failure(artifact, &self.source.shown, &error);
+        if let Some(server) = &self.source.server {
+            let kind = error.kind();
+            options.health.lock().record_failure(server, kind, now);
+        }
+        self.error = Some(error);
     }
 }
 
 /// Asks the sources in order, up to `attempts` rounds, with a jittered pause between two, until `complete` accepts what
-/// one gave.
+/// one gave. Seeds are asked first for what is pinned.
 ///
 /// A source whose failure lasts (404, a wrong digest, a certificate …) is left out of later rounds, and one whose
 /// server was found dead is asked last. A body that broke off is resumed at the same source if a validator allows it,
 /// never at another one.
 ///
 /// # Errors
-/// When every source failed, with the last reason for each; or when the spool cannot take the bytes.
+/// When every source failed, with the last reason for each; or when the spool cannot take the bytes, or a copy of them
+/// cannot be kept.
 pub(in crate::fetch) async fn ask_sources<S: DownloadSpool, T>(
     request: BlobRequest<'_>,
     client: &SourceClient<'_>,
-    mut blob: PartialBlob<S>,
+    new_spool: impl FnOnce() -> io::Result<S>,
     complete: impl Fn(PartialBlob<S>) -> Result<T, AttemptError<S>>,
 ) -> Result<T, FetchError> {
-    let options = client.options;
-    let sources = order_sources(request.sources, options, |source| source);
-    let mut states: Vec<SourceState> = sources.into_iter().map(SourceState::new).collect();
+    let (name, max_size, options) = (request.name, request.max_size, client.options);
+    let spool = new_spool().map_err(|source| FetchError::spool(name, source))?;
+    let mut blob = PartialBlob::new(spool, request.pin.unwrap_or(NO_PIN));
+    let mut states = SourceState::list_for(request.sources, request.pin.as_ref(), options);
     let mut rounds = Rounds::new(states.len(), options.settings.attempts, options.rounds);
     while let Some(index) = next_source(&mut rounds, options).await {
         let state = &mut states[index];
-        let tried = try_source(client, state, index, request.max_size, blob, &complete).await;
-        let server = state.source.server.as_ref();
-        match tried {
+        state.attempts += 1;
+        let before = blob.resume_from(index).map_or(0, |_| blob.position());
+        let attempt = match &state.source.location {
+            SourceLocation::Web(url) => {
+                let transfer = HttpTransfer::new(client, max_size);
+                transfer.receive(url, index, blob).await
+            }
+            SourceLocation::File(path) => client.copy_file(path, false, max_size, blob).await,
+            SourceLocation::Seed(path) => client.copy_file(path, true, max_size, blob).await,
+            SourceLocation::Unusable(why) => Err(blob.failed(SourceError::Url(why.clone()))),
+        };
+        // A validator that lied may have joined two different things: once more, from zero.
+        let is_joined = attempt.as_ref().is_ok_and(PartialBlob::is_joined);
+        let bytes = attempt.as_ref().map_or(0, PartialBlob::position);
+        match attempt.and_then(&complete) {
             Ok(value) => {
-                if let Some(server) = server {
-                    options.health.lock().record_success(server);
-                }
+                state.record_success(options);
                 let source = state.source.shown.clone();
-                request
-                    .receipt
-                    .add_source(source, into_failed_sources(states));
+                let failed = into_failed_sources(states);
+                request.receipt.add_source(source, bytes, failed);
                 return Ok(value);
             }
-            Err(AttemptError::Source(back, error)) => {
-                log_source_failure(request.name, &state.source.shown, &error);
-                let (kind, now) = (error.kind(), Instant::now());
-                if let Some(server) = server {
-                    options.health.lock().record_failure(server, kind, now);
+            Err(AttemptError::Source(part, error)) => {
+                let has_grown = part.resume_from(index).is_some() && part.position() > before;
+                let is_resumable = is_joined || has_grown && can_resume_after(&error);
+                if !(is_resumable && rounds.resume(index)) {
+                    let now = Instant::now();
+                    rounds.record_failure(index, error.kind(), error.retry_after(), now);
+                    state.record_failure(name, error, options, now);
                 }
-                rounds.record_failure(index, kind, error.retry_after(), now);
-                state.error = Some(error);
-                blob = *back;
+                blob = *part;
             }
-            Err(AttemptError::Spool(source)) => {
-                let artifact = request.name.to_owned();
-                return Err(FetchError::Spool { artifact, source });
+            Err(AttemptError::Spool(source)) => return Err(FetchError::spool(name, source)),
+            Err(AttemptError::Copy(source)) => {
+                let artifact = name.to_owned();
+                return Err(FetchError::Copy { artifact, source });
             }
         }
     }
     Err(FetchError::Sources {
-        artifact: request.name.to_owned(),
+        artifact: name.to_owned(),
         tried: into_failed_sources(states),
     })
 }
 
 impl FetchReceipt {
     /// Adds the source of a blob. The first one is what a reference names.
-    fn add_source(&mut self, source: String, failed_sources: Vec<FailedSource>) {
+    fn add_source(&mut self, source: String, bytes: u64, failed_sources: Vec<FailedSource>) {
+        self.bytes += bytes;
         if self.source.is_empty() {
             self.source = source;
         }
@@ -138,53 +181,9 @@ pub(in crate::fetch) async fn next_source(
     }
 }
 
-/// Asks a source until it has given all its bytes or a reason to move on.
-async fn try_source<S: DownloadSpool, T>(
-    client: &SourceClient<'_>,
-    state: &mut SourceState,
-    index: usize,
-    max_size: u64,
-    mut blob: PartialBlob<S>,
-    complete: &impl Fn(PartialBlob<S>) -> Result<T, AttemptError<S>>,
-) -> Result<T, AttemptError<S>> {
-    let mut resumes = 0;
-    loop {
-        state.attempts += 1;
-        let before = blob.resume_from(index).map_or(0, |_| blob.position());
-        let attempt = match &state.source.location {
-            SourceLocation::Web(url) => {
-                let transfer = HttpTransfer::new(client, max_size);
-                transfer.receive(url, index, blob).await
-            }
-            SourceLocation::File(path) => client.copy_file(path, false, max_size, blob).await,
-            SourceLocation::Seed(path) => client.copy_file(path, true, max_size, blob).await,
-            SourceLocation::Unusable(why) => Err(blob.failed(SourceError::Url(why.clone()))),
-        };
-        match attempt {
-            Ok(whole) => {
-                let is_joined = whole.is_joined();
-                match complete(whole) {
-                    // A validator that lied may have joined two different things: once more, from zero.
-                    Err(AttemptError::Source(back, _)) if is_joined => blob = *back,
-                    completed => return completed,
-                }
-            }
-            Err(AttemptError::Source(part, error)) => {
-                let has_grown = part.resume_from(index).is_some() && part.position() > before;
-                if !(is_resumable(&error) && has_grown && resumes < MAX_RESUMES) {
-                    return Err(AttemptError::Source(part, error));
-                }
-                resumes += 1;
-                blob = *part;
-            }
-            Err(error @ AttemptError::Spool(_)) => return Err(error),
-        }
-    }
-}
-
 /// Whether the body broke off, or the attempt's whole time ended. Where many nodes share a mirror the latter is no
 /// reason to leave it: the next source begins at zero, and by `scripts/fleet` two of them take turns at that for hours.
-fn is_resumable(error: &SourceError) -> bool {
+fn can_resume_after(error: &SourceError) -> bool {
     let is_out_of_time = matches!(
         error,
         SourceError::Http(HttpError::Timeout {
