@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use std::sync::OnceLock;
 
 use crate::cli::LogFormat;
-use crate::model::escape_controls;
+use crate::model::{escape_controls, quote_error};
 
 /// How a command ended. Scripts rely on the numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +74,7 @@ pub(super) fn print_error(format: LogFormat, error: &dyn Error) {
     let mut lines = vec![reported.clone()];
     let mut cause = error.source();
     while let Some(inner) = cause {
-        let text = inner.to_string();
+        let text = quote_error(inner);
         if !reported.contains(&text) && !repeats_errno(&reported, inner) {
             reported.push_str(&text);
             lines.push(format!("because: {text}"));

@@ -24,7 +24,7 @@ use super::output::Exit;
 use super::signal::wait_for_signal;
 use crate::cli::{Global, Output};
 use crate::fetch;
-use crate::model::{DriftLog, StatusDocument, escape_controls};
+use crate::model::{DriftLog, StatusDocument, escape_controls, quote_error};
 use crate::view::NodeView;
 
 /// Where the agent listens by default.
@@ -115,7 +115,7 @@ fn render_answers(
         move |error: serde_json::Error| AgentQueryError::Unexpected {
             address,
             path,
-            reason: format!("a document of an unknown form ({error})"),
+            reason: format!("a document of an unknown form ({})", quote_error(&error)),
         }
     };
     let document = StatusDocument::deserialize(&answers.status).map_err(unexpected("/status"))?;
@@ -216,7 +216,8 @@ async fn get_json(
         }
         body.extend_from_slice(&chunk);
     }
-    serde_json::from_slice(&body).map_err(|error| unexpected(format!("no JSON ({error})")))
+    serde_json::from_slice(&body)
+        .map_err(|error| unexpected(format!("no JSON ({})", quote_error(&error))))
 }
 
 #[cfg(test)]

@@ -5,12 +5,20 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::location::{Location, TextSource};
-use crate::model::{escape_controls, nearest_word};
+use crate::model::{clip_middle, escape_controls, nearest_word};
+use crate::redact::redact_text;
 
 /// Every mistake found in a configuration; prints one line for each.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", join_lines(.0))]
 pub struct ConfigErrors(Vec<ConfigError>);
+
+/// The most mistakes that are listed; the last one then counts the rest.
+const MAX_MISTAKES: usize = 100;
+/// The most bytes of a key's path that are shown.
+const MAX_KEY_BYTES: usize = 200;
+/// The most bytes of a message, which may quote a value of the file.
+const MAX_MESSAGE_BYTES: usize = 600;
 
 /// One mistake. Prints as `FILE:LINE: KEY: what is wrong; how to fix it`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,6 +124,21 @@ impl Problems {
             .map(|problem| locate(problem, file, profile))
             .collect();
         errors.sort_by_key(|error| (error.line, error.column));
+        if let Some(rest) = errors
+            .len()
+            .checked_sub(MAX_MISTAKES)
+            .filter(|rest| *rest > 0)
+        {
+            errors.truncate(MAX_MISTAKES);
+            errors.push(ConfigError {
+                file: file.to_owned(),
+                line: None,
+                column: None,
+                profile: None,
+                key: String::new(),
+                message: format!("{rest} more mistakes are not listed; correct these first"),
+            });
+        }
         ConfigErrors(errors)
     }
 }
@@ -135,8 +158,8 @@ fn locate(problem: Problem, file: &Path, profile: Option<(&str, u32)>) -> Config
         line,
         column,
         profile,
-        key: at.path,
-        message: what,
+        key: clip_middle(&at.path, MAX_KEY_BYTES).into_owned(),
+        message: clip_middle(&redact_text(&what), MAX_MESSAGE_BYTES).into_owned(),
     }
 }
 

@@ -293,7 +293,7 @@ fn syntax_problem(text: &str, error: &YamlError, source: TextSource) -> Problems
             "a second document begins here; write one document per file".to_owned()
         }
         YamlError::NullIntoString { .. } => "a key is missing before ':'".to_owned(),
-        YamlError::UnsupportedTag { .. } => format!("{message}; tags are not supported, remove it"),
+        YamlError::UnsupportedTag { .. } => "tags are not supported; remove the word that begins with '!'".to_owned(),
         _ if has_placeholder(text, line) => {
             format!("{message}; a placeholder inside {{…}} or […] needs quotes: \"${{name}}\"")
         }

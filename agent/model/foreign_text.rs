@@ -3,8 +3,12 @@
 //! Such a text must not look like a second line of ours, must not control a terminal and must not grow without bound.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 
-/// What stands at the end of a text that was cut.
+/// The most bytes that a message of ours repeats of what a library says.
+const MAX_QUOTED_ERROR_BYTES: usize = 300;
+
+/// What stands where a text was cut.
 const ELLIPSIS: &str = "…";
 
 /// The text with every control character and every invisible character that changes the direction of the text written
@@ -59,6 +63,25 @@ pub fn clip(text: &str, max_bytes: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{}{ELLIPSIS}", &text[..end]))
 }
 
+/// A sentence with its middle cut out: the beginning names what is wrong, and the end says how to fix it.
+#[must_use]
+pub fn clip_middle(text: &str, max_bytes: usize) -> Cow<'_, str> {
+    if text.len() <= max_bytes {
+        return Cow::Borrowed(text);
+    }
+    let half = max_bytes.saturating_sub(ELLIPSIS.len()) / 2;
+    let begin = &text[..text.floor_char_boundary(half)];
+    let end = &text[text.ceil_char_boundary(text.len() - half)..];
+    Cow::Owned(format!("{begin}{ELLIPSIS}{end}"))
+}
+
+/// What a library says of an error, as a part of a message of ours: on one line, and cut, since it may repeat what
+/// another side sent. A library that reads files which hold secrets is not quoted at all.
+#[must_use]
+pub fn quote_error(error: &(impl Display + ?Sized)) -> String {
+    one_line(&error.to_string(), MAX_QUOTED_ERROR_BYTES)
+}
+
 /// Whether a character is a control character, or an invisible one that changes the direction of the text, so that one
 /// file name can look like another. U+FFFE and U+FFFF are no characters at all.
 fn needs_escape(c: char) -> bool {
@@ -98,6 +121,8 @@ mod tests {
     fn a_cut_text_ends_with_an_ellipsis_and_with_a_whole_character() {
         assert_eq!(clip("abc", 3), "abc");
         assert_eq!(clip("ééé", 5), "é…");
+        assert_eq!(clip_middle("éé and éé", 11), "éé and éé");
+        assert_eq!(clip_middle("éé and éé", 9), "é…é");
         assert_eq!(escape_name("\n\n\n", 6), r"\n\n\n");
         assert_eq!(escape_name(&"\n".repeat(100), 9), r"\n\n\n…");
     }

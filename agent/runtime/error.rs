@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::host::HostError;
+use crate::model::quote_error;
 
 /// The time limit for the whole call, from the connection to the last byte. A kubelet waits two minutes, and a healthy
 /// runtime needs a few milliseconds.
@@ -44,7 +45,7 @@ pub enum StatusCallError {
     #[error("did not answer within {} s; look at the container runtime's log", STATUS_TIMEOUT.as_secs())]
     TimedOut,
     /// The connection ended before the answer, or the other side does not speak HTTP/2.
-    #[error("broke off: {0}; is runtime.endpoint the container runtime's CRI socket?")]
+    #[error("broke off: {}; is runtime.endpoint the container runtime's CRI socket?", quote_error(.0))]
     Broken(#[source] h2::Error),
     #[error(
         "does not speak gRPC: it answered with HTTP {0}; runtime.endpoint must be the CRI socket"

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::host::HostError;
-use crate::model::Sha256;
+use crate::model::{Sha256, quote_error};
 
 /// A failure of the ledger or the content store.
 #[derive(Debug, thiserror::Error)]
@@ -29,8 +29,9 @@ pub enum StoreError {
     },
     /// The ledger exists and cannot be parsed.
     #[error(
-        "{} is damaged ({source}); move it away and run again: files placed before are then no longer known as ours",
-        path.display()
+        "{} is damaged ({}); move it away and run again: files placed before are then no longer known as ours",
+        path.display(),
+        quote_error(source)
     )]
     Damaged {
         /// The ledger.

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Proxy};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
-use super::client_certificate::ClientIdentity;
+use super::client_certificate::{ClientIdentity, parse_certificates};
 use super::error::HttpError;
+use super::error_chain::innermost_message;
 use super::proxy::ProxySettings;
+use crate::model::quote_error;
 
 /// Builds a client for one download; it is dropped with it, and its memory with it.
 pub(super) fn download_client(
@@ -77,13 +77,13 @@ pub(super) fn tls_config(
 
 #[expect(clippy::needless_pass_by_value, reason = "to be handed to map_err")]
 fn setup_error(error: rustls::Error) -> HttpError {
-    HttpError::Setup(error.to_string())
+    HttpError::Setup(quote_error(&error))
 }
 
 fn build_client(client: ClientBuilder) -> Result<Client, HttpError> {
     client
         .build()
-        .map_err(|error| HttpError::Setup(error.to_string()))
+        .map_err(|error| HttpError::Setup(innermost_message(&error)))
 }
 
 fn client_builder(connect_timeout: Duration, tls: ClientConfig) -> ClientBuilder {
@@ -110,15 +110,12 @@ pub(super) fn load_roots(extra: Option<&[u8]>) -> Result<RootCertStore, HttpErro
 
 /// Adds every certificate of a PEM text, of which there is at least one.
 fn add_certificates(roots: &mut RootCertStore, pem: &[u8]) -> Result<(), HttpError> {
-    let before = roots.len();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        certificate
-            .map_err(|error| error.to_string())
-            .and_then(|der| roots.add(der).map_err(|error| error.to_string()))
-            .map_err(HttpError::CaFile)?;
-    }
-    if roots.len() == before {
-        return Err(HttpError::CaFile("no CERTIFICATE block in it".to_owned()));
+    let certificates = parse_certificates(pem).map_err(HttpError::CaFile)?;
+    for (index, certificate) in certificates.into_iter().enumerate() {
+        roots.add(certificate).map_err(|_| {
+            let number = index + 1;
+            HttpError::CaFile(format!("certificate {number} in it is damaged or no X.509"))
+        })?;
     }
     Ok(())
 }

@@ -1,16 +1,36 @@
-//! The certificate and key that show a server who asks.
+//! PEM: the certificates of authorities, and the certificate and key that show a server who asks. No message repeats
+//! what stands in a file.
 
-use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// A client's certificate with those that lead to its authority, and its key.
 pub(super) type ClientIdentity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
-pub(super) fn parse_certificate_chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    match chain {
-        Ok(chain) if !chain.is_empty() => Ok(chain),
-        _ => Err("no CERTIFICATE block in it; it must be PEM, the client's own first".to_owned()),
+/// Reads every certificate of a PEM text, of which there must be at least one.
+pub(super) fn parse_certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let mut certificates = Vec::new();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        certificates.push(certificate.map_err(|error| explain_pem_error(&error).to_owned())?);
+    }
+    match certificates.is_empty() {
+        false => Ok(certificates),
+        true if has_text(pem, b"PRIVATE KEY-----") => {
+            Err("it holds a private key and no certificate".to_owned())
+        }
+        true => Err("no CERTIFICATE block in it".to_owned()),
+    }
+}
+
+/// What is wrong with a PEM text. The parser's own message repeats parts of the text, which may be a secret and long.
+const fn explain_pem_error(error: &pem::Error) -> &'static str {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => {
+            "a block in it has no end; -----BEGIN …-----, -----END …----- and what is between are on lines of their own"
+        }
+        pem::Error::IllegalSectionStart { .. } => "a line with -----BEGIN in it is malformed",
+        pem::Error::Base64Decode(_) => "a block in it is not base64",
+        _ => "it cannot be parsed",
     }
 }
 
@@ -18,15 +38,16 @@ pub(super) fn parse_certificate_chain(pem: &[u8]) -> Result<Vec<CertificateDer<'
 pub(super) fn parse_private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
     PrivateKeyDer::from_pem_slice(pem).map_err(|_| {
         let marks = [&b"BEGIN ENCRYPTED"[..], b"Proc-Type: 4,ENCRYPTED"];
-        let is_encrypted = marks
-            .iter()
-            .any(|mark| pem.windows(mark.len()).any(|part| part == *mark));
-        match is_encrypted {
+        match marks.iter().any(|mark| has_text(pem, mark)) {
             true => "the key in it is encrypted; write it without a passphrase",
             false => "no private key in it; it must be PEM: PKCS #8, SEC 1 or PKCS #1",
         }
         .to_owned()
     })
+}
+
+fn has_text(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|here| here == part)
 }
 
 #[cfg(test)]
@@ -52,7 +73,7 @@ mod tests {
             assert!(!why.contains("secret"), "{why}");
         }
         for pem in ["", "secret", "-----BEGIN CERTIFICATE\nsecret"] {
-            assert!(parse_certificate_chain(pem.as_bytes()).is_err(), "{pem}");
+            assert!(parse_certificates(pem.as_bytes()).is_err(), "{pem}");
         }
     }
 }

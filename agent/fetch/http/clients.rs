@@ -9,12 +9,13 @@ use reqwest::{Client, Method, RequestBuilder, Response, Url};
 use rustls::RootCertStore;
 
 use super::client;
-use super::client_certificate::{ClientIdentity, parse_certificate_chain, parse_private_key};
+use super::client_certificate::{ClientIdentity, parse_certificates, parse_private_key};
 use super::error::HttpError;
 use super::headers::parse_header_file;
 use super::proxy::ProxySettings;
 use crate::config;
 use crate::fetch::local_files::FileSource;
+use crate::model::quote_error;
 
 /// The largest CA file that is read, in bytes; the system's whole bundle has about 200 KiB.
 const LARGEST_CA_FILE: u64 = 4 << 20;
@@ -101,7 +102,7 @@ impl<'a> HttpClients<'a> {
         let client = match rule.and_then(|rule| rule.client.as_ref()) {
             Some(client) => client,
             None => get_or_try(&self.anonymous, || {
-                self.new_client(None, |error| HttpError::Setup(error.to_string()))
+                self.new_client(None, |error| HttpError::Setup(quote_error(&error)))
             })?,
         };
         let request = client.request(method, url.clone());
@@ -144,7 +145,7 @@ impl<'a> HttpClients<'a> {
                 cert_file,
                 key_file,
             }) => {
-                let chain = parse_certificate_chain(&read("certFile", cert_file, LARGEST_PEM)?)
+                let chain = parse_certificates(&read("certFile", cert_file, LARGEST_PEM)?)
                     .map_err(|why| broken("certFile", cert_file, why))?;
                 let key = parse_private_key(&read("keyFile", key_file, LARGEST_PEM)?)
                     .map_err(|why| broken("keyFile", key_file, why))?;
@@ -201,6 +202,6 @@ fn describe_misfit(error: &rustls::Error, key_file: &Path) -> String {
             "the certificate is not for the key in keyFile {}; replace both together",
             key_file.display()
         ),
-        other => format!("certificate and key cannot be used: {other}"),
+        other => format!("certificate and key cannot be used: {}", quote_error(other)),
     }
 }

@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::io;
 
+use crate::model::quote_error;
+
 /// The error and everything under it. `io::Error` hides what it wraps from `source()`, so that is asked for as well.
 pub(super) fn error_chain<'a>(
     error: &'a (dyn Error + 'static),
@@ -29,7 +31,7 @@ pub fn innermost_message(error: &(dyn Error + 'static)) -> String {
     }
     error_chain(error)
         .last()
-        .map_or_else(String::new, ToString::to_string)
+        .map_or_else(String::new, quote_error)
 }
 
 /// Whether the connection itself broke, rather than ended early.

@@ -2,7 +2,7 @@
 
 use rustls::{AlertDescription, CertificateError, InvalidMessage};
 
-use crate::model::FailureKind;
+use crate::model::{FailureKind, quote_error};
 
 /// How an error of rustls counts.
 pub(super) fn tls_failure_kind(error: &rustls::Error) -> FailureKind {
@@ -26,15 +26,17 @@ pub(super) fn tls_failure_kind(error: &rustls::Error) -> FailureKind {
 
 /// The same in an operator's words.
 pub(super) fn explain_tls_error(error: &rustls::Error, host: &str) -> String {
+    // It lists the names of a foreign certificate.
+    let quoted = quote_error(error);
     match tls_failure_kind(error) {
         FailureKind::TlsUnknownCa => format!(
             "the certificate of {host} comes from no authority trusted here; put that authority's PEM under fetch.caFile"
         ),
         FailureKind::TlsExpired => format!(
-            "the certificate of {host} is not valid now; check this node's clock, then have it renewed ({error})"
+            "the certificate of {host} is not valid now; check this node's clock, then have it renewed ({quoted})"
         ),
         FailureKind::TlsName => format!(
-            "the certificate is not for {host}; use a name in it as the source's host ({error})"
+            "the certificate is not for {host}; use a name in it as the source's host ({quoted})"
         ),
         _ => match error {
             rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => format!(
@@ -58,7 +60,7 @@ pub(super) fn explain_tls_error(error: &rustls::Error, host: &str) -> String {
             rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => format!(
                 "{host} does not speak TLS there; write http:// for a mirror, and for a registry plainHttp: true under fetch.access"
             ),
-            other => format!("TLS with {host} failed: {other}"),
+            _ => format!("TLS with {host} failed: {quoted}"),
         },
     }
 }

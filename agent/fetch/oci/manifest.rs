@@ -5,7 +5,7 @@
 
 use serde::Deserialize;
 
-use crate::model::{Arch, DigestError, FailureKind, Pin, escape_name};
+use crate::model::{Arch, DigestError, FailureKind, Pin, escape_name, quote_error};
 
 /// The largest manifest: what registries accept.
 const LARGEST_MANIFEST: u64 = 4 << 20;
@@ -82,7 +82,8 @@ impl BlobDescriptor {
 pub enum ImageError {
     /// Not a manifest at all.
     #[error(
-        "{pin} is not the manifest or index of an image: {source}; check that the digest is of one, not of a layer or a configuration"
+        "{pin} is not the manifest or index of an image: {}; check that the digest is of one, not of a layer or a configuration",
+        quote_error(source)
     )]
     NotAManifest {
         pin: Pin,

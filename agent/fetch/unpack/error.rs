@@ -4,14 +4,15 @@ use std::io;
 
 use super::elf::NotAPlugin;
 use super::limits::LimitExceeded;
-use crate::model::{FailureKind, Pin, Sha256};
+use crate::model::{FailureKind, Pin, Sha256, quote_error};
 
 /// Why an archive, whose digest was right, cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
     /// Not an archive of its format, damaged, or with something after its end.
     #[error(
-        "the archive cannot be read: {0}; check that the pin is of a good file and that format is right"
+        "the archive cannot be read: {}; check that the pin is of a good file and that format is right",
+        quote_error(.0)
     )]
     Unreadable(#[source] io::Error),
     /// It costs more than it may.

@@ -32,6 +32,65 @@ fn messages_for(text: &str, overrides: &Overrides) -> String {
     loaded.map_or_else(|errors| errors.to_string(), |_| "(accepted)".to_owned())
 }
 
+/// A message names what is wrong and how to fix it, whatever the length of the value.
+#[test]
+fn a_long_value_is_not_repeated_whole() {
+    let long = "y".repeat(500_000);
+    for (from, end) in [
+        ("binDir: /opt/cni/bin", "begin it with /"),
+        ("policy: report", "write heal or report"),
+        ("resync: 10m", "such as 30s"),
+        (
+            "endpoint: unix:///run/containerd/containerd.sock",
+            "containerd.sock",
+        ),
+    ] {
+        let key = from.split(' ').next().unwrap();
+        let text = whole_with(from, &format!("{key} {long}"));
+        let message = load_text(&text).unwrap_err().to_string();
+        assert!(message.len() < 1000, "{from}: {} bytes", message.len());
+        assert!(
+            message.contains("'yyy") && message.ends_with(end),
+            "{from}: {message}"
+        );
+    }
+    let key = whole_with("policy: report", &format!("{long}: report"));
+    let message = load_text(&key).unwrap_err().to_string();
+    assert!(
+        message.len() < 1000 && message.contains("unknown key"),
+        "{message}"
+    );
+}
+
+#[test]
+fn mistakes_beyond_a_hundred_are_counted() {
+    let keys: String = (0..5000)
+        .map(|number| format!("  x{number}: 1\n"))
+        .collect();
+    let text = whole_with("drift:\n", &format!("drift:\n{keys}"));
+    let errors = load_text(&text).unwrap_err();
+    assert_eq!(errors.all().len(), 101);
+    let last = errors.all().last().unwrap();
+    assert!(last.message.starts_with("4900 more mistakes"), "{last}");
+}
+
+/// A key that stands in the configuration by mistake is not repeated.
+#[test]
+fn a_private_key_is_not_repeated() {
+    let key = "-----BEGIN PRIVATE KEY-----\\nHUSH\\n-----END PRIVATE KEY-----\\n";
+    for from in [
+        "binDir: /opt/cni/bin",
+        "policy: report",
+        "resync: 10m",
+        "kind: NodeNetwork",
+    ] {
+        let name = from.split(' ').next().unwrap();
+        let text = whole_with(from, &format!("{name} \"{key}\""));
+        let message = load_text(&text).unwrap_err().to_string();
+        assert!(!message.contains("HUSH"), "{message}");
+    }
+}
+
 #[test]
 fn all_mistakes_are_reported_in_the_order_of_the_file() {
     let text = WHOLE

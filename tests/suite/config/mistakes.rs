@@ -262,7 +262,7 @@ pub(super) const MISTAKES: &[(&str, &str, &str)] = &[
     ("kind: NodeNetwork", "kind: \"NodeNetwork",
      "config.yaml:20:19: invalid trailing content after double-quoted scalar; correct the YAML here or just above"),
     ("kind: NodeNetwork", "kind: !custom NodeNetwork",
-     "config.yaml:2:15: unsupported tag `!custom`; tags are not supported, remove it"),
+     "config.yaml:2:15: tags are not supported; remove the word that begins with '!'"),
     ("kind: NodeNetwork", "kind: NodeNetwork\n~: 1",
      "config.yaml:3:1: a key is missing before ':'"),
     ("  conflist:\n    cniVersion", "  podRanges: [10.244.0.0/33]\n  conflist:\n    cniVersion",

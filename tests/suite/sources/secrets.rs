@@ -1,5 +1,6 @@
 //! Secrets stay secret: in output and log, in what the agent serves and stores, and in what other processes can see.
 
+mod contents;
 mod registries;
 
 use std::fs;
