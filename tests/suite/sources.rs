@@ -2,6 +2,7 @@
 //! and signatures from elsewhere.
 
 mod access;
+mod clocks;
 mod hostile;
 mod image;
 mod island;

@@ -139,7 +139,8 @@ impl<'a> HttpTransfer<'a> {
                 request = request.header(name, value);
             }
             if let Some(item) = at_registry {
-                let headers = registry_auth.headers_for(item, http).await?;
+                let headers = registry_auth.headers_for(item, http);
+                let headers = self.run_within(Duration::MAX, headers).await??;
                 request = request.headers(headers);
             }
             let time_limit = self
@@ -158,7 +159,8 @@ impl<'a> HttpTransfer<'a> {
                 (401, Some(item)) if !has_answered_challenge => {
                     has_answered_challenge = true;
                     let headers = response.headers();
-                    registry_auth.answer_challenge(item, headers, http).await?;
+                    let answered = registry_auth.answer_challenge(item, headers, http);
+                    self.run_within(Duration::MAX, answered).await??;
                 }
                 (code @ 401..=404, Some(item)) => {
                     return match registry_auth.explain_status(item, code) {
@@ -248,6 +250,9 @@ impl<'a> HttpTransfer<'a> {
     }
 
     /// Waits for the network, but not longer than `limit` and not beyond the attempt's total.
+    ///
+    /// The total is compared with the clock first: a timer that is made anew for each chunk would never end where chunks
+    /// come faster than it ticks.
     async fn run_within<T>(
         &self,
         limit: Duration,
@@ -255,7 +260,7 @@ impl<'a> HttpTransfer<'a> {
     ) -> Result<T, HttpError> {
         let total = self.settings.total_timeout;
         let left = total.saturating_sub(self.began.elapsed());
-        let late = if left < limit {
+        let late = if left <= limit {
             HttpError::Timeout {
                 limit: TimeLimit::Total,
                 after: total,
@@ -266,6 +271,9 @@ impl<'a> HttpTransfer<'a> {
                 after: self.settings.read_timeout,
             }
         };
+        if left.is_zero() {
+            return Err(late);
+        }
         timeout(left.min(limit), work).await.map_err(|_| late)
     }
 }

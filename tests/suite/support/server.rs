@@ -51,6 +51,10 @@ enum Manner {
     Drip(Duration),
     /// Chunked, and the last chunk never comes.
     ChunkedWithoutEnd,
+    /// The head, then this again and again, one after the other within a millisecond, until the client leaves.
+    Trickle(&'static str),
+    /// The same without the empty line that ends the head.
+    TrickleInHead(&'static str),
     /// No answer at all, until the client leaves.
     Silent,
     /// A reset instead of an answer.
@@ -99,6 +103,21 @@ impl Reply {
 
     pub(crate) fn chunked_without_end(body: &[u8]) -> Self {
         Self::new(200, body, Manner::ChunkedWithoutEnd)
+    }
+
+    /// A body of one-byte chunks without end, which come so fast that no wait for one is long.
+    pub(crate) fn trickle() -> Self {
+        Self::new(200, b"", Manner::Trickle("1\r\nx\r\n")).with("Transfer-Encoding", "chunked")
+    }
+
+    /// A head without end.
+    pub(crate) fn trickling_head() -> Self {
+        Self::new(200, b"", Manner::TrickleInHead("X: y\r\n"))
+    }
+
+    /// Interim answers (RFC 9110, 15.2) without end.
+    pub(crate) fn interim_answers() -> Self {
+        Self::new(100, b"", Manner::Trickle("HTTP/1.1 103 -\r\n\r\n"))
     }
 
     pub(crate) fn silent() -> Self {
@@ -186,6 +205,15 @@ impl Reply {
                 stream.write_all(&self.body)?;
                 stream.write_all(b"\r\n")?;
             }
+            Manner::Trickle(piece) => {
+                stream.write_all(&self.head(self.status, None))?;
+                trickle(stream, piece)?;
+            }
+            Manner::TrickleInHead(piece) => {
+                let head = self.head(self.status, None);
+                stream.write_all(&head[..head.len() - 2])?;
+                trickle(stream, piece)?;
+            }
             Manner::Silent => until_it_leaves(stream),
             Manner::Garbage => stream.write_all(&self.body)?,
             Manner::Reset => return Ok(()),
@@ -205,6 +233,15 @@ impl Reply {
             })
             .then(|| start.strip_suffix('-')?.parse().ok())
             .flatten()
+    }
+}
+
+/// Writes the same for ever, with pauses that are shorter than the tick of any clock, until the client leaves.
+fn trickle(stream: &mut impl Write, piece: &str) -> std::io::Result<()> {
+    loop {
+        stream.write_all(piece.as_bytes())?;
+        stream.flush()?;
+        thread::sleep(Duration::from_micros(50));
     }
 }
 
