@@ -18,6 +18,31 @@ die() {
   exit 1
 }
 
+# refuse TEXT: ends the script because of its arguments, before it has done anything.
+refuse() {
+  printf '%s: %s\n' "${0##*/}" "$*" >&2
+  exit 2
+}
+
+# want_test DIRECTORY USAGE [FILTER…]: refuses a filter that is in the name of no test of that directory. cargo would run
+# no test then, and call that a success.
+want_test() {
+  (($# <= 3)) || refuse "usage: $2"
+  (($# == 2)) || grep --quiet --fixed-strings -e "$3" <(list_tests "$1") ||
+    refuse "no test has '$3' in its name; usage: $2"
+}
+
+# list_tests DIRECTORY: prints the name of each test, as cargo has it.
+list_tests() {
+  (
+    cd "$repo/$1" || exit
+    find . -name '*.rs' -exec awk '
+      FNR == 1 { module = substr(FILENAME, 3); sub(/\.rs$/, "", module); sub(/\/mod$/, "", module); gsub("/", "::", module) }
+      /^ *#\[test\]/ { is_test = 1 }
+      is_test && / ?fn / { sub(/.*fn /, ""); sub(/\(.*/, ""); print module "::" $0; is_test = 0 }' {} +
+  )
+}
+
 # Finds cargo where rustup puts it, and a linker, which does not come with Rust.
 need_rust() {
   PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin

@@ -22,6 +22,7 @@ mod metrics;
 mod page;
 mod profiles;
 mod runtime;
+mod scripts;
 mod sources;
 mod status;
 mod support;
