@@ -13,6 +13,8 @@ import (
 type directoryAnswer struct {
 	// With the default, the first file alone.
 	First loaded `json:"first"`
+	// With `max_conf_num = 2`, the first two.
+	Two loaded `json:"two"`
 	// With `max_conf_num = 0`, every file.
 	All loaded `json:"all"`
 	// What CRI-O takes; null for nothing.
@@ -35,6 +37,10 @@ func judgeDirectory(dir string, answers map[string][]string) (*directoryAnswer, 
 	if err != nil {
 		return nil, err
 	}
+	two, err := loadAsContainerd(dir, 2)
+	if err != nil {
+		return nil, err
+	}
 	all, err := loadAsContainerd(dir, 0)
 	if err != nil {
 		return nil, err
@@ -43,7 +49,7 @@ func judgeDirectory(dir string, answers map[string][]string) (*directoryAnswer, 
 	if err != nil {
 		return nil, err
 	}
-	return &directoryAnswer{First: *first, All: *all, Crio: crio}, nil
+	return &directoryAnswer{First: *first, Two: *two, All: *all, Crio: crio}, nil
 }
 
 // Loads a directory with the options of containerd's CRI service.
