@@ -17,6 +17,7 @@ mod daemon;
 mod http;
 mod inotify;
 mod install;
+mod istio;
 mod kubernetes;
 mod loaded;
 mod matrix;
