@@ -213,8 +213,9 @@ impl Bundle {
                 mut tried,
             } => {
                 let ours = format!("seed {}", self.path.display());
-                tried
-                    .retain(|it| it.source != ours || !matches!(it.reason, SourceError::NotInSeed));
+                tried.retain(|it| {
+                    it.source != ours || !matches!(it.reason, SourceError::NotInSeed { .. })
+                });
                 let source = FetchError::Sources { artifact, tried };
                 BundleError::Fetch { arch, source }
             }

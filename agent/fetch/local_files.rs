@@ -1,9 +1,10 @@
 //! The files of this machine that a download reads: `file://` sources, seeds, credentials and authorities.
 
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::host::Host;
+use crate::host::{FileKind, Host};
+use crate::model::FileType;
 
 /// Opens the files that `file://` sources name.
 pub trait FileSource: Sync {
@@ -34,6 +35,25 @@ pub trait FileSource: Sync {
 /// beside the agent and not on the host.
 #[derive(Debug, Clone, Copy)]
 pub struct LocalFiles;
+
+impl LocalFiles {
+    /// The files of a directory, links included, in the order of their names; nothing else in it.
+    ///
+    /// # Errors
+    /// As the kernel gives them.
+    pub(super) fn list_files(self, path: &Path) -> io::Result<Vec<PathBuf>> {
+        let machine = Host::open(Path::new("/")).map_err(|error| error.source)?;
+        let dir = machine.open_dir(path).map_err(|error| error.source)?;
+        let listed = dir.list_entries().map_err(|error| error.source)?;
+        let files = listed.into_iter().filter(|entry| {
+            matches!(
+                entry.kind,
+                FileKind::Regular | FileKind::Other(FileType::Symlink)
+            )
+        });
+        Ok(files.map(|entry| path.join(entry.name)).collect())
+    }
+}
 
 impl FileSource for LocalFiles {
     fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {

@@ -13,6 +13,7 @@ mod pulled;
 mod reasons;
 mod registry;
 mod secrets;
+mod seeds;
 
 use std::fmt::Write as _;
 

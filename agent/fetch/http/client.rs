@@ -11,6 +11,7 @@ use super::client_certificate::{ClientIdentity, parse_certificates};
 use super::error::HttpError;
 use super::error_chain::innermost_message;
 use super::proxy::ProxySettings;
+use super::system_roots::load_system_roots;
 use crate::model::quote_error;
 
 /// Builds a client for one download; it is dropped with it, and its memory with it.
@@ -101,7 +102,7 @@ fn client_builder(connect_timeout: Duration, tls: ClientConfig) -> ClientBuilder
 /// operator's own must all be good.
 pub(super) fn load_roots(extra: Option<&[u8]>) -> Result<RootCertStore, HttpError> {
     let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    roots.add_parsable_certificates(load_system_roots()?);
     if let Some(pem) = extra {
         add_certificates(&mut roots, pem)?;
     }

@@ -13,12 +13,11 @@ use super::client_certificate::{ClientIdentity, parse_certificates, parse_privat
 use super::error::HttpError;
 use super::headers::parse_header_file;
 use super::proxy::ProxySettings;
+use super::system_roots::LARGEST_CA_FILE;
 use crate::config;
 use crate::fetch::local_files::FileSource;
 use crate::model::quote_error;
 
-/// The largest CA file that is read, in bytes; the system's whole bundle has about 200 KiB.
-const LARGEST_CA_FILE: u64 = 4 << 20;
 /// The largest file of headers that is read, in bytes.
 const LARGEST_HEADERS: u64 = 64 << 10;
 /// The largest file with a certificate or key, in bytes; a chain of four has about 8 KiB.

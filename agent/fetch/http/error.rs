@@ -154,6 +154,15 @@ pub enum HttpError {
         /// The limit in bytes.
         limit: u64,
     },
+    /// The environment names certificate authorities that cannot be read.
+    #[error(
+        "{variable} leads to {path}, which cannot be used: {why}; name a file with PEM there, or unset it"
+    )]
+    SystemAuthorities {
+        variable: &'static str,
+        path: String,
+        why: String,
+    },
     /// The extra certificate authorities cannot be used.
     #[error("fetch.caFile holds no usable certificate: {0}; it must be PEM")]
     CaFile(String),
@@ -184,7 +193,7 @@ impl HttpError {
             Self::Setup(_) => FailureKind::Tls,
             Self::Redirect(_) => FailureKind::Redirect,
             Self::TooLarge { .. } => FailureKind::TooLarge,
-            Self::CaFile(_) => FailureKind::CaFile,
+            Self::SystemAuthorities { .. } | Self::CaFile(_) => FailureKind::CaFile,
         }
     }
 

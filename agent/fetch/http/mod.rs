@@ -11,6 +11,7 @@ mod proxy_error;
 mod range;
 mod redact;
 mod redirect;
+mod system_roots;
 mod throughput;
 mod tls_error;
 

@@ -12,7 +12,7 @@ use super::source_client::SourceClient;
 use super::source_error::{FailedSource, SourceError};
 use crate::fetch::http::{HttpError, TimeLimit};
 use crate::fetch::spool::DownloadSpool;
-use crate::model::{FailureKind, Pin};
+use crate::model::{FailureKind, FileName, Pin};
 use crate::retry::{Next, Rounds};
 
 /// Stands for the pin of a file that has none: no bytes have this digest.
@@ -54,8 +54,12 @@ struct SourceState {
 impl SourceState {
     /// The seeds for what is pinned, then the sources.
     fn list_for(sources: Vec<BlobSource>, pin: Option<&Pin>, options: &SourceOptions) -> Vec<Self> {
+        let mut names: Vec<FileName> = sources.iter().filter_map(BlobSource::file_name).collect();
+        names.dedup();
         let seeds = options.seeds.iter();
-        let seeds = pin.map(|pin| seeds.map(move |seed| BlobSource::in_seed(seed, pin)));
+        let seeds = pin.map(|pin| {
+            seeds.flat_map(|seed| BlobSource::all_in_seed(seed, pin, &names).collect::<Vec<_>>())
+        });
         let all = seeds.into_iter().flatten().chain(sources).collect();
         let ordered = order_sources(all, options, |source| source).into_iter();
         let states = ordered.map(|source| Self {
@@ -118,8 +122,11 @@ pub(in crate::fetch) async fn ask_sources<S: DownloadSpool, T>(
                 let transfer = HttpTransfer::new(client, max_size);
                 transfer.receive(url, index, blob).await
             }
-            SourceLocation::File(path) => client.copy_file(path, false, max_size, blob).await,
-            SourceLocation::Seed(path) => client.copy_file(path, true, max_size, blob).await,
+            SourceLocation::File(path) => client.copy_file(path, None, max_size, blob).await,
+            SourceLocation::Seed { path, looked_for } => {
+                let looked_for = Some(looked_for.clone());
+                client.copy_file(path, looked_for, max_size, blob).await
+            }
             SourceLocation::Unusable(why) => Err(blob.failed(SourceError::Url(why.clone()))),
         };
         // A validator that lied may have joined two different things: once more, from zero.
@@ -198,7 +205,7 @@ fn can_resume_after(error: &SourceError) -> bool {
 fn log_source_failure(artifact: &str, source: &str, error: &SourceError) {
     let kind = error.kind().as_str();
     match error {
-        SourceError::NotInSeed => tracing::debug!(artifact, source, kind, "{error}"),
+        SourceError::NotInSeed { .. } => tracing::debug!(artifact, source, kind, "{error}"),
         _ => tracing::warn!(artifact, source, kind, "download failed: {error}"),
     }
 }
@@ -218,13 +225,14 @@ pub(in crate::fetch) fn order_sources<T>(
     sources
 }
 
-/// The sources that failed, in the order in which they were asked.
+/// The sources that failed, in the order in which they were asked. A seed that does not have it is among them once.
 fn into_failed_sources(states: Vec<SourceState>) -> Vec<FailedSource> {
+    let says_something = |error: &SourceError| !matches!(error, SourceError::NotInSeed { looked_for } if looked_for.is_empty());
     let failed = states.into_iter().filter_map(|state| {
         Some(FailedSource {
             source: state.source.shown,
             attempts: state.attempts,
-            reason: state.error?,
+            reason: state.error.filter(says_something)?,
         })
     });
     failed.collect()

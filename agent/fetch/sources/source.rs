@@ -7,7 +7,7 @@ use reqwest::Url;
 use crate::config;
 use crate::fetch::http::redact_url;
 use crate::fetch::oci::{BlobDescriptor, BlobKind};
-use crate::model::{Pin, Reference, ReferenceError, Sha256};
+use crate::model::{FileName, Pin, Reference, ReferenceError, Sha256};
 
 /// One source of a blob: a URL, a registry, a file, or a seed.
 #[derive(Debug, Clone)]
@@ -27,7 +27,12 @@ pub(in crate::fetch) enum SourceLocation {
     /// A file of this machine.
     File(PathBuf),
     /// A file of a seed, which need not have it.
-    Seed(PathBuf),
+    Seed {
+        path: PathBuf,
+        /// What is looked for in the seed, for the message that it is not there; empty where another source of the
+        /// same seed says it.
+        looked_for: String,
+    },
     /// Cannot be asked, for this reason.
     Unusable(String),
 }
@@ -88,24 +93,49 @@ impl BlobSource {
         }
     }
 
-    /// A blob in a seed, by its digest. The layout is that of an OCI image layout, so that one can be used as a seed.
-    pub(in crate::fetch) fn in_seed(seed: &Path, pin: &Pin) -> Self {
+    /// A blob in a seed: by its digest, and then by the names that its sources give it. The layout is that of an OCI
+    /// image layout, so that one can be used as a seed; a file under its own name is what people put there by hand.
+    pub(in crate::fetch) fn all_in_seed(
+        seed: &Path,
+        pin: &Pin,
+        names: &[FileName],
+    ) -> impl Iterator<Item = Self> {
         let digest = pin.to_string();
         let (algorithm, hex) = digest.split_once(':').unwrap_or(("", &digest));
-        Self::in_seed_at(seed, seed.join("blobs").join(algorithm).join(hex))
+        let blob = format!("blobs/{algorithm}/{hex}");
+        let also = names.iter().map(|name| format!(" or {name}"));
+        let looked_for = format!("{blob}{}", also.collect::<String>());
+        let by_digest = Self::in_seed_at(seed, seed.join(blob), looked_for);
+        let by_name = names.iter().map(|name| {
+            let path = seed.join(name.as_str());
+            Self::in_seed_at(seed, path, String::new())
+        });
+        std::iter::once(by_digest).chain(by_name.collect::<Vec<_>>())
+    }
+
+    /// The name of the file behind a source; `None` where it has none, as in a registry.
+    pub(in crate::fetch) fn file_name(&self) -> Option<FileName> {
+        let name = match &self.location {
+            SourceLocation::Web(url) => url.path_segments()?.next_back()?.to_owned(),
+            SourceLocation::File(path) => path.file_name()?.to_str()?.to_owned(),
+            SourceLocation::Seed { .. } | SourceLocation::Unusable(_) => return None,
+        };
+        // A digest at a registry, or a name that is written in another way in the URL.
+        let is_plain = !name.contains([':', '%']);
+        name.parse().ok().filter(|_| is_plain)
     }
 
     /// A small file without a pin in a seed, by the URL of its declaration.
     pub(in crate::fetch) fn in_seed_by_url(seed: &Path, url: &str) -> Self {
-        let name = Sha256::of(url.as_bytes()).to_string();
-        Self::in_seed_at(seed, seed.join("by-url").join(name))
+        let name = format!("by-url/{}", Sha256::of(url.as_bytes()));
+        Self::in_seed_at(seed, seed.join(&name), name)
     }
 
-    fn in_seed_at(seed: &Path, path: PathBuf) -> Self {
+    fn in_seed_at(seed: &Path, path: PathBuf, looked_for: String) -> Self {
         Self {
             shown: format!("seed {}", seed.display()),
             server: None,
-            location: SourceLocation::Seed(path),
+            location: SourceLocation::Seed { path, looked_for },
         }
     }
 
@@ -113,7 +143,7 @@ impl BlobSource {
     pub(in crate::fetch) const fn is_local(&self) -> bool {
         matches!(
             self.location,
-            SourceLocation::File(_) | SourceLocation::Seed(_)
+            SourceLocation::File(_) | SourceLocation::Seed { .. }
         )
     }
 }
@@ -150,9 +180,31 @@ mod tests {
     #[test]
     fn a_seed_is_laid_out_as_an_image_layout_is() {
         let hex = "b98f74a0f8522f0a83867178729c1aa70f2158f90c45a2ca8fa791db1c76b303";
-        let place = BlobSource::in_seed(Path::new("/seed"), &Pin::sha256(hex).unwrap());
-        let expected = PathBuf::from(format!("/seed/blobs/sha256/{hex}"));
-        assert!(matches!(place.location, SourceLocation::Seed(path) if path == expected));
-        assert_eq!(place.shown, "seed /seed");
+        let names: Vec<FileName> = [
+            "https://h/a/p.tgz?x",
+            "http://h/v2/a/blobs/sha256:1",
+            "https://h/",
+            "https://h/..",
+        ]
+        .iter()
+        .filter_map(|url| BlobSource::from_url(url).file_name())
+        .collect();
+        let pin = Pin::sha256(hex).unwrap();
+        let places: Vec<(PathBuf, String)> =
+            BlobSource::all_in_seed(Path::new("/seed"), &pin, &names)
+                .map(|place| match place.location {
+                    SourceLocation::Seed { path, looked_for } => (path, looked_for),
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+        let blob = format!("blobs/sha256/{hex}");
+        let expected = [
+            (
+                PathBuf::from(format!("/seed/{blob}")),
+                format!("{blob} or p.tgz"),
+            ),
+            (PathBuf::from("/seed/p.tgz"), String::new()),
+        ];
+        assert_eq!(places, expected);
     }
 }

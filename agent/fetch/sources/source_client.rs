@@ -32,21 +32,22 @@ impl<'a> SourceClient<'a> {
         self.http = HttpClients::new(self.options.settings, self.options.files);
     }
 
-    /// Copies a file of this machine, of at most `max_size` bytes.
+    /// Copies a file of this machine, of at most `max_size` bytes. In a seed it need not be: that has an error of its own,
+    /// which says what was looked for.
     pub(super) async fn copy_file<S: DownloadSpool>(
         &self,
         path: &Path,
-        is_seed: bool,
+        looked_for_in_seed: Option<String>,
         max_size: u64,
         blob: PartialBlob<S>,
     ) -> Result<PartialBlob<S>, AttemptError<S>> {
         let (files, path) = (self.options.files, path.to_owned());
-        let copy = move || match files.open(&path) {
-            Ok(file) => blob.copy_from(file, max_size),
-            Err(error) if is_seed && error.kind() == io::ErrorKind::NotFound => {
-                Err(blob.failed(SourceError::NotInSeed))
+        let copy = move || match (files.open(&path), looked_for_in_seed) {
+            (Ok(file), _) => blob.copy_from(file, max_size),
+            (Err(error), Some(looked_for)) if error.kind() == io::ErrorKind::NotFound => {
+                Err(blob.failed(SourceError::NotInSeed { looked_for }))
             }
-            Err(error) => Err(blob.failed(SourceError::File(error))),
+            (Err(error), _) => Err(blob.failed(SourceError::File(error))),
         };
         // A mount that hangs must not stop whatever else the agent does.
         tokio::task::spawn_blocking(copy)

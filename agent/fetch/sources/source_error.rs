@@ -27,8 +27,13 @@ pub enum SourceError {
     #[error("it cannot be read: {0}")]
     File(#[source] io::Error),
     /// A seed that has other things.
-    #[error("it does not hold this one; gather it again with cni-keeper bundle")]
-    NotInSeed,
+    #[error(
+        "it does not hold this one: there is no {looked_for}; put the file there, or gather it again with cni-keeper bundle"
+    )]
+    NotInSeed {
+        /// Names in the seed.
+        looked_for: String,
+    },
 }
 
 impl From<RegistryError> for SourceError {
@@ -53,7 +58,7 @@ impl SourceError {
             Self::Digest(_) => FailureKind::Digest,
             Self::Url(_) => FailureKind::Url,
             Self::File(_) => FailureKind::Io,
-            Self::NotInSeed => FailureKind::NotInSeed,
+            Self::NotInSeed { .. } => FailureKind::NotInSeed,
         }
     }
 
@@ -63,7 +68,7 @@ impl SourceError {
         match self {
             Self::Http(error) => error.retry_after(),
             Self::Registry(error) => error.retry_after(),
-            Self::Digest(_) | Self::Url(_) | Self::File(_) | Self::NotInSeed => None,
+            Self::Digest(_) | Self::Url(_) | Self::File(_) | Self::NotInSeed { .. } => None,
         }
     }
 }
