@@ -23,7 +23,7 @@ pub struct Cli {
 /// Flags that every command takes. A flag overrides its environment variable, which overrides the file.
 #[derive(Debug, Clone, Args)]
 pub struct Global {
-    /// The configuration file
+    /// The configuration file, or - for stdin (not with run)
     #[arg(
         long,
         global = true,
@@ -149,7 +149,7 @@ pub enum Command {
     Render,
     /// Check a configuration file; no node is needed
     Validate {
-        /// The file to check, instead of --config
+        /// The file to check, or - for stdin, instead of --config
         file: Option<PathBuf>,
         /// Output.
         #[command(flatten)]

@@ -17,6 +17,11 @@ pub(super) enum CommandError {
     /// The configuration file is not UTF-8.
     #[error("{0} is not UTF-8 text; save it as UTF-8")]
     NotText(String),
+    /// A running agent got a configuration that cannot be read a second time.
+    #[error(
+        "run reads its configuration again when it changes, and {0} can be read only once; name a file with --config"
+    )]
+    StreamedConfig(String),
     /// The configuration has mistakes.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
@@ -60,6 +65,7 @@ impl CommandError {
         match self {
             Self::NoConfig(_)
             | Self::NotText(_)
+            | Self::StreamedConfig(_)
             | Self::Config(_)
             | Self::Conflist(_)
             | Self::HostRoot(_)

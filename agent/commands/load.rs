@@ -1,12 +1,12 @@
 //! Loads what a command works on: the configuration, the node, and the Kubernetes API's data about the node.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::failure::CommandError;
 use super::show;
 use crate::cli::Global;
 use crate::config::{LoadedConfig, Overrides, load};
-use crate::host::{Host, HostError};
+use crate::host::{Host, HostError, InputStream};
 use crate::kube::{self, KubeClient, RequestPurpose};
 use crate::model::Arch;
 use crate::reconcile::{Context, KnownNode, ReconcileError};
@@ -25,14 +25,16 @@ pub(super) fn load_config_for_arch(
     file: &Path,
     arch: Option<Arch>,
 ) -> Result<LoadedConfig, CommandError> {
-    let absolute = std::path::absolute(file)
-        .map_err(|error| config_error(HostError::new("find", file, error)))?;
-    let machine = Host::open(Path::new("/")).map_err(config_error)?;
-    let bytes = machine
-        .read_file(&absolute, MAX_CONFIG_BYTES)
-        .map_err(config_error)?;
-    let text =
-        String::from_utf8(bytes).map_err(|_| CommandError::NotText(file.display().to_string()))?;
+    let (name, bytes) = match InputStream::from_path(file) {
+        Some(stream) => (
+            PathBuf::from(stream.describe()),
+            stream.read_to_vec(MAX_CONFIG_BYTES),
+        ),
+        None => (file.to_owned(), read_config_file(file)),
+    };
+    let file = &*name;
+    let text = String::from_utf8(bytes.map_err(config_error)?)
+        .map_err(|_| CommandError::NotText(file.display().to_string()))?;
     let seeds = global.seeds.iter().map(std::path::absolute).collect();
     let seeds: Result<_, std::io::Error> = seeds;
     let overrides = Overrides {
@@ -43,6 +45,12 @@ pub(super) fn load_config_for_arch(
         arch,
     };
     Ok(load(&text, file, &overrides)?)
+}
+
+fn read_config_file(file: &Path) -> Result<Vec<u8>, HostError> {
+    let absolute =
+        std::path::absolute(file).map_err(|error| HostError::new("find", file, error))?;
+    Host::open(Path::new("/"))?.read_file(&absolute, MAX_CONFIG_BYTES)
 }
 
 /// The error for a configuration that cannot be read. If the machine itself has a problem, such as no descriptors left,

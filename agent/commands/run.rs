@@ -13,10 +13,14 @@ use super::signal::wait_for_signal;
 use crate::cli::Global;
 use crate::config::Settings;
 use crate::daemon::{Daemon, DaemonOptions};
+use crate::host::InputStream;
 use crate::http::{Server, Surface};
 
 /// Runs the agent until the first SIGTERM or SIGINT. What is in place stays.
 pub(super) async fn run_agent(global: &Global) -> Result<Exit, CommandError> {
+    if let Some(stream) = InputStream::from_path(&global.config) {
+        return Err(CommandError::StreamedConfig(stream.describe()));
+    }
     let (host, loaded) = open_node(global)?;
     let http = loaded.settings.http;
     let main = Server::bind(http.listen, Surface::Everything)?;

@@ -8,6 +8,7 @@
 mod dir;
 mod dir_identity;
 mod error;
+mod input_stream;
 mod lock;
 mod observe;
 mod resolve;
@@ -18,6 +19,7 @@ mod temp;
 pub use dir::{Dir, ListedEntry};
 pub use dir_identity::DirIdentity;
 pub use error::{HostError, kernel_reason};
+pub use input_stream::InputStream;
 pub use lock::Lock;
 pub use observe::{FileFingerprint, FileReader, HashedFile};
 pub use root::{Host, machine_name};

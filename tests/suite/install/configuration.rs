@@ -272,3 +272,45 @@ fn reference_profiles_are_valid_with_a_range() {
             .exits(0);
     }
 }
+
+/// A command may read its configuration from a pipe: stdin by each of its names, and the shell's `<(…)`.
+#[test]
+fn a_configuration_may_come_through_a_pipe() {
+    let node = Node::empty();
+    node.declare_text("profile: reference-bridge\nartefacts: []\n");
+    let keeper = |arguments: &str| {
+        let mut bash = std::process::Command::new("bash");
+        let script = format!("{} {arguments}", env!("CARGO_BIN_EXE_cni-keeper"));
+        bash.args(["-c", &script]).env("CONFIG", node.config());
+        start(&mut bash).end()
+    };
+    for (arguments, name) in [
+        ("validate - < \"$CONFIG\"", "stdin"),
+        ("validate - < <(cat \"$CONFIG\")", "stdin"),
+        ("validate /dev/stdin < <(cat \"$CONFIG\")", "stdin"),
+        ("--config - plan < <(cat \"$CONFIG\")", "stdin"),
+        ("validate <(cat \"$CONFIG\")", "/dev/fd/"),
+        (
+            "validate /proc/self/fd/5 5< <(cat \"$CONFIG\")",
+            "/dev/fd/5",
+        ),
+    ] {
+        let outcome = keeper(arguments);
+        let lines = outcome.exits(64).errors();
+        let line = &lines[0];
+        assert!(line.starts_with(name), "{arguments}: {outcome}");
+        assert!(
+            line.contains(":4: artefacts: unknown key"),
+            "{arguments}: {outcome}"
+        );
+    }
+    keeper("validate - < /dev/null")
+        .exits(64)
+        .says("stdin:1: the file is empty");
+    keeper("validate - < /dev/zero")
+        .exits(64)
+        .says("is larger than the 1048576 bytes allowed");
+    keeper("run --config - < /dev/null")
+        .exits(64)
+        .says("name a file with --config");
+}
