@@ -44,14 +44,30 @@ pub(crate) fn plugins_tgz(dir: &Path, plugins: &[&str], suffix: &[u8]) -> Vec<u8
     tar.finish().finish().unwrap()
 }
 
-/// An OCI image archive of busybox that runs for ever, made without a registry or a builder.
-///
-/// Its one layer is not compressed, so that the layer's digest is its `diff_id` as well.
+/// An image archive of busybox that runs for ever.
 pub(crate) fn busybox_image(busybox: &Path) -> Vec<u8> {
+    let config = json!({"Entrypoint": ["/bin/busybox", "tail", "-f", "/dev/null"]});
     let mut layer = Tar::plain();
     layer.directory("bin/");
     layer.directory("tmp/");
     layer.file("bin/busybox", 0o755, &fs::read(busybox).unwrap());
+    image(IMAGE, layer, &config)
+}
+
+/// An image archive of programs, each with its place in the image.
+pub(crate) fn programs_image(name: &str, programs: &[(PathBuf, PathBuf)]) -> Vec<u8> {
+    let mut layer = Tar::plain();
+    for (place, program) in programs {
+        let place = place.strip_prefix("/").unwrap().to_str().unwrap();
+        layer.file(place, 0o755, &fs::read(program).unwrap());
+    }
+    image(name, layer, &json!({"Env": ["PATH=/usr/sbin:/usr/bin"]}))
+}
+
+/// An archive of an image in OCI's layout, made without a registry or a builder.
+///
+/// Its one layer is not compressed, so that the layer's digest is its `diff_id` as well.
+fn image(name: &str, layer: Tar<Vec<u8>>, config: &Value) -> Vec<u8> {
     let layer = layer.finish();
     let architecture = match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -61,7 +77,7 @@ pub(crate) fn busybox_image(busybox: &Path) -> Vec<u8> {
     let config = json!({
         "architecture": architecture,
         "os": "linux",
-        "config": {"Entrypoint": ["/bin/busybox", "tail", "-f", "/dev/null"]},
+        "config": config,
         "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", sha256(&layer))]},
     })
     .to_string();
@@ -76,7 +92,7 @@ pub(crate) fn busybox_image(busybox: &Path) -> Vec<u8> {
         "application/vnd.oci.image.manifest.v1+json",
         manifest.as_bytes(),
     );
-    entry["annotations"] = json!({"io.containerd.image.name": IMAGE});
+    entry["annotations"] = json!({"io.containerd.image.name": name});
     let index = json!({"schemaVersion": 2, "manifests": [entry]}).to_string();
 
     let mut image = Tar::plain();

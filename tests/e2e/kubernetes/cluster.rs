@@ -50,7 +50,13 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     /// Starts one without nodes, and returns once the API server answers.
-    pub(crate) async fn start(dir: &Path, cgroup_parent: String, images: &[PathBuf]) -> Self {
+    /// `gives_ranges` says whether the cluster itself gives nodes their ranges.
+    pub(crate) async fn start(
+        dir: &Path,
+        cgroup_parent: String,
+        images: &[PathBuf],
+        gives_ranges: bool,
+    ) -> Self {
         let began = Instant::now();
         prepare_network();
         let busybox = dir.join("busybox.tar");
@@ -67,7 +73,7 @@ impl Cluster {
         let kubectl = Kubectl::new(&keys.kubeconfig("admin"));
         until_answers(&mut api, &kubectl).await;
         Self {
-            controllers: start_controllers(dir, &keys),
+            controllers: start_controllers(dir, &keys, gives_ranges),
             scheduler: start_scheduler(dir, &keys),
             kubectl,
             dir: dir.to_owned(),
@@ -83,6 +89,12 @@ impl Cluster {
 
     /// Adds the node of that number, or switches it on again, and returns its range once it has one.
     pub(crate) async fn join(&mut self, number: u8) -> String {
+        self.switch_on(number).await;
+        self.range_of(number).await
+    }
+
+    /// The same without a look at its range.
+    pub(crate) async fn switch_on(&mut self, number: u8) {
         let worker = Worker::start(
             number,
             &self.dir,
@@ -92,7 +104,6 @@ impl Cluster {
         )
         .await;
         self.workers.push(worker);
-        self.range_of(number).await
     }
 
     /// Deletes the node of that number and lets it join anew, and returns the range that it then has.
@@ -107,9 +118,13 @@ impl Cluster {
 
     /// The range of a node, once it has one.
     pub(crate) async fn range_of(&self, number: u8) -> String {
-        let name = self.machine(number).name();
+        self.range_of_node(&self.machine(number).name()).await
+    }
+
+    /// The same of a node by its name.
+    pub(crate) async fn range_of_node(&self, name: &str) -> String {
         self.kubectl
-            .until("the node's range", &["node", &name], |node| {
+            .until("the node's range", &["node", name], |node| {
                 let range = node["spec"]["podCIDR"].as_str();
                 range.map(str::to_owned).ok_or(node.to_string())
             })
@@ -153,6 +168,14 @@ impl Cluster {
     pub(crate) async fn until_nodes_ready(&self) {
         for worker in &self.workers {
             self.until_node(worker.number, "True", "").await;
+        }
+    }
+
+    /// Checks that every runtime has loaded that network, and gives it to pods.
+    pub(crate) fn assert_network(&self, name: &str) {
+        for worker in &self.workers {
+            let loaded = worker.network();
+            assert_eq!(loaded.as_deref(), Some(name), "{}", worker.machine.name());
         }
     }
 
@@ -263,14 +286,14 @@ fn start_api(dir: &Path, keys: &Keys) -> Program {
     Program::start(dir, "kube-apiserver", &args)
 }
 
-fn start_controllers(dir: &Path, keys: &Keys) -> Program {
+fn start_controllers(dir: &Path, keys: &Keys, gives_ranges: bool) -> Program {
     let user = keys.kubeconfig("system:kube-controller-manager");
     let args = flags(&[
         ("kubeconfig", path(&user)),
         ("leader-elect", "false"),
         // Each controller as the user that it has a role for.
         ("use-service-account-credentials", "true"),
-        ("allocate-node-cidrs", "true"),
+        ("allocate-node-cidrs", &gives_ranges.to_string()),
         ("cluster-cidr", PODS),
         ("service-cluster-ip-range", SERVICES),
         (

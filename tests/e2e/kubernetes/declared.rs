@@ -69,6 +69,8 @@ pub(crate) struct Overlay<'a> {
     pub(crate) components: &'a [&'static str],
     /// The agent's configuration.
     pub(crate) config: &'a str,
+    /// More patches: a list in YAML.
+    pub(crate) patches: &'a str,
 }
 
 impl Operator {
@@ -88,6 +90,15 @@ impl Operator {
             dir: dir.to_owned(),
             mirror: Some(mirror),
         }
+    }
+
+    /// Writes down in an overlay what it leaves to be filled in with the pods' range, as its page says.
+    pub(crate) fn fill_in_range(&self, overlay: &str, range: &str) {
+        let file = self.dir.join(format!("manifests/{overlay}/pod-range.yaml"));
+        let asks = fs::read_to_string(&file).unwrap();
+        let (before, rest) = asks.split_once("\"FILL-IN: ").unwrap();
+        let (_, after) = rest.split_once('"').unwrap();
+        fs::write(&file, format!("{before}{range}{after}")).unwrap();
     }
 
     /// Has the mirror serve a file, and returns its address.
@@ -163,6 +174,7 @@ config:
             agent: declared.agent,
             components: declared.components,
             config: &self.config(declared),
+            patches: "[]",
         })
     }
 
@@ -189,7 +201,9 @@ configMapGenerator:
     options: {{disableNameSuffixHash: true}}
 images:
   - {{name: cni-keeper, newName: {IMAGE}, newTag: {agent}}}
+patches: {patches}
 ",
+            patches = overlay.patches,
             resource = overlay.resource,
             components = components.join(", "),
             agent = overlay.agent,

@@ -1,63 +1,97 @@
-//! The profile flannel beside real flanneld daemons, which the agent waits for and does not start.
+//! The overlay aks-byocni-flannel on a cluster that gives nodes no ranges: node-ranges does, flanneld carries the packets,
+//! and the agent waits for it and does not start it. All three run as pods, with the arguments, the rights and the tokens
+//! that the components give them.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime};
 
+use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
 
-use super::cluster::{Cluster, PODS, flags, path};
+use super::cluster::{Cluster, PODS};
+use super::companions::make_images;
 use super::declared::{Operator, Overlay};
 use super::image::{VERSIONS, archive};
+use super::kubectl::{Kubectl, NAMESPACE};
 use super::machine::Machine;
-use super::pod::until_ready;
+use super::pod::{process, until_ready};
 use super::pod_traffic::{PINGED, PodTraffic, create_server, run_pod_on};
-use super::program::Program;
 use crate::agent::readiness;
 use crate::archive::{current_plugins, plugins_tgz, sha256};
 use crate::namespace::find_program;
 use crate::node::{BIN_DIR, CONF_DIR, PLUGINS};
 use crate::poll::until;
 
+/// What is applied.
+const OVERLAY: &str = "overlays/aks-byocni-flannel";
 /// What the profile waits for, and flanneld writes.
 const SUBNET: &str = "/run/flannel/subnet.env";
-/// The node whose flanneld dies, and the one that is switched off.
+/// The node that the first node-ranges runs on, and that is switched off; the one whose flanneld dies; and the one that
+/// joins once there is a network.
+const REBOOTED: u8 = 1;
 const BEREAVED: u8 = 2;
-const REBOOTED: u8 = 3;
-const NODES: [u8; 3] = [1, BEREAVED, REBOOTED];
+const LATECOMER: u8 = 3;
 /// A pod on the node that is switched off.
 const SETTLED: &str = "settled";
+/// A node that joins while no node-ranges is in charge: only its object.
+const ORPHAN: &str = "orphan";
+/// The label of a node that has no flanneld.
+const BEREFT: &str = "test/without-flanneld";
+/// Keeps the flanneld of the component away from such nodes.
+const PATCH: &str = r#"
+  - target: {kind: DaemonSet, name: flanneld}
+    patch: |-
+      - op: add
+        path: /spec/template/spec/affinity
+        value:
+          nodeAffinity:
+            requiredDuringSchedulingIgnoredDuringExecution:
+              nodeSelectorTerms:
+                - matchExpressions: [{key: test/without-flanneld, operator: DoesNotExist}]
+"#;
+/// How the command line of flanneld begins.
+const FLANNELD: &str = "/opt/bin/flanneld\0";
 
-/// The cluster, and the daemon of each node.
+/// The cluster, and the operator of the overlay.
 pub(crate) struct Flannel {
     pub(crate) cluster: Cluster,
-    daemons: BTreeMap<u8, Program>,
     operator: Operator,
 }
 
 impl Flannel {
-    /// Three nodes whose agents have placed the plugins, and wait for daemons that do not run yet.
+    /// Two nodes without ranges get them. Their agents have placed the plugins, and wait for daemons that are late.
     pub(crate) async fn begin(dir: &Path, cgroup_parent: String) -> Self {
-        let mut cluster = Cluster::start(dir, cgroup_parent, &[archive(VERSIONS[0])]).await;
-        for number in NODES {
-            cluster.join(number).await;
+        let images = [vec![archive(VERSIONS[0])], make_images(dir)].concat();
+        let mut cluster = Cluster::start(dir, cgroup_parent, &images, false).await;
+        let none = "cni plugin not initialized";
+        for number in [REBOOTED, BEREAVED] {
+            cluster.switch_on(number).await;
+            cluster.until_node(number, "False", none).await;
+            let node = cluster.kubectl.get(&["node", &name(number)]).unwrap();
+            assert_eq!(node["spec"]["podCIDR"], Value::Null, "{node:#}");
+            lose_flanneld(&cluster.kubectl, number);
         }
-        cluster.tell("three nodes have joined");
-        let network = json!({"Network": PODS, "Backend": {"Type": "vxlan"}});
-        fs::write(dir.join("flannel.json"), network.to_string()).unwrap();
+        cluster.tell("two nodes have joined, and have no ranges");
         let flannel = Self {
             cluster,
-            daemons: BTreeMap::new(),
             operator: Operator::new(dir),
         };
+        // So that the first node-ranges runs on the other.
+        let kubectl = &flannel.cluster.kubectl;
+        kubectl.run(&["cordon", &name(BEREAVED)]);
         flannel.apply();
-        for machine in flannel.cluster.machines() {
+        flannel.until_node_ranges_run();
+        kubectl.run(&["uncordon", &name(BEREAVED)]);
+        for number in [REBOOTED, BEREAVED] {
+            let range = flannel.cluster.range_of(number).await;
+            let machine = flannel.cluster.machine(number);
+            flannel
+                .cluster
+                .tell(&format!("{} has the range {range}", machine.name()));
             until_waits(machine).await;
             assert!(machine.path(BIN_DIR).join("flannel").is_file());
             assert!(!conflist(machine).exists());
-        }
-        for number in NODES {
-            let none = "cni plugin not initialized";
             flannel.cluster.until_node(number, "False", none).await;
         }
         flannel
@@ -66,7 +100,7 @@ impl Flannel {
         flannel
     }
 
-    /// Applies the profile's directory, with a mirror.
+    /// Applies the overlay, with a mirror.
     fn apply(&self) {
         let arch = cni_keeper::model::Arch::of_this_program().unwrap();
         let release = plugins_tgz(&current_plugins(), &PLUGINS, b"");
@@ -85,6 +119,7 @@ artifacts:
     sources: [{plugin_url}]
     sha256: {{{arch}: {plugin}}}
 network:
+  podRanges: [{PODS}]
   conflist: {conflist}
 ",
             conflist = conflist_of_old_plugin(),
@@ -93,57 +128,68 @@ network:
             release = sha256(&release),
             plugin = sha256(&plugin),
         );
+        self.operator.fill_in_range(OVERLAY, PODS);
         let overlay = self.operator.write_overlay(&Overlay {
-            resource: "profiles/flannel",
+            resource: OVERLAY,
             agent: VERSIONS[0],
             components: &[],
             config: &config,
+            patches: PATCH,
         });
         let kubectl = &self.cluster.kubectl;
         kubectl.run(&["apply", "--kustomize", &overlay]);
     }
 
-    /// The daemons start. Pods of different nodes talk, and not by any route of the router.
+    /// Waits until as many pods of node-ranges run as are declared.
+    fn until_node_ranges_run(&self) {
+        let rollout = ["rollout", "status", "--timeout=120s"];
+        let of_it = ["--namespace", NAMESPACE, "deployment/node-ranges"];
+        let kubectl = &self.cluster.kubectl;
+        if let Err(error) = kubectl.try_run(&[&rollout[..], &of_it].concat()) {
+            let pods = kubectl.try_run(&["--namespace", NAMESPACE, "describe", "pods"]);
+            panic!("{error}\n{}", pods.unwrap_or_default());
+        }
+    }
+
+    /// The daemons start, and one more node joins. Pods of different nodes talk, and not by any route of the router.
     pub(crate) async fn start_daemons(&mut self) -> PodTraffic {
-        for number in NODES {
-            self.start_daemon(number);
+        for number in [REBOOTED, BEREAVED] {
+            self.find_flanneld(number);
         }
         self.cluster.until_nodes_ready().await;
+        self.cluster.tell("flanneld has started: nodes Ready");
+        let range = self.cluster.join(LATECOMER).await;
+        self.cluster.until_node(LATECOMER, "True", "").await;
+        self.cluster.tell(&format!(
+            "a node has joined and is Ready without a hand: {range}"
+        ));
         for machine in self.cluster.machines() {
             until_ready(machine).await;
         }
-        self.cluster.tell("flanneld has started: nodes Ready");
-        let [from, to] = [1, BEREAVED].map(|number| self.cluster.machine(number).name());
-        let talk = PodTraffic::start(&self.cluster.kubectl, &from, &to).await;
-        let sent = tunnelled(self.cluster.machine(1));
+        self.cluster.assert_network("cbr0");
+        let kubectl = &self.cluster.kubectl;
+        let talk = PodTraffic::start(kubectl, &name(LATECOMER), &name(BEREAVED)).await;
+        let sent = tunnelled(self.cluster.machine(LATECOMER));
         assert!(sent > 0, "nothing went through the tunnel");
         self.cluster
             .tell(&format!("pods of two nodes talk, by VXLAN: {sent} packets"));
         talk
     }
 
-    fn start_daemon(&mut self, number: u8) {
-        let dir = &self.cluster.dir;
-        let machine = self.cluster.machine(number);
-        let mut args = flags(&[
-            ("net-config-path", path(&dir.join("flannel.json"))),
-            (
-                "kubeconfig-file",
-                path(&self.cluster.keys.kubeconfig("flannel")),
-            ),
-        ]);
-        args.extend(["--kube-subnet-mgr", "--ip-masq"].map(str::to_owned));
-        let name = machine.name();
-        let environment = [("NODE_NAME", name.as_str())];
-        let daemon = Program::start_on(machine, dir, "flanneld", &args, &environment);
-        self.daemons.insert(number, daemon);
+    /// The flanneld of a node starts.
+    fn find_flanneld(&self, number: u8) {
+        let label = format!("{BEREFT}-");
+        let kubectl = &self.cluster.kubectl;
+        kubectl.run(&["label", "node", &name(number), &label]);
     }
 
-    /// A daemon dies. Its pods talk on, drift is repaired, new pods get a network; and it comes back.
+    /// A daemon is gone. Its pods talk on, drift is repaired, new pods get a network; and it comes back. Then it is
+    /// killed, and the kubelet starts it again.
     pub(crate) async fn lose_daemon(&mut self, talk: &PodTraffic) {
-        let mut daemon = self.daemons.remove(&BEREAVED).unwrap();
-        daemon.kill().await;
         let machine = self.cluster.machine(BEREAVED);
+        let kubectl = &self.cluster.kubectl;
+        lose_flanneld(kubectl, BEREAVED);
+        until_gone(machine).await;
         let plugin = machine.path(BIN_DIR).join("flannel");
         for file in [&plugin, &conflist(machine)] {
             fs::remove_file(file).unwrap();
@@ -154,46 +200,56 @@ network:
         })
         .await;
         until_ready(machine).await;
-        let kubectl = &self.cluster.kubectl;
         run_pod_on(kubectl, "meanwhile", &machine.name()).await;
         kubectl.delete(&["--grace-period=1", "pod", "meanwhile"]);
         let talked = talk.assert_uninterrupted(kubectl).await;
-        self.cluster.tell(&format!("a flanneld has died: {talked}"));
+        self.cluster.tell(&format!("a flanneld is gone: {talked}"));
 
-        let before = fs::read_to_string(self.cluster.machine(BEREAVED).path(SUBNET)).unwrap();
-        self.start_daemon(BEREAVED);
-        self.until_lease_is_renewed().await;
-        let machine = self.cluster.machine(BEREAVED);
+        let before = fs::read_to_string(machine.path(SUBNET)).unwrap();
+        let since = SystemTime::now();
+        self.find_flanneld(BEREAVED);
+        until_lease_is_renewed(machine, since).await;
+        let running = process(machine, FLANNELD).unwrap();
+        let since = SystemTime::now();
+        kill(running, Signal::SIGKILL).unwrap();
+        until_lease_is_renewed(machine, since).await;
         assert_eq!(fs::read_to_string(machine.path(SUBNET)).unwrap(), before);
         until_ready(machine).await;
-        let talked = talk.assert_uninterrupted(&self.cluster.kubectl).await;
-        self.cluster.tell(&format!("it is back: {talked}"));
-    }
-
-    /// Waits until the daemon that was started again has done its work: it writes its file last.
-    async fn until_lease_is_renewed(&self) {
-        let file = self.cluster.machine(BEREAVED).path(SUBNET);
-        let written = || fs::metadata(&file).unwrap().modified().unwrap();
-        let started = self.daemons[&BEREAVED].started();
-        until("flanneld to write its file again", async || {
-            (written() >= started).then_some(()).ok_or("not yet".into())
-        })
-        .await;
+        let talked = talk.assert_uninterrupted(kubectl).await;
+        self.cluster.tell(&format!(
+            "it came back, was killed and is back again: {talked}"
+        ));
     }
 
     /// A node is switched off and on, and its flanneld is late: the conflist is there and what it needs is not, which
     /// the agent says. The pod that was there runs again once flanneld does.
+    ///
+    /// The node-ranges in charge dies with the node. A second one runs elsewhere, and gives a node that joins its range
+    /// once it may take over.
     pub(crate) async fn reboot(&mut self, talk: &PodTraffic) {
-        let name = self.cluster.machine(REBOOTED).name();
-        run_pod_on(&self.cluster.kubectl, SETTLED, &name).await;
+        run_pod_on(&self.cluster.kubectl, SETTLED, &name(REBOOTED)).await;
+        let leader = self.leader().await;
+        assert!(leader.starts_with(&name(REBOOTED)), "{leader}");
+        self.cluster.kubectl.run(&[
+            "--namespace",
+            NAMESPACE,
+            "scale",
+            "--replicas=2",
+            "deployment/node-ranges",
+        ]);
+        self.until_node_ranges_run();
         self.cluster.power_off(REBOOTED).await;
-        self.daemons.remove(&REBOOTED).unwrap().until_ended().await;
-        self.cluster.join(REBOOTED).await;
+        let died = Instant::now();
+        let kubectl = &self.cluster.kubectl;
+        kubectl.apply(&json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": ORPHAN}}));
+        self.replace_leader();
+        lose_flanneld(kubectl, REBOOTED);
+        self.cluster.switch_on(REBOOTED).await;
+        self.cluster.kubectl.run(&["uncordon", &name(REBOOTED)]);
         let machine = self.cluster.machine(REBOOTED);
         until_waits(machine).await;
         assert!(conflist(machine).exists(), "it outlives a reboot");
-        self.start_daemon(REBOOTED);
-        let machine = self.cluster.machine(REBOOTED);
+        self.find_flanneld(REBOOTED);
         until_ready(machine).await;
         self.cluster.until_node(REBOOTED, "True", "").await;
         let kubectl = &self.cluster.kubectl;
@@ -202,6 +258,47 @@ network:
         let talked = talk.assert_uninterrupted(kubectl).await;
         self.cluster.tell(&format!(
             "node {REBOOTED} was switched off and on: {talked}"
+        ));
+        self.assert_other_leader(died).await;
+    }
+
+    /// What an operator does who knows that the node is lost: its node-ranges does not come back with it.
+    fn replace_leader(&self) {
+        let kubectl = &self.cluster.kubectl;
+        kubectl.run(&["cordon", &name(REBOOTED)]);
+        let on_node = format!("spec.nodeName={}", name(REBOOTED));
+        kubectl.delete(&[
+            "--namespace",
+            NAMESPACE,
+            "pod",
+            "--force",
+            "--selector",
+            "app.kubernetes.io/component=node-ranges",
+            "--field-selector",
+            &on_node,
+        ]);
+    }
+
+    /// Who is in charge of the ranges: the name of its node, and more.
+    async fn leader(&self) -> String {
+        let lease = ["--namespace", NAMESPACE, "lease", "node-ranges"];
+        let holder = |lease: &Value| {
+            let holder = lease["spec"]["holderIdentity"].as_str();
+            holder.map(str::to_owned).ok_or(lease.to_string())
+        };
+        let kubectl = &self.cluster.kubectl;
+        kubectl.until("a holder of the lease", &lease, holder).await
+    }
+
+    /// The node that joined after the death of the node-ranges in charge has a range, by one on another node.
+    async fn assert_other_leader(&self, died: Instant) {
+        let range = self.cluster.range_of_node(ORPHAN).await;
+        let seconds = died.elapsed().as_secs_f64();
+        let leader = self.leader().await;
+        assert!(!leader.starts_with(&name(REBOOTED)), "{leader}");
+        self.cluster.kubectl.delete(&["node", ORPHAN]);
+        self.cluster.tell(&format!(
+            "node-ranges died with its node; {seconds:.0} s later a new node has {range} from {leader}"
         ));
     }
 
@@ -221,14 +318,13 @@ network:
     /// the address that it has, and no pod gets a network until somebody deletes it.
     pub(crate) async fn change_range(&mut self, talk: &PodTraffic) {
         let before = self.cluster.range_of(REBOOTED).await;
-        self.cluster
-            .kubectl
-            .delete(&["--grace-period=1", "pod", SETTLED]);
-        let mut daemon = self.daemons.remove(&REBOOTED).unwrap();
-        daemon.stop().await;
+        let kubectl = &self.cluster.kubectl;
+        kubectl.delete(&["--grace-period=1", "pod", SETTLED]);
+        lose_flanneld(kubectl, REBOOTED);
+        until_gone(self.cluster.machine(REBOOTED)).await;
+        // The label goes with the node.
         let range = self.cluster.rejoin(REBOOTED).await;
         assert_ne!(range, before);
-        self.start_daemon(REBOOTED);
         let machine = self.cluster.machine(REBOOTED);
         let network = range.strip_suffix("0/24").unwrap();
         until("flanneld to write the new range", async || {
@@ -272,17 +368,41 @@ network:
     pub(crate) async fn end(mut self, talk: PodTraffic) {
         talk.end(&self.cluster.kubectl);
         let kubectl = &self.cluster.kubectl;
-        kubectl.delete(&["namespace", "cni-keeper"]);
-        for number in NODES {
+        kubectl.delete(&["namespace", NAMESPACE]);
+        for number in [REBOOTED, BEREAVED, LATECOMER] {
             self.cluster.until_leases_are_of_pods(number).await;
-        }
-        for daemon in self.daemons.values_mut() {
-            daemon.assert_running();
-            daemon.stop().await;
         }
         self.operator.end_mirror();
         self.cluster.stop().await;
     }
+}
+
+/// The name of the node of that number.
+fn name(number: u8) -> String {
+    format!("node-{number}")
+}
+
+/// The flanneld of a node ends, or does not start.
+fn lose_flanneld(kubectl: &Kubectl, number: u8) {
+    kubectl.run(&["label", "node", &name(number), &format!("{BEREFT}=")]);
+}
+
+/// Waits until no flanneld runs on a machine.
+async fn until_gone(machine: &Machine) {
+    until("flanneld to end", async || {
+        process(machine, FLANNELD).map_or(Ok(()), |pid| Err(format!("{pid} runs")))
+    })
+    .await;
+}
+
+/// Waits until a daemon that was started has done its work: it writes its file last.
+async fn until_lease_is_renewed(machine: &Machine, since: SystemTime) {
+    let file = machine.path(SUBNET);
+    let written = || fs::metadata(&file).unwrap().modified().unwrap();
+    until("flanneld to write its file again", async || {
+        (written() >= since).then_some(()).ok_or("not yet".into())
+    })
+    .await;
 }
 
 /// The profile's own, for the plugin that can be built here: the last one of the reference set, which ends at 0.4.0.

@@ -15,12 +15,11 @@ pub(crate) struct Keys {
 }
 
 /// Who asks the API server, in which group. The name is the secret as well, because nobody else can ask.
-const USERS: [(&str, &str); 5] = [
+const USERS: [(&str, &str); 4] = [
     ("admin", "system:masters"),
     ("system:kube-controller-manager", ""),
     ("system:kube-scheduler", ""),
     ("system:kube-proxy", ""),
-    ("flannel", "system:masters"),
 ];
 
 impl Keys {

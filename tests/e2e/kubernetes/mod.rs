@@ -5,6 +5,7 @@
 #![allow(clippy::print_stderr, clippy::print_stdout)]
 
 mod cluster;
+mod companions;
 mod declared;
 mod flannel;
 mod image;
@@ -27,9 +28,10 @@ use crate::namespace::{Needs, in_namespaces};
 use crate::node::until_nothing_runs;
 
 /// Programs of others that a cluster is made of, and what `scripts/peers` calls each.
-const PEERS: [(&str, &str); 11] = [
+const PEERS: [(&str, &str); 12] = [
     ("containerd-shim-runc-v2", "containerd"),
     ("ctr", "containerd"),
+    ("crictl", "crictl"),
     ("etcd", "etcd"),
     ("host-local", "plugins"),
     ("kube-apiserver", "kubernetes"),
@@ -83,7 +85,8 @@ fn nodes_get_their_network_and_keep_it() {
     );
 }
 
-/// The profile flannel: its daemon is late, dies, and comes back with another range.
+/// The overlay aks-byocni-flannel: nodes get ranges from its node-ranges, of which a second one takes over, and flanneld
+/// is late, dies, and comes back with another range.
 #[test]
 #[ignore = "scripts/e2e-kubernetes builds the cluster that it needs"]
 fn nodes_follow_their_flanneld() {

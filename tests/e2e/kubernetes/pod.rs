@@ -12,7 +12,7 @@ use crate::http::Answer;
 use crate::poll::until;
 
 /// How its command line begins.
-const COMMAND: &[u8] = b"/cni-keeper\0run\0";
+const COMMAND: &str = "/cni-keeper\0run\0";
 
 /// What the container of the agent has used since it was started.
 #[derive(Debug)]
@@ -31,20 +31,25 @@ pub(crate) struct Cost {
 
 /// The agent that runs on a machine; fails unless there is one and no other.
 pub(crate) fn agent(machine: &Machine) -> Result<Pid, String> {
+    process(machine, COMMAND)
+}
+
+/// The process on a machine's own network whose command line begins like that; fails unless there is exactly one.
+pub(crate) fn process(machine: &Machine, command: &str) -> Result<Pid, String> {
     let network = machine.network();
-    let is_agent = |pid: &i32| {
+    let is_it = |pid: &i32| {
         let process = Path::new("/proc").join(pid.to_string());
-        fs::read(process.join("cmdline")).is_ok_and(|line| line.starts_with(COMMAND))
+        fs::read(process.join("cmdline")).is_ok_and(|line| line.starts_with(command.as_bytes()))
             && fs::read_link(process.join("ns/net")).is_ok_and(|seen| seen == network)
     };
     let running: Vec<Pid> = fs::read_dir("/proc")
         .unwrap()
         .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok())
-        .filter(is_agent)
+        .filter(is_it)
         .map(Pid::from_raw)
         .collect();
     match running[..] {
-        [agent] => Ok(agent),
+        [pid] => Ok(pid),
         _ => Err(format!("{}: {running:?} are running", machine.name())),
     }
 }

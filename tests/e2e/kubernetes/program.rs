@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
-use std::time::SystemTime;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -20,7 +19,6 @@ pub(crate) struct Program {
     log: PathBuf,
     /// Whether the process has the program as its only child, because that runs on a machine.
     is_parent: bool,
-    started: SystemTime,
 }
 
 impl Program {
@@ -29,16 +27,10 @@ impl Program {
         Self::spawn(Command::new(found(name)).args(args), dir, name, false)
     }
 
-    /// Starts it on a machine, with such variables in its environment.
-    pub(crate) fn start_on(
-        machine: &Machine,
-        dir: &Path,
-        name: &str,
-        args: &[String],
-        environment: &[(&str, &str)],
-    ) -> Self {
+    /// Starts it on a machine.
+    pub(crate) fn start_on(machine: &Machine, dir: &Path, name: &str, args: &[String]) -> Self {
         let mut command = machine.command(&found(name));
-        command.args(args).envs(environment.iter().copied());
+        command.args(args);
         let log_name = format!("{name}-{}", machine.name());
         Self::spawn(&mut command, dir, &log_name, true)
     }
@@ -50,7 +42,6 @@ impl Program {
             .create(true)
             .open(&log)
             .unwrap();
-        let started = SystemTime::now();
         let process = command
             .stdout(output.try_clone().unwrap())
             .stderr(output)
@@ -61,13 +52,7 @@ impl Program {
             process,
             log,
             is_parent,
-            started,
         }
-    }
-
-    /// When it was started.
-    pub(crate) const fn started(&self) -> SystemTime {
-        self.started
     }
 
     /// Fails with the end of its log where it has ended by itself.

@@ -21,7 +21,7 @@ use super::pod::{
 };
 use super::pod_traffic::{PodTraffic, create_server, run_pod};
 use crate::archive::current_plugins;
-use crate::node::{BIN_DIR, CONF_DIR, CONFLIST, PLUGINS, names_in};
+use crate::node::{BIN_DIR, CONF_DIR, CONFLIST, NETWORK, PLUGINS, names_in};
 use crate::poll::until;
 
 /// What a node's image appends to its own build of a plugin.
@@ -48,7 +48,7 @@ impl Story {
     pub(crate) async fn begin(dir: &Path, cgroup_parent: String) -> Self {
         let images = VERSIONS.map(archive);
         let mut story = Self {
-            cluster: Cluster::start(dir, cgroup_parent, &images).await,
+            cluster: Cluster::start(dir, cgroup_parent, &images, true).await,
             operator: Operator::new(dir),
             declared: Declared {
                 agent: VERSIONS[0],
@@ -119,6 +119,7 @@ impl Story {
         self.cluster
             .tell("kubectl apply -k: the agent's pod is ready");
         self.cluster.until_node(1, "True", "").await;
+        self.cluster.assert_network(NETWORK);
         self.cluster.tell("node Ready");
         kubectl.until_pod_ready("default", VISITORS[0]).await;
         self.cluster
@@ -370,6 +371,7 @@ impl Story {
         self.until_gone().await;
         self.until_placed().await;
         self.cluster.until_nodes_ready().await;
+        self.cluster.assert_network(NETWORK);
         self.cluster.tell("helm uninstall: the network stays");
     }
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::cluster::{PODS, flags, path};
 use super::keys::{Keys, user_of};
@@ -89,6 +89,21 @@ impl Worker {
         }
     }
 
+    /// What the runtime says to crictl.
+    fn ask_runtime(&self, question: &[&str]) -> String {
+        let runtime = format!("unix://{SOCKET}");
+        let args = [&["--runtime-endpoint", &runtime], question].concat();
+        self.machine.run("crictl", &args)
+    }
+
+    /// The network that pods get, by its name: the first that the runtime has loaded besides `lo`.
+    pub(crate) fn network(&self) -> Option<String> {
+        let info: Value = serde_json::from_str(&self.ask_runtime(&["info"])).unwrap();
+        let mut networks = info["cniconfig"]["Networks"].as_array()?.iter();
+        let network = networks.find(|network| network["IFName"] != "lo")?;
+        network["Config"]["Name"].as_str().map(str::to_owned)
+    }
+
     /// The addresses that host-local has given to pods and not got back.
     pub(crate) fn leases(&self) -> BTreeSet<String> {
         let networks = self.machine.path("/var/lib/cni/networks");
@@ -120,6 +135,12 @@ impl Worker {
     /// Stops its programs, and checks that no pod has left anything on the machine.
     pub(crate) async fn stop(mut self) {
         let name = self.machine.name();
+        until("every sandbox to be stopped", async || {
+            let running = self.ask_runtime(&["pods", "--state", "ready"]);
+            // The first line is a heading.
+            (running.lines().count() == 1).then_some(()).ok_or(running)
+        })
+        .await;
         assert_eq!(self.leases(), BTreeSet::new(), "{name}: leases");
         let namespaces = names_in(&self.machine.path("/run/netns"));
         assert_eq!(namespaces, Vec::<String>::new(), "{name}");
@@ -150,7 +171,7 @@ fn start_containerd(machine: &Machine, dir: &Path) -> Program {
     let config = dir.join("containerd.toml");
     fs::write(&config, CONTAINERD.replace("IMAGE", IMAGE)).unwrap();
     let args = flags(&[("config", path(&config))]);
-    Program::start_on(machine, dir, "containerd", &args, &[])
+    Program::start_on(machine, dir, "containerd", &args)
 }
 
 async fn until_listens(machine: &Machine, containerd: &mut Program) {
@@ -199,7 +220,7 @@ fn start_kubelet(machine: &Machine, dir: &Path, kubeconfig: &Path) -> Program {
         ("hostname-override", &name),
         ("node-ip", &machine.address()),
     ]);
-    Program::start_on(machine, dir, "kubelet", &args, &[])
+    Program::start_on(machine, dir, "kubelet", &args)
 }
 
 fn start_proxy(machine: &Machine, dir: &Path, kubeconfig: &Path) -> Program {
@@ -211,5 +232,5 @@ fn start_proxy(machine: &Machine, dir: &Path, kubeconfig: &Path) -> Program {
         // The limit is not of the namespace.
         ("conntrack-max-per-core", "0"),
     ]);
-    Program::start_on(machine, dir, "kube-proxy", &args, &[])
+    Program::start_on(machine, dir, "kube-proxy", &args)
 }
