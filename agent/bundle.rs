@@ -253,7 +253,7 @@ impl Bundle {
         io::copy(bytes, &mut temp)?;
         temp.flush()?;
         let same = matches!(
-            into.observe_file(name),
+            into.observe_file(name, temp.size()),
             FileState::Regular(there) if there.sha256 == temp.sha256()
         );
         if same {

@@ -258,7 +258,9 @@ fn compare_plugin(wanted: &DesiredPlugin, owner: Owner, disk: &DiskState) -> Com
     let actual = disk.plugins.get(&wanted.plugin);
     let actual = actual.cloned().unwrap_or(FileState::Absent);
     let is_ours = disk.placed_plugins.contains_key(wanted.plugin.file());
-    let is_kept = wanted.keep_foreign && !is_ours && matches!(actual, FileState::Regular(_));
+    let is_kept = wanted.keep_foreign
+        && !is_ours
+        && matches!(actual, FileState::Regular(_) | FileState::TooLarge(_));
     let differences = match is_kept {
         true => Vec::new(),
         false => list_differences(&actual, wanted.sha256, FileMode::PLUGIN, owner),
@@ -417,6 +419,8 @@ fn list_differences(
                 reason: reason.clone(),
             }];
         }
+        FileState::TooLarge(_) if expected.is_none() => return vec![Difference::Unrecorded],
+        FileState::TooLarge(size) => return vec![Difference::Size { actual: *size }],
         FileState::Regular(file) => file,
     };
     let Some(expected) = expected else {

@@ -26,6 +26,7 @@ use serde_json::json;
 use self::failure::CommandError;
 use self::signal::wait_for_signal;
 use crate::cli::{Cli, Command, Output};
+use crate::host::end_readings;
 use crate::reconcile::ReconcileError;
 use crate::telemetry;
 
@@ -84,6 +85,7 @@ fn run_to_the_end(cli: &Cli) -> Result<Exit, CommandError> {
             () = wait_for_signal(), if !matches!(cli.command, Command::Run) => Err(ReconcileError::Stopped.into()),
         }
     });
+    end_readings();
     // A file that is being published is finished by its own thread, unless the disk hangs.
     runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
     outcome

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -15,6 +16,10 @@ use crate::config::Settings;
 use crate::daemon::{Daemon, DaemonOptions};
 use crate::host::InputStream;
 use crate::http::{Server, Surface};
+
+/// How long a pass may continue after a signal. At any moment each file is the old one or the new one, so ending a pass
+/// that reads a slow disk loses nothing.
+const LONGEST_END: Duration = Duration::from_secs(5);
 
 /// Runs the agent until the first SIGTERM or SIGINT. What is in place stays.
 pub(super) async fn run_agent(global: &Global) -> Result<Exit, CommandError> {
@@ -58,12 +63,12 @@ pub(super) async fn run_agent(global: &Global) -> Result<Exit, CommandError> {
     Ok(Exit::Done)
 }
 
-/// After the first signal, what is in progress is finished. The second signal ends that as well.
+/// After the first signal, what is in progress is finished, unless it takes too long. A second signal ends it at once.
 async fn wait_for_two_signals(stopping: watch::Sender<()>) {
     wait_for_signal().await;
     tracing::info!("stopping; everything in place stays as it is");
     drop(stopping);
-    wait_for_signal().await;
+    let _ = tokio::time::timeout(LONGEST_END, wait_for_signal()).await;
 }
 
 /// Ends when the other end of the channel is dropped.

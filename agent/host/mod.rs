@@ -23,5 +23,5 @@ pub use input_stream::InputStream;
 pub use lock::Lock;
 pub use observe::{FileFingerprint, FileReader, HashedFile};
 pub use root::{Host, machine_name};
-pub use syscalls::{FileKind, FileMetadata};
+pub use syscalls::{FileKind, FileMetadata, end_readings};
 pub use temp::{Sealed, SpoolFile, Temp};

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
 use nix::fcntl::AtFlags;
@@ -14,11 +14,14 @@ use sha2::Digest;
 use super::resolve::ResolvedPath;
 use super::syscalls::{self, FileKind, FileMetadata};
 use super::{Dir, HostError, Temp};
-use crate::model::{FileName, FileState, FileType, Regular};
+use crate::model::{FileName, FileState, FileType, LARGEST_PLUGIN, Regular};
 
 /// How long a file must have been unchanged before its times prove that it is unchanged. The kernel stamps changes
 /// with the time of its last tick, at most 10 ms ago: a second change within one tick leaves no trace in them.
 const SETTLED: Duration = Duration::from_millis(20);
+
+/// How long the reading of one file may take. A disk or a mount that is slower than that keeps everything else waiting.
+const LONGEST_READING: Duration = Duration::from_secs(60);
 
 /// Shows, without reading a file, whether it is unchanged: any write, chmod, chown, rename or link changes the last
 /// field (ctime), which only the kernel sets.
@@ -80,6 +83,8 @@ impl HashedFile {
 pub struct FileReader {
     file: File,
     path: PathBuf,
+    /// The size when it was opened; 0 for files that the kernel makes up (procfs).
+    size: u64,
 }
 
 impl FileReader {
@@ -91,29 +96,47 @@ impl FileReader {
             syscalls::open_regular(resolved.parent_fd(), path.file_name().unwrap_or_default())
         };
         match open() {
-            Ok((file, _)) => Ok(Self { file, path }),
+            Ok((file, metadata)) => Ok(Self {
+                file,
+                path,
+                size: metadata.size,
+            }),
             Err(error) => Err(HostError::new("open", path, error)),
         }
     }
 
     pub(super) fn read_to_vec(self, cap: u64) -> Result<Vec<u8>, HostError> {
         let mut bytes = Vec::new();
-        // Read one byte more than allowed: the size from stat is not reliable (procfs says 0).
-        let read = self
-            .file
-            .take(cap.saturating_add(1))
-            .read_to_end(&mut bytes);
-        let checked = read.and_then(|count| match count as u64 > cap {
-            true => Err(io::Error::new(
-                io::ErrorKind::FileTooLarge,
-                format!("it is larger than the {cap} bytes allowed"),
-            )),
-            false => Ok(()),
-        });
-        match checked {
+        let read = || {
+            must_not_exceed(self.size, cap)?;
+            // Read one byte more than allowed: the size from stat is not reliable (procfs says 0).
+            let mut limited = self.file.take(cap.saturating_add(1));
+            must_not_exceed(limited.read_to_end(&mut bytes)? as u64, cap)
+        };
+        match read() {
             Ok(()) => Ok(bytes),
             Err(error) => Err(HostError::new("read", self.path, error)),
         }
+    }
+}
+
+fn too_slow(size: u64) -> io::Error {
+    let seconds = LONGEST_READING.as_secs();
+    io::Error::new(
+        io::ErrorKind::TimedOut,
+        format!(
+            "{size} bytes were read in {seconds} s; look whether the disk or the mount is slow"
+        ),
+    )
+}
+
+fn must_not_exceed(size: u64, cap: u64) -> io::Result<()> {
+    match size > cap {
+        true => Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("it is larger than the {cap} bytes allowed"),
+        )),
+        false => Ok(()),
     }
 }
 
@@ -126,9 +149,12 @@ impl Read for FileReader {
 impl Dir {
     /// Everything that is enforced about a name: type, content, mode and owner. Never follows a link,
     /// never waits for a FIFO, never opens a device. A failure is a state too: [`FileState::Unreadable`].
+    ///
+    /// A file of more than `largest` bytes is not read ([`FileState::TooLarge`]): a sparse file of a terabyte costs its
+    /// writer nothing, and a reader hours.
     #[must_use]
-    pub fn observe_file(&self, name: &FileName) -> FileState {
-        match self.try_observe(name) {
+    pub fn observe_file(&self, name: &FileName, largest: u64) -> FileState {
+        match self.try_observe(name, largest) {
             Ok(state) => state,
             Err(error) => FileState::Unreadable(error.to_string()),
         }
@@ -137,7 +163,12 @@ impl Dir {
     /// The same, but a file whose fingerprint is still that of `seen` is not read again. Sets `seen` to what can be
     /// relied on next time; `None` where nothing can.
     #[must_use]
-    pub fn observe_file_again(&self, name: &FileName, seen: &mut Option<HashedFile>) -> FileState {
+    pub fn observe_file_again(
+        &self,
+        name: &FileName,
+        largest: u64,
+        seen: &mut Option<HashedFile>,
+    ) -> FileState {
         if let (Some(known), Ok(Some(fingerprint))) = (&*seen, self.fingerprint(name))
             && known.fingerprint == fingerprint
         {
@@ -146,7 +177,7 @@ impl Dir {
         *seen = None;
         let now = SystemTime::now();
         let before = self.fingerprint(name);
-        let state = self.observe_file(name);
+        let state = self.observe_file(name, largest);
         if let (FileState::Regular(regular), Ok(Some(fingerprint))) =
             (&state, self.fingerprint(name))
             && before.is_ok_and(|before| before == Some(fingerprint))
@@ -174,35 +205,45 @@ impl Dir {
         }
     }
 
-    fn try_observe(&self, name: &FileName) -> Result<FileState, HostError> {
+    fn try_observe(&self, name: &FileName, largest: u64) -> Result<FileState, HostError> {
         match self.file_metadata(name)?.map(|metadata| metadata.kind) {
             None => return Ok(FileState::Absent),
             Some(FileKind::Other(other)) => return Ok(FileState::Other(other)),
             Some(FileKind::Regular) => {}
         }
-        match self.hash_file(name) {
-            Ok(regular) => Ok(FileState::Regular(regular)),
+        match self.hash_file(name, largest) {
+            Ok(state) => Ok(state),
             // It was removed between the check and the opening.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(FileState::Absent),
             Err(error) => Err(HostError::new("read", self.path_of(name), error)),
         }
     }
 
-    fn hash_file(&self, name: &FileName) -> io::Result<Regular> {
+    fn hash_file(&self, name: &FileName, largest: u64) -> io::Result<FileState> {
         let (file, seen) = syscalls::open_regular(self.fd(), name.as_str())?;
+        if seen.size > largest {
+            return Ok(FileState::TooLarge(seen.size));
+        }
         let mut hasher = sha2::Sha256::new();
-        let mut size = 0;
-        syscalls::each_chunk(&file, |chunk| {
+        let (mut size, began) = (0, Instant::now());
+        // It may grow while it is read.
+        syscalls::each_chunk(file.take(largest.saturating_add(1)), |chunk| {
             hasher.update(chunk);
             size += chunk.len() as u64;
-            Ok(())
+            match began.elapsed() > LONGEST_READING {
+                true => Err(too_slow(size)),
+                false => Ok(()),
+            }
         })?;
-        Ok(Regular {
+        if size > largest {
+            return Ok(FileState::TooLarge(size));
+        }
+        Ok(FileState::Regular(Regular {
             sha256: syscalls::finish_digest(hasher),
             size,
             mode: seen.mode,
             owner: seen.owner,
-        })
+        }))
     }
 
     /// Reads a small file whole, following links inside the host root, as libcni does with the files
@@ -214,7 +255,12 @@ impl Dir {
         let path = self.path().join(name);
         match self.stat_name(name)?.map(|metadata| metadata.kind) {
             Some(FileKind::Regular) => match syscalls::open_regular(self.fd(), name) {
-                Ok((file, _)) => FileReader { file, path }.read_to_vec(cap),
+                Ok((file, metadata)) => FileReader {
+                    file,
+                    path,
+                    size: metadata.size,
+                }
+                .read_to_vec(cap),
                 Err(error) => Err(HostError::new("open", path, error)),
             },
             // A link may lead out of the directory, so it is resolved from the root.
@@ -236,13 +282,20 @@ impl Dir {
         syscalls::open_regular(self.fd(), name.as_str())
     }
 
+    /// Opens a regular file that is copied: one larger than any plugin would fill the disk for nothing.
+    pub(super) fn open_to_copy(&self, name: &FileName) -> io::Result<io::Take<File>> {
+        let (file, metadata) = self.open_regular(name)?;
+        must_not_exceed(metadata.size, LARGEST_PLUGIN)?;
+        Ok(file.take(LARGEST_PLUGIN))
+    }
+
     /// Fills an empty temp with a regular file's content, and hashes what the temp then holds.
     ///
     /// # Errors
     /// When it is not a regular file, or reading or writing fails.
     pub fn copy_to(&self, name: &FileName, temp: &mut Temp) -> Result<(), HostError> {
-        let (mut file, _) = self
-            .open_regular(name)
+        let mut file = self
+            .open_to_copy(name)
             .map_err(|error| HostError::new("read", self.path_of(name), error))?;
         temp.fill_from(&mut file)
             .map_err(|error| HostError::new("copy to", temp.path(), error))

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::NixPath;
 use nix::errno::Errno;
@@ -12,6 +13,9 @@ use nix::unistd::{Gid, Uid, fchown};
 use sha2::Digest;
 
 use crate::model::{FileMode, FileType, Owner, Sha256};
+
+/// Whether the program is ending, so that nothing is read any more.
+static ENDING: AtomicBool = AtomicBool::new(false);
 
 /// How much is read at once for hashing and copying.
 const CHUNK: usize = 128 << 10;
@@ -117,6 +121,12 @@ pub(super) fn set_owner_and_mode(file: &File, owner: Owner, mode: FileMode) -> i
     Ok(fchmod(file, Mode::from_bits_truncate(mode.bits()))?)
 }
 
+/// Ends every reading of a file's content at its next chunk, because the program is ending. A thread that reads a large
+/// file or a slow disk would keep it from that.
+pub fn end_readings() {
+    ENDING.store(true, Ordering::Relaxed);
+}
+
 /// Reads to the end, chunk by chunk.
 pub(super) fn each_chunk(
     mut from: impl Read,
@@ -124,6 +134,9 @@ pub(super) fn each_chunk(
 ) -> io::Result<()> {
     let mut buffer = vec![0; CHUNK];
     loop {
+        if ENDING.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the program was told to end"));
+        }
         match from.read(&mut buffer) {
             Ok(0) => return Ok(()),
             Ok(count) => take(&buffer[..count])?,

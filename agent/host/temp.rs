@@ -155,7 +155,7 @@ impl Temp {
 
     /// Fills it, while it is empty, with the rest of a file, and hashes what it then holds. Where the file system can share
     /// blocks between files (btrfs, xfs), `copy_file_range(2)` does that, and nothing is written twice.
-    pub(super) fn fill_from(&mut self, source: &mut File) -> io::Result<()> {
+    pub(super) fn fill_from(&mut self, source: &mut io::Take<File>) -> io::Result<()> {
         self.written += io::copy(source, &mut self.file)?;
         self.file.seek(SeekFrom::Start(0))?;
         syscalls::each_chunk(&self.file, |chunk| {
@@ -228,7 +228,7 @@ impl Temp {
     ) -> Result<(), HostError> {
         let (dir, name) = from;
         let mut copy = || {
-            let (mut source, _) = dir.open_regular(name)?;
+            let mut source = dir.open_to_copy(name)?;
             io::copy(&mut source, &mut self.file)?;
             syscalls::set_owner_and_mode(&self.file, owner, mode)
         };

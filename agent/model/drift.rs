@@ -68,6 +68,11 @@ pub enum Difference {
         /// The digest found.
         actual: Sha256,
     },
+    /// It is larger than it may be, so it was not read.
+    Size {
+        /// The size found, in bytes.
+        actual: u64,
+    },
     /// Its permission bits are not the declared ones.
     Mode {
         /// The declared bits.
@@ -107,7 +112,7 @@ impl Difference {
     pub const fn kind(&self) -> DriftKind {
         match self {
             Self::Missing => DriftKind::Missing,
-            Self::Content { .. } => DriftKind::Content,
+            Self::Content { .. } | Self::Size { .. } => DriftKind::Content,
             Self::Mode { .. } => DriftKind::Mode,
             Self::Owner { .. } => DriftKind::Owner,
             Self::Suid { .. } => DriftKind::Suid,
@@ -139,6 +144,7 @@ impl fmt::Display for Difference {
                     expected.short()
                 )
             }
+            Self::Size { actual } => write!(f, "has {actual} bytes, more than it may have"),
             Self::Mode { expected, actual } => write!(f, "has mode {actual}, expected {expected}"),
             Self::Owner { expected, actual } => write!(
                 f,

@@ -36,6 +36,9 @@ pub struct Regular {
     pub owner: Owner,
 }
 
+/// The largest plugin, in bytes: a larger file in an archive is refused, and a larger file on the disk is not read.
+pub const LARGEST_PLUGIN: u64 = 512 << 20;
+
 /// One name in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FileState {
@@ -43,6 +46,8 @@ pub enum FileState {
     Absent,
     /// A regular file.
     Regular(Regular),
+    /// A regular file that is larger than it may be, with its size in bytes. It was not read.
+    TooLarge(u64),
     /// Something that is not a regular file.
     Other(FileType),
     /// It is there but cannot be read; the reason is one line.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::context::Context;
 use super::error::ReconcileError;
-use super::observed_network::{ASIDE, RenderedConflist};
+use super::observed_network::{ASIDE, LARGEST_CONFLIST, RenderedConflist};
 use super::observer::ObservedState;
 use super::state_lock::StateLock;
 use crate::config::NetworkSettings;
@@ -149,7 +149,7 @@ impl StepApplier {
             if let Step::Place { plugin, sha256, .. } = step {
                 match store.stage_blob(sha256, bin) {
                     Ok(sealed) => drop(staged.insert(plugin.clone(), sealed)),
-                    Err(StoreError::Corrupt { .. }) => {}
+                    Err(StoreError::Corrupt { .. } | StoreError::Missing { .. }) => {}
                     Err(StoreError::Host(error)) if error.is_absent() => {}
                     Err(error) => return Err(error.into()),
                 }
@@ -362,8 +362,8 @@ impl StepApplier {
         let asides = self.observed.ledger.set_aside_files().iter();
         for aside in asides.filter(|aside| aside.original == *name) {
             if size(&aside.name)? == now
-                && let FileState::Regular(file) = conf.observe_file(name)
-                && conf.observe_file(&aside.name) == FileState::Regular(file)
+                && let FileState::Regular(file) = conf.observe_file(name, LARGEST_CONFLIST)
+                && conf.observe_file(&aside.name, LARGEST_CONFLIST) == FileState::Regular(file)
             {
                 return Ok(Some(aside.name.clone()));
             }

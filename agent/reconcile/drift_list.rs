@@ -216,6 +216,7 @@ fn describe_difference(drift: &Difference) -> (String, Option<String>) {
     match drift {
         Difference::Missing => ("absent".to_owned(), None),
         Difference::Content { expected, actual } => (digest(actual), Some(digest(expected))),
+        Difference::Size { actual } => (format!("{actual} bytes"), None),
         Difference::Mode { expected, actual } => {
             (format!("mode {actual}"), Some(format!("mode {expected}")))
         }

@@ -11,20 +11,27 @@ use crate::model::{FileName, FileState};
 pub(super) struct FileStateCache(Arc<Mutex<HashMap<FileName, HashedFile>>>);
 
 impl FileStateCache {
-    /// The state of a plugin. The file is read only if its metadata has changed since the last time.
-    pub(super) fn observe(&self, bin: &Dir, name: &FileName) -> FileState {
+    /// The state of a plugin. The file is read only if its metadata has changed since the last time, and if it has at
+    /// most `largest` bytes.
+    pub(super) fn observe(&self, bin: &Dir, name: &FileName, largest: u64) -> FileState {
         let seen = lock_cache(&self.0).get(name).copied();
-        self.observe_after(bin, name, seen)
+        self.observe_after(bin, name, largest, seen)
     }
 
-    /// The state of a plugin. The file is read in any case.
-    pub(super) fn reread(&self, bin: &Dir, name: &FileName) -> FileState {
-        self.observe_after(bin, name, None)
+    /// The state of a plugin. The file is read even if its metadata has not changed.
+    pub(super) fn reread(&self, bin: &Dir, name: &FileName, largest: u64) -> FileState {
+        self.observe_after(bin, name, largest, None)
     }
 
-    fn observe_after(&self, bin: &Dir, name: &FileName, mut seen: Option<HashedFile>) -> FileState {
+    fn observe_after(
+        &self,
+        bin: &Dir,
+        name: &FileName,
+        largest: u64,
+        mut seen: Option<HashedFile>,
+    ) -> FileState {
         // The lock is not held while the file is read: another thread may ask for another file.
-        let state = bin.observe_file_again(name, &mut seen);
+        let state = bin.observe_file_again(name, largest, &mut seen);
         match seen {
             Some(seen) => lock_cache(&self.0).insert(name.clone(), seen),
             None => lock_cache(&self.0).remove(name),

@@ -11,7 +11,7 @@ use super::error::ReconcileError;
 use super::observer::Observer;
 use super::state_lock::StateLock;
 use crate::host::Dir;
-use crate::model::{FileName, FileState, ManagedDir, PluginName, Sha256};
+use crate::model::{FileName, FileState, LARGEST_PLUGIN, ManagedDir, PluginName, Sha256};
 use crate::plan::DesiredPlugin;
 use crate::store::{SpareState, StoreError};
 
@@ -123,8 +123,8 @@ fn read_next_plugin(
         // Passes report this problem.
         return Some(MaintenanceOutcome::One);
     };
-    let before = observer.files.observe(&bin, &name);
-    let changed = observer.files.reread(&bin, &name) != before;
+    let before = observer.files.observe(&bin, &name, LARGEST_PLUGIN);
+    let changed = observer.files.reread(&bin, &name, LARGEST_PLUGIN) != before;
     Some(match (changed, maintenance.unread.is_empty()) {
         (true, _) => MaintenanceOutcome::Drift,
         (false, true) => MaintenanceOutcome::AllRead,
@@ -187,7 +187,8 @@ fn advance_copies(
     let store = &state.store;
     if !store.has_blob(&digest)? {
         let name = plugin.plugin.file();
-        if state.observer.files.observe(bin, name).digest() != Some(digest) {
+        let there = state.observer.files.observe(bin, name, LARGEST_PLUGIN);
+        if there.digest() != Some(digest) {
             return Ok(CopyProgress::Both);
         }
         store.refill_blob(&digest, bin, name)?;

@@ -8,12 +8,13 @@ use super::context::Context;
 use super::error::{ReconcileError, run_blocking};
 use super::file_cache::FileStateCache;
 use super::learned_pins::LearnedPins;
-use super::observed_network::{ObservedNetwork, observe_network};
+use super::observed_network::{LARGEST_CONFLIST, ObservedNetwork, observe_network};
 use crate::config::ForeignConflists;
 use crate::fetch::SharedServerHealth;
 use crate::host::Dir;
 use crate::model::{
-    Artifact, FileName, FileState, Format, IfPresent, ManagedDir, Member, Pin, Sha256,
+    Artifact, FileName, FileState, Format, IfPresent, LARGEST_PLUGIN, ManagedDir, Member, Pin,
+    Sha256,
 };
 use crate::plan::{
     ComparedFile, Desired, DesiredConflist, DesiredPlugin, DiskState, Plan, compare_files,
@@ -198,13 +199,14 @@ impl Observer {
         };
         for wanted in &desired.plugins {
             let name = wanted.plugin.file();
-            let observe = |bin: &Dir| self.files.observe(bin, name);
+            let largest = largest_size(ledger, wanted);
+            let observe = |bin: &Dir| self.files.observe(bin, name, largest);
             let state = bin.as_ref().map_or(FileState::Absent, observe);
             disk.plugins.insert(wanted.plugin.clone(), state);
         }
         let declared = settings.network.iter().map(|network| &network.file_name);
         for name in declared.chain(disk.placed_conflists.keys()) {
-            let observe = |conf: &Dir| conf.observe_file(name);
+            let observe = |conf: &Dir| conf.observe_file(name, LARGEST_CONFLIST);
             let state = conf.as_ref().map_or(FileState::Absent, observe);
             disk.conflists.insert(name.clone(), state);
         }
@@ -264,6 +266,26 @@ pub(super) fn ledger_key<'a, P>(artifact: &'a Artifact<P>, member: &'a Member) -
         Format::Raw => member.plugin.as_str(),
         Format::TarGz | Format::Tar | Format::Image => &member.path,
     }
+}
+
+/// A file of up to this size, in bytes, is read in a moment, and its digest tells people what it is.
+const QUICKLY_READ: u64 = 64 << 20;
+
+/// The size up to which the file of a plugin is read. A larger one is none of the contents that it may have: the declared
+/// one, and those that we placed. A plugin of the node image that stays may have any content.
+fn largest_size(ledger: &Ledger, wanted: &DesiredPlugin) -> u64 {
+    let Some(declared) = wanted.sha256.filter(|_| !wanted.keep_foreign) else {
+        return LARGEST_PLUGIN;
+    };
+    let placed = ledger.find_file(ManagedDir::Bin, wanted.plugin.file());
+    let placed = placed.into_iter();
+    let contents = placed.flat_map(|file| std::iter::once(file.sha256).chain(file.previous));
+    let sizes = contents
+        .chain([declared])
+        .map(|content| ledger.size_of_content(&content));
+    sizes.fold(QUICKLY_READ, |largest, size| {
+        largest.max(size.unwrap_or(LARGEST_PLUGIN))
+    })
 }
 
 fn placed_files(ledger: &Ledger, dir: ManagedDir) -> BTreeMap<FileName, BTreeSet<Sha256>> {

@@ -9,7 +9,7 @@ use super::observed_network::LARGEST_CONFLIST;
 use super::state_lock::sweep_interrupted;
 use crate::cni::list_required_plugins;
 use crate::host::{Dir, FileKind, HostError};
-use crate::model::{FileName, FileState, FileType, ManagedDir, Sha256};
+use crate::model::{FileName, FileState, FileType, LARGEST_PLUGIN, ManagedDir, Sha256};
 use crate::store::{Ledger, Store};
 
 /// What happened to one file of the ledger.
@@ -144,10 +144,14 @@ impl Uninstaller<'_> {
     ) -> Result<(), ReconcileError> {
         let files = self.ledger.files().iter();
         let ours = files.filter(|file| file.dir == which);
+        let largest = match which {
+            ManagedDir::Bin => LARGEST_PLUGIN,
+            ManagedDir::Conf => LARGEST_CONFLIST,
+        };
         let ours: Vec<FileName> = ours.map(|file| file.name.clone()).collect();
         for name in ours {
             let path = self.context.shown_path(which, &name);
-            let state = dir.map_or(FileState::Absent, |dir| dir.observe_file(&name));
+            let state = dir.map_or(FileState::Absent, |dir| dir.observe_file(&name, largest));
             if let Some(conflist) = in_use.get(&name)
                 && state != FileState::Absent
             {
@@ -226,6 +230,9 @@ fn describe_state(state: &FileState) -> String {
             "its content is not what was placed (sha256 {} now)",
             file.sha256.short()
         ),
+        FileState::TooLarge(size) => {
+            format!("it is larger than what was placed ({size} bytes now)")
+        }
         FileState::Other(kind) => format!("it is {kind} now"),
         FileState::Unreadable(reason) => reason.clone(),
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{Ledger, StoreError};
 use crate::host::{Dir, FileKind, FileMetadata, Host, HostError, ListedEntry, Lock, Sealed, Temp};
-use crate::model::{FileMode, FileName, FileState, Owner, Sha256};
+use crate::model::{FileMode, FileName, FileState, LARGEST_PLUGIN, Owner, Sha256};
 
 /// Only root may enter the state directory.
 const STATE_MODE: u32 = 0o700;
@@ -186,10 +186,10 @@ impl Store {
     /// When the blob exists and cannot be read or removed.
     pub fn verify_blob(&self, digest: &Sha256) -> Result<bool, HostError> {
         let name = FileName::from(digest);
-        match self.blobs.observe_file(&name) {
+        match self.blobs.observe_file(&name, LARGEST_PLUGIN) {
             FileState::Absent => Ok(false),
             FileState::Regular(regular) if regular.sha256 == *digest => Ok(true),
-            FileState::Regular(_) | FileState::Other(_) => {
+            FileState::Regular(_) | FileState::TooLarge(_) | FileState::Other(_) => {
                 self.blobs.remove_file(&name)?;
                 Ok(false)
             }
@@ -256,9 +256,16 @@ impl Store {
         Ok(temp.seal(FileMode::PLUGIN, self.owner)?)
     }
 
-    /// Copies a blob. A blob with another digest is removed, because otherwise it would be tried again and again.
+    /// Copies a blob. A blob with another digest, or one that is too large for any, is removed, because otherwise it
+    /// would be tried again and again.
     pub(super) fn copy_blob(&self, digest: &Sha256, into: &Dir) -> Result<Temp, StoreError> {
         let name = FileName::from(digest);
+        let there = self.blobs.file_metadata(&name)?;
+        if there.is_some_and(|there| there.size > LARGEST_PLUGIN) {
+            self.blobs.remove_file(&name)?;
+            let path = self.blobs.path_of(&name);
+            return Err(StoreError::Missing { path });
+        }
         let copied = copy_verified(&self.blobs, &name, into, digest);
         if let Err(StoreError::Corrupt { .. }) = &copied {
             self.blobs.remove_file(&name)?;

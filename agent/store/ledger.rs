@@ -215,6 +215,13 @@ impl Ledger {
         self.members.get(&pin.to_string())
     }
 
+    /// The size of a plugin with this content, if it was measured.
+    #[must_use]
+    pub fn size_of_content(&self, content: &Sha256) -> Option<u64> {
+        let mut members = self.members.values().flat_map(BTreeMap::values);
+        members.find_map(|member| (member.sha256 == *content).then_some(member.size))
+    }
+
     /// Records the digest and the size of a member of a pinned artifact.
     pub fn record_member(&mut self, pin: &Pin, member: &str, measure: MeasuredFile) {
         self.members

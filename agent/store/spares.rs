@@ -6,7 +6,7 @@
 use super::blobs::list_digests;
 use super::{Store, StoreError};
 use crate::host::{Dir, FileFingerprint, HostError};
-use crate::model::{FileMode, FileName, FileState, Sha256};
+use crate::model::{FileMode, FileName, FileState, LARGEST_PLUGIN, Sha256};
 
 /// The progress of a spare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +38,10 @@ impl Store {
     pub fn advance_spare(&self, digest: &Sha256) -> Result<SpareState, StoreError> {
         let name = FileName::from(digest);
         let mut seen = None;
-        match self.spares.observe_file_again(&name, &mut seen) {
+        match self
+            .spares
+            .observe_file_again(&name, LARGEST_PLUGIN, &mut seen)
+        {
             FileState::Regular(there) if there.sha256 == *digest => {
                 if (there.mode, there.owner) == (FileMode::PLUGIN.bits(), self.owner) {
                     let Some(seen) = seen else {

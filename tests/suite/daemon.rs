@@ -13,6 +13,7 @@ mod foreign;
 mod gates;
 mod limits;
 mod network;
+mod oversized;
 mod quiet;
 mod report;
 mod spread;

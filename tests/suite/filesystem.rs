@@ -12,7 +12,7 @@ use std::io::Write;
 use std::path::Path;
 
 use cni_keeper::host::{Dir, Host, HostError, Sealed};
-use cni_keeper::model::{FileMode, FileName, FileState, Regular};
+use cni_keeper::model::{FileMode, FileName, FileState, LARGEST_PLUGIN, Regular};
 
 use crate::support::rerun;
 
@@ -50,7 +50,7 @@ fn publish(host: &Host, dir: &Dir, target: &str, content: &[u8]) -> Result<(), H
 }
 
 fn regular(dir: &Dir, target: &str) -> Regular {
-    match dir.observe_file(&name(target)) {
+    match dir.observe_file(&name(target), LARGEST_PLUGIN) {
         FileState::Regular(regular) => regular,
         other => panic!("{target} is {other:?}"),
     }

@@ -4,6 +4,8 @@ use std::cell::Cell;
 use std::io::{self, Read};
 use std::rc::Rc;
 
+use crate::model::LARGEST_PLUGIN;
+
 /// Unpacked bytes that the ratio does not apply to: a small tar is mostly padding, which packs to almost nothing.
 const PADDING: u64 = 1 << 20;
 
@@ -30,7 +32,7 @@ impl Default for UnpackLimits {
     /// pack to about a half.
     fn default() -> Self {
         Self {
-            entry: 512 << 20,
+            entry: LARGEST_PLUGIN,
             total: 4 << 30,
             entries: 20_000,
             layer_entries: 250_000,

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use cni_keeper::host::Host;
-use cni_keeper::model::{FileMode, FileState};
+use cni_keeper::model::{FileMode, FileState, LARGEST_PLUGIN};
 use cni_keeper::store::{BlobProof, Store, StoreError};
 use nix::errno::Errno;
 
@@ -103,7 +103,7 @@ fn fault_15_no_descriptors_left_is_recovered_from() {
         Some(Errno::EMFILE)
     );
     assert!(matches!(
-        dir.observe_file(&name("bridge")),
+        dir.observe_file(&name("bridge"), LARGEST_PLUGIN),
         FileState::Unreadable(reason) if reason.contains("Too many open files")
     ));
     drop(hoard);

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 
 use cni_keeper::host::FileKind;
-use cni_keeper::model::{FileState, FileType};
+use cni_keeper::model::{FileState, FileType, LARGEST_PLUGIN};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
@@ -24,18 +24,21 @@ fn every_type_is_distinguished_and_nothing_blocks() {
     let _socket = UnixListener::bind(at("socket")).unwrap();
 
     let special = FileState::Other(FileType::Special);
-    assert_eq!(dir.observe_file(&name("nothing")), FileState::Absent);
+    assert_eq!(
+        dir.observe_file(&name("nothing"), LARGEST_PLUGIN),
+        FileState::Absent
+    );
     assert_eq!(regular(&dir, "file").size, 1);
     assert_eq!(
-        dir.observe_file(&name("folder")),
+        dir.observe_file(&name("folder"), LARGEST_PLUGIN),
         FileState::Other(FileType::Directory)
     );
     assert_eq!(
-        dir.observe_file(&name("link")),
+        dir.observe_file(&name("link"), LARGEST_PLUGIN),
         FileState::Other(FileType::Symlink)
     );
-    assert_eq!(dir.observe_file(&name("fifo")), special);
-    assert_eq!(dir.observe_file(&name("socket")), special);
+    assert_eq!(dir.observe_file(&name("fifo"), LARGEST_PLUGIN), special);
+    assert_eq!(dir.observe_file(&name("socket"), LARGEST_PLUGIN), special);
 
     let listed = dir.list_entries().unwrap();
     let listed: Vec<_> = listed

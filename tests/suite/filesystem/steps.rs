@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use cni_keeper::host::Host;
-use cni_keeper::model::{FileMode, ManagedDir};
+use cni_keeper::model::{FileMode, LARGEST_PLUGIN, ManagedDir};
 use cni_keeper::store::{BlobProof, Ledger, Store, StoreError};
 
 use super::{name, names, regular, rerun};
@@ -39,7 +39,7 @@ fn publish_set(root: &Path, version: &str) -> Result<(), StoreError> {
     }
     store.sync_names()?;
     for (plugin, digest) in &set {
-        let on_disk = match bin.observe_file(plugin) {
+        let on_disk = match bin.observe_file(plugin, LARGEST_PLUGIN) {
             cni_keeper::model::FileState::Regular(seen) => Some(seen.sha256),
             _ => None,
         };
