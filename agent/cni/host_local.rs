@@ -1,120 +1,29 @@
-//! What the IPAM plugin host-local refuses. It reads its configuration at every ADD, so that no pod starts with a
-//! mistake in it (`LoadIPAMConfig` and `Canonicalize` in its package `allocator`).
+//! The ranges that the IPAM plugin host-local refuses (`LoadIPAMConfig` and `Canonicalize` in its package `allocator`).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use serde_json::{Map, Value};
 
-use super::json_tree::{Json, element_path, fold_key, member_path};
-use super::render::has_placeholder;
+use super::ipam_caller::IpamCaller;
+use super::json_tree::{element_path, member_path};
 use super::validate::Finding;
+use super::wanted_value::get;
 use crate::model::{Cidr, CidrError};
 
-/// Its name, as `ipam.type` has it.
-pub(super) const HOST_LOCAL: &str = "host-local";
-
-/// How the values of `subnet` begin that calico replaces itself (`usePodCidr`, `usePodCidrIPv6`).
-pub(super) const POD_CIDR: &str = "usePodCidr";
-
-/// What a value has to be. Null is as good as no value, except for a subnet.
-#[derive(Clone, Copy)]
-enum WantedValue {
-    Text,
-    Integer,
-    Address,
-    Subnet,
-    Object(KnownKeys),
-    List(&'static WantedValue),
-}
-
-type KnownKeys = &'static [(&'static str, WantedValue)];
-
-/// Every key that host-local reads in its `ipam` object. Go ignores their case.
-const IPAM: KnownKeys = &[
-    ("type", WantedValue::Text),
-    ("name", WantedValue::Text),
-    ("dataDir", WantedValue::Text),
-    ("resolvConf", WantedValue::Text),
-    ("routes", WantedValue::List(&WantedValue::Object(ROUTE))),
-    (
-        "ranges",
-        WantedValue::List(&WantedValue::List(&WantedValue::Object(RANGE))),
-    ),
-    ("subnet", WantedValue::Subnet),
-    ("rangeStart", WantedValue::Address),
-    ("rangeEnd", WantedValue::Address),
-    ("gateway", WantedValue::Address),
-];
-
-const RANGE: KnownKeys = &[
-    ("subnet", WantedValue::Subnet),
-    ("rangeStart", WantedValue::Address),
-    ("rangeEnd", WantedValue::Address),
-    ("gateway", WantedValue::Address),
-];
-
-const ROUTE: KnownKeys = &[
-    ("dst", WantedValue::Subnet),
-    ("gw", WantedValue::Address),
-    ("mtu", WantedValue::Integer),
-    ("advmss", WantedValue::Integer),
-    ("priority", WantedValue::Integer),
-    ("table", WantedValue::Integer),
-    ("scope", WantedValue::Integer),
-];
-
-/// The names of the keys that it reads in its `ipam` object.
-pub(super) fn ipam_keys() -> Vec<&'static str> {
-    IPAM.iter().map(|(name, _)| *name).collect()
-}
-
-impl WantedValue {
-    /// With an article, for a message.
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Text => "a string",
-            Self::Integer => "an integer",
-            Self::Address => "an address such as 10.244.1.10",
-            Self::Subnet => "a range of addresses such as 10.244.1.0/24",
-            Self::Object(_) => "an object",
-            Self::List(Self::List(_)) => "a list of lists: [[{\"subnet\": …}]]",
-            Self::List(_) => "a list",
-        }
-    }
-}
-
-/// What depends on the plugin that calls host-local, and on the network.
-#[derive(Clone, Copy)]
-pub(super) struct HostLocalCaller {
-    /// It hands its configuration on as it is, so a range that is not there will not come from anywhere.
-    pub(super) adds_nothing: bool,
-    /// A runtime uses a CNI version before 0.3.0, whose results have one address of each family.
-    pub(super) one_per_family: bool,
-}
-
-/// Every mistake for which host-local refuses this `ipam` object. A value with a placeholder is not judged.
-pub(super) fn check_host_local(
+/// Every mistake in the sets of ranges for which host-local refuses this `ipam` object, whose values are right one by one
+/// and all known.
+pub(super) fn check_range_sets(
     ipam: &Map<String, Value>,
     at: &str,
-    caller: HostLocalCaller,
+    caller: IpamCaller,
 ) -> Vec<Finding> {
-    let mut check = HostLocalCheck {
+    let mut check = RangeSetCheck {
         findings: Vec::new(),
-        is_open: false,
         caller,
     };
-    check.check_members(ipam, at, IPAM);
-    if check.findings.is_empty() && !check.is_open {
-        check.check_sets(ipam, at);
-    }
+    check.check_sets(ipam, at);
     check.findings
-}
-
-/// The member of that name in any case; of several spellings the one that Go reads last.
-fn get<'a>(members: &'a Map<String, Value>, name: &str) -> Option<(&'a String, &'a Value)> {
-    let same = |(key, _): &(&String, _)| fold_key(key) == fold_key(name);
-    members.iter().filter(same).max_by_key(|(key, _)| *key)
 }
 
 /// The address; none where host-local fills in its own.
@@ -127,11 +36,9 @@ fn address_in(range: &Map<String, Value>, key: &str) -> Option<IpAddr> {
         .map(|address: IpAddr| address.to_canonical())
 }
 
-struct HostLocalCheck {
+struct RangeSetCheck {
     findings: Vec<Finding>,
-    /// Something is not known yet.
-    is_open: bool,
-    caller: HostLocalCaller,
+    caller: IpamCaller,
 }
 
 /// A range as host-local uses it.
@@ -141,6 +48,7 @@ struct AddressRange {
     first: IpAddr,
     last: IpAddr,
     gateway: IpAddr,
+    subnet: Cidr,
 }
 
 impl AddressRange {
@@ -156,88 +64,9 @@ impl AddressRange {
     }
 }
 
-impl HostLocalCheck {
+impl RangeSetCheck {
     fn error(&mut self, at: &str, problem: impl Into<String>, fix: impl Into<String>) {
         self.findings.push(Finding::error(at, problem, fix));
-    }
-
-    fn check_members(&mut self, members: &Map<String, Value>, at: &str, known: KnownKeys) {
-        for (key, value) in members {
-            let same = known
-                .iter()
-                .find(|(name, _)| fold_key(name) == fold_key(key));
-            if let Some((_, want)) = same {
-                self.check_value(value, &member_path(at, key), *want);
-            }
-        }
-    }
-
-    fn check_value(&mut self, value: &Value, at: &str, want: WantedValue) {
-        match (want, value) {
-            (_, Value::String(text)) if has_placeholder(text) => self.is_open = true,
-            (WantedValue::Subnet, Value::String(text))
-                if text.starts_with(POD_CIDR) && !self.caller.adds_nothing =>
-            {
-                self.is_open = true;
-            }
-            (WantedValue::Subnet, Value::String(text)) => self.check_subnet(text, at),
-            (WantedValue::Address, Value::String(text)) => {
-                if !text.is_empty() && text.parse::<IpAddr>().is_err() {
-                    self.error(
-                        at,
-                        format!("'{text}' is not an address"),
-                        format!("write {}", want.name()),
-                    );
-                }
-            }
-            (WantedValue::Text, Value::String(_)) => {}
-            (WantedValue::Integer, Value::Number(number)) if is_integer(number) => {}
-            (WantedValue::List(want), Value::Array(elements)) => {
-                for (index, element) in elements.iter().enumerate() {
-                    self.check_value(element, &element_path(at, index), *want);
-                }
-            }
-            (WantedValue::Object(known), Value::Object(members)) => {
-                self.check_members(members, at, known);
-                self.check_has_subnet(members, at, known);
-            }
-            (WantedValue::Subnet, Value::Null) => self.wrong_type(value, at, want),
-            (_, Value::Null) => {}
-            _ => self.wrong_type(value, at, want),
-        }
-    }
-
-    fn wrong_type(&mut self, value: &Value, at: &str, want: WantedValue) {
-        let got = Json::from(value).type_name();
-        self.error(
-            at,
-            format!("it is {got}, which host-local refuses"),
-            format!("write {}", want.name()),
-        );
-    }
-
-    /// The first key of a range and of a route is the one that it cannot do without.
-    fn check_has_subnet(&mut self, members: &Map<String, Value>, at: &str, known: KnownKeys) {
-        if let [(name, WantedValue::Subnet), ..] = known
-            && get(members, name).is_none()
-        {
-            self.error(
-                at,
-                format!("it has no {name}, which no ADD survives"),
-                "add one such as 10.244.1.0/24",
-            );
-        }
-    }
-
-    /// A route's destination may have bits behind its prefix, so that is not looked at here.
-    fn check_subnet(&mut self, text: &str, at: &str) {
-        if Cidr::parse_lenient(text).is_none() {
-            self.error(
-                at,
-                format!("'{text}' is not a range of addresses"),
-                "write one such as 10.244.1.0/24",
-            );
-        }
     }
 
     fn check_sets(&mut self, ipam: &Map<String, Value>, at: &str) {
@@ -269,6 +98,7 @@ impl HostLocalCheck {
         for (index, set) in sets.iter().enumerate() {
             for other in &sets[index + 1..] {
                 self.check_overlap(set, other);
+                self.check_gateways(&set[0], &other[0]);
             }
         }
     }
@@ -341,6 +171,30 @@ impl HostLocalCheck {
         }
     }
 
+    /// A pod gets an address of each set, so the plugin that calls host-local meets both gateways.
+    fn check_gateways(&mut self, one: &AddressRange, other: &AddressRange) {
+        let (first, second) = (one.gateway, other.gateway);
+        let is_same = first == second && one.subnet == other.subnet;
+        let disturbs = first.is_ipv4() && second.is_ipv4() || one.subnet.overlaps(&other.subnet);
+        if self.caller.one_gateway && disturbs && !is_same {
+            self.error(
+                &other.at,
+                format!("the bridge cannot have the gateway {second} beside {first}"),
+                "keep one set of each family, or set forceAddress",
+            );
+        }
+        if self.caller.needs_gateways && first == second {
+            self.error(
+                &other.at,
+                format!(
+                    "ptp needs another gateway than {first}, which {} has",
+                    one.at
+                ),
+                "set gateway",
+            );
+        }
+    }
+
     fn read_range(&mut self, range: Option<&Map<String, Value>>, at: &str) -> Option<AddressRange> {
         let Some((range, (key, subnet))) =
             range.and_then(|range| Some((range, get(range, "subnet")?)))
@@ -384,6 +238,7 @@ impl HostLocalCheck {
             first,
             last,
             gateway: gateway.unwrap_or(second),
+            subnet,
         })
     }
 
@@ -407,7 +262,7 @@ impl HostLocalCheck {
                 format!("'{text}' has bits set behind its prefix, which host-local refuses"),
                 format!("write {network}"),
             ),
-            Err(CidrError::NoRange(text)) => self.check_subnet(&text, at),
+            Err(CidrError::NoRange(_)) => {}
         }
         None
     }
@@ -425,14 +280,6 @@ fn usual_ends(subnet: &Cidr) -> Option<(IpAddr, IpAddr)> {
             net.broadcast().into(),
         ),
     })
-}
-
-/// Whether Go reads it into an `int`. It comes as libcni writes it: from a 64-bit float, with an exponent from 1e21 on.
-fn is_integer(number: &serde_json::Number) -> bool {
-    let limit = i64::MAX as f64;
-    number
-        .as_f64()
-        .is_some_and(|value| value.fract() == 0.0 && value >= -limit && value < limit)
 }
 
 #[cfg(test)]

@@ -3,23 +3,31 @@
 //! - `parse` reads JSON exactly as Go does, into the tree of `json_tree`;
 //! - `loader` and `plugin_conf` load a file as libcni does, so that foreign files are treated as a runtime treats them;
 //! - `precedence` decides which file of a directory each runtime takes;
-//! - `validate`, `node_checks`, `ranges` and `host_local` check what we write ourselves, and are stricter than libcni;
+//! - `validate`, `node_checks` and `ranges` check what we write ourselves, and are stricter than libcni;
+//! - `plugin_check` holds it to the table of `reference_plugins`: the keys, types and rules of each plugin;
 //! - `render` and `template` fill in `${fact}`; `env_file` reads facts from a file.
 
 mod directory;
 mod env_file;
 mod host_local;
+mod ipam_caller;
+mod ipam_rules;
 mod json_tree;
 mod loader;
 mod node_checks;
 mod parse;
+mod plugin_check;
 mod plugin_conf;
+mod plugin_rules;
 mod precedence;
 mod ranges;
+mod reference_plugins;
 mod render;
 mod spec_version;
 mod template;
 mod validate;
+mod value_forms;
+mod wanted_value;
 
 pub use directory::{ConfDir, DirEntry, DropIns, EntryKind, has_conflist_extension};
 pub use env_file::{EnvFileError, parse_env_file};
@@ -28,6 +36,7 @@ pub use node_checks::{
     PluginRole, RequiredPlugin, check_name_is_free, check_plugin_versions, list_required_plugins,
 };
 pub use parse::SyntaxError;
+pub use plugin_check::check_plugins;
 pub use plugin_conf::WrongType;
 pub use precedence::{
     ChoiceOutcome, ConflistRefusal, Precedence, RuntimeChoice, SupportedVersions,

@@ -2,11 +2,12 @@
 
 use serde_json::{Map, Value};
 
-use super::host_local::{HOST_LOCAL, HostLocalCaller, POD_CIDR, check_host_local};
+use super::ipam_caller::type_of;
 use super::json_tree::{element_path, fold_key, for_each_value, member_path};
+use super::reference_plugins::HOST_LOCAL;
 use super::render::has_placeholder;
-use super::spec_version::{precedes, select_version};
 use super::validate::Finding;
+use super::wanted_value::POD_CIDR;
 use crate::model::Cidr;
 
 /// The keys of an `ipam` object that hold a range: `subnet` of host-local and weave, and `ranges` of host-local.
@@ -16,92 +17,51 @@ const RANGES: &str = "ranges";
 /// The keys of calico-ipam that list pools, by name or by range.
 const POOLS: [&str; 2] = ["ipv4_pools", "ipv6_pools"];
 
-/// The plugins that hand their configuration on to their IPAM plugin as it is. Others fill in ranges of their own.
-const HANDING_ON: [&str; 8] = [
-    "bridge",
-    "dummy",
-    "host-device",
-    "ipvlan",
-    "macvlan",
-    "ptp",
-    "tap",
-    "vlan",
-];
-
 /// The mistakes in the ranges from which a conflist's IPAM plugins give addresses:
 ///
 /// - a range must lie inside one of `pods`, unless `pods` is empty;
-/// - it must not overlap any of `reserved`;
-/// - host-local must accept its configuration, because every ADD fails otherwise.
+/// - it must not overlap any of `reserved`.
 ///
 /// The case of keys does not matter, as Go ignores it for host-local. A value with a placeholder is not checked.
 #[must_use]
 pub fn check_ranges(conflist: &Value, pods: &[Cidr], reserved: &[Cidr]) -> Vec<Finding> {
+    if pods.is_empty() && reserved.is_empty() {
+        return Vec::new();
+    }
     let (mut ranges, mut findings) = (Vec::new(), Vec::new());
     // At any depth, because flannel and multus have them below `delegate` and `delegates`.
     for_each_value(conflist, "", "", &mut |at, _, plugin| {
         for (key, ipam) in plugin.as_object().into_iter().flatten() {
             if let Some(ipam) = ipam.as_object().filter(|_| fold_key(key) == "ipam") {
-                let at = member_path(at, key);
-                if type_of(ipam) == Some(HOST_LOCAL) {
-                    let caller = caller_of(plugin, conflist);
-                    findings.extend(check_host_local(ipam, &at, caller));
-                }
-                collect_ranges(ipam, &at, &mut ranges);
+                collect_ranges(ipam, &member_path(at, key), &mut ranges);
             }
         }
     });
-    let is_asked = !(pods.is_empty() && reserved.is_empty());
-    for DeclaredRange { at, text, is_pool } in ranges {
-        if findings.iter().any(|finding| finding.at == at) {
-            continue;
-        }
+    for DeclaredRange { at, text, kind } in ranges {
         match Cidr::parse_lenient(text) {
             Some(range) => findings.extend(check_range(&at, &range, pods, reserved)),
-            None if !is_pool && is_asked => findings.push(not_a_range(&at, text)),
+            None if kind == RangeKind::Range => findings.push(not_a_range(&at, text)),
             None => {}
         }
     }
     findings
 }
 
-/// The type that libcni or a plugin reads there.
-fn type_of(members: &Map<String, Value>) -> Option<&str> {
-    let is_type = |(key, _): &(&String, _)| fold_key(key) == "type";
-    let (_, kind) = members.iter().filter(is_type).max_by_key(|(key, _)| *key)?;
-    kind.as_str()
-}
-
-/// What host-local can expect of the plugin that has it as its IPAM plugin.
-fn caller_of(plugin: &Value, conflist: &Value) -> HostLocalCaller {
-    let members = plugin.as_object();
-    let kind = members.and_then(type_of).unwrap_or_default();
-    let from_runtime = plugin.pointer("/capabilities/ipRanges") == Some(&Value::Bool(true));
-    let text = |key: &str| {
-        conflist
-            .get(key)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-    };
-    let listed = conflist.get("cniVersions").and_then(Value::as_array);
-    let listed = listed.into_iter().flatten().filter_map(Value::as_str);
-    let declared = text("cniVersion");
-    let selected = select_version(&listed.collect::<Vec<_>>(), declared);
-    HostLocalCaller {
-        adds_nothing: HANDING_ON.contains(&kind) && !from_runtime,
-        one_per_family: HANDING_ON.contains(&kind)
-            && [declared, selected]
-                .iter()
-                .any(|version| precedes(version, "0.3.0")),
-    }
-}
-
 /// A range as the conflist has it.
 struct DeclaredRange<'a> {
     at: String,
     text: &'a str,
+    kind: RangeKind,
+}
+
+/// What is said of a text that is no range.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum RangeKind {
+    Range,
     /// The name of a pool is allowed there too.
-    is_pool: bool,
+    Pool,
+    /// host-local's: it is told already.
+    Told,
 }
 
 fn not_a_range(at: &str, text: &str) -> Finding {
@@ -144,23 +104,27 @@ fn join_ranges(ranges: &[Cidr]) -> String {
 }
 
 fn collect_ranges<'a>(ipam: &'a Map<String, Value>, at: &str, found: &mut Vec<DeclaredRange<'a>>) {
+    let kind = match type_of(ipam) {
+        Some(HOST_LOCAL) => RangeKind::Told,
+        _ => RangeKind::Range,
+    };
     for (key, value) in ipam {
         let (here, key) = (member_path(at, key), fold_key(key));
         if key == SUBNET {
-            collect_range(value, &here, false, found);
+            collect_range(value, &here, kind, found);
         } else if key == RANGES {
             each_element(value, &here, |set, at| {
                 each_element(set, at, |range, at| {
                     for (key, value) in range.as_object().into_iter().flatten() {
                         if fold_key(key) == SUBNET {
-                            collect_range(value, &member_path(at, key), false, found);
+                            collect_range(value, &member_path(at, key), kind, found);
                         }
                     }
                 });
             });
         } else if POOLS.contains(&key.as_str()) {
             each_element(value, &here, |pool, at| {
-                collect_range(pool, at, true, found);
+                collect_range(pool, at, RangeKind::Pool, found);
             });
         }
     }
@@ -175,7 +139,7 @@ fn each_element<'a>(list: &'a Value, at: &str, mut visit: impl FnMut(&'a Value, 
 fn collect_range<'a>(
     value: &'a Value,
     at: &str,
-    is_pool: bool,
+    kind: RangeKind,
     found: &mut Vec<DeclaredRange<'a>>,
 ) {
     if let Value::String(text) = value
@@ -185,7 +149,7 @@ fn collect_range<'a>(
         found.push(DeclaredRange {
             at: at.to_owned(),
             text,
-            is_pool,
+            kind,
         });
     }
 }
@@ -279,38 +243,6 @@ mod tests {
             assert!(
                 findings_of(&with(bad), &[], &[]).is_empty(),
                 "not asked for"
-            );
-        }
-    }
-
-    /// As host-local itself answers to an ADD with them.
-    #[test]
-    fn what_host_local_refuses_is_refused_whatever_is_asked_for() {
-        let with = |kind: &str, subnet: &str| json!({"plugins": [{"ipam": {"type": kind, "ranges": [[{"subnet": subnet}]]}}]});
-        for (bad, why) in [
-            ("10.244.1.5/24", "write 10.244.1.0/24"),
-            ("10.244.1.0/31", "too small"),
-            ("fd00::/128", "too small"),
-            ("10.244.1.0", "not a range"),
-            ("", "not a range"),
-        ] {
-            let findings = findings_of(&with("host-local", bad), &[], &[]);
-            assert!(
-                findings.len() == 1 && findings[0].contains(why),
-                "{bad}: {findings:?}"
-            );
-            assert_eq!(check_ranges(&with("another", bad), &[], &[]), []);
-        }
-        for good in [
-            "10.244.1.0/24",
-            "10.244.1.0/30",
-            "fd00:10::/64",
-            "usePodCidr",
-        ] {
-            assert_eq!(
-                findings_of(&with("host-local", good), &[], &[]),
-                [""; 0],
-                "{good}"
             );
         }
     }

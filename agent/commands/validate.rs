@@ -11,7 +11,7 @@ use super::output::Exit;
 use super::{output, show};
 use crate::cli::{Global, Output};
 use crate::cni::{
-    Facts, Finding, Severity, check_ranges, fill_known_facts, list_required_plugins,
+    Facts, Finding, Severity, check_plugins, check_ranges, fill_known_facts, list_required_plugins,
     validate_template,
 };
 use crate::config::{FactSource, LoadedConfig, NetworkSettings};
@@ -82,6 +82,7 @@ pub(super) fn run_validate(
 fn check_conflist(loaded: &LoadedConfig, network: &NetworkSettings) -> (Vec<Finding>, Vec<String>) {
     let mut findings = validate_template(&network.conflist, |name| may_be_known(loaded, name));
     let (filled, unknown) = fill_known_facts(&network.conflist, &given_facts(network));
+    findings.extend(check_plugins(&filled));
     findings.extend(check_ranges(
         &filled,
         &network.pod_ranges,

@@ -38,6 +38,12 @@ impl Cidr {
         Some(Self(parse_network(text)?.trunc()))
     }
 
+    /// Whether it is a range of IPv4 addresses.
+    #[must_use]
+    pub fn is_ipv4(&self) -> bool {
+        matches!(self.0, IpNet::V4(_))
+    }
+
     /// Whether every address of `other` is in this range.
     #[must_use]
     pub fn contains(&self, other: &Self) -> bool {

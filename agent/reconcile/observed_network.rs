@@ -8,7 +8,7 @@ use super::context::Context;
 use super::error::ReconcileError;
 use crate::cni::{
     ConfDir, ConflistSummary, DirEntry, DropIns, EntryKind, Finding, Libcni, LibcniNetwork,
-    LoadError, RenderError, RenderProblem, RequiredPlugin, Severity, check_ranges,
+    LoadError, RenderError, RenderProblem, RequiredPlugin, check_plugins, check_ranges,
     has_conflist_extension, list_earlier_candidates, list_merged_drop_ins, list_required_plugins,
     load_candidates, render_conflist, sorts_before, validate_conflist,
 };
@@ -150,15 +150,15 @@ fn check_conflist(
     // If the text does not parse, the validator reports why.
     let conflist = serde_json::from_str(&text).unwrap_or_default();
     let summary = report.summary;
-    let (warnings, mut mistakes): (Vec<Finding>, Vec<Finding>) = report
-        .findings
-        .into_iter()
-        .partition(|finding| finding.severity == Severity::Warning);
-    mistakes.extend(check_ranges(
-        &conflist,
-        &declared.pod_ranges,
-        &declared.reserved,
-    ));
+    let of_text = report.findings.into_iter();
+    let (mistakes, warnings): (Vec<Finding>, Vec<Finding>) = of_text
+        .chain(check_plugins(&conflist))
+        .chain(check_ranges(
+            &conflist,
+            &declared.pod_ranges,
+            &declared.reserved,
+        ))
+        .partition(Finding::is_error);
     // A conflist without a summary does not load, which is one of the mistakes.
     let Some(summary) = summary.filter(|_| mistakes.is_empty()) else {
         return Err(ReconcileError::Conflist(mistakes));

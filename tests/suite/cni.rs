@@ -9,6 +9,7 @@ mod generator;
 mod ipam;
 mod minimise;
 mod oracle;
+mod plugin_generator;
 mod properties;
 mod reference_plugins;
 mod stricter;
@@ -17,7 +18,7 @@ use std::path::PathBuf;
 
 use cni_keeper::cni::{
     ChoiceOutcome, ConfDir, ConfForm, DropIns, Libcni, LibcniNetwork, LoadError, SPEC_VERSIONS,
-    check_name_is_free, check_ranges, choose_as_containerd, choose_as_crio, load_as_libcni,
+    check_name_is_free, check_plugins, choose_as_containerd, choose_as_crio, load_as_libcni,
     validate_conflist,
 };
 use serde_json::{Value, json};
@@ -358,8 +359,9 @@ fn no_real_configuration_is_called_broken() {
         }
         let conflist = serde_json::from_slice(&content).unwrap();
         let report = validate_conflist(&content);
-        let of_ranges = check_ranges(&conflist, &[], &[]);
-        for error in report.errors().chain(&of_ranges) {
+        let of_plugins = check_plugins(&conflist);
+        let of_plugins = of_plugins.iter().filter(|finding| finding.is_error());
+        for error in report.errors().chain(of_plugins) {
             let is_filled_in_later = text(case, "/id").contains(FILLED_IN_LATER);
             if !is_filled_in_later || !error.problem.contains("gets no range") {
                 differences.add(text(case, "/id"), error);

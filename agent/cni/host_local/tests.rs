@@ -1,18 +1,24 @@
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::*;
+use crate::cni::{Finding, check_plugins};
 
-fn lines_for(ipam: &Value, caller: HostLocalCaller) -> Vec<String> {
-    let findings = check_host_local(ipam.as_object().unwrap(), "ipam", caller);
-    findings.iter().map(ToString::to_string).collect()
+/// What is wrong with it as the `ipam` of this plugin, with its place counted from there.
+fn lines_for(ipam: &Value, plugin: &Value, version: &str) -> Vec<String> {
+    let mut ipam = ipam.clone();
+    ipam["type"] = "host-local".into();
+    let mut plugin = plugin.clone();
+    plugin["ipam"] = ipam;
+    let conflist = json!({"cniVersion": version, "plugins": [plugin]});
+    let errors = check_plugins(&conflist)
+        .into_iter()
+        .filter(Finding::is_error);
+    errors
+        .map(|error| error.to_string().replace("plugins[0].ipam", "ipam"))
+        .collect()
 }
 
 fn lines(ipam: &Value) -> Vec<String> {
-    let bridge = HostLocalCaller {
-        adds_nothing: true,
-        one_per_family: false,
-    };
-    lines_for(ipam, bridge)
+    lines_for(ipam, &json!({"type": "bridge"}), "1.0.0")
 }
 
 /// Expects exactly one finding, which begins so.
@@ -33,7 +39,7 @@ fn good_configurations_pass() {
         json!({"ranges": [[{"subnet": "10.1.0.0/24", "rangeEnd": "10.1.0.127"},
                            {"Subnet": "10.1.0.0/24", "rangeStart": "10.1.0.128", "gateway": ""}],
                           [{"subnet": "fd00::/64"}]],
-               "routes": [{"dst": "0.0.0.0/0", "gw": "10.1.0.9", "mtu": 1e3}, {"dst": "10.9.0.1/8"}]}),
+               "routes": [{"dst": "0.0.0.0/0", "gw": "10.1.0.9", "mtu": 1e3}, {"dst": "10.0.0.0/8"}]}),
         json!({"ranges": "${node.podRanges}"}),
         json!({"ranges": [[{"subnet": "${node.podCIDR}", "gateway": "10.1.0.1"}]]}),
     ] {
@@ -114,7 +120,7 @@ fn sets_have_ranges_of_one_family_that_do_not_overlap() {
     );
     only(
         &json!({"ranges": [[{}]]}),
-        "error: ipam.ranges[0][0]: it has no subnet",
+        "error: ipam.ranges[0][0]: it has no subnet, which no ADD survives",
     );
     only(
         &json!({"ranges": [[{"subnet": "10.1.0.0/24"}, {"subnet": "fd00::/64"}]]}),
@@ -133,24 +139,21 @@ fn sets_have_ranges_of_one_family_that_do_not_overlap() {
 
 #[test]
 fn what_depends_on_the_caller_is_left_to_it() {
-    let flannel = HostLocalCaller {
-        adds_nothing: false,
-        one_per_family: false,
-    };
-    assert_eq!(lines_for(&json!({}), flannel), [""; 0]);
-    assert_eq!(
-        lines_for(&json!({"subnet": "usePodCidr"}), flannel),
-        [""; 0]
-    );
-    only(
-        &json!({"subnet": "usePodCidr"}),
-        "error: ipam.subnet: 'usePodCidr' is not a range",
-    );
-    let old = HostLocalCaller {
-        one_per_family: true,
-        adds_nothing: true,
-    };
+    let flannel = json!({"type": "flannel"});
+    assert_eq!(lines_for(&json!({}), &flannel, "1.0.0"), [""; 0]);
+    let pod_cidr = json!({"subnet": "usePodCidr"});
+    assert_eq!(lines_for(&pod_cidr, &flannel, "1.0.0"), [""; 0]);
+    only(&pod_cidr, "error: ipam.subnet: 'usePodCidr' is not a range");
     let two = json!({"ranges": [[{"subnet": "10.1.0.0/24"}], [{"subnet": "10.2.0.0/24"}]]});
     assert_eq!(lines(&two), [""; 0]);
-    assert_eq!(lines_for(&two, old).len(), 1);
+    let bridge = json!({"type": "bridge"});
+    assert_eq!(lines_for(&two, &bridge, "0.2.0").len(), 1);
+    let gateway = json!({"type": "bridge", "isGateway": true});
+    assert_eq!(
+        lines_for(&two, &gateway, "1.0.0"),
+        [
+            "error: ipam.ranges[1][0]: the bridge cannot have the gateway 10.2.0.1 beside 10.1.0.1; keep one set of \
+             each family, or set forceAddress"
+        ]
+    );
 }

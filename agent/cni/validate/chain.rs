@@ -1,13 +1,9 @@
 //! Rules for the plugins of a conflist.
 
 use super::findings::Findings;
-use crate::cni::host_local::{HOST_LOCAL, ipam_keys};
 use crate::cni::json_tree::{Json, element_path, fold_key, member_path};
 use crate::cni::plugin_conf::{DecodedPlugin, FIELDS, Order, decode_plugin};
-use crate::model::{PluginName, nearest_word};
-
-/// Plugins that change an interface which an earlier plugin has made.
-const META: [&str; 6] = ["portmap", "bandwidth", "firewall", "sbr", "tuning", "vrf"];
+use crate::model::PluginName;
 
 /// Plugins that another plugin calls, through its `ipam.type`.
 const IPAM: [&str; 3] = ["host-local", "dhcp", "static"];
@@ -26,17 +22,17 @@ pub(super) fn check_chain(root: &Json, findings: &mut Findings) {
         }
         check_spelling(members, &at, &FIELDS, findings);
         check_reserved_keys(root, members, &at, findings);
-        check_type(&decoded, &member_path(&at, "type"), index == 0, findings);
+        check_type(&decoded, &member_path(&at, "type"), findings);
         if let Some(members) = plugin.get("ipam").and_then(Json::as_object) {
             check_ipam(members, &decoded.ipam, &member_path(&at, "ipam"), findings);
         }
     }
 }
 
-fn check_type(plugin: &DecodedPlugin, at: &str, first: bool, findings: &mut Findings) {
+fn check_type(plugin: &DecodedPlugin, at: &str, findings: &mut Findings) {
     if !plugin.kind.is_empty() {
         check_binary_name(&plugin.kind, at, findings);
-        check_position(&plugin.kind, at, first, findings);
+        check_position(&plugin.kind, at, findings);
     } else if plugin
         .wrong_types
         .iter()
@@ -47,13 +43,7 @@ fn check_type(plugin: &DecodedPlugin, at: &str, first: bool, findings: &mut Find
 }
 
 fn check_ipam(members: &[(String, Json)], kind: &str, at: &str, findings: &mut Findings) {
-    if kind == HOST_LOCAL {
-        let keys = ipam_keys();
-        check_spelling(members, at, &keys, findings);
-        check_near_misses(members, at, &keys, findings);
-    } else {
-        check_spelling(members, at, &["type"], findings);
-    }
+    check_spelling(members, at, &["type"], findings);
     if !kind.is_empty() {
         check_binary_name(kind, &member_path(at, "type"), findings);
     } else if !members.is_empty() {
@@ -105,25 +95,6 @@ fn check_spelling(members: &[(String, Json)], at: &str, fields: &[&str], finding
     }
 }
 
-/// Keys that the plugin does not read, but that look like one that it does.
-fn check_near_misses(
-    members: &[(String, Json)],
-    at: &str,
-    known: &[&str],
-    findings: &mut Findings,
-) {
-    for (key, _) in members {
-        let is_known = known.iter().any(|known| fold_key(known) == fold_key(key));
-        if let Some(nearest) = nearest_word(key, known).filter(|_| !is_known) {
-            findings.warning(
-                &member_path(at, key),
-                "host-local does not read it",
-                format!("write '{nearest}' if that is meant"),
-            );
-        }
-    }
-}
-
 /// Keys that a runtime writes.
 fn check_reserved_keys(root: &Json, members: &[(String, Json)], at: &str, findings: &mut Findings) {
     for (key, value) in members {
@@ -158,14 +129,7 @@ fn check_reserved_keys(root: &Json, members: &[(String, Json)], at: &str, findin
 }
 
 /// Checks the position of a plugin of the reference set in the chain.
-fn check_position(kind: &str, at: &str, first: bool, findings: &mut Findings) {
-    if first && META.contains(&kind) {
-        findings.warning(
-            at,
-            format!("{kind} changes an interface that an earlier plugin made, and there is no earlier plugin"),
-            "put it after the main plugin",
-        );
-    }
+fn check_position(kind: &str, at: &str, findings: &mut Findings) {
     if IPAM.contains(&kind) || kind.ends_with("-ipam") {
         findings.warning(
             at,

@@ -85,6 +85,12 @@ impl Finding {
         format!("{}; {}", self.problem, self.fix)
     }
 
+    /// Whether the conflist must not be written.
+    #[must_use]
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+
     pub(crate) fn error(
         at: impl Into<String>,
         problem: impl Into<String>,

@@ -1,7 +1,7 @@
 //! What we refuse in a configuration of host-local, against what host-local's own code refuses, on generated ones.
 //! How to run one of them alone is said in `differential`.
 
-use cni_keeper::cni::{Finding, Libcni, check_ranges, validate_conflist};
+use cni_keeper::cni::{Finding, Libcni, check_plugins, validate_conflist};
 use serde_json::{Value, json};
 
 use super::differential::{Counts, Run};
@@ -25,7 +25,13 @@ fn our_errors(text: &[u8]) -> Option<Vec<String>> {
         return None;
     }
     let of_text = report.errors().cloned();
-    let errors: Vec<Finding> = of_text.chain(check_ranges(&conflist, &[], &[])).collect();
+    let errors: Vec<Finding> = of_text
+        .chain(
+            check_plugins(&conflist)
+                .into_iter()
+                .filter(Finding::is_error),
+        )
+        .collect();
     let is_of_ipam = errors.iter().all(|error| error.at.contains(".ipam"));
     is_of_ipam.then(|| errors.iter().map(ToString::to_string).collect())
 }

@@ -54,4 +54,22 @@ pub(super) const STRICTER_STILL: &[(&str, &str)] = &[
         "a name is one path component",
         "the same; and no binary that anybody ships has control characters in its name",
     ),
+    (
+        "which the kernel refuses",
+        "host-local takes such a route, and the plugin that calls it then cannot set it",
+    ),
+    ("the kernel refuses such a route", "the same"),
+    ("the kernel refuses this scope", "the same"),
+    (
+        "]: it is null, which host-local refuses",
+        "host-local takes it, and the plugin that calls it crashes",
+    ),
+    (
+        "ptp needs another gateway",
+        "host-local gives both, and ptp then cannot set the second",
+    ),
+    (
+        "host-local ignores case",
+        "of two spellings host-local takes the one that sorts last",
+    ),
 ];
