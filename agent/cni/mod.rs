@@ -5,10 +5,11 @@
 //! - `precedence` decides which file of a directory each runtime takes;
 //! - `validate`, `node_checks` and `ranges` check what we write ourselves, and are stricter than libcni;
 //! - `plugin_check` holds it to the table of `reference_plugins`: the keys, types and rules of each plugin;
-//! - `render` and `template` fill in `${fact}`; `env_file` reads facts from a file.
+//! - `render` and `template` fill in `${fact}`, `fact_types` gives its value the type that the plugin wants; `env_file` reads facts from a file.
 
 mod directory;
 mod env_file;
+mod fact_types;
 mod host_local;
 mod ipam_caller;
 mod ipam_rules;
@@ -46,5 +47,5 @@ pub use precedence::{
 pub use ranges::check_ranges;
 pub use render::{Facts, RenderError, RenderProblem, render_conflist};
 pub use spec_version::SPEC_VERSIONS;
-pub use template::{fill_known_facts, validate_template};
+pub use template::{FilledTemplate, fill_known_facts, validate_template};
 pub use validate::{ConflistSummary, Finding, Severity, ValidationReport, validate_conflist};

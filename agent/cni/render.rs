@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+use super::fact_types::{UnfitFact, give_types};
 use super::json_tree::{element_path, member_path};
 use crate::model::spelling_distance;
 
@@ -17,6 +18,12 @@ pub(super) fn has_placeholder(text: &str) -> bool {
     text.contains(PLACEHOLDER)
 }
 
+/// The name of the fact, if the text is one placeholder and nothing else.
+pub(super) fn whole_placeholder(text: &str) -> Option<&str> {
+    let name = text.strip_prefix("${")?.strip_suffix('}')?;
+    (!name.contains('}')).then_some(name)
+}
+
 /// The values that a template's placeholders take, by name.
 pub type Facts = BTreeMap<String, Value>;
 
@@ -26,12 +33,8 @@ const LISTED: usize = 8;
 /// One placeholder that cannot be filled in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RenderProblem {
-    /// There is no such fact.
-    #[error(
-        "{at}: there is no fact '{name}'; {}; {}",
-        known_facts(nearest),
-        source_advice(name)
-    )]
+    /// There is no such fact, or it is empty, which is the same.
+    #[error("{at}: {}", explain_unknown(name, nearest, *is_empty))]
     Unknown {
         /// Where, as in `plugins[0].mtu`.
         at: String,
@@ -39,6 +42,20 @@ pub enum RenderProblem {
         name: String,
         /// The known facts, the most similar first.
         nearest: Vec<String>,
+        /// There is one, and it is empty.
+        is_empty: bool,
+    },
+    /// The plugin wants another type, or another form, than the fact has.
+    #[error(
+        "{at}: the fact '{name}' is not what is wanted here; it must be {want}; correct it where it is given"
+    )]
+    Unfit {
+        /// Where.
+        at: String,
+        /// The fact's name.
+        name: String,
+        /// What the plugin wants.
+        want: String,
     },
     /// The fact is a list, an object or null, and the placeholder is only a part of the text.
     #[error(
@@ -67,7 +84,10 @@ impl RenderProblem {
     #[must_use]
     pub fn at(&self) -> &str {
         match self {
-            Self::Unknown { at, .. } | Self::NotText { at, .. } | Self::Unclosed { at } => at,
+            Self::Unknown { at, .. }
+            | Self::Unfit { at, .. }
+            | Self::NotText { at, .. }
+            | Self::Unclosed { at } => at,
         }
     }
 }
@@ -97,7 +117,9 @@ impl fmt::Display for RenderError {
 ///
 /// The rules:
 /// - Only string values can contain placeholders, keys cannot.
-/// - A value that is exactly one placeholder gets the fact's own type.
+/// - A value that is exactly one placeholder gets the type that the plugin wants there, and the fact's own type where that
+///   is not known.
+/// - A fact that is an empty text is no fact.
 /// - Within a longer text, a string, number or boolean is inserted as text.
 /// - `$${` stands for `${` itself.
 /// - Placeholders within a fact's own value are not filled in.
@@ -110,7 +132,17 @@ pub fn render_conflist(template: &Value, facts: &Facts) -> Result<String, Render
         facts,
         problems: Vec::new(),
     };
-    let filled = renderer.render_value(template, "");
+    let mut filled = renderer.render_value(template, "");
+    if renderer.problems.is_empty() {
+        let unfit = give_types(template, &mut filled).into_iter();
+        renderer.problems = unfit
+            .map(|UnfitFact { at, fact, want }| RenderProblem::Unfit {
+                at,
+                name: fact,
+                want,
+            })
+            .collect();
+    }
     if renderer.problems.is_empty() {
         Ok(format!("{filled:#}\n"))
     } else {
@@ -149,10 +181,7 @@ impl Renderer<'_> {
     }
 
     fn render_text(&mut self, text: &str, at: &str) -> Value {
-        let whole = text
-            .strip_prefix("${")
-            .and_then(|rest| rest.strip_suffix('}'));
-        if let Some(name) = whole.filter(|name| !name.contains('}')) {
+        if let Some(name) = whole_placeholder(text) {
             return self.find_fact(name, at).cloned().unwrap_or_default();
         }
         let mut filled = String::with_capacity(text.len());
@@ -198,12 +227,14 @@ impl Renderer<'_> {
     }
 
     fn find_fact(&mut self, name: &str, at: &str) -> Option<&Value> {
-        let fact = self.facts.get(name);
+        let given = self.facts.get(name);
+        let fact = given.filter(|value| value.as_str() != Some(""));
         if fact.is_none() {
             self.problems.push(RenderProblem::Unknown {
                 at: at.to_owned(),
                 name: name.to_owned(),
                 nearest: nearest_facts(name, self.facts),
+                is_empty: given.is_some(),
             });
         }
         fact
@@ -223,8 +254,22 @@ fn nearest_facts(name: &str, facts: &Facts) -> Vec<String> {
     names
 }
 
+fn explain_unknown(name: &str, nearest: &[String], is_empty: bool) -> String {
+    match is_empty {
+        true => format!("the fact '{name}' is empty, which is as good as none; give it a value"),
+        false => format!(
+            "there is no fact '{name}'; {}; {}",
+            known_facts(nearest),
+            source_advice(name)
+        ),
+    }
+}
+
 /// How to provide a fact.
-fn source_advice(name: &str) -> String {
+pub(super) fn source_advice(name: &str) -> String {
+    if name == "node.defaultRoutes" {
+        return "give node.podCIDRs, from which it follows".to_owned();
+    }
     match name.strip_prefix("env.") {
         Some(variable) => format!("set {variable} in the agent's environment"),
         None => format!("give it under network.facts: - values: {{{name}: …}}"),

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::json_tree::for_each_value;
-use super::render::{Facts, RenderProblem, has_placeholder, render_conflist};
+use super::render::{Facts, RenderProblem, has_placeholder, render_conflist, source_advice};
 use super::validate::{Finding, validate_conflist};
 
 /// Every mistake in a template that can be found before its facts are known. `may_come` says whether a source may
@@ -29,10 +29,12 @@ pub fn validate_template(template: &Value, may_come: impl Fn(&str) -> bool) -> V
                     findings.push(Finding::error(
                         at,
                         format!("no declared source provides the fact '{name}'"),
-                        format!("give it under network.facts: - values: {{{name}: …}}"),
+                        source_advice(name),
                     ));
                 }
-                RenderProblem::Unknown { .. } | RenderProblem::NotText { .. } => {}
+                RenderProblem::Unknown { .. }
+                | RenderProblem::Unfit { .. }
+                | RenderProblem::NotText { .. } => {}
             }
         }
     }
@@ -52,9 +54,20 @@ pub fn validate_template(template: &Value, may_come: impl Fn(&str) -> bool) -> V
     findings
 }
 
-/// The template with the known facts filled in, and the names of the facts that are not known. Their placeholders stay.
+/// A template with the facts that are known.
+#[derive(Debug)]
+pub struct FilledTemplate {
+    /// The conflist. Placeholders of other facts stay.
+    pub conflist: Value,
+    /// The names of the other facts.
+    pub unknown: BTreeSet<String>,
+    /// The known facts that cannot be what is wanted where they are used.
+    pub findings: Vec<Finding>,
+}
+
+/// Fills in the facts that are known.
 #[must_use]
-pub fn fill_known_facts(template: &Value, known: &Facts) -> (Value, BTreeSet<String>) {
+pub fn fill_known_facts(template: &Value, known: &Facts) -> FilledTemplate {
     let unknown: BTreeSet<String> = match render_conflist(template, known) {
         Ok(_) => BTreeSet::new(),
         Err(error) => {
@@ -70,10 +83,28 @@ pub fn fill_known_facts(template: &Value, known: &Facts) -> (Value, BTreeSet<Str
     let mut facts = known.clone();
     let placeholder = |name: &String| (name.clone(), Value::from(format!("${{{name}}}")));
     facts.extend(unknown.iter().map(placeholder));
-    let filled = render_conflist(template, &facts).ok();
-    let filled = filled.and_then(|text| serde_json::from_str(&text).ok());
-    // A placeholder that cannot be filled in for another reason is reported as a mistake elsewhere.
-    (filled.unwrap_or_else(|| template.clone()), unknown)
+    let (filled, findings) = match render_conflist(template, &facts) {
+        Ok(text) => (serde_json::from_str(&text).ok(), Vec::new()),
+        Err(error) => (None, list_unfit_facts(error.problems)),
+    };
+    FilledTemplate {
+        // A placeholder that cannot be filled in for another reason is reported as a mistake elsewhere.
+        conflist: filled.unwrap_or_else(|| template.clone()),
+        unknown,
+        findings,
+    }
+}
+
+fn list_unfit_facts(problems: Vec<RenderProblem>) -> Vec<Finding> {
+    let findings = problems.into_iter().filter_map(|problem| match problem {
+        RenderProblem::Unfit { at, name, want } => Some(Finding::error(
+            at,
+            format!("the fact '{name}' is not what is wanted here; it must be {want}"),
+            "correct it where it is given",
+        )),
+        _ => None,
+    });
+    findings.collect()
 }
 
 #[cfg(test)]
@@ -114,13 +145,13 @@ mod tests {
     fn what_is_known_is_filled_in_and_the_rest_named() {
         let template = json!({ "a": "${x}", "b": "${node.podCIDR}", "c": "at ${y}, $${z}" });
         let known = Facts::from([("x".to_owned(), json!(7))]);
-        let (filled, unknown) = fill_known_facts(&template, &known);
+        let filled = fill_known_facts(&template, &known);
         assert_eq!(
-            filled,
+            filled.conflist,
             json!({ "a": 7, "b": "${node.podCIDR}", "c": "at ${y}, ${z}" })
         );
         assert_eq!(
-            unknown.into_iter().collect::<Vec<_>>(),
+            filled.unknown.into_iter().collect::<Vec<_>>(),
             ["node.podCIDR", "y"]
         );
     }

@@ -11,11 +11,11 @@ use super::output::Exit;
 use super::{output, show};
 use crate::cli::{Global, Output};
 use crate::cni::{
-    Facts, Finding, Severity, check_plugins, check_ranges, fill_known_facts, list_required_plugins,
-    validate_template,
+    Facts, FilledTemplate, Finding, Severity, check_plugins, check_ranges, fill_known_facts,
+    list_required_plugins, validate_template,
 };
 use crate::config::{FactSource, LoadedConfig, NetworkSettings};
-use crate::model::{NodeFacts, PluginName};
+use crate::model::{NodeFacts, PluginName, with_related_facts};
 use crate::trust::describe_weakness;
 
 pub(super) fn run_validate(
@@ -81,10 +81,15 @@ pub(super) fn run_validate(
 /// Checks the conflist as far as that is possible without a node, and notes what could not be checked.
 fn check_conflist(loaded: &LoadedConfig, network: &NetworkSettings) -> (Vec<Finding>, Vec<String>) {
     let mut findings = validate_template(&network.conflist, |name| may_be_known(loaded, name));
-    let (filled, unknown) = fill_known_facts(&network.conflist, &given_facts(network));
-    findings.extend(check_plugins(&filled));
+    let FilledTemplate {
+        conflist,
+        unknown,
+        findings: of_facts,
+    } = fill_known_facts(&network.conflist, &given_facts(network));
+    findings.extend(of_facts);
+    findings.extend(check_plugins(&conflist));
     findings.extend(check_ranges(
-        &filled,
+        &conflist,
         &network.pod_ranges,
         &network.reserved,
     ));
@@ -104,7 +109,7 @@ fn given_facts(network: &NetworkSettings) -> Facts {
     let mut given = Facts::new();
     for source in &network.facts {
         match source {
-            FactSource::Values(values) => given.extend(values.clone()),
+            FactSource::Values(values) => given.extend(with_related_facts(values.clone())),
             FactSource::EnvFile(_) => given.retain(|name, _| name.contains('.')),
             FactSource::KubernetesNode => given.retain(|name, _| !NodeFacts::is_node_fact(name)),
         }
@@ -118,7 +123,7 @@ fn may_be_known(loaded: &LoadedConfig, name: &str) -> bool {
     let declared = network
         .flat_map(|network| &network.facts)
         .any(|source| match source {
-            FactSource::Values(values) => values.contains_key(name),
+            FactSource::Values(values) => with_related_facts(values.clone()).contains_key(name),
             FactSource::EnvFile(_) => !name.contains('.'),
             FactSource::KubernetesNode => NodeFacts::is_node_fact(name),
         });

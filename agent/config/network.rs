@@ -160,7 +160,7 @@ fn read_fact_values(value: ConfigValue<'_>) -> Option<FactSource> {
                 "a fact's name cannot contain spaces, '$' or braces; choose one such as node.podCIDR",
             );
         }
-        if *value.yaml() == Yaml::Null {
+        if *value.yaml() == Yaml::Null || value.to_json() == "" {
             value.note("a fact needs a value; write one, or remove the key");
         }
         values.insert(name.to_owned(), value.to_json());

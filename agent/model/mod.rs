@@ -38,7 +38,7 @@ pub use foreign_text::{clip, clip_middle, escape_controls, escape_name, one_line
 pub(crate) use label_enum::label_enum;
 pub use loopback::{has_loopback_host, is_loopback};
 pub use name::{FileMode, FileName, NameError, PluginName};
-pub use node_facts::{NodeFacts, NodeObject};
+pub use node_facts::{NodeFacts, NodeObject, with_related_facts};
 pub use observed::{FileState, FileType, LARGEST_PLUGIN, ManagedDir, Owner, Regular};
 pub use policy::{DriftPolicy, ForeignConflists};
 pub use reference::{Reference, ReferenceError};

@@ -7,7 +7,54 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
+
+const POD_CIDR: &str = "node.podCIDR";
+const POD_CIDRS: &str = "node.podCIDRs";
+const DEFAULT_ROUTES: &str = "node.defaultRoutes";
+
+/// The facts of one source, with those that follow from them:
+///
+/// - `node.podCIDR` is the first of `node.podCIDRs`, as in the node's object, and the only one where there is no list;
+/// - `node.defaultRoutes` has a route to everywhere for each family of `node.podCIDRs`, as an IPAM plugin wants it.
+#[must_use]
+pub fn with_related_facts(mut facts: BTreeMap<String, Value>) -> BTreeMap<String, Value> {
+    let text = |value: &Value| {
+        value
+            .as_str()
+            .filter(|text| !text.is_empty())
+            .map(str::to_owned)
+    };
+    let ranges: Vec<String> = match facts.get(POD_CIDRS) {
+        Some(Value::Array(listed)) => listed.iter().filter_map(text).collect(),
+        Some(Value::String(listed)) => {
+            let parts = listed.split(',').map(|part| part.trim().to_owned());
+            parts.filter(|part| !part.is_empty()).collect()
+        }
+        _ => facts.get(POD_CIDR).and_then(text).into_iter().collect(),
+    };
+    let Some(first) = ranges.first() else {
+        return facts;
+    };
+    facts
+        .entry(POD_CIDR.to_owned())
+        .or_insert_with(|| first.as_str().into());
+    let is_ipv6 = |range: &&String| range.contains(':');
+    let mut routes = Vec::new();
+    if ranges.iter().any(|range| !is_ipv6(&range)) {
+        routes.push(json!({"dst": "0.0.0.0/0"}));
+    }
+    if ranges.iter().any(|range| is_ipv6(&range)) {
+        routes.push(json!({"dst": "::/0"}));
+    }
+    facts
+        .entry(DEFAULT_ROUTES.to_owned())
+        .or_insert(Value::Array(routes));
+    facts
+        .entry(POD_CIDRS.to_owned())
+        .or_insert_with(|| ranges.into());
+    facts
+}
 
 /// The last answer of the Kubernetes API about a node.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -29,7 +76,7 @@ impl NodeFacts {
     /// Whether a fact of this name comes from the Kubernetes API.
     #[must_use]
     pub fn is_node_fact(name: &str) -> bool {
-        matches!(name, "node.podCIDR" | "node.podCIDRs")
+        matches!(name, POD_CIDR | POD_CIDRS | DEFAULT_ROUTES)
             || name.starts_with("node.labels.")
             || name.starts_with("node.annotations.")
     }
@@ -45,7 +92,7 @@ impl NodeFacts {
         let cidr = self.pod_cidr.as_deref().map(Value::from);
         let cidrs = Some(&self.pod_cidrs).filter(|cidrs| !cidrs.is_empty());
         let cidrs = cidrs.map(|cidrs| Value::from(cidrs.as_slice()));
-        let own = [("node.podCIDR", cidr), ("node.podCIDRs", cidrs)];
+        let own = [(POD_CIDR, cidr), (POD_CIDRS, cidrs)];
         own.into_iter()
             .filter_map(|(name, value)| Some((name.to_owned(), value?)))
             .chain(named("node.labels.", &self.labels))

@@ -2,7 +2,7 @@
 //!
 //! - `env.NAME`, `node.name`, `host.arch` and `host.mtu` come from this process and this machine, in this file.
 //! - Names that the operator chose come from `values` of the configuration, or from the lines of an `envFile`.
-//! - `node.podCIDR`, `node.podCIDRs`, `node.labels.KEY` and `node.annotations.KEY` come from the Node object of the
+//! - `node.podCIDR`, `node.podCIDRs`, `node.defaultRoutes`, `node.labels.KEY` and `node.annotations.KEY` come from the Node object of the
 //!   Kubernetes API: `model/node_facts.rs` takes them from it and names them. The agent asks for the object beside
 //!   passes (`daemon/node_query.rs`), `known_node.rs` holds the last answer, and the state directory remembers it.
 
@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::cni::{Facts, parse_env_file};
 use crate::config::{FactSource, Settings};
 use crate::host::{self, Host, HostError};
-use crate::model::NodeFacts;
+use crate::model::{NodeFacts, with_related_facts};
 
 /// The largest envFile that is read, in bytes; real ones have a few lines.
 const LARGEST_ENV_FILE: u64 = 64 * 1024;
@@ -60,17 +60,14 @@ pub(super) fn collect_facts(
     for source in settings.network.iter().flat_map(|network| &network.facts) {
         match source {
             FactSource::Values(values) => {
-                facts.extend(
-                    values
-                        .iter()
-                        .map(|(name, value)| (name.clone(), value.clone())),
-                );
+                add_facts(&mut facts, with_related_facts(values.clone()));
             }
             FactSource::KubernetesNode => {
-                facts.extend(node.iter().flat_map(|node| node.named_facts()));
+                let named = node.iter().flat_map(|node| node.named_facts()).collect();
+                add_facts(&mut facts, with_related_facts(named));
             }
             FactSource::EnvFile(path) => match read_env_file(host, path)? {
-                EnvFileContent::Values(values) => facts.extend(values),
+                EnvFileContent::Values(values) => add_facts(&mut facts, values),
                 EnvFileContent::NotReady(reason) => {
                     unready.get_or_insert(reason);
                 }
@@ -78,6 +75,15 @@ pub(super) fn collect_facts(
         }
     }
     Ok(Collected { facts, unready })
+}
+
+/// A later source overrides an earlier one, but with no empty value.
+fn add_facts(facts: &mut Facts, added: impl IntoIterator<Item = (String, Value)>) {
+    for (name, value) in added {
+        if value.as_str() != Some("") || !facts.contains_key(&name) {
+            facts.insert(name, value);
+        }
+    }
 }
 
 /// What an envFile provides.

@@ -341,6 +341,27 @@ fn what_we_accept_works_and_what_works_we_accept() {
 /// writes it into the file. As files that the agent keeps as they are, they fail at every ADD.
 const FILLED_IN_LATER: &str = "router";
 
+/// What of the real configurations cannot work as a file of the agent, though it is no conflist that libcni refuses: a part
+/// of the name, a part of what we say, and why.
+const CANNOT_WORK: [(&str, &str, &str); 4] = [
+    (FILLED_IN_LATER, "gets no range", "its daemon adds it"),
+    (
+        "talos-vm-bridge",
+        "static has no address",
+        "Talos gives the address at each call, which no Kubernetes runtime does",
+    ),
+    (
+        "podman-cirrus-99",
+        "cannot be the name of an interface",
+        "it is there to fail if somebody uses it",
+    ),
+    (
+        "podman-ipam-static",
+        "it is a list, which static refuses",
+        "the documentation has a bracket too many",
+    ),
+];
+
 #[test]
 fn no_real_configuration_is_called_broken() {
     let Some(cases) = cases("realworld.jsonl") else {
@@ -362,8 +383,11 @@ fn no_real_configuration_is_called_broken() {
         let of_plugins = check_plugins(&conflist);
         let of_plugins = of_plugins.iter().filter(|finding| finding.is_error());
         for error in report.errors().chain(of_plugins) {
-            let is_filled_in_later = text(case, "/id").contains(FILLED_IN_LATER);
-            if !is_filled_in_later || !error.problem.contains("gets no range") {
+            let id = text(case, "/id");
+            let is_known = |(name, part, _): &(&str, &str, &str)| {
+                id.contains(name) && error.problem.contains(part)
+            };
+            if !CANNOT_WORK.iter().any(is_known) {
                 differences.add(text(case, "/id"), error);
             }
         }

@@ -2,6 +2,7 @@
 
 mod configuration;
 mod drift;
+mod facts;
 mod fresh;
 mod gates;
 mod in_the_way;

@@ -15,6 +15,7 @@ use super::differential::{Counts, Run};
 use super::minimise::minimise;
 use super::oracle::built;
 use super::plugin_generator::{CHAINED, Question, question};
+use crate::support::node::Node;
 use crate::support::skipped;
 
 /// A plugin, its configuration, and a part of what it says when it refuses an ADD with it.
@@ -308,8 +309,8 @@ impl Plugins {
         }
     }
 
-    /// What the plugin says to ADD in namespaces of its own, which end with it; none if it succeeds.
-    fn ask(&self, question: &Question) -> Option<String> {
+    /// The result of an ADD in namespaces of its own, which end with it, or what the plugin says.
+    fn ask(&self, question: &Question) -> Result<String, String> {
         let program = &question.program;
         let mut plugin = question.plugin.clone();
         plugin.values_mut().for_each(as_libcni_writes);
@@ -364,15 +365,18 @@ impl Plugins {
         let _ = stdin.write_all(Value::Object(plugin).to_string().as_bytes());
         drop(stdin);
         let output = child.wait_with_output().unwrap();
-        let said = [output.stdout, output.stderr].concat();
-        (!output.status.success()).then(|| String::from_utf8_lossy(&said).into_owned())
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        match output.status.success() {
+            true => Ok(text(&output.stdout)),
+            false => Err(text(&[output.stdout, output.stderr].concat())),
+        }
     }
 
     fn judge(&self, question: &Question) -> Verdict {
         match self.ask(question) {
-            None => Verdict::Accepted,
-            Some(said) if NODE.iter().any(|(part, _)| said.contains(part)) => Verdict::FailedHere,
-            Some(said) => Verdict::Refused(said),
+            Ok(_) => Verdict::Accepted,
+            Err(said) if NODE.iter().any(|(part, _)| said.contains(part)) => Verdict::FailedHere,
+            Err(said) => Verdict::Refused(said),
         }
     }
 }
@@ -510,7 +514,7 @@ fn the_real_plugins_refuse_what_the_table_says() {
     };
     for (program, part, message) in REFUSED {
         let question = from_table(program, &serde_json::from_str(part).unwrap());
-        let said = plugins.ask(&question).unwrap_or_default();
+        let said = plugins.ask(&question).err().unwrap_or_default();
         assert!(said.contains(message), "{program} with {part} says {said}");
     }
 }
@@ -520,5 +524,40 @@ fn validate_refuses_what_the_table_says() {
     for (program, part, _) in REFUSED {
         let question = from_table(program, &serde_json::from_str(part).unwrap());
         assert_eq!(our_errors(&question).len(), 1, "{program} with {part}");
+    }
+}
+
+/// The reference profiles with the ranges of both families, as they are rendered, given to the real plugins.
+#[test]
+fn the_reference_profiles_give_a_pod_an_address_of_each_family() {
+    let Some(plugins) = Plugins::find() else {
+        return;
+    };
+    for profile in ["reference-bridge", "reference-ptp"] {
+        let node = Node::empty();
+        node.declare_text(&format!(
+            "profile: {profile}\nnetwork: {{facts: [{{values: {{node.podCIDRs: [10.1.0.0/24, \"fd00:1::/64\"]}}}}]}}\n"
+        ));
+        let conflist = node.run("render").exits(0).json();
+        let mut plugin = conflist["plugins"][0].as_object().unwrap().clone();
+        plugin["ipam"]["dataDir"] = "/run/leases".into();
+        let asked = Question {
+            program: plugin["type"].as_str().unwrap().to_owned(),
+            plugin,
+            version: "1.0.0",
+            is_first: true,
+        };
+        let result: Value = serde_json::from_str(&plugins.ask(&asked).unwrap()).unwrap();
+        let given = |list: &str, key: &str| -> Vec<String> {
+            let list = result[list].as_array().unwrap().iter();
+            list.map(|one| one[key].as_str().unwrap().to_owned())
+                .collect()
+        };
+        assert_eq!(
+            given("ips", "address"),
+            ["10.1.0.2/24", "fd00:1::2/64"],
+            "{profile}"
+        );
+        assert_eq!(given("routes", "dst"), ["0.0.0.0/0", "::/0"], "{profile}");
     }
 }

@@ -259,7 +259,7 @@ fn reference_profiles_are_valid_with_a_range() {
     for name in ["reference-bridge", "reference-ptp"] {
         node.declare_text(&format!("profile: {name}\n"));
         node.run("validate").exits(64).says(
-            "no declared source provides the fact 'node.podCIDR'; give it under network.facts: - values: {node.podCIDR: …}",
+            "no declared source provides the fact 'node.podCIDRs'; give it under network.facts: - values: {node.podCIDRs: …}",
         );
         node.declare_text(&format!(
             "profile: {name}\nnetwork: {{facts: [{{values: {{node.podCIDR: 10.1.0.0/24}}}}]}}\n"
