@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 
 use super::ipam_caller::type_of;
 use super::json_tree::{element_path, member_path};
+use super::placeholder::{has_placeholder, whole_placeholder};
 use super::reference_plugins::{find_ipam_plugin, find_plugin};
-use super::render::{has_placeholder, whole_placeholder};
 use super::wanted_value::{INT, KnownKeys, WantedValue, find_key};
 
 /// What a plugin wants that is not in the table, by the convention of those that have the key.
@@ -148,11 +148,10 @@ fn converted(value: &Value, want: WantedValue) -> Option<Value> {
             let elements = elements.iter().map(|element| converted(element, *want));
             elements.collect::<Option<Vec<_>>>().map(Value::Array)
         }
-        (WantedValue::Object([(key, first), ..]), Value::String(text))
-            if matches!(first, WantedValue::Subnet | WantedValue::Prefixed) =>
-        {
-            Some(json!({ *key: text }))
-        }
+        (
+            WantedValue::Object([(key, WantedValue::Subnet | WantedValue::Prefixed), ..]),
+            Value::String(text),
+        ) => Some(json!({ *key: text })),
         (want, Value::Number(_) | Value::Bool(_)) if is_text(want) => {
             Some(value.to_string().into())
         }

@@ -17,6 +17,7 @@ mod json_tree;
 mod loader;
 mod node_checks;
 mod parse;
+mod placeholder;
 mod plugin_check;
 mod plugin_conf;
 mod plugin_rules;

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::json_tree::member_path;
-use super::render::has_placeholder;
+use super::placeholder::has_placeholder;
 use super::validate::{Finding, Severity};
 use super::value_forms::LONGEST_LINK_NAME;
 use super::wanted_value::{KnownKeys, get};

@@ -4,8 +4,8 @@ use serde_json::{Map, Value};
 
 use super::ipam_caller::type_of;
 use super::json_tree::{element_path, fold_key, for_each_value, member_path};
+use super::placeholder::has_placeholder;
 use super::reference_plugins::HOST_LOCAL;
-use super::render::has_placeholder;
 use super::validate::Finding;
 use super::wanted_value::POD_CIDR;
 use crate::model::Cidr;

@@ -8,21 +8,8 @@ use serde_json::{Map, Value};
 
 use super::fact_types::{UnfitFact, give_types};
 use super::json_tree::{element_path, member_path};
+use super::placeholder::whole_placeholder;
 use crate::model::spelling_distance;
-
-/// How a placeholder begins; it ends with a closing brace.
-const PLACEHOLDER: &str = "${";
-
-/// Whether a text holds a placeholder, so that its value is not known yet.
-pub(super) fn has_placeholder(text: &str) -> bool {
-    text.contains(PLACEHOLDER)
-}
-
-/// The name of the fact, if the text is one placeholder and nothing else.
-pub(super) fn whole_placeholder(text: &str) -> Option<&str> {
-    let name = text.strip_prefix("${")?.strip_suffix('}')?;
-    (!name.contains('}')).then_some(name)
-}
 
 /// The values that a template's placeholders take, by name.
 pub type Facts = BTreeMap<String, Value>;

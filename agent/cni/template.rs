@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::json_tree::for_each_value;
-use super::render::{Facts, RenderProblem, has_placeholder, render_conflist, source_advice};
+use super::placeholder::has_placeholder;
+use super::render::{Facts, RenderProblem, render_conflist, source_advice};
 use super::validate::{Finding, validate_conflist};
 
 /// Every mistake in a template that can be found before its facts are known. `may_come` says whether a source may

@@ -42,6 +42,11 @@ pub(super) fn is_mac(text: &str) -> bool {
             .any(|byte| matches!(byte, b'1'..=b'9' | b'a'..=b'f' | b'A'..=b'F'))
 }
 
+/// Whether it is the same, written with colons.
+pub(super) fn is_mac_with_colons(text: &str) -> bool {
+    is_mac(text) && text.contains(':')
+}
+
 /// Whether iptables takes it for the name of a chain.
 pub(super) fn is_chain_name(name: &str) -> bool {
     name.len() <= 28 && !name.starts_with(['-', '!']) && !name.contains(char::is_whitespace)

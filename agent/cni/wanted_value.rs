@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use serde_json::{Map, Number, Value};
 
 use super::json_tree::{Json, element_path, fold_key, member_path};
-use super::render::has_placeholder;
+use super::placeholder::has_placeholder;
 use super::validate::{Finding, Severity};
 use super::value_forms::{
     LONGEST_LINK_NAME, as_go_integer, is_chain_name, is_dhcp_option, is_link_name, is_mac,
-    is_net_sysctl,
+    is_mac_with_colons, is_net_sysctl,
 };
 use crate::model::{Cidr, nearest_word};
 
@@ -201,7 +201,10 @@ impl<'a> ValueCheck<'a> {
             let here = member_path(at, key);
             match known.iter().find_map(|known| find_key(known, key)) {
                 Some((name, want)) => {
-                    self.check_spelling(members, key, name, &here);
+                    // The spelling of what libcni reads as well is checked with the chain.
+                    if !matches!(want, WantedValue::Any) {
+                        self.check_spelling(members, key, name, &here);
+                    }
                     self.check_value(value, &here, want);
                 }
                 None if !is_open => self.name_unknown_key(key, &here, known),
@@ -326,7 +329,7 @@ impl<'a> ValueCheck<'a> {
             WantedValue::Mac if !text.is_empty() && !is_mac(text) => {
                 format!("'{text}' is no address that a network card can have")
             }
-            WantedValue::ColonMac if !text.is_empty() && !(is_mac(text) && text.contains(':')) => {
+            WantedValue::ColonMac if !text.is_empty() && !is_mac_with_colons(text) => {
                 format!("'{text}' is no address that a network card can have")
             }
             WantedValue::ChainName if !is_chain_name(text) => {

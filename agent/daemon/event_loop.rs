@@ -48,7 +48,12 @@ impl Daemon {
     pub fn new(options: DaemonOptions) -> (Self, Handle) {
         let now = Instant::now();
         let known = KnownNode::default();
-        let context = options.new_context(options.settings.clone(), known.clone());
+        let watch = WatchState::default();
+        let context = options.new_context(
+            options.settings.clone(),
+            known.clone(),
+            watch.unclosed_files(),
+        );
         let requests = RequestLog::default();
         let agent = Agent {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -67,7 +72,7 @@ impl Daemon {
             config: ConfigState::default(),
             declaration: DeclarationState::New,
             lock: LockState::default(),
-            watch: WatchState::default(),
+            watch,
             downloads: Downloads::new(&context, now),
             maintenance: MaintenanceTask::with_sweep(),
             gates: GateQuery::default(),

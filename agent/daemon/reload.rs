@@ -23,7 +23,9 @@ impl Daemon {
         if settings == *self.context().settings() {
             return self.config.keep();
         }
-        let context = self.options.new_context(settings, self.node.known());
+        let context =
+            self.options
+                .new_context(settings, self.node.known(), self.watch.unclosed_files());
         // Some mistakes show only on this node: in the rendered conflist, or in directories that cannot be used.
         if let Err(error) = Reconciler::new(context.clone()).observe().await {
             return self.refuse_config(list_mistakes(&error));

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::config::Settings;
 use crate::host::Host;
 use crate::reconcile::{Context, KnownNode};
+use crate::watch::UnclosedFiles;
 
 /// Reads the configuration again. `Err` holds the mistakes in it, a line each. Blocks.
 pub type ReadConfig = Arc<dyn Fn() -> Result<Settings, Vec<String>> + Send + Sync>;
@@ -29,7 +30,14 @@ pub struct DaemonOptions {
 
 impl DaemonOptions {
     /// The context of a reconciler with these settings.
-    pub(super) fn new_context(&self, settings: Settings, known: KnownNode) -> Context {
-        Context::new(settings, self.host.clone(), self.node_name.clone()).with_node(known)
+    pub(super) fn new_context(
+        &self,
+        settings: Settings,
+        known: KnownNode,
+        unclosed: UnclosedFiles,
+    ) -> Context {
+        Context::new(settings, self.host.clone(), self.node_name.clone())
+            .with_node(known)
+            .with_unclosed_files(unclosed)
     }
 }

@@ -10,7 +10,7 @@ use super::watch_targets::WatchTargets;
 use crate::config::Settings;
 use crate::host::Host;
 use crate::model::{Check, CheckName, FileName, WatchMode};
-use crate::watch::{DirWatcher, Hint};
+use crate::watch::{DirWatcher, Hint, UnclosedFiles};
 
 /// The watched directories, and how well they are watched.
 #[derive(Default)]
@@ -33,6 +33,11 @@ enum ChangeNotice {
 }
 
 impl WatchState {
+    /// The files that somebody is writing.
+    pub(super) fn unclosed_files(&self) -> UnclosedFiles {
+        self.watcher.unclosed_files()
+    }
+
     /// Watches what has to be watched now. Must run before the disk is observed, so that no change is missed.
     pub(super) async fn update(
         &mut self,

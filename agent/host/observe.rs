@@ -105,7 +105,17 @@ impl FileReader {
         }
     }
 
-    pub(super) fn read_to_vec(self, cap: u64) -> Result<Vec<u8>, HostError> {
+    /// When it was last written to, by the machine's clock.
+    #[must_use]
+    pub fn modified(&self) -> Option<SystemTime> {
+        self.file.metadata().ok()?.modified().ok()
+    }
+
+    /// Reads the rest of a small file.
+    ///
+    /// # Errors
+    /// When it is larger than `cap` bytes, or cannot be read.
+    pub fn read_to_vec(self, cap: u64) -> Result<Vec<u8>, HostError> {
         let mut bytes = Vec::new();
         let read = || {
             must_not_exceed(self.size, cap)?;

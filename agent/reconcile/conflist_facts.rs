@@ -10,13 +10,11 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::cni::{Facts, parse_env_file};
+use super::env_files::{EnvFileContent, EnvFiles};
+use crate::cni::Facts;
 use crate::config::{FactSource, Settings};
 use crate::host::{self, Host, HostError};
 use crate::model::{NodeFacts, with_related_facts};
-
-/// The largest envFile that is read, in bytes; real ones have a few lines.
-const LARGEST_ENV_FILE: u64 = 64 * 1024;
 
 /// The largest routing table that is read for `host.mtu`, in bytes.
 const LARGEST_ROUTES: u64 = 4 * 1024 * 1024;
@@ -42,6 +40,7 @@ pub(super) fn collect_facts(
     host: &Host,
     node_name: Option<&str>,
     node: Option<&NodeFacts>,
+    env_files: &EnvFiles,
 ) -> Result<Collected, HostError> {
     let mut facts = Facts::new();
     let mut unready = None;
@@ -66,7 +65,7 @@ pub(super) fn collect_facts(
                 let named = node.iter().flat_map(|node| node.named_facts()).collect();
                 add_facts(&mut facts, with_related_facts(named));
             }
-            FactSource::EnvFile(path) => match read_env_file(host, path)? {
+            FactSource::EnvFile(path) => match env_files.read(host, path)? {
                 EnvFileContent::Values(values) => add_facts(&mut facts, values),
                 EnvFileContent::NotReady(reason) => {
                     unready.get_or_insert(reason);
@@ -84,31 +83,6 @@ fn add_facts(facts: &mut Facts, added: impl IntoIterator<Item = (String, Value)>
             facts.insert(name, value);
         }
     }
-}
-
-/// What an envFile provides.
-enum EnvFileContent {
-    Values(Vec<(String, Value)>),
-    /// It is absent or incomplete, for this reason. Its writer may still complete it.
-    NotReady(String),
-}
-
-fn read_env_file(host: &Host, path: &Path) -> Result<EnvFileContent, HostError> {
-    let shown = host.display_path(path);
-    let shown = shown.display();
-    let bytes = match host.read_file(path, LARGEST_ENV_FILE) {
-        Ok(bytes) => bytes,
-        Err(error) if error.is_absent() => {
-            return Ok(EnvFileContent::NotReady(format!(
-                "{shown} does not exist yet"
-            )));
-        }
-        Err(error) => return Err(error),
-    };
-    Ok(match parse_env_file(&String::from_utf8_lossy(&bytes)) {
-        Ok(values) => EnvFileContent::Values(values),
-        Err(error) => EnvFileContent::NotReady(format!("{shown}: {error}")),
-    })
 }
 
 /// The name under which kubelet registers a node unless it is configured otherwise: the host name, trimmed and in lower

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::conflist_facts::default_node_name;
+use super::env_files::EnvFiles;
 use super::error::ReconcileError;
 use super::known_node::KnownNode;
 use crate::config::{NetworkSettings, Settings};
@@ -11,6 +12,7 @@ use crate::host::{Dir, Host, HostError};
 use crate::model::{FileName, ManagedDir, NodeFacts};
 use crate::retry::Spread;
 use crate::store::{Ledger, ManagedDirs, read_saved_node};
+use crate::watch::UnclosedFiles;
 
 /// The settings, the host and the node. A context never changes: other settings make another context.
 #[derive(Debug, Clone)]
@@ -22,6 +24,7 @@ pub struct Context {
     /// What the Kubernetes API answered about the node. The daemon's node query fills it.
     pub(super) node: KnownNode,
     pub(super) spread: Arc<Spread>,
+    pub(super) env_files: EnvFiles,
 }
 
 impl Context {
@@ -37,6 +40,7 @@ impl Context {
             given_node_name: node_name,
             node: KnownNode::default(),
             spread: Arc::new(Spread::for_node(&name)),
+            env_files: EnvFiles::default(),
         }
     }
 
@@ -44,6 +48,15 @@ impl Context {
     #[must_use]
     pub fn with_node(self, node: KnownNode) -> Self {
         Self { node, ..self }
+    }
+
+    /// The same context with what the watcher knows of files that somebody is writing.
+    #[must_use]
+    pub fn with_unclosed_files(self, unclosed: UnclosedFiles) -> Self {
+        Self {
+            env_files: EnvFiles::watched(unclosed),
+            ..self
+        }
     }
 
     /// The settings in force.

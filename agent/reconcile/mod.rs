@@ -24,6 +24,7 @@ mod conflist_facts;
 mod context;
 mod download;
 mod drift_list;
+mod env_files;
 mod error;
 mod file_cache;
 mod known_node;

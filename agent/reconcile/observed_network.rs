@@ -80,6 +80,7 @@ pub(super) fn observe_network(
         &context.host,
         context.given_node_name.as_deref(),
         context.node_facts()?.as_ref(),
+        &context.env_files,
     )?;
     let rendered = match render_conflist(&declared.conflist, &facts) {
         Ok(text) => check_conflist(text, declared).map_err(NotRendered::Wrong),

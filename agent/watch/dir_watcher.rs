@@ -13,6 +13,7 @@ use notify::{Config, INotifyWatcher, RecursiveMode, Watcher as _};
 use super::error::WatchError;
 use super::event_queue::EventQueue;
 use super::hint::{Hint, PathFilter};
+use super::unclosed_files::UnclosedFiles;
 use crate::host::DirIdentity;
 
 /// The watched directories: one inotify instance for the life of the agent.
@@ -32,6 +33,12 @@ impl DirWatcher {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The files that somebody is writing, as far as events tell.
+    #[must_use]
+    pub fn unclosed_files(&self) -> UnclosedFiles {
+        self.queue.unclosed.clone()
     }
 
     /// Watches exactly these directories, each without what is below it. They are paths of the machine with links

@@ -11,12 +11,14 @@ use notify::{Event, EventKind};
 use tokio::sync::Notify;
 
 use super::hint::{Hint, PathFilter};
+use super::unclosed_files::UnclosedFiles;
 use crate::host::DirIdentity;
 
 /// The hints that wait: the thread that reads the events adds to them, and the event loop takes them.
 #[derive(Default)]
 pub(super) struct EventQueue {
     state: Mutex<QueueState>,
+    pub(super) unclosed: UnclosedFiles,
     wakeup: Notify,
 }
 
@@ -50,10 +52,17 @@ impl EventQueue {
             Ok(event) if !event.need_rescan() => event,
             Ok(_) | Err(_) => return self.handle_overflow(),
         };
+        if let EventKind::Modify(ModifyKind::Data(_)) = event.kind {
+            return self.note_writes(&event.paths);
+        }
         let Some(change) = Change::from_kind(event.kind) else {
             return;
         };
         for path in event.paths {
+            // A new owner or mode ends no write.
+            if !matches!(event.kind, EventKind::Modify(ModifyKind::Metadata(_))) {
+                self.unclosed.note_end(&path);
+            }
             let (is_watched, filter) = {
                 let mut state = self.state();
                 (state.touches_watched(&path, change), state.filter.clone())
@@ -61,6 +70,15 @@ impl EventQueue {
             if is_watched || filter.is_some_and(|matters| matters(&path)) {
                 self.add_path(path);
             }
+        }
+    }
+
+    /// Notes that somebody writes these files. Nothing has to be done before they are closed.
+    fn note_writes(&self, paths: &[PathBuf]) {
+        let filter = self.state().filter.clone();
+        if let Some(matters) = filter {
+            let written = paths.iter().filter(|path| matters(path));
+            written.for_each(|path| self.unclosed.note_write(path));
         }
     }
 
@@ -72,6 +90,7 @@ impl EventQueue {
 
     /// Events were lost. The removal of a watched directory may be among them.
     fn handle_overflow(&self) {
+        self.unclosed.forget_all();
         let mut state = self.state();
         state.invalidate();
         state.pending_hint().rescan = true;

@@ -6,7 +6,9 @@ mod dir_watcher;
 mod error;
 mod event_queue;
 mod hint;
+mod unclosed_files;
 
 pub use dir_watcher::DirWatcher;
 pub use error::WatchError;
 pub use hint::{Hint, PathFilter};
+pub use unclosed_files::UnclosedFiles;

@@ -5,6 +5,7 @@ mod company;
 mod config;
 mod directories;
 mod drift;
+mod env_files;
 mod events;
 mod fast;
 mod faults;
