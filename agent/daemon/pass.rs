@@ -24,8 +24,10 @@ impl Daemon {
             self.reconciler.forget_failed_answers();
         }
         self.repair_backoff.forget_accepted(began);
-        let waiting = self.repair_backoff.files_in_backoff(began);
-        let waiting: FilesInBackoff = waiting.map(|(file, _)| file.clone()).collect();
+        let waiting = self.repair_backoff.waiting_files(began);
+        let waiting: FilesInBackoff = waiting
+            .map(|waiting| (waiting.file.clone(), waiting.pause))
+            .collect();
         let asks_gates = self.decide_about_gates(trigger);
         let pass = self.reconciler.reconcile(waiting, asks_gates).await;
         self.passes += 1;
@@ -97,6 +99,7 @@ impl Daemon {
             PassTrigger::AskAgain | PassTrigger::GatesOpened | PassTrigger::News => None,
         };
         self.record_drift(&pass, hinted_at.unwrap_or(began), now);
+        self.record_failed_steps(&pass, now);
         let blocker = self.find_blocker(&pass, now);
         if let Some(error) = &pass.applied.failure {
             *self.counters.repairs.entry("failed").or_default() += 1;
@@ -146,14 +149,22 @@ impl Daemon {
     fn schedule_next_pass(&mut self, pass: &PassReport, began: Instant, now: Instant) {
         let wants_retry = pass.is_waiting
             || pass.applied.failure.is_some()
+            || self.repair_backoff.failed_repairs().next().is_some()
             || self.lock.is_unavailable()
             // No event says that a file has become readable.
             || self.config.is_refused();
         self.schedule.schedule_retry(now, wants_retry);
         self.schedule.schedule_poll(now, self.watch.needs_polls());
         // The time is the beginning of the pass: a file that was in back-off then may be due by now.
-        let waiting = self.repair_backoff.files_in_backoff(began);
-        let next_repair = waiting.map(|(_, left)| began + left).min();
+        let waiting = self.repair_backoff.waiting_files(began);
+        let next_repair = waiting.map(|waiting| {
+            let left = match pass.urgent.contains(waiting.file) {
+                true => waiting.left_if_urgent,
+                false => waiting.left,
+            };
+            began + left
+        });
+        let next_repair = next_repair.min();
         let next_repair = next_repair.filter(|_| !pass.after.is_empty());
         self.schedule.set_timer(Timer::FileBackoffEnds, next_repair);
         let conflict_end = self.repair_backoff.next_conflict_end();
@@ -199,6 +210,21 @@ impl Daemon {
         let right = files.filter(|file| file.standing == Standing::Ok);
         self.drift_log
             .record_right_files(right.map(|file| file.path.clone()));
+    }
+
+    /// Brings the failed repairs up to date. A file that is right now has none.
+    fn record_failed_steps(&mut self, pass: &PassReport, now: Instant) {
+        for step in &pass.applied.failed {
+            *self.counters.repairs.entry("failed").or_default() += 1;
+            let reason = step.error.to_string();
+            self.record_error(reason.clone());
+            let file = (step.dir, step.name.clone());
+            self.repair_backoff.record_failure(file, reason, now);
+        }
+        self.repair_backoff.retain_failed(|(dir, name)| {
+            let mut wrong = pass.after.iter();
+            wrong.any(|drift| drift.dir == *dir && *drift.name == *name.as_str())
+        });
     }
 
     /// Records how a download ended, for the next pass and for the views.

@@ -1,13 +1,19 @@
-//! The back-off of a fight with another program: how long a file waits before its next repair if another program keeps
-//! undoing the repairs. Pure: time is an argument.
+//! How long a file waits before its next repair: if another program keeps undoing the repairs, or if they fail. Pure:
+//! time is an argument.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use crate::reconcile::RepairPause;
 use crate::retry::{Backoff, Jitter};
 
 /// The pauses between repairs of one file that are undone soon.
 const FIGHT_BACKOFF: Backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(60));
+/// The longest of these pauses for a file without which new pods get no network.
+const URGENT_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// The pauses between repairs of one file that fail. They hold whoever asks for a pass.
+const FAILED_REPAIR_BACKOFF: Backoff =
+    Backoff::new(Duration::from_millis(500), Duration::from_secs(15));
 /// A repair counts as accepted once it has lasted this long, plus twice the pause after it.
 const ACCEPTED_AFTER: Duration = Duration::from_secs(10);
 /// After how many repairs in a row that were undone the two programs are in conflict.
@@ -17,6 +23,25 @@ const CONFLICT_REPAIRS: u32 = 5;
 #[derive(Debug)]
 pub(super) struct RepairBackoff<K> {
     files: BTreeMap<K, RecentRepairs>,
+    failed: BTreeMap<K, FailedRepairs>,
+}
+
+/// Repairs of one file that failed, in a row.
+#[derive(Debug, Clone)]
+struct FailedRepairs {
+    count: u32,
+    last: Instant,
+    reason: String,
+}
+
+/// A file that is not repaired now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct WaitingFile<'a, K> {
+    pub(super) file: &'a K,
+    pub(super) pause: RepairPause,
+    /// How long it waits, and how long if it is urgent.
+    pub(super) left: Duration,
+    pub(super) left_if_urgent: Duration,
 }
 
 /// Repairs of one file that closely followed each other.
@@ -42,6 +67,7 @@ impl<K: Ord + Clone> RepairBackoff<K> {
     pub(super) const fn new() -> Self {
         Self {
             files: BTreeMap::new(),
+            failed: BTreeMap::new(),
         }
     }
 
@@ -54,6 +80,56 @@ impl<K: Ord + Clone> RepairBackoff<K> {
         recent.count += 1;
         recent.last = now;
         recent.count == CONFLICT_REPAIRS
+    }
+
+    /// Records a repair that failed.
+    pub(super) fn record_failure(&mut self, file: K, reason: String, now: Instant) {
+        let count = self.failed.get(&file).map_or(0, |failed| failed.count);
+        let failed = FailedRepairs {
+            count: count.saturating_add(1),
+            last: now,
+            reason,
+        };
+        self.failed.insert(file, failed);
+    }
+
+    /// Forgets the failed repairs of files that are right now.
+    pub(super) fn retain_failed(&mut self, is_wrong: impl Fn(&K) -> bool) {
+        self.failed.retain(|file, _| is_wrong(file));
+    }
+
+    /// The files whose last repair failed, and why.
+    pub(super) fn failed_repairs(&self) -> impl Iterator<Item = (&K, &str)> {
+        let failed = self.failed.iter();
+        failed.map(|(file, failed)| (file, failed.reason.as_str()))
+    }
+
+    /// Every file that must not be repaired yet.
+    pub(super) fn waiting_files(&self, now: Instant) -> impl Iterator<Item = WaitingFile<'_, K>> {
+        let fought = self.files_in_backoff(now).map(move |(file, left)| {
+            let last = self.files.get(file).map_or(now, |recent| recent.last);
+            let left_if_urgent = (last + URGENT_PAUSE_MAX).saturating_duration_since(now);
+            WaitingFile {
+                file,
+                pause: match left_if_urgent.is_zero() {
+                    true => RepairPause::WhileNetworkWorks,
+                    false => RepairPause::Always,
+                },
+                left,
+                left_if_urgent: left_if_urgent.min(left),
+            }
+        });
+        let failed = self.failed.iter().filter_map(move |(file, failed)| {
+            let pause = FAILED_REPAIR_BACKOFF.pause(failed.count - 1, Jitter::None);
+            let left = (failed.last + pause).saturating_duration_since(now);
+            (!left.is_zero()).then_some(WaitingFile {
+                file,
+                pause: RepairPause::Always,
+                left,
+                left_if_urgent: left,
+            })
+        });
+        fought.chain(failed)
     }
 
     /// Forgets every file whose last repair counts as accepted.
@@ -144,6 +220,43 @@ mod tests {
         assert_eq!(backoff.files_in_conflict().count(), 0);
         assert_eq!(backoff.files_in_backoff(conflict_end).count(), 0);
         assert_eq!(backoff.recent_repairs(&"bridge"), 0);
+    }
+
+    /// The pause after a fight is for two writers who both leave a file that works.
+    #[test]
+    fn a_file_without_which_there_is_no_network_waits_for_a_second_at_most() {
+        let (mut backoff, start) = (RepairBackoff::new(), Instant::now());
+        for _ in 0..20 {
+            backoff.record_repair("10-x.conflist", start);
+        }
+        let at = |seconds| start + Duration::from_millis(seconds);
+        let waiting = |now| backoff.waiting_files(now).next().unwrap();
+        assert_eq!(waiting(at(400)).pause, RepairPause::Always);
+        assert_eq!(waiting(at(400)).left_if_urgent, Duration::from_millis(600));
+        assert_eq!(waiting(at(1000)).pause, RepairPause::WhileNetworkWorks);
+        assert_eq!(
+            waiting(at(1000)).left,
+            FIGHT_BACKOFF.max - Duration::from_secs(1)
+        );
+    }
+
+    /// Whoever asks, a repair that fails is not tried more often, and one that works again is forgotten.
+    #[test]
+    fn a_repair_that_fails_is_tried_less_and_less_often() {
+        let (mut backoff, start) = (RepairBackoff::new(), Instant::now());
+        let (mut now, mut tries) = (start, 0);
+        while now - start < Duration::from_secs(600) {
+            if backoff.waiting_files(now).next().is_none() {
+                backoff.record_failure("bridge", "it is immutable".to_owned(), now);
+                tries += 1;
+            }
+            now += Duration::from_millis(100);
+        }
+        assert!((40..50).contains(&tries), "{tries} tries in ten minutes");
+        let reasons: Vec<_> = backoff.failed_repairs().collect();
+        assert_eq!(reasons, [(&"bridge", "it is immutable")]);
+        backoff.retain_failed(|_| false);
+        assert_eq!(backoff.failed_repairs().count(), 0);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::config::ForeignConflists;
 use crate::fetch::redact_url;
 use crate::model::{
     Agent, Artifact, Check, CheckName, Counters, Declared, DeclaredArtifact, DriftKind,
-    DriftRecord, Snapshot, Status, Timestamp, WatchMode,
+    DriftRecord, ManagedDir, Snapshot, Status, Timestamp, WatchMode,
 };
 use crate::reconcile::{PassReport, ReconcileError, Reconciler};
 use crate::trust::DeclaredPin;
@@ -53,6 +53,7 @@ pub(super) fn build_status(daemon: &Daemon, pass: PassReport, blocker: Option<&s
     if let Some(blocker) = blocker {
         add_blocker(daemon, &mut snapshot.checks, &pass.wanted, blocker);
     }
+    add_failed_repairs(daemon, &mut snapshot.checks);
     add_agent_checks(daemon, &mut snapshot);
     Status {
         snapshot,
@@ -104,6 +105,25 @@ fn add_blocker(
     }
 }
 
+/// Adds to each file whose repair failed why it did, in the check of its directory.
+fn add_failed_repairs(daemon: &Daemon, checks: &mut [Check]) {
+    for ((dir, name), reason) in daemon.repair_backoff.failed_repairs() {
+        let tells = |failure: &String| failure.contains(name.as_str());
+        let told = checks.iter_mut().flat_map(|check| &mut check.failures);
+        if let Some(failure) = told.into_iter().find(|failure| tells(failure)) {
+            *failure = format!("{failure}; {reason}");
+            continue;
+        }
+        let about = match dir {
+            ManagedDir::Bin => CheckName::Binaries,
+            ManagedDir::Conf => CheckName::Conflist,
+        };
+        if let Some(check) = checks.iter_mut().find(|check| check.name == about) {
+            check.failures.push(reason.to_owned());
+        }
+    }
+}
+
 /// Everything except the snapshot and the directory. `blocker` is what keeps the agent from repairing now.
 fn build_without_snapshot(daemon: &Daemon, began: Instant, blocker: Option<&str>) -> Status {
     Status {
@@ -136,6 +156,10 @@ fn explain_waiting(
     let backoff: BTreeMap<PathBuf, Duration> = backoff
         .map(|((dir, name), left)| (daemon.context().shown_path(*dir, name), left))
         .collect();
+    let failed = daemon.repair_backoff.failed_repairs();
+    let failed: BTreeMap<PathBuf, String> = failed
+        .map(|((dir, name), why)| (daemon.context().shown_path(*dir, name), why.to_owned()))
+        .collect();
     let is_report_only = daemon.reconciler.is_report_only();
     let general = if is_report_only {
         Some("drift.policy is report".to_owned())
@@ -156,7 +180,7 @@ fn explain_waiting(
             "another writer keeps undoing the repair; the next one is in {:.1} s",
             left.as_secs_f64()
         )),
-        None => general.clone(),
+        None => failed.get(&record.path).or(general.as_ref()).cloned(),
     }
 }
 

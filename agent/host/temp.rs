@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -102,6 +103,7 @@ impl Dir {
 
 impl Temp {
     fn create(dir: &Dir) -> Result<Self, HostError> {
+        remove_leftovers(dir)?;
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
         loop {
             let name = format!("{PREFIX}{:0DIGITS$x}{SUFFIX}", fastrand::u64(..));
@@ -324,6 +326,32 @@ impl Seek for SpoolFile {
     }
 }
 
+/// Temps that could not be removed, as in a directory that is append-only. There are few: no second temp is made in a
+/// directory that has one.
+static LEFTOVERS: Mutex<Vec<(Dir, FileName)>> = Mutex::new(Vec::new());
+
+fn lock_leftovers() -> MutexGuard<'static, Vec<(Dir, FileName)>> {
+    LEFTOVERS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes what an earlier temp has left in a directory.
+fn remove_leftovers(dir: &Dir) -> Result<(), HostError> {
+    let mut leftovers = lock_leftovers();
+    let mut kept = Vec::new();
+    let mut failure = None;
+    for (place, name) in leftovers.drain(..) {
+        if place.path() != dir.path() {
+            kept.push((place, name));
+        } else if let Err(error) = place.remove_file(&name) {
+            failure = Some(error);
+            kept.push((place, name));
+        }
+    }
+    *leftovers = kept;
+    drop(leftovers);
+    failure.map_or(Ok(()), Err)
+}
+
 impl TempName {
     fn path(&self) -> PathBuf {
         self.dir.path_of(&self.name)
@@ -332,9 +360,9 @@ impl TempName {
 
 impl Drop for TempName {
     fn drop(&mut self) {
-        if !self.gone {
-            // If this fails too, the next start removes it.
-            let _ = self.dir.remove_file(&self.name);
+        if !self.gone && self.dir.remove_file(&self.name).is_err() {
+            let leftover = (self.dir.clone(), self.name.clone());
+            lock_leftovers().push(leftover);
         }
     }
 }

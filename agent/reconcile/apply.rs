@@ -8,6 +8,7 @@ use super::context::Context;
 use super::error::ReconcileError;
 use super::observed_network::{ASIDE, LARGEST_CONFLIST, RenderedConflist};
 use super::observer::ObservedState;
+use super::report::{FailedStep, FilesInBackoff, RepairPause};
 use super::state_lock::StateLock;
 use crate::config::NetworkSettings;
 use crate::host::{Dir, HostError, Sealed};
@@ -26,8 +27,10 @@ pub(super) struct StepApplier {
     pub(super) proven: BTreeSet<Sha256>,
     /// The steps that were applied.
     pub(super) applied: Vec<Step>,
-    /// Files that are not repaired now, because another writer keeps undoing the repairs.
-    pub(super) in_backoff: BTreeSet<(ManagedDir, FileName)>,
+    /// The steps that failed.
+    pub(super) failed: Vec<FailedStep>,
+    /// Files that are not repaired now.
+    pub(super) in_backoff: FilesInBackoff,
 }
 
 impl StepApplier {
@@ -36,17 +39,18 @@ impl StepApplier {
     }
 
     /// Applies the steps for binaries: records the intents, places the whole set, makes it durable and settles the
-    /// intents. Afterwards the plan has only the steps that are left. Returns `false` if a stored copy is damaged, so
-    /// that its artifact has to be fetched again.
+    /// intents. A plugin that cannot be placed keeps no other one from it: its step is added to the failed ones.
+    /// Afterwards the plan has only the steps that are left. Returns `false` if a stored copy is damaged, so that its
+    /// artifact has to be fetched again.
     ///
     /// # Errors
-    /// When a file operation fails. Every binary is then still the old one or already the new one.
+    /// When what all steps need fails. Every binary is then still the old one or already the new one.
     pub(super) fn apply_plugin_steps(&mut self) -> Result<bool, ReconcileError> {
         let steps = self.feasible_plugin_steps();
         if steps.is_empty() && self.proven.is_empty() {
             return Ok(true);
         }
-        let placed = self.record_intents(&steps)?;
+        self.record_intents(&steps)?;
         if steps.is_empty() {
             return Ok(true);
         }
@@ -57,23 +61,27 @@ impl StepApplier {
         let mut staged = self.stage_set(&bin, &steps)?;
         let mut sound = true;
         self.state.set_names_durable(false);
+        let mut placed = Vec::new();
         let mut steps: VecDeque<Step> = steps.into();
         while let Some(step) = steps.pop_front() {
-            let applied = match &step {
+            let (plugin, applied) = match &step {
                 Step::Place { plugin, sha256, .. } => {
                     let keep_blob = steps.iter().any(|later| later.places_content(sha256));
-                    self.place_plugin(&bin, plugin, *sha256, staged.remove(plugin), keep_blob)
+                    let staged = staged.remove(plugin);
+                    let placed = self.place_plugin(&bin, plugin, *sha256, staged, keep_blob);
+                    (plugin, placed)
                 }
                 Step::FixPlugin { plugin, .. } => {
                     let owner = self.context().host.owner();
                     let fixed = bin.set_mode_owner(plugin.file(), FileMode::PLUGIN, owner);
-                    fixed.map_err(StoreError::from)
+                    (plugin, fixed.map_err(StoreError::from))
                 }
                 _ => continue,
             };
             match applied {
                 Ok(()) => {
                     self.note_plugin_step(&step);
+                    placed.push(plugin.file().clone());
                     self.applied.push(step);
                 }
                 // The blob has become corrupt or disappeared since it was observed.
@@ -81,7 +89,10 @@ impl StepApplier {
                     tracing::warn!("a stored copy is damaged; its artifact is fetched again");
                     sound = false;
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    let name = plugin.file().clone();
+                    self.add_failed_step(ManagedDir::Bin, name, error.into());
+                }
             }
         }
         bin.sync()?;
@@ -106,12 +117,23 @@ impl StepApplier {
 
     fn is_in_backoff(&self, dir: ManagedDir, name: &FileName) -> bool {
         // Usually no file is in back-off. The name is then not cloned.
-        !self.in_backoff.is_empty() && self.in_backoff.contains(&(dir, name.clone()))
+        if self.in_backoff.is_empty() {
+            return false;
+        }
+        match self.in_backoff.get(&(dir, name.clone())) {
+            Some(RepairPause::Always) => true,
+            Some(RepairPause::WhileNetworkWorks) => !self.observed.is_urgent(dir, name),
+            None => false,
+        }
+    }
+
+    fn add_failed_step(&mut self, dir: ManagedDir, name: FileName, error: ReconcileError) {
+        tracing::warn!(file = name.as_str(), "cannot be repaired: {error}");
+        self.failed.push(FailedStep { dir, name, error });
     }
 
     /// Records what is going to be placed, before the first file is placed. The ledger is saved with what was fetched.
-    fn record_intents(&mut self, steps: &[Step]) -> Result<Vec<FileName>, ReconcileError> {
-        let mut names = Vec::new();
+    fn record_intents(&mut self, steps: &[Step]) -> Result<(), ReconcileError> {
         self.observed
             .ledger
             .record_dirs(self.context().managed_dirs());
@@ -126,11 +148,10 @@ impl StepApplier {
                     on_disk,
                     origin,
                 );
-                names.push(plugin.file().clone());
             }
         }
         self.state.store.save_ledger(&self.observed.ledger)?;
-        Ok(names)
+        Ok(())
     }
 
     /// If the bin directory is on another mount, copies the whole set to it before the first file becomes visible. A
@@ -240,11 +261,9 @@ impl StepApplier {
         });
     }
 
-    /// Applies the steps for the configuration directory, the declared conflist first.
-    ///
-    /// # Errors
-    /// When a file operation fails. The conflist is then still the old one or already the new one.
-    pub(super) fn apply_conflist_steps(&mut self) -> Result<(), ReconcileError> {
+    /// Applies the steps for the configuration directory, the declared conflist first. A file that cannot be changed
+    /// keeps no other one from it: its step is added to the failed ones.
+    pub(super) fn apply_conflist_steps(&mut self) {
         let state = Arc::clone(&self.state);
         let rendered = self
             .observed
@@ -253,7 +272,7 @@ impl StepApplier {
             .and_then(|network| network.rendered.as_ref().ok().cloned());
         let Some((declared, rendered)) = state.context().settings.network.as_ref().zip(rendered)
         else {
-            return Ok(());
+            return;
         };
         let steps: Vec<Step> = self
             .observed
@@ -267,30 +286,43 @@ impl StepApplier {
             .cloned()
             .collect();
         for step in steps {
-            match &step {
-                Step::WriteConflist { name, .. } => {
-                    self.write_conflist(name, declared, &rendered)?;
+            match self.apply_conflist_step(&step, declared, &rendered) {
+                Ok(()) => self.applied.push(step),
+                Err(error) => {
+                    if let Some(name) = step.changed_conflist() {
+                        self.add_failed_step(ManagedDir::Conf, name.clone(), error);
+                    }
                 }
-                Step::FixConflist { name, .. } => {
-                    let conf = self.ensure_conf_dir()?;
-                    conf.set_mode_owner(name, declared.file_mode, self.context().host.owner())?;
-                    tracing::debug!(file = name.as_str(), "mode and owner set");
-                }
-                Step::RetireConflist { name } => {
-                    let conf = self.ensure_conf_dir()?;
-                    conf.remove_file(name)?;
-                    conf.sync()?;
-                    self.observed.ledger.forget_file(ManagedDir::Conf, name);
-                    self.state.store.save_ledger(&self.observed.ledger)?;
-                    tracing::debug!(
-                        file = name.as_str(),
-                        "removed: the conflist has another name now"
-                    );
-                }
-                Step::SetAside { name } => self.set_conflist_aside(name)?,
-                Step::Fetch { .. } | Step::Place { .. } | Step::FixPlugin { .. } => {}
             }
-            self.applied.push(step);
+        }
+    }
+
+    fn apply_conflist_step(
+        &mut self,
+        step: &Step,
+        declared: &NetworkSettings,
+        rendered: &RenderedConflist,
+    ) -> Result<(), ReconcileError> {
+        match step {
+            Step::WriteConflist { name, .. } => self.write_conflist(name, declared, rendered)?,
+            Step::FixConflist { name, .. } => {
+                let conf = self.ensure_conf_dir()?;
+                conf.set_mode_owner(name, declared.file_mode, self.context().host.owner())?;
+                tracing::debug!(file = name.as_str(), "mode and owner set");
+            }
+            Step::RetireConflist { name } => {
+                let conf = self.ensure_conf_dir()?;
+                conf.remove_file(name)?;
+                conf.sync()?;
+                self.observed.ledger.forget_file(ManagedDir::Conf, name);
+                self.state.store.save_ledger(&self.observed.ledger)?;
+                tracing::debug!(
+                    file = name.as_str(),
+                    "removed: the conflist has another name now"
+                );
+            }
+            Step::SetAside { name } => self.set_conflist_aside(name)?,
+            Step::Fetch { .. } | Step::Place { .. } | Step::FixPlugin { .. } => {}
         }
         Ok(())
     }

@@ -50,5 +50,7 @@ pub use observed_network::{NotRendered, RenderedConflist};
 pub use observer::ObservedState;
 pub use probes::ask_gates;
 pub use reconciler::Reconciler;
-pub use report::{AppliedSteps, FilesInBackoff, InstallReport, PassReport};
+pub use report::{
+    AppliedSteps, FailedStep, FilesInBackoff, InstallReport, PassReport, RepairPause,
+};
 pub use uninstall::{RemovalOutcome, uninstall};

@@ -69,6 +69,39 @@ impl ObservedState {
         self.plan = plan_steps(&self.desired, &self.disk, &self.files);
     }
 
+    /// Whether new pods get no network because of this file, which is wrong:
+    /// - the declared conflist, where the runtimes find no configuration that they can load;
+    /// - a plugin of the conflist that is missing.
+    pub(super) fn is_urgent(&self, dir: ManagedDir, name: &FileName) -> bool {
+        let Some(network) = &self.network else {
+            return false;
+        };
+        match dir {
+            ManagedDir::Conf => {
+                let conflist = self.desired.conflist.as_ref();
+                conflist.is_some_and(|conflist| conflist.name == *name)
+                    && !network.candidates.iter().any(|(_, loaded)| loaded.is_ok())
+            }
+            ManagedDir::Bin => {
+                let needed = network.rendered.iter().flat_map(|it| &it.needed);
+                let mut missing = needed.filter(|needed| needed.plugin.file() == name);
+                missing.any(|it| self.disk.plugins.get(&it.plugin) == Some(&FileState::Absent))
+            }
+        }
+    }
+
+    /// Every file that is urgent: see [`ObservedState::is_urgent`].
+    pub(super) fn list_urgent(&self) -> BTreeSet<(ManagedDir, FileName)> {
+        let conflists = self.desired.conflist.iter().map(|conflist| &conflist.name);
+        let plugins = self.desired.plugins.iter().map(|it| it.plugin.file());
+        let conflists = conflists.map(|name| (ManagedDir::Conf, name.clone()));
+        let plugins = plugins.map(|name| (ManagedDir::Bin, name.clone()));
+        let files = conflists.chain(plugins);
+        files
+            .filter(|(dir, name)| self.is_urgent(*dir, name))
+            .collect()
+    }
+
     /// Whether a step is left in the configuration directory.
     pub(super) fn has_conflist_steps(&self) -> bool {
         let mut steps = self.plan.steps.iter();

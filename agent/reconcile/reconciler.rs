@@ -13,7 +13,7 @@ use super::maintenance::{self, Maintenance, MaintenanceOutcome};
 use super::observed_network::{NotRendered, ObservedNetwork, observe_network};
 use super::observer::{ObservedState, Observer};
 use super::probes::{ProbeAnswers, ask_gates, ask_plugins};
-use super::report::{AppliedSteps, FilesInBackoff, InstallReport, PassReport};
+use super::report::{AppliedSteps, FailedStep, FilesInBackoff, InstallReport, PassReport};
 use super::runtime_choices::RuntimeChoices;
 use super::snapshot_builder::{build_directory_view, build_snapshot};
 use super::state_lock::StateLock;
@@ -57,6 +57,7 @@ struct ApplyProgress {
     proven: BTreeSet<Sha256>,
     in_backoff: FilesInBackoff,
     steps: Vec<Step>,
+    failed: Vec<FailedStep>,
     /// Whether a stored copy turned out to be damaged.
     found_damage: bool,
 }
@@ -156,8 +157,8 @@ impl Reconciler {
         loop {
             passes += 1;
             let backoff = FilesInBackoff::default();
-            let (pass, downloads) = self.run_pass(backoff, true, Some(options)).await?;
-            if let Some(failure) = pass.applied.failure {
+            let (mut pass, downloads) = self.run_pass(backoff, true, Some(options)).await?;
+            if let Some(failure) = pass.applied.take_failure() {
                 return Err(failure);
             }
             fetched.extend(downloads.fetched);
@@ -363,11 +364,12 @@ impl Reconciler {
         }
         applied.needs_another_pass = progress.found_damage;
         applied.steps = progress.steps;
+        applied.failed = progress.failed;
         // A running agent completes the store by its maintenance.
         let state = self.state.clone().filter(|_| download.is_some());
         let completed = complete_store(state, observed.disk.plugins.clone());
-        if !applied.steps.is_empty() {
-            applied.applied_at = Some(Instant::now());
+        if !applied.steps.is_empty() || !applied.failed.is_empty() {
+            applied.applied_at = (!applied.steps.is_empty()).then(Instant::now);
             began = Instant::now();
             // The plugins are copied to the store while the observation hashes them.
             let (seen, completed) = tokio::join!(self.observer.observe(), completed);
@@ -439,8 +441,11 @@ impl Reconciler {
         let gates = gates || (writes && !self.waits_for_gates());
         self.ask(&observed, gates).await?;
         if writes && self.may_write_conflist(&observed) {
-            (observed, ()) =
-                apply_steps(state, observed, progress, StepApplier::apply_conflist_steps).await?;
+            (observed, ()) = apply_steps(state, observed, progress, |applier| {
+                applier.apply_conflist_steps();
+                Ok(())
+            })
+            .await?;
         }
         Ok(observed)
     }
@@ -491,6 +496,7 @@ impl Reconciler {
             applied,
             began,
             after: list_drifts(self.context(), observed),
+            urgent: observed.list_urgent(),
             snapshot: build_snapshot(&self.observer, observed, answers, choices),
             directory: choices
                 .and_then(|choices| build_directory_view(&self.observer, observed, choices)),
@@ -558,6 +564,7 @@ async fn apply_steps<T: Send + 'static>(
         observed,
         proven: progress.proven.clone(),
         applied: Vec::new(),
+        failed: Vec::new(),
         in_backoff: progress.in_backoff.clone(),
     };
     let (applier, outcome) = run_blocking(move || {
@@ -567,5 +574,6 @@ async fn apply_steps<T: Send + 'static>(
     .await?;
     // Steps that were applied before a failure count as well.
     progress.steps.extend(applier.applied);
+    progress.failed.extend(applier.failed);
     Ok((applier.observed, outcome?))
 }

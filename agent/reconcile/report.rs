@@ -1,6 +1,6 @@
 //! What a pass did, and what is true afterwards.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use super::download::DownloadReport;
@@ -11,8 +11,29 @@ use crate::plan::Step;
 use crate::runtime::ExpectedNetwork;
 use crate::trust::DeclaredPin;
 
-/// Files that no step may change yet, by directory and name, because another writer keeps undoing the repairs.
-pub type FilesInBackoff = BTreeSet<(ManagedDir, FileName)>;
+/// Files that no step may change yet, by directory and name, and why.
+pub type FilesInBackoff = BTreeMap<(ManagedDir, FileName), RepairPause>;
+
+/// Why a file is not repaired now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RepairPause {
+    /// Its last repair failed, or was too short a while ago.
+    Always,
+    /// Another writer keeps undoing the repairs. The pause leaves the file to that writer, so it holds only while the
+    /// node has a network: see [`PassReport::urgent`].
+    WhileNetworkWorks,
+}
+
+/// A step that failed. The other steps of the pass were applied all the same.
+#[derive(Debug)]
+pub struct FailedStep {
+    /// The directory of the file.
+    pub dir: ManagedDir,
+    /// The file that is still wrong.
+    pub name: FileName,
+    /// Why.
+    pub error: ReconcileError,
+}
 
 /// What a pass did.
 #[derive(Debug, Default)]
@@ -25,10 +46,21 @@ pub struct AppliedSteps {
     pub downloaded: bool,
     /// When the last step was durable; `None` if no step was applied.
     pub applied_at: Option<Instant>,
+    /// The steps that failed.
+    pub failed: Vec<FailedStep>,
     /// The error that ended the pass early.
     pub failure: Option<ReconcileError>,
     /// Whether a stored copy was damaged, so that another pass is needed at once.
     pub needs_another_pass: bool,
+}
+
+impl AppliedSteps {
+    /// Takes the error that ended the pass early, or else the one of the first step that failed.
+    pub(super) fn take_failure(&mut self) -> Option<ReconcileError> {
+        let failed = self.failed.drain(..).next();
+        let failure = self.failure.take();
+        failure.or_else(|| failed.map(|step| step.error))
+    }
 }
 
 /// What a pass did, and what is true afterwards.
@@ -42,6 +74,9 @@ pub struct PassReport {
     pub after: Vec<FileDrift>,
     /// What is true now.
     pub snapshot: Snapshot,
+    /// The wrong files without which new pods get no network: the conflist where the runtimes find no other that they
+    /// can load, and a plugin of the conflist that is missing.
+    pub urgent: BTreeSet<(ManagedDir, FileName)>,
     /// The configuration directory as the runtimes see it.
     pub directory: Option<Directory>,
     /// What has to be downloaded.

@@ -15,6 +15,7 @@ mod gates;
 mod limits;
 mod network;
 mod oversized;
+mod obstacles;
 mod quiet;
 mod report;
 mod spread;

@@ -27,7 +27,7 @@ fn fill(path: &Path) {
 }
 
 /// The names in the directories that temps are made in.
-fn temps(node: &Node) -> Vec<String> {
+pub(super) fn temps(node: &Node) -> Vec<String> {
     let tmp = format!("{STATE}/tmp");
     let names = [BIN, CONF, &tmp].into_iter().filter(|dir| node.has(dir));
     let names = names.flat_map(|dir| node.names(dir));
@@ -238,10 +238,10 @@ fn fault_20_plugins_that_may_not_be_run() {
 }
 
 /// An immutable file; it is an ordinary one again when dropped.
-struct Immutable(PathBuf);
+pub(super) struct Immutable(PathBuf);
 
 impl Immutable {
-    fn new(path: &Path) -> Option<Self> {
+    pub(super) fn new(path: &Path) -> Option<Self> {
         chattr("+i", path).then(|| Self(path.to_owned()))
     }
 }
@@ -252,7 +252,7 @@ impl Drop for Immutable {
     }
 }
 
-fn chattr(change: &str, path: &Path) -> bool {
+pub(super) fn chattr(change: &str, path: &Path) -> bool {
     let output = Command::new("chattr").arg(change).arg(path).output();
     output.is_ok_and(|output| output.status.success())
 }
