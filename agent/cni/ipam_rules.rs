@@ -43,6 +43,14 @@ pub(super) fn has_ipv6_address(ipam: &Map<String, Value>) -> bool {
     list_subnets(ipam).iter().any(|subnet| !subnet.is_ipv4())
 }
 
+/// Whether the plugin is given addresses that replace those of its `ipam` object.
+fn has_other_addresses(plugin: &Map<String, Value>) -> bool {
+    let member = |key: &str| get(plugin, key).map(|(_, value)| value);
+    let of_args = member("args").and_then(|args| args.pointer("/cni/ips"));
+    let of_runtime = member("runtimeConfig").and_then(|config| config.get("ips"));
+    [of_args, of_runtime].iter().any(Option::is_some)
+}
+
 /// The mistakes in the addresses of the IPAM plugin static.
 pub(super) fn check_addresses(
     ipam: &Map<String, Value>,
@@ -57,7 +65,7 @@ pub(super) fn check_addresses(
         .flatten()
         .filter_map(Value::as_object)
         .collect();
-    if !caller.adds_nothing || plugin.contains_key("args") || plugin.contains_key("runtimeConfig") {
+    if !caller.adds_nothing || has_other_addresses(plugin) {
         return Vec::new();
     }
     if addresses.is_empty() {

@@ -1,5 +1,7 @@
 //! Rules about several keys of a plugin, as data: a rule is broken where all of its conditions hold.
 
+use std::net::IpAddr;
+
 use serde_json::{Map, Value};
 
 use super::json_tree::member_path;
@@ -57,6 +59,14 @@ pub(super) enum Condition {
     IsGreater(&'static str, &'static str),
     /// The name of the bridge, a dot and the number of the VLAN are too long for the name of an interface.
     HasLongVlanName,
+    /// Both are set, and the burst, in bits, is sent in less than a microsecond at this rate, in bits a second. The plugin
+    /// then asks the kernel for a buffer of no size. It counts in whole bytes.
+    IsShortBurst {
+        rate: &'static str,
+        burst: &'static str,
+    },
+    /// The list has a text that is no address.
+    HasNoAddress(&'static str),
     /// The list has two addresses of one family.
     HasTwoOfAFamily(&'static str),
 }
@@ -194,6 +204,26 @@ impl Condition {
                 let vlan = known("vlan")?.and_then(Value::as_u64).unwrap_or_default();
                 let bridge = known("bridge")?.and_then(Value::as_str).unwrap_or("cni0");
                 format!("{bridge}.{vlan}").len() > LONGEST_LINK_NAME
+            }
+            Self::IsShortBurst { rate, burst } => {
+                let bytes = |key| {
+                    let bits = known(key)?.and_then(Value::as_f64);
+                    Some(
+                        bits.filter(|bits| *bits > 0.0)
+                            .map(|bits| (bits / 8.0).floor()),
+                    )
+                };
+                match (bytes(rate)?, bytes(burst)?) {
+                    (Some(rate), Some(burst)) => rate == 0.0 || burst * 1e6 < rate,
+                    _ => false,
+                }
+            }
+            Self::HasNoAddress(key) => {
+                let mut listed = known(key)?.and_then(Value::as_array).into_iter().flatten();
+                listed.any(|one| {
+                    let text = one.as_str().unwrap_or_default();
+                    !has_placeholder(text) && text.parse::<IpAddr>().is_err()
+                })
             }
             Self::HasTwoOfAFamily(key) => {
                 let listed = known(key)?.and_then(Value::as_array).into_iter().flatten();

@@ -1,11 +1,12 @@
 //! The plugins that change what an earlier plugin has made.
 
 use crate::cni::plugin_rules::Condition::{
-    Begins, Equals, HasTwoOfAFamily, IsFirst, IsGiven, IsNotGiven, IsNotSet, IsSet,
+    Begins, Equals, HasNoAddress, HasTwoOfAFamily, IsFirst, IsGiven, IsNotGiven, IsNotSet, IsSet,
+    IsShortBurst,
 };
 use crate::cni::plugin_rules::{BACKENDS, ReferencePlugin, Rule, refuse, warn};
 use crate::cni::wanted_value::WantedValue::{
-    Address, ChainName, Flag, LinkName, List, Mac, Mtu, Object, OneOf, Open, Sysctls, Text,
+    ChainName, Flag, LinkName, List, Mac, Mtu, Object, OneOf, Open, Sysctls, Text,
 };
 use crate::cni::wanted_value::{BURST, INT, KnownKeys, MAC_CONFIG, UINT32, UINT64, from_to};
 
@@ -16,6 +17,9 @@ const NEEDS_EARLIER: Rule = refuse(
     "put it after the main plugin",
 );
 const RATE_AND_BURST: &str = "bandwidth refuses a rate without a burst, and a burst without a rate";
+const SHORT_BURST: &str =
+    "it is sent in less than a microsecond at this rate, and the kernel refuses such a bucket";
+const MORE_BURST: &str = "make it larger: at least a millionth of the rate, and at least 8 bits";
 const CONDITIONS_OF_IPTABLES: &str = "they are for iptables, and the backend is nftables";
 const CONDITIONS_OF_NFTABLES: &str = "they are for nftables, and the backend is iptables";
 const OTHER_BACKEND: &str = "change one of the two";
@@ -227,6 +231,24 @@ pub(super) static CHAINED: &[ReferencePlugin] = &[
                 "add egressBurst",
             ),
             refuse(
+                &[IsShortBurst {
+                    rate: "ingressRate",
+                    burst: "ingressBurst",
+                }],
+                "ingressBurst",
+                SHORT_BURST,
+                MORE_BURST,
+            ),
+            refuse(
+                &[IsShortBurst {
+                    rate: "egressRate",
+                    burst: "egressBurst",
+                }],
+                "egressBurst",
+                SHORT_BURST,
+                MORE_BURST,
+            ),
+            refuse(
                 &[IsSet("egressBurst"), IsNotSet("egressRate")],
                 "egressBurst",
                 RATE_AND_BURST,
@@ -251,11 +273,17 @@ pub(super) static CHAINED: &[ReferencePlugin] = &[
         name: "sbr",
         keys: &[
             ("table", INT),
-            ("gateways", List(&Address)),
+            ("gateways", List(&Text)),
             ("addSourceHints", Flag),
         ],
         rules: &[
             NEEDS_EARLIER,
+            refuse(
+                &[IsNotGiven("table"), HasNoAddress("gateways")],
+                "gateways",
+                "one of them is no address, which sbr refuses",
+                "write addresses such as 10.244.1.10",
+            ),
             refuse(
                 &[IsNotGiven("table"), HasTwoOfAFamily("gateways")],
                 "gateways",

@@ -415,7 +415,12 @@ fn our_errors(question: &Question) -> Vec<String> {
 
 fn difference(plugins: &Plugins, question: &Question, counts: &mut Counts) -> Option<String> {
     let ours = our_errors(question);
+    // Of two spellings it is enough to say that there are two.
+    let is_twofold = ours.iter().any(|error| error.contains("ignores case"));
     let unexplained = || {
+        if is_twofold {
+            return None;
+        }
         let mut ours = ours.iter();
         ours.find(|error| !STRICTER.iter().any(|(part, _)| error.contains(part)))
     };
