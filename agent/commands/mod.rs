@@ -2,6 +2,7 @@
 
 mod bundle;
 mod catalog;
+mod endpoint;
 mod failure;
 mod install;
 mod load;

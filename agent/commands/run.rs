@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use std::{process, thread};
 
 use tokio::sync::watch;
 
+use super::endpoint::{serve_endpoint, wait_until_dropped};
 use super::failure::CommandError;
 use super::load::{load_config, open_node};
 use super::output::Exit;
 use super::signal::wait_for_signal;
 use crate::cli::Global;
 use crate::config::Settings;
-use crate::daemon::{Daemon, DaemonOptions};
+use crate::daemon::{Daemon, DaemonOptions, Handle, MAX_PASS_DURATION};
 use crate::host::InputStream;
-use crate::http::{Server, Surface};
 
 /// How long a pass may continue after a signal. At any moment each file is the old one or the new one, so ending a pass
 /// that reads a slow disk loses nothing.
@@ -28,12 +29,6 @@ pub(super) async fn run_agent(global: &Global) -> Result<Exit, CommandError> {
     }
     let (host, loaded) = open_node(global)?;
     let http = loaded.settings.http;
-    let main = Server::bind(http.listen, Surface::Everything)?;
-    let metrics = match http.metrics_listen {
-        Some(listen) => Some(Server::bind(listen, Surface::MetricsOnly)?),
-        None => None,
-    };
-    tracing::info!(address = %main.local_addr(), version = env!("CARGO_PKG_VERSION"), "listening");
     let again = global.clone();
     let (daemon, handle) = Daemon::new(DaemonOptions {
         settings: loaded.settings,
@@ -44,12 +39,8 @@ pub(super) async fn run_agent(global: &Global) -> Result<Exit, CommandError> {
         flags: flags_in_force(global),
     });
     let (stopping, stopped) = watch::channel(());
-    let servers = [Some(main), metrics].into_iter().flatten();
-    let servers: Vec<_> = servers
-        .map(|server| {
-            tokio::spawn(server.serve(handle.clone(), wait_until_dropped(stopped.clone())))
-        })
-        .collect();
+    let servers = serve_endpoint(http, &handle, &stopped)?;
+    end_when_stalled(&handle);
     let to_the_end = async {
         daemon.run(wait_until_dropped(stopped)).await;
         for server in servers {
@@ -71,9 +62,19 @@ async fn wait_for_two_signals(stopping: watch::Sender<()>) {
     let _ = tokio::time::timeout(LONGEST_END, wait_for_signal()).await;
 }
 
-/// Ends when the other end of the channel is dropped.
-async fn wait_until_dropped(mut stopped: watch::Receiver<()>) {
-    while stopped.changed().await.is_ok() {}
+/// Ends the process when its loop hangs, so that whoever started it starts it again. It does not depend on a probe that
+/// asks a port.
+fn end_when_stalled(handle: &Handle) {
+    let handle = handle.clone();
+    let watching = thread::Builder::new().name("watchdog".to_owned());
+    let watching = watching.spawn(move || {
+        let stalled = handle.wait_until_stalled(MAX_PASS_DURATION);
+        tracing::error!("the agent ends, to be started again: {stalled}");
+        process::exit(i32::from(Exit::Failed as u8));
+    });
+    if let Err(error) = watching {
+        tracing::warn!("nobody watches whether the agent hangs: {error}");
+    }
 }
 
 /// Reads the configuration again. The mistakes in it are those that `validate` would print.

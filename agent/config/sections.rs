@@ -171,7 +171,7 @@ fn read_fetch(root: &Fields<'_>) -> FetchSettings {
 }
 
 fn read_http(root: &Fields<'_>) -> HttpSettings {
-    let section = root.section("http", &["listen", "metricsListen"]);
+    let section = root.section("http", &["listen", "metricsListen", "required"]);
     let loopback = SocketAddr::from(([127, 0, 0, 1], 9742));
     let listen = section.read_or("listen", loopback, read_listen_address);
     let metrics_listen = section.read("metricsListen", read_listen_address);
@@ -186,6 +186,7 @@ fn read_http(root: &Fields<'_>) -> HttpSettings {
     HttpSettings {
         listen,
         metrics_listen,
+        required: section.read_or("required", false, ConfigValue::flag),
     }
 }
 

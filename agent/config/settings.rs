@@ -208,6 +208,8 @@ pub struct HttpSettings {
     pub listen: std::net::SocketAddr,
     /// Only metrics, for a scraper that cannot reach loopback.
     pub metrics_listen: Option<std::net::SocketAddr>,
+    /// Whether the agent ends where it cannot listen.
+    pub required: bool,
 }
 
 /// The container runtime of the node. Only the running agent asks it.

@@ -1,6 +1,7 @@
 //! The views' handle on the running agent: its latest status, and a way to request a newer one.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
@@ -9,7 +10,7 @@ use crate::model::Status;
 
 /// How long one pass may take before the agent counts as stalled. Passes take milliseconds. Downloads are no part of
 /// them, so an upstream that cannot be reached does not matter here.
-const MAX_PASS_DURATION: Duration = Duration::from_secs(300);
+pub const MAX_PASS_DURATION: Duration = Duration::from_secs(300);
 
 /// The views' end: it reads the status and may ask for a pass. Cloning is cheap.
 #[derive(Debug, Clone)]
@@ -29,6 +30,10 @@ pub struct Publisher {
 struct SharedState {
     pass_requested: Notify,
     busy_since: Mutex<Option<Instant>>,
+    /// Wakes [`Handle::wait_until_stalled`] when work begins.
+    work_begins: Condvar,
+    /// Why the agent does not listen, by the setting that names the address.
+    endpoint: Mutex<BTreeMap<&'static str, String>>,
 }
 
 /// Why the event loop does not make progress.
@@ -102,7 +107,58 @@ impl Handle {
     }
 }
 
+impl Handle {
+    /// Waits until work has taken longer than `limit`. Blocks. While the agent is idle it sleeps; after work it wakes
+    /// once more, when the limit has passed.
+    #[must_use]
+    pub fn wait_until_stalled(&self, limit: Duration) -> LoopStalled {
+        let shared = &self.shared;
+        let mut since = shared
+            .busy_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let Some(busy) = since.map(|since| since.elapsed()) else {
+                let woken = shared.work_begins.wait(since);
+                since = woken.unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            if busy > limit {
+                return LoopStalled::Busy(busy);
+            }
+            drop(since);
+            std::thread::sleep(limit - busy + Duration::from_millis(1));
+            since = shared
+                .busy_since
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Records why the agent does not listen on the address of a setting; `None` when it does. The next status tells it.
+    pub fn record_endpoint(&self, setting: &'static str, problem: Option<String>) {
+        let endpoint = self.shared.endpoint.lock();
+        let mut endpoint = endpoint.unwrap_or_else(PoisonError::into_inner);
+        let is_news = endpoint.get(setting) != problem.as_ref();
+        match problem {
+            Some(problem) => _ = endpoint.insert(setting, problem),
+            None => _ = endpoint.remove(setting),
+        }
+        if is_news {
+            self.shared.pass_requested.notify_one();
+        }
+    }
+}
+
 impl Publisher {
+    /// Why the agent does not listen as declared, a sentence each.
+    #[must_use]
+    pub fn endpoint_problems(&self) -> Vec<String> {
+        let endpoint = self.shared.endpoint.lock();
+        let endpoint = endpoint.unwrap_or_else(PoisonError::into_inner);
+        endpoint.values().cloned().collect()
+    }
+
     /// Replaces what the views see.
     pub fn publish(&self, status: Status) {
         self.status.send_replace(Arc::new(status));
@@ -133,5 +189,8 @@ impl Publisher {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         *since = busy.then(Instant::now);
+        if busy {
+            self.shared.work_begins.notify_one();
+        }
     }
 }

@@ -30,6 +30,6 @@ mod status_builder;
 mod watch_state;
 mod watch_targets;
 
-pub use handle::{Handle, LoopStalled, Publisher, StaleStatus};
+pub use handle::{Handle, LoopStalled, MAX_PASS_DURATION, Publisher, StaleStatus};
 pub use startup::{DaemonOptions, ReadConfig};
 pub use state::Daemon;

@@ -189,6 +189,11 @@ fn add_agent_checks(daemon: &Daemon, snapshot: &mut Snapshot) {
     snapshot.checks.insert(0, daemon.config.check());
     snapshot.checks.push(daemon.watch.check());
     snapshot.checks.push(check_conflict(daemon));
+    let mut endpoint = Check::new(CheckName::Endpoint);
+    endpoint.warnings = daemon.publisher.endpoint_problems();
+    if !endpoint.warnings.is_empty() {
+        snapshot.checks.push(endpoint);
+    }
     let settings = daemon.context().settings();
     if settings.runtime.is_some() && settings.network.is_some() {
         snapshot.checks.push(daemon.runtime.check());

@@ -137,10 +137,18 @@ impl ConditionContent {
             _ => first,
         });
         let Some(first) = first else {
+            let mut message = "plugins and conflist are as declared".to_owned();
+            // The node is right, and whoever asks the endpoint gets no answer or somebody else's.
+            let endpoint = checks
+                .iter()
+                .filter(|check| check.name == CheckName::Endpoint);
+            for warning in endpoint.flat_map(|check| &check.warnings) {
+                message += &format!("; {}: {warning}", CheckName::Endpoint);
+            }
             return Self {
                 ready: true,
                 reason: "AsDeclared",
-                message: "plugins and conflist are as declared".to_owned(),
+                message: clip(&message, MAX_MESSAGE_BYTES).into_owned(),
             };
         };
         let mut message = String::new();
@@ -169,9 +177,11 @@ fn reason_of_check(check: CheckName) -> &'static str {
         CheckName::Gates => "Waiting",
         CheckName::Conflict => "Conflict",
         CheckName::Runtime => "RuntimeNotLoaded",
-        CheckName::Watch | CheckName::Look | CheckName::Loop | CheckName::Unknown => {
-            "NotAsDeclared"
-        }
+        CheckName::Watch
+        | CheckName::Endpoint
+        | CheckName::Look
+        | CheckName::Loop
+        | CheckName::Unknown => "NotAsDeclared",
     }
 }
 

@@ -121,7 +121,7 @@ mod tests {
     fn a_cut_text_ends_with_an_ellipsis_and_with_a_whole_character() {
         assert_eq!(clip("abc", 3), "abc");
         assert_eq!(clip("ééé", 5), "é…");
-        assert_eq!(clip_middle("éé and éé", 11), "éé and éé");
+        assert_eq!(clip_middle("éé and éé", 13), "éé and éé");
         assert_eq!(clip_middle("éé and éé", 9), "é…é");
         assert_eq!(escape_name("\n\n\n", 6), r"\n\n\n");
         assert_eq!(escape_name(&"\n".repeat(100), 9), r"\n\n\n…");

@@ -71,6 +71,8 @@ label_enum! {
         Conflict = "conflict",
         /// Whether the container runtime has taken the network.
         Runtime = "runtime",
+        /// Whether the agent listens as declared. It never fails, and is there only with a warning.
+        Endpoint = "endpoint",
         /// Whether the disk could be observed in time. Only `/readyz` and similar endpoints add it.
         Look = "look",
         /// Whether the agent's loop makes progress: the check of `/livez`.

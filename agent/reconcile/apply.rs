@@ -132,7 +132,8 @@ impl StepApplier {
         self.failed.push(FailedStep { dir, name, error });
     }
 
-    /// Records what is going to be placed, before the first file is placed. The ledger is saved with what was fetched.
+    /// Records what is going to be placed, before the first file is placed. The same save
+    /// makes durable which plugins the downloads were found to hold.
     fn record_intents(&mut self, steps: &[Step]) -> Result<(), ReconcileError> {
         self.observed
             .ledger

@@ -75,7 +75,8 @@ pub struct StoredArtifact {
 /// `None` where only its digest was to be learned, and what is here already has it.
 ///
 /// # Errors
-/// When nobody says the digest whom the declaration trusts, no source gives the pinned bytes, or the disk refuses.
+/// When none of the places that the declaration trusts gives the digest, no source gives the pinned bytes, or the disk
+/// refuses.
 pub(super) async fn download_artifact(
     state: &Arc<StateLock>,
     declared: &Artifact<DeclaredPin>,

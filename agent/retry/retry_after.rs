@@ -1,5 +1,6 @@
 //! The `Retry-After` header, by which a server asks for a later try: its two forms, the statuses for which it counts,
-//! and the limit. `fetch/http/error.rs` reads it from an answer, and `rounds.rs` waits.
+//! and the limit. `fetch/http/error.rs` reads it from an answer, and
+//! `fetch/sources/rounds.rs` waits.
 
 use std::time::{Duration, SystemTime};
 

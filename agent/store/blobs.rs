@@ -282,7 +282,7 @@ impl Store {
         outcome.map(|()| true)
     }
 
-    /// Sets mode and owner of a blob. It is renamed as it is, so both must be right before.
+    /// Sets mode and owner of a blob. Both must be right before it is renamed into place.
     fn fix_blob_metadata(&self, blob: &FileName) -> Result<(), HostError> {
         let right = |found: FileMetadata| {
             found.mode == FileMode::PLUGIN.bits() && found.owner == self.owner

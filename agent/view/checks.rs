@@ -71,6 +71,13 @@ const fn advise_on(check: CheckName, policy: DriftPolicy) -> Option<&'static str
         (CheckName::Runtime, _) => {
             Some("Right files are not enough: pods need the runtime to have loaded them.")
         }
-        (CheckName::Watch | CheckName::Look | CheckName::Loop | CheckName::Unknown, _) => None,
+        (
+            CheckName::Watch
+            | CheckName::Endpoint
+            | CheckName::Look
+            | CheckName::Loop
+            | CheckName::Unknown,
+            _,
+        ) => None,
     }
 }

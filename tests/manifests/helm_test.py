@@ -456,9 +456,8 @@ class Chart(unittest.TestCase):
             ("0.0.0.0:9742", "127.0.0.1", 9742),
         ]:
             pod = daemonset(values(f'config.http={{"listen":"{listen}"}}'))
-            for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
-                asked = pod["containers"][0][probe]["httpGet"]
-                self.assertEqual((asked["host"], asked["port"]), (host, port))
+            asked = pod["containers"][0]["readinessProbe"]["httpGet"]
+            self.assertEqual((asked["host"], asked["port"]), (host, port))
 
     def test_an_image_is_named_by_digest_before_tag(self):
         digest = "sha256:" + "a" * 64

@@ -33,7 +33,7 @@ RIGHTS = {
     ("", "events", "patch"),
 }
 CAPABILITIES = ["CHOWN", "DAC_OVERRIDE"]
-PROBES = {"startupProbe": "/livez", "livenessProbe": "/livez", "readinessProbe": "/readyz"}
+PROBES = {"startupProbe": None, "livenessProbe": None, "readinessProbe": "/readyz"}
 # Mounted so that OpenShift with Multus needs only one other line in the configuration.
 SPARE = {"/run/multus/cni"}
 # Where a bundle is mounted, and the directory of a node that may hold it.
@@ -267,14 +267,17 @@ def token(objects):
 
 
 def probes(objects):
-    """All three probes are on loopback, so that nothing on the network can answer for the agent, or reach it."""
+    """Its one probe is on loopback, so that nothing on the network can answer for the agent, or reach it. None restarts
+    it: another process may have its port."""
     if is_uninstall(objects):
         yield from (f"{probe}: nothing is served" for probe in PROBES if probe in agent(objects))
         return
     listen = (yaml.safe_load(configuration(objects)).get("http") or {}).get("listen", "127.0.0.1:9742")
     for probe, path in PROBES.items():
         asked = agent(objects).get(probe, {}).get("httpGet", {})
-        if f"{asked.get('host')}:{asked.get('port')}" != listen or asked.get("path") != path:
+        if path is None:
+            yield from (f"{probe}: {asked}" for _ in range(probe in agent(objects)))
+        elif f"{asked.get('host')}:{asked.get('port')}" != listen or asked.get("path") != path:
             yield f"{probe}: {asked}"
     if "lifecycle" in agent(objects):
         yield "lifecycle: there is no shell in the image"

@@ -129,7 +129,7 @@ pub(in crate::fetch) async fn ask_sources<S: DownloadSpool, T>(
             }
             SourceLocation::Unusable(why) => Err(blob.failed(SourceError::Url(why.clone()))),
         };
-        // A validator that lied may have joined two different things: once more, from zero.
+        // A wrong validator may have joined parts of two different files. The source is then asked again, from zero.
         let is_joined = attempt.as_ref().is_ok_and(PartialBlob::is_joined);
         let bytes = attempt.as_ref().map_or(0, PartialBlob::position);
         match attempt.and_then(&complete) {
@@ -188,8 +188,8 @@ pub(in crate::fetch) async fn next_source(
     }
 }
 
-/// Whether the body broke off, or the attempt's whole time ended. Where many nodes share a mirror the latter is no
-/// reason to leave it: the next source begins at zero, and by `scripts/fleet` two of them take turns at that for hours.
+/// Whether the body broke off, or the attempt's whole time ended. A mirror that many nodes share may be too slow for one
+/// attempt, and is not left for that: the next source would begin at zero, and may be as slow (see `scripts/fleet`).
 fn can_resume_after(error: &SourceError) -> bool {
     let is_out_of_time = matches!(
         error,

@@ -23,7 +23,7 @@ const USTAR_MAGIC: std::ops::Range<usize> = 257..262;
 #[derive(Debug)]
 pub(in crate::fetch) struct Layer<S> {
     pub(in crate::fetch) pin: Pin,
-    /// Its size unpacked, once it was read.
+    /// How many bytes it has unpacked. Before it is read: of an artifact that is one file, its size.
     pub(in crate::fetch) unpacked: u64,
     /// How it is packed. Of [`Format::Image`] the bytes themselves decide, not the media type.
     format: Format,

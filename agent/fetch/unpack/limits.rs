@@ -70,7 +70,7 @@ pub enum LimitExceeded {
 }
 
 impl LimitExceeded {
-    /// The cap inside an error that a [`LimitedReader`] gave.
+    /// The limit inside an error that a [`LimitedReader`] gave.
     pub(in crate::fetch) fn from_io(error: &io::Error) -> Option<Self> {
         error.get_ref()?.downcast_ref().copied()
     }

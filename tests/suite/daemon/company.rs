@@ -1,9 +1,16 @@
 //! Other programs beside a running agent: a second agent, the commands, a program on its port.
 
 use std::fs;
+use std::io::Read as _;
 use std::net::TcpListener;
+use std::process::Stdio;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use crate::support::agent::Agent;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::support::agent::{Agent, get};
 use crate::support::node::{CONFLIST, Node, STATE};
 use crate::support::without_asking::IntactNode;
 
@@ -84,7 +91,8 @@ fn fault_59_the_port_is_taken() {
         ),
     ] {
         let node = Node::declared();
-        node.declare_more(&format!("http: {http}\n"));
+        let required = http.replace('}', ", required: true}");
+        node.declare_more(&format!("http: {required}\n"));
         let before = node.whole_tree();
         node.run("run").exits(2).says(&format!(
             "error: {setting} {address}: Address already in use; another process listens there (ss -ltnp): stop it, or \
@@ -92,4 +100,83 @@ fn fault_59_the_port_is_taken() {
         ));
         assert_eq!(before, node.whole_tree());
     }
+}
+
+/// What listens on the agent's port, and what it answers, is of no consequence to the node. The agent begins to listen
+/// once the port is free.
+#[test]
+fn fault_59_the_port_is_taken_and_the_node_is_kept() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let node = Node::declared();
+    node.declare_more(&format!("http: {{listen: \"{address}\"}}\n"));
+    let mut command = node.command("run");
+    let mut agent = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let wait_for = |what: &str, holds: &dyn Fn() -> bool| {
+        let began = Instant::now();
+        while !holds() {
+            assert!(began.elapsed() < Duration::from_secs(60), "never: {what}");
+            thread::sleep(Duration::from_millis(1));
+        }
+    };
+    wait_for("installed", &|| node.has(CONFLIST));
+    for file in ["opt/cni/bin/bridge", CONFLIST] {
+        fs::remove_file(node.path(file)).unwrap();
+        wait_for(file, &|| node.has(file));
+    }
+    drop(taken);
+    let is_ready = || get(address, "/readyz").is_ok_and(|answer| answer.status == 200);
+    wait_for("it listens", &is_ready);
+    let checks = get(address, "/readyz?verbose").unwrap().body;
+    assert!(!checks.contains("endpoint"), "{checks}");
+    kill(
+        Pid::from_raw(agent.id().try_into().unwrap()),
+        Signal::SIGTERM,
+    )
+    .unwrap();
+    let mut log = String::new();
+    agent
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut log)
+        .unwrap();
+    assert!(agent.wait().unwrap().success());
+    let told = format!("http.listen {address}: Address already in use");
+    assert_eq!(log.matches(&told).count(), 1, "{log}");
+}
+
+/// Where the agent listens on one of its addresses, its checks say what it lacks on the other, and it is ready.
+#[test]
+fn fault_59_a_taken_port_is_told_where_the_agent_can_be_asked() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let node = Node::declared();
+    node.declare_more(&format!(
+        "http: {{listen: \"127.0.0.1:0\", metricsListen: \"{address}\"}}\n"
+    ));
+    let agent = Agent::ready(&node);
+    agent.until("told", |agent| {
+        agent
+            .get("/readyz?verbose")
+            .body
+            .contains("Address already in use")
+    });
+    let body = agent.get("/readyz?verbose").body;
+    assert!(body.contains("endpoint"), "{body}");
+    assert!(
+        body.contains(&format!("http.metricsListen {address}")),
+        "{body}"
+    );
+    drop(taken);
+    agent.until("it listens", |_| get(address, "/metrics").is_ok());
+    agent.until("told", |agent| {
+        !agent.get("/readyz?verbose").body.contains("endpoint")
+    });
+    agent.stop();
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cni_keeper::daemon::Handle;
+use cni_keeper::daemon::{Handle, LoopStalled};
 use cni_keeper::http::{ConnectionLimits, Server, Surface};
 use cni_keeper::model::{DriftKind, DriftRecord, Outcome};
 
@@ -278,4 +278,20 @@ async fn a_port_let_go_is_free_at_once() {
     let (_, handle) = Handle::new_pair(ready());
     let now = std::future::ready(());
     again.unwrap().serve(handle, now).await;
+}
+
+/// The watchdog sleeps through short work, and tells of work that does not end.
+#[test]
+fn only_work_that_takes_too_long_is_a_stall() {
+    let (publisher, handle) = Handle::new_pair(ready());
+    let limit = Duration::from_millis(20);
+    let watching = std::thread::spawn(move || handle.wait_until_stalled(limit));
+    for _ in 0..100 {
+        publisher.set_busy(true);
+        publisher.set_busy(false);
+    }
+    assert!(!watching.is_finished());
+    publisher.set_busy(true);
+    let stalled = watching.join().unwrap();
+    assert!(matches!(stalled, LoopStalled::Busy(busy) if busy > limit));
 }
