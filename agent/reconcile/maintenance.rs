@@ -191,7 +191,7 @@ fn advance_copies(
         if there.digest() != Some(digest) {
             return Ok(CopyProgress::Both);
         }
-        store.refill_blob(&digest, bin, name)?;
+        store.refill_blob_durably(&digest, bin, name)?;
         return Ok(CopyProgress::One);
     }
     if !store.has_use_for_spares(bin) {

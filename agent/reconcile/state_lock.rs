@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::context::Context;
 use super::error::ReconcileError;
+use super::observed_network::LARGEST_CONFLIST;
 use super::observer::Observer;
 use crate::host::{FileFingerprint, Lock};
-use crate::model::{Artifact, ManagedDir, Sha256};
+use crate::model::{Artifact, LARGEST_PLUGIN, ManagedDir, Sha256};
 use crate::store::{Ledger, Store};
 use crate::trust::{DeclaredPin, DigestSource, PinDeclaration};
 
@@ -55,7 +56,47 @@ impl StateLock {
         if let Err(error) = state.save_node_facts().and_then(|()| state.save_pins()) {
             tracing::warn!("{error}");
         }
+        // Until then, the copies of replaced plugins stay in the store.
+        if let Err(error) = state.settle_finished_intents() {
+            tracing::warn!("{error}");
+        }
         Ok(Arc::new(state))
+    }
+
+    /// Settles the intents of a run that was killed after it had placed the files: no later pass places them, because
+    /// they are right.
+    fn settle_finished_intents(&self) -> Result<(), ReconcileError> {
+        let mut ledger = self.store.load_ledger()?;
+        let before = ledger.clone();
+        let dirs = [
+            (ManagedDir::Bin, self.context().open_bin_dir()?),
+            (ManagedDir::Conf, self.context().open_conf_dir()?),
+        ];
+        for (managed, dir) in dirs {
+            let intents = before.files().iter().filter(|file| file.dir == managed);
+            let mut intents = intents.filter(|file| file.previous.is_some()).peekable();
+            let Some(dir) = dir.filter(|_| intents.peek().is_some()) else {
+                continue;
+            };
+            dir.sync()?;
+            for file in intents {
+                let found = match managed {
+                    ManagedDir::Bin => {
+                        self.observer
+                            .files
+                            .observe(&dir, &file.name, LARGEST_PLUGIN)
+                    }
+                    ManagedDir::Conf => dir.observe_file(&file.name, LARGEST_CONFLIST),
+                };
+                if found.digest() == Some(file.sha256) {
+                    ledger.settle_intent(managed, &file.name);
+                }
+            }
+        }
+        if ledger != before {
+            self.store.save_ledger(&ledger)?;
+        }
+        Ok(())
     }
 
     /// Prepares a running agent for its first repair. Blocks.

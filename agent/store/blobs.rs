@@ -274,7 +274,7 @@ impl Store {
     }
 
     /// Makes a blob durable. If the disk cannot store it, the blob is removed, so that nobody takes it for a good one.
-    fn make_durable(&self, blob: &FileName) -> Result<bool, HostError> {
+    pub(super) fn make_durable(&self, blob: &FileName) -> Result<bool, HostError> {
         let outcome = self.blobs.make_durable(blob);
         if outcome.is_err() {
             self.blobs.remove_file(blob)?;
@@ -316,6 +316,21 @@ impl Store {
             FileMode::PLUGIN,
             self.owner,
         )
+    }
+
+    /// As [`Store::refill_blob`], but the copy is verified, and durable before it has its name. It may have a spare.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when the placed file has another digest, or a failure of the file system.
+    pub fn refill_blob_durably(
+        &self,
+        digest: &Sha256,
+        from: &Dir,
+        name: &FileName,
+    ) -> Result<(), StoreError> {
+        let temp = copy_verified(from, name, &self.temps, digest)?;
+        let blob = FileName::from(digest);
+        Ok(temp.publish(&self.blobs, &blob, FileMode::PLUGIN, self.owner)?)
     }
 
     /// Removes the blobs and spares that are not in `keep`. Other files are left alone.

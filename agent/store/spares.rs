@@ -33,6 +33,9 @@ impl Store {
     /// yet: until its fingerprint is taken, another process could write to it, and the fingerprint would be that of the
     /// changed file.
     ///
+    /// The blob is durable before its spare has a name. After a power loss nothing reads a blob that has a spare, so an
+    /// empty one would stay.
+    ///
     /// # Errors
     /// [`StoreError::Corrupt`] when the blob has another digest (it is removed then), or a failure of the file system.
     pub fn advance_spare(&self, digest: &Sha256) -> Result<SpareState, StoreError> {
@@ -56,6 +59,8 @@ impl Store {
             }
             _ => {
                 let temp = self.copy_blob(digest, &self.temps)?;
+                self.make_durable(&name)?;
+                self.sync_names()?;
                 temp.publish(&self.spares, &name, FileMode::PLUGIN, self.owner)?;
             }
         }

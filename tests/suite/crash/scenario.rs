@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use cni_keeper::model::Sha256;
+
 use super::node::{CONFLIST, Declared, File, Node, PLUGINS, Site, is_own_temp, message, ours};
 
 /// Foreign temporary files with names close to ours.
@@ -155,6 +157,18 @@ impl<'a> Scenario<'a> {
                 assert_eq!(is, was, "{at}: {name}");
             }
         }
+        self.store_is_clean(node, at);
+    }
+
+    /// Checks that the store has copies of what is in place, and no others, such as those of the old set.
+    fn store_is_clean(&self, node: &Node, at: &str) {
+        let mut left = file_names(&node.state().join("store"));
+        if self.command == "install" {
+            for content in self.declared.plugins.values() {
+                left.remove(&Sha256::of(content).to_string());
+            }
+        }
+        assert_eq!(left, BTreeSet::new(), "{at}: copies are left");
     }
 
     /// Checks that the ledger has all of our files and none of others.
@@ -176,12 +190,17 @@ impl<'a> Scenario<'a> {
             assert!(theirs, "{at}: {} is left", name.display());
         }
         assert_eq!(node.temps(), Vec::<PathBuf>::new(), "{at}");
-        let store = node.state().join("store");
-        if store.exists() {
-            let spares = fs::read_dir(store).unwrap().count();
-            assert_eq!(spares, 0, "{at}: spares are left");
-        }
+        let copies = file_names(&node.state().join("store"));
+        assert_eq!(copies, BTreeSet::new(), "{at}: copies are left");
     }
+}
+
+/// The names in a directory, which may be absent.
+fn file_names(dir: &Path) -> BTreeSet<String> {
+    let entries = fs::read_dir(dir).into_iter().flatten();
+    entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect()
 }
 
 pub(super) fn in_bin(name: &str) -> PathBuf {
