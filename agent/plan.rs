@@ -258,9 +258,7 @@ fn compare_plugin(wanted: &DesiredPlugin, owner: Owner, disk: &DiskState) -> Com
     let actual = disk.plugins.get(&wanted.plugin);
     let actual = actual.cloned().unwrap_or(FileState::Absent);
     let is_ours = disk.placed_plugins.contains_key(wanted.plugin.file());
-    let is_kept = wanted.keep_foreign
-        && !is_ours
-        && matches!(actual, FileState::Regular(_) | FileState::TooLarge(_));
+    let is_kept = wanted.keep_foreign && !is_ours && may_be_plugin(&actual);
     let differences = match is_kept {
         true => Vec::new(),
         false => list_differences(&actual, wanted.sha256, FileMode::PLUGIN, owner),
@@ -278,6 +276,18 @@ fn compare_plugin(wanted: &DesiredPlugin, owner: Owner, disk: &DiskState) -> Com
         differences,
         is_foreign: actual != FileState::Absent && !is_ours,
         actual,
+    }
+}
+
+/// Whether what is there can be a plugin that somebody else placed. A link can lead to one elsewhere, and a file that the
+/// agent cannot read is still somebody's.
+const fn may_be_plugin(state: &FileState) -> bool {
+    match state {
+        FileState::Regular(_)
+        | FileState::Other(FileType::Symlink)
+        | FileState::TooLarge(_)
+        | FileState::Unreadable(_) => true,
+        FileState::Absent | FileState::Other(FileType::Directory | FileType::Special) => false,
     }
 }
 

@@ -2,6 +2,9 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+
+use super::examined_file::ExaminedFile;
 
 /// One name in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +20,8 @@ pub struct DirEntry {
 pub enum EntryKind {
     /// A file that can be read, through a symbolic link or not, and its content.
     File(Vec<u8>),
+    /// The same, examined already.
+    Examined(Arc<ExaminedFile>),
     /// An entry that libcni tries to read and cannot: a dangling link, a link to a directory, no permission. The reason
     /// is one line.
     Unreadable(String),
@@ -42,7 +47,7 @@ pub enum DropIns {
     /// It is not a directory or cannot be listed; the reason is one line.
     Unreadable(String),
     /// Its entries, in any order.
-    Entries(Vec<DirEntry>),
+    Entries(Arc<[DirEntry]>),
 }
 
 /// Whether the runtimes read this entry: it is not a directory and has one of their extensions. They also read hidden

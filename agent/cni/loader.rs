@@ -3,11 +3,17 @@
 //! This is as lenient as the runtimes are. What we demand of our own conflist is stricter, and is in `validate`. The
 //! result decides whether a foreign file shadows or blocks ours.
 
-use std::ffi::OsString;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::sync::Arc;
 
 use super::directory::{DropIns, EntryKind, has_extension};
+use super::examined_file::{
+    ExaminedFile, LONGEST_CHAIN, LibcniNetwork, LoadError, ReadFile, bound_text,
+};
 use super::json_tree::{Json, element_path};
-use super::parse::{GO_DEPTH, SyntaxError, parse_json};
+use super::kept_values::ReadsAs;
+use super::parse::{GO_DEPTH, JsonDocument, SyntaxError, parse_selected};
 use super::plugin_conf::{DecodedPlugin, Order, WrongType, decode_plugin};
 use super::spec_version::{self, VersionEntry};
 
@@ -21,6 +27,17 @@ pub enum Libcni {
     V1_2,
     /// 1.3 and later, in containerd 2.1 and later and in CRI-O: merges `<confDir>/<network name>/*.conf`.
     V1_3,
+}
+
+impl ConfForm {
+    /// The form of a file of this name.
+    #[must_use]
+    pub fn of_name(name: &OsStr) -> Self {
+        match name.as_bytes().ends_with(b".conflist") {
+            true => Self::List,
+            false => Self::Single,
+        }
+    }
 }
 
 impl Libcni {
@@ -46,66 +63,66 @@ pub enum ConfForm {
     Single,
 }
 
-/// A network as libcni holds it after loading.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LibcniNetwork {
-    /// Its name; not checked at load, so it may be empty or hold anything.
-    pub name: String,
-    /// The CNI version that every plugin will be called with; empty means 0.1.0.
-    pub version: String,
-    /// The `type` of every plugin in call order, drop-ins included.
-    pub chain: Vec<String>,
+/// Reads a file, so that it can be loaded without being read again.
+#[must_use]
+pub fn examine_file(bytes: &[u8], form: ConfForm) -> ExaminedFile {
+    let reads_as = match form {
+        ConfForm::List => ReadsAs::List,
+        ConfForm::Single => ReadsAs::Plugin,
+    };
+    let document = match parse_selected(bytes, reads_as) {
+        Ok(document) if document.is_whole => document,
+        Ok(_) => return ExaminedFile::default(),
+        Err(error) => {
+            let read = Arc::new(Err(LoadError::from(error.clone())));
+            return ExaminedFile {
+                reads: [Arc::clone(&read), Arc::clone(&read), read],
+                drop_in: Err(error.into()),
+            };
+        }
+    };
+    let mut reads = Libcni::ALL.map(|libcni| {
+        let read = read_document(&document, form, libcni);
+        Arc::new(read.map(ReadFile::bound).map_err(LoadError::bound))
+    });
+    for newer in 1..reads.len() {
+        if reads[newer] == reads[newer - 1] {
+            reads[newer] = Arc::clone(&reads[newer - 1]);
+        }
+    }
+    // A drop-in is decoded once, in the order written. Numbers that libcni does not read may have any size.
+    let drop_in = decode_valid_plugin(&document.root, "", Order::Written, Libcni::V1_3);
+    ExaminedFile {
+        reads,
+        drop_in: drop_in
+            .map(|plugin| bound_text(&plugin.kind))
+            .map_err(LoadError::bound),
+    }
 }
 
-/// Why libcni refuses a file.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum LoadError {
-    /// The file cannot be opened or read: a dangling link, a link to a directory.
-    #[error("it cannot be read: {0}")]
-    Unreadable(String),
-    /// It is not JSON.
-    #[error(transparent)]
-    Syntax(#[from] SyntaxError),
-    /// A number that is too large for a 64-bit float.
-    #[error("{} is a number too large for a 64-bit float", subject_of(.0))]
-    Overflow(String),
-    /// A value of the wrong type.
-    #[error("{} is {}, but libcni requires {}", subject_of(&.0.at), .0.got, .0.want)]
-    Type(WrongType),
-    /// There is no `name`.
-    #[error("it has no 'name'")]
-    NoName,
-    /// A version that is not a sequence of integers.
-    #[error("'{at}' is \"{version}\", which is not a version")]
-    Version {
-        /// Where.
-        at: String,
-        /// What is there.
-        version: String,
-    },
-    /// No plugin, neither in the file nor in drop-ins.
-    #[error("it has no plugins")]
-    NoPlugins,
-    /// A plugin without a type.
-    #[error("{} has no 'type'", subject_of(.0))]
-    NoType(String),
-    /// The directory of drop-ins, or a file in it, fails; libcni then refuses the whole network.
-    #[error("its drop-in {file} fails: {source}", file = file.display())]
-    DropIn {
-        /// The file in `<confDir>/<network name>`, or that directory itself.
-        file: OsString,
-        /// Why.
-        #[source]
-        source: Box<LoadError>,
-    },
-}
-
-/// The subject of a message: the path in quotes, or `it` for the whole document.
-fn subject_of(at: &str) -> String {
-    if at.is_empty() {
-        "it".to_owned()
-    } else {
-        format!("'{at}'")
+/// Loads an examined file as libcni does. For libcni 1.3 and later, `drop_ins` is called with the directory
+/// `<confDir>/<its argument>`, a cleaned relative path.
+///
+/// # Errors
+/// When libcni refuses the file.
+pub(super) fn load_examined(
+    file: &ExaminedFile,
+    libcni: Libcni,
+    drop_ins: &dyn Fn(&str) -> DropIns,
+) -> Result<LibcniNetwork, LoadError> {
+    let read = match &*file.reads[libcni as usize] {
+        Ok(read) => read,
+        Err(error) => return Err(error.clone()),
+    };
+    let mut network = read.network.clone();
+    let Some(directory) = &read.drop_ins else {
+        return Ok(network);
+    };
+    let merged = load_drop_ins(directory, drop_ins).map_err(LoadError::bound)?;
+    network.chain.extend(merged);
+    match network.chain.is_empty() && !network.is_unexamined() {
+        true => Err(LoadError::NoPlugins),
+        false => Ok(network.bound_chain()),
     }
 }
 
@@ -120,12 +137,19 @@ pub fn load_as_libcni(
     libcni: Libcni,
     drop_ins: &dyn Fn(&str) -> DropIns,
 ) -> Result<LibcniNetwork, LoadError> {
-    let document = parse_json(bytes)?;
-    if let Some(at) = document.flaws.overflow {
-        return Err(LoadError::Overflow(at));
+    load_examined(&examine_file(bytes, form), libcni, drop_ins)
+}
+
+fn read_document(
+    document: &JsonDocument,
+    form: ConfForm,
+    libcni: Libcni,
+) -> Result<ReadFile, LoadError> {
+    if let Some(at) = &document.flaws.overflow {
+        return Err(LoadError::Overflow(at.clone()));
     }
     match form {
-        ConfForm::List => load_list(&document.root, libcni, drop_ins),
+        ConfForm::List => read_list(&document.root, libcni),
         // libcni puts it into the list of a conflist, which has two more levels, and reads that.
         ConfForm::Single if document.flaws.depth + 2 > GO_DEPTH => Err(SyntaxError {
             line: 1,
@@ -133,26 +157,25 @@ pub fn load_as_libcni(
             problem: format!("it nests deeper than {} levels", GO_DEPTH - 2),
         }
         .into()),
-        ConfForm::Single => load_single(&document.root, libcni),
+        ConfForm::Single => read_single(&document.root, libcni),
     }
 }
 
 /// `ConfFromFile`, then `ConfListFromConf`, which writes the plugin out sorted and reads it again.
-fn load_single(root: &Json, libcni: Libcni) -> Result<LibcniNetwork, LoadError> {
+fn read_single(root: &Json, libcni: Libcni) -> Result<ReadFile, LoadError> {
     let written = decode_valid_plugin(root, "", Order::Written, libcni)?;
     let sorted = decode_valid_plugin(root, "", Order::Sorted, libcni)?;
-    Ok(LibcniNetwork {
-        name: written.name,
-        version: written.cni_version,
-        chain: vec![sorted.kind],
+    Ok(ReadFile {
+        network: LibcniNetwork {
+            name: written.name,
+            version: written.cni_version,
+            chain: vec![sorted.kind],
+        },
+        drop_ins: None,
     })
 }
 
-fn load_list(
-    root: &Json,
-    libcni: Libcni,
-    drop_ins: &dyn Fn(&str) -> DropIns,
-) -> Result<LibcniNetwork, LoadError> {
+fn read_list(root: &Json, libcni: Libcni) -> Result<ReadFile, LoadError> {
     if root.as_object().is_none() && *root != Json::Null {
         return Err(type_error("", root, "an object"));
     }
@@ -171,11 +194,12 @@ fn load_list(
         read_flag(root, "disableGC")?;
     }
     let inlined_only = libcni >= Libcni::V1_3 && read_flag(root, "loadOnlyInlinedPlugins")?;
+    // For a libcni that reads drop-ins, they alone can make a network.
+    let merges = libcni >= Libcni::V1_3 && !inlined_only;
 
     let mut chain = Vec::new();
     match root.get("plugins") {
-        // For a libcni that reads drop-ins, they alone can make a network.
-        None if libcni >= Libcni::V1_3 && !inlined_only => {}
+        None if merges => {}
         None => return Err(LoadError::NoPlugins),
         Some(plugins) => {
             let plugins = plugins
@@ -190,16 +214,13 @@ fn load_list(
             }
         }
     }
-    if libcni >= Libcni::V1_3 && !inlined_only {
-        chain.extend(load_drop_ins(name, libcni, drop_ins)?);
-    }
-    if chain.is_empty() {
-        return Err(LoadError::NoPlugins);
-    }
-    Ok(LibcniNetwork {
-        name: name.to_owned(),
-        version: version.to_owned(),
-        chain,
+    Ok(ReadFile {
+        drop_ins: merges.then(|| clean_path(name)),
+        network: LibcniNetwork {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            chain,
+        },
     })
 }
 
@@ -252,12 +273,10 @@ fn read_flag(root: &Json, key: &str) -> Result<bool, LoadError> {
 
 /// The types of the plugins in `<confDir>/<network name>/*.conf`, in the order of the file names.
 fn load_drop_ins(
-    network: &str,
-    libcni: Libcni,
+    directory: &str,
     drop_ins: &dyn Fn(&str) -> DropIns,
 ) -> Result<Vec<String>, LoadError> {
-    let directory = clean_path(network);
-    let mut entries = match drop_ins(&directory) {
+    let entries = match drop_ins(directory) {
         DropIns::Absent => return Ok(Vec::new()),
         DropIns::Unreadable(reason) => {
             return Err(LoadError::DropIn {
@@ -267,29 +286,30 @@ fn load_drop_ins(
         }
         DropIns::Entries(entries) => entries,
     };
-    entries.sort_by(|a, b| a.name.cmp(&b.name));
-    let mut chain = Vec::new();
-    for entry in entries
-        .iter()
+    let files = entries.iter();
+    let mut files: Vec<_> = files
         .filter(|entry| has_extension(entry, &[".conf"]))
-    {
+        .collect();
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut chain = Vec::new();
+    for entry in files {
         let loaded = match &entry.kind {
             EntryKind::Directory => continue,
             EntryKind::Unreadable(reason) => Err(LoadError::Unreadable(reason.clone())),
-            EntryKind::File(bytes) => load_drop_in(bytes, libcni),
+            EntryKind::File(bytes) => examine_file(bytes, ConfForm::Single).drop_in,
+            EntryKind::Examined(file) => file.drop_in.clone(),
         };
-        chain.push(loaded.map_err(|source| LoadError::DropIn {
+        let kind = loaded.map_err(|source| LoadError::DropIn {
             file: entry.name.clone(),
             source: Box::new(source),
-        })?);
+        })?;
+        chain.push(kind);
+        // One more is enough to know that there are too many.
+        if chain.len() > LONGEST_CHAIN {
+            break;
+        }
     }
     Ok(chain)
-}
-
-/// A drop-in is decoded once, in the order written. Numbers that libcni does not read may have any size.
-fn load_drop_in(bytes: &[u8], libcni: Libcni) -> Result<String, LoadError> {
-    decode_valid_plugin(&parse_json(bytes)?.root, "", Order::Written, libcni)
-        .map(|plugin| plugin.kind)
 }
 
 /// A network's name as a directory relative to the configuration directory, as Go's `filepath.Join`

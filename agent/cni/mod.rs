@@ -9,11 +9,13 @@
 
 mod directory;
 mod env_file;
+mod examined_file;
 mod fact_types;
 mod host_local;
 mod ipam_caller;
 mod ipam_rules;
 mod json_tree;
+mod kept_values;
 mod loader;
 mod node_checks;
 mod parse;
@@ -33,7 +35,8 @@ mod wanted_value;
 
 pub use directory::{ConfDir, DirEntry, DropIns, EntryKind, has_conflist_extension};
 pub use env_file::{EnvFileError, parse_env_file};
-pub use loader::{ConfForm, Libcni, LibcniNetwork, LoadError, load_as_libcni};
+pub use examined_file::{ExaminedFile, LibcniNetwork, LoadError};
+pub use loader::{ConfForm, Libcni, examine_file, load_as_libcni};
 pub use node_checks::{
     PluginRole, RequiredPlugin, check_name_is_free, check_plugin_versions, list_required_plugins,
 };

@@ -4,6 +4,7 @@
 //! lenient loader and our own stricter validation use one reading.
 
 use super::json_tree::{DEPTH, Json, element_path, member_path};
+use super::kept_values::{KeptValues, ReadsAs};
 
 /// Go's scanner refuses a document that nests deeper (`maxNestingDepth`).
 pub(super) const GO_DEPTH: usize = 10_000;
@@ -28,6 +29,8 @@ pub struct SyntaxError {
 pub(super) struct JsonDocument {
     pub(super) root: Json,
     pub(super) flaws: JsonFlaws,
+    /// Whether everything that was selected is in it. It is not where that would exceed the limits.
+    pub(super) is_whole: bool,
 }
 
 /// The path to the first value with each flaw that Go accepts, or refuses only later.
@@ -50,22 +53,38 @@ pub(super) struct JsonFlaws {
 /// # Errors
 /// In the same cases as Go's scanner, such as a byte order mark or data after the end.
 pub(super) fn parse_json(bytes: &[u8]) -> Result<JsonDocument, SyntaxError> {
+    read_with(bytes, KeptValues::all())
+}
+
+/// Reads one JSON document, and keeps only what libcni reads of it, within limits. The rest is checked and not kept, so
+/// that a large file of others needs little memory.
+///
+/// # Errors
+/// As [`parse_json`].
+pub(super) fn parse_selected(bytes: &[u8], form: ReadsAs) -> Result<JsonDocument, SyntaxError> {
+    read_with(bytes, KeptValues::of(form))
+}
+
+fn read_with(bytes: &[u8], kept: KeptValues) -> Result<JsonDocument, SyntaxError> {
     let mut scanner = Scanner {
         bytes,
         at: 0,
         stack: Vec::new(),
         flaws: JsonFlaws::default(),
+        kept,
     };
     let root = scanner.read_document()?;
     Ok(JsonDocument {
         root,
+        is_whole: scanner.kept.is_whole(),
         flaws: scanner.flaws,
     })
 }
 
 /// A list or object that is being read. It is kept on the heap, because Go allows 10,000 of them.
 enum OpenContainer {
-    List(Vec<Json>),
+    /// The elements that are kept, and how many there are so far.
+    List(Vec<Json>, usize),
     /// The members so far and the key whose value comes next.
     Object(Vec<(String, Json)>, String),
 }
@@ -73,7 +92,7 @@ enum OpenContainer {
 /// The path of the next value in the innermost of these containers.
 fn path_of(stack: &[OpenContainer]) -> String {
     stack.iter().fold(String::new(), |at, open| match open {
-        OpenContainer::List(elements) => element_path(&at, elements.len()),
+        OpenContainer::List(_, count) => element_path(&at, *count),
         // The key is still being read.
         OpenContainer::Object(_, key) if key.is_empty() => at,
         OpenContainer::Object(_, key) => member_path(&at, key),
@@ -85,6 +104,7 @@ struct Scanner<'a> {
     at: usize,
     stack: Vec<OpenContainer>,
     flaws: JsonFlaws,
+    kept: KeptValues,
 }
 
 impl Scanner<'_> {
@@ -118,7 +138,7 @@ impl Scanner<'_> {
                 self.close_container()
             }
             Some(b'[') => {
-                self.open_container(OpenContainer::List(Vec::new()))?;
+                self.open_container(OpenContainer::List(Vec::new(), 0))?;
                 self.skip_space();
                 if self.peek() != Some(b']') {
                     return Ok(None);
@@ -145,15 +165,22 @@ impl Scanner<'_> {
         loop {
             let end = match self.stack.last_mut() {
                 None => return Ok(Some(value)),
-                Some(OpenContainer::List(elements)) => {
-                    elements.push(value);
+                Some(OpenContainer::List(elements, count)) => {
+                    *count += 1;
+                    if self.kept.keep("", &mut value) {
+                        elements.push(value);
+                    }
                     b']'
                 }
                 Some(OpenContainer::Object(members, key)) => {
-                    members.push((std::mem::take(key), value));
+                    let key = std::mem::take(key);
+                    if self.kept.keep(&key, &mut value) {
+                        members.push((key, value));
+                    }
                     b'}'
                 }
             };
+            self.kept.begin_element();
             self.skip_space();
             match self.peek() {
                 Some(b',') => {
@@ -182,6 +209,7 @@ impl Scanner<'_> {
             self.flaws.too_deep = Some(path_of(&self.stack[..PATH_HEAD]));
         }
         self.at += 1;
+        self.kept.open_container();
         self.stack.push(container);
         self.flaws.depth = self.flaws.depth.max(self.stack.len());
         Ok(())
@@ -191,9 +219,10 @@ impl Scanner<'_> {
     /// or dropping the tree needs little stack.
     fn close_container(&mut self) -> Json {
         let deep = self.stack.len() > DEPTH;
+        self.kept.close_container();
         match self.stack.pop() {
             Some(_) if deep => Json::TooDeep,
-            Some(OpenContainer::List(elements)) => Json::List(elements),
+            Some(OpenContainer::List(elements, _)) => Json::List(elements),
             Some(OpenContainer::Object(members, _)) => Json::Object(members),
             None => Json::Null,
         }
@@ -209,6 +238,7 @@ impl Scanner<'_> {
             return Err(self.expected("':' after a key"));
         }
         self.at += 1;
+        self.kept.begin_member(&name);
         if let Some(OpenContainer::Object(_, key)) = self.stack.last_mut() {
             *key = name;
         }
@@ -218,6 +248,7 @@ impl Scanner<'_> {
     fn read_string(&mut self) -> Result<String, SyntaxError> {
         self.at += 1;
         let mut raw = Vec::new();
+        let longest = self.kept.longest_text();
         loop {
             let Some(byte) = self.peek() else {
                 return Err(self.expected("the string's closing quote"));
@@ -226,7 +257,9 @@ impl Scanner<'_> {
                 b'"' => break,
                 b'\\' => {
                     let c = self.read_escape()?;
-                    raw.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+                    if raw.len() < longest {
+                        raw.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+                    }
                     continue;
                 }
                 0..0x20 => {
@@ -234,7 +267,8 @@ impl Scanner<'_> {
                         self.error("a control character in a string; write it as an escape")
                     );
                 }
-                _ => raw.push(byte),
+                _ if raw.len() < longest => raw.push(byte),
+                _ => {}
             }
             self.at += 1;
         }

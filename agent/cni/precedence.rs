@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 
 use super::directory::{ConfDir, DirEntry, DropIns, EntryKind, has_extension, is_candidate};
-use super::loader::{ConfForm, Libcni, LibcniNetwork, LoadError, load_as_libcni};
+use super::examined_file::{LibcniNetwork, LoadError};
+use super::loader::{ConfForm, Libcni, load_as_libcni, load_examined};
 use super::spec_version::UNDECLARED;
 use crate::model::{ContainerRuntime, FileName};
 
@@ -189,9 +190,9 @@ pub fn list_merged_drop_ins(network: &str, dir: &ConfDir<'_>) -> Vec<OsString> {
         return Vec::new();
     };
     let mut files: Vec<_> = entries
-        .into_iter()
+        .iter()
         .filter(|entry| entry.kind != EntryKind::Directory && has_extension(entry, &[".conf"]))
-        .map(|entry| entry.name)
+        .map(|entry| entry.name.clone())
         .collect();
     files.sort();
     files
@@ -252,13 +253,10 @@ pub(super) fn load_entry(
     dir: &ConfDir<'_>,
     libcni: Libcni,
 ) -> Result<LibcniNetwork, LoadError> {
-    let form = if has_extension(entry, &[".conflist"]) {
-        ConfForm::List
-    } else {
-        ConfForm::Single
-    };
+    let form = ConfForm::of_name(&entry.name);
     match &entry.kind {
         EntryKind::File(bytes) => load_as_libcni(bytes, form, libcni, dir.drop_ins),
+        EntryKind::Examined(file) => load_examined(file, libcni, dir.drop_ins),
         EntryKind::Unreadable(reason) => Err(LoadError::Unreadable(reason.clone())),
         EntryKind::Directory => Err(LoadError::Unreadable("it is a directory".to_owned())),
     }

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
+use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -9,9 +10,9 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, renameat};
-use nix::sys::stat::{Mode, fstat, fstatat};
+use nix::sys::stat::{Mode, fchmod, fstat, fstatat};
 use nix::sys::statfs::{FsType, TMPFS_MAGIC, fstatfs};
-use nix::unistd::{UnlinkatFlags, unlinkat};
+use nix::unistd::{UnlinkatFlags, fchown, unlinkat};
 
 use super::HostError;
 use super::error::SYNC_ACTION;
@@ -172,7 +173,8 @@ impl Dir {
     }
 
     /// Gives a regular file exactly this mode and owner, through a descriptor that follows no link;
-    /// set-uid, set-gid and sticky bits are cleared. Durable when it returns.
+    /// set-uid, set-gid and sticky bits are cleared. A file that has other names as well (hard links) may be somebody
+    /// else's under these: it keeps its mode there, and this name gets a copy. Durable when it returns.
     ///
     /// # Errors
     /// When it is not a regular file, cannot be read, or the change is refused.
@@ -183,14 +185,36 @@ impl Dir {
         owner: Owner,
     ) -> Result<(), HostError> {
         let change = || {
-            self.must_be_regular(name)?;
-            let (file, _) = syscalls::open_regular(self.fd(), name.as_str())?;
+            let (file, found) = self.open_regular(name)?;
+            if found.links > 1 {
+                return Ok(Some(file.take(found.size)));
+            }
             syscalls::set_owner_and_mode(&file, owner, mode)?;
-            file.sync_all()
+            file.sync_all()?;
+            Ok(None)
         };
-        change().map_err(|error| {
-            HostError::new("change the mode and owner of", self.path_of(name), error)
-        })
+        let fail =
+            |error| HostError::new("change the mode and owner of", self.path_of(name), error);
+        if let Some(mut linked) = change().map_err(fail)? {
+            let mut copy = self.create_temp()?;
+            copy.fill_from(&mut linked).map_err(fail)?;
+            copy.publish(self, name, mode, owner)?;
+            self.sync()?;
+        }
+        Ok(())
+    }
+
+    /// Gives the directory itself exactly this mode and owner.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_dir_mode_owner(&self, mode: u32, owner: Owner) -> Result<(), HostError> {
+        let change = || {
+            let dir = self.open_to_read()?;
+            fchown(&dir, Some(owner.uid.into()), Some(owner.gid.into()))?;
+            fchmod(&dir, Mode::from_bits_truncate(mode))
+        };
+        change().map_err(|error| self.host_error("change the mode and owner of", error))
     }
 
     /// Makes a regular file's content durable.
@@ -238,7 +262,7 @@ impl Dir {
         sync().map_err(|error| self.host_error(SYNC_ACTION, error))
     }
 
-    fn open_to_read(&self) -> nix::Result<OwnedFd> {
+    pub(super) fn open_to_read(&self) -> nix::Result<OwnedFd> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
         open_at(&self.0.fd, ".", flags, Mode::empty())
     }

@@ -26,6 +26,16 @@ impl Lock {
 }
 
 impl Dir {
+    /// Waits for the lock of the directory itself, which is held until it is dropped. Hold it only for a few steps.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn lock_itself(&self) -> Result<Lock, HostError> {
+        let file = self.open_to_read().map(File::from).map_err(io::Error::from);
+        file.and_then(|file| file.lock().map(|()| Lock { file }))
+            .map_err(|error| HostError::new("lock", self.path(), error))
+    }
+
     /// Takes a lock (`flock`) without waiting, and writes our process id into the file for others to read.
     ///
     /// # Errors

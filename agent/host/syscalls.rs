@@ -40,6 +40,8 @@ pub struct FileMetadata {
     pub mode: u32,
     /// Owner.
     pub owner: Owner,
+    /// How many names (hard links) it has.
+    pub links: u64,
 }
 
 impl From<&FileStat> for FileMetadata {
@@ -52,6 +54,9 @@ impl From<&FileStat> for FileMetadata {
                 uid: stat.st_uid,
                 gid: stat.st_gid,
             },
+            // Its type is another one on other processors.
+            #[allow(clippy::useless_conversion)]
+            links: stat.st_nlink.into(),
         }
     }
 }

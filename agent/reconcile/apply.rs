@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::Write as _;
 use std::sync::Arc;
 
+use super::aside::{choose_aside_name, forget_lost_files};
 use super::context::Context;
 use super::error::ReconcileError;
-use super::observed_network::{ASIDE, LARGEST_CONFLIST, RenderedConflist};
+use super::observed_network::RenderedConflist;
 use super::observer::ObservedState;
 use super::report::{FailedStep, FilesInBackoff, RepairPause};
 use super::state_lock::StateLock;
@@ -14,7 +15,7 @@ use crate::config::NetworkSettings;
 use crate::host::{Dir, HostError, Sealed};
 use crate::model::{FileMode, FileName, FileState, ManagedDir, PluginName, Regular, Sha256};
 use crate::plan::Step;
-use crate::store::{BlobProof, PluginOrigin, StoreError};
+use crate::store::{BlobProof, StoreError};
 
 /// The mode of a bin or configuration directory that does not exist yet.
 const DIRECTORY_MODE: u32 = 0o755;
@@ -141,7 +142,7 @@ impl StepApplier {
         for step in steps {
             if let Step::Place { plugin, sha256, .. } = step {
                 let on_disk = digest_of(self.observed.disk.plugins.get(plugin));
-                let origin = self.find_origin(plugin);
+                let origin = self.state.observer.find_origin(plugin.file());
                 self.observed.ledger.record_intent(
                     ManagedDir::Bin,
                     plugin.file(),
@@ -286,6 +287,9 @@ impl StepApplier {
             })
             .cloned()
             .collect();
+        let (asides, steps): (Vec<Step>, Vec<Step>) = steps
+            .into_iter()
+            .partition(|step| matches!(step, Step::SetAside { .. }));
         for step in steps {
             match self.apply_conflist_step(&step, declared, &rendered) {
                 Ok(()) => self.applied.push(step),
@@ -295,6 +299,12 @@ impl StepApplier {
                     }
                 }
             }
+        }
+        let first = asides.first().and_then(Step::changed_conflist).cloned();
+        if let Some(first) = first
+            && let Err(error) = self.set_conflists_aside(asides)
+        {
+            self.add_failed_step(ManagedDir::Conf, first, error);
         }
     }
 
@@ -322,8 +332,11 @@ impl StepApplier {
                     "removed: the conflist has another name now"
                 );
             }
-            Step::SetAside { name } => self.set_conflist_aside(name)?,
-            Step::Fetch { .. } | Step::Place { .. } | Step::FixPlugin { .. } => {}
+            // Foreign conflists are set aside together.
+            Step::SetAside { .. }
+            | Step::Fetch { .. }
+            | Step::Place { .. }
+            | Step::FixPlugin { .. } => {}
         }
         Ok(())
     }
@@ -360,48 +373,46 @@ impl StepApplier {
         self.settle_intents(ManagedDir::Conf, std::slice::from_ref(name))
     }
 
-    fn set_conflist_aside(&mut self, name: &FileName) -> Result<(), ReconcileError> {
+    /// Renames foreign conflists to names that no runtime reads. The ledger is saved once, before the first rename. One that
+    /// cannot be renamed does not keep the others.
+    fn set_conflists_aside(&mut self, steps: Vec<Step>) -> Result<(), ReconcileError> {
         let conf = self.ensure_conf_dir()?;
-        // A writer that creates the same file again and again must not fill the directory with copies.
-        let aside = match self.find_same_set_aside(&conf, name)? {
-            Some(same) => same,
-            None => free_name(&conf, name)?,
-        };
-        self.observed
-            .ledger
-            .record_set_aside(aside.clone(), name.clone());
-        self.state.store.save_ledger(&self.observed.ledger)?;
-        conf.rename_into(name, &conf, &aside)?;
-        conf.sync()?;
-        tracing::warn!(
-            file = name.as_str(),
-            now = aside.as_str(),
-            "foreign configuration set aside"
-        );
-        Ok(())
-    }
-
-    /// The name of a file with the same content that was set aside from the same name before.
-    fn find_same_set_aside(
-        &self,
-        conf: &Dir,
-        name: &FileName,
-    ) -> Result<Option<FileName>, HostError> {
-        let size = |name| {
-            conf.file_metadata(name)
-                .map(|found| found.map(|found| found.size))
-        };
-        let now = size(name)?;
-        let asides = self.observed.ledger.set_aside_files().iter();
-        for aside in asides.filter(|aside| aside.original == *name) {
-            if size(&aside.name)? == now
-                && let FileState::Regular(file) = conf.observe_file(name, LARGEST_CONFLIST)
-                && conf.observe_file(&aside.name, LARGEST_CONFLIST) == FileState::Regular(file)
-            {
-                return Ok(Some(aside.name.clone()));
+        let mut renames = Vec::new();
+        let mut refused = Vec::new();
+        let ledger = &mut self.observed.ledger;
+        forget_lost_files(ledger, &conf)?;
+        for step in steps {
+            let Step::SetAside { name } = &step else {
+                continue;
+            };
+            match choose_aside_name(ledger, &conf, name) {
+                Ok(aside) => {
+                    ledger.record_set_aside(aside.clone(), name.clone());
+                    renames.push((aside, step));
+                }
+                Err(error) => refused.push((name.clone(), error)),
             }
         }
-        Ok(None)
+        self.state.store.save_ledger(ledger)?;
+        for (aside, step) in renames {
+            let Step::SetAside { name } = &step else {
+                continue;
+            };
+            match conf.rename_into(name, &conf, &aside) {
+                Ok(()) => {
+                    let (file, now) = (name.as_str(), aside.as_str());
+                    tracing::warn!(file, now, "foreign configuration set aside");
+                    self.applied.push(step);
+                }
+                // Its owner has removed it since.
+                Err(error) if error.is_absent() => {}
+                Err(error) => refused.push((name.clone(), error)),
+            }
+        }
+        for (name, error) in refused {
+            self.add_failed_step(ManagedDir::Conf, name, error.into());
+        }
+        Ok(conf.sync()?)
     }
 
     fn ensure_conf_dir(&self) -> Result<Dir, HostError> {
@@ -429,44 +440,6 @@ impl StepApplier {
             self.state.store.save_ledger(&self.observed.ledger)?;
         }
         Ok(())
-    }
-
-    fn find_origin(&self, plugin: &PluginName) -> Option<PluginOrigin> {
-        let artifacts = &self.context().settings.artifacts;
-        artifacts
-            .iter()
-            .find(|artifact| {
-                artifact
-                    .members
-                    .iter()
-                    .any(|member| member.plugin == *plugin)
-            })
-            .and_then(|artifact| self.state.observer.resolve_known_pin(artifact))
-            .map(|artifact| PluginOrigin::of(&artifact))
-    }
-}
-
-/// A free name for a foreign conflist that is set aside. No runtime reads a file with this name.
-fn free_name(conf: &Dir, name: &FileName) -> Result<FileName, ReconcileError> {
-    let mut number = 1;
-    loop {
-        let suffix = if number == 1 {
-            String::new()
-        } else {
-            format!("-{number}")
-        };
-        let candidate = format!("{name}{ASIDE}{suffix}");
-        let candidate: FileName = candidate.parse().map_err(|_| {
-            HostError::new(
-                "set aside",
-                conf.path_of(name),
-                nix::errno::Errno::ENAMETOOLONG,
-            )
-        })?;
-        if conf.file_metadata(&candidate)?.is_none() {
-            return Ok(candidate);
-        }
-        number += 1;
     }
 }
 

@@ -12,6 +12,9 @@ use crate::model::{
 };
 use crate::plan::ComparedFile;
 
+/// How many foreign files of one kind are listed. Others decide how many there are; the first ones count.
+const MOST_FOREIGN_FILES: usize = 256;
+
 /// One thing that is wrong with a file or a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileDrift {
@@ -122,10 +125,11 @@ fn list_foreign_drifts(
     let earlier = network.list_files_before(&declared.file_name);
     let mut found: Vec<FileDrift> = earlier
         .filter(|(name, _)| !is_ours(name))
+        .take(MOST_FOREIGN_FILES)
         .map(|(name, loaded)| describe_foreign_conflist(conf.join(name), name, loaded))
         .collect();
     let merged = network.list_drop_ins().into_iter();
-    found.extend(merged.map(|path| FileDrift {
+    found.extend(merged.take(MOST_FOREIGN_FILES).map(|path| FileDrift {
         dir: ManagedDir::Conf,
         name: path.display().to_string(),
         path: conf.join(&path),

@@ -20,6 +20,7 @@
 //! | `uninstall` | removes what we placed |
 
 mod apply;
+mod aside;
 mod conflist_facts;
 mod context;
 mod download;
@@ -27,6 +28,7 @@ mod drift_list;
 mod env_files;
 mod error;
 mod file_cache;
+mod foreign_files;
 mod known_node;
 mod learned_pins;
 mod maintenance;

@@ -1,26 +1,23 @@
 //! The conflist as it would be written, and the directory for it.
 
-use std::ffi::{OsStr, OsString};
+use std::collections::HashMap;
+use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use super::conflist_facts::{Collected, collect_facts};
 use super::context::Context;
 use super::error::ReconcileError;
+use super::foreign_files::{ForeignFiles, ForeignReading, LARGEST_CONFLIST};
 use crate::cni::{
-    ConfDir, ConflistSummary, DirEntry, DropIns, EntryKind, Finding, Libcni, LibcniNetwork,
-    LoadError, RenderError, RenderProblem, RequiredPlugin, check_plugins, check_ranges,
-    has_conflist_extension, list_earlier_candidates, list_merged_drop_ins, list_required_plugins,
-    load_candidates, render_conflist, sorts_before, validate_conflist,
+    ConfDir, ConflistSummary, DirEntry, DropIns, Finding, Libcni, LibcniNetwork, LoadError,
+    RenderError, RenderProblem, RequiredPlugin, check_plugins, check_ranges,
+    list_earlier_candidates, list_merged_drop_ins, list_required_plugins, load_candidates,
+    render_conflist, sorts_before, validate_conflist,
 };
 use crate::config::{FactSource, NetworkSettings};
-use crate::host::{Dir, FileKind, Host};
-use crate::model::{FileName, FileState, FileType, NodeFacts, Sha256};
-
-/// The largest conflist that is read, in bytes. Newer go-cni has the same limit (`MaxFileSize`).
-pub(super) const LARGEST_CONFLIST: u64 = 2 << 20;
-
-/// The suffix for a foreign conflist that is set aside. No runtime reads files with this extension.
-pub(super) const ASIDE: &str = ".cni-keeper-disabled";
+use crate::host::Host;
+use crate::model::{FileName, FileState, NodeFacts, Sha256};
 
 /// The conflist and its directory, as observed.
 #[derive(Debug)]
@@ -31,10 +28,26 @@ pub struct ObservedNetwork {
     pub(super) is_absent: bool,
     /// Every file that the runtimes consider, in their order, and what libcni loads from it.
     pub(super) candidates: Vec<LoadedCandidate>,
+    /// The text of the first of them, if it loads. Of a file of others only the beginning.
+    pub(super) effective_text: Option<String>,
     entries: Vec<DirEntry>,
+    drop_ins: Mutex<KnownDropIns>,
     host: Host,
     path: PathBuf,
 }
+
+/// The directories of drop-ins that were listed in this pass.
+#[derive(Debug)]
+struct KnownDropIns {
+    reading: ForeignReading,
+    by_name: HashMap<String, DropIns>,
+}
+
+/// How many directories of drop-ins are listed in one pass. Other files decide how many there are.
+const MOST_DROP_IN_DIRS: usize = 256;
+
+/// How much of the text of a foreign conflist is shown, in bytes.
+const LONGEST_FOREIGN_TEXT: usize = 64 << 10;
 
 /// The name of a file that the runtimes consider, and what libcni loads from it.
 pub(super) type LoadedCandidate = (String, Result<LibcniNetwork, LoadError>);
@@ -71,6 +84,7 @@ pub enum NotRendered {
 /// When a file operation fails.
 pub(super) fn observe_network(
     context: &Context,
+    foreign: &ForeignFiles,
 ) -> Result<Option<ObservedNetwork>, ReconcileError> {
     let Some(declared) = &context.settings.network else {
         return Ok(None);
@@ -91,15 +105,28 @@ pub(super) fn observe_network(
         },
     };
     let dir = context.open_conf_dir()?;
+    let mut reading = foreign.begin_reading();
+    let entries = match &dir {
+        Some(dir) => reading.read_entries(dir, Some(&declared.file_name))?,
+        None => Vec::new(),
+    };
     let mut network = ObservedNetwork {
         rendered,
         is_absent: dir.is_none(),
         candidates: Vec::new(),
-        entries: dir.as_ref().map_or(Ok(Vec::new()), read_entries)?,
+        effective_text: None,
+        entries,
+        drop_ins: Mutex::new(KnownDropIns {
+            reading,
+            by_name: HashMap::new(),
+        }),
         host: context.host.clone(),
         path: context.settings.paths.conf_dir.clone(),
     };
     network.candidates = network.load_candidates();
+    network.list_drop_ins();
+    network.effective_text = network.read_effective(&declared.file_name);
+    network.end_reading(foreign);
     Ok(Some(network))
 }
 
@@ -174,32 +201,6 @@ fn check_conflist(
     })
 }
 
-/// The entries of a directory as libcni sees them: links are followed, and files are read.
-fn read_entries(dir: &Dir) -> Result<Vec<DirEntry>, ReconcileError> {
-    let listed = dir.list_entries()?;
-    Ok(listed
-        .into_iter()
-        .map(|entry| DirEntry {
-            kind: match entry.kind {
-                FileKind::Other(FileType::Directory) => EntryKind::Directory,
-                _ => read_entry(dir, &entry.name),
-            },
-            name: entry.name,
-        })
-        .collect())
-}
-
-fn read_entry(dir: &Dir, name: &OsStr) -> EntryKind {
-    if !has_conflist_extension(name) {
-        // No runtime reads this file, so it is not read here either. It may have any size.
-        return EntryKind::File(Vec::new());
-    }
-    match dir.read_file(name, LARGEST_CONFLIST) {
-        Ok(bytes) => EntryKind::File(bytes),
-        Err(error) => EntryKind::Unreadable(error.to_string()),
-    }
-}
-
 impl ObservedNetwork {
     /// Turns a mistake in the conflist into an error, for commands that must not touch anything before it is fixed.
     pub(super) fn require_rendered(self) -> Result<Self, ReconcileError> {
@@ -211,29 +212,60 @@ impl ObservedNetwork {
 
     /// Calls `question` with the directory as the runtimes see it.
     pub(super) fn with_conf_dir<T>(&self, question: impl FnOnce(&ConfDir<'_>) -> T) -> T {
-        let drop_ins = |name: &str| match self.host.open_dir(&self.path.join(name)) {
-            Ok(dir) => match read_entries(&dir) {
-                Ok(entries) => DropIns::Entries(entries),
+        question(&ConfDir {
+            entries: &self.entries,
+            drop_ins: &|name| self.list_known_drop_ins(name),
+        })
+    }
+
+    /// The entries of `<confDir>/<name>`. Each directory is listed once.
+    fn list_known_drop_ins(&self, name: &str) -> DropIns {
+        let mut known = self.drop_ins.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.by_name.get(name) {
+            return known.clone();
+        }
+        if known.by_name.len() >= MOST_DROP_IN_DIRS {
+            return DropIns::Absent;
+        }
+        let found = match self.host.open_dir(&self.path.join(name)) {
+            Ok(dir) => match known.reading.read_entries(&dir, None) {
+                Ok(entries) => DropIns::Entries(entries.into()),
                 Err(error) => DropIns::Unreadable(error.to_string()),
             },
             Err(error) if error.is_absent() => DropIns::Absent,
             Err(error) => DropIns::Unreadable(error.to_string()),
         };
-        question(&ConfDir {
-            entries: &self.entries,
-            drop_ins: &drop_ins,
-        })
+        known.by_name.insert(name.to_owned(), found.clone());
+        found
+    }
+
+    fn end_reading(&self, foreign: &ForeignFiles) {
+        let mut known = self.drop_ins.lock().unwrap_or_else(PoisonError::into_inner);
+        foreign.end_reading(&mut known.reading);
+    }
+
+    /// The text of the file that containerd takes.
+    fn read_effective(&self, ours: &FileName) -> Option<String> {
+        let (name, loaded) = self.candidates.first()?;
+        loaded.as_ref().ok()?;
+        let mut bytes = self.read_bytes(&name.parse().ok()?)?;
+        if name != ours.as_str() && bytes.len() > LONGEST_FOREIGN_TEXT {
+            bytes.truncate(LONGEST_FOREIGN_TEXT);
+            bytes.extend_from_slice("…".as_bytes());
+        }
+        Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// The text of a file in the directory, if it can be read.
     #[must_use]
     pub fn read_file(&self, name: &FileName) -> Option<String> {
-        self.entries.iter().find_map(|entry| match &entry.kind {
-            EntryKind::File(bytes) if entry.name == *name.as_str() => {
-                Some(String::from_utf8_lossy(bytes).into_owned())
-            }
-            _ => None,
-        })
+        let bytes = self.read_bytes(name)?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    fn read_bytes(&self, name: &FileName) -> Option<Vec<u8>> {
+        let dir = self.host.open_dir(&self.path).ok()?;
+        dir.read_file(name.as_str().as_ref(), LARGEST_CONFLIST).ok()
     }
 
     fn load_candidates(&self) -> Vec<LoadedCandidate> {

@@ -2,25 +2,26 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::context::Context;
 use super::error::{ReconcileError, run_blocking};
 use super::file_cache::FileStateCache;
+use super::foreign_files::{ForeignFiles, LARGEST_CONFLIST};
 use super::learned_pins::LearnedPins;
-use super::observed_network::{LARGEST_CONFLIST, ObservedNetwork, observe_network};
+use super::observed_network::{ObservedNetwork, observe_network};
 use crate::config::ForeignConflists;
 use crate::fetch::SharedServerHealth;
 use crate::host::Dir;
 use crate::model::{
     Artifact, FileName, FileState, Format, IfPresent, LARGEST_PLUGIN, ManagedDir, Member, Pin,
-    Sha256,
+    Sha256, Standing,
 };
 use crate::plan::{
     ComparedFile, Desired, DesiredConflist, DesiredPlugin, DiskState, Plan, compare_files,
     plan_steps,
 };
-use crate::store::{Ledger, MeasuredFile, StoreContents};
+use crate::store::{DamagedRecord, Ledger, MeasuredFile, PluginOrigin, StoreContents};
 use crate::trust::DeclaredPin;
 
 /// A context, and what was learned so far: states of files, digests, and which servers answer. Clones share all of it.
@@ -30,6 +31,37 @@ pub(super) struct Observer {
     pub(super) files: FileStateCache,
     pub(super) pins: LearnedPins,
     pub(super) sources: Arc<SharedServerHealth>,
+    pub(super) recovered: RecoveredRecords,
+    pub(super) foreign: ForeignFiles,
+}
+
+/// What was found damaged in the state directory and was recovered, a sentence each. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct RecoveredRecords(Arc<Mutex<Vec<String>>>);
+
+impl RecoveredRecords {
+    /// How many sentences are kept.
+    const LIMIT: usize = 16;
+
+    /// Adds sentences, and logs those that are new.
+    pub(super) fn tell(&self, news: impl IntoIterator<Item = String>) {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for line in news {
+            if !told.contains(&line) {
+                tracing::warn!("{line}");
+                if told.len() == Self::LIMIT {
+                    told.remove(0);
+                }
+                told.push(line);
+            }
+        }
+    }
+
+    /// All of them, the oldest first.
+    pub(super) fn list(&self) -> Vec<String> {
+        let told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        told.clone()
+    }
 }
 
 /// A node at one moment, as observed.
@@ -37,6 +69,8 @@ pub(super) struct Observer {
 pub struct ObservedState {
     /// What we have placed.
     pub ledger: Ledger,
+    /// What in the state directory cannot be used.
+    pub damaged: Vec<DamagedRecord>,
     /// What is declared.
     pub desired: Desired,
     /// What is there.
@@ -61,6 +95,29 @@ impl ObservedState {
         self.desired = observer.build_desired(&self.ledger, self.network.as_ref());
         self.disk.blobs.extend(blobs);
         self.compare_again();
+    }
+
+    /// Records every file that is as declared as ours, also one that was found so: the ledger may have been lost. Returns
+    /// `true` if the ledger has changed.
+    pub(super) fn adopt_right_files(&mut self, observer: &Observer) -> bool {
+        let mut has_changed = false;
+        for file in &self.files {
+            let Some(digest) = file.expected.filter(|_| file.standing == Standing::Ok) else {
+                continue;
+            };
+            if self.ledger.owns_content(file.dir, &file.name, &digest) {
+                continue;
+            }
+            let origin = match file.dir {
+                ManagedDir::Bin => observer.find_origin(&file.name),
+                ManagedDir::Conf => None,
+            };
+            self.ledger.record_dirs(observer.context.managed_dirs());
+            self.ledger
+                .record_intent(file.dir, &file.name, digest, None, origin);
+            has_changed = true;
+        }
+        has_changed
     }
 
     /// Compares and plans again after the state of the disk has changed.
@@ -117,6 +174,8 @@ impl Observer {
             files: FileStateCache::default(),
             pins: LearnedPins::default(),
             sources: Arc::default(),
+            recovered: RecoveredRecords::default(),
+            foreign: ForeignFiles::default(),
         }
     }
 
@@ -136,10 +195,14 @@ impl Observer {
     pub(super) fn observe_disk(&self) -> Result<ObservedState, ReconcileError> {
         let context = &self.context;
         let state_dir = &context.settings.paths.state_dir;
-        let StoreContents { ledger, blobs } = StoreContents::read_from(&context.host, state_dir)?;
+        let StoreContents {
+            ledger,
+            damaged,
+            blobs,
+        } = StoreContents::read_from(&context.host, state_dir)?;
         context.check_dirs_of(&ledger)?;
         self.restore_saved_pins()?;
-        let network = observe_network(context)?;
+        let network = observe_network(context, &self.foreign)?;
         let desired = self.build_desired(&ledger, network.as_ref());
         let disk = self.observe_files(&ledger, &desired, network.as_ref(), blobs)?;
         let (bin, conf) = (context.open_bin_dir()?, context.open_conf_dir()?);
@@ -153,6 +216,7 @@ impl Observer {
         Ok(ObservedState {
             plan: plan_steps(&desired, &disk, &files),
             ledger,
+            damaged,
             desired,
             disk,
             files,
@@ -261,6 +325,15 @@ impl Observer {
     /// The artifact with its digest, if that is known.
     pub(super) fn resolve_known_pin(&self, artifact: &Artifact<DeclaredPin>) -> Option<Artifact> {
         self.known_pin(artifact).map(|pin| artifact.with_pin(pin))
+    }
+
+    /// The artifact of a declared plugin, for the ledger.
+    pub(super) fn find_origin(&self, plugin: &FileName) -> Option<PluginOrigin> {
+        let mut artifacts = self.context.settings.artifacts.iter();
+        let holds = |member: &Member| member.plugin.file() == plugin;
+        let artifact = artifacts.find(|artifact| artifact.members.iter().any(holds))?;
+        self.resolve_known_pin(artifact)
+            .map(|artifact| PluginOrigin::of(&artifact))
     }
 
     /// For each of these artifacts whose digest is not known yet: a sentence that says why.

@@ -142,9 +142,9 @@ impl Reconciler {
         &mut self,
         options: &InstallOptions<'_>,
     ) -> Result<InstallReport, ReconcileError> {
-        let context = self.context().clone();
+        let observer = self.observer.clone();
         let require_rendered = move || {
-            let network = observe_network(&context)?;
+            let network = observe_network(&observer.context, &observer.foreign)?;
             network.map(ObservedNetwork::require_rendered).transpose()
         };
         run_blocking(require_rendered).await?;
@@ -206,12 +206,7 @@ impl Reconciler {
     pub async fn acquire_state_dir(&mut self) -> Result<(), ReconcileError> {
         if self.state.is_none() && !self.is_report_only() {
             let state = self.hold_state_dir().await?;
-            let ledger = self.ledger.clone();
-            let prepare = move || {
-                state.restore_ledger(&ledger)?;
-                state.prepare_for_repairs()
-            };
-            if let Err(error) = run_blocking(prepare).await {
+            if let Err(error) = run_blocking(move || state.prepare_for_repairs()).await {
                 self.state = None;
                 return Err(error);
             }
@@ -220,8 +215,8 @@ impl Reconciler {
     }
 
     async fn hold_state_dir(&mut self) -> Result<Arc<StateLock>, ReconcileError> {
-        let observer = self.observer.clone();
-        let state = run_blocking(move || StateLock::acquire(&observer)).await?;
+        let (observer, known) = (self.observer.clone(), self.ledger.clone());
+        let state = run_blocking(move || StateLock::acquire(&observer, &known)).await?;
         self.state = Some(Arc::clone(&state));
         Ok(state)
     }
@@ -334,7 +329,7 @@ impl Reconciler {
         download: Option<&InstallOptions<'_>>,
     ) -> Result<(PassReport, InlineDownloads), ReconcileError> {
         let mut began = Instant::now();
-        let mut observed = self.observer.observe().await?;
+        let mut observed = self.observe_recovered().await?;
         let mut downloads = InlineDownloads::default();
         let mut applied = AppliedSteps {
             before: list_drifts(self.context(), &observed),
@@ -379,12 +374,47 @@ impl Reconciler {
         } else {
             completed.await?;
         }
+        self.adopt_right_files(&mut observed).await?;
         let report = self.report(applied, began, &observed);
         // An empty ledger is not kept: either nothing was placed, or the state directory was removed during the pass.
         if !observed.ledger.files().is_empty() {
             self.ledger = observed.ledger;
         }
         Ok((report, downloads))
+    }
+
+    /// Observes the disk. If a record of the state directory is damaged and may be recovered, this is done first.
+    async fn observe_recovered(&self) -> Result<ObservedState, ReconcileError> {
+        let observed = self.observer.observe().await?;
+        let Some(state) = self.state.clone().filter(|_| !observed.damaged.is_empty()) else {
+            return Ok(observed);
+        };
+        let known = self.ledger.clone();
+        run_blocking(move || {
+            state.recover_records(&known);
+            Ok(())
+        })
+        .await?;
+        self.observer.observe().await
+    }
+
+    /// Records in the ledger what was found as declared, if the ledger may be written. Without that record the node works
+    /// as well, so a failure is only told.
+    async fn adopt_right_files(&self, observed: &mut ObservedState) -> Result<(), ReconcileError> {
+        let Some(state) = self.state.clone() else {
+            return Ok(());
+        };
+        if !observed.adopt_right_files(&self.observer) {
+            return Ok(());
+        }
+        let ledger = observed.ledger.clone();
+        run_blocking(move || {
+            if let Err(error) = state.store.save_ledger(&ledger) {
+                state.observer.recovered.tell([error.to_string()]);
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Downloads and unpacks the artifacts that the plan needs. It plans again after each of them: two artifacts may

@@ -12,6 +12,9 @@ use crate::cni::{
 use crate::config::{ForeignConflists, NetworkSettings};
 use crate::model::{Check, CheckName, ContainerRuntime, Effective, FileName, RuntimeView};
 
+/// How many foreign files are named for one reason. Others decide how many there are.
+const MOST_REASONS: usize = 32;
+
 /// The choice of every supported runtime.
 pub(super) struct RuntimeChoices(Vec<(ContainerRuntime, RuntimeChoice)>);
 
@@ -80,6 +83,7 @@ impl RuntimeChoices {
             let mut why: Vec<String> = choice
                 .skipped
                 .iter()
+                .take(MOST_REASONS)
                 .map(|(file, reason)| format!("{} is skipped: {reason}", file.display()))
                 .collect();
             let (takes, network) = match &choice.outcome {
@@ -195,5 +199,9 @@ fn check_same_network_files(
             Path::new(&summary.name).join(file).display()
         )
     });
-    taken.chain(merged).collect()
+    let mut failures: Vec<String> = taken.chain(merged).take(MOST_REASONS + 1).collect();
+    if failures.len() > MOST_REASONS {
+        failures[MOST_REASONS] = "there are more such files".to_owned();
+    }
+    failures
 }

@@ -13,6 +13,9 @@ use crate::model::{
 use crate::plan::ComparedFile;
 use crate::trust::describe_weakness;
 
+/// How many files of the configuration directory are shown. Others decide how many there are; the first ones count.
+const MOST_CANDIDATES: usize = 256;
+
 /// Makes the snapshot of one pass.
 pub(super) fn build_snapshot(
     observer: &Observer,
@@ -109,6 +112,8 @@ fn check_binaries(observer: &Observer, observed: &ObservedState, plugins: &[File
         failures,
         warnings: list_weaknesses(observer)
             .chain(list_undeclared_files(observer, observed))
+            .chain(observed.damaged.iter().map(ToString::to_string))
+            .chain(observer.recovered.list())
             .collect(),
     }
 }
@@ -226,7 +231,7 @@ pub(super) fn build_directory_view(
             name: loaded.name.clone(),
             cni_version: loaded.version.clone(),
             chain: loaded.chain.clone(),
-            text: network.read_file(&file.parse().ok()?).unwrap_or_default(),
+            text: network.effective_text.clone().unwrap_or_default(),
         })
     });
     let candidate = |(name, loaded): &LoadedCandidate| Candidate {
@@ -235,10 +240,11 @@ pub(super) fn build_directory_view(
         network: loaded.as_ref().ok().map(|network| network.name.clone()),
         error: loaded.as_ref().err().map(ToString::to_string),
     };
+    let shown = network.candidates.iter().take(MOST_CANDIDATES);
     Some(Directory {
         path: observer.context.shown_dir(ManagedDir::Conf),
         runtimes: choices.runtime_views(),
-        candidates: network.candidates.iter().map(candidate).collect(),
+        candidates: shown.map(candidate).collect(),
         effective,
     })
 }

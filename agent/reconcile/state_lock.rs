@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::context::Context;
 use super::error::ReconcileError;
-use super::observed_network::LARGEST_CONFLIST;
+use super::foreign_files::LARGEST_CONFLIST;
 use super::observer::Observer;
 use crate::host::{FileFingerprint, Lock};
 use crate::model::{Artifact, LARGEST_PLUGIN, ManagedDir, Sha256};
@@ -35,14 +35,22 @@ pub(super) struct NeededContents {
 }
 
 impl StateLock {
-    /// Takes the lock, and removes what a killed run left behind. Blocks.
+    /// Takes the lock, removes what a killed run left behind and recovers damaged records. `known` is what the agent
+    /// remembers of the ledger. Blocks.
     ///
     /// # Errors
     /// When another agent is running ([`ReconcileError::is_held`]), or a file operation fails.
-    pub(super) fn acquire(observer: &Observer) -> Result<Arc<Self>, ReconcileError> {
+    pub(super) fn acquire(
+        observer: &Observer,
+        known: &Ledger,
+    ) -> Result<Arc<Self>, ReconcileError> {
         let context = &observer.context;
         let store = Store::open(&context.host, &context.settings.paths.state_dir)?;
         let lock = store.lock()?;
+        observer
+            .recovered
+            .tell(store.list_recovered().iter().cloned());
+        observer.recovered.tell(store.recover_records(known)?);
         sweep_interrupted(context, &store)?;
         observer.restore_saved_pins()?;
         let state = Self {
@@ -157,15 +165,11 @@ impl StateLock {
         Ok(self.lock.is_void() || !self.store.is_at(&context.host, state_dir)?)
     }
 
-    /// Saves the ledger again, if a new and empty state directory has none.
-    ///
-    /// # Errors
-    /// When the disk refuses.
-    pub(super) fn restore_ledger(&self, ledger: &Ledger) -> Result<(), ReconcileError> {
-        if self.store.load_ledger()? == Ledger::default() {
-            self.store.save_ledger(ledger)?;
-        }
-        Ok(())
+    /// Recovers the records of the state directory, as [`Store::recover_records`] does. A failure is told too. Blocks.
+    pub(super) fn recover_records(&self, known: &Ledger) {
+        let told = self.store.recover_records(known);
+        let told = told.unwrap_or_else(|error| vec![error.to_string()]);
+        self.observer.recovered.tell(told);
     }
 
     /// What is declared or in place. If an upgrade failed, the old set that is still in place can then be verified and

@@ -1,15 +1,16 @@
 //! Removes what the agent placed: the conflist first, then the binaries. A file that was changed since is not removed.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::context::Context;
 use super::error::{ReconcileError, run_blocking};
-use super::observed_network::LARGEST_CONFLIST;
+use super::foreign_files::LARGEST_CONFLIST;
+use super::observer::Observer;
 use super::state_lock::sweep_interrupted;
 use crate::cni::list_required_plugins;
 use crate::host::{Dir, FileKind, HostError};
-use crate::model::{FileName, FileState, FileType, LARGEST_PLUGIN, ManagedDir, Sha256};
+use crate::model::{FileName, FileState, FileType, IfPresent, LARGEST_PLUGIN, ManagedDir, Sha256};
 use crate::store::{Ledger, Store};
 
 /// What happened to one file of the ledger.
@@ -40,7 +41,19 @@ pub enum RemovalOutcome {
     },
 }
 
-/// Removes what the agent placed, in this order:
+impl RemovalOutcome {
+    /// The file.
+    fn path(&self) -> &Path {
+        match self {
+            Self::Removed { path }
+            | Self::Gone { path }
+            | Self::Spared { path, .. }
+            | Self::Restored { path } => path,
+        }
+    }
+}
+
+/// Removes what the agent placed or found exactly as declared, in this order:
 /// 1. the conflist;
 /// 2. the suffixes of foreign conflists that were set aside, so that they have their names again;
 /// 3. the binaries;
@@ -61,24 +74,39 @@ pub async fn uninstall(context: &Context) -> Result<Vec<RemovalOutcome>, Reconci
 
 fn uninstall_blocking(context: &Context) -> Result<Vec<RemovalOutcome>, ReconcileError> {
     let (host, state_dir) = (&context.host, &context.settings.paths.state_dir);
+    let observer = Observer::new(context.clone());
+    let mut uninstaller = Uninstaller {
+        context,
+        ledger: Ledger::default(),
+        outcomes: Vec::new(),
+    };
     if !host.exists(state_dir)? {
-        // Nothing was ever placed. No state directory is created just to uninstall.
-        return Ok(Vec::new());
+        // Nothing was ever placed, or the record of it is lost. No state directory is created just to uninstall.
+        uninstaller.remove_unrecorded_conflist(&observer)?;
+        uninstaller.report_what_is_left()?;
+        return Ok(uninstaller.outcomes);
     }
     let store = Store::open(host, state_dir)?;
     let _lock = store.lock()?;
+    observer
+        .recovered
+        .tell(store.list_recovered().iter().cloned());
+    observer
+        .recovered
+        .tell(store.recover_records(&Ledger::default())?);
     sweep_interrupted(context, &store)?;
-    let ledger = store.load_ledger()?;
-    context.check_dirs_of(&ledger)?;
-    let mut uninstaller = Uninstaller {
-        context,
-        ledger,
-        outcomes: Vec::new(),
-    };
+    uninstaller.ledger = store.load_ledger()?;
+    context.check_dirs_of(&uninstaller.ledger)?;
+    // What is as declared is ours, even where the ledger was lost. What cannot be observed is not removed.
+    if let Ok(mut observed) = observer.observe_disk() {
+        observed.adopt_right_files(&observer);
+        uninstaller.ledger = observed.ledger;
+    }
     let result = uninstaller.remove_in_order(&store);
     // The ledger is saved after a failure as well, so that the next run does not look for removed files.
     store.save_ledger(&uninstaller.ledger)?;
     result?;
+    uninstaller.report_what_is_left()?;
     Ok(uninstaller.outcomes)
 }
 
@@ -103,6 +131,48 @@ impl Uninstaller<'_> {
         store.forget_node()?;
         store.forget_pins()?;
         self.ledger.retain_members(&BTreeSet::new());
+        Ok(())
+    }
+
+    /// Removes the conflist where no state directory tells what was placed, if it is byte for byte the declared one. A
+    /// plugin stays: others may have placed the same build of it.
+    fn remove_unrecorded_conflist(&mut self, observer: &Observer) -> Result<(), ReconcileError> {
+        if let Ok(mut observed) = observer.observe_disk() {
+            observed.adopt_right_files(observer);
+            self.ledger = observed.ledger;
+        }
+        let conf = self.context.open_conf_dir()?;
+        self.remove_placed(ManagedDir::Conf, conf.as_ref(), &BTreeMap::new())
+    }
+
+    /// Looks at the disk for files with declared names that are still there, and reports those that were not yet.
+    fn report_what_is_left(&mut self) -> Result<(), ReconcileError> {
+        let settings = &self.context.settings;
+        let artifacts = settings.artifacts.iter();
+        // With `ifPresent: keep` it is expected that the node's own build stays.
+        let replaced = artifacts.filter(|artifact| artifact.if_present != IfPresent::Keep);
+        let members = replaced.flat_map(|artifact| &artifact.members);
+        let plugins = members.map(|member| (ManagedDir::Bin, member.plugin.file()));
+        let conflist = settings.network.iter();
+        let conflist = conflist.map(|network| (ManagedDir::Conf, &network.file_name));
+        let (bin, conf) = (self.context.open_bin_dir()?, self.context.open_conf_dir()?);
+        for (which, name) in conflist.chain(plugins) {
+            let dir = match which {
+                ManagedDir::Bin => &bin,
+                ManagedDir::Conf => &conf,
+            };
+            let path = self.context.shown_path(which, name);
+            let is_told = self.outcomes.iter().any(|outcome| outcome.path() == path);
+            if !is_told
+                && let Some(dir) = dir
+                && dir.file_metadata(name)?.is_some()
+            {
+                self.outcomes.push(RemovalOutcome::Spared {
+                    path,
+                    reason: "nothing records that cni-keeper placed it".to_owned(),
+                });
+            }
+        }
         Ok(())
     }
 
@@ -189,9 +259,10 @@ impl Uninstaller<'_> {
         Ok(())
     }
 
-    /// Gives every foreign conflist that was set aside its original name again, unless another file has that name.
+    /// Gives every foreign conflist that was set aside its original name again, unless another file has that name. Of
+    /// several that had one name, the newest gets it, which is the last one in the ledger.
     fn restore_set_aside(&mut self, conf: &Dir) -> Result<(), HostError> {
-        for aside in self.ledger.set_aside_files().to_vec() {
+        for aside in self.ledger.set_aside_files().to_vec().into_iter().rev() {
             let outcome = if !is_still_aside(conf, &aside.name)? {
                 RemovalOutcome::Gone {
                     path: conf.path_of(&aside.name),

@@ -3,14 +3,12 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use super::error::DamagedRecord;
+use super::parts::{BLOBS, LOCK, SPARES, STATE_MODE, TEMPS, clear_lock, find_obstacle, open_part};
+use super::records::{clear_name, must_be_private};
 use super::{Ledger, StoreError};
 use crate::host::{Dir, FileKind, FileMetadata, Host, HostError, ListedEntry, Lock, Sealed, Temp};
-use crate::model::{FileMode, FileName, FileState, LARGEST_PLUGIN, Owner, Sha256};
-
-/// Only root may enter the state directory.
-const STATE_MODE: u32 = 0o700;
-const BLOBS: &str = "store";
-const SPARES: &str = "spare";
+use crate::model::{FileMode, FileName, FileState, FileType, LARGEST_PLUGIN, Owner, Sha256};
 
 /// The state directory, opened.
 ///
@@ -25,13 +23,17 @@ pub struct Store {
     pub(super) spares: Dir,
     pub(super) temps: Dir,
     pub(super) owner: Owner,
+    /// What was set aside when it was opened, a sentence each.
+    pub(super) recovered: Vec<String>,
 }
 
 /// What a state directory holds, for commands that change nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StoreContents {
-    /// The ledger; empty where there is none.
+    /// The ledger; empty where there is none. Of a damaged one, the entries that can be read.
     pub ledger: Ledger,
+    /// What is there and cannot be used. Whoever has the lock recovers it with [`Store::recover_records`].
+    pub damaged: Vec<DamagedRecord>,
     /// The blobs and spares in the store, by name: none of them was read.
     pub blobs: HashSet<Sha256>,
 }
@@ -46,24 +48,32 @@ pub enum BlobProof {
 }
 
 impl StoreContents {
-    /// Reads a state directory and creates nothing. The directory or parts of it may be absent.
+    /// Reads a state directory and creates nothing. The directory or parts of it may be absent or damaged.
     ///
     /// # Errors
-    /// As [`Ledger::load`], or when a part of it is there and cannot be read.
+    /// When the state directory itself cannot be read, or other users may write to it.
     pub fn read_from(host: &Host, state: &Path) -> Result<Self, StoreError> {
-        let open_if_there = |path: &Path| match host.open_dir(path) {
-            Ok(dir) => Ok(Some(dir)),
-            Err(error) if error.is_absent() => Ok(None),
-            Err(error) => Err(error),
-        };
         let mut contents = Self::default();
-        if let Some(state) = open_if_there(state)? {
-            must_be_private(&state, host.owner())?;
-            contents.ledger = Ledger::load(&state)?;
+        let owner = host.owner();
+        let dir = match host.open_dir(state) {
+            Ok(dir) => dir,
+            Err(error) if error.is_absent() => return Ok(contents),
+            Err(error) => return Err(error.into()),
+        };
+        must_be_private(&dir, owner)?;
+        match Ledger::load(&dir, owner) {
+            Ok(ledger) => contents.ledger = ledger,
+            Err(StoreError::Damaged(damage)) => {
+                contents.ledger = Ledger::salvage(&dir, owner);
+                contents.damaged.push(damage);
+            }
+            Err(error) => return Err(error),
         }
         for part in [BLOBS, SPARES] {
-            if let Some(dir) = open_if_there(&state.join(part))? {
-                contents.blobs.extend(list_digests(&dir)?);
+            match host.open_dir(&state.join(part)) {
+                Ok(dir) => contents.blobs.extend(list_digests(&dir)?),
+                Err(error) if error.is_the_machines() => return Err(error.into()),
+                Err(error) => contents.damaged.extend(find_obstacle(&dir, part, &error)?),
             }
         }
         Ok(contents)
@@ -71,19 +81,24 @@ impl StoreContents {
 }
 
 impl Store {
-    /// Opens the state directory and creates the parts of it that are missing.
+    /// Opens the state directory and creates the parts of it that are missing. What stands in the place of a part and is
+    /// no directory is set aside.
     ///
     /// # Errors
-    /// When a part of it cannot be created or opened, or other users may write to it.
+    /// When a part of it cannot be created or opened, or other users may write to the state directory.
     pub fn open(host: &Host, state: &Path) -> Result<Self, StoreError> {
         let dir = host.ensure_dir(state, STATE_MODE)?;
         must_be_private(&dir, host.owner())?;
+        let mut recovered = clear_lock(&dir)?;
+        let mut open_part = |part: &'static str| open_part(host, state, &dir, part, &mut recovered);
+        let (blobs, spares, temps) = (open_part(BLOBS)?, open_part(SPARES)?, open_part(TEMPS)?);
         Ok(Self {
-            state: dir,
-            blobs: host.ensure_subdir(&state.join(BLOBS), STATE_MODE)?,
-            spares: host.ensure_subdir(&state.join(SPARES), STATE_MODE)?,
-            temps: host.ensure_subdir(&state.join("tmp"), STATE_MODE)?,
+            blobs,
+            spares,
+            temps,
             owner: host.owner(),
+            state: dir,
+            recovered,
         })
     }
 
@@ -101,12 +116,18 @@ impl Store {
         if !self.state.is_same_dir(&there)? {
             return Ok(false);
         }
-        for dir in [&self.state, &self.blobs, &self.spares, &self.temps] {
-            if dir.is_removed()? {
-                return Ok(false);
+        for (part, dir) in [
+            (BLOBS, &self.blobs),
+            (SPARES, &self.spares),
+            (TEMPS, &self.temps),
+        ] {
+            match host.open_dir(&state.join(part)) {
+                Ok(there) if dir.is_same_dir(&there)? && !dir.is_removed()? => {}
+                Err(error) if error.is_the_machines() => return Err(error),
+                _ => return Ok(false),
             }
         }
-        Ok(true)
+        Ok(!self.state.is_removed()?)
     }
 
     /// Keeps every other agent out until the lock is dropped.
@@ -114,7 +135,7 @@ impl Store {
     /// # Errors
     /// When another agent holds the lock ([`HostError::is_held`]).
     pub fn lock(&self) -> Result<Lock, HostError> {
-        self.state.lock_file(&FileName::fixed("lock"))
+        self.state.lock_file(&FileName::fixed(LOCK))
     }
 
     /// Reads the ledger.
@@ -122,7 +143,7 @@ impl Store {
     /// # Errors
     /// As [`Ledger::load`].
     pub fn load_ledger(&self) -> Result<Ledger, StoreError> {
-        Ledger::load(&self.state)
+        Ledger::load(&self.state, self.owner)
     }
 
     /// Writes the ledger.
@@ -159,6 +180,7 @@ impl Store {
     /// When the temp cannot be renamed. The temp is then removed.
     pub fn insert_blob(&self, sealed: Sealed) -> Result<Sha256, HostError> {
         let digest = sealed.sha256();
+        clear_name(&self.blobs, &FileName::from(&digest))?;
         sealed.publish(&self.blobs, &FileName::from(&digest))?;
         Ok(digest)
     }
@@ -190,6 +212,7 @@ impl Store {
             FileState::Absent => Ok(false),
             FileState::Regular(regular) if regular.sha256 == *digest => Ok(true),
             FileState::Regular(_) | FileState::TooLarge(_) | FileState::Other(_) => {
+                clear_name(&self.blobs, &name)?;
                 self.blobs.remove_file(&name)?;
                 Ok(false)
             }
@@ -310,6 +333,7 @@ impl Store {
             return Ok(());
         }
         let blob = FileName::from(digest);
+        clear_name(&self.blobs, &blob)?;
         self.temps.create_temp()?.publish_unsynced_copy(
             (from, name),
             (&self.blobs, &blob),
@@ -347,25 +371,12 @@ impl Store {
     }
 }
 
-/// Refuses a state directory that other users may write to. The ledger says what a pinned artifact's plugins are, so
-/// whoever can write it decides what is placed.
-pub(super) fn must_be_private(state: &Dir, owner: Owner) -> Result<(), StoreError> {
-    let found = state.dir_metadata()?;
-    let ours = found.owner.uid == 0 || found.owner.uid == owner.uid;
-    if ours && found.mode & 0o022 == 0 {
-        return Ok(());
-    }
-    Err(StoreError::Exposed {
-        path: state.path().to_owned(),
-        uid: found.owner.uid,
-        mode: found.mode,
-        owner: owner.uid,
-    })
-}
-
-/// The names in a directory that are digests.
+/// The names in a directory that are digests. A directory with such a name holds no plugin.
 pub(super) fn list_digests(dir: &Dir) -> Result<HashSet<Sha256>, HostError> {
-    let digest = |entry: ListedEntry| entry.name.to_str()?.parse().ok();
+    let digest = |entry: ListedEntry| match entry.kind {
+        FileKind::Other(FileType::Directory) => None,
+        _ => entry.name.to_str()?.parse().ok(),
+    };
     Ok(dir.list_entries()?.into_iter().filter_map(digest).collect())
 }
 

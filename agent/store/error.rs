@@ -3,7 +3,19 @@
 use std::path::PathBuf;
 
 use crate::host::HostError;
-use crate::model::{Sha256, quote_error};
+use crate::model::Sha256;
+
+/// A part of the state directory that cannot be used, and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{} cannot be used: {problem}", path.display())]
+pub struct DamagedRecord {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub problem: String,
+    /// Its schema, if that is the problem: a newer version wrote it.
+    pub newer_schema: Option<u64>,
+}
 
 /// A failure of the ledger or the content store.
 #[derive(Debug, thiserror::Error)]
@@ -27,32 +39,9 @@ pub enum StoreError {
         /// Who should own it.
         owner: u32,
     },
-    /// The ledger exists and cannot be parsed.
-    #[error(
-        "{} is damaged ({}); move it away and run again: files placed before are then no longer known as ours",
-        path.display(),
-        quote_error(source)
-    )]
-    Damaged {
-        /// The ledger.
-        path: PathBuf,
-        /// The error of the JSON parser.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// The ledger was written by a later version.
-    #[error(
-        "{} has schema {schema}, this cni-keeper knows schema {known}; use the version that wrote it, or move it away: files placed before are then no longer known as ours",
-        path.display()
-    )]
-    Newer {
-        /// The ledger.
-        path: PathBuf,
-        /// The schema of the file.
-        schema: u64,
-        /// The newest schema that this version knows.
-        known: u64,
-    },
+    /// A record is there and cannot be used.
+    #[error(transparent)]
+    Damaged(#[from] DamagedRecord),
     /// The store does not have a blob.
     #[error("{} is not in the store; fetch its artifact again", path.display())]
     Missing {

@@ -1,26 +1,25 @@
 //! The ledger: every file placed and the digest placed, so that only what is ours is ever touched.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use super::state_file::{StateFile, replace_state_file};
+use super::error::DamagedRecord;
+use super::records::RecordFile;
 use crate::host::{Dir, HostError};
-use crate::model::{FileName, ManagedDir, Owner, Pin, Sha256};
+use crate::model::{FileName, ManagedDir, Owner, Pin, Sha256, quote_error};
 
 const SCHEMA: u64 = 1;
-/// A file needs some hundred bytes. A larger ledger was not written by the agent.
-const FILE: StateFile = StateFile {
+/// A file needs some hundred bytes.
+pub(super) const FILE: RecordFile = RecordFile {
     name: "ledger.json",
-    largest: 4 << 20,
+    largest: 8 << 20,
 };
 
 /// The artifact that a plugin came from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct PluginOrigin {
     /// The artifact's name in the configuration.
     pub artifact: String,
@@ -32,7 +31,6 @@ pub struct PluginOrigin {
 
 /// A file that we placed or are going to place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct PlacedFile {
     /// Which directory it is in.
     #[serde(rename = "place")]
@@ -51,7 +49,6 @@ pub struct PlacedFile {
 
 /// The directories of a ledger's files, as host paths without the host root.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ManagedDirs {
     /// `binDir`.
     pub bin: PathBuf,
@@ -61,7 +58,6 @@ pub struct ManagedDirs {
 
 /// The measured digest and size of an artifact's member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct MeasuredFile {
     /// The digest of the unpacked file.
     pub sha256: Sha256,
@@ -71,7 +67,6 @@ pub struct MeasuredFile {
 
 /// A foreign conflist that was set aside. Uninstall gives it its original name again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct SetAsideFile {
     /// Its present name. No runtime reads a file with this name.
     pub name: FileName,
@@ -255,28 +250,66 @@ impl Ledger {
     /// Reads the ledger of a state directory; an empty one if there is no file yet.
     ///
     /// # Errors
-    /// When the file exists and cannot be read, is damaged, or has a later version. It is never reset, because files
-    /// that we placed would then become foreign without notice.
-    pub fn load(state: &Dir) -> Result<Self, StoreError> {
-        let bytes = match state.read_file(OsStr::new(FILE.name), FILE.largest) {
-            Ok(bytes) => bytes,
-            Err(error) if error.is_absent() => return Ok(Self::default()),
-            Err(error) => return Err(error.into()),
+    /// [`StoreError::Damaged`] when the file exists and cannot be used: it is damaged, or a newer version wrote it.
+    /// [`Ledger::salvage`] then reads what can be read of it.
+    pub fn load(state: &Dir, owner: Owner) -> Result<Self, StoreError> {
+        let Some(bytes) = FILE.read(state, owner)? else {
+            return Ok(Self::default());
         };
-        let path = || state.path().join(FILE.name);
-        let damaged = |source| StoreError::Damaged {
-            path: path(),
-            source,
-        };
+        let damaged = |error: serde_json::Error| FILE.damage(state, quote_error(&error));
         let Header { schema } = serde_json::from_slice(&bytes).map_err(damaged)?;
         if schema > SCHEMA {
-            return Err(StoreError::Newer {
-                path: path(),
-                schema,
-                known: SCHEMA,
-            });
+            return Err(StoreError::Damaged(DamagedRecord {
+                newer_schema: Some(schema),
+                ..FILE.damage(
+                    state,
+                    format!(
+                        "a newer cni-keeper wrote it, with schema {schema}, and this one knows schema {SCHEMA}"
+                    ),
+                )
+            }));
         }
-        serde_json::from_slice(&bytes).map_err(damaged)
+        Ok(serde_json::from_slice(&bytes).map_err(damaged)?)
+    }
+
+    /// Every entry of a damaged or newer ledger that this version understands.
+    #[must_use]
+    pub(super) fn salvage(state: &Dir, owner: Owner) -> Self {
+        let bytes = FILE.read(state, owner).ok().flatten().unwrap_or_default();
+        let found: Salvaged = serde_json::from_slice(&bytes).unwrap_or_default();
+        let members = found.members.understood().unwrap_or_default().into_iter();
+        Self {
+            schema: Schema::default(),
+            dirs: found.dirs.understood(),
+            files: list_understood(found.files),
+            members: members
+                .filter_map(|(pin, measured)| Some((pin, measured.understood()?)))
+                .collect(),
+            set_aside: list_understood(found.set_aside),
+        }
+    }
+
+    /// Adds the entries of another ledger that this one lacks. Where both have one, this one's stays.
+    pub(super) fn add_missing(&mut self, other: &Self) {
+        if self.dirs.is_none() {
+            self.dirs.clone_from(&other.dirs);
+        }
+        for file in &other.files {
+            if self.find_file(file.dir, &file.name).is_none() {
+                self.files.push(file.clone());
+            }
+        }
+        for (pin, members) in &other.members {
+            let known = self.members.entry(pin.clone()).or_default();
+            for (member, measure) in members {
+                known.entry(member.clone()).or_insert(*measure);
+            }
+        }
+        for aside in &other.set_aside {
+            if !self.set_aside.contains(aside) {
+                self.set_aside.push(aside.clone());
+            }
+        }
     }
 
     /// Replaces the ledger atomically and durably, with mode 0600. Nothing is written if it has not changed, as when a
@@ -289,8 +322,46 @@ impl Ledger {
         let mut text = serde_json::to_vec_pretty(self)
             .map_err(|error| HostError::new("write", state.path().join(FILE.name), error))?;
         text.push(b'\n');
-        Ok(replace_state_file(state, owner, FILE, &text)?)
+        Ok(FILE.replace(state, owner, &text)?)
     }
+}
+
+/// A part of a record that may have another form than this version knows.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Part<T> {
+    Understood(T),
+    Other(serde::de::IgnoredAny),
+}
+
+/// A ledger of which not every part is understood.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Salvaged {
+    dirs: Part<ManagedDirs>,
+    files: Part<Vec<Part<PlacedFile>>>,
+    members: Part<BTreeMap<String, Part<BTreeMap<String, MeasuredFile>>>>,
+    set_aside: Part<Vec<Part<SetAsideFile>>>,
+}
+
+impl<T> Default for Part<T> {
+    fn default() -> Self {
+        Self::Other(serde::de::IgnoredAny)
+    }
+}
+
+impl<T> Part<T> {
+    fn understood(self) -> Option<T> {
+        match self {
+            Self::Understood(part) => Some(part),
+            Self::Other(_) => None,
+        }
+    }
+}
+
+fn list_understood<T>(parts: Part<Vec<Part<T>>>) -> Vec<T> {
+    let parts = parts.understood().unwrap_or_default().into_iter();
+    parts.filter_map(Part::understood).collect()
 }
 
 #[cfg(test)]

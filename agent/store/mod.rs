@@ -8,19 +8,22 @@
 //! <stateDir>/store/<hex>    blobs: plugins by the digest of their content
 //! <stateDir>/spare/<hex>    spares: second copies, which a running agent renames into place
 //! <stateDir>/tmp/           files that are being written
+//! <stateDir>/*.damaged-<n>  what stood under one of these names and could not be used; three of each are kept
+//! <stateDir>/*.schema-<n>   a record that a newer version wrote, kept for it
 //! ```
 
-mod answers;
 mod blobs;
 mod error;
 mod ledger;
 mod node;
+mod parts;
 mod pins;
+mod records;
+mod recovery;
 mod spares;
-mod state_file;
 
 pub use blobs::{BlobProof, Store, StoreContents};
-pub use error::StoreError;
+pub use error::{DamagedRecord, StoreError};
 pub use ledger::{Ledger, ManagedDirs, MeasuredFile, PlacedFile, PluginOrigin, SetAsideFile};
 pub use node::read_saved_node;
 pub use pins::{LearnedPin, read_saved_pins};

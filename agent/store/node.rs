@@ -2,14 +2,13 @@
 
 use std::path::Path;
 
-use super::answers::read_state_file;
-use super::state_file::StateFile;
+use super::records::RecordFile;
 use super::{Store, StoreError};
 use crate::host::{Host, HostError};
 use crate::model::NodeFacts;
 
 /// etcd stores objects of up to 1.5 MiB.
-const NODE_FILE: StateFile = StateFile {
+pub(super) const NODE_FILE: RecordFile = RecordFile {
     name: "node.json",
     largest: 2 << 20,
 };
@@ -20,7 +19,7 @@ impl Store {
     /// # Errors
     /// When a file operation fails.
     pub fn save_node(&self, facts: &NodeFacts) -> Result<(), StoreError> {
-        self.write_state_file(NODE_FILE, facts)
+        NODE_FILE.replace_value(&self.state, self.owner, facts)
     }
 
     /// Removes what was saved about the node, if anything was.
@@ -28,19 +27,19 @@ impl Store {
     /// # Errors
     /// When a file operation fails.
     pub fn forget_node(&self) -> Result<(), HostError> {
-        self.remove_state_file(NODE_FILE)
+        NODE_FILE.remove(&self.state)
     }
 }
 
 /// What was last saved about the node of this name; `None` if there is nothing usable.
 ///
 /// # Errors
-/// When the file exists and cannot be read, or other users could have written it.
+/// When the state directory cannot be read, or other users can write to it.
 pub fn read_saved_node(
     host: &Host,
     state: &Path,
     node: &str,
 ) -> Result<Option<NodeFacts>, StoreError> {
-    let facts: Option<NodeFacts> = read_state_file(host, state, NODE_FILE)?;
+    let facts: Option<NodeFacts> = NODE_FILE.read_value(host, state)?;
     Ok(facts.filter(|facts| facts.node == node))
 }

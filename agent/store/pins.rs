@@ -4,15 +4,14 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::answers::read_state_file;
-use super::state_file::StateFile;
+use super::records::RecordFile;
 use super::{Store, StoreError};
 use crate::host::{Host, HostError};
 use crate::model::Pin;
 use crate::trust::PinDeclaration;
 
 /// An artifact needs some hundred bytes.
-const PINS_FILE: StateFile = StateFile {
+pub(super) const PINS_FILE: RecordFile = RecordFile {
     name: "pins.json",
     largest: 1 << 20,
 };
@@ -32,7 +31,7 @@ impl Store {
     /// # Errors
     /// When a file operation fails.
     pub fn save_pins(&self, answers: &[LearnedPin]) -> Result<(), StoreError> {
-        self.write_state_file(PINS_FILE, &answers)
+        PINS_FILE.replace_value(&self.state, self.owner, &answers)
     }
 
     /// Removes the saved digests, if there are any.
@@ -40,14 +39,14 @@ impl Store {
     /// # Errors
     /// When a file operation fails.
     pub fn forget_pins(&self) -> Result<(), HostError> {
-        self.remove_state_file(PINS_FILE)
+        PINS_FILE.remove(&self.state)
     }
 }
 
 /// The digests that were last saved; none if there is nothing usable.
 ///
 /// # Errors
-/// When the file exists and cannot be read, or other users could have written it.
+/// When the state directory cannot be read, or other users can write to it.
 pub fn read_saved_pins(host: &Host, state: &Path) -> Result<Vec<LearnedPin>, StoreError> {
-    Ok(read_state_file(host, state, PINS_FILE)?.unwrap_or_default())
+    Ok(PINS_FILE.read_value(host, state)?.unwrap_or_default())
 }

@@ -4,6 +4,7 @@
 //! spare is made from it. So a writer that keeps undoing repairs can use up the spare, but never the last copy.
 
 use super::blobs::list_digests;
+use super::records::clear_name;
 use super::{Store, StoreError};
 use crate::host::{Dir, FileFingerprint, HostError};
 use crate::model::{FileMode, FileName, FileState, LARGEST_PLUGIN, Sha256};
@@ -58,6 +59,7 @@ impl Store {
                     .set_mode_owner(&name, FileMode::PLUGIN, self.owner)?;
             }
             _ => {
+                clear_name(&self.spares, &name)?;
                 let temp = self.copy_blob(digest, &self.temps)?;
                 self.make_durable(&name)?;
                 self.sync_names()?;

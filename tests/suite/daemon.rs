@@ -11,6 +11,7 @@ mod fast;
 mod faults;
 mod fight;
 mod foreign;
+mod foreign_size;
 mod gates;
 mod limits;
 mod network;

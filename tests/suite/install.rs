@@ -1,6 +1,7 @@
 //! The commands as a user runs them: the real program, real plugins, a node's disk before and after.
 
 mod configuration;
+mod damaged_state;
 mod drift;
 mod facts;
 mod fresh;

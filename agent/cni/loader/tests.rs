@@ -57,11 +57,12 @@ fn the_name_is_not_looked_at() {
 
 #[test]
 fn drop_ins_are_merged_by_the_newest_alone() {
-    let found = DropIns::Entries(vec![
+    let entries = [
         conf("20.conf", r#"{"type": "c"}"#),
         conf("10.conf", r#"{"type": "b"}"#),
         conf("30.conflist", "not read"),
-    ]);
+    ];
+    let found = DropIns::Entries(entries.into());
     let chain = |libcni, members: &str| with(members, libcni, &found).map(|network| network.chain);
     assert_eq!(chain(Libcni::V1_3, OK).unwrap(), ["a", "b", "c"]);
     assert_eq!(chain(Libcni::V1_2, OK).unwrap(), ["a"]);
@@ -76,7 +77,7 @@ fn drop_ins_are_merged_by_the_newest_alone() {
 
 #[test]
 fn a_bad_drop_in_fails_the_network() {
-    let bad = DropIns::Entries(vec![conf("10.conf", "{")]);
+    let bad = DropIns::Entries([conf("10.conf", "{")].into());
     let error = with(OK, Libcni::V1_3, &bad).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -163,4 +164,161 @@ fn an_error_says_where() {
         findings_of("1e999"),
         "it is a number too large for a 64-bit float"
     );
+}
+
+/// Files of 1.9 MB: whatever is large in them, little is kept, and the verdict is what a runtime makes of them. The last
+/// column is the name of the network; `None` where the file is refused.
+#[test]
+fn of_a_large_file_little_is_kept() {
+    let many = |text: &str| text.repeat((1900 << 10) / text.len());
+    let long = "n".repeat(1900 << 10);
+    let plugin = r#"{"type":"bridge"}"#;
+    let list = |members: &str| format!(r#"{{"cniVersion":"1.0.0","name":"n",{members}}}"#);
+    let with_plugins = |members: &str| list(&format!(r#"{members},"plugins":[{plugin}]"#));
+    let in_plugin = |members: &str| list(&format!(r#""plugins":[{{"type":"bridge",{members}}}]"#));
+    let unexamined = Some("(too large to be examined)");
+    let junk = format!(r#""x":[{}1]"#, many(r#"{"":0},"#));
+    for (what, text, name) in [
+        ("junk beside what is read", with_plugins(&junk), Some("n")),
+        ("junk in a plugin", in_plugin(&junk), Some("n")),
+        (
+            "junk in a field of a plugin",
+            in_plugin(&format!(r#""ipam":{{"type":"a",{junk}}}"#)),
+            Some("n"),
+        ),
+        (
+            "versions",
+            list(&junk.replace("x", "cniVersions")),
+            unexamined,
+        ),
+        (
+            "junk in the place of a previous result",
+            in_plugin(&format!(r#""prevResult":{{{junk}}}"#)),
+            Some("n"),
+        ),
+        (
+            "members that are not read",
+            with_plugins(&format!("{}\"y\":1", many(r#""x":0,"#))),
+            Some("n"),
+        ),
+        (
+            "deep nesting",
+            with_plugins(&format!(r#""x":{}{}"#, "[".repeat(9000), "]".repeat(9000))),
+            Some("n"),
+        ),
+        (
+            "a long text",
+            with_plugins(&format!(r#""x":"{long}""#)),
+            Some("n"),
+        ),
+        (
+            "a long key",
+            with_plugins(&format!(r#""{long}":0"#)),
+            Some("n"),
+        ),
+        (
+            "flags",
+            in_plugin(&format!(
+                r#""capabilities":{{{}"z":true}}"#,
+                many(r#""a":true,"#)
+            )),
+            unexamined,
+        ),
+        (
+            "a long flag",
+            in_plugin(&format!(r#""capabilities":{{"{long}":true}}"#)),
+            Some("n"),
+        ),
+        (
+            "one field again and again",
+            in_plugin(&format!(r#"{}"name":"x""#, many(r#""name":"y","#))),
+            unexamined,
+        ),
+        (
+            "plugins",
+            list(&format!(
+                r#""plugins":[{}{plugin}]"#,
+                many(r#"{"type":"bridge"},"#)
+            )),
+            unexamined,
+        ),
+        (
+            "some plugins too many",
+            list(&format!(
+                r#""plugins":[{}{plugin}]"#,
+                r#"{"type":"a"},"#.repeat(64)
+            )),
+            unexamined,
+        ),
+        ("not an object", format!("[{}1]", many("1,")), None),
+        ("cut", format!("{{{junk}"), None),
+        (
+            "a wrong flag",
+            in_plugin(r#""capabilities":{"x":"yes"}"#),
+            None,
+        ),
+    ] {
+        let file = examine_file(text.as_bytes(), ConfForm::List);
+        let kept = format!("{file:?}").len();
+        assert!(kept < 8 << 10, "{what}: {kept} bytes are kept");
+        for libcni in Libcni::ALL {
+            let loaded = load_examined(&file, libcni, &|_| DropIns::Absent);
+            assert_eq!(
+                loaded.ok().map(|network| network.name).as_deref(),
+                name,
+                "{what}: {libcni:?}"
+            );
+        }
+    }
+    // Of a long name the beginning is kept, in a list, in a single plugin and in an error.
+    for (text, form) in [
+        (
+            format!(r#"{{"name":"{long}","plugins":[{plugin}]}}"#),
+            ConfForm::List,
+        ),
+        (
+            format!(r#"{{"name":"{long}","type":"{long}","cniVersion":"{long}"}}"#),
+            ConfForm::Single,
+        ),
+        (
+            format!(r#"{{"name":"n","cniVersions":["{long}"],"plugins":[{plugin}]}}"#),
+            ConfForm::List,
+        ),
+        (
+            format!(
+                r#"{{"type":"a","capabilities":{{"{}":1}}}}"#,
+                &long[..200 << 10]
+            ),
+            ConfForm::Single,
+        ),
+    ] {
+        let file = examine_file(text.as_bytes(), form);
+        assert!(format!("{file:?}").len() < 8 << 10);
+    }
+}
+
+/// What is selected from a file decides as the whole file does.
+#[test]
+fn a_selection_loads_as_the_whole_file() {
+    for text in [
+        r#"{"name":"n","Plugins":1,"plugins":[{"Type":"b","type":"a","x":{"type":1}}]}"#,
+        r#"{"name":"n","plugins":[{"type":"a","IPAM":{"Type":2}}]}"#,
+        r#"{"name":"n","plugins":[{"type":"a","dns":{"domain":["x"]}}]}"#,
+        r#"{"name":"n","plugins":[{"type":"a","dn\u017f":{"search":["a",1]}}]}"#,
+        r#"{"name":"n","plugins":[{"type":"a","cni.dev/valid-attachments":[{"ifname":{}}]}]}"#,
+        r#"{"name":"n","plugins":[{"type":"a","prevResult":[]}]}"#,
+        r#"{"name":"n","plugins":{"0":{"type":"a"}}}"#,
+        r#"{"name":{"a":"n"},"plugins":[{"type":"a"}]}"#,
+        r#"{"name":"n","x":1e999,"plugins":[{"type":"a"}]}"#,
+    ] {
+        let selected = parse_selected(text.as_bytes(), ReadsAs::List).unwrap();
+        let whole = crate::cni::parse::parse_json(text.as_bytes()).unwrap();
+        for libcni in Libcni::ALL {
+            assert_eq!(
+                read_document(&selected, ConfForm::List, libcni),
+                read_document(&whole, ConfForm::List, libcni),
+                "{text}"
+            );
+        }
+    }
 }

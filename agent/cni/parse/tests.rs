@@ -68,7 +68,7 @@ fn what_go_refuses_is_refused_where_it_stands() {
 fn what_go_forgives_is_noted_with_its_path() {
     let document =
         parse_json(b"{\"a\": [\"x\xe2\x28y\", \"\\ud800\\u0041\"], \"n\": {\"m\": 1e400}}");
-    let JsonDocument { root, flaws } = document.unwrap();
+    let JsonDocument { root, flaws, .. } = document.unwrap();
     assert_eq!(flaws.invalid_utf8.as_deref(), Some("a[0]"));
     assert_eq!(flaws.lone_surrogate.as_deref(), Some("a[1]"));
     assert_eq!(flaws.overflow.as_deref(), Some("n.m"));

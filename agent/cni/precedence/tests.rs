@@ -191,7 +191,7 @@ fn drop_ins_of_a_network_are_the_conf_files_that_libcni_merges() {
         },
     ];
     let listing = |name: &str| match name {
-        "ours" => DropIns::Entries(entries.clone()),
+        "ours" => DropIns::Entries(entries.clone().into()),
         _ => DropIns::Absent,
     };
     let dir = ConfDir {

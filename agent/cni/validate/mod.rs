@@ -19,8 +19,9 @@ use std::collections::BTreeSet;
 use findings::Findings;
 
 use super::directory::DropIns;
+use super::examined_file::LibcniNetwork;
 use super::json_tree::{DEPTH, Json, element_path, member_path};
-use super::loader::{ConfForm, Libcni, LibcniNetwork, load_as_libcni};
+use super::loader::{ConfForm, Libcni, load_as_libcni};
 use super::parse::{JsonFlaws, parse_json};
 use super::plugin_conf::{Order, decode_plugin};
 

@@ -120,7 +120,7 @@ pub(super) fn entries(directory: &Path) -> Vec<DirEntry> {
 pub(super) fn drop_ins(directory: &Path, name: &str) -> DropIns {
     let directory = directory.join(name);
     match fs::read_dir(&directory) {
-        Ok(_) => DropIns::Entries(entries(&directory)),
+        Ok(_) => DropIns::Entries(entries(&directory).into()),
         Err(error) if error.kind() == ErrorKind::NotFound => DropIns::Absent,
         Err(error) => DropIns::Unreadable(error.to_string()),
     }

@@ -15,6 +15,7 @@ use super::generator::{self, one_in};
 use super::minimise::minimise;
 use super::oracle::{self, FileAnswer, Oracle, base64};
 use super::stricter::{STRICTER, STRICTER_STILL};
+use super::{is_same_chain, is_same_text};
 use crate::support::number;
 
 /// How many inputs a quick run has; `scripts/test --all` asks for more.
@@ -213,9 +214,9 @@ fn load_difference(
     let ours = load_as_libcni(text, form, libcni, &|_| DropIns::Absent);
     match (ours, &answer.network) {
         (Ok(ours), Some(theirs)) => {
-            let same = ours.name == theirs.name
-                && ours.version == theirs.version
-                && ours.chain == theirs.chain;
+            let same = is_same_text(&ours.name, &theirs.name)
+                && is_same_text(&ours.version, &theirs.version)
+                && is_same_chain(&ours.chain, &theirs.chain);
             (!same).then(|| format!("{libcni:?} loads {theirs:?}, we load {ours:?}"))
         }
         (Err(error), Some(_)) => Some(format!("{libcni:?} loads it, we say '{error}'")),

@@ -22,6 +22,7 @@ use super::differential::{Counts, Run};
 use super::generator::{self, one_in, pick};
 use super::minimise::minimise;
 use super::oracle::{self, Network, Oracle, Verdict, bytes_or_none};
+use super::{is_same_chain, is_same_text};
 
 /// Parts of file names, so put together that their order as bytes differs from every other order.
 const STEMS: [&[u8]; 16] = [
@@ -299,7 +300,9 @@ fn count_outcome(outcome: &ChoiceOutcome, libcni: Libcni, counts: &mut Counts) {
 }
 
 fn is_same(ours: &LibcniNetwork, theirs: &Network) -> bool {
-    ours.name == theirs.name && ours.version == theirs.version && ours.chain == theirs.chain
+    is_same_text(&ours.name, &theirs.name)
+        && is_same_text(&ours.version, &theirs.version)
+        && is_same_chain(&ours.chain, &theirs.chain)
 }
 
 fn first_difference(outcome: &ChoiceOutcome, theirs: &Loaded, path: &Path) -> Option<String> {

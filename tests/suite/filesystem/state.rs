@@ -142,44 +142,142 @@ fn a_ledger_comes_back_as_it_was_saved() {
     );
 }
 
+/// Reading a damaged ledger changes nothing. Recovering it keeps the file, and every entry that can be read.
 #[test]
-fn a_damaged_or_later_ledger_is_an_error_and_never_reset() {
-    let node = Node::new();
-    let file = node.scratch.path().join("state/ledger.json");
-    for (text, newer, says) in [
-        ("", false, "is damaged"),
-        ("{\"schema\": 1, \"files\": [{]}", false, "is damaged"),
-        ("{\"files\": []}", false, "missing field `schema`"),
+fn a_damaged_or_later_ledger_is_kept_and_what_can_be_read_of_it_is_known() {
+    let bridge = format!(
+        "{{\"place\": \"bin\", \"name\": \"bridge\", \"sha256\": \"{}\", \"new\": 1}}",
+        Sha256::of(b"bridge")
+    );
+    for (text, says, aside, known) in [
+        ("", "EOF while parsing", "damaged-1", false),
         (
-            "{\"schema\": 1, \"extra\": 1}",
+            "{\"schema\": 1, \"files\": [{]}",
+            "key must be a string",
+            "damaged-1",
             false,
-            "unknown field `extra`",
         ),
         (
-            "{\"schema\":1,\"files\":[{\"place\":\"bin\",\"name\":\"../x\",\"sha256\":\"00\"}]}",
+            "{\"files\": []}",
+            "missing field `schema`",
+            "damaged-1",
             false,
+        ),
+        (
+            "{\"schema\": 1, \"extra\": 1}",
+            "unknown field `extra`",
+            "damaged-1",
+            false,
+        ),
+        (
+            "{\"schema\":1,\"files\":[{\"place\":\"bin\",\"name\":\"../x\",\"sha256\":\"00\"}, BRIDGE]}",
             "path component",
+            "damaged-1",
+            true,
         ),
         (
             "{\"schema\": 2, \"anything\": {}}",
+            "a newer cni-keeper wrote it, with schema 2, and this one knows schema 1",
+            "schema-2",
+            false,
+        ),
+        (
+            "{\"schema\": 7, \"files\": [BRIDGE, [1]], \"setAside\": {\"other\": 1}, \"members\": []}",
+            "with schema 7",
+            "schema-7",
             true,
-            "has schema 2, this cni-keeper knows schema 1",
+        ),
+        (
+            "{\"schema\": 3, \"files\": {\"bridge\": 1}}",
+            "with schema 3",
+            "schema-3",
+            false,
         ),
     ] {
-        fs::write(&file, text).unwrap();
+        let node = Node::new();
+        let state = node.scratch.path().join("state");
+        let file = state.join("ledger.json");
+        let text = text.replace("BRIDGE", &bridge);
+        fs::write(&file, &text).unwrap();
         let error = node.store.load_ledger().unwrap_err();
-        assert_eq!(matches!(error, StoreError::Newer { .. }), newer, "{error}");
-        let line = error.to_string();
-        assert!(line.starts_with(&*file.to_string_lossy()), "{line}");
-        assert!(line.contains(says), "{line}");
-        assert!(line.contains("move it away"), "{line}");
-        assert_eq!(fs::read(&file).unwrap(), text.as_bytes());
+        assert!(matches!(error, StoreError::Damaged(_)), "{error}");
+        let glance = StoreContents::read_from(&node.host, Path::new("/state")).unwrap();
+        assert_eq!(
+            fs::read(&file).unwrap(),
+            text.as_bytes(),
+            "reading changes nothing"
+        );
+        let line = glance.damaged[0].to_string();
+        assert!(
+            line.starts_with(&*file.to_string_lossy()) && line.contains(says),
+            "{line}"
+        );
+
+        let told = node.store.recover_records(&Ledger::default()).unwrap();
+        assert_eq!(told, [format!("{line}; it is kept as ledger.json.{aside}")]);
+        let kept = state.join(format!("ledger.json.{aside}"));
+        assert_eq!(fs::read(kept).unwrap(), text.as_bytes());
+        let ledger = node.store.load_ledger().unwrap();
+        assert_eq!(ledger, glance.ledger);
+        let owns = ledger.owns_content(ManagedDir::Bin, &name("bridge"), &Sha256::of(b"bridge"));
+        assert_eq!(owns, known, "{text}");
+        assert_eq!(
+            node.store.recover_records(&Ledger::default()).unwrap(),
+            [""; 0]
+        );
     }
-    // A ledger that cannot be read at all is no reason to begin a new one either.
-    fs::remove_file(&file).unwrap();
-    fs::create_dir(&file).unwrap();
-    let error = node.store.load_ledger().unwrap_err();
-    assert!(matches!(error, StoreError::Host(_)), "{error}");
+}
+
+/// What the agent remembers fills the gaps of a damaged ledger, and never replaces what is in it.
+#[test]
+fn what_is_remembered_fills_the_gaps_of_a_damaged_ledger() {
+    let node = Node::new();
+    let file = node.scratch.path().join("state/ledger.json");
+    let mut remembered = Ledger::default();
+    for plugin in ["bridge", "loopback"] {
+        remembered.record_intent(
+            ManagedDir::Bin,
+            &name(plugin),
+            Sha256::of(b"old"),
+            None,
+            None,
+        );
+    }
+    let text = format!(
+        "{{\"schema\": 2, \"files\": [{{\"place\": \"bin\", \"name\": \"bridge\", \"sha256\": \"{}\"}}]}}",
+        Sha256::of(b"new")
+    );
+    fs::write(&file, text).unwrap();
+    node.store.recover_records(&remembered).unwrap();
+    let ledger = node.store.load_ledger().unwrap();
+    let digest = |plugin| {
+        ledger
+            .find_file(ManagedDir::Bin, &name(plugin))
+            .unwrap()
+            .sha256
+    };
+    assert_eq!(digest("bridge"), Sha256::of(b"new"));
+    assert_eq!(digest("loopback"), Sha256::of(b"old"));
+}
+
+/// A ledger with as many rivals as the agent sets aside, with names as long as they can be, can be read again.
+#[test]
+fn the_largest_ledger_can_be_read() {
+    let node = Node::new();
+    let mut ledger = Ledger::default();
+    for number in 0..4096 {
+        let long = format!("{}{number:04}", "\"".repeat(251));
+        ledger.record_set_aside(name(&long), name(&long));
+    }
+    node.store.save_ledger(&ledger).unwrap();
+    assert_eq!(node.store.load_ledger().unwrap(), ledger);
+    // One that could not be read is not written.
+    for number in 0..20_000 {
+        let long = format!("{}{number:05}", "\"".repeat(250));
+        ledger.record_intent(ManagedDir::Bin, &name(&long), Sha256::of(b""), None, None);
+    }
+    node.store.save_ledger(&ledger).unwrap_err();
+    assert_eq!(node.store.load_ledger().unwrap().files(), []);
 }
 
 #[test]

@@ -102,7 +102,7 @@ impl Stage {
         let host = Host::open(self.scratch.path()).unwrap();
         let bin = host.open_dir(Path::new("/opt/cni/bin")).unwrap();
         let state = host.open_dir(Path::new("/opt/cni/.cni-keeper")).unwrap();
-        let ledger = Ledger::load(&state).unwrap();
+        let ledger = Ledger::load(&state, host.owner()).unwrap();
         for plugin in PLUGINS {
             let found = fs::read(self.bin().join(plugin)).unwrap();
             let whole = ["old", "new"].map(|version| content(version, plugin));

@@ -100,3 +100,62 @@ fn a_kept_file_that_is_no_plugin_keeps_the_conflist_away() {
     assert!(!node.has(CONFLIST));
     assert!(node.has("opt/cni/bin/host-local"));
 }
+
+/// Places a plugin in some form.
+type Make = fn(&Node);
+
+/// What somebody placed under a plugin's name stays, in whatever form, and neither it nor what it leads to is changed.
+#[test]
+fn keep_keeps_links_and_hard_links_of_others() {
+    let forms: [(&str, Make); 4] = [
+        ("a relative link", |node| link(node, "../../lib/bridge")),
+        ("an absolute link", |node| link(node, "/opt/lib/bridge")),
+        ("a link to nothing yet", |node| {
+            link(node, "/opt/later/bridge");
+        }),
+        ("a hard link", |node| {
+            fs::hard_link(node.path("opt/lib/bridge"), node.path(BRIDGE)).unwrap();
+        }),
+    ];
+    for (form, make) in forms {
+        let node = node("keep");
+        fs::remove_file(node.path(BRIDGE)).unwrap();
+        node.write("opt/lib/bridge", &other_build("bridge"), 0o700);
+        make(&node);
+        let before = node.tree();
+        node.run("plan")
+            .exits(1)
+            .row("keep", &node.shown(BRIDGE), "the node's own build");
+        node.run("install");
+        node.run("verify")
+            .row("kept", &node.shown(BRIDGE), "the node's own build");
+        node.run("uninstall").exits(0);
+        let after = node.tree();
+        for path in [BRIDGE, "opt/lib/bridge"] {
+            assert_eq!(before.get(path), after.get(path), "{form}");
+        }
+    }
+}
+
+fn link(node: &Node, target: &str) {
+    std::os::unix::fs::symlink(target, node.path(BRIDGE)).unwrap();
+}
+
+/// A plugin that is right but for its mode, and has another name elsewhere: the other name keeps its mode.
+#[test]
+fn the_mode_of_a_hard_link_elsewhere_is_not_changed() {
+    let node = node("replace");
+    fs::remove_file(node.path(BRIDGE)).unwrap();
+    node.write("opt/lib/bridge", &plugin("bridge"), 0o700);
+    fs::hard_link(node.path("opt/lib/bridge"), node.path(BRIDGE)).unwrap();
+    let before = node.tree();
+    node.run("install").exits(0);
+    node.run("verify").exits(0);
+    let after = node.tree();
+    assert_eq!(
+        before.get("opt/lib/bridge").mode,
+        after.get("opt/lib/bridge").mode
+    );
+    assert_eq!(after.get(BRIDGE).mode, 0o755);
+    assert!(node.read(BRIDGE) == plugin("bridge"));
+}

@@ -127,7 +127,7 @@ fn foreign_conflists_are_set_aside_and_restored() {
     node.run("install").exits(0).says("nothing to do");
     assert_eq!(right, node.tree());
 
-    // It comes back and is set aside beside the first one. The ledger has both.
+    // It comes back and is set aside beside the first one. The ledger has both. The newest gets its name again.
     node.write(FOREIGN, b"{\"name\": \"newer\"}", 0o600);
     node.run("install").exits(0);
     assert_eq!(node.read(&format!("{ASIDE}-2")), b"{\"name\": \"newer\"}");
@@ -139,15 +139,15 @@ fn foreign_conflists_are_set_aside_and_restored() {
         .row("restored", &node.shown(hidden), "")
         .row(
             "spared",
-            &node.shown(&format!("{ASIDE}-2")),
+            &node.shown(ASIDE),
             "05-other.conflist exists again, so it keeps the name that it was given",
         );
+    assert_eq!(node.read(FOREIGN), b"{\"name\": \"newer\"}");
+    assert_eq!(node.read(ASIDE), OTHER_NETWORK.as_bytes());
     let after = node.tree();
     let there = |path: &str| (after.get(path).what.clone(), after.get(path).mode);
-    for path in [FOREIGN, hidden] {
-        let old = before.get(path);
-        assert_eq!(there(path), (old.what.clone(), old.mode), "{path}");
-    }
+    let old = before.get(hidden);
+    assert_eq!(there(hidden), (old.what.clone(), old.mode));
     assert!(!node.has(CONFLIST));
 }
 
@@ -322,4 +322,71 @@ fn an_edited_conflist_under_an_earlier_name_is_set_aside_on_request() {
     node.run("install")
         .exits(0)
         .row("set aside", &node.shown(CONFLIST), "sorts before ours");
+}
+
+/// A rival that its owner writes again and again is kept in every version. The newest one is in force again after
+/// uninstall, also where it is an old one that came back.
+#[test]
+fn the_newest_version_of_a_rival_comes_back() {
+    for (versions, newest, kept) in [
+        (&["one", "two", "three"][..], "three", 2),
+        (&["one", "two", "one"], "one", 1),
+        (&["one", "one"], "one", 0),
+        (&["one", "two", "three", "two"], "two", 2),
+    ] {
+        let node = Node::declared();
+        node.declare_more("drift: {foreignConflists: disable}\n");
+        for version in versions {
+            node.write(FOREIGN, version.as_bytes(), 0o600);
+            node.run("install").exits(0);
+            assert!(!node.has(FOREIGN));
+        }
+        node.run("uninstall")
+            .exits(0)
+            .row("restored", &node.shown(FOREIGN), "");
+        assert_eq!(node.read(FOREIGN), newest.as_bytes(), "{versions:?}");
+        let names = node.names(CONF);
+        let disabled = names.iter().filter(|name| name.contains("disabled"));
+        assert_eq!(disabled.count(), kept, "{versions:?}");
+    }
+}
+
+/// Names that are taken or would become too long: the rival is set aside all the same, nobody's file is lost, and each has
+/// its name again.
+#[test]
+fn a_rival_is_set_aside_whatever_names_there_are() {
+    let node = Node::declared();
+    node.declare_more("drift: {foreignConflists: disable}\n");
+    let long = |head: &str| format!("{CONF}/{head}{}.conflist", "ü".repeat(121));
+    let rivals = [long("00"), long("01"), FOREIGN.to_owned()];
+    for rival in &rivals {
+        node.write(rival, rival.as_bytes(), 0o640);
+    }
+    node.write(ASIDE, b"somebody's", 0o600);
+    fs::create_dir(node.path(&format!("{ASIDE}-2"))).unwrap();
+    node.run("install").exits(0);
+    node.run("verify").exits(0);
+    assert_eq!(node.read(ASIDE), b"somebody's");
+    assert_eq!(node.read(&format!("{ASIDE}-3")), FOREIGN.as_bytes());
+    node.run("uninstall").exits(0);
+    for rival in &rivals {
+        assert_eq!(node.read(rival), rival.as_bytes());
+    }
+    assert_eq!(node.read(ASIDE), b"somebody's");
+}
+
+/// Thousands of rivals: all of them are set aside with one writing of the ledger, and it can be read again.
+#[test]
+fn thousands_of_rivals() {
+    let node = Node::declared();
+    node.declare_more("drift: {foreignConflists: disable}\n");
+    let rival = |number: u32| format!("{CONF}/00-{number:04}-{}.conf", "x".repeat(180));
+    for number in 0..3000 {
+        node.write(&rival(number), b"{}", 0o644);
+    }
+    node.run("install").exits(0);
+    node.run("verify").exits(0);
+    node.run("uninstall").exits(0);
+    assert_eq!(node.names(CONF).len(), 3000);
+    assert!((0..3000).all(|number| node.has(&rival(number))));
 }

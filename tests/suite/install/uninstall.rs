@@ -103,7 +103,20 @@ fn fault_60_a_foreign_edit_is_spared_and_named() {
         ["opt/cni/bin/host-local"],
         "edited files stay byte for byte"
     );
-    node.run("uninstall").exits(0).says("nothing to do: ");
+    // They are foreign from now on, and are named again.
+    let again = node.run("uninstall");
+    again
+        .exits(0)
+        .row(
+            "spared",
+            &node.shown(CONFLIST),
+            "nothing records that cni-keeper placed it",
+        )
+        .row(
+            "spared",
+            &node.shown(BRIDGE),
+            "nothing records that cni-keeper placed it",
+        );
     assert_eq!(node.names(BIN), ["bridge"]);
 }
 
@@ -189,4 +202,52 @@ fn what_an_edited_conflist_names_stays_with_it() {
     fs::remove_file(node.path(CONFLIST)).unwrap();
     node.run("uninstall").exits(0).says("done: nothing that");
     assert_eq!(node.names(BIN), [""; 0]);
+}
+
+/// The state directory was lost, and perhaps made again by a second life: what is as declared is ours, whole. What is left
+/// is named.
+#[test]
+fn what_is_as_declared_is_removed_after_the_state_was_lost() {
+    for second_life in [true, false] {
+        let node = Node::declared();
+        node.run("install").exits(0);
+        fs::remove_dir_all(node.path("opt/cni")).unwrap();
+        if second_life {
+            node.run("install").exits(0);
+        }
+        let uninstall = node.run("uninstall");
+        uninstall
+            .exits(0)
+            .row("removed", &node.shown(CONFLIST), "")
+            .says("done: nothing that cni-keeper placed is left");
+        assert!(!node.has(CONFLIST) && !node.has(BRIDGE));
+    }
+    // Only the state directory: nobody knows any more which plugins it had placed.
+    let node = Node::declared();
+    node.run("install").exits(0);
+    fs::remove_dir_all(node.path(STATE)).unwrap();
+    let uninstall = node.run("uninstall");
+    uninstall
+        .exits(0)
+        .row("removed", &node.shown(CONFLIST), "")
+        .row(
+            "spared",
+            &node.shown(BRIDGE),
+            "nothing records that cni-keeper placed it",
+        )
+        .says("done: only what is spared above is left");
+    assert!(!node.has(STATE) && !node.has(CONFLIST) && node.has(BRIDGE));
+}
+
+/// A conflist that is not what would be written is nobody's without a record: it stays and is named.
+#[test]
+fn a_conflist_of_others_under_the_declared_name_stays_and_is_named() {
+    let node = Node::declared();
+    node.write(CONFLIST, b"{\"edited\": true}", 0o644);
+    node.run("uninstall").exits(0).row(
+        "spared",
+        &node.shown(CONFLIST),
+        "nothing records that cni-keeper placed it",
+    );
+    assert!(node.has(CONFLIST));
 }
