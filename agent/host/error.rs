@@ -56,10 +56,12 @@ impl HostError {
         self.errno() == Some(Errno::EROFS)
     }
 
-    /// Whether the file system has no room left, or this user may not use it.
+    /// Whether the file system has no room left, or this user may not use it, or it is kept in memory and the memory
+    /// limit leaves none.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        matches!(self.errno(), Some(Errno::ENOSPC | Errno::EDQUOT))
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self.source.kind(), StorageFull | QuotaExceeded)
     }
 
     /// Whether the machine itself lacks a resource or fails, so that every other path would fail too.

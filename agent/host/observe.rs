@@ -296,7 +296,7 @@ impl Dir {
     pub(super) fn open_to_copy(&self, name: &FileName) -> io::Result<io::Take<File>> {
         let (file, metadata) = self.open_regular(name)?;
         must_not_exceed(metadata.size, LARGEST_PLUGIN)?;
-        Ok(file.take(LARGEST_PLUGIN))
+        Ok(file.take(metadata.size))
     }
 
     /// Fills an empty temp with a regular file's content, and hashes what the temp then holds.

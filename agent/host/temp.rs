@@ -13,6 +13,7 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, fstat};
 use sha2::Digest;
 
+use super::memory::MemoryGuard;
 use super::syscalls::{self, FileMetadata, open_at};
 use super::{Dir, FileKind, HostError, ListedEntry};
 use crate::model::{FileMode, FileName, Owner, Sha256};
@@ -40,6 +41,7 @@ pub struct Temp {
     file: File,
     hasher: sha2::Sha256,
     written: u64,
+    memory: MemoryGuard,
 }
 
 /// A file that is complete and durable under its temporary name, and closed: a file that is open for
@@ -53,7 +55,10 @@ pub struct Sealed {
 
 /// A file without a name, which the kernel frees when the process ends.
 #[derive(Debug)]
-pub struct SpoolFile(File);
+pub struct SpoolFile {
+    file: File,
+    memory: MemoryGuard,
+}
 
 /// The name of a temp. The file is removed when this is dropped, unless it was renamed or removed before.
 #[derive(Debug)]
@@ -123,6 +128,7 @@ impl Temp {
                         file: fd.into(),
                         hasher: sha2::Sha256::new(),
                         written: 0,
+                        memory: MemoryGuard::of(dir),
                     });
                 }
                 Err(Errno::EEXIST) => {}
@@ -149,6 +155,12 @@ impl Temp {
         syscalls::finish_digest(self.hasher.clone())
     }
 
+    /// The hash of what was written so far.
+    #[must_use]
+    pub const fn hasher(&self) -> &sha2::Sha256 {
+        &self.hasher
+    }
+
     /// How many bytes were written to it.
     #[must_use]
     pub const fn size(&self) -> u64 {
@@ -158,6 +170,7 @@ impl Temp {
     /// Fills it, while it is empty, with the rest of a file, and hashes what it then holds. Where the file system can share
     /// blocks between files (btrfs, xfs), `copy_file_range(2)` does that, and nothing is written twice.
     pub(super) fn fill_from(&mut self, source: &mut io::Take<File>) -> io::Result<()> {
+        self.memory.require(source.limit())?;
         self.written += io::copy(source, &mut self.file)?;
         self.file.seek(SeekFrom::Start(0))?;
         syscalls::each_chunk(&self.file, |chunk| {
@@ -179,6 +192,7 @@ impl Temp {
             file,
             hasher,
             written,
+            ..
         } = self;
         let finish = || {
             syscalls::set_owner_and_mode(&file, owner, mode)?;
@@ -231,6 +245,7 @@ impl Temp {
         let (dir, name) = from;
         let mut copy = || {
             let mut source = dir.open_to_copy(name)?;
+            self.memory.require(source.limit())?;
             io::copy(&mut source, &mut self.file)?;
             syscalls::set_owner_and_mode(&self.file, owner, mode)
         };
@@ -247,15 +262,17 @@ impl Temp {
         let Self {
             mut temp_name,
             file,
+            memory,
             ..
         } = self;
         temp_name.gone = true;
-        Ok(SpoolFile(file))
+        Ok(SpoolFile { file, memory })
     }
 }
 
 impl Write for Temp {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.memory.require(bytes.len() as u64)?;
         let count = self.file.write(bytes)?;
         self.hasher.update(&bytes[..count]);
         self.written += count as u64;
@@ -300,19 +317,20 @@ impl SpoolFile {
     /// # Errors
     /// When the kernel refuses it.
     pub fn truncate(&mut self, size: u64) -> io::Result<()> {
-        self.0.set_len(size)
+        self.file.set_len(size)
     }
 }
 
 impl Read for SpoolFile {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
+        self.file.read(buffer)
     }
 }
 
 impl Write for SpoolFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
+        self.memory.require(bytes.len() as u64)?;
+        self.file.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -322,7 +340,7 @@ impl Write for SpoolFile {
 
 impl Seek for SpoolFile {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.0.seek(to)
+        self.file.seek(to)
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 
 use super::error::{ReconcileError, run_blocking};
+use super::member_file::{MemberFile, MemoryNeed};
 use super::observer::{Observer, ledger_key};
 use super::state_lock::StateLock;
 use crate::fetch::{
@@ -252,6 +253,7 @@ fn unpack_into_store(
 ) -> Result<Measured, ReconcileError> {
     let (temps, owner) = (state.store.temp_dir(), state.context().host.owner());
     let (complete, arriving) = channel::<Temp>();
+    let mut need = MemoryNeed::default();
     let seal_all = move || -> Result<Vec<Sealed>, HostError> {
         let temps = arriving.into_iter();
         temps
@@ -264,8 +266,15 @@ fn unpack_into_store(
             .name("seal".to_owned())
             .spawn_scoped(scope, seal_all)
             .map_err(|error| HostError::new("start a thread for", temps.path(), error))?;
-        let new_file = || temps.create_temp().map_err(|error| error.source);
-        let keep = |plugins: &[&Member], temp: Temp| {
+        let new_file = || {
+            let temp = temps.create_temp().map_err(|error| error.source)?;
+            Ok(MemberFile::Kept(temp))
+        };
+        let keep = |plugins: &[&Member], file: MemberFile| {
+            let temp = match need.add(file) {
+                Ok(temp) => temp,
+                Err(sha256) => return Ok(sha256),
+            };
             let (sha256, size) = (temp.sha256(), temp.size());
             let mut keys: Vec<&str> = plugins.iter().map(|it| ledger_key(artifact, it)).collect();
             keys.dedup();
@@ -291,6 +300,15 @@ fn unpack_into_store(
             source,
         },
     })?;
+    if let Some(refused) = need.refused {
+        return Err(ReconcileError::Memory {
+            artifact: artifact.name.clone(),
+            needed: need.total,
+            dir: temps.path().to_owned(),
+            limit: refused.found,
+            enough: refused.found.with_room_for(need.lacking),
+        });
+    }
     for blob in sealed {
         state.store.insert_blob(blob)?;
     }

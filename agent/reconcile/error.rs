@@ -1,8 +1,10 @@
 //! What can stop a pass.
 
+use std::path::PathBuf;
+
 use crate::cni::{Finding, RenderError};
 use crate::fetch::{ArchiveError, FetchError};
-use crate::host::HostError;
+use crate::host::{HostError, MemoryLimit, describe_size};
 use crate::model::{FailureKind, SourceFailure};
 use crate::store::{ManagedDirs, StoreError};
 
@@ -26,6 +28,26 @@ pub enum ReconcileError {
         /// What is wrong with it.
         #[source]
         source: ArchiveError,
+    },
+    /// The plugins would be kept in memory, and the memory limit leaves no room for them.
+    #[error(
+        "{artifact}: its plugins have {}, and {}, where they are unpacked, is kept in memory (tmpfs); of the memory \
+         limit of {} only {} are left; raise it (resources.limits.memory) to {} or more, or keep paths.stateDir on a \
+         disk",
+        describe_size(*needed), dir.display(), describe_size(limit.limit), describe_size(limit.left()),
+        describe_size(*enough)
+    )]
+    Memory {
+        /// The artifact, by the operator's name.
+        artifact: String,
+        /// How many bytes its plugins have.
+        needed: u64,
+        /// Where they would be kept, `--host-root` included.
+        dir: PathBuf,
+        /// What is left of the limit, with what was unpacked so far.
+        limit: MemoryLimit,
+        /// The limit that would be enough to unpack them, in bytes.
+        enough: u64,
     },
     /// The files of the ledger lie in other directories than the declared ones.
     #[error(

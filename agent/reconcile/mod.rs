@@ -32,6 +32,7 @@ mod foreign_files;
 mod known_node;
 mod learned_pins;
 mod maintenance;
+mod member_file;
 mod observed_network;
 mod observer;
 mod probes;

@@ -9,6 +9,7 @@ use nix::sys::statvfs::statvfs;
 use super::node::{Node, Site, file, message, ours};
 use super::scenario::{Scenario, in_bin};
 use super::stepper::{self, Injection};
+use crate::support::memory_cgroup::MemoryCgroup;
 use crate::support::namespace::{in_private_mounts, mount_tmpfs, remount};
 
 /// The block size of tmpfs.
@@ -89,6 +90,60 @@ fn fault_9_a_fresh_install_that_does_not_fit() {
             }
         }
     });
+}
+
+/// A disk that is kept in memory counts against the memory limit: what does not fit is told before it is written, with
+/// the limit that would be enough, and nobody is killed.
+#[test]
+fn what_does_not_fit_into_memory_is_told_and_nobody_is_killed() {
+    in_private_mounts(
+        &what_does_not_fit_into_memory_is_told_and_nobody_is_killed,
+        |scratch| {
+            let site = Site::below(scratch);
+            let declared = site.declare("a", 1, "");
+            let (mut refused, mut enough) = (0, 96);
+            for limit in [16, 20, 24, 28, 32, 96] {
+                let Some(group) = MemoryCgroup::new(limit << 20) else {
+                    return;
+                };
+                let node = on_tmpfs(&site, &site.bare());
+                let install = node.command(&declared, "install");
+                let output = group.contain(&install).output().unwrap();
+                assert_eq!(group.kills(), 0, "{limit} MiB: {}", message(&output));
+                if output.status.success() {
+                    node.is_as(&declared, "fits");
+                } else {
+                    let parts = ["is kept in memory (tmpfs)", "resources.limits.memory"];
+                    assert!(limit < enough, "{limit} MiB: {}", message(&output));
+                    self::refused(&node, &output, &parts);
+                    assert!(node.visible().is_empty(), "{:?}", node.visible());
+                    assert!(node.temps().is_empty(), "{:?}", node.temps());
+                    refused += 1;
+                    if let Some(named) = named_limit(&message(&output)) {
+                        enough = named;
+                    }
+                }
+                unmount(&node);
+            }
+            assert!(refused >= 2, "only {refused} limits were too small");
+            assert!(enough < 96, "no message named a limit that is enough");
+            let group = MemoryCgroup::new((enough + 1) << 20).unwrap();
+            let node = on_tmpfs(&site, &site.bare());
+            let install = node.command(&declared, "install");
+            let output = group.contain(&install).output().unwrap();
+            assert!(
+                output.status.success(),
+                "{enough} MiB: {}",
+                message(&output)
+            );
+        },
+    );
+}
+
+/// The limit in MiB that a message calls enough.
+fn named_limit(message: &str) -> Option<u64> {
+    let (_, rest) = message.split_once("(resources.limits.memory) to ")?;
+    rest.split_once(" MiB or more")?.0.parse().ok()
 }
 
 /// Fault 9 on a working node: the old set and its conflist stay as they are, and are replaced once there is room.

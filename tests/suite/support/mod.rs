@@ -6,6 +6,7 @@ pub(crate) mod archive;
 pub(crate) mod cluster;
 pub(crate) mod image_parts;
 pub(crate) mod images;
+pub(crate) mod memory_cgroup;
 pub(crate) mod namespace;
 pub(crate) mod node;
 pub(crate) mod proxy;
