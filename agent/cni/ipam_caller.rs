@@ -28,6 +28,8 @@ pub(super) struct IpamCaller {
     pub(super) one_gateway: bool,
     /// It gives each gateway address to the node's end of the link, so that each address needs one of its own.
     pub(super) needs_gateways: bool,
+    /// It adds a default route by the gateway of each family that has no default route with a gateway yet.
+    pub(super) adds_default_route: bool,
 }
 
 /// The type that libcni or a plugin reads there.
@@ -53,6 +55,7 @@ impl IpamCaller {
             one_per_family: uses_old_version(conflist),
             one_gateway: kind == "bridge" && is_gateway && !is_true(plugin, "forceAddress"),
             needs_gateways: kind == "ptp",
+            adds_default_route: kind == "bridge" && is_true(plugin, "isDefaultGateway"),
         }
     }
 }

@@ -12,6 +12,8 @@ use crate::model::Cidr;
 
 /// The scope of a route that leads to the other end of a link (`RT_SCOPE_LINK`).
 const SCOPE_OF_LINK: f64 = 253.0;
+/// The table of routes that the kernel looks in first (`RT_TABLE_MAIN`).
+const MAIN_TABLE: f64 = 254.0;
 
 /// The ranges in which an `ipam` object gives addresses: those of host-local and of static.
 fn list_subnets(ipam: &Map<String, Value>) -> Vec<Cidr> {
@@ -154,6 +156,43 @@ pub(super) fn check_routes(
             ));
         }
         earlier.push((range, rest));
+    }
+    findings
+}
+
+/// The default routes that a bridge with `isDefaultGateway` adds once more. It looks only at those with a gateway
+/// (`calcGateways` of the reference plugin).
+pub(super) fn check_default_routes(ipam: &Map<String, Value>, at: &str) -> Vec<Finding> {
+    let Some((key, Value::Array(routes))) = get(ipam, "routes") else {
+        return Vec::new();
+    };
+    let at = member_path(at, key);
+    let subnets = list_subnets(ipam);
+    let family_of = |route: &Value| {
+        let (_, range) = get(route.as_object()?, "dst")?;
+        let range = Cidr::parse_lenient(range.as_str()?)?;
+        range.is_default_route().then(|| range.is_ipv4())
+    };
+    let number = |route: &Value, key: &str| {
+        let (_, number) = get(route.as_object()?, key)?;
+        number.as_f64().filter(|number| *number != 0.0)
+    };
+    let mut findings = Vec::new();
+    for (index, route) in routes.iter().enumerate() {
+        let Some(is_ipv4) = family_of(route) else {
+            continue;
+        };
+        let mut others = routes.iter().filter(|it| family_of(it) == Some(is_ipv4));
+        let is_added = subnets.iter().any(|subnet| subnet.is_ipv4() == is_ipv4)
+            && !others.any(|other| gateway_of(other).is_some());
+        let is_in_main_table = number(route, "table").is_none_or(|table| table == MAIN_TABLE);
+        if is_added && is_in_main_table && number(route, "priority").is_none() {
+            findings.push(Finding::error(
+                element_path(&at, index),
+                "bridge adds this route itself where isDefaultGateway is set, and the kernel refuses it twice",
+                "remove it, or give it a gw",
+            ));
+        }
     }
     findings
 }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::host_local::check_range_sets;
 use super::ipam_caller::{IpamCaller, type_of};
-use super::ipam_rules::{check_addresses, check_routes, has_ipv6_address};
+use super::ipam_rules::{check_addresses, check_default_routes, check_routes, has_ipv6_address};
 use super::json_tree::{element_path, fold_key, for_each_value, member_path};
 use super::plugin_rules::{PluginPlace, list_broken_rules};
 use super::reference_plugins::{
@@ -149,6 +149,9 @@ fn check_ipam(
             check
                 .findings
                 .extend(check_routes(ipam, at, known.name == HOST_LOCAL));
+            if caller.adds_default_route {
+                check.findings.extend(check_default_routes(ipam, at));
+            }
         }
     }
     check.findings

@@ -49,6 +49,8 @@ pub(super) enum Condition {
     IsNoneOf(&'static str, &'static [&'static str]),
     /// It is exactly this text.
     Equals(&'static str, &'static str),
+    /// It is a path that does not begin at the root.
+    IsRelative(&'static str),
     /// The list's first text begins with a character of these, or, if not `really`, with another one.
     Begins {
         key: &'static str,
@@ -188,6 +190,9 @@ impl Condition {
                 .and_then(Value::as_str)
                 .is_some_and(|text| !words.contains(&text)),
             Self::Equals(key, text) => known(key)?.and_then(Value::as_str) == Some(text),
+            Self::IsRelative(key) => known(key)?
+                .and_then(Value::as_str)
+                .is_some_and(|path| !path.is_empty() && !path.starts_with('/')),
             Self::Begins { key, with, really } => {
                 let first = known(key)?
                     .and_then(Value::as_array)

@@ -32,6 +32,7 @@ pub(super) enum WantedValue {
     /// Of a link: zero for the kernel's own, or from 68 to 65535; the plugin ignores a negative one if `or_negative`.
     Mtu {
         or_negative: bool,
+        most: i128,
     },
     /// The name that a new interface gets.
     LinkName,
@@ -68,6 +69,9 @@ pub(super) const INT: WantedValue = WantedValue::Integer {
     least: i64::MIN as i128,
     most: i64::MAX as i128,
 };
+
+/// The largest MTU that the kernel gives an interface.
+pub(super) const LARGEST_MTU: i128 = 65535;
 
 /// Any value of Go's `uint32`.
 pub(super) const UINT32: WantedValue = WantedValue::Integer {
@@ -108,7 +112,7 @@ impl WantedValue {
                 _ => "an integer".to_owned(),
             },
             Self::Integer { least, most } => format!("an integer from {least} to {most}"),
-            Self::Mtu { .. } => "an integer from 68 to 65535, or 0".to_owned(),
+            Self::Mtu { most, .. } => format!("an integer from 68 to {most}, or 0"),
             Self::LinkName => {
                 format!(
                     "a name of at most {LONGEST_LINK_NAME} bytes, without '/', ':', '%' and spaces"
@@ -378,8 +382,8 @@ impl<'a> ValueCheck<'a> {
         };
         let fits = match want {
             WantedValue::Integer { least, most } => (least..=most).contains(&integer),
-            WantedValue::Mtu { or_negative } => {
-                integer == 0 || (68..=65535).contains(&integer) || (or_negative && integer < 0)
+            WantedValue::Mtu { or_negative, most } => {
+                integer == 0 || (68..=most).contains(&integer) || (or_negative && integer < 0)
             }
             _ => return self.wrong_type(value, at, want),
         };

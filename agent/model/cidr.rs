@@ -44,6 +44,12 @@ impl Cidr {
         matches!(self.0, IpNet::V4(_))
     }
 
+    /// Whether it holds every address of its family.
+    #[must_use]
+    pub fn is_default_route(&self) -> bool {
+        self.0.prefix_len() == 0
+    }
+
     /// Whether every address of `other` is in this range.
     #[must_use]
     pub fn contains(&self, other: &Self) -> bool {

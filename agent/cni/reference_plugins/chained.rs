@@ -8,7 +8,9 @@ use crate::cni::plugin_rules::{BACKENDS, ReferencePlugin, Rule, refuse, warn};
 use crate::cni::wanted_value::WantedValue::{
     ChainName, Flag, LinkName, List, Mac, Mtu, Object, OneOf, Open, Sysctls, Text,
 };
-use crate::cni::wanted_value::{BURST, INT, KnownKeys, MAC_CONFIG, UINT32, UINT64, from_to};
+use crate::cni::wanted_value::{
+    BURST, INT, KnownKeys, LARGEST_MTU, MAC_CONFIG, UINT32, UINT64, from_to,
+};
 
 const NEEDS_EARLIER: Rule = refuse(
     &[IsFirst],
@@ -299,7 +301,13 @@ pub(super) static CHAINED: &[ReferencePlugin] = &[
             ("sysctl", Sysctls),
             ("mac", Mac),
             ("promisc", Flag),
-            ("mtu", Mtu { or_negative: false }),
+            (
+                "mtu",
+                Mtu {
+                    or_negative: false,
+                    most: LARGEST_MTU,
+                },
+            ),
             ("txQLen", INT),
             ("allmulti", Flag),
             ("args", Open(&[("cni", Open(TUNING_ARGS))])),
@@ -348,7 +356,13 @@ const TUNING_ARGS: KnownKeys = &[
     ("sysctl", Sysctls),
     ("mac", Mac),
     ("promisc", Flag),
-    ("mtu", Mtu { or_negative: false }),
+    (
+        "mtu",
+        Mtu {
+            or_negative: false,
+            most: LARGEST_MTU,
+        },
+    ),
     ("allmulti", Flag),
     ("txQLen", INT),
 ];

@@ -1,14 +1,14 @@
 //! The plugins that make an interface.
 
 use crate::cni::plugin_rules::Condition::{
-    AnyIsSet, HasLongVlanName, IsFirst, IsGiven, IsGreater, IsNoneOf, IsNotGiven, IsNotSet, IsSet,
-    IsThere,
+    AnyIsSet, HasLongVlanName, IsFirst, IsGiven, IsGreater, IsNoneOf, IsNotGiven, IsNotSet,
+    IsRelative, IsSet, IsThere,
 };
 use crate::cni::plugin_rules::{BACKENDS, ReferencePlugin, Rule, refuse, warn};
 use crate::cni::wanted_value::WantedValue::{
     ColonMac, Flag, LinkName, List, Mac, Mtu, Object, OneOf, Open, Text,
 };
-use crate::cni::wanted_value::{KnownKeys, MAC_CONFIG, UINT32, from_to};
+use crate::cni::wanted_value::{KnownKeys, LARGEST_MTU, MAC_CONFIG, UINT32, WantedValue, from_to};
 
 const NEEDS_IPAM: Rule = refuse(
     &[IsNotSet("ipam.type")],
@@ -32,6 +32,8 @@ const UNKNOWN_MASQ_BACKEND: Rule = refuse(
     "there is no such backend",
     "write iptables or nftables, or remove it",
 );
+/// A user or group. The kernel takes the largest number for none.
+const TAP_ID: WantedValue = from_to(0, u32::MAX as i128 - 1);
 /// Each of them.
 pub(super) static INTERFACES: &[ReferencePlugin] = &[
     ReferencePlugin {
@@ -43,7 +45,13 @@ pub(super) static INTERFACES: &[ReferencePlugin] = &[
             ("forceAddress", Flag),
             ("ipMasq", Flag),
             ("ipMasqBackend", Text),
-            ("mtu", Mtu { or_negative: true }),
+            (
+                "mtu",
+                Mtu {
+                    or_negative: true,
+                    most: LARGEST_MTU,
+                },
+            ),
             ("hairpinMode", Flag),
             ("promiscMode", Flag),
             ("vlan", from_to(0, 4094)),
@@ -89,7 +97,13 @@ pub(super) static INTERFACES: &[ReferencePlugin] = &[
         keys: &[
             ("ipMasq", Flag),
             ("ipMasqBackend", Text),
-            ("mtu", Mtu { or_negative: true }),
+            (
+                "mtu",
+                Mtu {
+                    or_negative: true,
+                    most: LARGEST_MTU,
+                },
+            ),
         ],
         rules: &[NEEDS_IPAM, UNKNOWN_MASQ_BACKEND],
     },
@@ -126,7 +140,13 @@ pub(super) static INTERFACES: &[ReferencePlugin] = &[
                 "mode",
                 OneOf(&["", "bridge", "private", "vepa", "passthru"]),
             ),
-            ("mtu", Mtu { or_negative: false }),
+            (
+                "mtu",
+                Mtu {
+                    or_negative: false,
+                    most: LARGEST_MTU,
+                },
+            ),
             ("mac", Mac),
             ("linkInContainer", Flag),
             ("bcqueuelen", UINT32),
@@ -139,7 +159,13 @@ pub(super) static INTERFACES: &[ReferencePlugin] = &[
         keys: &[
             ("master", Text),
             ("mode", OneOf(&["", "l2", "l3", "l3s"])),
-            ("mtu", Mtu { or_negative: true }),
+            (
+                "mtu",
+                Mtu {
+                    or_negative: true,
+                    most: LARGEST_MTU,
+                },
+            ),
             ("linkInContainer", Flag),
         ],
         rules: &[refuse(
@@ -154,7 +180,13 @@ pub(super) static INTERFACES: &[ReferencePlugin] = &[
         keys: &[
             ("master", Text),
             ("vlanId", from_to(0, 4094)),
-            ("mtu", Mtu { or_negative: false }),
+            (
+                "mtu",
+                Mtu {
+                    or_negative: false,
+                    most: LARGEST_MTU,
+                },
+            ),
             ("linkInContainer", Flag),
         ],
         rules: &[
@@ -171,10 +203,17 @@ pub(super) static INTERFACES: &[ReferencePlugin] = &[
         name: "tap",
         keys: &[
             ("multiQueue", Flag),
-            ("mtu", Mtu { or_negative: false }),
+            // The kernel gives 65535 bytes less the Ethernet header.
+            (
+                "mtu",
+                Mtu {
+                    or_negative: false,
+                    most: LARGEST_MTU - 14,
+                },
+            ),
             ("mac", ColonMac),
-            ("owner", UINT32),
-            ("group", UINT32),
+            ("owner", TAP_ID),
+            ("group", TAP_ID),
             ("selinuxContext", Text),
             ("bridge", Text),
             ("args", Open(&[])),
@@ -205,6 +244,12 @@ pub(super) static INTERFACES: &[ReferencePlugin] = &[
                 &[IsGiven("subnetFile"), IsNotSet("subnetFile")],
                 "subnetFile",
                 "it is empty, and flannel reads its range there",
+                "remove it, or write /run/flannel/subnet.env",
+            ),
+            refuse(
+                &[IsRelative("subnetFile")],
+                "subnetFile",
+                "it does not begin with /, and a runtime looks for it in a directory of its own",
                 "remove it, or write /run/flannel/subnet.env",
             ),
             refuse(

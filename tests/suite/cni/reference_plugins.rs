@@ -47,6 +47,17 @@ const REFUSED: &[(&str, &str, &str)] = &[
         r#"{"hairpinMode": true, "promiscMode": true}"#,
         "cannot set hairpin mode and promiscuous mode",
     ),
+    (
+        "bridge",
+        r#"{"isDefaultGateway": true, "ipam": {"type": "host-local", "subnet": "10.1.0.0/24", "dataDir": "/run/leases", "routes": [{"dst": "0.0.0.0/0"}]}}"#,
+        "file exists",
+    ),
+    ("tap", r#"{"owner": 7, "group": 4294967295}"#, "TUNSETGROUP"),
+    (
+        "tap",
+        r#"{"mtu": 65522}"#,
+        "mtu greater than device maximum",
+    ),
     ("bridge", r#"{"vlan": 5000}"#, "invalid VLAN ID 5000"),
     ("bridge", r#"{"vlan": -1}"#, "invalid VLAN ID -1"),
     (
@@ -203,6 +214,7 @@ const SCENE: &str = r#"
 set -e
 mount -t tmpfs tmpfs /run
 mount -t tmpfs tmpfs /var/lib
+cd /run
 mkdir -p /run/cni /run/flannel
 printf '%s\n' FLANNEL_NETWORK=10.244.0.0/16 FLANNEL_SUBNET=10.244.1.1/24 FLANNEL_MTU=1450 FLANNEL_IPMASQ=false \
   >/run/flannel/subnet.env
