@@ -23,11 +23,11 @@ check() {
   fi
 }
 
-# keeper EXIT ARGUMENT...: runs cni-keeper, shows what it prints, keeps that in `output`, and compares its exit code.
+# keeper EXIT ARGUMENT...: runs cni-keeper, or $program, shows what it prints, keeps that in `output`, and compares its exit code.
 keeper() {
   expected=$1
   shift
-  cni-keeper "$@" >output 2>&1
+  "${program:-cni-keeper}" "$@" >output 2>&1
   status=$?
   echo "\$ cni-keeper $*"
   cat output

@@ -5,6 +5,8 @@
 # shellcheck source=tests/vm/lib.sh
 . ./lib.sh
 plugins='bridge host-local loopback portmap'
+cgroups=/sys/fs/cgroup
+limited=cni-keeper-limited
 
 # is_right PLUGIN: whether it is, byte by byte, what Debian built, and can be run.
 is_right() { cmp -s "unpacked/$1" "/opt/cni/bin/$1" && [ "$(stat -c '%a %u %g' "/opt/cni/bin/$1")" = '755 0 0' ]; }
@@ -82,6 +84,44 @@ reports_repairs() {
     says '10-cni-keeper.conflist is missing; written'
 }
 
+# limit_memory MIB: what is started with $limited from now on may use so much memory, with all that it writes to /opt.
+limit_memory() {
+  [ -d $cgroups/agent ] || {
+    mount -t cgroup2 none $cgroups && echo +memory >$cgroups/cgroup.subtree_control && mkdir $cgroups/agent &&
+      umount /opt 2>/dev/null
+    mkdir -p /opt && mount -t tmpfs none /opt
+    printf '#!/bin/sh\necho $$ >%s/agent/cgroup.procs\nexec cni-keeper "$@"\n' $cgroups >/bin/$limited
+    chmod +x /bin/$limited
+  }
+  echo "$1"M >$cgroups/agent/memory.max
+}
+
+nobody_was_killed() { grep '^oom_kill 0$' $cgroups/agent/memory.events; }
+
+tells_what_memory_it_lacks() {
+  limit_memory 24 || return 1
+  program=$limited keeper 2 install &&
+    says 'is kept in memory (tmpfs), and of the memory limit of 24 MiB only' &&
+    says 'raise the limit (resources.limits.memory)' &&
+    nobody_was_killed && [ ! -e /opt/cni/bin/bridge ] && [ ! -e "$conflist" ]
+}
+
+# The set that is in place, the new one, and a second copy of each stay in memory.
+upgrades_in_memory() {
+  limit_memory 96
+  program=$limited keeper 0 install && is_right bridge || return 1
+  mkdir other
+  for plugin in $plugins; do
+    { cat "unpacked/$plugin" && echo other; } >"other/$plugin"
+    chmod +x "other/$plugin"
+  done
+  tar -czf "/seed/cni-plugins-linux-$arch-other.tgz" -C other .
+  declare_node upgraded.yaml 'cni-plugins-linux-{arch}-other.tgz'
+  program=$limited keeper 0 --config upgraded.yaml install && nobody_was_killed &&
+    cmp other/bridge /opt/cni/bin/bridge && program=$limited keeper 0 --config upgraded.yaml uninstall &&
+    rm "/seed/cni-plugins-linux-$arch-other.tgz"
+}
+
 uninstalls() {
   keeper 0 uninstall && [ -z "$(find /opt/cni/bin /etc/cni/net.d -type f)" ]
 }
@@ -93,6 +133,8 @@ tar -xzf "/seed/cni-plugins-linux-$arch-debian.tgz" -C unpacked
 check 'the program runs' runs_here
 check 'a bad configuration is refused' refuses_a_bad_configuration
 check 'plugins for another architecture are refused' refuses_another_architecture
+check 'a memory limit that is too small is told' tells_what_memory_it_lacks
+check 'an upgrade lives in a /opt that is kept in memory' upgrades_in_memory
 check 'install places the plugins and the conflist' installs
 check 'verify finds all as declared' verifies
 check 'an installed plugin answers' a_plugin_answers

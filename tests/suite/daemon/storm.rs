@@ -11,6 +11,7 @@ mod truth;
 use fastrand::Rng;
 
 use crate::support::agent::Agent;
+use crate::support::namespace::in_private_mounts;
 use crate::support::node::{BIN, CONF, Node, STATE};
 use crate::support::number;
 use damage::Storm;
@@ -27,6 +28,10 @@ const SEEDS: [u64; 6] = [1, 2, 3, 4, 5, 6];
 
 #[test]
 fn it_never_says_ready_while_something_is_wrong() {
+    in_private_mounts(&it_never_says_ready_while_something_is_wrong, |_| storms());
+}
+
+fn storms() {
     let asked = number("CNI_KEEPER_STORM_SEED").map(|seed| vec![seed]);
     let seen: Vec<Seen> = asked
         .unwrap_or(SEEDS.to_vec())

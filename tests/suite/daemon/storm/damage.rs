@@ -6,17 +6,21 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{
     FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown, symlink,
 };
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use fastrand::Rng;
-use nix::fcntl::OFlag;
-use nix::sys::stat::Mode;
+use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, renameat2};
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::{mkfifo, truncate};
 
 use super::TEMP;
 use super::observer::Observer;
 use super::truth::declared;
+use crate::support::namespace::{bind, mount_tmpfs, unmount};
 use crate::support::node::{BIN, CONF, Node};
+use crate::support::release::PLUGINS;
 
 const FOREIGN_CONFLIST: &str = "etc/cni/net.d/05-foreign.conflist";
 const FOREIGN: [&str; 4] = [
@@ -27,13 +31,18 @@ const FOREIGN: [&str; 4] = [
 ];
 
 /// Damage to one declared file. It never follows a link, which may lead out of the sandbox.
-const BLOWS: [fn(&Path, &mut Rng) -> io::Result<()>; 14] = [
+const BLOWS: [fn(&Path, &mut Rng) -> io::Result<()>; 22] = [
     |path, _| fs::remove_file(path),
     |path, _| fs::remove_file(path),
     flip_a_bit,
     flip_a_bit,
     |path, random| in_place(path)?.set_len(random.u64(..2000)),
     |path, _| Ok(truncate(no_link(path)?, 0)?),
+    |path, random| Ok(truncate(no_link(path)?, random.i64(1..1 << 33))?),
+    |path, _| run("chattr", &["+i"], path),
+    |path, _| run("setfattr", &FILE_CAPABILITY, path),
+    |path, _| run("setfacl", &["-m", "u:1000:rwx"], path),
+    |path, _| run("python3", &["-c", WRITE_BY_MAPPING], path),
     |path, _| append(path),
     |path, random| {
         let bits = [0, 0o600, 0o644, 0o666, 0o777, 0o4755, 0o2755];
@@ -51,19 +60,54 @@ const BLOWS: [fn(&Path, &mut Rng) -> io::Result<()>; 14] = [
     // For the same reason never to a file of this machine.
     |path, _| replace(path, |new| symlink("nowhere", new)),
     |path, _| replace(path, |new| Ok(mkfifo(new, Mode::S_IRWXU)?)),
+    |path, _| replace(path, |new| UnixListener::bind(new).map(drop)),
+    |path, _| {
+        replace(path, |new| {
+            Ok(mknod(new, SFlag::S_IFCHR, Mode::S_IRWXU, makedev(1, 3))?)
+        })
+    },
+    // With a foreign file, so that the right one stands under a name that is not declared.
+    |path, _| {
+        let other = path.with_file_name("exchanged");
+        fs::write(&other, "exchanged")?;
+        let flags = RenameFlags::RENAME_EXCHANGE;
+        Ok(renameat2(AT_FDCWD, path, AT_FDCWD, &other, flags)?)
+    },
     |path, _| {
         fs::remove_file(path)?;
         fs::create_dir(path)
     },
 ];
 
-/// A storm over one node.
+/// `cap_sys_admin+ep`, as setfattr(1) takes it.
+const FILE_CAPABILITY: [&str; 4] = [
+    "-n",
+    "security.capability",
+    "-v",
+    "0x0100000200002000000000000000000000000000",
+];
+/// No event tells of such a write.
+const WRITE_BY_MAPPING: &str = "
+import mmap, sys
+with open(sys.argv[1], 'r+b') as file, mmap.mmap(file.fileno(), 0) as mapping:
+    mapping[0] ^= 1
+";
+/// How many open files the storm keeps, and writes to later.
+const MOST_HELD: usize = 4;
+/// Where a directory is while a link stands in its place.
+const ELSEWHERE: &str = "elsewhere";
+
+/// A storm over one node, in a mount namespace of its own.
 pub(super) struct Storm<'a> {
     node: &'a Node,
     random: Rng,
     declared: Vec<PathBuf>,
     /// Everything in both directories that is not declared, as the storm left it.
     others: BTreeMap<PathBuf, Traces>,
+    /// Files that are open for writing, whatever their names are by now.
+    held: Vec<File>,
+    /// What is mounted over, the last one last.
+    mounts: Vec<PathBuf>,
 }
 
 /// By this a change of a file is seen: its type and content, and when its inode was last changed.
@@ -76,6 +120,8 @@ impl<'a> Storm<'a> {
             random,
             declared: declared().map(|file| node.path(&file)).collect(),
             others: BTreeMap::new(),
+            held: Vec::new(),
+            mounts: Vec::new(),
         };
         storm.others = storm.look_at_others();
         storm
@@ -98,10 +144,19 @@ impl<'a> Storm<'a> {
         observer.takes(pause[self.random.usize(..pause.len())]);
     }
 
-    /// Removes what the agent leaves to people: directories in the place of files, and foreign conflists.
+    /// Removes what the agent leaves to people: mounts, links in the place of directories, directories in the place of
+    /// files, flags that it may not clear, and foreign conflists.
     pub(super) fn abate(&mut self, observer: &Observer) {
         observer.strike(|| {
             self.nothing_else_was_touched();
+            self.held.clear();
+            while let Some(mount) = self.mounts.pop() {
+                unmount(&mount);
+            }
+            for dir in [BIN, CONF].map(|dir| self.node.path(dir)) {
+                let _ = run("chattr", &["-R", "-i"], &dir);
+                unlink_dir(&dir).unwrap();
+            }
             let _ = fs::remove_file(self.node.path(FOREIGN_CONFLIST));
             for path in &self.declared {
                 let _ = fs::remove_dir_all(path);
@@ -116,13 +171,25 @@ impl<'a> Storm<'a> {
     }
 
     fn strike(&mut self) -> io::Result<()> {
-        match self.random.u8(..20) {
+        match self.random.u8(..26) {
             0 => self.remove_tree(),
+            20 | 21 => self.hold_or_write(),
+            22 => self.mount(),
+            23 => self.link_dir(),
+            24 => {
+                let dir = self.node.path([BIN, CONF][self.random.usize(..2)]);
+                run("chattr", &["+i"], &dir)
+            }
+            25 => {
+                let paths = [0, 1].map(|_| self.random.usize(..self.declared.len()));
+                let [one, other] = paths.map(|index| &self.declared[index]);
+                let flags = RenameFlags::RENAME_EXCHANGE;
+                Ok(renameat2(AT_FDCWD, one, AT_FDCWD, other, flags)?)
+            }
             1..4 => self.foreign_conflist(),
             4..6 => {
                 let file = FOREIGN[self.random.usize(..FOREIGN.len())];
-                self.node.write(file, b"not yours", 0o644);
-                Ok(())
+                fs::write(self.node.path(file), "not yours")
             }
             _ => {
                 let path = &self.declared[self.random.usize(..self.declared.len())];
@@ -132,6 +199,61 @@ impl<'a> Storm<'a> {
                 BLOWS[self.random.usize(..BLOWS.len())](path, &mut self.random)
             }
         }
+    }
+
+    /// Opens a declared file for writing and keeps it open, or writes to one that is open.
+    fn hold_or_write(&mut self) -> io::Result<()> {
+        if self.held.len() < MOST_HELD && self.random.bool() {
+            let path = &self.declared[self.random.usize(..self.declared.len())];
+            self.held.push(in_place(path)?);
+            return Ok(());
+        }
+        let index = self.random.usize(..self.held.len().max(1));
+        match self.held.get_mut(index) {
+            Some(file) => file.write_all(b"later"),
+            None => Ok(()),
+        }
+    }
+
+    /// Mounts a file over a plugin, a directory over the bin directory, or an empty tmpfs.
+    fn mount(&mut self) -> io::Result<()> {
+        let (from, over) = match self.random.u8(..3) {
+            0 => {
+                let file = self.node.path("etc/mounted-file");
+                fs::write(&file, "mounted")?;
+                (
+                    Some(file),
+                    self.declared[self.random.usize(..PLUGINS.len())].clone(),
+                )
+            }
+            1 => {
+                let dir = self.node.path("etc/mounted-dir");
+                fs::create_dir_all(&dir)?;
+                (Some(dir), self.node.path(BIN))
+            }
+            _ => (None, self.node.path(BIN)),
+        };
+        let found = fs::symlink_metadata(&over)?;
+        if found.is_symlink() || found.is_file() != from.as_ref().is_some_and(|from| from.is_file())
+        {
+            return Ok(());
+        }
+        match from {
+            Some(from) => bind(&from, &over),
+            None => mount_tmpfs(&over, "size=64m"),
+        }
+        self.mounts.push(over);
+        Ok(())
+    }
+
+    /// Moves the configuration directory and leaves a link to it, or takes that back.
+    fn link_dir(&self) -> io::Result<()> {
+        let dir = self.node.path(CONF);
+        if fs::symlink_metadata(&dir)?.is_symlink() {
+            return unlink_dir(&dir);
+        }
+        fs::rename(&dir, dir.with_file_name(ELSEWHERE))?;
+        symlink(ELSEWHERE, dir)
     }
 
     /// As a package upgrade does: the directory is removed, and comes back later or not.
@@ -177,6 +299,32 @@ impl<'a> Storm<'a> {
             }
         }
         others
+    }
+}
+
+/// Puts a directory back in the place of the link to it.
+fn unlink_dir(dir: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(dir).is_ok_and(|found| found.is_symlink()) {
+        fs::remove_file(dir)?;
+        let elsewhere = dir.with_file_name(ELSEWHERE);
+        if elsewhere.exists() {
+            fs::rename(elsewhere, dir)?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs a program on a file that is no link.
+fn run(program: &str, arguments: &[&str], path: &Path) -> io::Result<()> {
+    let output = Command::new(program)
+        .args(arguments)
+        .arg(no_link(path)?)
+        .output()?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(io::Error::other(
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )),
     }
 }
 
