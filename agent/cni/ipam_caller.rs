@@ -45,7 +45,9 @@ impl IpamCaller {
     /// The caller is `plugin` of this conflist, and what the capability `from_runtime` asks for is given by the runtime.
     pub(super) fn of(plugin: &Map<String, Value>, conflist: &Value, from_runtime: &str) -> Self {
         let kind = type_of(plugin).unwrap_or_default();
-        if !HANDING_ON.contains(&kind) {
+        // With its own network, host-device asks no IPAM plugin.
+        let asks_nobody = kind == "host-device" && is_true(plugin, "useInterfaceNetwork");
+        if asks_nobody || !HANDING_ON.contains(&kind) {
             return Self::default();
         }
         let capabilities = get(plugin, "capabilities").and_then(|(_, value)| value.as_object());

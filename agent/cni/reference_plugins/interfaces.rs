@@ -118,19 +118,27 @@ pub(super) static INTERFACES: &[ReferencePlugin] = &[
             ("useInterfaceNetwork", Flag),
             ("runtimeConfig", Open(&[("deviceID", Text)])),
         ],
-        rules: &[refuse(
-            &[
-                IsNotSet("device"),
-                IsNotSet("hwaddr"),
-                IsNotSet("kernelpath"),
-                IsNotSet("pciBusID"),
-                IsNotSet("runtimeConfig.deviceID"),
-                IsNotSet("capabilities.deviceID"),
-            ],
-            "",
-            "it names no device, which host-device refuses",
-            "add one of device, hwaddr, kernelpath and pciBusID",
-        )],
+        rules: &[
+            refuse(
+                &[
+                    IsNotSet("device"),
+                    IsNotSet("hwaddr"),
+                    IsNotSet("kernelpath"),
+                    IsNotSet("pciBusID"),
+                    IsNotSet("runtimeConfig.deviceID"),
+                    IsNotSet("capabilities.deviceID"),
+                ],
+                "",
+                "it names no device, which host-device refuses",
+                "add one of device, hwaddr, kernelpath and pciBusID",
+            ),
+            refuse(
+                &[IsSet("DPDKMode"), IsSet("useInterfaceNetwork")],
+                "useInterfaceNetwork",
+                "a device bound to DPDK has no network of its own, so host-device refuses it",
+                "remove it",
+            ),
+        ],
     },
     ReferencePlugin {
         name: "macvlan",
