@@ -41,12 +41,6 @@ impl UrlPrefix {
         if url.query().is_some() || url.fragment().is_some() {
             return Err("a prefix ends with the path; remove what follows ? or #".to_owned());
         }
-        if !(credentials.headers || credentials.certificate || plain) {
-            return Err(
-                "this rule changes nothing; give it a headersFile, or a certFile and a keyFile"
-                    .to_owned(),
-            );
-        }
         if url.scheme() == "http" {
             if credentials.certificate {
                 return Err("a client certificate is part of TLS, which http:// does not use; write https://, or remove certFile and keyFile".to_owned());
@@ -209,6 +203,6 @@ mod tests {
             assert!(!why.contains("secret"), "{why}");
         }
         assert!(UrlPrefix::parse("https://h", true, HEADERS).is_err());
-        assert!(UrlPrefix::parse("https://h", false, NOTHING).is_err());
+        assert!(UrlPrefix::parse("https://h", false, NOTHING).is_ok());
     }
 }

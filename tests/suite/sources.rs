@@ -10,6 +10,7 @@ mod mirrors;
 mod pins;
 mod proxy;
 mod pulled;
+mod reach;
 mod reasons;
 mod registry;
 mod secrets;

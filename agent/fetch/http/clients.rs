@@ -4,15 +4,18 @@ use std::cell::OnceCell;
 use std::path::Path;
 use std::sync::Arc;
 
-use reqwest::header::HeaderMap;
+use reqwest::header::{HeaderMap, LOCATION};
 use reqwest::{Client, Method, RequestBuilder, Response, Url};
 use rustls::RootCertStore;
 
 use super::client;
 use super::client_certificate::{ClientIdentity, parse_certificates, parse_private_key};
 use super::error::HttpError;
-use super::headers::parse_header_file;
+use super::headers::{header_text, parse_header_file};
 use super::proxy::ProxySettings;
+use super::reach::{is_internal, leads_inside, literal_address};
+use super::redact::redact_foreign_url;
+use super::redirect::{RedirectChain, RedirectError};
 use super::system_roots::LARGEST_CA_FILE;
 use crate::config;
 use crate::fetch::local_files::FileSource;
@@ -58,16 +61,24 @@ impl<'a> HttpClients<'a> {
         }
     }
 
-    /// Sends one request, of one hop.
+    /// Sends one request, of one hop: to the chain's current address.
     ///
     /// # Errors
-    /// When no answer comes, or one from the proxy itself that asks for credentials.
+    /// When a public server named an address of this machine or its network, no answer comes, or one from the proxy itself
+    /// that asks for credentials.
     pub(in crate::fetch) async fn send(
         &self,
         request: RequestBuilder,
-        url: &Url,
+        chain: &RedirectChain,
     ) -> Result<Response, HttpError> {
+        let url = chain.current();
         let proxy = self.proxy_for(url)?;
+        let refuse = || RedirectError::Internal(redact_foreign_url(url));
+        // A proxy resolves names itself.
+        let is_known_here = proxy.is_none() || literal_address(url).is_some();
+        if chain.is_public_only() && is_known_here && leads_inside(url).await {
+            return Err(refuse().into());
+        }
         let sent = request.send().await;
         let response = sent.map_err(|error| {
             let connect_timeout = self.settings.connect_timeout;
@@ -76,9 +87,57 @@ impl<'a> HttpClients<'a> {
                 Some(proxy) => HttpError::before_proxied_answer(error, url, proxy, connect_timeout),
             }
         })?;
+        // The name may have got another address since.
+        if chain.is_public_only() && !self.is_from_public(url, &response) {
+            return Err(refuse().into());
+        }
         match response.status().as_u16() {
             407 => Err(HttpError::from_status(&response).through_proxy(proxy)),
             _ => Ok(response),
+        }
+    }
+
+    /// Moves the chain on to where a redirect points. From a public server it may not lead to this machine or its network,
+    /// unless a rule of `fetch.access` names that address.
+    ///
+    /// # Errors
+    /// [`RedirectError`] when it is not followed.
+    pub(in crate::fetch) fn follow(
+        &self,
+        chain: &mut RedirectChain,
+        response: &Response,
+    ) -> Result<(), RedirectError> {
+        let is_restricted =
+            chain.is_public_only() || self.is_from_public(chain.current(), response);
+        chain.follow(header_text(response.headers(), &LOCATION))?;
+        chain.restrict(is_restricted && !self.is_named(chain.current()));
+        Ok(())
+    }
+
+    /// Whether an address that this answer names must be a public one.
+    pub(in crate::fetch) fn must_be_public(
+        &self,
+        from: &Url,
+        response: &Response,
+        to: &Url,
+    ) -> bool {
+        self.is_from_public(from, response) && !self.is_named(to)
+    }
+
+    fn is_named(&self, url: &Url) -> bool {
+        self.settings.find_access_rule(url).is_some()
+    }
+
+    /// Whether an answer comes from outside of this machine and its network. Behind a proxy only the URL shows that.
+    fn is_from_public(&self, url: &Url, response: &Response) -> bool {
+        let is_proxied = !matches!(self.proxy_for(url), Ok(None));
+        let address = match is_proxied {
+            true => literal_address(url),
+            false => response.remote_addr().map(|address| address.ip()),
+        };
+        match address {
+            Some(address) => !is_internal(address),
+            None => is_proxied,
         }
     }
 

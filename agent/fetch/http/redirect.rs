@@ -22,6 +22,12 @@ pub enum RedirectError {
     /// Back to an address that was asked already.
     #[error("it redirects in a loop, back to {0}")]
     Loop(String),
+    /// From a public address to one of this machine or its network.
+    #[error(
+        "a public server sends to {0}, which is an address of this machine or its network; if that is right, name it as a \
+         prefix under fetch.access"
+    )]
+    Internal(String),
     /// More hops than are followed.
     #[error("it redirects more than {MAX_HOPS} times")]
     TooMany,
@@ -32,6 +38,7 @@ pub enum RedirectError {
 pub(in crate::fetch) struct RedirectChain {
     asked: Vec<Url>,
     current: Url,
+    is_public_only: bool,
 }
 
 impl RedirectChain {
@@ -40,7 +47,26 @@ impl RedirectChain {
         Self {
             asked: Vec::new(),
             current: source,
+            is_public_only: false,
         }
+    }
+
+    /// Whether the current address must not lead to this machine or its network, because a public server named it.
+    pub(super) const fn is_public_only(&self) -> bool {
+        self.is_public_only
+    }
+
+    /// The same with another answer to [`Self::is_public_only`].
+    pub(in crate::fetch) fn restricted(self, is_public_only: bool) -> Self {
+        Self {
+            is_public_only,
+            ..self
+        }
+    }
+
+    /// Sets the answer to [`Self::is_public_only`].
+    pub(super) const fn restrict(&mut self, is_public_only: bool) {
+        self.is_public_only = is_public_only;
     }
 
     /// The address to ask.
@@ -49,7 +75,7 @@ impl RedirectChain {
     }
 
     /// Moves on to where `location` points, relative to the current address.
-    pub(in crate::fetch) fn follow(&mut self, location: Option<&str>) -> Result<(), RedirectError> {
+    pub(super) fn follow(&mut self, location: Option<&str>) -> Result<(), RedirectError> {
         let next = location
             .and_then(|location| self.current.join(location).ok())
             .ok_or(RedirectError::NoLocation)?;

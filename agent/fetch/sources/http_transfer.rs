@@ -4,7 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use reqwest::header::{ACCEPT_ENCODING, HeaderName, IF_RANGE, LOCATION, RANGE};
+use reqwest::header::{ACCEPT_ENCODING, HeaderName, IF_RANGE, RANGE};
 use reqwest::{Method, Response, StatusCode, Url};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -15,7 +15,6 @@ use super::source_error::SourceError;
 use crate::config;
 use crate::fetch::http::{
     HttpError, RedirectChain, ResumeValidator, ResumedRange, ThroughputMeter, TimeLimit,
-    header_text,
 };
 use crate::fetch::oci::RegistryItem;
 use crate::fetch::spool::DownloadSpool;
@@ -147,19 +146,18 @@ impl<'a> HttpTransfer<'a> {
                 .settings
                 .connect_timeout
                 .saturating_add(self.settings.read_timeout);
-            let sent = self.run_within(time_limit, http.send(request, url));
+            let sent = self.run_within(time_limit, http.send(request, &chain));
             let response = match sent.await {
                 Ok(sent) => sent?,
                 Err(late) => return Err(late.through_proxy(http.proxy_for(url)?).into()),
             };
             match (response.status().as_u16(), at_registry) {
                 (301 | 302 | 303 | 307 | 308, _) => {
-                    chain.follow(header_text(response.headers(), &LOCATION))?;
+                    http.follow(&mut chain, &response)?;
                 }
                 (401, Some(item)) if !has_answered_challenge => {
                     has_answered_challenge = true;
-                    let headers = response.headers();
-                    let answered = registry_auth.answer_challenge(item, headers, http);
+                    let answered = registry_auth.answer_challenge(item, &response, http);
                     self.run_within(Duration::MAX, answered).await??;
                 }
                 (code @ 401..=404, Some(item)) => {

@@ -211,8 +211,6 @@ pub(super) const MISTAKES: &[(&str, &str, &str)] = &[
      "config.yaml:58: fetch.access: expected a list, found a mapping; put it in [ ] or behind '- '"),
     ("caFile: /etc/ssl/mirror.pem", "access: [{headersFile: /run/headers}]",
      "config.yaml:58: fetch.access[0].prefix: missing; write the beginning of the URLs, such as https://mirror.example/cni/"),
-    ("caFile: /etc/ssl/mirror.pem", "access: [{prefix: \"https://mirror.example/\"}]",
-     "config.yaml:58: fetch.access[0].prefix: this rule changes nothing; give it a headersFile, or a certFile and a keyFile"),
     ("caFile: /etc/ssl/mirror.pem", "access: [{prefix: \"http://mirror.example/\", headersFile: /run/headers}]",
      "config.yaml:58: fetch.access[0].prefix: the headers of headersFile would be sent unencrypted; write https:// (http:// is allowed for a loopback address only, such as 127.0.0.1)"),
     ("caFile: /etc/ssl/mirror.pem", "access: [{prefix: \"https://mirror.example/\", headersFile: headers}]",

@@ -14,17 +14,30 @@ const SCRATCH: &str = "CNI_KEEPER_TEST_SCRATCH";
 ///
 /// The first run makes and removes the directory, because the second cannot remove what is mounted over.
 pub(crate) fn in_private_mounts<T: Fn()>(test: &T, body: impl FnOnce(&Path)) {
-    const WRAPPER: [&str; 5] = ["unshare", "--mount", "--propagation", "private", "--"];
+    in_private(&["--mount", "--propagation", "private"], test, body);
+}
+
+/// The same, in a network namespace of its own as well. Not even loopback is up there.
+pub(crate) fn in_private_network<T: Fn()>(test: &T, body: impl FnOnce(&Path)) {
+    in_private(
+        &["--net", "--mount", "--propagation", "private"],
+        test,
+        body,
+    );
+}
+
+fn in_private<T: Fn()>(namespaces: &[&str], test: &T, body: impl FnOnce(&Path)) {
+    let wrapper = [&["unshare"], namespaces, &["--"]].concat();
     if rerun::is_inside(test) {
         let scratch = env::var_os(SCRATCH).expect("the first run names the directory");
         return body(&PathBuf::from(scratch));
     }
-    if !permitted(&WRAPPER) {
-        super::skipped("a mount namespace needs root and unshare(1)");
+    if !permitted(&wrapper) {
+        super::skipped("a namespace needs root and unshare(1)");
         return;
     }
     let scratch = tempfile::tempdir().expect("a scratch directory");
-    let output = rerun::command(test, &WRAPPER)
+    let output = rerun::command(test, &wrapper)
         .env(SCRATCH, scratch.path())
         .output();
     rerun::must_pass(&output.expect("unshare runs"));

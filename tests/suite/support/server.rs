@@ -270,6 +270,11 @@ impl Server {
         Self::start("http", "127.0.0.1:0", None)
     }
 
+    /// Plain HTTP on every address.
+    pub(crate) fn http_everywhere() -> Self {
+        Self::start("http", "0.0.0.0:0", None)
+    }
+
     /// HTTPS with this certificate and key.
     pub(crate) fn https(tls: rustls::ServerConfig) -> Self {
         Self::start("https", "127.0.0.1:0", Some(Arc::new(tls)))

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::Instant;
 
+use reqwest::Response;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
 
 use super::challenge::{Bearer, Challenge, parse_challenge};
@@ -31,13 +32,20 @@ pub(in crate::fetch) struct RegistryAuth<'a> {
     authorizations: RefCell<HashMap<Repository, Authorization>>,
 }
 
+/// Where a registry says that tokens come from.
+#[derive(Clone)]
+struct TokenServer {
+    bearer: Bearer,
+    is_public_only: bool,
+}
+
 /// What a repository accepts as proof that we may read it.
 struct Authorization {
     header: HeaderValue,
     /// Whether credentials of ours are behind it.
     is_ours: bool,
     /// When it expires, and where the next one comes from.
-    renewal: Option<(Instant, Bearer)>,
+    renewal: Option<(Instant, TokenServer)>,
 }
 
 impl<'a> RegistryAuth<'a> {
@@ -59,8 +67,8 @@ impl<'a> RegistryAuth<'a> {
         item: &RegistryItem,
         http: &HttpClients<'_>,
     ) -> Result<HeaderMap, RegistryError> {
-        if let Some(bearer) = self.expired_bearer(&item.repository) {
-            self.get_token(item, bearer, http).await?;
+        if let Some(server) = self.expired_server(&item.repository) {
+            self.get_token(item, server, http).await?;
         }
         let mut headers = HeaderMap::new();
         if item.is_manifest {
@@ -72,23 +80,30 @@ impl<'a> RegistryAuth<'a> {
         Ok(headers)
     }
 
-    fn expired_bearer(&self, repository: &Repository) -> Option<Bearer> {
+    fn expired_server(&self, repository: &Repository) -> Option<TokenServer> {
         let authorizations = self.authorizations.borrow();
-        let (until, bearer) = authorizations.get(repository)?.renewal.as_ref()?;
-        (*until <= Instant::now()).then(|| bearer.clone())
+        let (until, server) = authorizations.get(repository)?.renewal.as_ref()?;
+        (*until <= Instant::now()).then(|| server.clone())
     }
 
-    /// Gets the authorization that a 401 with these headers asks for. It replaces the one that was refused.
+    /// Gets the authorization that a 401 asks for. It replaces the one that was refused.
     pub(in crate::fetch) async fn answer_challenge(
         &self,
         item: &RegistryItem,
-        headers: &HeaderMap,
+        response: &Response,
         http: &HttpClients<'_>,
     ) -> Result<(), RegistryError> {
         let repository = &item.repository;
         let registry = || repository.registry.clone();
-        match parse_challenge(headers) {
-            Some(Challenge::Bearer(bearer)) => self.get_token(item, bearer, http).await,
+        match parse_challenge(response.headers()) {
+            Some(Challenge::Bearer(bearer)) => {
+                let is_public_only = http.must_be_public(response.url(), response, &bearer.realm);
+                let server = TokenServer {
+                    bearer,
+                    is_public_only,
+                };
+                self.get_token(item, server, http).await
+            }
             Some(Challenge::Basic) if !item.is_private => {
                 Err(RegistryError::Plain { server: registry() })
             }
@@ -134,11 +149,15 @@ impl<'a> RegistryAuth<'a> {
     async fn get_token(
         &self,
         item: &RegistryItem,
-        bearer: Bearer,
+        server: TokenServer,
         http: &HttpClients<'_>,
     ) -> Result<(), RegistryError> {
         let repository = &item.repository;
         self.authorizations.borrow_mut().remove(repository);
+        let TokenServer {
+            bearer,
+            is_public_only,
+        } = &server;
         let realm = &bearer.realm;
         // A registry without TLS may have a token server without TLS. A registry with TLS must not.
         if realm.scheme() != "https" && !(item.is_plain && realm.scheme() == "http") {
@@ -168,7 +187,10 @@ impl<'a> RegistryAuth<'a> {
             self.store_authorization(repository, header, true, None);
             return Ok(());
         }
-        let request = TokenRequest::new(&bearer, &repository.name, login.as_ref().ok());
+        let request = TokenRequest {
+            is_public_only: *is_public_only,
+            ..TokenRequest::new(bearer, &repository.name, login.as_ref().ok())
+        };
         let asked = Instant::now();
         let is_ours = login.is_ok();
         let token = match request_token(http, self.settings, request).await {
@@ -192,7 +214,7 @@ impl<'a> RegistryAuth<'a> {
             }
         };
         let until = asked.checked_add(token.life);
-        let renewal = until.map(|until| (until, bearer));
+        let renewal = until.map(|until| (until, server));
         self.store_authorization(repository, token.authorization, is_ours, renewal);
         Ok(())
     }
@@ -202,7 +224,7 @@ impl<'a> RegistryAuth<'a> {
         repository: &Repository,
         header: HeaderValue,
         is_ours: bool,
-        renewal: Option<(Instant, Bearer)>,
+        renewal: Option<(Instant, TokenServer)>,
     ) {
         let authorization = Authorization {
             header,

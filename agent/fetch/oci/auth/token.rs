@@ -27,6 +27,8 @@ pub(super) struct TokenRequest {
     pub(super) authorization: Option<HeaderValue>,
     /// The form to post; `None` makes the request a GET.
     pub(super) form: Option<String>,
+    /// Whether it must not lead to this machine or its network, because a public registry named it.
+    pub(super) is_public_only: bool,
 }
 
 impl TokenRequest {
@@ -51,6 +53,7 @@ impl TokenRequest {
                 url,
                 authorization: None,
                 form: Some(form.finish()),
+                is_public_only: false,
             };
         }
         let mut authorization = None;
@@ -69,6 +72,7 @@ impl TokenRequest {
             url,
             authorization,
             form: None,
+            is_public_only: false,
         }
     }
 }

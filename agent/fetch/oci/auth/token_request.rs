@@ -1,12 +1,12 @@
 //! Asking a token server.
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, LOCATION};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
 use reqwest::{Method, Response};
 use tokio::time::timeout;
 
 use super::token::{MAX_TOKEN_ANSWER, Token, TokenRequest};
 use crate::config;
-use crate::fetch::http::{HttpClients, HttpError, RedirectChain, TimeLimit, header_text};
+use crate::fetch::http::{HttpClients, HttpError, RedirectChain, TimeLimit};
 
 /// Why there is no token.
 pub(super) enum TokenError {
@@ -49,7 +49,7 @@ async fn send_token_request(
     token_request: TokenRequest,
 ) -> Result<Token, TokenError> {
     let asked = token_request.url.origin();
-    let mut chain = RedirectChain::new(token_request.url);
+    let mut chain = RedirectChain::new(token_request.url).restricted(token_request.is_public_only);
     loop {
         let url = chain.current().clone();
         let is_first = url.origin() == asked;
@@ -65,11 +65,11 @@ async fn send_token_request(
             let known = HeaderMap::from_iter([(AUTHORIZATION, authorization.clone())]);
             request = request.headers(known);
         }
-        let response = http.send(request, &url).await?;
+        let response = http.send(request, &chain).await?;
         match response.status().as_u16() {
             200 => return read_token(response).await,
-            301 | 302 | 303 | 307 | 308 if token_request.form.is_none() => chain
-                .follow(header_text(response.headers(), &LOCATION))
+            301 | 302 | 303 | 307 | 308 if token_request.form.is_none() => http
+                .follow(&mut chain, &response)
                 .map_err(HttpError::from)?,
             401 | 403 => return Err(TokenError::Denied),
             _ => return Err(HttpError::from_status(&response).into()),
