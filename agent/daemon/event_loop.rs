@@ -240,7 +240,7 @@ impl Daemon {
         self.watch.invalidate();
         self.maintenance
             .request_full_reading(self.reconciler.context());
-        self.reconciler.forget_answers();
+        self.reconciler.forget_failed_answers();
         self.runtime.ask_now(now);
         self.node.ask_now(now);
     }

@@ -167,6 +167,8 @@ impl Daemon {
         let next_repair = next_repair.min();
         let next_repair = next_repair.filter(|_| !pass.after.is_empty());
         self.schedule.set_timer(Timer::FileBackoffEnds, next_repair);
+        self.schedule
+            .set_timer(Timer::PluginQuestion, pass.next_question);
         let conflict_end = self.repair_backoff.next_conflict_end();
         self.schedule.set_timer(Timer::ConflictEnds, conflict_end);
     }

@@ -52,8 +52,10 @@ impl Daemon {
         self.schedule.set_resync_period(now, settings.drift.resync);
         self.downloads = Downloads::new(&context, now);
         self.end_work_beside_passes().await;
+        let mut reconciler = Reconciler::new(context);
+        reconciler.take_answers_from(&mut self.reconciler);
         // This drops the former reconciler, which holds the lock on the state directory.
-        self.reconciler = Reconciler::new(context);
+        self.reconciler = reconciler;
         self.apply_report_settings();
         self.declaration = DeclarationState::New;
         self.drift_log.forget_right_files();

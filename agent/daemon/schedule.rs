@@ -33,6 +33,8 @@ pub(super) enum Timer {
     ConflictEnds,
     /// A download may be tried again.
     Download,
+    /// A plugin may be asked again whose answer to VERSION could not be had.
+    PluginQuestion,
     /// A pass that was requested and postponed.
     RequestedPass,
     /// A question to the container runtime is due.
@@ -115,6 +117,7 @@ impl Schedule {
                 Timer::FileBackoffEnds
                 | Timer::ConflictEnds
                 | Timer::Download
+                | Timer::PluginQuestion
                 | Timer::RequestedPass
                 | Timer::RuntimeQuery
                 | Timer::NodeQuery => {}

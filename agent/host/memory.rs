@@ -68,6 +68,12 @@ impl MemoryLimit {
     }
 }
 
+/// Asks the kernel to kill this child first when memory runs out (`oom_score_adj`). Anybody may ask that of a child. An
+/// error is ignored, because the child may have ended.
+pub fn offer_to_oom_killer(child: u32) {
+    let _ = fs::write(format!("/proc/{child}/oom_score_adj"), "1000");
+}
+
 /// A size as people read it, rounded up.
 #[must_use]
 pub fn describe_size(bytes: u64) -> String {

@@ -1,14 +1,15 @@
 //! The host as a whole: its root, and the owner that files get.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use nix::unistd::{getegid, geteuid};
+use nix::unistd::{AccessFlags, access, getegid, geteuid};
 
-use super::observe::FileReader;
+use super::observe::{FileReader, HashedFile};
 use super::resolve::{HostRoot, MissingDirs};
 use super::{Dir, HostError};
-use crate::model::Owner;
+use crate::model::{FileName, FileState, Owner};
 
 /// The host's file system under one root.
 ///
@@ -24,6 +25,15 @@ pub struct Host {
 #[must_use]
 pub fn machine_name() -> Option<String> {
     nix::unistd::gethostname().ok()?.into_string().ok()
+}
+
+/// Checks that the kernel would run this file: its mode, and whether it is mounted noexec. `path` is a real one, from
+/// [`Dir::path_of`] or [`Host::resolve_path`].
+///
+/// # Errors
+/// The kernel's answer.
+pub fn check_executable(path: &Path) -> io::Result<()> {
+    Ok(access(path, AccessFlags::X_OK)?)
 }
 
 impl Host {
@@ -132,6 +142,29 @@ impl Host {
     /// When nothing is there ([`HostError::is_absent`]), or a part of the path cannot be accessed.
     pub fn resolve_path(&self, path: &Path) -> Result<PathBuf, HostError> {
         Ok(self.root.resolve(path, None)?.path())
+    }
+
+    /// The state of the file to which a path leads, through links, as [`Dir::observe_file_again`] gives it.
+    ///
+    /// # Errors
+    /// When nothing is there ([`HostError::is_absent`]), or a part of the path cannot be accessed.
+    pub fn observe_linked(
+        &self,
+        path: &Path,
+        largest: u64,
+        seen: &mut Option<HashedFile>,
+    ) -> Result<FileState, HostError> {
+        let resolved = self.root.resolve(path, None)?;
+        let target = Path::new("/").join(resolved.path_in_root());
+        let name = target.file_name().and_then(|name| name.to_str());
+        let name: Option<FileName> = name.and_then(|name| name.parse().ok());
+        match target.parent().zip(name) {
+            Some((parent, name)) => {
+                let dir = self.open_dir(parent)?;
+                Ok(dir.observe_file_again(&name, largest, seen))
+            }
+            None => Ok(FileState::Unreadable("its name cannot be used".to_owned())),
+        }
     }
 
     /// Whether the path exists. Links are followed. A dangling link counts as absent.

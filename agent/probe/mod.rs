@@ -4,4 +4,4 @@ mod gates;
 mod plugin_version;
 
 pub use gates::{GateError, check_gate};
-pub use plugin_version::{VersionAnswer, VersionError, ask_version};
+pub use plugin_version::{NoAnswer, VERSION_TIMEOUT, VersionAnswer, VersionError, ask_version};

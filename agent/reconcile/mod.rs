@@ -10,7 +10,7 @@
 //! | `conflist_facts`, `known_node` | the values of the conflist's `${…}` |
 //! | `observed_network` | the rendered conflist and the configuration directory |
 //! | `observer`, `file_cache`, `learned_pins` | what is there, compared with what is declared; what was learned |
-//! | `probes` | asks gates and plugins |
+//! | `probes`, `plugin_answers` | asks gates and plugins; what plugins have answered |
 //! | `snapshot_builder`, `runtime_choices`, `drift_list` | checks, the files that runtimes take, drift |
 //! | `state_lock` | the locked state directory |
 //! | `download` | downloads artifacts into the store |
@@ -35,6 +35,7 @@ mod maintenance;
 mod member_file;
 mod observed_network;
 mod observer;
+mod plugin_answers;
 mod probes;
 mod reconciler;
 mod report;

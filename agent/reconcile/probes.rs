@@ -3,16 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use tokio::task::JoinSet;
 
 use super::context::Context;
-use super::error::ReconcileError;
-use super::observer::ObservedState;
+use super::error::{ReconcileError, run_blocking};
+use super::file_cache::FileStateCache;
+use super::observer::{ObservedState, Observer};
+use super::plugin_answers::{AskedContent, PluginAnswers, PluginVersion};
 use crate::cni::list_plugins_asked_by_crio;
-use crate::host::{Dir, FileFingerprint, FileKind, Host, HostError};
-use crate::model::{FileState, FileType, PluginName, Sha256};
-use crate::probe::{VersionError, ask_version, check_gate};
+use crate::host::{Dir, FileKind, HashedFile, Host, HostError, check_executable};
+use crate::model::{FileState, FileType, LARGEST_PLUGIN, PluginName};
+use crate::probe::{VERSION_TIMEOUT, VersionError, ask_version, check_gate};
 
 /// How much of a script is read for its first line, in bytes (the kernel's `BINPRM_BUF_SIZE`).
 const LONGEST_SHEBANG: u64 = 256;
@@ -24,135 +27,143 @@ pub(super) struct ProbeAnswers {
     pub(super) closed_gates: Vec<String>,
     /// What each plugin that matters answered to VERSION.
     pub(super) versions: BTreeMap<String, PluginVersion>,
-    /// The same answers with the identity of each plugin when it was asked, so that it is not asked again.
-    asked: BTreeMap<String, (PluginIdentity, PluginVersion)>,
+    /// Everything that was ever answered.
+    remembered: PluginAnswers,
+    /// The contents of the plugins that matter.
+    in_use: Vec<AskedContent>,
+    /// The files to which links lead, as they were when they were last read.
+    linked: LinkedFiles,
+    /// Whether there was no time left in the last pass to ask every plugin.
+    is_unfinished: bool,
 }
 
-/// Identifies a plugin at the time when it was asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum PluginIdentity {
-    /// A declared plugin, by its content.
-    Content(Sha256),
-    /// A foreign plugin, which is not hashed.
-    File(FileFingerprint),
-}
-
-/// The result of asking a plugin.
-#[derive(Debug, Clone)]
-pub(super) enum PluginVersion {
-    /// It is not in the bin directory.
-    Absent,
-    /// It is not the declared file, so it is not run.
-    NotAsDeclared,
-    /// The versions that it supports.
-    Supports(Vec<String>),
-    /// It cannot be run in the agent's container. It may still work on the host.
-    NotRunnable(String),
-    /// It gave no usable answer.
-    Broken(String),
-}
+/// The file to which each link leads, by the name of the link.
+type LinkedFiles = BTreeMap<String, HashedFile>;
 
 impl ProbeAnswers {
     /// Forgets the plugins that gave no usable answer, so that they are asked again. The cause may be gone.
     pub(super) fn forget_failures(&mut self) {
-        self.asked
-            .retain(|_, (_, version)| matches!(version, PluginVersion::Supports(_)));
+        self.remembered.forget_failures();
     }
 
-    /// Whether a plugin gave no usable answer.
+    /// Takes over what plugins have answered to another reconciler.
+    pub(super) fn take_answers_from(&mut self, other: &mut Self) {
+        self.remembered = std::mem::take(&mut other.remembered);
+    }
+
+    /// Whether a plugin gave no usable answer, or was not asked because there was no time left.
     pub(super) fn has_failures(&self) -> bool {
         let broken = |version: &PluginVersion| matches!(version, PluginVersion::Broken(_));
-        self.versions.values().any(broken)
+        self.is_unfinished || self.versions.values().any(broken)
     }
 
-    /// Forgets all answers, so that every plugin is asked again.
-    pub(super) fn forget(&mut self) {
-        self.asked.clear();
-    }
-
-    /// The known answer of a plugin, if the plugin is still the same.
-    fn known_answer(
-        &self,
-        plugin: &str,
-        identity: Option<PluginIdentity>,
-    ) -> Option<&PluginVersion> {
-        let (asked, version) = self.asked.get(plugin)?;
-        (Some(*asked) == identity).then_some(version)
+    /// When a plugin is to be asked again whose answer could not be had.
+    pub(super) fn next_question(&self) -> Option<Instant> {
+        self.remembered.next_question(&self.in_use)
     }
 
     /// The supported versions of a plugin, in the form that the conflist rules need. A plugin that cannot be asked here
     /// counts as supporting all versions.
     pub(super) fn supported_versions(&self, plugin: &str) -> Option<Vec<String>> {
-        match self.versions.get(plugin)? {
-            PluginVersion::Supports(versions) => Some(versions.clone()),
-            PluginVersion::NotRunnable(_) => Some(
-                crate::cni::SPEC_VERSIONS
-                    .iter()
-                    .map(ToString::to_string)
-                    .collect(),
-            ),
-            PluginVersion::Absent | PluginVersion::NotAsDeclared | PluginVersion::Broken(_) => None,
-        }
+        self.versions.get(plugin)?.supported()
     }
 }
 
-/// Asks the plugins that were not asked yet or have changed. An answer is valid until the plugin changes. A failed
-/// answer is kept as well, because it explains why the conflist was not written.
+/// Asks the plugins whose content was not asked yet, one after the other. A failed answer is kept as well, because it
+/// explains why the conflist was not written.
 ///
 /// # Errors
 /// When a file operation fails.
 pub(super) async fn ask_plugins(
-    context: &Context,
+    observer: &Observer,
     observed: &ObservedState,
     mut answers: ProbeAnswers,
 ) -> Result<ProbeAnswers, ReconcileError> {
-    let bin = context.open_bin_dir()?;
-    let mut asking = JoinSet::new();
+    let context = &observer.context;
+    let wanted = list_plugins_to_ask(context, observed);
+    let wanted = wanted
+        .into_iter()
+        .map(|name| WantedPlugin::of(name, observed));
+    let (wanted, files): (Vec<_>, _) = (wanted.collect(), observer.files.clone());
+    let (reader, mut linked) = (context.clone(), std::mem::take(&mut answers.linked));
+    let (located, linked) = run_blocking(move || {
+        let bin = reader.open_bin_dir()?;
+        linked.retain(|name, _| wanted.iter().any(|plugin| plugin.name == *name));
+        let locate = |plugin: WantedPlugin| {
+            let at = locate_plugin(&reader, bin.as_ref(), &plugin, &files, &mut linked)?;
+            Ok((plugin.name, at))
+        };
+        let located: Result<Vec<_>, HostError> = wanted.into_iter().map(locate).collect();
+        Ok((located?, linked))
+    })
+    .await?;
+    answers.linked = linked;
     answers.versions.clear();
-    for plugin in list_plugins_to_ask(context, observed) {
-        let version = match locate_plugin(context, bin.as_ref(), observed, &plugin)? {
+    answers.in_use.clear();
+    answers.is_unfinished = false;
+    let began = Instant::now();
+    for (name, location) in located {
+        let version = match location {
             PluginLocation::NotAsked(version) => version,
-            PluginLocation::At(path) => {
-                let identity = identify_plugin(bin.as_ref(), observed, &plugin)?;
-                match answers.known_answer(&plugin, identity) {
-                    Some(version) => version.clone(),
+            PluginLocation::At { path, content } => {
+                answers.in_use.extend(content.clone());
+                let known = content.as_ref();
+                let known = known.and_then(|it| answers.remembered.recall(it, Instant::now()));
+                match known {
+                    Some(version) => still_true(version, &path),
+                    // Several plugins that hang must not keep a pass for minutes.
+                    None if began.elapsed() >= VERSION_TIMEOUT => {
+                        answers.is_unfinished = true;
+                        PluginVersion::Unknown(
+                            "which CNI versions it supports is unknown: the plugins before it took all the time to \
+                             answer, and it is asked next"
+                                .to_owned(),
+                        )
+                    }
                     None => {
-                        let context = context.clone();
-                        asking.spawn(async move {
-                            let version = ask_plugin(&context, &path).await;
-                            (plugin, identity, version)
-                        });
-                        continue;
+                        let version = ask_plugin(context, &path, &name).await;
+                        if let Some(content) = content {
+                            let now = Instant::now();
+                            answers.remembered.record(content, version.clone(), now);
+                        }
+                        version
                     }
                 }
             }
         };
-        answers.versions.insert(plugin, version);
+        answers.versions.insert(name, version);
     }
-    while let Some(answer) = asking.join_next().await {
-        let (plugin, identity, version) = answer?;
-        if let Some(identity) = identity {
-            answers
-                .asked
-                .insert(plugin.clone(), (identity, version.clone()));
-        }
-        answers.versions.insert(plugin, version);
-    }
+    answers.remembered.forget_unused(&answers.in_use);
     Ok(answers)
 }
 
-/// The identity of a plugin now; `None` if a change could not be noticed, as for the target of a link.
-fn identify_plugin(
-    bin: Option<&Dir>,
-    observed: &ObservedState,
-    plugin: &str,
-) -> Result<Option<PluginIdentity>, HostError> {
-    let (Some(bin), Ok(name)) = (bin, plugin.parse::<PluginName>()) else {
-        return Ok(None);
-    };
-    match observed.disk.plugins.get(&name) {
-        Some(FileState::Regular(file)) => Ok(Some(PluginIdentity::Content(file.sha256))),
-        _ => Ok(bin.fingerprint(name.file())?.map(PluginIdentity::File)),
+/// A known answer, unless the kernel would not run the plugin any more: its directory may be mounted noexec by now.
+fn still_true(version: &PluginVersion, plugin: &Path) -> PluginVersion {
+    match (version, check_executable(plugin)) {
+        (PluginVersion::Supports(_), Err(source)) => {
+            PluginVersion::Broken(VersionError::Exec { source }.to_string())
+        }
+        _ => version.clone(),
+    }
+}
+
+/// A plugin that is to be asked, and what the observation says about it.
+struct WantedPlugin {
+    name: String,
+    /// The state of its file, if it is a declared one.
+    state: Option<FileState>,
+    is_wrong: bool,
+}
+
+impl WantedPlugin {
+    fn of(name: String, observed: &ObservedState) -> Self {
+        let plugin = name.parse::<PluginName>().ok();
+        let plugin = plugin.as_ref();
+        Self {
+            state: plugin.and_then(|plugin| observed.disk.plugins.get(plugin).cloned()),
+            is_wrong: plugin.is_some_and(|plugin| observed.plan.is_plugin_wrong(plugin)),
+            name,
+        }
     }
 }
 
@@ -198,49 +209,77 @@ pub async fn ask_gates(context: &Context) -> Vec<String> {
 
 /// The file of a plugin, if it may be asked.
 enum PluginLocation {
-    At(PathBuf),
+    At {
+        path: PathBuf,
+        /// `None` where it cannot be read.
+        content: Option<AskedContent>,
+    },
     /// It must not be run; this is its result instead.
     NotAsked(PluginVersion),
 }
 
-/// Finds the file of a plugin and decides whether it may be asked.
+/// Finds the file of a plugin, decides whether it may be asked, and reads it if its content is not known.
 fn locate_plugin(
     context: &Context,
     bin: Option<&Dir>,
-    observed: &ObservedState,
-    plugin: &str,
+    plugin: &WantedPlugin,
+    files: &FileStateCache,
+    linked: &mut LinkedFiles,
 ) -> Result<PluginLocation, HostError> {
-    let (Some(bin), Ok(name)) = (bin, plugin.parse::<PluginName>()) else {
-        return Ok(PluginLocation::NotAsked(PluginVersion::Absent));
+    let not_asked = |version| Ok(PluginLocation::NotAsked(version));
+    let (Some(bin), Ok(name)) = (bin, plugin.name.parse::<PluginName>()) else {
+        return not_asked(PluginVersion::Absent);
     };
     // libcni accepts links as well (`invoke.FindInPath` calls `Stat`). It does not find a link whose target is absent.
-    let path = match bin.file_metadata(name.file())?.map(|found| found.kind) {
-        Some(FileKind::Regular) => bin.path_of(name.file()),
+    let kind = bin.file_metadata(name.file())?.map(|found| found.kind);
+    let found = match kind {
+        Some(FileKind::Regular) => (bin.path_of(name.file()), None),
         Some(FileKind::Other(FileType::Symlink)) => {
             let link = context.settings.paths.bin_dir.join(name.as_str());
             match context.host.resolve_path(&link) {
-                Ok(target) => target,
-                Err(error) if error.is_absent() => {
-                    return Ok(PluginLocation::NotAsked(PluginVersion::Absent));
-                }
-                Err(error) => {
-                    return Ok(PluginLocation::NotAsked(PluginVersion::Broken(
-                        error.to_string(),
-                    )));
-                }
+                Ok(target) => (target, Some(link)),
+                Err(error) if error.is_absent() => return not_asked(PluginVersion::Absent),
+                Err(error) => return not_asked(PluginVersion::Broken(error.to_string())),
             }
         }
-        _ => return Ok(PluginLocation::NotAsked(PluginVersion::Absent)),
+        _ => return not_asked(PluginVersion::Absent),
     };
-    Ok(match observed.plan.is_plugin_wrong(&name) {
-        true => PluginLocation::NotAsked(PluginVersion::NotAsDeclared),
-        false => PluginLocation::At(path),
-    })
+    if plugin.is_wrong {
+        return not_asked(PluginVersion::NotAsDeclared);
+    }
+    let (path, link) = found;
+    let content = match &link {
+        None => {
+            let state = match &plugin.state {
+                Some(state @ FileState::Regular(_)) => state.clone(),
+                _ => files.observe(bin, name.file(), LARGEST_PLUGIN),
+            };
+            state
+                .digest()
+                .map(|sha256| AskedContent { sha256, link: None })
+        }
+        Some(link) => {
+            let mut seen = linked.remove(&plugin.name);
+            let state = context
+                .host
+                .observe_linked(link, LARGEST_PLUGIN, &mut seen)
+                .unwrap_or(FileState::Absent);
+            if let Some(seen) = seen {
+                linked.insert(plugin.name.clone(), seen);
+            }
+            state.digest().map(|sha256| AskedContent {
+                sha256,
+                link: Some(plugin.name.clone()),
+            })
+        }
+    };
+    Ok(PluginLocation::At { path, content })
 }
 
-async fn ask_plugin(context: &Context, plugin: &Path) -> PluginVersion {
-    match ask_version(plugin).await {
+async fn ask_plugin(context: &Context, plugin: &Path, name: &str) -> PluginVersion {
+    match ask_version(plugin, name).await {
         Ok(answer) => PluginVersion::Supports(answer.supported),
+        Err(error @ VersionError::Unknown(_)) => PluginVersion::Unknown(error.to_string()),
         Err(error @ VersionError::NoLoader) => match find_missing_interpreter(context, plugin) {
             Some(reason) => PluginVersion::Broken(reason),
             None => PluginVersion::NotRunnable(error.to_string()),

@@ -241,9 +241,9 @@ impl Reconciler {
         self.answers.forget_failures();
     }
 
-    /// Forgets all answers, so that every plugin is asked again. [`Maintenance`] reads the files again.
-    pub fn forget_answers(&mut self) {
-        self.answers.forget();
+    /// Takes over what plugins have answered to the reconciler before, whose declaration is no longer in force.
+    pub fn take_answers_from(&mut self, former: &mut Self) {
+        self.answers.take_answers_from(&mut former.answers);
     }
 
     /// Adds a downloaded artifact, which the next pass uses.
@@ -500,7 +500,7 @@ impl Reconciler {
         if gates {
             answers.closed_gates = ask_gates(self.context()).await;
         }
-        self.answers = ask_plugins(self.context(), observed, answers).await?;
+        self.answers = ask_plugins(&self.observer, observed, answers).await?;
         Ok(())
     }
 
@@ -534,6 +534,7 @@ impl Reconciler {
             is_waiting: self.waits_for_gates()
                 || answers.has_failures()
                 || matches!(rendered, Some(Err(_))),
+            next_question: answers.next_question(),
             waits_for_facts: matches!(rendered, Some(Err(NotRendered::Waiting(_)))),
             network: match rendered {
                 Some(Ok(rendered)) => Some(rendered.summary.name.clone()),

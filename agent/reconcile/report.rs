@@ -84,6 +84,8 @@ pub struct PassReport {
     /// Whether the node waits for something that causes no file event: a gate, a fact, or a plugin that does not
     /// answer.
     pub is_waiting: bool,
+    /// When a plugin is to be asked again whose answer to VERSION could not be had.
+    pub next_question: Option<Instant>,
     /// Whether it waits for facts that the conflist uses.
     pub waits_for_facts: bool,
     /// The name of the declared network, if it is known. Drop-ins are in a directory of that name.

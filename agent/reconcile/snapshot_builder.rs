@@ -3,7 +3,8 @@
 use super::error::ReconcileError;
 use super::observed_network::{LoadedCandidate, NotRendered, ObservedNetwork, RenderedConflist};
 use super::observer::{ObservedState, Observer};
-use super::probes::{PluginVersion, ProbeAnswers};
+use super::plugin_answers::PluginVersion;
+use super::probes::ProbeAnswers;
 use super::runtime_choices::RuntimeChoices;
 use crate::cni::{Finding, RequiredPlugin, check_plugin_versions};
 use crate::model::{
@@ -179,7 +180,7 @@ fn check_plugins(
     for (plugin, version) in &answers.versions {
         match version {
             PluginVersion::Broken(reason) => check.failures.push(format!("{plugin}: {reason}")),
-            PluginVersion::NotRunnable(reason) => {
+            PluginVersion::NotRunnable(reason) | PluginVersion::Unknown(reason) => {
                 check.warnings.push(format!("{plugin}: {reason}"));
             }
             PluginVersion::Absent | PluginVersion::NotAsDeclared | PluginVersion::Supports(_) => {}

@@ -17,6 +17,7 @@ mod limits;
 mod network;
 mod obstacles;
 mod oversized;
+mod questions;
 mod quiet;
 mod report;
 mod spread;
