@@ -458,6 +458,16 @@ fn list_differences(
             actual: file.owner,
         });
     }
+    let attributes = file.attributes;
+    for (is_there, difference) in [
+        (attributes.has_capabilities, Difference::Capability),
+        (attributes.acl_grants_writing, Difference::Acl),
+        (attributes.is_locked, Difference::Flags),
+    ] {
+        if is_there {
+            drifts.push(difference);
+        }
+    }
     drifts
 }
 

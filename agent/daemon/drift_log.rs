@@ -235,15 +235,22 @@ fn describe_repair(applied: &AppliedSteps, drift: &FileDrift) -> Option<&'static
                 })
             }
             (Step::FixPlugin { plugin, .. }, ManagedDir::Bin) if is(plugin.file()) => {
-                Some("mode and owner set")
+                Some(describe_fix(drift.kind))
             }
             (Step::WriteConflist { name, .. }, ManagedDir::Conf) if is(name) => Some("written"),
             (Step::FixConflist { name, .. }, ManagedDir::Conf) if is(name) => {
-                Some("mode and owner set")
+                Some(describe_fix(drift.kind))
             }
             (Step::SetAside { name }, ManagedDir::Conf) if is(name) => Some("set aside"),
             _ => None,
         })
+}
+
+const fn describe_fix(kind: DriftKind) -> &'static str {
+    match kind.is_attribute() {
+        true => "attributes removed",
+        false => "mode and owner set",
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -15,10 +15,11 @@ use nix::sys::statfs::{FsType, TMPFS_MAGIC, fstatfs};
 use nix::unistd::{UnlinkatFlags, fchown, unlinkat};
 
 use super::HostError;
+use super::attributes;
 use super::error::SYNC_ACTION;
 use super::resolve::{HostRoot, ResolvedPath};
 use super::syscalls::{self, FileKind, FileMetadata, open_at};
-use crate::model::{FileMode, FileName, FileType, Owner};
+use crate::model::{FileAttributes, FileMode, FileName, FileType, Owner};
 
 /// The type of a ramfs (`linux/magic.h`).
 const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
@@ -173,7 +174,7 @@ impl Dir {
     }
 
     /// Gives a regular file exactly this mode and owner, through a descriptor that follows no link;
-    /// set-uid, set-gid and sticky bits are cleared. A file that has other names as well (hard links) may be somebody
+    /// set-uid, set-gid and sticky bits, file capabilities, flags and an ACL that lets others write are cleared. A file that has other names as well (hard links) may be somebody
     /// else's under these: it keeps its mode there, and this name gets a copy. Durable when it returns.
     ///
     /// # Errors
@@ -240,16 +241,59 @@ impl Dir {
         to: &Self,
         name: &FileName,
     ) -> Result<(), HostError> {
-        renameat(self.fd(), from.as_str(), to.fd(), name.as_str())
-            .map_err(|error| HostError::new("publish", to.path_of(name), error))
+        to.despite_locks(name, || {
+            Ok(renameat(self.fd(), from.as_str(), to.fd(), name.as_str())?)
+        })
+        .map_err(|error| HostError::new("publish", to.path_of(name), error))
     }
 
-    /// Removes a file or a link (never its target, never a directory); `false` if nothing was there.
+    /// Does something with a name. Where the kernel forbids that because the file there is immutable or append-only, these
+    /// flags are removed and it is tried again.
+    fn despite_locks(
+        &self,
+        name: &FileName,
+        mut attempt: impl FnMut() -> io::Result<()>,
+    ) -> io::Result<()> {
+        match attempt() {
+            Err(error) if error.raw_os_error() == Some(Errno::EPERM as i32) => {
+                match self.open_regular(name) {
+                    Ok((file, _)) if attributes::read_attributes(&file).is_locked => {
+                        attributes::unlock(&file)?;
+                        attempt()
+                    }
+                    _ => Err(error),
+                }
+            }
+            result => result,
+        }
+    }
+
+    /// What a regular file has beside content, mode and owner.
+    ///
+    /// # Errors
+    /// When it is not a regular file, or cannot be opened.
+    pub fn read_attributes(&self, name: &FileName) -> Result<FileAttributes, HostError> {
+        match self.open_regular(name) {
+            Ok((file, _)) => Ok(attributes::read_attributes(&file)),
+            Err(error) => Err(HostError::new("inspect", self.path_of(name), error)),
+        }
+    }
+
+    /// Removes a file or a link (never its target, never a directory), also an immutable one; `false` if nothing was there.
     ///
     /// # Errors
     /// When the kernel refuses it.
     pub fn remove_file(&self, name: &FileName) -> Result<bool, HostError> {
-        self.unlink_name(name.as_str())
+        let mut was_there = false;
+        self.despite_locks(name, || {
+            was_there = match unlinkat(self.fd(), name.as_str(), UnlinkatFlags::NoRemoveDir) {
+                Err(Errno::ENOENT) => false,
+                result => result.map(|()| true)?,
+            };
+            Ok(())
+        })
+        .map_err(|error| HostError::new("remove", self.path_of(name), error))?;
+        Ok(was_there)
     }
 
     /// Makes the names in the directory durable.
@@ -284,7 +328,7 @@ impl Dir {
     }
 
     /// Checks the type before opening: opening a device can already use it (a watchdog starts to count down).
-    pub(super) fn must_be_regular(&self, name: &FileName) -> std::io::Result<()> {
+    pub(super) fn must_be_regular(&self, name: &FileName) -> io::Result<()> {
         let stat = fstatat(self.fd(), name.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
         FileKind::of(&stat).must_be_regular()
     }
@@ -302,7 +346,7 @@ impl Dir {
         self.0.path_in_root.join(name)
     }
 
-    fn host_error(&self, action: &'static str, source: impl Into<std::io::Error>) -> HostError {
+    fn host_error(&self, action: &'static str, source: impl Into<io::Error>) -> HostError {
         HostError::new(action, &self.0.path, source)
     }
 }

@@ -5,6 +5,7 @@
 // The one place where these calls belong; clippy refuses them everywhere else.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod attributes;
 mod dir;
 mod dir_identity;
 mod error;

@@ -11,6 +11,7 @@ use nix::fcntl::AtFlags;
 use nix::sys::stat::{FileStat, fstatat};
 use sha2::Digest;
 
+use super::attributes::read_attributes;
 use super::resolve::ResolvedPath;
 use super::syscalls::{self, FileKind, FileMetadata};
 use super::{Dir, HostError, Temp};
@@ -234,6 +235,7 @@ impl Dir {
         if seen.size > largest {
             return Ok(FileState::TooLarge(seen.size));
         }
+        let attributes = read_attributes(&file);
         let mut hasher = sha2::Sha256::new();
         let (mut size, began) = (0, Instant::now());
         // It may grow while it is read.
@@ -253,6 +255,7 @@ impl Dir {
             size,
             mode: seen.mode,
             owner: seen.owner,
+            attributes,
         }))
     }
 

@@ -12,6 +12,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat};
 use nix::unistd::{Gid, Uid, fchown};
 use sha2::Digest;
 
+use super::attributes;
 use crate::model::{FileMode, FileType, Owner, Sha256};
 
 /// Whether the program is ending, so that nothing is read any more.
@@ -115,14 +116,18 @@ pub(super) fn open_regular<P: ?Sized + NixPath>(
     Ok((file, metadata))
 }
 
-/// Gives an open file exactly this owner and mode.
+/// Gives an open file exactly this owner and mode, and removes what it must not have beside them: flags, capabilities, an
+/// ACL that lets others write.
 pub(super) fn set_owner_and_mode(file: &File, owner: Owner, mode: FileMode) -> io::Result<()> {
+    attributes::unlock(file)?;
     let now = FileMetadata::from(&fstat(file)?);
-    // The owner first: a change of owner clears set-uid and set-gid, and may clear more on other systems.
-    if now.owner != owner {
+    // The owner first: a change of owner clears set-uid and set-gid, and may clear more on other systems. It also removes
+    // file capabilities, for which this process would need a capability of its own otherwise.
+    if now.owner != owner || attributes::has_capabilities(file) {
         let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
         fchown(file, Some(uid), Some(gid))?;
     }
+    attributes::remove_acl(file)?;
     Ok(fchmod(file, Mode::from_bits_truncate(mode.bits()))?)
 }
 

@@ -17,6 +17,12 @@ label_enum! {
         Owner = "owner",
         /// A declared file has a set-uid, set-gid or sticky bit.
         Suid = "suid",
+        /// A declared file has file capabilities.
+        Capability = "capability",
+        /// A declared file has an ACL that lets others write.
+        Acl = "acl",
+        /// A declared file is immutable or append-only.
+        Flags = "flags",
         /// Something that is not a regular file has the name of a declared one.
         Type = "type",
         /// A declared file cannot be read.
@@ -38,6 +44,18 @@ label_enum! {
 }
 
 impl DriftKind {
+    /// Whether it is about mode or owner, or about attributes.
+    #[must_use]
+    pub const fn is_metadata(self) -> bool {
+        matches!(self, Self::Mode | Self::Owner | Self::Suid) || self.is_attribute()
+    }
+
+    /// Whether it is about something that a file has and must not have: capabilities, an ACL, flags.
+    #[must_use]
+    pub const fn is_attribute(self) -> bool {
+        matches!(self, Self::Capability | Self::Acl | Self::Flags)
+    }
+
     /// Whether it is about a foreign conflist that sorts before ours, which `drift.foreignConflists` decides about.
     #[must_use]
     pub const fn is_foreign_conflist(self) -> bool {
@@ -92,6 +110,12 @@ pub enum Difference {
         /// The bits found, in octal.
         actual: String,
     },
+    /// It has file capabilities.
+    Capability,
+    /// Its access ACL lets others write.
+    Acl,
+    /// It is immutable or append-only.
+    Flags,
     /// It is not a regular file.
     Type {
         /// What it is instead.
@@ -116,19 +140,19 @@ impl Difference {
             Self::Mode { .. } => DriftKind::Mode,
             Self::Owner { .. } => DriftKind::Owner,
             Self::Suid { .. } => DriftKind::Suid,
+            Self::Capability => DriftKind::Capability,
+            Self::Acl => DriftKind::Acl,
+            Self::Flags => DriftKind::Flags,
             Self::Type { .. } => DriftKind::Type,
             Self::Unreadable { .. } => DriftKind::Unreadable,
             Self::Unrecorded => DriftKind::Unrecorded,
         }
     }
 
-    /// Whether the content is right and only mode or owner have to be set.
+    /// Whether the content is right and only mode and owner have to be set, and attributes to be removed.
     #[must_use]
     pub const fn is_metadata(&self) -> bool {
-        matches!(
-            self,
-            Self::Mode { .. } | Self::Owner { .. } | Self::Suid { .. }
-        )
+        self.kind().is_metadata()
     }
 }
 
@@ -152,6 +176,11 @@ impl fmt::Display for Difference {
                 actual.uid, actual.gid, expected.uid, expected.gid
             ),
             Self::Suid { actual } => write!(f, "has mode {actual}: set-uid, set-gid or sticky"),
+            Self::Capability => {
+                f.write_str("has file capabilities (getcap), which whoever runs it gets")
+            }
+            Self::Acl => f.write_str("has an ACL that lets others write (getfacl)"),
+            Self::Flags => f.write_str("is immutable or append-only (lsattr)"),
             Self::Type {
                 actual: actual @ FileType::Directory,
             } => write!(

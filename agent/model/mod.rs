@@ -39,7 +39,9 @@ pub(crate) use label_enum::label_enum;
 pub use loopback::{has_loopback_host, is_loopback};
 pub use name::{FileMode, FileName, NameError, PluginName};
 pub use node_facts::{NodeFacts, NodeObject, with_related_facts};
-pub use observed::{FileState, FileType, LARGEST_PLUGIN, ManagedDir, Owner, Regular};
+pub use observed::{
+    FileAttributes, FileState, FileType, LARGEST_PLUGIN, ManagedDir, Owner, Regular,
+};
 pub use policy::{DriftPolicy, ForeignConflists};
 pub use reference::{Reference, ReferenceError};
 pub use snapshot::{Check, CheckName, Effective, FileReport, Snapshot, Standing};

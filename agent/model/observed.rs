@@ -34,6 +34,19 @@ pub struct Regular {
     pub mode: u32,
     /// Owner.
     pub owner: Owner,
+    /// What it has beside these.
+    pub attributes: FileAttributes,
+}
+
+/// What a file of ours must not have: it would give rights away, or keep the file from being repaired.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FileAttributes {
+    /// It has file capabilities (`security.capability`): whoever runs it gets them.
+    pub has_capabilities: bool,
+    /// Its access ACL (`system.posix_acl_access`) has an entry with which others may write to it.
+    pub acl_grants_writing: bool,
+    /// It is immutable or append-only (`chattr`).
+    pub is_locked: bool,
 }
 
 /// The largest plugin, in bytes: a larger file in an archive is refused, and a larger file on the disk is not read.

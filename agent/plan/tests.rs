@@ -1,7 +1,7 @@
 //! The plan for every kind of difference, and the properties that every plan has.
 
 use super::*;
-use crate::model::{DriftKind, Regular};
+use crate::model::{DriftKind, FileAttributes, Regular};
 use proptest::prelude::*;
 
 const ROOT: Owner = Owner { uid: 0, gid: 0 };
@@ -16,6 +16,7 @@ fn file(n: u8, mode: u32) -> FileState {
         size: 1,
         mode,
         owner: ROOT,
+        attributes: FileAttributes::default(),
     })
 }
 
@@ -72,6 +73,7 @@ fn apply(desired: &Desired, observed: &DiskState, plan: &Plan) -> DiskState {
                     size: 1,
                     mode: FileMode::PLUGIN.bits(),
                     owner: desired.owner,
+                    attributes: FileAttributes::default(),
                 });
                 after.plugins.insert(plugin.clone(), state);
                 after
@@ -84,6 +86,7 @@ fn apply(desired: &Desired, observed: &DiskState, plan: &Plan) -> DiskState {
                 };
                 file.mode = FileMode::PLUGIN.bits();
                 file.owner = desired.owner;
+                file.attributes = FileAttributes::default();
             }
             Step::WriteConflist { name, .. } => {
                 let wanted = desired.conflist.as_ref().unwrap();
@@ -92,6 +95,7 @@ fn apply(desired: &Desired, observed: &DiskState, plan: &Plan) -> DiskState {
                     size: 1,
                     mode: wanted.mode.bits(),
                     owner: desired.owner,
+                    attributes: FileAttributes::default(),
                 });
                 after.conflists.insert(name.clone(), state);
                 after
@@ -104,6 +108,7 @@ fn apply(desired: &Desired, observed: &DiskState, plan: &Plan) -> DiskState {
                 };
                 file.mode = desired.conflist.as_ref().unwrap().mode.bits();
                 file.owner = desired.owner;
+                file.attributes = FileAttributes::default();
             }
             Step::RetireConflist { name } => {
                 after.conflists.remove(name);
@@ -241,14 +246,19 @@ fn any_state() -> impl Strategy<Value = FileState> {
         (
             0u8..4,
             prop_oneof![Just(0o755u32), Just(0o600), Just(0o4755)],
-            0u32..2
+            0u32..2,
+            any::<bool>(),
         )
-            .prop_map(|(n, mode, uid)| {
+            .prop_map(|(n, mode, uid, has_capabilities)| {
                 FileState::Regular(Regular {
                     sha256: digest(n),
                     size: 1,
                     mode,
                     owner: Owner { uid, gid: 0 },
+                    attributes: FileAttributes {
+                        has_capabilities,
+                        ..FileAttributes::default()
+                    },
                 })
             }),
     ]

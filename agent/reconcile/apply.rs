@@ -13,7 +13,9 @@ use super::report::{FailedStep, FilesInBackoff, RepairPause};
 use super::state_lock::StateLock;
 use crate::config::NetworkSettings;
 use crate::host::{Dir, HostError, Sealed};
-use crate::model::{FileMode, FileName, FileState, ManagedDir, PluginName, Regular, Sha256};
+use crate::model::{
+    FileAttributes, FileMode, FileName, FileState, ManagedDir, PluginName, Regular, Sha256,
+};
 use crate::plan::Step;
 use crate::store::{BlobProof, StoreError};
 
@@ -246,6 +248,7 @@ impl StepApplier {
             size,
             mode: FileMode::PLUGIN.bits(),
             owner: self.context().host.owner(),
+            attributes: FileAttributes::default(),
         });
         self.observed.disk.plugins.insert(plugin.clone(), state);
     }

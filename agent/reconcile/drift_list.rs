@@ -232,6 +232,18 @@ fn describe_difference(drift: &Difference) -> (String, Option<String>) {
             format!("owner {}", owner(actual)),
             Some(format!("owner {}", owner(expected))),
         ),
+        Difference::Capability => (
+            "file capabilities".to_owned(),
+            Some("no file capabilities".to_owned()),
+        ),
+        Difference::Acl => (
+            "an ACL that lets others write".to_owned(),
+            Some("no such ACL".to_owned()),
+        ),
+        Difference::Flags => (
+            "immutable or append-only".to_owned(),
+            Some("neither".to_owned()),
+        ),
         Difference::Type { actual } => (actual.to_string(), None),
         Difference::Unreadable { .. } => ("unreadable".to_owned(), None),
         Difference::Unrecorded => ("a file of unknown content".to_owned(), None),

@@ -8,7 +8,9 @@ use super::parts::{BLOBS, LOCK, SPARES, STATE_MODE, TEMPS, clear_lock, find_obst
 use super::records::{clear_name, must_be_private};
 use super::{Ledger, StoreError};
 use crate::host::{Dir, FileKind, FileMetadata, Host, HostError, ListedEntry, Lock, Sealed, Temp};
-use crate::model::{FileMode, FileName, FileState, FileType, LARGEST_PLUGIN, Owner, Sha256};
+use crate::model::{
+    FileAttributes, FileMode, FileName, FileState, FileType, LARGEST_PLUGIN, Owner, Sha256,
+};
 
 /// The state directory, opened.
 ///
@@ -310,8 +312,9 @@ impl Store {
         let right = |found: FileMetadata| {
             found.mode == FileMode::PLUGIN.bits() && found.owner == self.owner
         };
+        let has_none = |attributes| attributes == FileAttributes::default();
         match self.blobs.file_metadata(blob)? {
-            Some(found) if right(found) => Ok(()),
+            Some(found) if right(found) && has_none(self.blobs.read_attributes(blob)?) => Ok(()),
             _ => self
                 .blobs
                 .set_mode_owner(blob, FileMode::PLUGIN, self.owner),

@@ -7,7 +7,7 @@ use super::blobs::list_digests;
 use super::records::clear_name;
 use super::{Store, StoreError};
 use crate::host::{Dir, FileFingerprint, HostError};
-use crate::model::{FileMode, FileName, FileState, LARGEST_PLUGIN, Sha256};
+use crate::model::{FileAttributes, FileMode, FileName, FileState, LARGEST_PLUGIN, Sha256};
 
 /// The progress of a spare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +47,10 @@ impl Store {
             .observe_file_again(&name, LARGEST_PLUGIN, &mut seen)
         {
             FileState::Regular(there) if there.sha256 == *digest => {
-                if (there.mode, there.owner) == (FileMode::PLUGIN.bits(), self.owner) {
+                let none = FileAttributes::default();
+                if (there.mode, there.owner, there.attributes)
+                    == (FileMode::PLUGIN.bits(), self.owner, none)
+                {
                     let Some(seen) = seen else {
                         return Ok(SpareState::Unsettled);
                     };

@@ -10,7 +10,7 @@ use super::scenario::Scenario;
 use crate::support::strace;
 
 /// A program that runs the command, with its options: `prlimit`, `setpriv` or `strace`.
-fn through(wrapper: &[&str], command: &Command) -> Command {
+pub(super) fn through(wrapper: &[&str], command: &Command) -> Command {
     let mut wrapped = Command::new(wrapper[0]);
     wrapped
         .args(&wrapper[1..])

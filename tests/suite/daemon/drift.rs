@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::path::Path;
+use std::process::Command;
 
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::sys::stat::Mode;
@@ -273,6 +274,41 @@ fn fault_32_a_plugin_that_runs_as_its_owner() {
     for bits in [0o4755, 0o2755, 0o1755] {
         let reported = heals(BRIDGE, "suid", SET, mode(bits));
         assert_eq!(reported.before, format!("mode {bits:04o}"));
+    }
+}
+
+/// Capabilities, an ACL, a flag: removed at once.
+#[test]
+fn attributes_that_a_file_must_not_have() {
+    let ways: [(&str, &str, &[&str]); 3] = [
+        (
+            "capability",
+            "file capabilities",
+            &[
+                "setfattr",
+                "-n",
+                "security.capability",
+                "-v",
+                "0x0100000200002000000000000000000000000000",
+            ],
+        ),
+        (
+            "acl",
+            "an ACL that lets others write",
+            &["setfacl", "-n", "-m", "u:1000:rwx"],
+        ),
+        ("flags", "immutable or append-only", &["chattr", "+i"]),
+    ];
+    for (kind, before, command) in ways {
+        for file in [BRIDGE, CONFLIST] {
+            let reported = heals(file, kind, "attributes removed", |path| {
+                let mut give = Command::new(command[0]);
+                let output = give.args(&command[1..]).arg(path).output();
+                let output = output.unwrap_or_else(|error| panic!("{command:?}: {error}"));
+                assert!(output.status.success(), "{output:?}");
+            });
+            assert_eq!(reported.before, before);
+        }
     }
 }
 

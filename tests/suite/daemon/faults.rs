@@ -257,11 +257,16 @@ pub(super) fn chattr(change: &str, path: &Path) -> bool {
     output.is_ok_and(|output| output.status.success())
 }
 
-/// Fault 21: a wrong immutable file is reported with the reason, and repaired once it can be changed.
+/// The name of the capability to change such files, in setpriv(1).
+pub(super) const TO_UNLOCK: &str = "linux_immutable";
+
+/// Fault 21: a wrong immutable file is reported with the reason where the agent may not change that, and repaired once it
+/// can be changed.
 #[test]
 fn fault_21_immutable_files() {
     let node = Node::installed();
-    let agent = Agent::with_spares(&node);
+    let agent = Agent::without_capability(&node, TO_UNLOCK);
+    agent.becomes_ready();
     let right = IntactNode::of(&node);
     for (file, check) in [(BRIDGE, "binaries"), (CONFLIST, "conflist")] {
         let path = node.path(file);
@@ -276,7 +281,7 @@ fn fault_21_immutable_files() {
         agent.becomes_unready(&format!("{check}: "));
         let reported = agent.get(&format!("/readyz/{check}?verbose")).body;
         assert!(
-            reported.contains("Operation not permitted; look for an immutable flag (lsattr)"),
+            reported.contains("run chattr -i -a on it, or give the agent CAP_LINUX_IMMUTABLE"),
             "{reported}"
         );
         assert_eq!(fs::read(&path).unwrap(), b"theirs");
@@ -293,7 +298,8 @@ fn fault_21_immutable_files() {
 #[test]
 fn fault_21_an_immutable_ledger() {
     let node = Node::installed();
-    let agent = Agent::with_spares(&node);
+    let agent = Agent::without_capability(&node, TO_UNLOCK);
+    agent.becomes_ready();
     let Some(held) = Immutable::new(&node.path(STATE).join("ledger.json")) else {
         return skipped("this file system knows no immutable files");
     };

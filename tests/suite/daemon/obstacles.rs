@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::faults::{Immutable, chattr, temps};
+use super::faults::{Immutable, TO_UNLOCK, chattr, temps};
 use crate::support::agent::Agent;
 use crate::support::node::{CONF, CONFLIST, Node};
 use crate::support::release::{NETWORK, Release, plugin};
@@ -52,7 +52,8 @@ impl Obstacle {
 fn a_plugin_that_cannot_be_placed_keeps_nothing_else_from_it() {
     for is_immutable in [true, false] {
         let node = node();
-        let agent = Agent::ready(&node);
+        let agent = Agent::without_capability(&node, TO_UNLOCK);
+        agent.becomes_ready();
         let right = IntactNode::of(&node);
         let mut obstacle = None;
         agent.while_stopped(|| {
@@ -125,7 +126,8 @@ fn a_rival_that_cannot_be_set_aside_does_not_keep_the_next_one() {
 #[test]
 fn questions_do_not_make_a_failing_repair_more_frequent() {
     let node = node();
-    let agent = Agent::with_spares(&node);
+    let agent = Agent::without_capability(&node, TO_UNLOCK);
+    agent.becomes_ready();
     let right = IntactNode::of(&node);
     let mut held = None;
     agent.while_stopped(|| held = Obstacle::put_at(&node, true));

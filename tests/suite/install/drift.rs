@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
+use std::process::Command;
 
 use crate::support::node::{CONF, CONFLIST, Node};
 use crate::support::release::{other_build, plugin};
@@ -181,6 +182,69 @@ fn suid() {
         append(path, b"x");
         mode(0o6777)(path);
     });
+}
+
+/// What a file may have beside content, mode and owner: the words of verify, the kind, and who puts it there.
+const ATTRIBUTES: [(&str, &str, &[&str]); 6] = [
+    // `cap_sys_admin+ep`.
+    (
+        "capability",
+        "has file capabilities",
+        &[
+            "setfattr",
+            "-n",
+            "security.capability",
+            "-v",
+            "0x0100000200002000000000000000000000000000",
+        ],
+    ),
+    (
+        "acl",
+        "has an ACL that lets others write",
+        // The mask suspends it, so the mode does not show it.
+        &["setfacl", "-n", "-m", "u:1000:rw"],
+    ),
+    (
+        "acl",
+        "has an ACL that lets others write",
+        &["setfacl", "-n", "-m", "g:1000:rwx"],
+    ),
+    ("flags", "is immutable or append-only", &["chattr", "+i"]),
+    ("flags", "is immutable or append-only", &["chattr", "+a"]),
+    ("flags", "is immutable or append-only", &["chattr", "+ia"]),
+];
+
+/// Capabilities, an ACL with which others may write, and flags are part of a file's state, as the mode is.
+#[test]
+fn attributes() {
+    if !is_root() {
+        println!("skipped: only root gives attributes away");
+        return;
+    }
+    for file in [BRIDGE, CONFLIST] {
+        for (kind, reported, command) in ATTRIBUTES {
+            let give = |path: &Path| {
+                let output = Command::new(command[0])
+                    .args(&command[1..])
+                    .arg(path)
+                    .output();
+                output.is_ok_and(|output| output.status.success())
+            };
+            // Whether the kernel takes it here.
+            let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+            let probe = scratch.path().join("probe");
+            fs::write(&probe, "").unwrap();
+            let is_taken = give(&probe);
+            let _ = Command::new("chattr").arg("-ia").arg(&probe).output();
+            if !is_taken {
+                println!("skipped: {command:?} does not work here");
+                continue;
+            }
+            let kept = (fs::metadata(&probe).unwrap().permissions().mode()) & 0o077;
+            assert_eq!(kept & 0o022, 0, "{command:?} shows in the mode");
+            heals(file, kind, reported, "fix", |path| assert!(give(path)));
+        }
+    }
 }
 
 /// Fault 32: a hard link elsewhere keeps its content; only our name gets a new file.

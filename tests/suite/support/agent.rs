@@ -14,7 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use super::node::Node;
+use super::node::{Node, behind};
 
 /// The longest wait. Even on a slow machine, only what never happens takes so long.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -47,6 +47,14 @@ impl Agent {
         let agent = Self::start(node);
         agent.becomes_ready();
         agent
+    }
+
+    /// Starts it without one of root's capabilities, by its name in setpriv(1).
+    pub(crate) fn without_capability(node: &Node, capability: &str) -> Self {
+        node.listen_anywhere();
+        let mut setpriv = Command::new("setpriv");
+        setpriv.args(["--bounding-set", &format!("-{capability}")]);
+        Self::spawn(&mut behind(setpriv, &node.command("run")))
     }
 
     /// Starts a command that ends up as the agent, and waits until it listens.
