@@ -23,6 +23,11 @@ const BLOWS: u64 = 30;
 /// What the names of our own temporary files begin with.
 const TEMP: &str = ".cni-keeper-";
 
+/// The memory of the smallest container that the agent runs in, in KiB. The program of the tests is not optimised.
+const LARGEST_PEAK: u64 = 64 << 10;
+/// How many lines the log may have for each damage: what was wrong and what was done, for all files when a directory goes.
+const LINES_A_BLOW: u64 = 12;
+
 /// The storms of a usual run.
 const SEEDS: [u64; 6] = [1, 2, 3, 4, 5, 6];
 
@@ -45,6 +50,14 @@ fn storms() {
     );
 }
 
+/// The most memory that the agent used at once, in KiB.
+fn peak_memory(agent: &Agent) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", agent.id())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let peak = peak.unwrap().trim().trim_end_matches(" kB");
+    peak.parse().unwrap()
+}
+
 fn storm(seed: u64) -> Seen {
     println!("storm {seed}: CNI_KEEPER_STORM_SEED={seed}");
     let node = Node::installed();
@@ -52,7 +65,8 @@ fn storm(seed: u64) -> Seen {
     let agent = Agent::ready(&node);
     let observer = Observer::of(agent.address(), truth.clone());
     let mut storm = Storm::new(&node, Rng::with_seed(seed));
-    for _ in 0..number("CNI_KEEPER_STORM_BLOWS").unwrap_or(BLOWS) {
+    let blows = number("CNI_KEEPER_STORM_BLOWS").unwrap_or(BLOWS);
+    for _ in 0..blows {
         storm.blow(&observer);
     }
     storm.abate(&observer);
@@ -65,8 +79,12 @@ fn storm(seed: u64) -> Seen {
     println!("storm {seed}: {seen:?}");
     storm.nothing_else_was_touched();
     assert_eq!(agent.downloads(), 0.0);
+    let peak = peak_memory(&agent);
+    assert!(peak < LARGEST_PEAK, "it used {peak} KiB of memory");
     let log = agent.stop();
     assert!(!log.contains("panicked"), "{log}");
+    let (lines, most) = (log.lines().count() as u64, LINES_A_BLOW * (blows + 10));
+    assert!(lines < most, "{lines} lines are more than {most}: {log}");
 
     node.run("verify").exits(0);
     for dir in [BIN, CONF, &format!("{STATE}/tmp")] {
