@@ -12,11 +12,12 @@ use super::endpoint::{serve_endpoint, wait_until_dropped};
 use super::failure::CommandError;
 use super::load::{load_config, open_node};
 use super::output::Exit;
-use super::signal::wait_for_signal;
+use super::signal::{handle_other_signals, wait_for_signal};
 use crate::cli::Global;
 use crate::config::Settings;
 use crate::daemon::{Daemon, DaemonOptions, Handle, MAX_PASS_DURATION};
 use crate::host::InputStream;
+use crate::probe::reap_orphans;
 
 /// How long a pass may continue after a signal. At any moment each file is the old one or the new one, so ending a pass
 /// that reads a slow disk loses nothing.
@@ -38,6 +39,10 @@ pub(super) async fn run_agent(global: &Global) -> Result<Exit, CommandError> {
         read_config: Arc::new(move || reload_settings(&again)),
         flags: flags_in_force(global),
     });
+    handle_other_signals(&handle);
+    if process::id() == 1 {
+        tokio::spawn(reap_orphans());
+    }
     let (stopping, stopped) = watch::channel(());
     let servers = serve_endpoint(http, &handle, &stopped)?;
     end_when_stalled(&handle);

@@ -28,6 +28,7 @@ enum Wakeup {
     Stop,
     Hint(Hint),
     ViewRequest,
+    ReloadRequest,
     Download(Box<FinishedDownload>),
     Maintenance(MaintenanceOutcome),
     Gates(GateAnswer),
@@ -145,6 +146,8 @@ impl Daemon {
             // Cancel-safe: the question is stored in `runtime` and continues.
             is_news = self.runtime.wait_for_answer() => Wakeup::Runtime { is_news },
             // Cancel-safe: a request is kept by its `Notify` until it is received.
+            () = self.publisher.reload_request() => Wakeup::ReloadRequest,
+            // Cancel-safe: a request is kept by its `Notify` until it is received.
             () = self.publisher.pass_request() => Wakeup::ViewRequest,
             // Cancel-safe: it only waits.
             () = tokio::time::sleep_until(next.into()) => Wakeup::Timer,
@@ -166,6 +169,10 @@ impl Daemon {
                 .schedule
                 .allow_requested_pass(now)
                 .then_some(PassTrigger::News),
+            Wakeup::ReloadRequest => {
+                self.reload_config().await;
+                Some(PassTrigger::AskAgain)
+            }
             Wakeup::Runtime { is_news } => is_news.then_some(PassTrigger::News),
             Wakeup::Maintenance(outcome) => self.handle_maintenance(outcome),
             Wakeup::Download(finished) => {

@@ -29,6 +29,7 @@ pub struct Publisher {
 #[derive(Debug, Default)]
 struct SharedState {
     pass_requested: Notify,
+    reload_requested: Notify,
     busy_since: Mutex<Option<Instant>>,
     /// Wakes [`Handle::wait_until_stalled`] when work begins.
     work_begins: Condvar,
@@ -88,6 +89,11 @@ impl Handle {
             Ok(Ok(status)) => Ok(Arc::clone(&status)),
             Ok(Err(_)) | Err(_) => Err(StaleStatus),
         }
+    }
+
+    /// Asks for the configuration to be read anew.
+    pub fn request_reload(&self) {
+        self.shared.reload_requested.notify_one();
     }
 
     /// Checks that the event loop makes progress. What upstreams, runtimes and other writers do has no influence on this.
@@ -179,6 +185,11 @@ impl Publisher {
     /// Waits until a view asks for a new pass. Cancel-safe: a request is kept until a call returns.
     pub async fn pass_request(&self) {
         self.shared.pass_requested.notified().await;
+    }
+
+    /// Waits until somebody asks for the configuration to be read anew. Cancel-safe: a request is kept until a call returns.
+    pub async fn reload_request(&self) {
+        self.shared.reload_requested.notified().await;
     }
 
     /// Records that work begins which may take too long (`true`), or that it has ended.

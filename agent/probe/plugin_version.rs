@@ -22,7 +22,7 @@ use crate::model::one_line;
 pub const VERSION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Plugins run inside the agent's own memory limit, and some take nearly all of it. So one is asked at a time.
-static QUESTION: Semaphore = Semaphore::const_new(1);
+pub(super) static QUESTION: Semaphore = Semaphore::const_new(1);
 
 /// A plugin is stopped when the memory limit leaves less than this, in bytes. Beyond the limit the kernel kills, and with
 /// `memory.oom.group`, which kubelet sets, it kills the agent as well.
