@@ -79,6 +79,13 @@ impl NetworkSettings {
     pub fn needs_node_object(&self) -> bool {
         self.facts.contains(&FactSource::KubernetesNode)
     }
+
+    /// Whether facts come from elsewhere than the configuration: from an envFile, or from the node's object.
+    #[must_use]
+    pub fn takes_facts_from_elsewhere(&self) -> bool {
+        let is_written = |source: &FactSource| matches!(source, FactSource::Values(_));
+        !self.facts.iter().all(is_written)
+    }
 }
 
 /// A condition that must hold before the conflist is written.

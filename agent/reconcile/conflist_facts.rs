@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::env_files::{EnvFileContent, EnvFiles};
 use crate::cni::Facts;
 use crate::config::{FactSource, Settings};
-use crate::host::{self, Host, HostError};
+use crate::host::{self, Host};
 use crate::model::{NodeFacts, with_related_facts};
 
 /// The largest routing table that is read for `host.mtu`, in bytes.
@@ -25,25 +25,29 @@ pub(super) struct Collected {
     pub(super) facts: Facts,
     /// Why the first envFile that is not ready cannot be used yet.
     pub(super) unready: Option<String>,
+    /// Why declared envFiles that are there cannot be used, and how to fix that.
+    pub(super) broken: Vec<String>,
+    /// Whether nothing was ever taken from one of the broken files. The facts without it may be others than those of the
+    /// conflist that is in place.
+    pub(super) lacks_a_file: bool,
 }
 
 /// Collects the facts of the environment, of the node and of the declared sources. A later source overrides an earlier
 /// one.
 ///
 /// A fact that this machine does not have (`host.mtu` without a default route) is left out. Only a conflist that needs
-/// it is then refused.
-///
-/// # Errors
-/// When a declared envFile exists and cannot be read.
+/// it is then refused. Of an envFile that cannot be used now, what was last taken counts.
 pub(super) fn collect_facts(
     settings: &Settings,
     host: &Host,
     node_name: Option<&str>,
     node: Option<&NodeFacts>,
     env_files: &EnvFiles,
-) -> Result<Collected, HostError> {
+) -> Collected {
     let mut facts = Facts::new();
     let mut unready = None;
+    let mut broken = Vec::new();
+    let mut lacks_a_file = false;
     for (name, value) in std::env::vars_os() {
         if let (Some(name), Some(value)) = (name.to_str(), value.to_str()) {
             facts.insert(format!("env.{name}"), Value::from(value));
@@ -65,15 +69,25 @@ pub(super) fn collect_facts(
                 let named = node.iter().flat_map(|node| node.named_facts()).collect();
                 add_facts(&mut facts, with_related_facts(named));
             }
-            FactSource::EnvFile(path) => match env_files.read(host, path)? {
+            FactSource::EnvFile(path) => match env_files.read(host, path) {
                 EnvFileContent::Values(values) => add_facts(&mut facts, values),
                 EnvFileContent::NotReady(reason) => {
                     unready.get_or_insert(reason);
                 }
+                EnvFileContent::Broken { reason, last } => {
+                    broken.push(reason);
+                    lacks_a_file |= last.is_none();
+                    add_facts(&mut facts, last.unwrap_or_default());
+                }
             },
         }
     }
-    Ok(Collected { facts, unready })
+    Collected {
+        facts,
+        unready,
+        broken,
+        lacks_a_file,
+    }
 }
 
 /// A later source overrides an earlier one, but with no empty value.

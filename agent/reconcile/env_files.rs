@@ -27,6 +27,13 @@ pub(super) enum EnvFileContent {
     Values(Vec<(String, Value)>),
     /// It is absent or incomplete, for this reason. Its writer may still complete it.
     NotReady(String),
+    /// It is there and cannot be used.
+    Broken {
+        /// Why, and how to fix it.
+        reason: String,
+        /// What was last taken from it, while it could be used.
+        last: Option<Vec<(String, Value)>>,
+    },
 }
 
 /// The envFiles of one declaration, with what was last taken from each.
@@ -53,24 +60,27 @@ impl EnvFiles {
 
     /// What the file provides. While somebody writes it, that is what was taken from it before. Blocks for at most some
     /// tens of milliseconds.
-    ///
-    /// # Errors
-    /// When the file exists and cannot be read.
-    pub(super) fn read(&self, host: &Host, path: &Path) -> Result<EnvFileContent, HostError> {
+    pub(super) fn read(&self, host: &Host, path: &Path) -> EnvFileContent {
         let shown = host.display_path(path);
         match self.read_closed(host, path) {
-            Ok(Some(bytes)) => Ok(self.take(path, bytes, &shown)),
-            Ok(None) => Ok(self.last_taken(path).unwrap_or_else(|| {
+            Ok(Some(bytes)) => self.take(path, bytes, &shown),
+            Ok(None) => self.last_taken(path).unwrap_or_else(|| {
                 EnvFileContent::NotReady(format!("{} is being written", shown.display()))
-            })),
+            }),
             Err(error) if error.is_absent() => {
                 self.forget(path);
-                Ok(EnvFileContent::NotReady(format!(
-                    "{} does not exist yet",
-                    shown.display()
-                )))
+                EnvFileContent::NotReady(format!("{} does not exist yet", shown.display()))
             }
-            Err(error) => Err(error),
+            Err(error) => EnvFileContent::Broken {
+                reason: format!(
+                    "network.facts: envFile: {error}; it must be a readable file of at most {} KiB",
+                    LARGEST >> 10
+                ),
+                last: match self.last_taken(path) {
+                    Some(EnvFileContent::Values(values)) => Some(values),
+                    _ => None,
+                },
+            },
         }
     }
 

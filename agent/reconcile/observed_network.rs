@@ -26,6 +26,10 @@ pub struct ObservedNetwork {
     pub rendered: Result<RenderedConflist, NotRendered>,
     /// Whether the configuration directory does not exist.
     pub(super) is_absent: bool,
+    /// Why the configuration directory cannot be opened or listed, if it exists.
+    pub(super) dir_fault: Option<String>,
+    /// Why declared envFiles that are there cannot be used. The conflist is made of what was last taken from them.
+    pub(super) broken_facts: Vec<String>,
     /// Every file that the runtimes consider, in their order, and what libcni loads from it.
     pub(super) candidates: Vec<LoadedCandidate>,
     /// The text of the first of them, if it loads. Of a file of others only the beginning.
@@ -81,7 +85,8 @@ pub enum NotRendered {
 /// Renders and checks the declared conflist and lists its directory; `None` where none is declared.
 ///
 /// # Errors
-/// When a file operation fails.
+/// When the state directory cannot be read, or the machine itself lacks something. What is wrong with an input of the
+/// conflist or with its directory is part of the result.
 pub(super) fn observe_network(
     context: &Context,
     foreign: &ForeignFiles,
@@ -89,14 +94,20 @@ pub(super) fn observe_network(
     let Some(declared) = &context.settings.network else {
         return Ok(None);
     };
-    let Collected { facts, unready } = collect_facts(
+    let Collected {
+        facts,
+        unready,
+        broken,
+        lacks_a_file,
+    } = collect_facts(
         &context.settings,
         &context.host,
         context.given_node_name.as_deref(),
         context.node_facts()?.as_ref(),
         &context.env_files,
-    )?;
+    );
     let rendered = match render_conflist(&declared.conflist, &facts) {
+        _ if lacks_a_file => Err(NotRendered::Waiting(broken.join("; "))),
         Ok(text) => check_conflist(text, declared).map_err(NotRendered::Wrong),
         // The missing values may be in a file that is not ready, or may still be written to an existing file.
         Err(error) => match unready.or_else(|| why_values_may_come(&error, declared, context)) {
@@ -104,18 +115,24 @@ pub(super) fn observe_network(
             None => Err(NotRendered::Wrong(error.into())),
         },
     };
-    let dir = context.open_conf_dir()?;
     let mut reading = foreign.begin_reading();
-    let entries = match &dir {
-        Some(dir) => reading.read_entries(dir, Some(&declared.file_name))?,
-        None => Vec::new(),
+    let listed = context.open_conf_dir().and_then(|dir| match dir {
+        Some(dir) => Ok(Some(reading.read_entries(&dir, Some(&declared.file_name))?)),
+        None => Ok(None),
+    });
+    let (entries, dir_fault) = match listed {
+        Ok(entries) => (entries, None),
+        Err(error) if error.is_the_machines() => return Err(error.into()),
+        Err(error) => (Some(Vec::new()), Some(error.to_string())),
     };
     let mut network = ObservedNetwork {
         rendered,
-        is_absent: dir.is_none(),
+        is_absent: entries.is_none(),
+        dir_fault,
+        broken_facts: broken,
         candidates: Vec::new(),
         effective_text: None,
-        entries,
+        entries: entries.unwrap_or_default(),
         drop_ins: Mutex::new(KnownDropIns {
             reading,
             by_name: HashMap::new(),

@@ -12,7 +12,7 @@ use super::learned_pins::LearnedPins;
 use super::observed_network::{ObservedNetwork, observe_network};
 use crate::config::ForeignConflists;
 use crate::fetch::SharedServerHealth;
-use crate::host::Dir;
+use crate::host::{Dir, HostError};
 use crate::model::{
     Artifact, FileName, FileState, Format, IfPresent, LARGEST_PLUGIN, ManagedDir, Member, Pin,
     Sha256, Standing,
@@ -83,6 +83,8 @@ pub struct ObservedState {
     pub network: Option<ObservedNetwork>,
     /// Whether the bin directory itself does not exist.
     pub bin_is_absent: bool,
+    /// Why the bin directory cannot be opened, if it exists.
+    pub bin_fault: Option<String>,
     /// Directories that were removed on the host while they are mounted in this container. Files that are placed in
     /// them are lost.
     pub removed_dirs: Vec<PathBuf>,
@@ -204,10 +206,17 @@ impl Observer {
         self.restore_saved_pins()?;
         let network = observe_network(context, &self.foreign)?;
         let desired = self.build_desired(&ledger, network.as_ref());
-        let disk = self.observe_files(&ledger, &desired, network.as_ref(), blobs)?;
-        let (bin, conf) = (context.open_bin_dir()?, context.open_conf_dir()?);
+        let (bin, conf) = (context.open_bin_dir(), context.open_conf_dir());
+        let opened = [bin, conf].map(|dir| match dir {
+            // Nothing is known about the directory then.
+            Err(error) if error.is_the_machines() => Err(error),
+            dir => Ok(dir),
+        });
+        let [bin, conf] = opened;
+        let (bin, conf) = (bin?, conf?);
+        let disk = self.observe_files(&ledger, &desired, network.as_ref(), blobs, &bin, &conf);
         let mut dead = Vec::new();
-        for dir in [&bin, &conf].into_iter().flatten() {
+        for dir in [&bin, &conf].into_iter().flatten().flatten() {
             if dir.is_removed()? {
                 dead.push(dir.path().to_owned());
             }
@@ -221,7 +230,8 @@ impl Observer {
             disk,
             files,
             network,
-            bin_is_absent: bin.is_none(),
+            bin_is_absent: matches!(bin, Ok(None)),
+            bin_fault: bin.err().map(|error| error.to_string()),
             removed_dirs: dead,
         })
     }
@@ -284,10 +294,10 @@ impl Observer {
         desired: &Desired,
         network: Option<&ObservedNetwork>,
         blobs: HashSet<Sha256>,
-    ) -> Result<DiskState, ReconcileError> {
+        bin: &OpenedDir,
+        conf: &OpenedDir,
+    ) -> DiskState {
         let settings = &self.context.settings;
-        let bin = self.context.open_bin_dir()?;
-        let conf = self.context.open_conf_dir()?;
         let mut disk = DiskState {
             placed_plugins: placed_files(ledger, ManagedDir::Bin),
             placed_conflists: placed_files(ledger, ManagedDir::Conf),
@@ -297,14 +307,12 @@ impl Observer {
         for wanted in &desired.plugins {
             let name = wanted.plugin.file();
             let largest = largest_size(ledger, wanted);
-            let observe = |bin: &Dir| self.files.observe(bin, name, largest);
-            let state = bin.as_ref().map_or(FileState::Absent, observe);
+            let state = observe_within(bin, |bin| self.files.observe(bin, name, largest));
             disk.plugins.insert(wanted.plugin.clone(), state);
         }
         let declared = settings.network.iter().map(|network| &network.file_name);
         for name in declared.chain(disk.placed_conflists.keys()) {
-            let observe = |conf: &Dir| conf.observe_file(name, LARGEST_CONFLIST);
-            let state = conf.as_ref().map_or(FileState::Absent, observe);
+            let state = observe_within(conf, |conf| conf.observe_file(name, LARGEST_CONFLIST));
             disk.conflists.insert(name.clone(), state);
         }
         if let Some((network, declared)) = network.zip(settings.network.as_ref())
@@ -313,7 +321,7 @@ impl Observer {
             let earlier = network.list_names_before(&declared.file_name).into_iter();
             disk.shadowing = earlier.filter(|name| !disk.is_our_conflist(name)).collect();
         }
-        Ok(disk)
+        disk
     }
 
     /// The digest of a declared artifact. `None` while it is not known, or while a required signature is not verified.
@@ -363,6 +371,18 @@ impl Observer {
                 .pins
                 .restore_saved(&context.host, &context.settings.paths.state_dir),
         }
+    }
+}
+
+/// A managed directory: none where it does not exist, or why it cannot be opened.
+type OpenedDir = Result<Option<Dir>, HostError>;
+
+/// The state of a file in a managed directory. Where that cannot be opened, none of its files can be read.
+fn observe_within(dir: &OpenedDir, observe: impl FnOnce(&Dir) -> FileState) -> FileState {
+    match dir {
+        Ok(Some(dir)) => observe(dir),
+        Ok(None) => FileState::Absent,
+        Err(error) => FileState::Unreadable(error.to_string()),
     }
 }
 

@@ -13,7 +13,7 @@ use super::file_cache::FileStateCache;
 use super::observer::{ObservedState, Observer};
 use super::plugin_answers::{AskedContent, PluginAnswers, PluginVersion};
 use crate::cni::list_plugins_asked_by_crio;
-use crate::host::{Dir, FileKind, HashedFile, Host, HostError, check_executable};
+use crate::host::{Dir, FileKind, HashedFile, Host, check_executable};
 use crate::model::{FileState, FileType, LARGEST_PLUGIN, PluginName};
 use crate::probe::{VERSION_TIMEOUT, VersionError, ask_version, check_gate};
 
@@ -73,7 +73,7 @@ impl ProbeAnswers {
 /// explains why the conflist was not written.
 ///
 /// # Errors
-/// When a file operation fails.
+/// When the work on a plugin ends early.
 pub(super) async fn ask_plugins(
     observer: &Observer,
     observed: &ObservedState,
@@ -87,14 +87,15 @@ pub(super) async fn ask_plugins(
     let (wanted, files): (Vec<_>, _) = (wanted.collect(), observer.files.clone());
     let (reader, mut linked) = (context.clone(), std::mem::take(&mut answers.linked));
     let (located, linked) = run_blocking(move || {
-        let bin = reader.open_bin_dir()?;
+        // Where it cannot be opened, the check `binaries` says so.
+        let bin = reader.open_bin_dir().ok().flatten();
         linked.retain(|name, _| wanted.iter().any(|plugin| plugin.name == *name));
         let locate = |plugin: WantedPlugin| {
-            let at = locate_plugin(&reader, bin.as_ref(), &plugin, &files, &mut linked)?;
-            Ok((plugin.name, at))
+            let at = locate_plugin(&reader, bin.as_ref(), &plugin, &files, &mut linked);
+            (plugin.name, at)
         };
-        let located: Result<Vec<_>, HostError> = wanted.into_iter().map(locate).collect();
-        Ok((located?, linked))
+        let located: Vec<_> = wanted.into_iter().map(locate).collect();
+        Ok((located, linked))
     })
     .await?;
     answers.linked = linked;
@@ -225,14 +226,17 @@ fn locate_plugin(
     plugin: &WantedPlugin,
     files: &FileStateCache,
     linked: &mut LinkedFiles,
-) -> Result<PluginLocation, HostError> {
-    let not_asked = |version| Ok(PluginLocation::NotAsked(version));
+) -> PluginLocation {
+    let not_asked = PluginLocation::NotAsked;
     let (Some(bin), Ok(name)) = (bin, plugin.name.parse::<PluginName>()) else {
         return not_asked(PluginVersion::Absent);
     };
     // libcni accepts links as well (`invoke.FindInPath` calls `Stat`). It does not find a link whose target is absent.
-    let kind = bin.file_metadata(name.file())?.map(|found| found.kind);
-    let found = match kind {
+    let found = match bin.file_metadata(name.file()) {
+        Ok(found) => found.map(|found| found.kind),
+        Err(error) => return not_asked(PluginVersion::Broken(error.to_string())),
+    };
+    let found = match found {
         Some(FileKind::Regular) => (bin.path_of(name.file()), None),
         Some(FileKind::Other(FileType::Symlink)) => {
             let link = context.settings.paths.bin_dir.join(name.as_str());
@@ -273,7 +277,7 @@ fn locate_plugin(
             })
         }
     };
-    Ok(PluginLocation::At { path, content })
+    PluginLocation::At { path, content }
 }
 
 async fn ask_plugin(context: &Context, plugin: &Path, name: &str) -> PluginVersion {

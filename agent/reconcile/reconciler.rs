@@ -18,7 +18,7 @@ use super::runtime_choices::RuntimeChoices;
 use super::snapshot_builder::{build_directory_view, build_snapshot};
 use super::state_lock::StateLock;
 use crate::cni::check_plugin_versions;
-use crate::config::DriftPolicy;
+use crate::config::{DriftPolicy, NetworkSettings};
 use crate::model::{Artifact, FileName, FileState, Pin, PluginName, Sha256, Snapshot};
 use crate::plan::Step;
 use crate::runtime::{ExpectedNetwork, real_dir};
@@ -131,7 +131,8 @@ impl Reconciler {
 
     /// Makes the node as declared, once, as far as that is possible now:
     ///
-    /// - If the conflist has a mistake, nothing is changed.
+    /// - If the conflist has a mistake, nothing is changed, unless it takes values from an envFile or from the node: these
+    ///   may be the cause, and no plugin waits for them.
     /// - If an artifact cannot be downloaded, the plugins of the others are placed all the same.
     /// - The conflist is written only if every plugin that it needs is in place and answers, and all gates are open.
     ///   The snapshot says what is missing.
@@ -144,6 +145,10 @@ impl Reconciler {
     ) -> Result<InstallReport, ReconcileError> {
         let observer = self.observer.clone();
         let require_rendered = move || {
+            let declared = observer.context.settings.network.as_ref();
+            if declared.is_none_or(NetworkSettings::takes_facts_from_elsewhere) {
+                return Ok(None);
+            }
             let network = observe_network(&observer.context, &observer.foreign)?;
             network.map(ObservedNetwork::require_rendered).transpose()
         };

@@ -98,6 +98,9 @@ fn check_binaries(observer: &Observer, observed: &ObservedState, plugins: &[File
             plugins.len()
         )];
     }
+    if let Some(fault) = &observed.bin_fault {
+        failures = vec![fault.clone()];
+    }
     // These come first, because they are the cause, and a short answer shows only the first failure.
     let dead = observed.removed_dirs.iter().map(|dir| {
         format!(
@@ -154,16 +157,22 @@ fn list_undeclared_files(observer: &Observer, observed: &ObservedState) -> Vec<S
 
 fn check_conflist(files: &[FileReport], network: &ObservedNetwork) -> Check {
     let mut check = Check::new(CheckName::Conflist);
+    check.failures.extend(network.dir_fault.clone());
+    check.failures.extend(network.broken_facts.iter().cloned());
     match &network.rendered {
         Ok(RenderedConflist { warnings, .. }) => {
-            check
-                .failures
-                .extend(files.iter().flat_map(describe_differences));
+            if network.dir_fault.is_none() {
+                check
+                    .failures
+                    .extend(files.iter().flat_map(describe_differences));
+            }
             check.warnings.extend(warnings.iter().map(describe_finding));
         }
         Err(NotRendered::Wrong(ReconcileError::Conflist(findings))) => {
             check.failures.extend(findings.iter().map(describe_finding));
         }
+        // A broken file is told already.
+        Err(NotRendered::Waiting(reason)) if *reason == network.broken_facts.join("; ") => {}
         Err(unrendered) => check.failures.push(unrendered.to_string()),
     }
     check

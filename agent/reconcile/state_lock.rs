@@ -77,10 +77,11 @@ impl StateLock {
         let mut ledger = self.store.load_ledger()?;
         let before = ledger.clone();
         let dirs = [
-            (ManagedDir::Bin, self.context().open_bin_dir()?),
-            (ManagedDir::Conf, self.context().open_conf_dir()?),
+            (ManagedDir::Bin, self.context().open_bin_dir()),
+            (ManagedDir::Conf, self.context().open_conf_dir()),
         ];
-        for (managed, dir) in dirs {
+        // Passes report a directory that cannot be opened.
+        for (managed, dir) in dirs.map(|(managed, dir)| (managed, dir.ok().flatten())) {
             let intents = before.files().iter().filter(|file| file.dir == managed);
             let mut intents = intents.filter(|file| file.previous.is_some()).peekable();
             let Some(dir) = dir.filter(|_| intents.peek().is_some()) else {
@@ -257,14 +258,16 @@ impl StateLock {
 /// the lock.
 ///
 /// # Errors
-/// When the temps of the state directory cannot be removed, or another directory cannot be opened.
+/// When the temps of the state directory cannot be removed.
 pub(super) fn sweep_interrupted(context: &Context, store: &Store) -> Result<(), ReconcileError> {
     let mut swept = store.sweep_temps()?;
-    let dirs = [context.open_bin_dir()?, context.open_conf_dir()?];
-    for dir in dirs.into_iter().flatten() {
-        match dir.remove_stale_temps() {
+    for dir in [context.open_bin_dir(), context.open_conf_dir()] {
+        let removed =
+            dir.and_then(|dir| dir.map_or(Ok(Vec::new()), |dir| dir.remove_stale_temps()));
+        match removed {
             Ok(names) => swept.extend(names),
-            // A read-only node can still be as declared, so this is only a warning.
+            // A read-only node can still be as declared, and a directory that cannot be opened is no reason to leave
+            // the other one as it is. So this is only a warning.
             Err(error) => tracing::warn!("{error}"),
         }
     }

@@ -20,6 +20,7 @@ mod oversized;
 mod questions;
 mod quiet;
 mod report;
+mod side_inputs;
 mod signals;
 mod spread;
 mod stop;
