@@ -18,7 +18,7 @@ use nix::unistd::{mkfifo, truncate};
 use super::TEMP;
 use super::observer::Observer;
 use super::truth::declared;
-use crate::support::namespace::{bind, mount_tmpfs, unmount};
+use crate::support::namespace::{bind, mount_tmpfs};
 use crate::support::node::{BIN, CONF, Node};
 use crate::support::release::PLUGINS;
 
@@ -151,7 +151,8 @@ impl<'a> Storm<'a> {
             self.nothing_else_was_touched();
             self.held.clear();
             while let Some(mount) = self.mounts.pop() {
-                unmount(&mount);
+                // The agent may be reading there.
+                run("umount", &["--lazy"], &mount).unwrap();
             }
             for dir in [BIN, CONF].map(|dir| self.node.path(dir)) {
                 let _ = run("chattr", &["-R", "-i"], &dir);

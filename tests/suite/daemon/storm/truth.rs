@@ -1,12 +1,13 @@
 //! Reads what is on the disk, without the agent.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::fcntl::OFlag;
+use rustix::fs::{IFlags, fgetxattr, ioctl_getflags};
 
 use crate::support::node::{BIN, CONF, CONFLIST, Node};
 use crate::support::release::PLUGINS;
@@ -94,8 +95,23 @@ impl IntactNode {
             .read(true)
             .custom_flags(flags.bits())
             .open(&self.path)?;
+        if has_more(&file) {
+            return Ok(false);
+        }
         let mut content = Vec::with_capacity(self.content.len() + 1);
         file.read_to_end(&mut content)?;
         Ok(content == self.content)
     }
+}
+
+/// Whether a file has capabilities, an ACL or a flag. None of the declared ones has.
+fn has_more(file: &File) -> bool {
+    let has = |name| {
+        let mut nothing: [u8; 0] = [];
+        fgetxattr(file, name, &mut nothing).is_ok()
+    };
+    let locks = IFlags::IMMUTABLE | IFlags::APPEND;
+    has("security.capability")
+        || has("system.posix_acl_access")
+        || ioctl_getflags(file).is_ok_and(|flags| flags.intersects(locks))
 }
