@@ -1,7 +1,7 @@
 //! Log lines on stderr.
 
 use std::fmt::{Debug, Result};
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _, Write};
 
 use tracing::Level;
 use tracing::field::Field;
@@ -13,7 +13,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt, registry};
 
 use crate::cli::LogFormat;
-use crate::model::escape_controls;
+use crate::model::{escape_controls, escape_json};
 
 /// Sends log lines to stderr from now on.
 ///
@@ -21,7 +21,7 @@ use crate::model::escape_controls;
 /// follow the level. Lines of libraries are shown from `warn` up, or all of them at `trace`. A second call in one
 /// process changes nothing.
 pub fn init(level: Option<Level>, format: LogFormat) {
-    let is_terminal = std::io::stderr().is_terminal();
+    let is_terminal = io::stderr().is_terminal();
     let level = level.unwrap_or(if is_terminal {
         Level::WARN
     } else {
@@ -40,18 +40,35 @@ pub fn init(level: Option<Level>, format: LogFormat) {
     let lines = match format {
         LogFormat::Text => fmt::layer()
             .fmt_fields(format::debug_fn(write_field).delimited(" "))
-            .with_writer(std::io::stderr)
+            .with_writer(io::stderr)
             .with_target(false)
             .with_ansi(is_terminal)
             .boxed(),
         LogFormat::Json => fmt::layer()
             .json()
             .flatten_event(true)
-            .with_writer(std::io::stderr)
+            .with_writer(|| JsonLines(io::stderr()))
             .boxed(),
     };
     // This fails only if a subscriber is set already. That one stays in use.
     let _ = registry().with(lines.with_filter(filter)).try_init();
+}
+
+/// Writes JSON documents, of which each call brings a whole one, without characters that control a terminal.
+struct JsonLines(io::Stderr);
+
+impl Write for JsonLines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match std::str::from_utf8(bytes) {
+            Ok(document) => self.0.write_all(escape_json(document).as_bytes())?,
+            Err(_) => self.0.write_all(bytes)?,
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// Writes one field on the same line. A foreign file name may contain a line break or an escape sequence, which must
@@ -66,7 +83,6 @@ fn write_field(writer: &mut format::Writer<'_>, field: &Field, value: &dyn Debug
 
 #[cfg(test)]
 mod tests {
-    use std::io::{self, Write};
     use std::sync::{Arc, Mutex};
 
     use super::*;

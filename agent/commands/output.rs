@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use std::sync::OnceLock;
 
 use crate::cli::LogFormat;
-use crate::model::{escape_controls, quote_error};
+use crate::model::{escape_controls, escape_json, quote_error};
 
 /// How a command ended. Scripts rely on the numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +64,7 @@ pub(super) fn stdout_failure() -> Option<&'static io::Error> {
 pub(super) fn print_json(value: &impl serde::Serialize) {
     // Our own types can always be serialised.
     if let Ok(document) = serde_json::to_string_pretty(value) {
-        print_text(&format!("{document}\n"));
+        print_text(&format!("{}\n", escape_json(&document)));
     }
 }
 

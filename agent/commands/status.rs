@@ -24,7 +24,7 @@ use super::output::Exit;
 use super::signal::wait_for_signal;
 use crate::cli::{Global, Output};
 use crate::fetch;
-use crate::model::{DriftLog, StatusDocument, escape_controls, quote_error};
+use crate::model::{DriftLog, StatusDocument, escape_controls, escape_json, quote_error};
 use crate::view::NodeView;
 
 /// Where the agent listens by default.
@@ -145,7 +145,7 @@ fn render_error(error: &AgentQueryError, format: Output) -> String {
 }
 
 fn indented_json(value: &Value) -> String {
-    format!("{value:#}\n")
+    format!("{}\n", escape_json(&format!("{value:#}")))
 }
 
 impl Answers {

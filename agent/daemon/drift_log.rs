@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::model::ManagedDir;
-use crate::model::{DriftKind, DriftRecord, FileName, Outcome, Timestamp};
+use crate::model::{DriftKind, DriftRecord, FileName, Outcome, Timestamp, escape_controls};
 use crate::plan::Step;
 use crate::reconcile::{AppliedSteps, DriftCause, FileDrift};
 
@@ -160,6 +160,8 @@ impl DriftHistory {
     }
 
     fn count_drift(&mut self, kind: DriftKind, name: &str) {
+        // Two names that are shown alike are one label.
+        let name = &*escape_controls(name);
         let known = self.counters.contains_key(&(kind, name.to_owned()));
         let name = match known || self.counters.len() < MAX_COUNTERS {
             true => name,

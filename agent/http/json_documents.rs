@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::model::{
     Candidate, Directory, DriftLog, DriftRecord, Outcome, RuntimeView, Status, StatusDocument,
+    escape_json,
 };
 use crate::redact::redact_json;
 
@@ -86,7 +87,7 @@ fn describe_conflist(directory: &Directory) -> ConflistDocument<'_> {
 fn render_json(document: &impl Serialize) -> serde_json::Result<String> {
     let mut value = serde_json::to_value(document)?;
     redact_json(&mut value);
-    let mut text = serde_json::to_string_pretty(&value)?;
+    let mut text = escape_json(&serde_json::to_string_pretty(&value)?).into_owned();
     text.push('\n');
     Ok(text)
 }

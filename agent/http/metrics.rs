@@ -12,7 +12,7 @@
 use std::fmt::{self, Display, Write as _};
 use std::time::SystemTime;
 
-use crate::model::{Histogram, Status, WatchMode};
+use crate::model::{Histogram, Status, WatchMode, escape_controls};
 
 /// The content type of `/metrics`.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -163,7 +163,8 @@ struct MetricFamily<'a> {
     name: &'static str,
 }
 
-/// A label's value, escaped: an unescaped quote would end it, and a line break would end the line.
+/// A label's value, escaped: an unescaped quote would end it, a line break would end the line, and whoever shows it must not
+/// be controlled by it.
 struct LabelValue<'a>(&'a str);
 
 impl Exposition {
@@ -208,12 +209,17 @@ impl MetricFamily<'_> {
 
 impl Display for LabelValue<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for character in self.0.chars() {
-            match character {
-                '\\' => f.write_str("\\\\")?,
-                '"' => f.write_str("\\\"")?,
-                '\n' => f.write_str("\\n")?,
-                other => f.write_char(other)?,
+        // A line break has an escape of the format itself.
+        for (number, line) in self.0.split('\n').enumerate() {
+            if number > 0 {
+                f.write_str("\\n")?;
+            }
+            for character in escape_controls(line).chars() {
+                match character {
+                    '\\' => f.write_str("\\\\")?,
+                    '"' => f.write_str("\\\"")?,
+                    other => f.write_char(other)?,
+                }
             }
         }
         Ok(())
@@ -238,7 +244,7 @@ mod tests {
             .write_sample(&[("a", "1\\2\"3\n4\r5é"), ("b", "")], 1);
         assert_eq!(
             text.0,
-            "# HELP cni_keeper_x Help.\n# TYPE cni_keeper_x gauge\ncni_keeper_x{a=\"1\\\\2\\\"3\\n4\r5é\",b=\"\"} 1\n"
+            "# HELP cni_keeper_x Help.\n# TYPE cni_keeper_x gauge\ncni_keeper_x{a=\"1\\\\2\\\"3\\n4\\\\r5é\",b=\"\"} 1\n"
         );
     }
 

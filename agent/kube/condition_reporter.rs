@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::{Value, json};
 
 use super::failure_pause::{FailurePause, spread_period};
-use crate::model::{Check, CheckName, NodeObject, clip};
+use crate::model::{Check, CheckName, NodeObject, clip, escape_controls, escape_name};
 
 const CONDITION_TYPE: &str = "cni-keeper.dev/Ready";
 /// How long the node must have been not ready before that is written. What is healed earlier appears in the Events only.
@@ -148,14 +148,14 @@ impl ConditionContent {
             return Self {
                 ready: true,
                 reason: "AsDeclared",
-                message: clip(&message, MAX_MESSAGE_BYTES).into_owned(),
+                message: escape_name(&message, MAX_MESSAGE_BYTES),
             };
         };
         let mut message = String::new();
         for check in &failed {
             for failure in &check.failures {
                 let separator = if message.is_empty() { "" } else { "\n" };
-                message += &format!("{separator}{}: {failure}", check.name);
+                message += &format!("{separator}{}: {}", check.name, escape_controls(failure));
             }
         }
         Self {

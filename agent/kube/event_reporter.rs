@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::{Value, json};
 
 use super::failure_pause::FailurePause;
-use crate::model::{Check, CheckName, DriftRecord, Outcome, clip};
+use crate::model::{Check, CheckName, DriftRecord, Outcome, escape_name};
 
 /// The namespace for Events of nodes, the same as kubelet's: a node has no namespace of its own.
 pub const EVENT_NAMESPACE: &str = "default";
@@ -152,7 +152,7 @@ impl EventReporter {
         series.count += 1;
         series.last = time;
         series.happened_at = now;
-        series.message = clip(message, MAX_MESSAGE_BYTES).into_owned();
+        series.message = escape_name(message, MAX_MESSAGE_BYTES);
     }
 
     /// When an Event is to be sent next.

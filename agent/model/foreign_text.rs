@@ -28,6 +28,25 @@ pub fn escape_controls(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
+/// A JSON document with the same characters written as JSON writes them: `\u202e`. Its value stays the same. Line breaks
+/// between its parts stay as they are; those within a text are escapes already.
+#[must_use]
+pub fn escape_json(document: &str) -> Cow<'_, str> {
+    let is_raw = |c: char| c != '\n' && needs_escape(c);
+    if !document.contains(is_raw) {
+        return Cow::Borrowed(document);
+    }
+    let mut escaped = String::with_capacity(document.len() + 16);
+    for c in document.chars() {
+        match is_raw(c) {
+            // All of them have at most 16 bits.
+            true => escaped.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => escaped.push(c),
+        }
+    }
+    Cow::Owned(escaped)
+}
+
 /// [`escape_controls`], cut to at most `max_bytes`: for a foreign name within a sentence.
 #[must_use]
 pub fn escape_name(name: &str, max_bytes: usize) -> String {
@@ -106,6 +125,19 @@ mod tests {
         assert_eq!(escape_controls("a\nb\0\x1b[2J"), r"a\nb\u{0}\u{1b}[2J");
         assert_eq!(escape_controls("conf\u{202e}tsilf"), r"conf\u{202e}tsilf");
         assert_eq!(escape_controls("Überlänge 网络"), "Überlänge 网络");
+    }
+
+    #[test]
+    fn a_document_keeps_its_value() {
+        let text = "a\n\u{7f}\u{9b}\u{202e}\u{2028}\u{feff}\u{1b} Überlänge";
+        let document = serde_json::to_string_pretty(&[text]).unwrap();
+        let escaped = escape_json(&document);
+        assert!(
+            !escaped.contains(|c| c != '\n' && needs_escape(c)),
+            "{escaped}"
+        );
+        let [again]: [String; 1] = serde_json::from_str(&escaped).unwrap();
+        assert_eq!(again, text);
     }
 
     #[test]

@@ -34,7 +34,9 @@ pub use download_outcome::{DownloadOutcome, SourceFailure};
 pub use drift::{Difference, DriftKind};
 pub use duration::format_duration;
 pub use failure_kind::FailureKind;
-pub use foreign_text::{clip, clip_middle, escape_controls, escape_name, one_line, quote_error};
+pub use foreign_text::{
+    clip, clip_middle, escape_controls, escape_json, escape_name, one_line, quote_error,
+};
 pub(crate) use label_enum::label_enum;
 pub use loopback::{has_loopback_host, is_loopback};
 pub use name::{FileMode, FileName, NameError, PluginName};

@@ -13,6 +13,7 @@ mod fight;
 mod foreign;
 mod foreign_size;
 mod gates;
+mod hostile_names;
 mod limits;
 mod network;
 mod obstacles;
