@@ -40,6 +40,9 @@ pub(super) enum CommandError {
     /// The agent cannot listen on an address.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// A mount was removed under the running agent.
+    #[error("the agent ends, to be started again: {0}")]
+    RemovedMount(#[source] HostError),
     /// The running agent gives no usable answer.
     #[error(transparent)]
     AgentQuery(#[from] AgentQueryError),
@@ -73,6 +76,7 @@ impl CommandError {
             Self::Reconcile(_)
             | Self::Runtime(_)
             | Self::Bind(_)
+            | Self::RemovedMount(_)
             | Self::AgentQuery(_)
             | Self::Bundle(_)
             | Self::Catalog(_) => Exit::Failed,

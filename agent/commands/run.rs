@@ -47,16 +47,17 @@ pub(super) async fn run_agent(global: &Global) -> Result<Exit, CommandError> {
     let servers = serve_endpoint(http, &handle, &stopped)?;
     end_when_stalled(&handle);
     let to_the_end = async {
-        daemon.run(wait_until_dropped(stopped)).await;
+        let ended = daemon.run(wait_until_dropped(stopped)).await;
+        ended.map_err(CommandError::RemovedMount)?;
         for server in servers {
             let _ = server.await;
         }
+        Ok(Exit::Done)
     };
     tokio::select! {
-        () = to_the_end => {}
-        () = wait_for_two_signals(stopping) => {}
+        exit = to_the_end => exit,
+        () = wait_for_two_signals(stopping) => Ok(Exit::Done),
     }
-    Ok(Exit::Done)
 }
 
 /// After the first signal, what is in progress is finished, unless it takes too long. A second signal ends it at once.

@@ -1,7 +1,9 @@
 //! The event loop: waits for whatever comes first, and decides whether it calls for a pass.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
+use super::awaited_links::AwaitedLinks;
 use super::config_state::ConfigState;
 use super::downloads::{Downloads, FinishedDownload};
 use super::drift_log::DriftHistory;
@@ -18,6 +20,7 @@ use super::startup::DaemonOptions;
 use super::state::{Daemon, DeclarationState, PassTrigger, new_client};
 use super::status_builder::{build_first_status, new_counters};
 use super::watch_state::WatchState;
+use crate::host::HostError;
 use crate::kube::RequestLog;
 use crate::model::{Agent, Timestamp};
 use crate::reconcile::{KnownNode, MaintenanceOutcome, Reconciler};
@@ -82,6 +85,8 @@ impl Daemon {
             reporters: Reporters::default(),
             requests,
             repair_backoff: RepairBackoff::new(),
+            awaited_links: AwaitedLinks::default(),
+            real_dirs: BTreeMap::new(),
             drift_log: DriftHistory::default(),
             counters: new_counters(),
             errors: Vec::new(),
@@ -95,7 +100,10 @@ impl Daemon {
     }
 
     /// Keeps the node as declared until `stop` completes. Files in place then stay in place.
-    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+    ///
+    /// # Errors
+    /// When a mount was removed on the host. Only whoever started this process can mount it anew.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), HostError> {
         let mut stop = std::pin::pin!(stop);
         self.apply_report_settings();
         let mut trigger = Some(PassTrigger::AskAgain);
@@ -104,14 +112,14 @@ impl Daemon {
                 self.publisher.set_busy(true);
                 let repeat = self.run_pass(trigger).await;
                 self.publisher.set_busy(false);
-                if repeat {
+                if repeat? {
                     self.schedule.request_pass_now();
                 }
             }
             self.start_work_beside_passes();
             let wakeup = self.wait_for_wakeup(stop.as_mut()).await;
             if matches!(wakeup, Wakeup::Stop) {
-                return;
+                return Ok(());
             }
             // Handling a wake-up may read the configuration from a disk that does not answer.
             self.publisher.set_busy(true);

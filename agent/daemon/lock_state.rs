@@ -25,7 +25,7 @@ impl LockState {
                 was_unavailable
             }
             Err(error) => {
-                if !was_unavailable {
+                if !was_unavailable && !error.is_told_elsewhere() {
                     tracing::warn!("{error}");
                 }
                 *self = Self::Unavailable(error);

@@ -6,9 +6,11 @@
 //! - `config_state`, `lock_state`, `watch_state`, `downloads`, `maintenance_task`: the named states;
 //! - `gate_query`, `runtime_query`, `node_query`: questions to gates, to the container runtime and about the node;
 //! - `schedule`: when the loop wakes up by itself; `repair_backoff`: how long a file waits that somebody keeps changing;
+//! - `awaited_links`: how long links have been missing on the paths that the agent uses;
 //! - `drift_log`: what was wrong and how it ended; `status_builder`: everything as one status;
 //! - `handle`: what the views hold of the agent; `reporters`: what the Kubernetes API is told.
 
+mod awaited_links;
 mod config_state;
 mod downloads;
 mod drift_log;

@@ -9,6 +9,7 @@ use super::repair_backoff::RepairBackoff;
 use super::schedule::Timer;
 use super::state::{Daemon, DeclarationState, PassTrigger};
 use super::status_builder::{build_status, build_unobserved_status};
+use crate::host::HostError;
 use crate::model::ManagedDir;
 use crate::model::{FailureKind, FileName, SourceFailure, Standing, Timestamp};
 use crate::plan::Step;
@@ -16,10 +17,14 @@ use crate::reconcile::{FileDrift, FilesInBackoff, PassReport, ReconcileError, St
 
 impl Daemon {
     /// Makes a pass and publishes the status; `true` if another pass is due at once.
-    pub(super) async fn run_pass(&mut self, trigger: PassTrigger) -> bool {
+    ///
+    /// # Errors
+    /// When a mount was removed on the host ([`HostError::is_removed_mount`]). No later pass can repair anything then.
+    pub(super) async fn run_pass(&mut self, trigger: PassTrigger) -> Result<bool, HostError> {
         let began = Instant::now();
         self.acquire_lock().await;
-        self.update_watch().await;
+        self.update_watch().await?;
+        self.note_real_dirs();
         if trigger == PassTrigger::AskAgain {
             self.reconciler.forget_failed_answers();
         }
@@ -37,10 +42,10 @@ impl Daemon {
             self.declaration = DeclarationState::Reconciled;
         }
         match pass {
-            Ok(pass) => self.conclude_pass(pass, trigger, began),
+            Ok(pass) => Ok(self.conclude_pass(pass, trigger, began)),
             Err(error) => {
                 self.conclude_failed_pass(&error, began);
-                false
+                Ok(false)
             }
         }
     }
@@ -73,11 +78,34 @@ impl Daemon {
     }
 
     /// Watches what has to be watched now, before the disk is observed.
-    async fn update_watch(&mut self) {
+    async fn update_watch(&mut self) -> Result<(), HostError> {
         let settings = self.reconciler.context().settings_shared();
         let (host, config) = (&self.options.host, &self.options.config);
         let network = self.network.clone();
-        self.watch.update(settings, host, config, network).await;
+        self.watch.update(settings, host, config, network).await
+    }
+
+    /// Notes where the managed directories are now. The pauses between repairs are over where a path leads elsewhere.
+    fn note_real_dirs(&mut self) {
+        for (dir, path) in self.watch.managed_dirs() {
+            let was = self.real_dirs.insert(*dir, path.clone());
+            if was.is_some_and(|was| was != *path) {
+                self.repair_backoff.forget_files(|(had, _)| had == dir);
+            }
+        }
+    }
+
+    /// Notes which links are missing, and tells those that have been for long.
+    fn note_missing_links(&mut self, pass: &PassReport, now: Instant) {
+        let mut missing = pass.missing_links.clone();
+        let state_dir = self.lock.error().and_then(ReconcileError::missing_link);
+        missing.extend(state_dir.cloned());
+        for overdue in self.awaited_links.record(&missing, now) {
+            tracing::warn!("{overdue}");
+            self.record_error(overdue.to_string());
+        }
+        let due = self.awaited_links.next_due();
+        self.schedule.set_timer(Timer::AwaitedLink, due);
     }
 
     /// Schedules what follows from a pass that could not observe the disk, and publishes why.
@@ -100,6 +128,7 @@ impl Daemon {
         };
         self.record_drift(&pass, hinted_at.unwrap_or(began), now);
         self.record_failed_steps(&pass, now);
+        self.note_missing_links(&pass, now);
         let blocker = self.find_blocker(&pass, now);
         if let Some(error) = &pass.applied.failure {
             *self.counters.repairs.entry("failed").or_default() += 1;
@@ -131,6 +160,9 @@ impl Daemon {
 
     /// Why the agent cannot repair what is wrong, if there is such a reason.
     fn find_blocker(&self, pass: &PassReport, now: Instant) -> Option<String> {
+        if let Some(link) = self.awaited_links.list().next() {
+            return Some(link.to_string());
+        }
         if let Some(error) = &pass.applied.failure {
             return Some(error.to_string());
         }

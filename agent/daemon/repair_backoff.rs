@@ -98,6 +98,12 @@ impl<K: Ord + Clone> RepairBackoff<K> {
         self.failed.retain(|file, _| is_wrong(file));
     }
 
+    /// Forgets what is known of files that are in another directory now: nobody has undone the repairs there.
+    pub(super) fn forget_files(&mut self, is_elsewhere: impl Fn(&K) -> bool) {
+        self.files.retain(|file, _| !is_elsewhere(file));
+        self.failed.retain(|file, _| !is_elsewhere(file));
+    }
+
     /// The files whose last repair failed, and why.
     pub(super) fn failed_repairs(&self) -> impl Iterator<Item = (&K, &str)> {
         let failed = self.failed.iter();

@@ -35,6 +35,8 @@ pub(super) enum Timer {
     Download,
     /// A plugin may be asked again whose answer to VERSION could not be had.
     PluginQuestion,
+    /// A link that is missing is to be told.
+    AwaitedLink,
     /// A pass that was requested and postponed.
     RequestedPass,
     /// A question to the container runtime is due.
@@ -118,6 +120,7 @@ impl Schedule {
                 | Timer::ConflictEnds
                 | Timer::Download
                 | Timer::PluginQuestion
+                | Timer::AwaitedLink
                 | Timer::RequestedPass
                 | Timer::RuntimeQuery
                 | Timer::NodeQuery => {}

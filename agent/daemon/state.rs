@@ -1,8 +1,11 @@
 //! The state of the running agent.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::awaited_links::AwaitedLinks;
 use super::config_state::ConfigState;
 use super::downloads::Downloads;
 use super::drift_log::DriftHistory;
@@ -45,6 +48,9 @@ pub struct Daemon {
     /// How all requests to the Kubernetes API ended.
     pub(super) requests: RequestLog,
     pub(super) repair_backoff: RepairBackoff<(ManagedDir, FileName)>,
+    pub(super) awaited_links: AwaitedLinks,
+    /// Where the bin and the configuration directory were at the last pass, links followed.
+    pub(super) real_dirs: BTreeMap<ManagedDir, PathBuf>,
     pub(super) drift_log: DriftHistory,
     pub(super) counters: Counters,
     /// The last failures, newest first.

@@ -1,15 +1,15 @@
 //! Whether changes are noticed by events or by polling.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::schedule::POLL_PERIOD;
 use super::watch_targets::WatchTargets;
 use crate::config::Settings;
-use crate::host::Host;
-use crate::model::{Check, CheckName, FileName, WatchMode};
+use crate::host::{Host, HostError};
+use crate::model::{Check, CheckName, FileName, ManagedDir, WatchMode};
 use crate::watch::{DirWatcher, Hint, UnclosedFiles};
 
 /// The watched directories, and how well they are watched.
@@ -39,13 +39,16 @@ impl WatchState {
     }
 
     /// Watches what has to be watched now. Must run before the disk is observed, so that no change is missed.
+    ///
+    /// # Errors
+    /// Where a mount on the way was removed on the host ([`HostError::is_removed_mount`]).
     pub(super) async fn update(
         &mut self,
         settings: Arc<Settings>,
         host: &Host,
         config: &Path,
         network: Option<String>,
-    ) {
+    ) -> Result<(), HostError> {
         let (host, config) = (host.clone(), config.to_owned());
         let targets = tokio::task::spawn_blocking(move || {
             WatchTargets::from_settings(&settings, &host, &config, network.as_deref())
@@ -57,6 +60,7 @@ impl WatchState {
                 }
                 Ok(())
             }
+            Ok(Err(error)) if error.is_removed_mount() => return Err(error),
             // The former targets stay, because watching them is better than watching nothing.
             Ok(Err(error)) => Err(error.to_string()),
             Err(error) => Err(error.to_string()),
@@ -66,6 +70,7 @@ impl WatchState {
             .watch_dirs(&self.targets.dirs, self.targets.path_filter());
         let watched = watched.map_err(|error| error.to_string());
         self.set_notice(found.and(watched));
+        Ok(())
     }
 
     fn set_notice(&mut self, watched: Result<(), String>) {
@@ -111,6 +116,11 @@ impl WatchState {
             tokio::time::sleep_until(rested.into()).await;
         }
         self.watcher.next_hint().await
+    }
+
+    /// The bin and the configuration directory as far as they exist, links followed.
+    pub(super) fn managed_dirs(&self) -> &BTreeMap<ManagedDir, PathBuf> {
+        self.targets.managed_dirs()
     }
 
     /// The plugins among the paths of a hint.

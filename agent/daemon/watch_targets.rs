@@ -1,6 +1,6 @@
 //! Which directories to watch, and which names in them. A change of any other name never wakes the agent.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::cni::has_conflist_extension;
 use crate::config::{FactSource, Gate, Settings};
 use crate::host::{Dir, FileKind, Host, HostError};
-use crate::model::{FileName, FileType};
+use crate::model::{FileName, FileType, ManagedDir};
 use crate::watch::PathFilter;
 
 /// The directories to watch and the names that matter in them.
@@ -22,15 +22,16 @@ pub(super) struct WatchTargets {
     config_dirs: BTreeSet<PathBuf>,
     /// Directories in which every conflist matters, because a runtime may take it instead of ours.
     conflist_dirs: BTreeSet<PathBuf>,
-    /// The plugin directory, links followed.
-    bin: Option<PathBuf>,
+    /// The bin and the configuration directory, links followed.
+    managed: BTreeMap<ManagedDir, PathBuf>,
 }
 
 impl WatchTargets {
     /// Determines what to watch. Blocks while the kernel follows a few paths.
     ///
     /// # Errors
-    /// When the machine has run out of descriptors or memory. A path that cannot be followed then may still exist.
+    /// - When the machine has run out of descriptors or memory. A path that cannot be followed then may still exist.
+    /// - When a mount on one of the paths was removed on the host.
     pub(super) fn from_settings(
         settings: &Settings,
         host: &Host,
@@ -44,7 +45,7 @@ impl WatchTargets {
             targets
                 .paths
                 .extend(members.map(|member| bin.join(member.plugin.as_str())));
-            targets.bin = Some(bin);
+            targets.managed.insert(ManagedDir::Bin, bin);
         }
         if settings.network.is_some()
             && let Some(conf) = targets.add_dir(host, &paths.conf_dir)?
@@ -59,7 +60,8 @@ impl WatchTargets {
                     targets.conflist_dirs.insert(conf.join(network));
                 }
             }
-            targets.conflist_dirs.insert(conf);
+            targets.conflist_dirs.insert(conf.clone());
+            targets.managed.insert(ManagedDir::Conf, conf);
         }
         targets.add_path(host, &paths.state_dir)?;
         for file in awaited_files(settings) {
@@ -135,6 +137,11 @@ impl WatchTargets {
         Ok(())
     }
 
+    /// The bin and the configuration directory as far as they exist, links followed.
+    pub(super) const fn managed_dirs(&self) -> &BTreeMap<ManagedDir, PathBuf> {
+        &self.managed
+    }
+
     /// Whether a path belongs to the agent's own configuration.
     pub(super) fn is_config(&self, path: &Path) -> bool {
         self.config_dirs.contains(path)
@@ -145,7 +152,7 @@ impl WatchTargets {
 
     /// The plugin at this path, if it is one.
     pub(super) fn plugin_at(&self, path: &Path) -> Option<FileName> {
-        let bin = self.bin.as_deref()?;
+        let bin = self.managed.get(&ManagedDir::Bin)?;
         (path.parent()? == bin).then(|| path.file_name()?.to_str()?.parse().ok())?
     }
 
@@ -169,7 +176,7 @@ impl WatchTargets {
 fn existing<T>(found: Result<T, HostError>) -> Result<Option<T>, HostError> {
     match found {
         Ok(found) => Ok(Some(found)),
-        Err(error) if error.is_the_machines() => Err(error),
+        Err(error) if error.is_the_machines() || error.is_removed_mount() => Err(error),
         Err(_) => Ok(None),
     }
 }

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -56,12 +56,15 @@ impl Dir {
         // wake our own watch many times, and CRI-O's.
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
         match open_at(resolved.fd(), ".", flags, Mode::empty()) {
-            Ok(fd) => Ok(Self(Arc::new(OpenDir {
-                fd,
-                path_in_root: resolved.path_in_root().to_owned(),
-                root: Arc::clone(root),
-                path,
-            }))),
+            Ok(fd) => {
+                resolved.remember_links();
+                Ok(Self(Arc::new(OpenDir {
+                    fd,
+                    path_in_root: resolved.path_in_root().to_owned(),
+                    root: Arc::clone(root),
+                    path,
+                })))
+            }
             Err(error) => Err(HostError::new("open the directory", path, error)),
         }
     }
@@ -105,7 +108,10 @@ impl Dir {
     /// that: two mounts of one file system share theirs. Where the kernel does not say, it is assumed.
     #[must_use]
     pub fn is_on_the_mount_of(&self, other: &Self) -> bool {
-        let (ours, theirs) = (self.mount_id(), other.mount_id());
+        let (ours, theirs) = (
+            syscalls::mount_id(&self.0.fd),
+            syscalls::mount_id(&other.0.fd),
+        );
         ours == theirs || ours.is_none() || theirs.is_none()
     }
 
@@ -115,14 +121,6 @@ impl Dir {
     pub fn is_in_memory(&self) -> bool {
         let kind = fstatfs(&self.0.fd).map(|found| found.filesystem_type());
         matches!(kind, Ok(TMPFS_MAGIC | RAMFS_MAGIC))
-    }
-
-    /// The number of the mount that the descriptor is on (`mnt_id` in proc_pid_fdinfo(5)).
-    fn mount_id(&self) -> Option<String> {
-        let number = self.0.fd.as_raw_fd();
-        let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).ok()?;
-        let line = info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?;
-        Some(line.trim().to_owned())
     }
 
     /// The directory's own mode and owner.

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
+use super::link_memory::MissingLink;
+
 /// A failed directory fsync: the names are right now, but may not be after a power loss.
 pub(super) const SYNC_ACTION: &str = "sync (durability uncertain)";
 
@@ -21,7 +23,36 @@ pub struct HostError {
     pub source: io::Error,
 }
 
+/// Why nothing can be done in a directory that a path still leads to.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "it was removed on the host while it is mounted here, so nothing can be placed there any more; start cni-keeper \
+     again, and mount its parent directory, in which a new one is seen"
+)]
+struct RemovedMount;
+
 impl HostError {
+    /// The error of a mount whose directory was removed.
+    pub(super) fn removed_mount(path: impl AsRef<Path>) -> Self {
+        Self::new("use", path, io::Error::other(RemovedMount))
+    }
+
+    /// Whether the path leads to a mount whose directory was removed on the host. That lasts until the mount is made
+    /// anew, which is beyond this process.
+    #[must_use]
+    pub fn is_removed_mount(&self) -> bool {
+        let source = self.source.get_ref();
+        source
+            .and_then(|it| it.downcast_ref::<RemovedMount>())
+            .is_some()
+    }
+
+    /// The link whose absence is the reason, if that is so. It counts as absent.
+    #[must_use]
+    pub fn missing_link(&self) -> Option<&MissingLink> {
+        self.source.get_ref()?.downcast_ref()
+    }
+
     /// The error of one attempt: what was tried, on which path, and the kernel's answer.
     pub fn new(action: &'static str, path: impl AsRef<Path>, source: impl Into<io::Error>) -> Self {
         Self {

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
@@ -16,7 +17,8 @@ use nix::fcntl::{OFlag, open, readlinkat};
 use nix::sys::stat::{Mode, fchmod, fstat, mkdirat};
 
 use super::HostError;
-use super::syscalls::{FileKind, open_at};
+use super::link_memory::{LinkMemory, MissingLink};
+use super::syscalls::{FileKind, FileMetadata, mount_id, open_at};
 use crate::model::FileType;
 
 /// As many links as the kernel follows in one path (`MAXSYMLINKS`).
@@ -27,6 +29,7 @@ const MAX_LINKS: u32 = 40;
 pub(super) struct HostRoot {
     fd: OwnedFd,
     path: PathBuf,
+    links: LinkMemory,
 }
 
 /// A resolved path: its components with every link resolved. The last one is the file or directory itself.
@@ -35,6 +38,8 @@ pub(super) struct ResolvedPath<'r> {
     root: &'r HostRoot,
     steps: Vec<OwnedFd>,
     path_in_root: PathBuf,
+    /// The links that were followed, each by its path inside the root, with what it contains.
+    followed: Vec<(PathBuf, PathBuf)>,
 }
 
 /// The mode of parent directories, which others use as well.
@@ -56,7 +61,11 @@ impl HostRoot {
         // Anything that is not a directory is refused without being opened: opening a FIFO waits for its writer.
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         match open(&path, flags, Mode::empty()) {
-            Ok(fd) => Ok(Self { fd, path }),
+            Ok(fd) => Ok(Self {
+                fd,
+                path,
+                links: LinkMemory::default(),
+            }),
             Err(error) => Err(fail(error.into())),
         }
     }
@@ -70,16 +79,22 @@ impl HostRoot {
             root: self,
             steps: Vec::new(),
             path_in_root: PathBuf::new(),
+            followed: Vec::new(),
         }
     }
 
     /// Follows `path`, which counts from this root whether it begins with `/` or not. With `make`,
-    /// directories that are missing are made, each durable before the next.
+    /// directories that are missing are made, each durable before the next, but none where a link was before. A mount whose directory was removed is an
+    /// error of its own, and so is the root if it was removed: its descriptor stays open.
     pub(super) fn resolve(
         &self,
         path: &Path,
         make: Option<MissingDirs>,
     ) -> Result<ResolvedPath<'_>, HostError> {
+        let root = fstat(&self.fd).map_err(|error| HostError::new("inspect", &self.path, error))?;
+        if FileMetadata::from(&root).is_removed_dir() {
+            return Err(HostError::removed_mount(&self.path));
+        }
         let mut resolved = self.start();
         let mut links = 0;
         let mut ahead: VecDeque<OsString> = split_components(path);
@@ -88,30 +103,43 @@ impl HostRoot {
                 resolved.pop_component();
                 continue;
             }
-            let here = resolved.path().join(&name);
+            let inside = resolved.path_in_root.join(&name);
+            let here = self.path.join(&inside);
             let fail = |error| HostError::new("find", &here, error);
             let next = match resolved.open_component(&name) {
+                Err(Errno::ENOENT) if let Some(target) = self.links.find_target(&inside) => {
+                    let link = MissingLink { path: here, target };
+                    let missing = io::Error::new(io::ErrorKind::NotFound, link.clone());
+                    return Err(HostError::new("find", link.path, missing));
+                }
                 Err(Errno::ENOENT) => match make.and_then(|make| make.mode_of(ahead.is_empty())) {
                     Some(mode) => resolved.make_dir(&name, mode)?,
                     None => return Err(fail(Errno::ENOENT)),
                 },
                 result => result.map_err(fail)?,
             };
-            if FileKind::of(&fstat(&next).map_err(fail)?) == FileKind::Other(FileType::Symlink) {
+            let found = FileMetadata::from(&fstat(&next).map_err(fail)?);
+            if found.kind == FileKind::Other(FileType::Symlink) {
                 links += 1;
                 if links > MAX_LINKS {
                     return Err(fail(Errno::ELOOP));
                 }
                 let target = PathBuf::from(readlinkat(&next, "").map_err(fail)?);
                 if target.is_absolute() {
-                    resolved = self.start();
+                    resolved.steps.clear();
+                    resolved.path_in_root.clear();
                 }
+                resolved.followed.push((inside, target.clone()));
                 let mut through = split_components(&target);
                 through.append(&mut ahead);
                 ahead = through;
             } else {
+                if found.is_removed_dir() && resolved.is_mounted_here(&next) {
+                    return Err(HostError::removed_mount(here));
+                }
+                self.links.forget(&inside);
                 resolved.steps.push(next);
-                resolved.path_in_root.push(name);
+                resolved.path_in_root = inside;
             }
         }
         Ok(resolved)
@@ -148,6 +176,11 @@ impl ResolvedPath<'_> {
         &self.path_in_root
     }
 
+    /// Keeps the links in mind that led here, because this is a directory that is used.
+    pub(super) fn remember_links(&self) {
+        self.root.links.remember(&self.followed);
+    }
+
     /// The file or directory itself, opened with `O_PATH`.
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.steps.last().unwrap_or(&self.root.fd).as_fd()
@@ -166,6 +199,13 @@ impl ResolvedPath<'_> {
     fn open_component(&self, name: &OsString) -> nix::Result<OwnedFd> {
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
         open_at(self.fd(), name.as_os_str(), flags, Mode::empty())
+    }
+
+    /// Whether a directory that was found here is on another mount. A directory that has no links and is on the same one
+    /// was removed at this moment: the next walk does not find it.
+    fn is_mounted_here(&self, found: &OwnedFd) -> bool {
+        let here = self.steps.last().unwrap_or(&self.root.fd);
+        mount_id(here) != mount_id(found)
     }
 
     /// One component back; at the root it stays there.

@@ -90,7 +90,7 @@ impl Host {
     ///
     /// A directory that is made gets `mode`, and its missing parents get 0755, because others use them too. One that
     /// exists keeps its mode (containerd makes `/etc/cni` with 0700). Each new directory is durable before this
-    /// returns.
+    /// returns. Where a link led to a directory before, none is made ([`HostError::missing_link`]).
     ///
     /// # Errors
     /// When a part cannot be made, or is there and not a directory.

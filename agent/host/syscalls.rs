@@ -1,8 +1,8 @@
 //! The system calls that the files of this room share, with the flags that must not be forgotten.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::NixPath;
@@ -62,6 +62,13 @@ impl From<&FileStat> for FileMetadata {
     }
 }
 
+impl FileMetadata {
+    /// Whether it is a directory that was removed while it is open.
+    pub(super) fn is_removed_dir(&self) -> bool {
+        self.kind == FileKind::Other(FileType::Directory) && self.links == 0
+    }
+}
+
 impl FileKind {
     pub(super) fn of(stat: &FileStat) -> Self {
         let format = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits());
@@ -101,6 +108,13 @@ pub(super) fn open_at<P: ?Sized + NixPath>(
             result => return result,
         }
     }
+}
+
+/// The number of the mount that the descriptor is on (`mnt_id` in proc_pid_fdinfo(5)).
+pub(super) fn mount_id(fd: &OwnedFd) -> Option<String> {
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok()?;
+    let line = info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?;
+    Some(line.trim().to_owned())
 }
 
 /// Opens a regular file of a directory for reading, without following a link and without ever waiting

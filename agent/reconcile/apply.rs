@@ -53,14 +53,15 @@ impl StepApplier {
         if steps.is_empty() && self.proven.is_empty() {
             return Ok(true);
         }
-        self.record_intents(&steps)?;
-        if steps.is_empty() {
+        let bin = match steps.is_empty() {
+            true => None,
+            false => self.ensure_bin_dir()?,
+        };
+        let Some(bin) = bin else {
+            self.record_intents(&[])?;
             return Ok(true);
-        }
-        let bin = self
-            .context()
-            .host
-            .ensure_dir(&self.context().settings.paths.bin_dir, DIRECTORY_MODE)?;
+        };
+        self.record_intents(&steps)?;
         let mut staged = self.stage_set(&bin, &steps)?;
         let mut sound = true;
         self.state.set_names_durable(false);
@@ -296,6 +297,8 @@ impl StepApplier {
         for step in steps {
             match self.apply_conflist_step(&step, declared, &rendered) {
                 Ok(()) => self.applied.push(step),
+                // It is written once the link is back.
+                Err(error) if error.missing_link().is_some() => {}
                 Err(error) => {
                     if let Some(name) = step.changed_conflist() {
                         self.add_failed_step(ManagedDir::Conf, name.clone(), error);
@@ -416,6 +419,15 @@ impl StepApplier {
             self.add_failed_step(ManagedDir::Conf, name, error.into());
         }
         Ok(conf.sync()?)
+    }
+
+    /// The bin directory, which is made if it is missing. `None` while a link on the way is missing.
+    fn ensure_bin_dir(&self) -> Result<Option<Dir>, HostError> {
+        let bin_dir = &self.context().settings.paths.bin_dir;
+        match self.context().host.ensure_dir(bin_dir, DIRECTORY_MODE) {
+            Err(error) if error.missing_link().is_some() => Ok(None),
+            bin => bin.map(Some),
+        }
     }
 
     fn ensure_conf_dir(&self) -> Result<Dir, HostError> {

@@ -8,7 +8,7 @@ use super::env_files::EnvFiles;
 use super::error::ReconcileError;
 use super::known_node::KnownNode;
 use crate::config::{NetworkSettings, Settings};
-use crate::host::{Dir, Host, HostError};
+use crate::host::{Dir, Host, HostError, MissingLink};
 use crate::model::{FileName, ManagedDir, NodeFacts};
 use crate::retry::Spread;
 use crate::store::{Ledger, ManagedDirs, read_saved_node};
@@ -166,6 +166,18 @@ impl Context {
     /// The configuration directory; `None` where it does not exist.
     pub(super) fn open_conf_dir(&self) -> Result<Option<Dir>, HostError> {
         none_if_absent(self.host.open_dir(&self.settings.paths.conf_dir))
+    }
+
+    /// The links on the way to these directories that were there before and are missing.
+    pub(super) fn list_missing_links(&self) -> Vec<MissingLink> {
+        let paths = &self.settings.paths;
+        let dirs = [&paths.bin_dir, &paths.conf_dir].into_iter();
+        let errors = dirs.filter_map(|dir| self.host.open_dir(dir).err());
+        let mut links: Vec<_> = errors
+            .filter_map(|error| error.missing_link().cloned())
+            .collect();
+        links.dedup();
+        links
     }
 }
 

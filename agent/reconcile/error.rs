@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::cni::{Finding, RenderError};
 use crate::fetch::{ArchiveError, FetchError};
-use crate::host::{HostError, MemoryLimit, describe_size};
+use crate::host::{HostError, MemoryLimit, MissingLink, describe_size};
 use crate::model::{FailureKind, SourceFailure};
 use crate::store::{ManagedDirs, StoreError};
 
@@ -114,27 +114,39 @@ impl ReconcileError {
     /// Whether another agent holds the state directory.
     #[must_use]
     pub fn is_held(&self) -> bool {
-        match self {
-            Self::Host(error) | Self::Store(StoreError::Host(error)) => error.is_held(),
-            _ => false,
-        }
+        self.host_error().is_some_and(HostError::is_held)
     }
 
     /// Whether the disk is full.
     #[must_use]
     pub fn is_full(&self) -> bool {
+        self.host_error().is_some_and(HostError::is_full)
+    }
+
+    /// The link whose absence is the reason, if that is so.
+    #[must_use]
+    pub fn missing_link(&self) -> Option<&MissingLink> {
+        self.host_error()?.missing_link()
+    }
+
+    /// Whether the running agent tells it elsewhere: a link that is missing, once it has been for long, and a mount that was
+    /// removed on the host, when the agent ends.
+    #[must_use]
+    pub fn is_told_elsewhere(&self) -> bool {
+        let tells = |error: &HostError| error.missing_link().is_some() || error.is_removed_mount();
+        self.host_error().is_some_and(tells)
+    }
+
+    const fn host_error(&self) -> Option<&HostError> {
         match self {
-            Self::Host(error) | Self::Store(StoreError::Host(error)) => error.is_full(),
-            _ => false,
+            Self::Host(error) | Self::Store(StoreError::Host(error)) => Some(error),
+            _ => None,
         }
     }
 
     /// Whether the file system is read-only.
     pub(super) fn is_read_only(&self) -> bool {
-        match self {
-            Self::Host(error) | Self::Store(StoreError::Host(error)) => error.is_read_only(),
-            _ => false,
-        }
+        self.host_error().is_some_and(HostError::is_read_only)
     }
 }
 

@@ -108,7 +108,9 @@ pub(super) fn run_maintenance_step(
         return MaintenanceOutcome::Nothing;
     };
     maintain_store(&state, maintenance).unwrap_or_else(|error| {
-        tracing::warn!("the store cannot be maintained: {error}");
+        if !error.is_told_elsewhere() {
+            tracing::warn!("the store cannot be maintained: {error}");
+        }
         MaintenanceOutcome::Nothing
     })
 }

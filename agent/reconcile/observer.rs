@@ -1,7 +1,6 @@
 //! Observes the disk, and plans the steps from what is there to what is declared.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::context::Context;
@@ -12,7 +11,7 @@ use super::learned_pins::LearnedPins;
 use super::observed_network::{ObservedNetwork, observe_network};
 use crate::config::ForeignConflists;
 use crate::fetch::SharedServerHealth;
-use crate::host::{Dir, HostError};
+use crate::host::{Dir, HostError, MissingLink};
 use crate::model::{
     Artifact, FileName, FileState, Format, IfPresent, LARGEST_PLUGIN, ManagedDir, Member, Pin,
     Sha256, Standing,
@@ -85,9 +84,8 @@ pub struct ObservedState {
     pub bin_is_absent: bool,
     /// Why the bin directory cannot be opened, if it exists.
     pub bin_fault: Option<String>,
-    /// Directories that were removed on the host while they are mounted in this container. Files that are placed in
-    /// them are lost.
-    pub removed_dirs: Vec<PathBuf>,
+    /// Links on the way to the bin and the configuration directory that were there before and are missing.
+    pub missing_links: Vec<MissingLink>,
 }
 
 impl ObservedState {
@@ -208,19 +206,17 @@ impl Observer {
         let desired = self.build_desired(&ledger, network.as_ref());
         let (bin, conf) = (context.open_bin_dir(), context.open_conf_dir());
         let opened = [bin, conf].map(|dir| match dir {
-            // Nothing is known about the directory then.
-            Err(error) if error.is_the_machines() => Err(error),
+            // Nothing is known about the directory then, or nothing can be done in it.
+            Err(error) if error.is_the_machines() || error.is_removed_mount() => Err(error),
             dir => Ok(dir),
         });
         let [bin, conf] = opened;
         let (bin, conf) = (bin?, conf?);
         let disk = self.observe_files(&ledger, &desired, network.as_ref(), blobs, &bin, &conf);
-        let mut dead = Vec::new();
-        for dir in [&bin, &conf].into_iter().flatten().flatten() {
-            if dir.is_removed()? {
-                dead.push(dir.path().to_owned());
-            }
-        }
+        let missing_links = match matches!(bin, Ok(None)) || matches!(conf, Ok(None)) {
+            true => context.list_missing_links(),
+            false => Vec::new(),
+        };
         let files = compare_files(&desired, &disk);
         Ok(ObservedState {
             plan: plan_steps(&desired, &disk, &files),
@@ -232,7 +228,7 @@ impl Observer {
             network,
             bin_is_absent: matches!(bin, Ok(None)),
             bin_fault: bin.err().map(|error| error.to_string()),
-            removed_dirs: dead,
+            missing_links,
         })
     }
 

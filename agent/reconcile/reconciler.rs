@@ -532,6 +532,7 @@ impl Reconciler {
             began,
             after: list_drifts(self.context(), observed),
             urgent: observed.list_urgent(),
+            missing_links: observed.missing_links.clone(),
             snapshot: build_snapshot(&self.observer, observed, answers, choices),
             directory: choices
                 .and_then(|choices| build_directory_view(&self.observer, observed, choices)),

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::download::DownloadReport;
 use super::drift_list::FileDrift;
 use super::error::ReconcileError;
+use crate::host::MissingLink;
 use crate::model::{Artifact, Directory, FileName, ManagedDir, Snapshot};
 use crate::plan::Step;
 use crate::runtime::ExpectedNetwork;
@@ -77,6 +78,9 @@ pub struct PassReport {
     /// The wrong files without which new pods get no network: the conflist where the runtimes find no other that they
     /// can load, and a plugin of the conflist that is missing.
     pub urgent: BTreeSet<(ManagedDir, FileName)>,
+    /// Links on the way to the bin and the configuration directory that were there before and are missing. Nothing is
+    /// placed behind them before they are back.
+    pub missing_links: Vec<MissingLink>,
     /// The configuration directory as the runtimes see it.
     pub directory: Option<Directory>,
     /// What has to be downloaded.

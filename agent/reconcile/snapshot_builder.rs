@@ -101,15 +101,6 @@ fn check_binaries(observer: &Observer, observed: &ObservedState, plugins: &[File
     if let Some(fault) = &observed.bin_fault {
         failures = vec![fault.clone()];
     }
-    // These come first, because they are the cause, and a short answer shows only the first failure.
-    let dead = observed.removed_dirs.iter().map(|dir| {
-        format!(
-            "{} was removed on the host while it is mounted here, so the host does not see files that are placed there; mount its \
-             parent directory instead",
-            dir.display()
-        )
-    });
-    failures.splice(..0, dead);
     failures.extend(observer.describe_unknown_pins(observed.plan.artifacts_to_fetch()));
     Check {
         name: CheckName::Binaries,

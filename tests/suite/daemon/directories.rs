@@ -1,12 +1,13 @@
 //! Directories disappear: removed and made again, moved away, removed under a mount.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use crate::support::agent::Agent;
-use crate::support::namespace::{bind, in_private_mounts};
+use crate::support::namespace::{bind, in_private_mounts, unmount};
 use crate::support::node::{BIN, CONF, CONFLIST, Node, STATE};
-use crate::support::release::{NETWORK, PLUGINS, RELEASE, plugin};
+use crate::support::release::{PLUGINS, RELEASE, plugin};
 use crate::support::tree::Tree;
 use crate::support::without_asking::{IntactNode, has_spares, remove_tree};
 
@@ -174,6 +175,73 @@ fn fault_24_only_the_state_directory_goes() {
     node.run("verify").exits(0);
 }
 
+/// Fault 24: an upgrade exchanges a link in the path of both directories in two steps, as k3s and snapd do, forty times.
+/// The agent makes no directory where the link belongs, and each new directory gets what is declared.
+#[test]
+fn fault_24_a_link_is_exchanged_in_two_steps() {
+    let node = Node::empty();
+    node.declare_release();
+    // The link is the directory itself, or leads to what it is in.
+    for dir in [BIN, "etc/cni"] {
+        fs::create_dir_all(node.path("data/first").join(dir)).unwrap();
+        fs::create_dir_all(node.path(dir).parent().unwrap()).unwrap();
+        symlink(format!("/data/first/{dir}"), node.path(dir)).unwrap();
+    }
+    let agent = Agent::with_spares(&node);
+    node.remove_mirror();
+    for round in 0..40 {
+        for dir in [BIN, "etc/cni"] {
+            let current = node.path(dir);
+            let previous = current.with_extension("previous");
+            let new = format!("data/{round}/{dir}");
+            fs::create_dir_all(node.path(&new)).unwrap();
+            let _ = fs::remove_file(&previous);
+            fs::rename(&current, &previous).unwrap();
+            // Every third time, the agent has looked at the disk in between.
+            if round % 3 == 0 {
+                agent.becomes_unready(&format!("{} was a link to ", node.shown(dir)));
+            }
+            if let Err(error) = symlink(format!("/{new}"), &current) {
+                agent.fail(&format!("round {round}: {dir}: {error}"));
+            }
+        }
+        agent.until_without_asking("the new directories have everything", || {
+            let new = node.path("data").join(round.to_string());
+            let bin = new.join(BIN);
+            PLUGINS.iter().all(|name| bin.join(name).exists()) && new.join(CONFLIST).exists()
+        });
+    }
+    agent.becomes_ready();
+    agent.stop();
+}
+
+/// Fault 24: a link is missing for long. Nothing is made in its place, the node is not ready and says why, and whoever
+/// puts a directory there decides that it is one.
+#[test]
+fn fault_24_a_link_stays_away() {
+    let node = Node::empty();
+    node.declare_release();
+    fs::create_dir_all(node.path("data/v1")).unwrap();
+    fs::create_dir_all(node.path("opt/cni")).unwrap();
+    symlink("/data/v1", node.path(BIN)).unwrap();
+    let agent = Agent::with_spares(&node);
+    fs::remove_file(node.path(BIN)).unwrap();
+    let reported = format!(
+        "{} was a link to /data/v1 and is missing; cni-keeper waits for it and makes no directory in its place",
+        node.shown(BIN)
+    );
+    agent.becomes_unready(&reported);
+    assert!(!node.has(BIN));
+    assert!(agent.json("/status").to_string().contains(&reported));
+    assert!(!agent.log().contains(&reported), "only after half a minute");
+    fs::create_dir(node.path(BIN)).unwrap();
+    agent.becomes_ready();
+    // It is a plain directory now, so it is made again where it is missing.
+    remove_tree(&node.path(BIN));
+    agent.until_without_asking("made again", || node.has(BRIDGE));
+    agent.stop();
+}
+
 /// A node whose `dir` is a mount of a directory elsewhere on the machine, as a DaemonSet has it.
 fn mounted(base: &Path, dir: &str) -> (Node, std::path::PathBuf) {
     let node = Node::within(base);
@@ -201,38 +269,52 @@ fn fault_24_through_a_parent_mount() {
     });
 }
 
-/// Fault 24: a mounted directory that is removed on the host is gone for good. This is reported with what to do, and
-/// the node is never ready.
+/// Fault 24: a mounted directory that is removed on the host is gone for good, whoever makes a new one in its place. The
+/// agent says so in one line and ends, so that it is started again with a new mount. That repairs the node.
 #[test]
-fn fault_24_a_dead_leaf_mount() {
-    in_private_mounts(&fault_24_a_dead_leaf_mount, |base| {
-        let (node, host) = mounted(base, BIN);
-        bind(&host.join("bin"), &node.path(BIN));
-        node.declare(
-            &RELEASE.artifact(&node.mirror("p.tgz", &RELEASE.bytes)),
-            NETWORK,
-        );
-        let agent = Agent::ready(&node);
-        remove_tree(&host.join("bin"));
-        fs::create_dir(host.join("bin")).unwrap();
-        for name in PLUGINS {
-            fs::write(host.join("bin").join(name), plugin(name)).unwrap();
+fn fault_24_a_dead_mount() {
+    in_private_mounts(&fault_24_a_dead_mount, |base| {
+        for (number, dir) in [BIN, "opt/cni", STATE, CONF, "etc/cni", "run/peer"]
+            .into_iter()
+            .enumerate()
+        {
+            let base = base.join(number.to_string());
+            fs::create_dir(&base).unwrap();
+            let (node, host) = mounted(&base, dir);
+            bind(&host, &node.path(dir));
+            node.write("run/peer/env", b"MTU=1450\n", 0o644);
+            node.declare_release();
+            let text = fs::read_to_string(node.config()).unwrap();
+            let fact = "network:\n  facts: [{envFile: /run/peer/env}]\n";
+            node.redeclare(&text.replacen("network:\n", fact, 1));
+            let agent = Agent::ready(&node);
+            agent.while_stopped(|| {
+                fs::remove_dir_all(&host).unwrap();
+                fs::create_dir(&host).unwrap();
+            });
+            let (code, log) = agent.ends();
+            assert_eq!(code, Some(2), "{dir}\n{log}");
+            let reported = format!(
+                "the agent ends, to be started again: cannot use {}: it was removed on the host",
+                node.shown(dir)
+            );
+            let reports = log.lines().filter(|line| line.contains("was removed on"));
+            let reports: Vec<&str> = reports.collect();
+            assert!(
+                reports.len() == 1 && reports[0].contains(&reported),
+                "{dir}: {reported}\n{log}"
+            );
+            // A command says the same.
+            let cannot_use = format!("cannot use {}", node.shown(dir));
+            if dir != "run/peer" {
+                node.run("install").exits(2).says(&cannot_use);
+                node.run("verify").exits(2).says(&cannot_use);
+                node.run("uninstall").exits(2).says(&cannot_use);
+            }
+            unmount(&node.path(dir));
+            bind(&host, &node.path(dir));
+            node.write("run/peer/env", b"MTU=1450\n", 0o644);
+            Agent::ready(&node).stop();
         }
-        assert!(!agent.is_ready());
-        let reported = format!(
-            "{} was removed on the host while it is mounted here, so the host does not see files that are placed there; mount its \
-             parent directory instead",
-            node.shown(BIN)
-        );
-        let answer = agent.get("/readyz?verbose").body;
-        assert!(answer.contains(&reported), "{answer}");
-        // The short answer has this one reason.
-        let answer = agent.get("/readyz").body;
-        assert!(
-            answer.starts_with(&format!("binaries: {reported}")),
-            "{answer}"
-        );
-        assert_eq!(agent.get("/livez").status, 200);
-        agent.stop();
     });
 }

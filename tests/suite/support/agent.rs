@@ -227,6 +227,13 @@ impl Agent {
         log
     }
 
+    /// Waits until it ends by itself. Returns its exit code and the whole log.
+    #[track_caller]
+    pub(crate) fn ends(mut self) -> (Option<i32>, String) {
+        let status = self.ended();
+        (status.code(), self.log())
+    }
+
     /// Kills it as the kernel does when memory runs out.
     pub(crate) fn kill(mut self) {
         self.signal(Signal::SIGKILL);

@@ -260,7 +260,8 @@ impl<'a> Storm<'a> {
     /// As a package upgrade does: the directory is removed, and comes back later or not.
     fn remove_tree(&mut self) -> io::Result<()> {
         let dir = self.node.path([BIN, CONF][self.random.usize(..2)]);
-        fs::remove_dir_all(&dir)?;
+        // The agent waits for a link that is missing.
+        fs::remove_dir_all(no_link(&dir)?)?;
         match self.random.bool() {
             true => fs::create_dir(dir),
             false => Ok(()),
@@ -308,9 +309,10 @@ fn unlink_dir(dir: &Path) -> io::Result<()> {
     if fs::symlink_metadata(dir).is_ok_and(|found| found.is_symlink()) {
         fs::remove_file(dir)?;
         let elsewhere = dir.with_file_name(ELSEWHERE);
-        if elsewhere.exists() {
-            fs::rename(elsewhere, dir)?;
-        }
+        return match elsewhere.exists() {
+            true => fs::rename(elsewhere, dir),
+            false => fs::create_dir(dir),
+        };
     }
     Ok(())
 }
