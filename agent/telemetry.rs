@@ -1,19 +1,26 @@
 //! Log lines on stderr.
 
+mod line_limit;
+
 use std::fmt::{Debug, Result};
 use std::io::{self, IsTerminal as _, Write};
 
-use tracing::Level;
-use tracing::field::Field;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::Notify;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Metadata};
 use tracing_subscriber::field::MakeExt as _;
-use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::filter::{FilterExt as _, LevelFilter, Targets};
 use tracing_subscriber::fmt::format;
-use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::layer::{Context, Filter, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt, registry};
 
+use self::line_limit::{LeftOut, LineClass, LineLimit, PERIOD};
 use crate::cli::LogFormat;
-use crate::model::{escape_controls, escape_json};
+use crate::model::{escape_controls, escape_json, escape_name};
 
 /// Sends log lines to stderr from now on.
 ///
@@ -51,7 +58,95 @@ pub fn init(level: Option<Level>, format: LogFormat) {
             .boxed(),
     };
     // This fails only if a subscriber is set already. That one stays in use.
-    let _ = registry().with(lines.with_filter(filter)).try_init();
+    let _ = registry()
+        .with(lines.with_filter(filter.and(LimitedLines)))
+        .try_init();
+}
+
+/// The lines of this process.
+static LINES: Mutex<LineLimit> = Mutex::new(LineLimit::new());
+/// Whether lines were left out since they were last told of.
+static LEFT_OUT: Notify = Notify::const_new();
+
+/// How much of a message and of a field is looked at, in bytes.
+const LONGEST_EXAMPLE: usize = 160;
+const LONGEST_KIND: usize = 32;
+
+/// Leaves out lines of a class that had many in the last minute. What others do decides how many there are.
+struct LimitedLines;
+
+impl<S> Filter<S> for LimitedLines {
+    fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        true
+    }
+
+    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
+        let mut seen = SeenFields::default();
+        event.record(&mut seen);
+        let place = event.metadata().name().to_owned();
+        let class = LineClass {
+            place,
+            kind: seen.kind,
+        };
+        let admitted = lock_lines().admit(class, Instant::now(), || seen.message);
+        if !admitted {
+            LEFT_OUT.notify_one();
+        }
+        admitted
+    }
+}
+
+fn lock_lines() -> MutexGuard<'static, LineLimit> {
+    LINES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The fields of a line by which it is told from others.
+#[derive(Default)]
+struct SeenFields {
+    kind: String,
+    message: String,
+}
+
+impl Visit for SeenFields {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        match field.name() {
+            "kind" => self.kind = escape_name(&format!("{value:?}"), LONGEST_KIND),
+            "message" => self.message = escape_name(&format!("{value:?}"), LONGEST_EXAMPLE),
+            _ => {}
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "kind" {
+            self.kind = escape_name(value, LONGEST_KIND);
+        }
+    }
+}
+
+/// Writes how many lines were left out, a line for each class.
+pub fn report_left_out_lines() {
+    // It is not locked while a line is written.
+    let left_out = lock_lines().take_left_out();
+    for LeftOut {
+        kind,
+        count,
+        example,
+    } in left_out
+    {
+        tracing::warn!(
+            kind,
+            "… and {count} more like this in the last minute: {example}"
+        );
+    }
+}
+
+/// Writes how many lines were left out, for as long as the process lives: at most once a minute.
+pub async fn report_left_out_lines_each_minute() {
+    loop {
+        LEFT_OUT.notified().await;
+        tokio::time::sleep(PERIOD).await;
+        report_left_out_lines();
+    }
 }
 
 /// Writes JSON documents, of which each call brings a whole one, without characters that control a terminal.

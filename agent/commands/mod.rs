@@ -62,6 +62,7 @@ pub fn run(cli: &Cli) -> Exit {
             failure.exit_code()
         }
     };
+    telemetry::report_left_out_lines();
     match output::stdout_failure() {
         // With exit 0, a script would accept a truncated answer as complete.
         Some(error) => {

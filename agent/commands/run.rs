@@ -18,6 +18,7 @@ use crate::config::Settings;
 use crate::daemon::{Daemon, DaemonOptions, Handle, MAX_PASS_DURATION};
 use crate::host::InputStream;
 use crate::probe::reap_orphans;
+use crate::telemetry::report_left_out_lines_each_minute;
 
 /// How long a pass may continue after a signal. At any moment each file is the old one or the new one, so ending a pass
 /// that reads a slow disk loses nothing.
@@ -40,6 +41,7 @@ pub(super) async fn run_agent(global: &Global) -> Result<Exit, CommandError> {
         flags: flags_in_force(global),
     });
     handle_other_signals(&handle);
+    tokio::spawn(report_left_out_lines_each_minute());
     if process::id() == 1 {
         tokio::spawn(reap_orphans());
     }

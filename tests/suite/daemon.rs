@@ -10,6 +10,7 @@ mod events;
 mod fast;
 mod faults;
 mod fight;
+mod floods;
 mod foreign;
 mod foreign_size;
 mod gates;
