@@ -13,7 +13,9 @@ use crate::host::HostError;
 use crate::model::ManagedDir;
 use crate::model::{FailureKind, FileName, SourceFailure, Standing, Timestamp};
 use crate::plan::Step;
-use crate::reconcile::{FileDrift, FilesInBackoff, PassReport, ReconcileError, StoredArtifact};
+use crate::reconcile::{
+    FileDrift, FilesInBackoff, PassReport, ReconcileError, RepairPause, StoredArtifact,
+};
 
 impl Daemon {
     /// Makes a pass and publishes the status; `true` if another pass is due at once.
@@ -30,9 +32,12 @@ impl Daemon {
         }
         self.repair_backoff.forget_accepted(began);
         let waiting = self.repair_backoff.waiting_files(began);
-        let waiting: FilesInBackoff = waiting
+        let mut waiting: FilesInBackoff = waiting
             .map(|waiting| (waiting.file.clone(), waiting.pause))
             .collect();
+        // A hint follows when the writer has finished.
+        let changing = self.watch.list_changing_files(Instant::now());
+        waiting.extend(changing.into_iter().map(|file| (file, RepairPause::Always)));
         let asks_gates = self.decide_about_gates(trigger);
         let pass = self.reconciler.reconcile(waiting, asks_gates).await;
         self.passes += 1;

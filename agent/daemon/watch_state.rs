@@ -123,6 +123,15 @@ impl WatchState {
         self.targets.managed_dirs()
     }
 
+    /// The files of the managed directories that somebody is in the middle of writing.
+    pub(super) fn list_changing_files(&self, now: Instant) -> Vec<(ManagedDir, FileName)> {
+        let changing = self.watcher.unclosed_files().list_changing(now);
+        let files = changing.iter();
+        files
+            .filter_map(|path| self.targets.managed_file_at(path))
+            .collect()
+    }
+
     /// The plugins among the paths of a hint.
     pub(super) fn plugins_in(&self, hint: &Hint) -> BTreeSet<FileName> {
         let paths = hint.paths.iter();

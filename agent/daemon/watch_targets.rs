@@ -137,6 +137,13 @@ impl WatchTargets {
         Ok(())
     }
 
+    /// The file of a managed directory at this path, if it is in one.
+    pub(super) fn managed_file_at(&self, path: &Path) -> Option<(ManagedDir, FileName)> {
+        let parent = path.parent()?;
+        let (dir, _) = self.managed.iter().find(|(_, real)| *real == parent)?;
+        Some((*dir, path.file_name()?.to_str()?.parse().ok()?))
+    }
+
     /// The bin and the configuration directory as far as they exist, links followed.
     pub(super) const fn managed_dirs(&self) -> &BTreeMap<ManagedDir, PathBuf> {
         &self.managed
@@ -152,8 +159,8 @@ impl WatchTargets {
 
     /// The plugin at this path, if it is one.
     pub(super) fn plugin_at(&self, path: &Path) -> Option<FileName> {
-        let bin = self.managed.get(&ManagedDir::Bin)?;
-        (path.parent()? == bin).then(|| path.file_name()?.to_str()?.parse().ok())?
+        let (dir, name) = self.managed_file_at(path)?;
+        (dir == ManagedDir::Bin).then_some(name)
     }
 
     fn matters(&self, path: &Path) -> bool {

@@ -18,7 +18,7 @@ pub type FilesInBackoff = BTreeMap<(ManagedDir, FileName), RepairPause>;
 /// Why a file is not repaired now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RepairPause {
-    /// Its last repair failed, or was too short a while ago.
+    /// Its last repair failed, or was too short a while ago, or somebody is in the middle of writing it.
     Always,
     /// Another writer keeps undoing the repairs. The pause leaves the file to that writer, so it holds only while the
     /// node has a network: see [`PassReport::urgent`].

@@ -20,8 +20,8 @@ use crate::host::DirIdentity;
 ///
 /// Some changes are no event to the kernel:
 /// - a mount over a directory and an unmount are found by the next [`DirWatcher::watch_dirs`];
-/// - a change by `truncate(2)`, through a memory mapping or through a hard link in another directory is found when
-///   the disk is next observed.
+/// - a change through a memory mapping or through a hard link in another directory is found when the disk is next
+///   observed.
 #[derive(Default)]
 pub struct DirWatcher {
     queue: Arc<EventQueue>,

@@ -73,12 +73,17 @@ impl EventQueue {
         }
     }
 
-    /// Notes that somebody writes these files. Nothing has to be done before they are closed.
+    /// Notes that somebody writes these files. Nothing has to be done before they are closed or have been quiet for a
+    /// while. The event loop is woken once, to wait for that.
     fn note_writes(&self, paths: &[PathBuf]) {
         let filter = self.state().filter.clone();
-        if let Some(matters) = filter {
-            let written = paths.iter().filter(|path| matters(path));
-            written.for_each(|path| self.unclosed.note_write(path));
+        let Some(matters) = filter else {
+            return;
+        };
+        for path in paths.iter().filter(|path| matters(path)) {
+            if self.unclosed.note_write(path, Instant::now()) {
+                self.wakeup.notify_one();
+            }
         }
     }
 
@@ -102,11 +107,22 @@ impl EventQueue {
     /// is returned.
     pub(super) async fn next_hint(&self) -> Hint {
         loop {
-            let pending = self.state().pending.take();
+            let quiet = self.unclosed.take_due(Instant::now());
+            let pending = {
+                let mut state = self.state();
+                let paths = quiet.into_iter();
+                paths.for_each(|path| state.pending_hint().add_path(path));
+                state.pending.take()
+            };
             if let Some(hint) = pending {
                 return hint;
             }
-            self.wakeup.notified().await;
+            let woken = self.wakeup.notified();
+            match self.unclosed.next_due() {
+                // Whether it was woken or the time has come, it looks again.
+                Some(due) => drop(tokio::time::timeout_at(due.into(), woken).await),
+                None => woken.await,
+            }
         }
     }
 }
@@ -144,7 +160,7 @@ impl QueueState {
 impl Change {
     /// `None` for
     /// - events that change nothing: each start of a pod opens and reads plugins, and so do we to hash them;
-    /// - a write that has not ended, since the close gives an event of its own.
+    /// - a write, which ends later: see [`EventQueue::note_writes`].
     ///
     /// Creation counts, although a file that is created by `open` gives another event when it is closed: for a link, a
     /// directory or a device it is the only event.

@@ -29,6 +29,7 @@ mod stop;
 mod store;
 mod storm;
 mod unseen;
+mod written;
 
 use serde_json::Value;
 
