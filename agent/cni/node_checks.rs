@@ -135,9 +135,15 @@ pub fn check_plugin_versions(
 }
 
 /// Checks that nothing else in the directory has the network's name. Of two such files CRI-O takes the first. libcni
-/// looks for drop-ins in `<confDir>/<name>`, and refuses the network if a file has that name.
+/// looks for drop-ins in `<confDir>/<name>`, and refuses the network if a file has that name. A file that is ours too, as
+/// after a change of the file name, is removed anyway.
 #[must_use]
-pub fn check_name_is_free(network: &str, ours: &FileName, dir: &ConfDir<'_>) -> Vec<Finding> {
+pub fn check_name_is_free(
+    network: &str,
+    ours: &FileName,
+    dir: &ConfDir<'_>,
+    is_ours_too: &dyn Fn(&OsStr) -> bool,
+) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let DropIns::Unreadable(reason) = (dir.drop_ins)(network) {
         findings.push(Finding::error(
@@ -148,6 +154,7 @@ pub fn check_name_is_free(network: &str, ours: &FileName, dir: &ConfDir<'_>) -> 
     }
     for entry in dir.entries {
         if entry.name != OsStr::new(ours.as_str())
+            && !is_ours_too(&entry.name)
             && is_candidate(entry)
             && load_entry(entry, dir, Libcni::V1_3).is_ok_and(|other| other.name == network)
         {
@@ -267,7 +274,7 @@ mod tests {
                 entries: &entries,
                 drop_ins: &|_| drop_ins.clone(),
             };
-            check_name_is_free("n", &"10-ours.conflist".parse().unwrap(), &dir)
+            check_name_is_free("n", &"10-ours.conflist".parse().unwrap(), &dir, &|_| false)
         };
         let found = check(&DropIns::Absent);
         assert_eq!(found.len(), 1);

@@ -245,6 +245,7 @@ mod tests {
             network: "pods".to_owned(),
             chain: vec!["bridge".to_owned()],
             text: text.to_owned(),
+            rival: None,
             conf_dir: "/etc/cni/net.d".into(),
             bin_dir: "/opt/cni/bin".into(),
         })

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
+use super::advice::{PlaceFacts, advise};
+use super::circumstances::{read_place, read_process};
 use super::link_memory::MissingLink;
 
 /// A failed directory fsync: the names are right now, but may not be after a power loss.
@@ -12,7 +14,7 @@ pub(super) const SYNC_ACTION: &str = "sync (durability uncertain)";
 
 /// A system call on the host's file system that failed.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {action} {}: {}{}", path.display(), kernel_reason(source), advice(source))]
+#[error("cannot {action} {}: {}{}", path.display(), kernel_reason(source), advice)]
 pub struct HostError {
     /// What was tried, as in "cannot *write* /opt/cni/bin/bridge".
     pub action: &'static str,
@@ -21,6 +23,8 @@ pub struct HostError {
     /// The kernel's answer.
     #[source]
     pub source: io::Error,
+    /// What an operator can do about it, as the end of a sentence; empty if no advice is known.
+    advice: String,
 }
 
 /// Why nothing can be done in a directory that a path still leads to.
@@ -55,10 +59,12 @@ impl HostError {
 
     /// The error of one attempt: what was tried, on which path, and the kernel's answer.
     pub fn new(action: &'static str, path: impl AsRef<Path>, source: impl Into<io::Error>) -> Self {
+        let (path, source) = (path.as_ref(), source.into());
         Self {
             action,
-            path: path.as_ref().to_owned(),
-            source: source.into(),
+            path: path.to_owned(),
+            advice: find_advice(&source, path).map_or_else(String::new, |it| format!("; {it}")),
+            source,
         }
     }
 
@@ -120,18 +126,13 @@ pub fn kernel_reason(error: &io::Error) -> String {
     }
 }
 
-/// What an operator can do about it, as the end of a sentence; empty if no advice is known.
-fn advice(error: &io::Error) -> &'static str {
-    match error.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::ENOSPC) => "; free space or inodes on that file system (df, df -i)",
-        Some(Errno::EDQUOT) => "; raise or free the disk quota",
-        Some(Errno::EROFS) => "; mount it read-write, or choose a writable directory under paths",
-        Some(Errno::EACCES) => "; run as root, or with CAP_DAC_OVERRIDE",
-        Some(Errno::EPERM) => "; look for an immutable flag (lsattr), or run as root",
-        Some(Errno::EMFILE | Errno::ENFILE) => "; raise the limit on open files (ulimit -n)",
-        Some(Errno::EISDIR) => "; a directory is in the way: move it aside",
-        Some(Errno::ENOTDIR) => "; something that is not a directory is in the way: move it aside",
-        Some(Errno::EIO) => "; the disk reports an error (dmesg)",
-        _ => "",
-    }
+/// What an operator can do about it. The disk is asked only where the answer depends on it.
+fn find_advice(error: &io::Error, path: &Path) -> Option<String> {
+    let errno = Errno::from_raw(error.raw_os_error()?);
+    let place = match errno {
+        Errno::EACCES | Errno::EPERM | Errno::EROFS => read_place(path),
+        Errno::ENOENT => return None,
+        _ => PlaceFacts::default(),
+    };
+    advise(errno, &read_process(), &place)
 }

@@ -5,7 +5,9 @@
 // The one place where these calls belong; clippy refuses them everywhere else.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod advice;
 mod attributes;
+mod circumstances;
 mod dir;
 mod dir_identity;
 mod error;

@@ -558,7 +558,13 @@ impl Reconciler {
         if observed.has_conflist_steps() {
             return None;
         }
+        let first = observed.network.as_ref()?.candidates.first();
+        let rival = first.and_then(|(name, loaded)| {
+            let network = loaded.as_ref().ok()?;
+            (*name != *declared.file_name.as_str()).then(|| (name.clone(), network.name.clone()))
+        });
         Some(ExpectedNetwork {
+            rival,
             file: declared.file_name.to_string(),
             network: rendered.summary.name.clone(),
             chain: rendered.summary.chain.clone(),

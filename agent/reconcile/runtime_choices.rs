@@ -1,5 +1,6 @@
 //! Which conflist each runtime takes from the configuration directory, and whether that is ours.
 
+use std::ffi::OsStr;
 use std::path::Path;
 
 use super::observed_network::{ObservedNetwork, RenderedConflist};
@@ -117,9 +118,14 @@ impl RuntimeChoices {
         runtimes: &[ContainerRuntime],
         declared: &NetworkSettings,
         policy: ForeignConflists,
+        observed: &ObservedState,
         network: &ObservedNetwork,
     ) -> Check {
         let ours = &declared.file_name;
+        let is_our_former = |file: &OsStr| {
+            let name = file.to_str().and_then(|name| name.parse::<FileName>().ok());
+            name.is_some_and(|name| name != *ours && observed.disk.is_our_conflist(&name))
+        };
         let mut check = Check::new(CheckName::Precedence);
         for (precedence, runtimes) in self.group_by_precedence(ours, runtimes) {
             let [take, load, does] = match runtimes.len() {
@@ -135,6 +141,11 @@ impl RuntimeChoices {
                 ) => {
                     continue;
                 }
+                Precedence::Shadowed { by, .. } if is_our_former(&by) => format!(
+                    "{} is our own conflist under its former name; it stays in force until {ours} is in place, and is removed \
+                     then; leave it",
+                    by.display()
+                ),
                 Precedence::Shadowed { by, network } => format!(
                     "{} sorts before {ours}, so {names} {take} its network '{network}'; {}",
                     by.display(),
@@ -152,9 +163,12 @@ impl RuntimeChoices {
             check.failures.push(line);
         }
         if let Ok(RenderedConflist { summary, .. }) = &network.rendered {
-            check
-                .failures
-                .extend(check_same_network_files(summary, declared, network));
+            check.failures.extend(check_same_network_files(
+                summary,
+                declared,
+                network,
+                &is_our_former,
+            ));
         }
         check
     }
@@ -182,9 +196,10 @@ fn check_same_network_files(
     summary: &ConflistSummary,
     declared: &NetworkSettings,
     network: &ObservedNetwork,
+    is_our_former: &dyn Fn(&OsStr) -> bool,
 ) -> Vec<String> {
     let (taken, merged) = network.with_conf_dir(|dir| {
-        let taken = check_name_is_free(&summary.name, &declared.file_name, dir);
+        let taken = check_name_is_free(&summary.name, &declared.file_name, dir, is_our_former);
         let merged = match summary.only_inlined {
             true => Vec::new(),
             false => list_merged_drop_ins(&summary.name, dir),

@@ -38,7 +38,7 @@ pub(super) fn build_snapshot(
         let runtimes = socket.map_or(&ContainerRuntime::ALL[..], |socket| {
             ContainerRuntime::list_by_socket(socket)
         });
-        checks.push(choices.check_precedence(runtimes, declared, policy, network));
+        checks.push(choices.check_precedence(runtimes, declared, policy, observed, network));
         checks.push(check_plugins(observed, network, answers));
         checks.push(Check {
             failures: answers.closed_gates.clone(),

@@ -34,11 +34,17 @@ pub enum StatusCallError {
         "is not there; is the container runtime running, and is runtime.endpoint its CRI socket?"
     )]
     NoSocket,
+    /// The directory of the socket does not exist either, in this container.
+    #[error(
+        "is not there, nor is its directory; mount the host's {} into this container (hostPath), or correct runtime.endpoint",
+        .0.display()
+    )]
+    NotMounted(PathBuf),
     /// The path to the socket cannot be followed.
     #[error("cannot be reached: {0}")]
     Unreachable(#[source] HostError),
     #[error(
-        "does not accept connections: {0}; is the container runtime running, and this agent allowed to ask it?"
+        "does not accept connections: {0}; is the container runtime running, and is runtime.endpoint its CRI socket?"
     )]
     Refused(#[source] io::Error),
     /// No complete answer in time.

@@ -17,6 +17,8 @@ pub struct ExpectedNetwork {
     pub chain: Vec<String>,
     /// The conflist's text.
     pub text: String,
+    /// The file that sorts first and the name of its network, if it is another one. containerd takes that one.
+    pub rival: Option<(String, String)>,
     /// The configuration directory, as [`super::real_dir`] gives it.
     pub conf_dir: PathBuf,
     /// The plugin directory, as [`super::real_dir`] gives it.
@@ -106,6 +108,14 @@ fn check_network(
         ));
     }
     let restart = "restart containerd, running pods stay up: it lost its watch, as when the directory is deleted and re-created";
+    if let (Some(network), Some((rival, name))) = (in_use, &expected.rival)
+        && network.name == *name
+    {
+        return Some(format!(
+            "containerd uses the network '{name}' of {rival}, which sorts before {file}; the check precedence says what to do \
+             about that file"
+        ));
+    }
     Some(match (in_use, &cni.failure) {
         (None, Some(failure)) if !failure.contains("no network config found") => {
             format!(
@@ -155,6 +165,7 @@ mod tests {
             network: "pods".to_owned(),
             chain: vec!["bridge".to_owned(), "portmap".to_owned()],
             text: TEXT.to_owned(),
+            rival: None,
             conf_dir: "/etc/cni/net.d".into(),
             bin_dir: "/opt/cni/bin".into(),
         }
@@ -276,6 +287,27 @@ mod tests {
             assert_eq!(reasons.len(), 1, "{reasons:?}");
             assert!(reasons[0].starts_with(begin), "{reasons:?}");
         }
+    }
+
+    /// What sorts first is loaded rightly, so a restart would change nothing.
+    #[test]
+    fn a_loaded_rival_is_no_lost_watch() {
+        let (mut answer, mut cni) = right();
+        cni.networks[0].name = "theirs".to_owned();
+        answer.cni = Some(cni);
+        let expected = |rival: &str| ExpectedNetwork {
+            rival: Some(("05-y.conf".to_owned(), rival.to_owned())),
+            ..expected()
+        };
+        let reasons = compare_loaded_network(&answer, &expected("theirs"));
+        assert_eq!(
+            reasons,
+            [
+                "containerd uses the network 'theirs' of 05-y.conf, which sorts before 10-x.conflist; the check precedence says what to do about that file"
+            ]
+        );
+        let reasons = compare_loaded_network(&answer, &expected("another"));
+        assert!(reasons[0].contains("restart containerd"), "{reasons:?}");
     }
 
     #[test]

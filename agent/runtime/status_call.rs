@@ -1,5 +1,6 @@
 //! The CRI `Status` call, by which the runtime says whether it is ready and which network it has loaded.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use tokio::net::UnixStream;
@@ -8,7 +9,7 @@ use tokio::time::timeout;
 use super::cri_messages::{CriStatus, decode_status, encode_request};
 use super::error::{RuntimeError, STATUS_TIMEOUT, StatusCallError};
 use super::grpc::call_unary;
-use crate::host::Host;
+use crate::host::{Host, HostError};
 
 /// The method. containerd has had `runtime.v1` since 1.6, and a kubelet has required it since 1.26.
 const STATUS_METHOD: &str = "http://localhost/runtime.v1.RuntimeService/Status";
@@ -31,12 +32,17 @@ pub async fn query_runtime_status(host: &Host, endpoint: &Path) -> Result<CriSta
 async fn call_status(host: &Host, endpoint: &Path) -> Result<CriStatus, StatusCallError> {
     let socket = match host.resolve_path(endpoint) {
         Ok(socket) => socket,
-        Err(error) if error.is_absent() => return Err(StatusCallError::NoSocket),
+        Err(error) if error.is_absent() => return Err(explain_missing_socket(host, endpoint)),
         Err(error) => return Err(StatusCallError::Unreachable(error)),
     };
-    let stream = UnixStream::connect(socket)
+    let stream = UnixStream::connect(&socket)
         .await
-        .map_err(StatusCallError::Refused)?;
+        .map_err(|error| match error.kind() {
+            ErrorKind::PermissionDenied => {
+                StatusCallError::Unreachable(HostError::new("connect to", &socket, error))
+            }
+            _ => StatusCallError::Refused(error),
+        })?;
     let message = call_unary(stream, STATUS_METHOD, STATUS_TIMEOUT, &encode_request()).await?;
     let mut answer = decode_status(&message).ok_or(StatusCallError::NotAnAnswer)?;
     if let Some(cni) = &mut answer.cni {
@@ -46,6 +52,17 @@ async fn call_status(host: &Host, endpoint: &Path) -> Result<CriStatus, StatusCa
         }
     }
     Ok(answer)
+}
+
+/// A runtime that is not running leaves the directory of its socket. Where that is missing below `--host-root`, it is not
+/// mounted.
+fn explain_missing_socket(host: &Host, endpoint: &Path) -> StatusCallError {
+    match endpoint.parent() {
+        Some(dir) if !host.is_the_machine() && matches!(host.exists(dir), Ok(false)) => {
+            StatusCallError::NotMounted(dir.to_owned())
+        }
+        _ => StatusCallError::NoSocket,
+    }
 }
 
 /// The real path of a directory of the host: links followed and `--host-root` included, so that two names of one

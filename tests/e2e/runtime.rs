@@ -28,6 +28,7 @@ async fn reasons() -> Vec<String> {
         network: NETWORK.to_owned(),
         chain: vec!["bridge".to_owned(), "portmap".to_owned()],
         text: fs::read_to_string(conflist()).unwrap(),
+        rival: None,
         conf_dir: CONF_DIR.into(),
         bin_dir: BIN_DIR.into(),
     };

@@ -1,5 +1,6 @@
 //! The commands as a user runs them: the real program, real plugins, a node's disk before and after.
 
+mod advice;
 mod configuration;
 mod damaged_state;
 mod drift;

@@ -39,6 +39,10 @@ pub(super) fn explain_tls_error(error: &rustls::Error, host: &str) -> String {
             "the certificate is not for {host}; use a name in it as the source's host ({quoted})"
         ),
         _ => match error {
+            rustls::Error::InvalidCertificate(certificate) => format!(
+                "the certificate of {host} cannot be used: {}",
+                explain_certificate(certificate, &quoted)
+            ),
             rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => format!(
                 "{host} asks for a client certificate; give it one under fetch.access (certFile, keyFile)"
             ),
@@ -65,6 +69,60 @@ pub(super) fn explain_tls_error(error: &rustls::Error, host: &str) -> String {
     }
 }
 
+/// What is wrong with a certificate whose authority, time and name are right, and what to do. `quoted` is the library's
+/// text. Its names are those of `webpki::Error`, which rustls passes on.
+fn explain_certificate(certificate: &CertificateError, quoted: &str) -> String {
+    const BY_NAME: [(&str, &str); 7] = [
+        (
+            "CaUsedAsEndEntity",
+            "it is an authority's own (CA:TRUE); have the server use a certificate of its own that this authority signed \
+             (basicConstraints CA:FALSE), and keep the authority's for fetch.caFile",
+        ),
+        (
+            "EndEntityUsedAsCa",
+            "a certificate that is no authority's (CA:FALSE) has signed another one; have the server's signed by an \
+             authority, and put that one under fetch.caFile",
+        ),
+        (
+            "UnsupportedCertVersion",
+            "it has an old version; issue it as X.509 v3, with subjectAltName",
+        ),
+        (
+            "NameConstraintViolation",
+            "its authority may not sign for that name; have another authority sign it",
+        ),
+        (
+            "PathLenConstraintViolated",
+            "there are more authorities in its chain than one of them allows; have it signed by a higher one",
+        ),
+        (
+            "ExtensionValueInvalid",
+            "an extension of it is malformed; have it issued anew",
+        ),
+        (
+            "MaximumPathDepthExceeded",
+            "its chain has too many authorities; have the server send only those between it and the one under fetch.caFile",
+        ),
+    ];
+    let known = BY_NAME.iter().find(|(name, _)| quoted.contains(name));
+    let fix = match certificate {
+        CertificateError::Revoked => "its authority has revoked it; have a new one issued",
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "it is not for servers; issue it with extendedKeyUsage serverAuth"
+        }
+        CertificateError::BadEncoding => "it is damaged; have it issued anew",
+        CertificateError::UnhandledCriticalExtension => {
+            "it has a critical extension that is unknown here; issue it without"
+        }
+        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            "it is signed in an outdated or rare way; sign it with ECDSA (P-256, P-384) or RSA and SHA-256 or higher"
+        }
+        _ => known.map_or("have it issued anew", |(_, fix)| fix),
+    };
+    format!("{fix} ({quoted})")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,6 +145,33 @@ mod tests {
             tls_failure_kind(&rustls::Error::DecryptError),
             FailureKind::Tls
         );
+    }
+
+    #[test]
+    fn every_certificate_error_says_what_to_do() {
+        let webpki = |name: &'static str| {
+            CertificateError::Other(rustls::OtherError(std::sync::Arc::new(
+                std::io::Error::other(name),
+            )))
+        };
+        for (error, fix) in [
+            (webpki("CaUsedAsEndEntity"), "CA:FALSE"),
+            (webpki("EndEntityUsedAsCa"), "fetch.caFile"),
+            (webpki("UnsupportedCertVersion"), "X.509 v3"),
+            (webpki("SomethingNew"), "have it issued anew (invalid"),
+            (CertificateError::Revoked, "have a new one issued"),
+            (CertificateError::InvalidPurpose, "serverAuth"),
+            (
+                CertificateError::UnhandledCriticalExtension,
+                "issue it without",
+            ),
+        ] {
+            let text = explain_tls_error(&rustls::Error::InvalidCertificate(error), "host");
+            assert!(
+                text.contains("of host cannot be used: ") && text.contains(fix),
+                "{text}"
+            );
+        }
     }
 
     #[test]

@@ -130,7 +130,8 @@ fn a_refused_removal_is_reported_and_not_forgotten() {
     let site = Site::new();
     let declared = site.declare("a", 1, "");
     let scenario = Scenario::uninstall(&site, &declared);
-    let reason = "Operation not permitted; look for an immutable flag (lsattr)";
+    let reason =
+        "Operation not permitted; neither owners nor flags forbid it; look for a seccomp profile";
     let steps = refuse_each(&scenario, "unlink", Errno::EPERM, reason, |_, _| {});
     // The conflist, three plugins, three spares.
     assert_eq!(steps, 7);

@@ -21,6 +21,7 @@ fn expected(host: &Host, answer: &CriStatus) -> ExpectedNetwork {
         network: "pod-network".to_owned(),
         chain: vec!["bridge".to_owned(), "portmap".to_owned()],
         text: network.text.clone(),
+        rival: None,
         conf_dir: real_dir(host, Path::new("/etc/cni/net.d")),
         bin_dir: real_dir(host, Path::new("/opt/cni/bin")),
     }

@@ -49,6 +49,14 @@ fn nothing_there() {
         symlink("/run/other.sock", root.path().join("run/cri.sock")).unwrap();
         let error = ask(&host).await.unwrap_err();
         assert!(matches!(error.reason, StatusCallError::NoSocket), "{error}");
+        // In a pod without a mount for it.
+        std::fs::remove_dir_all(root.path().join("run")).unwrap();
+        assert_eq!(
+            ask(&host).await.map_err(message),
+            Err(format!(
+                "{path} is not there, nor is its directory; mount the host's /run into this container (hostPath), or correct runtime.endpoint"
+            ))
+        );
     });
 }
 

@@ -30,6 +30,8 @@ impl FailingSources {
         let unknown = Server::https(stranger.server(here));
         let expired = Server::https(authority.expired_server(here));
         let misnamed = Server::https(authority.server(&["other.example"]));
+        let authoritative = Server::https(authority.server_as_authority(here));
+        let of_client = Server::https(authority.server_for_clients(here));
         let plain = Server::http();
         plain.on("/asks", [Reply::status(401)]);
         plain.on("/other.tgz", [Reply::ok(b"something else")]);
@@ -38,7 +40,7 @@ impl FailingSources {
         let asking = Reply::status(407).with("Proxy-Authenticate", "Basic realm=\"proxy\"");
         proxy.on("asking.example:443", [asking]);
         let asks = format!("the proxy {} asks for a user", proxy.url(""));
-        let sources: [(String, &str, &str); 10] = [
+        let sources: [(String, &str, &str); 12] = [
             (
                 "http://no-such-host.invalid/p.tgz".to_owned(),
                 "dns",
@@ -48,6 +50,8 @@ impl FailingSources {
             (unknown.url("/p.tgz"), "tls-unknown-ca", "fetch.caFile"),
             (expired.url("/p.tgz"), "tls-expired", "expired"),
             (misnamed.url("/p.tgz"), "tls-name", "127.0.0.1"),
+            (authoritative.url("/p.tgz"), "tls", "CA:FALSE"),
+            (of_client.url("/p.tgz"), "tls", "serverAuth"),
             (
                 "https://refused.example/p.tgz".to_owned(),
                 "proxy",
@@ -110,7 +114,15 @@ impl FailingSources {
             node,
             proxy: proxy.url(""),
             cases,
-            _servers: vec![unknown, expired, misnamed, plain, proxy],
+            _servers: vec![
+                unknown,
+                expired,
+                misnamed,
+                authoritative,
+                of_client,
+                plain,
+                proxy,
+            ],
         }
     }
 

@@ -167,7 +167,7 @@ fn a_directory_that_is_closed_to_us() {
         assert_eq!(
             error.to_string(),
             format!(
-                "cannot watch {}: Permission denied; run as root, or with CAP_DAC_OVERRIDE",
+                "cannot watch {}: Permission denied; this process is root without CAP_DAC_OVERRIDE; add DAC_OVERRIDE under securityContext.capabilities",
                 scene.leaf().display()
             )
         );
