@@ -283,11 +283,7 @@ fn fault_11_a_wrong_node_is_reported_on_a_read_only_disk() {
                         continue;
                     }
                     let output = node.run(&new, command);
-                    refused(
-                        &node,
-                        &output,
-                        &["Read-only file system; mount it read-write"],
-                    );
+                    refused(&node, &output, &["is read-only; mount it read-write"]);
                     assert!(node.temps().is_empty(), "{:?}", node.temps());
                 }
                 let output = node.run(&new, "verify");

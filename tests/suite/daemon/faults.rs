@@ -153,7 +153,7 @@ fn fault_11_a_read_only_disk() {
         agent.becomes_unready("binaries: ");
         let reported = agent.get("/readyz?verbose").body;
         assert!(
-            reported.contains("Read-only file system; mount it read-write"),
+            reported.contains("is read-only; mount it read-write"),
             "{reported}"
         );
         assert_eq!(agent.get("/livez").status, 200);

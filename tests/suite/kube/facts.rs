@@ -88,7 +88,7 @@ fn a_range_outside_of_the_clusters_is_refused() {
         .says("only known on a node: node.podCIDR;");
     start(&mut in_cluster(&node, "install"))
         .end()
-        .exits(64)
+        .exits(2)
         .says("10.244.7.0/24 does not lie inside network.podRanges (10.0.0.0/16)");
 }
 
