@@ -106,6 +106,9 @@ impl Daemon {
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), HostError> {
         let mut stop = std::pin::pin!(stop);
         self.apply_report_settings();
+        for link in self.reconciler.context().describe_links() {
+            tracing::warn!("{link}");
+        }
         let mut trigger = Some(PassTrigger::AskAgain);
         loop {
             if let Some(trigger) = trigger.take() {

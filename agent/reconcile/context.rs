@@ -137,6 +137,29 @@ impl Context {
         Ok(self.node.facts())
     }
 
+    /// Which of the two directories are behind links, and where they really are: a sentence each.
+    #[must_use]
+    pub fn describe_links(&self) -> Vec<String> {
+        let paths = &self.settings.paths;
+        let describe = |path: &PathBuf| {
+            let (shown, real) = (
+                self.host.display_path(path),
+                self.host.resolve_path(path).ok()?,
+            );
+            (shown != real).then(|| {
+                format!(
+                    "{} leads through a link to {}",
+                    shown.display(),
+                    real.display()
+                )
+            })
+        };
+        [&paths.bin_dir, &paths.conf_dir]
+            .into_iter()
+            .filter_map(describe)
+            .collect()
+    }
+
     /// The declared directories, in the form that the ledger keeps.
     pub(super) fn managed_dirs(&self) -> ManagedDirs {
         let paths = &self.settings.paths;

@@ -84,6 +84,8 @@ pub struct ObservedState {
     pub bin_is_absent: bool,
     /// Why the bin directory cannot be opened, if it exists.
     pub bin_fault: Option<String>,
+    /// Which of the two directories are behind links, and where they really are: a sentence each.
+    pub links: Vec<String>,
     /// Links on the way to the bin and the configuration directory that were there before and are missing.
     pub missing_links: Vec<MissingLink>,
 }
@@ -227,6 +229,7 @@ impl Observer {
             files,
             network,
             bin_is_absent: matches!(bin, Ok(None)),
+            links: context.describe_links(),
             bin_fault: bin.err().map(|error| error.to_string()),
             missing_links,
         })

@@ -107,6 +107,7 @@ fn check_binaries(observer: &Observer, observed: &ObservedState, plugins: &[File
         failures,
         warnings: list_weaknesses(observer)
             .chain(list_undeclared_files(observer, observed))
+            .chain(observed.links.iter().cloned())
             .chain(observed.damaged.iter().map(ToString::to_string))
             .chain(observer.recovered.list())
             .collect(),

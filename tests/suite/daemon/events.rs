@@ -90,6 +90,23 @@ fn a_directory_behind_a_link_is_watched_where_it_is() {
     assert_repaired(&agent, &node, "data/two");
 }
 
+/// Where a directory really is is told: by the log at the start, by verify, and by the agent.
+#[test]
+fn a_link_is_not_followed_without_a_word() {
+    for (link, target) in [(BIN, "data/one"), (CONF, "data/conf")] {
+        let node = linked(link, &[target]);
+        let agent = Agent::ready(&node);
+        let told = format!(
+            "{} leads through a link to {}",
+            node.shown(link),
+            node.shown(target)
+        );
+        assert!(agent.get("/readyz?verbose").body.contains(&told));
+        node.run("verify").exits(0).says(&told);
+        assert!(agent.stop().contains(&told));
+    }
+}
+
 /// k3s keeps its plugins behind a link in the middle of the path, `data/current/bin`, and an upgrade switches it.
 #[test]
 fn a_link_in_the_middle_of_the_path_is_watched() {

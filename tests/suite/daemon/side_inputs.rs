@@ -1,4 +1,4 @@
-//! Every input has its own fate: what is wrong with one keeps nothing else from being mended, and is told where it belongs.
+//! Every input has its own fate: what is wrong with one keeps nothing else from being healed, and is told where it belongs.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -100,7 +100,7 @@ fn failures(agent: &Agent, check: &str) -> Vec<String> {
     failures.iter().map(text).collect()
 }
 
-/// The agent mends everything, and the file stays told under the conflist until it is right again.
+/// The agent heals everything, and the file stays told under the conflist until it is right again.
 #[test]
 fn a_broken_env_file_keeps_nothing_from_being_mended() {
     let node = node();
@@ -177,7 +177,7 @@ fn an_env_file_with_a_wrong_value_keeps_no_plugin_from_being_mended() {
     node.run("install").exits(0);
 }
 
-/// Directories that are none. The plugins are mended without the configuration directory, and each fault is told in the
+/// Directories that are none. The plugins are healed without the configuration directory, and each fault is told in the
 /// check of its directory.
 #[test]
 fn a_file_in_the_place_of_one_directory_keeps_the_other_from_nothing() {
@@ -206,7 +206,7 @@ fn a_file_in_the_place_of_one_directory_keeps_the_other_from_nothing() {
             restore(&node, CONF);
             agent.repairs_by_itself(&right, &node);
 
-            // Without plugins no conflist is written; the one in place stays, and its mode is mended when they are back.
+            // Without plugins no conflist is written; the one in place stays, and its mode is set right when they are back.
             agent.while_stopped(|| replace(&node, BIN, make));
             agent.becomes_unready("binaries: ");
             let told = failures(&agent, "binaries");
