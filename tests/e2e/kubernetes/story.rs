@@ -139,7 +139,9 @@ impl Story {
         }
         let object = ["--namespace", NAMESPACE, "pods"];
         let pods = self.cluster.kubectl.get(&object).unwrap();
-        for pod in pods["items"].as_array().unwrap() {
+        let pods = pods["items"].as_array().unwrap().iter();
+        // The former one may still be on its way out.
+        for pod in pods.filter(|pod| pod["metadata"]["deletionTimestamp"].is_null()) {
             let image = &pod["spec"]["containers"][0]["image"];
             assert_eq!(*image, format!("localhost/cni-keeper:{}", VERSIONS[1]));
         }
